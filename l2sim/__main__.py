@@ -1,0 +1,13 @@
+"""`python -m l2sim` and the `l2sim` command."""
+
+from __future__ import annotations
+
+
+def main() -> None:
+    from l2sim.run.cli import main as command
+
+    command()
+
+
+if __name__ == "__main__":
+    main()

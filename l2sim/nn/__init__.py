@@ -1,0 +1,1 @@
+"""Framework-free layers, models, losses and optimisers; electronic and photonic layers share one interface."""
