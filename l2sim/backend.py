@@ -48,7 +48,7 @@ def threads(count: int) -> Iterator[None]:
     import numba
     from threadpoolctl import threadpool_limits
 
-    most = numba.config.NUMBA_NUM_THREADS
+    most = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
     if not 1 <= count <= most:
         raise JobError(f"threads = {count} is out of range on this machine; use 1 to {most}")
     before = numba.get_num_threads()

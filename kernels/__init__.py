@@ -1,0 +1,23 @@
+"""The mathematics of the chip, once, compiled for speed. Imports numpy and numba only.
+
+One file a family, top to bottom: the equation, the scalar functions, the loop over cores. `reference` holds the slow
+NumPy definitions that tests compare every kernel with. Kernels never allocate results, never draw random numbers and
+never check arguments: the checked doors are in `l2sim.chip`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from . import chain, decompose, mesh, reference, sweep
+
+__all__ = ["chain", "decompose", "mesh", "reference", "sweep"]
+
+
+def __getattr__(name: str) -> Any:
+    # Families load when first used, so that what needs no kernel does not wait for Numba.
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return importlib.import_module(f"{__name__}.{name}")

@@ -1,0 +1,66 @@
+"""The noise chain: from the phases that were commanded to the phases that the light sees.
+
+For every heater, in this order (L2ight, NeurIPS 2021, section 3.2 and its public reference; spec section b):
+
+    1. wrap         phi <- phi mod 2 pi
+    2. drive        phi <- LSB * round_half_even(phi / LSB), LSB = 2 pi / (2^b - 1)     quantised in phase, or
+                    phi <- levels[number of thresholds below phi]                       quantised in voltage
+    3. heater       phi <- phi * gamma'/gamma;  a stuck or dead heater gives its fixed phase instead
+    4. crosstalk    phi <- phi mod 2 pi, then phi_i <- phi_i + c * sum of the up to six neighbouring heaters
+    5. bias         phi <- phi + bias
+
+Steps 1-3 concern one heater (`drive`), steps 4-5 its neighbourhood (`couple`).
+
+Arrays: phases (M, n) of M meshes with n heaters in travel order; `around` (n, 6) holds the neighbours' indices, -1 for
+none; `fixed` (M, n) is NaN for a healthy heater. Units: radians.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit, prange
+
+TAU = 2.0 * math.pi
+
+
+@njit
+def drive(phase, ratio, fixed, lsb, levels, thresholds, rewrap):
+    """Steps 1-3 (and the wrap of step 4) for one heater."""
+    tau = type(phase)(TAU)
+    phase = np.mod(phase, tau)
+    if levels.size > 0:
+        phase = levels[np.searchsorted(thresholds, phase, side="left")]
+    elif lsb > 0.0:
+        phase = lsb * np.rint(phase / lsb)
+    phase = phase * ratio
+    if fixed == fixed:
+        phase = fixed
+    if rewrap:
+        phase = np.mod(phase, tau)
+    return phase
+
+
+@njit
+def couple(driven, around, i, crosstalk, bias):
+    """Steps 4-5 for heater `i` of one mesh: `driven` (n,) holds every heater after step 3."""
+    phase = driven[i]
+    if crosstalk > 0.0:
+        total = type(phase)(0.0)
+        for t in range(around.shape[1]):
+            if around[i, t] >= 0:
+                total += driven[around[i, t]]
+        phase += crosstalk * total
+    return phase + bias
+
+
+@njit(parallel=True, cache=True, nogil=True)
+def apply(phases, ratio, fixed, bias, around, lsb, levels, thresholds, crosstalk, rewrap, out):
+    """Run the whole chain over M meshes. All of (M, n); writes `out`."""
+    for m in prange(phases.shape[0]):
+        driven = np.empty(phases.shape[1], phases.dtype)
+        for i in range(phases.shape[1]):
+            driven[i] = drive(phases[m, i], ratio[m, i], fixed[m, i], lsb, levels, thresholds, rewrap)
+        for i in range(phases.shape[1]):
+            out[m, i] = couple(driven, around, i, crosstalk, bias[m, i])

@@ -1,0 +1,366 @@
+"""The simulated chip: a p x q grid of MZI tensor cores whose fabrication is hidden.
+
+Each core maps fields (columns) as y = W x, W = U diag(sigma) V*, U and V* being real MZI meshes (L2ight, NeurIPS 2021).
+Everything a lab can do is in `l2sim.chip.protocol.Hardware`; besides that the chip offers fused operations (`sweep`,
+`product`, `product_back`, `sigma_gradient`) that give the result and the metered cost of the public path faster.
+What only an observer may see is named `oracle_...`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from l2sim.backend import Array, generator, kernels
+from l2sim.chip.fabrication import chain_parameters, fabricate
+from l2sim.chip.mesh import Mesh
+from l2sim.chip.meter import Meter
+from l2sim.chip.nonidealities import GAMMA, Nonidealities
+from l2sim.chip.protocol import READOUTS, Commands
+from l2sim.errors import ChipError
+
+PARTS = ("u", "v")
+RULES = {"zcd": 0, "ztp": 1}
+VARIATES_BYTES = 1 << 28
+"""Readout variates of a sweep are drawn for at most this many bytes of cores at a time."""
+
+
+class Chip:
+    """A p x q grid of k x k tensor cores (see the module).
+
+    `name` and `seed` choose the random streams of the fabrication and of the readout noise; chips of one network have
+    different names. Phases (p, q, C, k - 1) and sigma (p, q, k) start at zero commanded phase and sigma = 1.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int],
+        mesh: Mesh,
+        nonidealities: Nonidealities,
+        *,
+        seed: int,
+        name: str = "chip",
+        meter: Meter | None = None,
+        dtype: DTypeLike = np.float64,
+        readouts: tuple[str, ...] = READOUTS,
+    ) -> None:
+        self.shape, self.mesh, self.name = shape, mesh, name
+        self.meter = Meter() if meter is None else meter
+        self.readouts = readouts
+        self.dtype = np.dtype(dtype)
+        self._cores = shape[0] * shape[1]
+        heaters = (self._cores, mesh.count)
+        self._heaters = {part: fabricate(seed, name, part, heaters) for part in PARTS}
+        self._attenuators = fabricate(seed, name, "sigma", (self._cores, mesh.modes))
+        self._noise = generator(seed, "readout", name)
+        self._phases = {part: np.zeros(heaters, self.dtype) for part in PARTS}
+        self._signs = {part: np.ones((self._cores, mesh.modes), self.dtype) for part in PARTS}
+        self._sigma = np.ones((self._cores, mesh.modes), self.dtype)
+        self.nonidealities = nonidealities
+
+    # -- the parameters ------------------------------------------------------------------------------------------------
+
+    @property
+    def nonidealities(self) -> Nonidealities:
+        """The imperfections; setting them changes this same chip (its unit draws stay)."""
+        return self._nonidealities
+
+    @nonidealities.setter
+    def nonidealities(self, value: Nonidealities) -> None:
+        self._nonidealities = value
+        self._chain = {part: chain_parameters(self.mesh, self._heaters[part], value, self.dtype) for part in PARTS}
+        self._matrices: dict[str, Array | None] = dict.fromkeys(PARTS)
+        self._weight_grid: Array | None = None
+        self._rested: tuple[Commands, Array, Array, int] | None = None
+        self._realise_sigma()
+
+    # -- what a lab can do ---------------------------------------------------------------------------------------------
+
+    def set_phases(self, *, u: Array | None = None, v: Array | None = None) -> None:
+        """See `Hardware.set_phases`."""
+        for part, phases in (("u", u), ("v", v)):
+            if phases is not None:
+                phases = self._checked(phases, (*self.shape, *self.mesh.shape), f"phases of {part}")
+                self._command(part, self.mesh.gather(phases).reshape(self._phases[part].shape))
+
+    def set_signs(self, *, u: Array | None = None, v: Array | None = None) -> None:
+        """See `Hardware.set_signs`."""
+        for part, signs in (("u", u), ("v", v)):
+            if signs is not None:
+                signs = self._checked(signs, (*self.shape, self.mesh.modes), f"signs of {part}")
+                if not np.all(np.abs(signs) == 1.0):
+                    raise ChipError(f"signs of {part} must be +1 or -1")
+                signs = signs.reshape(self._cores, -1)
+                changed = int(np.count_nonzero(signs != self._signs[part]))
+                if changed:
+                    self.meter.count(writes=changed)
+                    self._signs[part] = signs.copy()
+                    self._forget(part)
+
+    def set_sigma(self, sigma: Array) -> None:
+        """See `Hardware.set_sigma`."""
+        sigma = self._checked(sigma, (*self.shape, self.mesh.modes), "sigma").reshape(self._sigma.shape)
+        changed = int(np.count_nonzero(sigma != self._sigma))
+        if changed:
+            self.meter.count(writes=changed)
+            self._sigma = sigma.copy()
+            self._realise_sigma()
+
+    def forward(self, x: Array, *, cores: Array | None = None, readout: str = "quadrature") -> Array:
+        """See `Hardware.forward`."""
+        return self._probe(self.oracle_weights(), x, cores, readout)
+
+    def backward(self, y: Array, *, cores: Array | None = None, readout: str = "quadrature") -> Array:
+        """See `Hardware.backward`. The meshes are reciprocal: light sent backwards sees the transpose."""
+        return self._probe(self.oracle_weights().swapaxes(-1, -2), y, cores, readout)
+
+    # -- the same, fused -----------------------------------------------------------------------------------------------
+
+    def fuses(self, readout: str) -> bool:
+        """Whether readings of this kind have noise that the fused operations can draw in aggregate."""
+        return readout == "quadrature" and readout in self.readouts and self._nonidealities.reference_phase_std == 0.0
+
+    def sweep(
+        self,
+        part: str,
+        rule: str,
+        gain: Array,
+        target: Array,
+        order: Array,
+        lr: Array,
+        loss: Array,
+        carry: Array | None = None,
+    ) -> tuple[Array, Array]:
+        """Coordinate descent over every heater of U or V (`kernels.sweep`), two evaluations a heater.
+
+        `gain` (p, q, k) per input, `target` (p, q, k, k), `order` (n,) of heaters in travel order, `lr` and `loss`
+        (p, q); `carry` (p, q) marks losses to take as they are. Returns the commanded phases and the last losses.
+        """
+        n, k, cores = self.mesh.count, self.mesh.modes, self._cores
+        rest = self._matrix("v" if part == "u" else "u")
+        sigma = self._realised[:, :, None]
+        gain = np.broadcast_to(gain, (*self.shape, k)).reshape(cores, k).astype(self.dtype)
+        target = np.broadcast_to(target, (*self.shape, k, k)).reshape(cores, k, k).astype(self.dtype)
+        flip, signs = self.mesh.resolve_signs(self._signs[part])
+        if part == "u":
+            start, rows = sigma * rest * gain[:, None, :], signs
+        else:
+            start, rows, target = sigma * rest.swapaxes(1, 2) * signs[:, :, None], gain, target.swapaxes(1, 2)
+        start, target = np.ascontiguousarray(start), np.ascontiguousarray(target)
+        noise = self._nonidealities.readout_noise
+        amplitudes = (gain * self._scale * noise).astype(self.dtype)
+        phases, losses = self._phases[part].copy(), np.array(loss, self.dtype).reshape(cores)
+        steps = np.array(np.broadcast_to(lr, self.shape), self.dtype).reshape(cores)
+        keep = np.zeros(cores, bool) if carry is None else np.array(carry, bool).reshape(cores)
+        writes = np.zeros(cores, np.int64)
+        chunk = max(1, VARIATES_BYTES // (4 * n * k * self.dtype.itemsize)) if noise > 0 else cores
+        chain = self._chain[part]
+        for lo in range(0, cores, chunk):
+            at = slice(lo, lo + chunk)
+            kernels.sweep.sweep(
+                RULES[rule], phases[at], losses[at], keep[at], steps[at], order,
+                (*(a[at] for a in chain[:3]), *chain[3:]), flip[at], self.mesh.rail, part == "v",
+                start[at], rows[at], target[at], noise > 0.0, amplitudes[at],
+                self._variates(phases[at].shape[0] if noise > 0 else 0), writes[at],
+            )  # fmt: skip
+        self.meter.count(evaluations=2 * n * cores, core_calls=2 * n * cores * k, writes=int(writes.sum()))
+        self._phases[part] = phases
+        self._forget(part)
+        return self.mesh.scatter(phases).reshape(*self.shape, *self.mesh.shape), losses.reshape(self.shape)
+
+    def product(self, x: Array, amplitude: float) -> Array:
+        """M x of the whole grid, (q k, N) -> (p k, N): `forward` on every core and the sum over block columns.
+
+        The noise of the sum is drawn at once; `amplitude` is the value that full scale stands for.
+        """
+        return self._noisy_product(self._grid(), x, 1, None, amplitude)
+
+    def product_back(self, y: Array, cores: Array | None, amplitude: float) -> Array:
+        """M' y of the whole grid, (p k, N) -> (q k, N), through the cores of the mask (p, q) only."""
+        grid = self._grid()
+        if cores is not None:
+            k = self.mesh.modes
+            grid = (grid.reshape(self.shape[0], k, self.shape[1], k) * cores[:, None, :, None]).reshape(grid.shape)
+        return self._noisy_product(grid.T, y, 0, cores, amplitude)
+
+    def sigma_gradient(self, x: Array, dy: Array, rest: Commands) -> Array | None:
+        """dL/dsigma (p, q, k) as `l2sim.chip.grid.sigma_gradient` measures it; None where readings are noisy."""
+        if self._nonidealities.readout_noise > 0.0:
+            return None
+        (p, q), k = self.shape, self.mesh.modes
+        left, right, turned = self._passes(rest)
+        self.meter.count(
+            core_calls=2 * x.shape[1] * self._cores, writes=2 * (turned + int(np.count_nonzero(self._sigma != 1.0)))
+        )
+        blocks = (dy @ x.T).reshape(p, k, q, k).transpose(0, 2, 1, 3).reshape(self._cores, k, k)
+        return np.einsum("mai,mai->mi", left, blocks @ right.swapaxes(1, 2)).reshape(p, q, k)
+
+    def _passes(self, rest: Commands) -> tuple[Array, Array, int]:
+        """U I_V, I_U V (M, k, k), and the writes it takes to rest both meshes; kept until a mesh is commanded anew.
+
+        Sigma is one in both passes: zero attenuator phase, which every chip realises exactly.
+        """
+        if self._rested is None or self._rested[0] is not rest:
+            u, v, turned, still = self._matrix("u"), self._matrix("v"), 0, {}
+            for part, phases, signs in rest.parts():
+                flat, ends = self.mesh.gather(phases).reshape(self._cores, -1), signs.reshape(self._cores, -1)
+                turned += int(np.count_nonzero(flat != self._phases[part]))
+                turned += int(np.count_nonzero(ends != self._signs[part]))
+                still[part] = self._build(part, flat.astype(self.dtype), ends.astype(self.dtype))
+            self._rested = rest, u @ still["v"], still["u"] @ v, turned
+        return self._rested[1:]
+
+    # -- what only an observer may see ---------------------------------------------------------------------------------
+
+    def oracle_matrix(self, part: str) -> Array:
+        """The true matrix of U or V, (p, q, k, k)."""
+        return self._matrix(part).reshape(*self.shape, self.mesh.modes, self.mesh.modes).copy()
+
+    def oracle_phases(self, part: str) -> Array:
+        """The phases that the light sees in U or V, (p, q, C, k - 1), rad."""
+        return self.mesh.scatter(self._effective(part, self._phases[part])).reshape(*self.shape, *self.mesh.shape)
+
+    def oracle_sigma(self) -> Array:
+        """The sigma that the attenuators realise, (p, q, k)."""
+        return self._realised.reshape(*self.shape, -1).copy()
+
+    def oracle_weights(self) -> Array:
+        """The true weight of every core, (p, q, k, k)."""
+        k = self.mesh.modes
+        return (self._matrix("u") @ (self._realised[:, :, None] * self._matrix("v"))).reshape(*self.shape, k, k)
+
+    def state(self) -> tuple[dict[str, Array], dict[str, Any]]:
+        """What a checkpoint needs: arrays, and the position of the readout noise stream."""
+        arrays = {f"phases.{part}": self._phases[part] for part in PARTS}
+        arrays |= {f"signs.{part}": self._signs[part] for part in PARTS} | {"sigma": self._sigma}
+        return {name: array.copy() for name, array in arrays.items()}, {"noise": self._noise.bit_generator.state}
+
+    def restore(self, arrays: dict[str, Array], values: dict[str, Any]) -> None:
+        """Go on from what `state` returned."""
+        for part in PARTS:
+            self._phases[part] = arrays[f"phases.{part}"].astype(self.dtype)
+            self._signs[part] = arrays[f"signs.{part}"].astype(self.dtype)
+        self._sigma = arrays["sigma"].astype(self.dtype)
+        self._noise.bit_generator.state = values["noise"]
+        self.nonidealities = self._nonidealities
+
+    # -- inside --------------------------------------------------------------------------------------------------------
+
+    def _checked(self, array: Array, shape: tuple[int, ...], what: str) -> Array:
+        array = np.asarray(array, self.dtype)
+        if array.shape != shape:
+            raise ChipError(f"{what} have shape {array.shape}; this chip takes {shape}")
+        if not np.isfinite(array).all():
+            raise ChipError(f"{what} hold values that are not finite; the chip was left as it was")
+        return array
+
+    def _command(self, part: str, phases: Array) -> None:
+        changed = int(np.count_nonzero(phases != self._phases[part]))
+        if changed:
+            self.meter.count(writes=changed)
+            self._phases[part] = phases.copy()
+            self._forget(part)
+
+    def _forget(self, part: str) -> None:
+        self._matrices[part] = self._weight_grid = self._rested = None
+
+    def _effective(self, part: str, phases: Array) -> Array:
+        ratio, fixed, bias, around, *rest = self._chain[part]
+        out = np.empty_like(phases)
+        kernels.chain.apply(phases, ratio, fixed, bias, around, *rest, out)
+        return out
+
+    def _build(self, part: str, phases: Array, signs: Array) -> Array:
+        flip, signs = self.mesh.resolve_signs(signs)
+        out = np.empty((self._cores, self.mesh.modes, self.mesh.modes), self.dtype)
+        kernels.mesh.matrices(self._effective(part, phases), flip, signs, self.mesh.rail, out)
+        return out
+
+    def _matrix(self, part: str) -> Array:
+        """The mesh's true matrices (M, k, k), rebuilt only when something changed."""
+        built = self._matrices[part]
+        if built is None:
+            built = self._matrices[part] = self._build(part, self._phases[part], self._signs[part])
+        return built
+
+    def _attenuated(self, sigma: Array) -> tuple[Array, Array]:
+        """What the attenuators and the gain make of commanded sigma (M, k): (realised sigma, gain (M, 1)).
+
+        sigma = gain cos(phase), gain = max |sigma|; the phase is folded into [0, pi], quantised with LSB pi / (2^b - 1)
+        and scaled by its heater's gamma; no crosstalk, no bias (spec section b).
+        """
+        it = self._nonidealities
+        gain = np.abs(sigma).max(axis=1, keepdims=True)
+        if it.exact_sigma:
+            return sigma.copy(), gain
+        # A core whose sigma is all zero has no gain to divide by: its attenuators are closed.
+        share = np.divide(sigma, gain, out=np.zeros_like(sigma), where=gain > 0)
+        phase = np.arccos(share)
+        if it.phase_bits:
+            lsb = np.pi / (2**it.phase_bits - 1)
+            phase = lsb * np.rint(phase / lsb)
+        ratio = 1.0 + self._attenuators.gamma * (it.gamma_std / GAMMA)
+        return (gain * np.cos(phase * ratio)).astype(self.dtype), gain
+
+    def _realise_sigma(self) -> None:
+        self._realised, self._scale = self._attenuated(self._sigma)
+        self._weight_grid = None
+
+    def _grid(self) -> Array:
+        """The whole matrix M (p k, q k), kept until something changes."""
+        if self._weight_grid is None:
+            (p, q), k = self.shape, self.mesh.modes
+            self._weight_grid = self.oracle_weights().transpose(0, 2, 1, 3).reshape(p * k, q * k)
+        return self._weight_grid
+
+    def _probe(self, weights: Array, x: Array, cores: Array | None, readout: str) -> Array:
+        if readout not in self.readouts:
+            raise ChipError(f"this chip has no {readout!r} readout; it has {', '.join(self.readouts)}")
+        (p, q), k, it = self.shape, self.mesh.modes, self._nonidealities
+        if x.ndim != 4 or x.shape[2] != k:
+            raise ChipError(f"light of shape {x.shape} does not fit this chip; send (p, q, k, B) with k = {k}")
+        y = np.matmul(weights, x)
+        if y.shape[:2] != (p, q):
+            raise ChipError(f"light of shape {x.shape} does not fit a grid of {p} x {q} cores")
+        gain = self._scale.reshape(p, q, 1, 1)
+        if readout == "quadrature":
+            if it.reference_phase_std > 0:
+                y = y * np.cos(it.reference_phase_std * self._normal((p, q, 1, y.shape[3])))
+            if it.readout_noise > 0:
+                y = y + gain * (it.readout_noise * self._normal(y.shape))
+        else:
+            y, amplitude = y * y, np.abs(y)
+            if it.shot_noise > 0:
+                y = y + gain * amplitude * (it.shot_noise * self._normal(y.shape))
+            if it.readout_noise > 0:
+                y = y + gain * gain * (it.readout_noise * self._normal(y.shape))
+        if cores is not None:
+            y = np.where(cores[:, :, None, None], y, 0.0)
+        probed = self._cores if cores is None else int(np.count_nonzero(cores))
+        self.meter.count(core_calls=probed * y.shape[3])
+        return y.astype(self.dtype, copy=False)
+
+    def _noisy_product(self, grid: Array, x: Array, axis: int, cores: Array | None, amplitude: float) -> Array:
+        y = grid @ x
+        probed = self._cores if cores is None else int(np.count_nonzero(cores))
+        self.meter.count(core_calls=probed * x.shape[1])
+        noise = self._nonidealities.readout_noise
+        if noise > 0.0:
+            power = self._scale.reshape(self.shape) ** 2 * (1.0 if cores is None else cores)
+            std = np.repeat(np.sqrt(power.sum(axis=axis)), self.mesh.modes)[:, None]
+            y += (amplitude * noise) * std * self._normal(y.shape)
+        return y
+
+    def _normal(self, shape: tuple[int, ...]) -> Array:
+        return self._noise.standard_normal(shape, self.dtype)  # type: ignore[arg-type]
+
+    def _variates(self, cores: int) -> Array:
+        """Aggregate noise of every reading of a sweep, (cores, 2 n, 2, k): along the residual, and chi2 of the rest."""
+        k = self.mesh.modes
+        out = np.empty((cores, 2 * self.mesh.count, 2, k), self.dtype)
+        if cores:
+            out[:, :, 0] = self._normal(out[:, :, 0].shape)
+            out[:, :, 1] = 2.0 * self._noise.standard_gamma((k - 1) / 2, out[:, :, 1].shape, self.dtype)  # type: ignore[arg-type]
+        return out

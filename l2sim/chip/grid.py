@@ -1,0 +1,91 @@
+"""A grid of cores as one matrix: the controller's arithmetic around the probes.
+
+M (p k, q k) has the cores' weights as blocks; light goes through single cores and the partial results are added
+electronically. Each function takes the fused operation where the hardware offers it and the public path elsewhere.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from l2sim.backend import Array
+from l2sim.chip.protocol import Commands, Hardware, command
+
+
+def full_scale(x: Array) -> float:
+    """The amplitude that the modulators' full scale stands for when sending `x`: its largest magnitude (1 if zero).
+
+    Vectors are sent divided by it, so that readout noise, which is relative to the unit amplitude, does not drown them.
+    """
+    return float(np.abs(x).max(initial=0.0)) or 1.0
+
+
+def fused(hardware: Hardware, operation: str) -> bool:
+    """Whether `hardware` offers this fused operation for quadrature readings."""
+    return hasattr(hardware, operation) and hardware.fuses("quadrature")  # type: ignore[attr-defined]
+
+
+def product(hardware: Hardware, x: Array) -> Array:
+    """M x: `x` (q k, N) -> (p k, N). N core calls per core; q - 1 sequential additions a vector."""
+    (p, q), k, count = hardware.shape, hardware.mesh.modes, x.shape[1]
+    hardware.meter.count(accumulation_steps=(q - 1) * count)
+    scale = full_scale(x)
+    if fused(hardware, "product"):
+        return hardware.product(x, scale)  # type: ignore[attr-defined]
+    parts = hardware.forward((x / scale).reshape(1, q, k, count))
+    return scale * parts.sum(axis=1).reshape(p * k, count)
+
+
+def product_back(hardware: Hardware, y: Array, cores: Array | None = None) -> Array:
+    """M' y by light sent backwards: `y` (p k, N) -> (q k, N), through the cores of the mask (p, q) only."""
+    (p, q), k, count = hardware.shape, hardware.mesh.modes, y.shape[1]
+    longest = p if cores is None else int(cores.sum(axis=0).max(initial=0))
+    hardware.meter.count(accumulation_steps=max(longest - 1, 0) * count)
+    scale = full_scale(y)
+    if fused(hardware, "product_back"):
+        return hardware.product_back(y, cores, scale)  # type: ignore[attr-defined]
+    parts = hardware.backward((y / scale).reshape(p, 1, k, count), cores=cores)
+    return scale * parts.sum(axis=0).reshape(q * k, count)
+
+
+def sigma_gradient(
+    hardware: Hardware, x: Array, dy: Array, mapped: Commands, rest: Commands, sigma: Array
+) -> Array:
+    """dL/dsigma (p, q, k) of y = M x from two passes through the pseudo-identities (L2ight, NeurIPS 2021, eq. 8):
+
+        dL/dsigma_i = sum over the batch of (I_V' U' dy)_i (I_U V x)_i
+
+    `x` (q k, N), `dy` (p k, N). `mapped` and `rest` are the commands of the mapped state and of the calibrated
+    pseudo-identities; `sigma` is set again at the end. The first pass rests U and sets sigma to one, the
+    second maps U again and rests V. Two core calls a vector; one addition a vector and core.
+    """
+    (p, q), k, count = hardware.shape, hardware.mesh.modes, x.shape[1]
+    hardware.meter.count(accumulation_steps=count)
+    if fused(hardware, "sigma_gradient"):
+        gradient = hardware.sigma_gradient(x, dy, rest)  # type: ignore[attr-defined]
+        if gradient is not None:
+            return gradient
+    scale_x, scale_y = full_scale(x), full_scale(dy)
+    command(hardware, u=rest)
+    hardware.set_sigma(np.ones_like(sigma))
+    across = hardware.forward((x / scale_x).reshape(1, q, k, count))
+    command(hardware, u=mapped, v=rest)
+    back = hardware.backward((dy / scale_y).reshape(p, 1, k, count))
+    command(hardware, v=mapped)
+    hardware.set_sigma(sigma)
+    return (scale_x * scale_y) * (across * back).sum(axis=-1)
+
+
+def respond(hardware: Hardware, readout: str = "quadrature") -> Array:
+    """One evaluation of every core: its whole response to unit light in each input, (p, q, k, k) [output, input]."""
+    (p, q), k = hardware.shape, hardware.mesh.modes
+    hardware.meter.count(evaluations=p * q)
+    return hardware.forward(np.broadcast_to(np.eye(k), (p, q, k, k)), readout=readout)
+
+
+def blocks(matrix: Array, k: int) -> Array:
+    """Cut `matrix` (out, in), padded with zeros, into blocks (p, q, k, k)."""
+    p, q = -(-matrix.shape[0] // k), -(-matrix.shape[1] // k)
+    padded = np.zeros((p * k, q * k), matrix.dtype)
+    padded[: matrix.shape[0], : matrix.shape[1]] = matrix
+    return padded.reshape(p, k, q, k).transpose(0, 2, 1, 3).copy()

@@ -1,0 +1,56 @@
+"""Converters between our mesh arrays and the layouts of the references.
+
+Ours: an array [column, upper rail] of shape (C, k - 1), column 0 nearest the input. The L2ight reference stores a mesh
+as a (k, k) cell array, rectangular [upper rail, column], triangular [k - 2 - i, j] of chain i, step j, and as a compact
+vector of n = k (k - 1) / 2 phases: rectangular the even columns first, then the odd ones, each from the top;
+triangular row by row. It also keeps two signs inside the rectangular mesh where we keep all signs at the output.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from l2sim.backend import Array
+from l2sim.chip.mesh import Mesh
+
+
+def cells(mesh: Mesh) -> tuple[Array, Array]:
+    """Cell (row, column) of every MZI of `mesh`, in travel order: two integer arrays (n,)."""
+    if mesh.kind == "rectangular":
+        return mesh.rail, mesh.column
+    # Chain i, step j stands at column i + j, rail k - 2 - i + j.
+    i = (mesh.column - mesh.rail + mesh.modes - 2) // 2
+    return mesh.modes - 2 - i, mesh.column - i
+
+
+def compact_order(mesh: Mesh) -> Array:
+    """Travel-order index of each entry of the reference's compact vector, (n,): `compact = travel[compact_order]`."""
+    row, col = cells(mesh)
+    keys = (row, col, col % 2) if mesh.kind == "rectangular" else (col, row)
+    return np.lexsort(keys)
+
+
+def from_compact(mesh: Mesh, phases: Array) -> Array:
+    """Compact vectors (..., n) of the reference to mesh arrays (..., C, k - 1)."""
+    travel = np.empty_like(phases)
+    travel[..., compact_order(mesh)] = phases
+    return mesh.scatter(travel)
+
+
+def to_compact(mesh: Mesh, phases: Array) -> Array:
+    """Mesh arrays (..., C, k - 1) to the reference's compact vectors (..., n)."""
+    return mesh.gather(phases)[..., compact_order(mesh)]
+
+
+def from_cells(mesh: Mesh, array: Array) -> Array:
+    """Cell arrays (..., k, k) of the reference to mesh arrays (..., C, k - 1)."""
+    row, col = cells(mesh)
+    return mesh.scatter(array[..., row, col])
+
+
+def to_cells(mesh: Mesh, phases: Array) -> Array:
+    """Mesh arrays (..., C, k - 1) to cell arrays (..., k, k) of the reference, zero where there is no MZI."""
+    row, col = cells(mesh)
+    out = np.zeros((*phases.shape[:-2], mesh.modes, mesh.modes), phases.dtype)
+    out[..., row, col] = mesh.gather(phases)
+    return out
