@@ -1,0 +1,278 @@
+"""Zeroth-order search over the heaters of a grid of cores: ZCD, ZTP and ZGD over any least-squares objective.
+
+All cores are searched together and independently. One epoch of each method is one function; the stage calls it for
+every layer in turn. Sources: L2ight (NeurIPS 2021) sections 3.2-3.3 and its public reference (spec sections c, d).
+
+    zcd  coordinate descent: phi + lr if that lowers the loss, else phi - lr, unseen
+    ztp  ternary probing: the best of phi - lr, phi, phi + lr
+    zgd  gradient descent on g = mean of delta (L(phi + delta) - L(phi)) over Gaussian delta, with momentum
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import numpy as np
+
+from l2sim.backend import Array
+from l2sim.chip.grid import respond
+from l2sim.chip.layout import compact_order
+from l2sim.chip.protocol import Hardware
+
+PARTS = ("u", "v")
+NUDGE = 0.01
+"""What a restart adds to every phase, rad."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Minimise L = mean_ab (gain_b R_ab - T_ab)^2 per core, R being the response that the readout shows.
+
+    `gain` (p, q, k), `target` (p, q, k, k). With the `power` readout amplitudes are compared, |R| with |T|.
+    """
+
+    hardware: Hardware
+    gain: Array
+    target: Array
+    readout: str = "quadrature"
+
+    def loss(self) -> Array:
+        """One evaluation of every core, (p, q)."""
+        seen, target = respond(self.hardware, self.readout), self.target
+        if self.readout == "power":
+            seen, target = np.sqrt(np.maximum(seen, 0.0)), np.abs(target)
+        return ((self.gain[:, :, None, :] * seen - target) ** 2).mean(axis=(-1, -2))
+
+
+@dataclass(frozen=True)
+class Search:
+    """How to search. `lr` and `floor` in rad; the step of a core in its epoch e is max(lr decay^e, floor).
+
+    `threshold`: with `adaptive`, cores whose error is above it after an epoch start their schedule again and get all
+    phases nudged. `error_scale` (p, q) turns a loss into that error. `legacy`: "calibrate" or "map" reproduces what the
+    reference does in that stage, faults included (spec section m); golden data only.
+    """
+
+    method: str
+    lr: float = 0.1
+    decay: float = 0.99
+    floor: float = 2.0 * np.pi / 255
+    best_record: bool = True
+    adaptive: bool = False
+    threshold: float = 0.09
+    threshold_growth: float = 1.0
+    error_scale: Array | float = 1.0
+    shuffle: bool = False
+    sigma: float = 0.1
+    samples: int = 3
+    momentum: float = 0.9
+    legacy: str = ""
+
+
+@dataclass
+class State:
+    """Where a search stands: arrays only, so that a checkpoint can hold it.
+
+    `u`, `v` commanded phases (p, q, C, k - 1); `loss` the last reading and `best` the lowest (p, q); `best_u`, `best_v`
+    the phases of the lowest; `clock` epochs since the last restart and `lr` the step (p, q); `threshold` ();
+    `momentum_u`, `momentum_v` of ZGD.
+    """
+
+    u: Array
+    v: Array
+    loss: Array
+    best: Array
+    best_u: Array
+    best_v: Array
+    clock: Array
+    lr: Array
+    threshold: Array
+    stale: Array
+    momentum_u: Array = field(default_factory=lambda: np.zeros(()))
+    momentum_v: Array = field(default_factory=lambda: np.zeros(()))
+
+    def phases(self, best: bool = False) -> dict[str, Array]:
+        """The phases of both meshes by part, the last or the best ones."""
+        return {"u": self.best_u, "v": self.best_v} if best else {"u": self.u, "v": self.v}
+
+    def arrays(self) -> dict[str, Array]:
+        """Everything, by name."""
+        return {item.name: getattr(self, item.name) for item in fields(self)}
+
+
+def start(problem: Problem, search: Search, phases: dict[str, Array]) -> State:
+    """Command `phases` and read the loss they give."""
+    problem.hardware.set_phases(**phases)
+    loss = problem.loss()
+    state = State(
+        u=phases["u"].copy(), v=phases["v"].copy(), loss=loss, best=loss.copy(),
+        best_u=phases["u"].copy(), best_v=phases["v"].copy(), clock=np.zeros(loss.shape, np.int64),
+        lr=np.full(loss.shape, search.lr), threshold=np.array(search.threshold), stale=np.zeros(loss.shape, bool),
+    )  # fmt: skip
+    if search.method == "zgd":
+        state.momentum_u, state.momentum_v = np.zeros_like(state.u), np.zeros_like(state.v)
+    return state
+
+
+def zcd(problem: Problem, search: Search, state: State, rng: np.random.Generator) -> None:
+    """One epoch of coordinate descent: every heater of U, then every heater of V, in the same order."""
+    _coordinates("zcd", problem, search, state, rng)
+    _next_epoch(problem, search, state)
+
+
+def ztp(problem: Problem, search: Search, state: State, rng: np.random.Generator) -> None:
+    """One epoch of ternary probing: every heater of U, then every heater of V, in the same order."""
+    _coordinates("ztp", problem, search, state, rng)
+    if search.legacy == "calibrate":
+        # The reference's schedule lags an epoch: the first two epochs both use lr.
+        state.lr[:] = np.maximum(search.lr * search.decay**state.clock, search.floor)
+        state.clock += 1
+    else:
+        _next_epoch(problem, search, state)
+
+
+def zgd(problem: Problem, search: Search, state: State, rng: np.random.Generator) -> None:
+    """One epoch of gradient descent: n steps, each of `samples` perturbations of all phases and one reading more."""
+
+    def draw() -> tuple[Array, Array]:
+        return (
+            search.sigma * rng.standard_normal(state.u.shape),
+            search.sigma * rng.standard_normal(state.v.shape),
+        )
+
+    descend(problem, search, state, draw)
+    _next_epoch(problem, search, state)
+
+
+METHODS: dict[str, Callable[[Problem, Search, State, np.random.Generator], None]] = {"zcd": zcd, "ztp": ztp, "zgd": zgd}
+
+
+def descend(problem: Problem, search: Search, state: State, draw: Callable[[], tuple[Array, Array]]) -> None:
+    """The n steps of a ZGD epoch; `draw` gives the perturbations (delta_u, delta_v) of one sample."""
+    momentum = {"u": state.momentum_u, "v": state.momentum_v}
+    for _ in range(problem.hardware.mesh.count):
+        phases, gradient = state.phases(), {part: np.zeros_like(momentum[part]) for part in PARTS}
+        for _ in range(search.samples):
+            delta = dict(zip(PARTS, draw()))
+            problem.hardware.set_phases(**{part: phases[part] + delta[part] for part in PARTS})
+            rise = (problem.loss() - state.loss)[:, :, None, None]
+            for part in PARTS:
+                gradient[part] += delta[part] * rise / search.samples
+        for part in PARTS:
+            momentum[part] *= search.momentum
+            momentum[part] += state.lr[:, :, None, None] * gradient[part]
+            phases[part] -= momentum[part]
+        problem.hardware.set_phases(**phases)
+        state.loss = problem.loss()
+        _record(state, search, PARTS)
+
+
+def _coordinates(rule: str, problem: Problem, search: Search, state: State, rng: np.random.Generator) -> None:
+    order = compact_order(problem.hardware.mesh)
+    if search.shuffle:
+        order = order[rng.permutation(order.size)]
+    for part in PARTS:
+        sweep(rule, problem, state, part, order, search.legacy == "calibrate")
+        if not search.legacy:
+            _record(state, search, PARTS)
+        elif rule == "zcd" and search.legacy == "calibrate":
+            # The reference judges U and V at different moments, so its best pair need not have existed.
+            _record(state, search, (part,), lowest=part == "v")
+    if search.legacy and (rule == "ztp" or search.legacy == "map"):
+        _record(state, search, PARTS)
+
+
+def sweep(rule: str, problem: Problem, state: State, part: str, order: Array, legacy: bool = False) -> None:
+    """Visit every heater of one part once, in `order` (travel-order indices); updates phases and losses of `state`.
+
+    Takes the hardware's fused sweep where it has one for this readout, else single probes.
+    """
+    hardware, phases = problem.hardware, state.phases()[part]
+    hardware.set_phases(**{part: phases})
+    if hasattr(hardware, "sweep") and hardware.fuses(problem.readout) and not (legacy and rule == "ztp"):
+        phases[:], state.loss = hardware.sweep(
+            part, rule, problem.gain, problem.target, order, state.lr, state.loss, state.stale
+        )
+    else:
+        state.loss = _probe_by_probe(rule, problem, phases, state.lr, state.loss, part, order, legacy)
+    if part == "v":
+        state.stale[:] = False
+
+
+def _probe_by_probe(
+    rule: str, problem: Problem, phases: Array, lr: Array, here: Array, part: str, order: Array, legacy: bool
+) -> Array:
+    mesh = problem.hardware.mesh
+
+    def read() -> Array:
+        problem.hardware.set_phases(**{part: phases})
+        return problem.loss()
+
+    for i in order:
+        at = (..., mesh.column[i], mesh.rail[i])
+        stay = phases[at].copy()
+        up = stay + lr
+        down = up - 2 * lr
+        phases[at] = up
+        plus = read()
+        if rule == "zcd":
+            phases[at] = np.where(plus < here, up, down)
+            here = read()
+            continue
+        phases[at] = down
+        minus = read()
+        choice = np.argmin([minus, here, plus], axis=0)
+        if legacy:
+            # The reference adds its choice to phi - lr in single precision.
+            stay, up = down + np.float32(lr), down + np.float32(2 * lr)
+        phases[at] = np.choose(choice, [down, stay, up])
+        here = np.choose(choice, [minus, here, plus])
+    problem.hardware.set_phases(**{part: phases})
+    return here
+
+
+def _record(state: State, search: Search, parts: tuple[str, ...], lowest: bool = True) -> None:
+    """Keep the phases of `parts` wherever the loss is the lowest so far (everywhere without `best_record`)."""
+    better = state.loss < state.best if search.best_record else np.ones(state.loss.shape, bool)
+    for part in parts:
+        state.phases(best=True)[part][better] = state.phases()[part][better]
+    state.best[better] = state.loss[better]
+
+
+def _next_epoch(problem: Problem, search: Search, state: State) -> None:
+    """Advance the schedules; with `adaptive`, start cores with a large error again."""
+    state.clock += 1
+    lr = np.maximum(search.lr * search.decay**state.clock, search.floor)
+    if search.adaptive:
+        far = state.loss * search.error_scale > state.threshold
+        state.clock[far] = 0
+        if far.any():
+            for part in PARTS:
+                state.phases()[part][far] += NUDGE
+            if search.legacy == "map":
+                # The reference goes on with the losses and matrices from before the nudge.
+                state.stale[:] = far
+            else:
+                before = {"v": state.v - NUDGE * far[:, :, None, None]}
+                problem.hardware.set_phases(**state.phases())
+                state.loss = problem.loss()
+                if search.legacy:
+                    # The reference sweeps U next while V still has the phases from before the nudge.
+                    problem.hardware.set_phases(**before)
+                    state.stale[:] = far
+        state.threshold *= search.threshold_growth
+        if search.legacy != "map":  # The reference's restarted cores get their large step an epoch late when mapping.
+            lr = np.maximum(search.lr * search.decay**state.clock, search.floor)
+    state.lr[:] = lr
+
+
+def finished(state: State, epochs: int, done: int) -> bool:
+    """Whether every core has had its `epochs` since its last restart; at most twice that many in all."""
+    return bool((state.clock >= epochs).all()) or done >= 2 * epochs
+
+
+def restore(arrays: dict[str, Any]) -> State:
+    """The state that `State.arrays` gave."""
+    return State(**{name: np.array(value) for name, value in arrays.items()})
