@@ -1,0 +1,44 @@
+"""Identity calibration: find the phases at which both meshes of every core are identities, up to signs.
+
+From zero commanded phases and all signs +1, minimise
+
+    L = mean_ab ((U diag(s) V)_ab / s_b - delta_ab)^2,       s = linspace(0.1, 1, k)
+
+over all heaters (L2ight, NeurIPS 2021, section 3.2; spec section c). Distinct s_b make U and V separately identities.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from l2sim.backend import Array
+from l2sim.chip.protocol import Commands, Hardware
+from l2sim.learn.zeroth import PARTS, Problem, State
+
+RESTART_ABOVE = 0.09
+"""Loss above which an adaptive search starts a core again."""
+
+
+def probe_sigma(k: int) -> Array:
+    """The distinct sigma that calibration probes with, (k,)."""
+    return np.linspace(0.1, 1.0, k)
+
+
+def problem(hardware: Hardware, readout: str = "quadrature") -> Problem:
+    """Set signs and sigma for calibration and return what is to be minimised."""
+    shape, k = hardware.shape, hardware.mesh.modes
+    ones, s = np.ones((*shape, k)), np.broadcast_to(probe_sigma(k), (*shape, k))
+    hardware.set_signs(u=ones, v=ones)
+    hardware.set_sigma(s)
+    return Problem(hardware, 1.0 / s, np.broadcast_to(np.eye(k), (*shape, k, k)), readout)
+
+
+def zero_phases(hardware: Hardware) -> dict[str, Array]:
+    """Zero phase for every heater of both meshes."""
+    return {part: np.zeros((*hardware.shape, *hardware.mesh.shape)) for part in PARTS}
+
+
+def pseudo_identities(hardware: Hardware, state: State) -> Commands:
+    """The commands of the best calibrated state."""
+    ones = np.ones((*hardware.shape, hardware.mesh.modes))
+    return Commands(state.phases(best=True), dict.fromkeys(PARTS, ones))

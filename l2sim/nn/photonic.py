@@ -1,0 +1,75 @@
+"""A layer's matrix on a chip: only sigma is trained, the meshes stay as they were mapped (L2ight, NeurIPS 2021)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from l2sim.backend import Array
+from l2sim.chip import grid
+from l2sim.chip.protocol import Commands, Hardware
+
+__all__ = ["Feedback", "PhotonicWeight"]
+
+Feedback = Callable[[Array, np.random.Generator], tuple[Array, float]]
+"""feedback(sigma (p, q, k), rng) -> mask (p, q) of the cores that carry the error back, and the factor on the result."""
+
+
+class PhotonicWeight:
+    """A `Weight` of shape (out, in) on `hardware`, padded with zeros to its grid.
+
+    `mapped`: the commands that realise the mapped meshes; `rest`: those of the calibrated pseudo-identities, through
+    which the gradient is measured; `sigma` (p, q, k): the trained parameter, which `write` sends to the chip.
+    """
+
+    def __init__(
+        self, hardware: Hardware, out_features: int, in_features: int, mapped: Commands, rest: Commands, sigma: Array
+    ) -> None:
+        self.hardware, self.mapped, self.rest, self.sigma = hardware, mapped, rest, sigma
+        self.gradient = np.zeros_like(sigma)
+        self.feedback: Feedback | None = None
+        self._shape = out_features, in_features
+        (p, q), k = hardware.shape, hardware.mesh.modes
+        self._padded = p * k, q * k
+
+    @property
+    def out_features(self) -> int:
+        return self._shape[0]
+
+    @property
+    def in_features(self) -> int:
+        return self._shape[1]
+
+    def write(self) -> None:
+        """Command the attenuators to the present sigma."""
+        self.hardware.set_sigma(self.sigma)
+
+    def forward(self, x: Array) -> Array:
+        return grid.product(self.hardware, _pad(x, self._padded[1]))[: self.out_features]
+
+    def transpose(self, dy: Array, rng: np.random.Generator | None = None) -> Array:
+        dy = _pad(dy, self._padded[0])
+        if self.feedback is None or rng is None:
+            return grid.product_back(self.hardware, dy)[: self.in_features]
+        cores, factor = self.feedback(self.sigma, rng)
+        return factor * grid.product_back(self.hardware, dy, cores)[: self.in_features]
+
+    def accumulate(self, dy: Array, x: Array, factor: float = 1.0) -> None:
+        x, dy = _pad(x, self._padded[1]), _pad(dy, self._padded[0])
+        self.gradient[...] = factor * grid.sigma_gradient(self.hardware, x, dy, self.mapped, self.rest, self.sigma)
+
+    def parameters(self) -> dict[str, Array]:
+        return {"sigma": self.sigma}
+
+    def gradients(self) -> dict[str, Array]:
+        return {"sigma": self.gradient}
+
+
+def _pad(x: Array, rows: int) -> Array:
+    """`x` (n, N) with zero rows added up to `rows`."""
+    if x.shape[0] == rows:
+        return x
+    out = np.zeros((rows, x.shape[1]), x.dtype)
+    out[: x.shape[0]] = x
+    return out
