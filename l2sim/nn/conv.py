@@ -1,0 +1,234 @@
+"""Convolution and pooling on images (C, H, W, B).
+
+Every window is read as kernel^2 shifted views of the padded image (`taps`), so all of them are plain slice arithmetic
+with contiguous runs over the batch, and a convolution is `M @ im2col(x)` reshaped, without a transpose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from l2sim.backend import Array
+from l2sim.errors import ModelError
+from l2sim.nn.layers import Layer
+from l2sim.nn.weights import Weight
+
+__all__ = [
+    "AdaptiveAveragePool",
+    "AveragePool",
+    "Conv2d",
+    "GlobalAveragePool",
+    "MaxPool",
+    "bins",
+    "col2im",
+    "im2col",
+    "window_count",
+]
+
+
+def window_count(size: int, kernel: int, stride: int, padding: int = 0) -> int:
+    """How many windows of `kernel` fit along an axis of `size` padded on both sides; an incomplete one is dropped."""
+    return (size + 2 * padding - kernel) // stride + 1
+
+
+def pad(x: Array, padding: int, value: float = 0.0) -> Array:
+    """`x` (C, H, W, B) with a frame of `value` around each image; `x` itself without padding."""
+    if not padding:
+        return x
+    c, h, w, b = x.shape
+    out = np.full((c, h + 2 * padding, w + 2 * padding, b), value, x.dtype)
+    out[:, padding:-padding, padding:-padding] = x
+    return out
+
+
+def crop(x: Array, padding: int) -> Array:
+    """Undo `pad`: a view without the frame."""
+    return x[:, padding:-padding, padding:-padding] if padding else x
+
+
+def taps(x: Array, kernel: int, stride: int) -> Iterator[tuple[int, int, Array]]:
+    """For each place (r, s) in the window the view (C, H', W', B) of what all windows see there."""
+    h, w = window_count(x.shape[1], kernel, stride), window_count(x.shape[2], kernel, stride)
+    for r in range(kernel):
+        for s in range(kernel):
+            yield r, s, x[:, r : r + stride * h : stride, s : s + stride * w : stride]
+
+
+def im2col(x: Array, kernel: int, stride: int = 1, padding: int = 0, out: Array | None = None) -> Array:
+    """The windows of `x` (C, H, W, B) as columns (C*kernel^2, H'*W'*B).
+
+    Row c*kernel^2 + r*kernel + s; columns ordered H', W', B. `out` is an array of that shape to fill.
+    A 1 x 1 kernel that moves by 1 sees the image as it is: then the result is a view where it can be.
+    """
+    c, h, w, b = x.shape
+    if kernel == 1 and stride == 1 and padding == 0:
+        return x.reshape(c, -1)
+    h, w = window_count(h, kernel, stride, padding), window_count(w, kernel, stride, padding)
+    columns = np.empty((c * kernel * kernel, h * w * b), x.dtype) if out is None else out
+    grid = columns.reshape(c, kernel, kernel, h, w, b)
+    for r, s, view in taps(pad(x, padding), kernel, stride):
+        grid[:, r, s] = view
+    return columns
+
+
+def col2im(columns: Array, shape: tuple[int, ...], kernel: int, stride: int = 1, padding: int = 0) -> Array:
+    """The adjoint of `im2col`: add every column back to the pixels it came from, in an image `shape` (C, H, W, B)."""
+    c, h, w, b = shape
+    if kernel == 1 and stride == 1 and padding == 0:
+        return columns.reshape(shape)
+    framed = np.zeros((c, h + 2 * padding, w + 2 * padding, b), columns.dtype)
+    h, w = window_count(h, kernel, stride, padding), window_count(w, kernel, stride, padding)
+    grid = columns.reshape(c, kernel, kernel, h, w, b)
+    for r, s, view in taps(framed, kernel, stride):
+        view += grid[:, r, s]
+    return crop(framed, padding)
+
+
+class Conv2d(Layer):
+    """Convolution without bias as one matrix product: (C, H, W, B) -> (C', H', W', B), M of shape (C', C*kernel^2).
+
+    `columns`, when set, samples the weight gradient: `mask, factor = columns(H'*W', rng)` with a bool mask shared by
+    the batch; only the kept columns reach `weight.accumulate`, with that factor. The input gradient uses all columns.
+    The generator is the one given to `forward`; the mask is drawn before the weight draws for its own sampling.
+    (Feng et al., L2ight, NeurIPS 2021, section 3.4.2: column sampling.)
+    """
+
+    def __init__(self, weight: Weight, kernel: int, stride: int = 1, padding: int = 0) -> None:
+        self.weight = weight
+        self.kernel = kernel
+        self.stride = stride
+        self.padding = padding
+        self.columns: Callable[[int, np.random.Generator], tuple[Array, float]] | None = None
+        self._buffer: Array | None = None
+
+    def forward(self, x: Array, train: bool = False, rng: np.random.Generator | None = None) -> Array:
+        c, h, w, b = x.shape
+        h, w = (window_count(n, self.kernel, self.stride, self.padding) for n in (h, w))
+        if not train:
+            columns = im2col(x, self.kernel, self.stride, self.padding)
+        else:
+            # Fresh pages for the largest array of the step would cost more than filling it: reuse the last one.
+            shape = (c * self.kernel**2, h * w * b)
+            if self._buffer is None or self._buffer.shape != shape or self._buffer.dtype != x.dtype:
+                self._buffer = np.empty(shape, x.dtype)
+            columns = im2col(x, self.kernel, self.stride, self.padding, out=self._buffer)
+            self._columns, self._shape, self._rng = columns, x.shape, rng
+        return self.weight.forward(columns).reshape(-1, h, w, b)
+
+    def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
+        flat = dy.reshape(len(dy), -1)
+        if self.columns is None:
+            self.weight.accumulate(flat, self._columns)
+        else:
+            if self._rng is None:
+                raise ModelError("column sampling needs a random generator in training; pass rng to forward")
+            mask, factor = self.columns(dy.shape[1] * dy.shape[2], self._rng)
+            kept_x = self._columns.reshape(len(self._columns), mask.size, -1)[:, mask]
+            kept_dy = flat.reshape(len(flat), mask.size, -1)[:, mask]
+            width = kept_dy.shape[1] * kept_dy.shape[2]
+            self.weight.accumulate(kept_dy.reshape(len(kept_dy), width), kept_x.reshape(len(kept_x), width), factor)
+        if not need_dx:
+            return None
+        return col2im(self.weight.transpose(flat, self._rng), self._shape, self.kernel, self.stride, self.padding)
+
+    def parameters(self) -> dict[str, Array]:
+        return self.weight.parameters()
+
+    def gradients(self) -> dict[str, Array]:
+        return self.weight.gradients()
+
+
+class AveragePool(Layer):
+    """Mean over windows of `kernel`; pixels of an incomplete window are left out."""
+
+    def __init__(self, kernel: int, stride: int) -> None:
+        self.kernel = kernel
+        self.stride = stride
+
+    def forward(self, x: Array, train: bool = False, rng: np.random.Generator | None = None) -> Array:
+        if train:
+            self._shape = x.shape
+        total: Array = np.add.reduce([view for _, _, view in taps(x, self.kernel, self.stride)])
+        return total / self.kernel**2
+
+    def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
+        dx = np.zeros(self._shape, dy.dtype)
+        share = dy / self.kernel**2
+        for _, _, view in taps(dx, self.kernel, self.stride):
+            view += share
+        return dx
+
+
+class MaxPool(Layer):
+    """Largest value of each window of `kernel`; of equal ones the first, row by row, receives the gradient."""
+
+    def __init__(self, kernel: int, stride: int, padding: int = 0) -> None:
+        self.kernel = kernel
+        self.stride = stride
+        self.padding = padding
+
+    def forward(self, x: Array, train: bool = False, rng: np.random.Generator | None = None) -> Array:
+        views = [view for _, _, view in taps(pad(x, self.padding, -np.inf), self.kernel, self.stride)]
+        y = views[0].copy()
+        winner = np.zeros(y.shape, np.int16)
+        for i, view in enumerate(views[1:], start=1):
+            if train:
+                np.copyto(winner, i, where=view > y)
+            np.maximum(y, view, out=y)
+        if train:
+            self._shape, self._winner = x.shape, winner
+        return y
+
+    def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
+        dx = pad(np.zeros(self._shape, dy.dtype), self.padding)
+        for i, (_, _, view) in enumerate(taps(dx, self.kernel, self.stride)):
+            view += dy * (self._winner == i)
+        return crop(dx, self.padding)
+
+
+class AdaptiveAveragePool(Layer):
+    """Mean over `out` x `out` bins that cover the image, whatever its size: (C, H, W, B) -> (C, out, out, B)."""
+
+    def __init__(self, out: int) -> None:
+        self.out = out
+
+    def forward(self, x: Array, train: bool = False, rng: np.random.Generator | None = None) -> Array:
+        c, h, w, b = x.shape
+        rows, cols = bins(h, self.out).astype(x.dtype), bins(w, self.out).astype(x.dtype)
+        if train:
+            self._rows, self._cols = rows, cols
+        narrow = rows @ x.reshape(c, h, w * b)
+        return (cols @ narrow.reshape(c * self.out, w, b)).reshape(c, self.out, self.out, b)
+
+    def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
+        c, n, _, b = dy.shape
+        h, w = self._rows.shape[1], self._cols.shape[1]
+        wide = self._cols.T @ dy.reshape(c * n, n, b)
+        return (self._rows.T @ wide.reshape(c, n, w * b)).reshape(c, h, w, b)
+
+
+def bins(size: int, out: int) -> Array:
+    """The averaging matrix (out, size) of adaptive pooling: bin i is floor(i size/out) to ceil((i+1) size/out).
+
+    PyTorch's rule: bins overlap where `out` does not divide `size`.
+    """
+    matrix = np.zeros((out, size))
+    for i in range(out):
+        start, stop = i * size // out, -(-(i + 1) * size // out)
+        matrix[i, start:stop] = 1.0 / (stop - start)
+    return matrix
+
+
+class GlobalAveragePool(Layer):
+    """Mean over each image: (C, H, W, B) -> (C, 1, 1, B)."""
+
+    def forward(self, x: Array, train: bool = False, rng: np.random.Generator | None = None) -> Array:
+        if train:
+            self._shape = x.shape
+        return x.mean(axis=(1, 2), keepdims=True)
+
+    def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
+        _, h, w, _ = self._shape
+        return np.broadcast_to(dy / (h * w), self._shape).copy()

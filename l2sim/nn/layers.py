@@ -1,0 +1,252 @@
+"""Layers and their gradients, written out: no framework, no tape.
+
+Features come first and the batch last: dense (F, B), images (C, H, W, B). A convolution is then one matrix product on
+columns, `Flatten` is a view, and every slice that NumPy copies ends in a contiguous run over the batch.
+
+`forward(x, train, rng)` keeps what `backward(dy, need_dx)` needs only when `train`. `parameters` are the trainable
+arrays, updated in place; `gradients` has the same names and is valid after `backward`; `buffers` are updated by
+`forward` itself. No layer writes into its input, because a residual branch shares it.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from l2sim.backend import Array
+from l2sim.errors import ModelError
+from l2sim.nn.weights import Weight
+
+__all__ = ["BatchNorm", "Chain", "Dropout", "Flatten", "Layer", "Linear", "ReLU", "ReLUN", "Residual"]
+
+
+class Layer(Protocol):
+    """What the network asks of every layer; one without arrays inherits the empty dictionaries."""
+
+    def forward(self, x: Array, train: bool = False, rng: np.random.Generator | None = None) -> Array:
+        """The layer's output for `x`; randomness comes from `rng` and only when `train`."""
+        ...
+
+    def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
+        """Store the parameter gradients of the last `forward(train=True)` and return the input gradient.
+
+        Without `need_dx` a layer with parameters skips the input gradient and returns None.
+        """
+        ...
+
+    def parameters(self) -> dict[str, Array]:
+        return {}
+
+    def gradients(self) -> dict[str, Array]:
+        return {}
+
+    def buffers(self) -> dict[str, Array]:
+        return {}
+
+
+class Linear(Layer):
+    """Dense layer y = M x without bias: (in, B) -> (out, B)."""
+
+    def __init__(self, weight: Weight) -> None:
+        self.weight = weight
+
+    def forward(self, x: Array, train: bool = False, rng: np.random.Generator | None = None) -> Array:
+        if train:
+            self._x, self._rng = x, rng
+        return self.weight.forward(x)
+
+    def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
+        self.weight.accumulate(dy, self._x)
+        return self.weight.transpose(dy, self._rng) if need_dx else None
+
+    def parameters(self) -> dict[str, Array]:
+        return self.weight.parameters()
+
+    def gradients(self) -> dict[str, Array]:
+        return self.weight.gradients()
+
+
+class BatchNorm(Layer):
+    """Batch normalisation per channel, over all other axes: (C, ..., B) -> (C, ..., B).
+
+    Training normalises with the biased variance of the batch and moves the running statistics by `MOMENTUM` towards
+    the batch mean and its unbiased variance; evaluation uses the running statistics. (Ioffe & Szegedy 2015, Alg. 1.)
+    Raises ModelError when a training batch holds one value per channel, whose variance is undefined.
+    """
+
+    EPS = 1e-5
+    MOMENTUM = 0.1
+
+    def __init__(self, channels: int, dtype: DTypeLike = np.float64) -> None:
+        self.weight = np.ones(channels, dtype)
+        self.bias = np.zeros(channels, dtype)
+        self.running_mean = np.zeros(channels, dtype)
+        self.running_var = np.ones(channels, dtype)
+        self._dweight = np.zeros(channels, dtype)
+        self._dbias = np.zeros(channels, dtype)
+
+    def forward(self, x: Array, train: bool = False, rng: np.random.Generator | None = None) -> Array:
+        flat = x.reshape(len(x), -1)
+        if not train:
+            scale = self.weight / np.sqrt(self.running_var + self.EPS)
+            centred = flat - self.running_mean[:, None]
+        else:
+            n = flat.shape[1]
+            if n < 2:
+                raise ModelError("batch normalisation cannot train on one value per channel; use a larger batch")
+            mean = flat.mean(axis=1)
+            centred = flat - mean[:, None]
+            var = np.einsum("cn,cn->c", centred, centred) / n
+            self.running_mean *= 1.0 - self.MOMENTUM
+            self.running_mean += self.MOMENTUM * mean
+            self.running_var *= 1.0 - self.MOMENTUM
+            self.running_var += self.MOMENTUM * (n / (n - 1)) * var
+            self._centred = centred
+            self._inverse = 1.0 / np.sqrt(var + self.EPS)
+            scale = self.weight * self._inverse
+        y = centred * scale[:, None]
+        y += self.bias[:, None]
+        return y.reshape(x.shape)
+
+    def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
+        flat = dy.reshape(len(dy), -1)
+        n = flat.shape[1]
+        self._dbias = flat.sum(axis=1)
+        self._dweight = np.einsum("cn,cn->c", flat, self._centred) * self._inverse
+        if not need_dx:
+            return None
+        # dx = w/std (dy - mean(dy) - xhat mean(dy xhat)), with xhat = centred/std
+        dx = self._centred * (-self._inverse * self._dweight / n)[:, None]
+        dx += flat
+        dx -= (self._dbias / n)[:, None]
+        dx *= (self.weight * self._inverse)[:, None]
+        return dx.reshape(dy.shape)
+
+    def parameters(self) -> dict[str, Array]:
+        return {"weight": self.weight, "bias": self.bias}
+
+    def gradients(self) -> dict[str, Array]:
+        return {"weight": self._dweight, "bias": self._dbias}
+
+    def buffers(self) -> dict[str, Array]:
+        return {"running_mean": self.running_mean, "running_var": self.running_var}
+
+
+class ReLU(Layer):
+    """max(x, 0), any shape; the gradient at 0 is 0."""
+
+    def forward(self, x: Array, train: bool = False, rng: np.random.Generator | None = None) -> Array:
+        if train:
+            self._open = x > 0
+        return np.maximum(x, 0)
+
+    def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
+        return dy * self._open
+
+
+class ReLUN(Layer):
+    """Clip to [0, limit], any shape; the gradient at both ends is 0."""
+
+    def __init__(self, limit: float) -> None:
+        self.limit = limit
+
+    def forward(self, x: Array, train: bool = False, rng: np.random.Generator | None = None) -> Array:
+        y = np.maximum(x, 0)
+        np.minimum(y, self.limit, out=y)
+        if train:
+            self._open = x > 0
+            self._open &= x < self.limit
+        return y
+
+    def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
+        return dy * self._open
+
+
+class Dropout(Layer):
+    """Zero each value with probability `p` in training and divide the rest by 1 - p; the identity in evaluation."""
+
+    def __init__(self, p: float) -> None:
+        self.p = p
+
+    def forward(self, x: Array, train: bool = False, rng: np.random.Generator | None = None) -> Array:
+        if not train:
+            return x
+        if rng is None:
+            raise ModelError("dropout needs a random generator in training; pass rng to forward")
+        self._keep = (rng.random(x.shape) >= self.p) * x.dtype.type(1.0 / (1.0 - self.p))
+        return x * self._keep
+
+    def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
+        return dy * self._keep
+
+
+class Flatten(Layer):
+    """(C, H, W, B) -> (C*H*W, B), features in the order c, h, w."""
+
+    def forward(self, x: Array, train: bool = False, rng: np.random.Generator | None = None) -> Array:
+        if train:
+            self._shape = x.shape
+        return x.reshape(-1, x.shape[-1])
+
+    def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
+        return dy.reshape(self._shape)
+
+
+class Chain(Layer):
+    """Named layers one after the other; an empty chain is the identity. Array names are "layer.array"."""
+
+    def __init__(self, layers: dict[str, Layer]) -> None:
+        self.layers = layers
+        # Below the first layer that trains anything no gradient is wanted.
+        self._first = next((i for i, layer in enumerate(layers.values()) if layer.parameters()), len(layers))
+
+    def forward(self, x: Array, train: bool = False, rng: np.random.Generator | None = None) -> Array:
+        for layer in self.layers.values():
+            x = layer.forward(x, train, rng)
+        return x
+
+    def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
+        stop = 0 if need_dx else self._first
+        layers = list(self.layers.values())
+        for i in range(len(layers) - 1, stop - 1, -1):
+            dx = layers[i].backward(dy, need_dx or i > stop)
+            if dx is None:
+                return None
+            dy = dx
+        return dy if need_dx else None
+
+    def parameters(self) -> dict[str, Array]:
+        return {f"{name}.{key}": a for name, layer in self.layers.items() for key, a in layer.parameters().items()}
+
+    def gradients(self) -> dict[str, Array]:
+        return {f"{name}.{key}": a for name, layer in self.layers.items() for key, a in layer.gradients().items()}
+
+    def buffers(self) -> dict[str, Array]:
+        return {f"{name}.{key}": a for name, layer in self.layers.items() for key, a in layer.buffers().items()}
+
+
+class Residual(Layer):
+    """body(x) + shortcut(x); arrays of the shortcut are named "shortcut.layer.array"."""
+
+    def __init__(self, body: Chain, shortcut: Chain) -> None:
+        self.body = body
+        self.shortcut = shortcut
+
+    def forward(self, x: Array, train: bool = False, rng: np.random.Generator | None = None) -> Array:
+        return self.body.forward(x, train, rng) + self.shortcut.forward(x, train, rng)
+
+    def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
+        main = self.body.backward(dy, need_dx)
+        side = self.shortcut.backward(dy, need_dx)
+        return None if main is None or side is None else main + side
+
+    def parameters(self) -> dict[str, Array]:
+        return self.body.parameters() | {f"shortcut.{key}": a for key, a in self.shortcut.parameters().items()}
+
+    def gradients(self) -> dict[str, Array]:
+        return self.body.gradients() | {f"shortcut.{key}": a for key, a in self.shortcut.gradients().items()}
+
+    def buffers(self) -> dict[str, Array]:
+        return self.body.buffers() | {f"shortcut.{key}": a for key, a in self.shortcut.buffers().items()}

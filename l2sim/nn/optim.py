@@ -1,0 +1,185 @@
+"""Optimisers and learning-rate schedules as functions of plain arrays.
+
+    optimiser = start("adamw", network.parameters())
+    step(optimiser, network.parameters(), network.gradients(), lr=1e-3, weight_decay=0.01)
+
+The state is a step count and a flat dictionary of arrays, so `state` and `load` carry it through a checkpoint bit for
+bit. The update rules follow PyTorch's `torch.optim` to the placement of eps.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from l2sim.backend import Array
+from l2sim.errors import ModelError
+
+__all__ = [
+    "OPTIMISERS",
+    "SCHEDULES",
+    "Optimiser",
+    "adam",
+    "adamw",
+    "cosine",
+    "exponential",
+    "load",
+    "sgd",
+    "start",
+    "state",
+    "step",
+]
+
+
+@dataclass
+class Optimiser:
+    """Which rule, how many steps it took, and its memory: arrays named "slot/parameter", shaped like the parameter."""
+
+    name: str
+    steps: int
+    arrays: dict[str, Array]
+
+
+def start(name: str, parameters: Mapping[str, Array]) -> Optimiser:
+    """A fresh optimiser `name` (a key of `OPTIMISERS`) for these parameters. ModelError for an unknown name."""
+    if name not in OPTIMISERS:
+        raise ModelError(f"optimiser {name!r} is unknown; use one of {', '.join(OPTIMISERS)}")
+    slots = OPTIMISERS[name].slots
+    return Optimiser(name, 0, {f"{slot}/{key}": np.zeros_like(p) for slot in slots for key, p in parameters.items()})
+
+
+def step(
+    optimiser: Optimiser, parameters: Mapping[str, Array], gradients: Mapping[str, Array], lr: float, **settings: Any
+) -> None:
+    """One update of all parameters, in place. `settings` are the rule's own: weight_decay, momentum, betas, ..."""
+    optimiser.steps += 1
+    slots, update = OPTIMISERS[optimiser.name]
+    for key, p in parameters.items():
+        memory = (optimiser.arrays[f"{slot}/{key}"] for slot in slots)
+        for piece in _pieces(p, gradients[key], *memory):
+            update(*piece, steps=optimiser.steps, lr=lr, **settings)
+
+
+def state(optimiser: Optimiser) -> dict[str, Array]:
+    """A copy of the state as flat arrays; "steps" holds the step count."""
+    return {"steps": np.array(optimiser.steps)} | {key: a.copy() for key, a in optimiser.arrays.items()}
+
+
+def load(optimiser: Optimiser, arrays: Mapping[str, Array]) -> None:
+    """Put back what `state` gave. ModelError when the arrays belong to another optimiser or model."""
+    wanted = {key: a.shape for key, a in optimiser.arrays.items()} | {"steps": ()}
+    found = {key: np.shape(a) for key, a in arrays.items()}
+    if wanted != found:
+        odd = sorted(key for key in wanted.keys() | found.keys() if wanted.get(key) != found.get(key))
+        raise ModelError(
+            f"the saved {optimiser.name} state does not fit: {odd[0]!r} is {found.get(odd[0])}, "
+            f"expected {wanted.get(odd[0])}; load it into the optimiser and model it was saved from"
+        )
+    optimiser.steps = int(arrays["steps"])
+    for key, a in optimiser.arrays.items():
+        a[...] = arrays[key]
+
+
+def _pieces(p: Array, *others: Array, size: int = 1 << 15) -> Iterator[tuple[Array, ...]]:
+    """The arrays in slices that stay in the cache across the dozen passes of an update; the arithmetic is the same."""
+    if p.size <= size or not p.flags.c_contiguous:
+        yield p, *others
+        return
+    flat = [a.reshape(-1) for a in (p, *others)]
+    for i in range(0, p.size, size):
+        yield tuple(a[i : i + size] for a in flat)
+
+
+def sgd(
+    p: Array,
+    g: Array,
+    velocity: Array,
+    *,
+    steps: int,
+    lr: float,
+    weight_decay: float = 0.0,
+    momentum: float = 0.9,
+    nesterov: bool = True,
+) -> None:
+    """Stochastic gradient descent: v <- momentum v + g;  p <- p - lr (g + momentum v), or lr v without Nesterov."""
+    if weight_decay:
+        g = g + weight_decay * p
+    velocity *= momentum
+    velocity += g
+    p -= lr * (g + momentum * velocity if nesterov else velocity)
+
+
+def adam(
+    p: Array,
+    g: Array,
+    mean: Array,
+    square: Array,
+    *,
+    steps: int,
+    lr: float,
+    weight_decay: float = 0.0,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-8,
+) -> None:
+    """Adam (Kingma & Ba 2015): p <- p - lr/(1 - b1^t) m / (sqrt(v)/sqrt(1 - b2^t) + eps); decay enters the gradient."""
+    if weight_decay:
+        g = g + weight_decay * p
+    mean += (1.0 - betas[0]) * (g - mean)
+    square *= betas[1]
+    scratch = g * g
+    scratch *= 1.0 - betas[1]
+    square += scratch
+    np.sqrt(square, out=scratch)
+    scratch /= math.sqrt(1.0 - betas[1] ** steps)
+    scratch += eps
+    np.divide(mean, scratch, out=scratch)
+    scratch *= lr / (1.0 - betas[0] ** steps)
+    p -= scratch
+
+
+def adamw(
+    p: Array,
+    g: Array,
+    mean: Array,
+    square: Array,
+    *,
+    steps: int,
+    lr: float,
+    weight_decay: float = 0.01,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-8,
+) -> None:
+    """AdamW (Loshchilov & Hutter 2019): p <- p (1 - lr weight_decay), then Adam without decay in the gradient."""
+    p *= 1.0 - lr * weight_decay
+    adam(p, g, mean, square, steps=steps, lr=lr, betas=betas, eps=eps)
+
+
+class Rule(NamedTuple):
+    """The arrays a rule remembers per parameter, and the rule itself: update(p, g, *slots, steps=, lr=, ...)."""
+
+    slots: tuple[str, ...]
+    update: Callable[..., None]
+
+
+OPTIMISERS = {
+    "sgd": Rule(("velocity",), sgd),
+    "adam": Rule(("mean", "square"), adam),
+    "adamw": Rule(("mean", "square"), adamw),
+}
+
+
+def cosine(lr: float, epoch: int, epochs: int, floor: float = 0.0) -> float:
+    """Half a cosine from `lr` at epoch 0 to `floor` at `epochs` (Loshchilov & Hutter 2017, one period)."""
+    return floor + (lr - floor) * (1.0 + math.cos(math.pi * epoch / epochs)) / 2.0
+
+
+def exponential(lr: float, epoch: int, decay: float, floor: float = 0.0) -> float:
+    """lr decay^epoch, never below `floor`."""
+    return max(floor, lr * decay**epoch)
+
+
+SCHEDULES: dict[str, Callable[..., float]] = {"cosine": cosine, "exponential": exponential}

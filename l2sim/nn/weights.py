@@ -1,0 +1,78 @@
+"""The matrix inside a layer: one Protocol, so that an electronic array and a photonic chip are interchangeable.
+
+Shapes: N columns, whatever they stand for (samples of a dense layer, pixels times samples of a convolution).
+"""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from l2sim.backend import Array
+
+__all__ = ["ElectronicWeight", "Weight"]
+
+
+@runtime_checkable
+class Weight(Protocol):
+    """A trainable matrix M of shape (out, in), known only by what it does to columns."""
+
+    @property
+    def out_features(self) -> int: ...
+
+    @property
+    def in_features(self) -> int: ...
+
+    def forward(self, x: Array) -> Array:
+        """M x: (in, N) -> (out, N)."""
+        ...
+
+    def transpose(self, dy: Array, rng: np.random.Generator | None = None) -> Array:
+        """The input gradient M^T dy, or an estimate of it that may draw from `rng`: (out, N) -> (in, N)."""
+        ...
+
+    def accumulate(self, dy: Array, x: Array, factor: float = 1.0) -> None:
+        """Store the parameter gradient `factor` * dy x^T, summed over the columns; it replaces the one before."""
+        ...
+
+    def parameters(self) -> dict[str, Array]:
+        """Trainable arrays; the optimiser writes into them."""
+        ...
+
+    def gradients(self) -> dict[str, Array]:
+        """The gradients stored last, under the names of `parameters`."""
+        ...
+
+
+class ElectronicWeight:
+    """A `Weight` that is a plain array `matrix` (out, in): pretraining, and the digital baseline."""
+
+    def __init__(self, matrix: Array) -> None:
+        self.matrix = matrix
+        self.gradient = np.zeros_like(matrix)
+
+    @property
+    def out_features(self) -> int:
+        return self.matrix.shape[0]
+
+    @property
+    def in_features(self) -> int:
+        return self.matrix.shape[1]
+
+    def forward(self, x: Array) -> Array:
+        return self.matrix @ x
+
+    def transpose(self, dy: Array, rng: np.random.Generator | None = None) -> Array:
+        return self.matrix.T @ dy
+
+    def accumulate(self, dy: Array, x: Array, factor: float = 1.0) -> None:
+        np.matmul(dy, x.T, out=self.gradient)
+        if factor != 1.0:
+            self.gradient *= factor
+
+    def parameters(self) -> dict[str, Array]:
+        return {"weight": self.matrix}
+
+    def gradients(self) -> dict[str, Array]:
+        return {"weight": self.gradient}
