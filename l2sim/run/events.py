@@ -40,13 +40,16 @@ class Epoch(msgspec.Struct, frozen=True, tag="epoch"):
 
 
 class Checkpoint(msgspec.Struct, frozen=True, tag="checkpoint"):
-    """All that is needed to go on from here: named arrays and plain values."""
+    """All that is needed to go on from here: named arrays and plain values. `epoch` -1: the stage is finished.
+
+    `keep` asks for a copy that later checkpoints do not replace, to start other runs from."""
 
     stage: str
     epoch: int
     step: int
     arrays: dict[str, Array]
     values: dict[str, Any]
+    keep: bool = False
 
 
 class Warned(msgspec.Struct, frozen=True, tag="warning"):

@@ -1,0 +1,227 @@
+"""A recorded chip: what real or simulated hardware answered, and the replay of it.
+
+`Recorder` stands in front of any `Hardware` and writes down what every probe read. `Replay` answers the same queries
+with those readings and knows nothing else, so that a run can be repeated without the chip. A query is what the chip was
+commanded at the time, the operation and the light sent. Equal queries (repeated noisy readings) are answered in order.
+Neither has fused operations: algorithms take the public path.
+
+File: one .npz without pickle. `digests` (R, 16) of the queries in order, `vectors` (R,) B of each, `answers` all
+readings (p, q, k, B) flattened one after the other; `shape`, `mesh`, `readouts`, `format`.
+"""
+
+from __future__ import annotations
+
+import os
+import zipfile
+import zlib
+from collections import defaultdict, deque
+from hashlib import blake2b
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from l2sim.backend import Array
+from l2sim.chip.mesh import Mesh
+from l2sim.chip.meter import Meter
+from l2sim.chip.protocol import Hardware
+from l2sim.errors import ChipError
+
+__all__ = ["Recorder", "Replay"]
+
+FORMAT = "l2sim recording 1"
+DAMAGED = (OSError, EOFError, ValueError, LookupError, TypeError, NotImplementedError, zipfile.BadZipFile, zlib.error)
+
+
+class _Settings:
+    """What a grid of cores is commanded, starting as a fresh chip does: zero phases, signs and sigma one."""
+
+    def __init__(self, shape: tuple[int, int], mesh: Mesh, dtype: DTypeLike = np.float64) -> None:
+        self.shape, self.mesh, self.dtype = shape, mesh, dtype
+        ends = (*shape, mesh.modes)
+        self.arrays: dict[str, Array] = {"sigma": np.ones(ends)}
+        for part in ("u", "v"):
+            self.arrays |= {f"phases.{part}": np.zeros((*shape, mesh.count)), f"signs.{part}": np.ones(ends)}
+
+    def phases(self, part: str, phases: Array) -> int:
+        """Command the phases of a mesh; returns how many changed."""
+        wanted = (*self.shape, *self.mesh.shape)
+        if np.shape(phases) != wanted:
+            raise ChipError(f"phases of {part} have shape {np.shape(phases)}; this chip takes {wanted}")
+        return self.set(f"phases.{part}", self.mesh.gather(phases))
+
+    def set(self, name: str, values: Array) -> int:
+        """Command `name`; returns how many values changed, in the precision of the chip."""
+        before, now = self.arrays[name], np.array(values, np.float64)
+        if now.shape != before.shape:
+            raise ChipError(f"{name} have shape {now.shape}; this chip takes {before.shape}")
+        self.arrays[name] = now
+        return int(np.count_nonzero(now.astype(self.dtype) != before.astype(self.dtype)))
+
+    def query(self, operation: str, light: Array, cores: Array | None, readout: str) -> bytes:
+        """Digest of the settings and of one probe."""
+        p, q = self.shape
+        light = np.broadcast_to(light, (p, q, *light.shape[-2:]))
+        mask = np.ones(self.shape, bool) if cores is None else np.asarray(cores, bool)
+        digest = blake2b(f"{operation} {readout} {light.shape}".encode(), digest_size=16)
+        for array in (*self.arrays.values(), light):
+            digest.update(np.ascontiguousarray(array, np.float64) + 0.0)  # adding zero makes -0.0 equal to 0.0
+        digest.update(np.ascontiguousarray(mask))
+        return digest.digest()
+
+
+class Recorder:
+    """A `Hardware` that passes everything on to `hardware` and writes the answers down. Start it on a fresh chip."""
+
+    def __init__(self, hardware: Hardware) -> None:
+        self.shape, self.mesh, self.readouts = hardware.shape, hardware.mesh, hardware.readouts
+        self._hardware = hardware
+        self._settings = _Settings(self.shape, self.mesh)
+        self._queries: list[bytes] = []
+        self._answers: list[Array] = []
+
+    @property
+    def meter(self) -> Meter:
+        """The meter of the hardware behind."""
+        return self._hardware.meter
+
+    def set_phases(self, *, u: Array | None = None, v: Array | None = None) -> None:
+        """See `Hardware.set_phases`."""
+        self._hardware.set_phases(u=u, v=v)
+        for part, phases in (("u", u), ("v", v)):
+            if phases is not None:
+                self._settings.phases(part, phases)
+
+    def set_signs(self, *, u: Array | None = None, v: Array | None = None) -> None:
+        """See `Hardware.set_signs`."""
+        self._hardware.set_signs(u=u, v=v)
+        for part, signs in (("u", u), ("v", v)):
+            if signs is not None:
+                self._settings.set(f"signs.{part}", signs)
+
+    def set_sigma(self, sigma: Array) -> None:
+        """See `Hardware.set_sigma`."""
+        self._hardware.set_sigma(sigma)
+        self._settings.set("sigma", sigma)
+
+    def forward(self, x: Array, *, cores: Array | None = None, readout: str = "quadrature") -> Array:
+        """See `Hardware.forward`."""
+        answer = self._hardware.forward(x, cores=cores, readout=readout)
+        return self._note(self._settings.query("forward", x, cores, readout), answer)
+
+    def backward(self, y: Array, *, cores: Array | None = None, readout: str = "quadrature") -> Array:
+        """See `Hardware.backward`."""
+        answer = self._hardware.backward(y, cores=cores, readout=readout)
+        return self._note(self._settings.query("backward", y, cores, readout), answer)
+
+    def _note(self, query: bytes, answer: Array) -> Array:
+        self._queries.append(query)
+        self._answers.append(answer.copy())
+        return answer
+
+    def save(self, path: str | Path) -> None:
+        """Write the recording to `path` (.npz), whole or not at all. ChipError where it cannot be written."""
+        path, mesh = Path(path), self.mesh
+        part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        try:
+            with part.open("wb") as file:
+                np.savez_compressed(
+                    file,
+                    format=np.array(FORMAT),
+                    shape=np.array(self.shape),
+                    mesh=np.array([mesh.kind, str(mesh.modes), str(int(mesh.inner_signs))]),
+                    readouts=np.array(self.readouts),
+                    digests=np.frombuffer(b"".join(self._queries), np.uint8).reshape(-1, 16),
+                    vectors=np.array([answer.shape[-1] for answer in self._answers], np.int64),
+                    answers=np.concatenate([answer.ravel() for answer in self._answers] or [np.empty(0)]),
+                )
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(path)
+        except OSError as error:
+            raise ChipError(f"recording {path} cannot be written ({error.strerror}); choose another place") from error
+        finally:
+            part.unlink(missing_ok=True)
+
+
+class Replay:
+    """A `Hardware` that answers from a recording; made by `Replay.load`. A query that was not recorded is a ChipError."""
+
+    def __init__(
+        self,
+        shape: tuple[int, int],
+        mesh: Mesh,
+        readouts: tuple[str, ...],
+        answers: list[tuple[bytes, Array]],
+        *,
+        meter: Meter | None = None,
+    ) -> None:
+        self.shape, self.mesh, self.readouts = shape, mesh, readouts
+        self.meter = Meter() if meter is None else meter
+        self._settings = _Settings(shape, mesh, answers[0][1].dtype if answers else np.float64)
+        self._answers: defaultdict[bytes, deque[Array]] = defaultdict(deque)
+        for query, answer in answers:
+            self._answers[query].append(answer)
+
+    @classmethod
+    def load(cls, path: str | Path, *, meter: Meter | None = None) -> Self:
+        """Read what `Recorder.save` wrote. ChipError for a file that is missing, damaged, or something else."""
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                if str(file["format"]) != FORMAT:
+                    raise ValueError("it has another format")
+                p, q = map(int, file["shape"])
+                kind, modes, inner = map(str, file["mesh"])
+                mesh = Mesh(kind, int(modes), bool(int(inner)))
+                readouts = tuple(map(str, file["readouts"]))
+                ends = np.cumsum(file["vectors"]) * (p * q * mesh.modes)
+                digests, flat = file["digests"], file["answers"]
+                if len(digests) != len(ends) or flat.size != (ends[-1] if ends.size else 0):
+                    raise ValueError("its parts do not fit together")
+                pieces = [piece.reshape(p, q, mesh.modes, -1) for piece in np.split(flat, ends[:-1])] if ends.size else []
+        except FileNotFoundError as error:
+            raise ChipError(f"recording {path} does not exist; give a file written by Recorder.save") from error
+        except (*DAMAGED, ChipError) as error:
+            reason = str(error).partition("\n")[0]
+            raise ChipError(f"{path} is not a whole l2sim recording ({reason}); record it again") from error
+        answers = [(row.tobytes(), piece) for row, piece in zip(digests, pieces)]
+        return cls((p, q), mesh, readouts, answers, meter=meter)
+
+    def set_phases(self, *, u: Array | None = None, v: Array | None = None) -> None:
+        """See `Hardware.set_phases`."""
+        for part, phases in (("u", u), ("v", v)):
+            if phases is not None:
+                self._count(self._settings.phases(part, phases))
+
+    def set_signs(self, *, u: Array | None = None, v: Array | None = None) -> None:
+        """See `Hardware.set_signs`."""
+        for part, signs in (("u", u), ("v", v)):
+            if signs is not None:
+                self._count(self._settings.set(f"signs.{part}", signs))
+
+    def set_sigma(self, sigma: Array) -> None:
+        """See `Hardware.set_sigma`."""
+        self._count(self._settings.set("sigma", sigma))
+
+    def forward(self, x: Array, *, cores: Array | None = None, readout: str = "quadrature") -> Array:
+        """See `Hardware.forward`."""
+        return self._recall("forward", x, cores, readout)
+
+    def backward(self, y: Array, *, cores: Array | None = None, readout: str = "quadrature") -> Array:
+        """See `Hardware.backward`."""
+        return self._recall("backward", y, cores, readout)
+
+    def _count(self, changed: int) -> None:
+        if changed:
+            self.meter.count(writes=changed)
+
+    def _recall(self, operation: str, light: Array, cores: Array | None, readout: str) -> Array:
+        query = self._settings.query(operation, light, cores, readout)
+        if query not in self._answers:
+            raise ChipError(f"the recording holds no such {operation} probe; repeat the run exactly as it was recorded")
+        if not self._answers[query]:
+            raise ChipError(f"this {operation} probe was recorded fewer times than it is asked; repeat the recorded run")
+        probed = self.shape[0] * self.shape[1] if cores is None else int(np.count_nonzero(cores))
+        self.meter.count(core_calls=probed * light.shape[-1])
+        return self._answers[query].popleft().copy()

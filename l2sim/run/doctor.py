@@ -1,0 +1,207 @@
+"""What this machine has and lacks for l2sim, and the line that installs what is missing."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import importlib.metadata
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Finding(NamedTuple):
+    """`state` is `ok`, `missing` (l2sim cannot run) or `optional` (a feature is absent); `cure` is a line to type."""
+
+    what: str
+    found: str
+    state: str = "ok"
+    cure: str = ""
+
+
+_PACKAGES = ["numpy", "numba", "scipy", "msgspec", "click", "rich", "pooch", "tomli-w", "threadpoolctl", "matplotlib"]
+
+# The window needs these shared libraries, which a bare Debian lacks: library -> package.
+_QT_LIBRARIES = {
+    "libGL.so.1": "libgl1",
+    "libgthread-2.0.so.0": "libglib2.0-0",
+    "libfontconfig.so.1": "libfontconfig1",
+    "libdbus-1.so.3": "libdbus-1-3",
+    "libxkbcommon-x11.so.0": "libxkbcommon-x11-0",
+    "libxcb-icccm.so.4": "libxcb-icccm4",
+    "libxcb-image.so.0": "libxcb-image0",
+    "libxcb-keysyms.so.1": "libxcb-keysyms1",
+    "libxcb-randr.so.0": "libxcb-randr0",
+    "libxcb-render-util.so.0": "libxcb-render-util0",
+    "libxcb-shape.so.0": "libxcb-shape0",
+    "libxcb-xinerama.so.0": "libxcb-xinerama0",
+    "libxcb-xkb.so.1": "libxcb-xkb1",
+}
+
+
+def examine() -> Iterator[tuple[str, list[Finding]]]:
+    """Findings by topic."""
+    yield "program", _program()
+    yield "processor", _processor()
+    yield "kernels", _kernels()
+    yield "GPU (optional, a later release)", _gpu()
+    yield "window (optional, a later release)", _window()
+
+
+def show() -> bool:
+    """Print the findings; False if something required is missing."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from l2sim.run.console import screen
+
+    marks = {"ok": Text("ok", "green"), "missing": Text("missing", "red"), "optional": Text("absent", "yellow")}
+    table = Table("", "found", "state", "install with")
+    well = True
+    for topic, findings in examine():
+        table.add_row(Text(topic, "bold"))
+        for finding in findings:
+            table.add_row(f"  {finding.what}", finding.found, marks[finding.state], finding.cure)
+            well = well and finding.state != "missing"
+        table.add_section()
+    console = screen()
+    console.print(table)
+    console.print("l2sim can run here." if well else "l2sim cannot run here until what is missing is installed.")
+    return well
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _program() -> list[Finding]:
+    from l2sim import __version__
+
+    python = f"{platform.python_version()} ({platform.system()} {platform.machine()})"
+    rows = [Finding("l2sim", __version__), Finding("python", python)]
+    for package in _PACKAGES:
+        version = _version(package)
+        cure = f'pip install "{package}"'
+        rows.append(Finding(package, version) if version else Finding(package, "", "missing", cure))
+    return rows
+
+
+def _processor() -> list[Finding]:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    rows = [Finding("model", _model()), Finding("cores", f"{cores} usable of {os.cpu_count()}")]
+    if _version("threadpoolctl") and _version("numpy"):
+        import numpy  # noqa: F401  (threadpoolctl sees only libraries that are loaded)
+        from threadpoolctl import threadpool_info
+
+        for pool in threadpool_info():
+            if pool["user_api"] == "blas":
+                kernel = f", {pool['architecture']}" if pool.get("architecture") else ""
+                name = f"{pool['internal_api']} {pool['version']}{kernel}, {pool['num_threads']} threads"
+                rows.append(Finding("BLAS", name))
+    return rows
+
+
+def _model() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _kernels() -> list[Finding]:
+    """Whether numba runs in parallel here, and where compiled kernels are kept."""
+    rows = []
+    if _version("numba"):
+        import numba
+
+        try:
+            count = numba.get_num_threads()
+            rows.append(Finding("threads", f"{count}, layer {numba.threading_layer()}"))
+        except Exception as error:  # numba raises what the broken layer raises
+            reason = str(error).partition("\n")[0]
+            rows.append(Finding("threads", reason, "missing", "pip install --force-reinstall numba"))
+    folder, writable = _cache()
+    if writable:
+        return [*rows, Finding("cache", str(folder))]
+    cure = "export NUMBA_CACHE_DIR=FOLDER, one you can write to"
+    return [*rows, Finding("cache", f"{folder} cannot be written", "missing", cure)]
+
+
+def _cache() -> tuple[Path, bool]:
+    """Where numba keeps compiled kernels: its own variable, beside the source, or the user's cache."""
+    named = os.environ.get("NUMBA_CACHE_DIR")
+    if named:
+        return Path(named), _writable(Path(named))
+    from l2sim.backend import kernels
+
+    beside = Path(str(kernels.__file__)).parent / "__pycache__"
+    if _writable(beside):
+        return beside, True
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "numba"
+    return home, _writable(home)
+
+
+def _writable(folder: Path) -> bool:
+    """Whether a file can be made in `folder`, or in the nearest folder above it that exists."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
+
+
+def _gpu() -> list[Finding]:
+    device = ""
+    if shutil.which("nvidia-smi"):
+        query = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
+        try:
+            device = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+        except (OSError, subprocess.SubprocessError):
+            device = ""
+    rows = [Finding("device", "; ".join(device.splitlines()))]
+    if not device:
+        rows = [Finding("device", "no NVIDIA GPU answers", "optional", "a GPU and its driver (nvidia-smi)")]
+    return rows + [_optional(module, "gpu") for module in ("cupy", "numba_cuda")]
+
+
+def _window() -> list[Finding]:
+    rows = [_optional(module, "gui") for module in ("PyQt5", "pyqtgraph")]
+    if sys.platform.startswith("linux"):
+        lacking = [library for library in _QT_LIBRARIES if not _loads(library)]
+        if lacking:
+            cure = "apt-get install " + " ".join(sorted({_QT_LIBRARIES[library] for library in lacking}))
+            rows.append(Finding("Qt's libraries", "without " + ", ".join(lacking), "optional", cure))
+        else:
+            rows.append(Finding("Qt's libraries", f"all {len(_QT_LIBRARIES)}"))
+    return rows
+
+
+def _optional(module: str, extra: str) -> Finding:
+    try:
+        found = importlib.import_module(module)
+    except Exception as error:  # a broken installation raises anything
+        reason = "not installed" if isinstance(error, ModuleNotFoundError) else str(error).partition("\n")[0]
+        return Finding(module, reason, "optional", f'pip install "l2sim[{extra}]"')
+    return Finding(module, str(getattr(found, "__version__", None) or _version(module) or "found"))
+
+
+def _loads(library: str) -> bool:
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True

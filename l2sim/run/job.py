@@ -1,0 +1,453 @@
+"""A job: everything that decides what a run computes, validated once.
+
+A job has one section per part of the flow. Each field carries its unit, range and one-line meaning, which the checks
+below and `l2sim presets --explain` read. A field left out of a TOML file takes its default, the one of preset `digits`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
+
+import msgspec
+
+from l2sim.errors import JobError
+from l2sim.run import presets
+
+
+def _m(meaning: str, unit: str = "", low: float | None = None, high: float | None = None) -> msgspec.Meta:
+    """What is said about a field; the range includes its ends."""
+    return msgspec.Meta(description=meaning, ge=low, le=high, extra={"unit": unit})
+
+
+_LR = ("", 0, 100)
+_EPOCHS = ("epochs", 1, 1_000_000)
+_SPARSITY = ("share", 0, 0.99)
+_Optimizer = Literal["adamw", "adam", "sgd"]
+_Schedule = Literal["cosine", "exponential"]
+_Norm = Literal["none", "exp", "var"]
+_Method = Literal["zcd", "ztp", "zgd"]
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Base of the sections of a job."""
+
+
+class Model(Section, frozen=True):
+    name: Annotated[Literal["cnn-s", "mlp", "cnn-l", "vgg8", "resnet18"], _m("the network")] = "cnn-s"
+
+
+class Data(Section, frozen=True):
+    name: Annotated[Literal["digits", "mnist", "fashion-mnist", "synthetic"], _m("the data set")] = "digits"
+    validation: Annotated[float, _m("training images kept for choosing settings", "share", 0, 0.9)] = 0.0
+
+
+class Nonidealities(Section, frozen=True):
+    """Which chip is fabricated: a cited preset, and what departs from it. None keeps the value of `base`."""
+
+    base: Annotated[Literal["l2ight-2021", "ideal"], _m("the preset that fields left out take their value from")] = (
+        "l2ight-2021"
+    )
+    phase_bits: Annotated[int, _m("resolution of a phase; 0 is continuous", "bit", 0, 16)] | None = None
+    phase_bias: Annotated[float, _m("half range of the unknown phase offsets", "rad", 0, math.pi)] | None = None
+    gamma_std: Annotated[float, _m("spread of the heater efficiencies", "rad/V^2", 0, 0.1)] | None = None
+    crosstalk: Annotated[float, _m("share of a phase that leaks to each neighbour", "share", 0, 0.2)] | None = None
+    drive: Annotated[Literal["phase", "voltage"], _m("what is quantised")] | None = None
+    v_max: Annotated[float, _m("highest heater voltage", "V", 0.1, 1000)] | None = None
+    curve: Annotated[tuple[float, ...], _m("phase(V): factors of V^0, V^1 ...; or as measured", "rad")] | None = None
+    curve_volts: Annotated[tuple[float, ...], _m("rising voltages at which curve was measured", "V")] | None = None
+    stuck: Annotated[float, _m("heaters stuck at a random phase", "share", 0, 1)] | None = None
+    dead: Annotated[float, _m("heaters that do not heat", "share", 0, 1)] | None = None
+    readout_noise: Annotated[float, _m("std of a reading, relative to unit input amplitude", "", 0, 1)] | None = None
+    shot_noise: Annotated[float, _m("std of a power reading at unit power", "", 0, 1)] | None = None
+    reference_phase_std: Annotated[float, _m("std of the homodyne reference's phase", "rad", 0, math.pi)] | None = None
+    exact_sigma: Annotated[bool, _m("sigma is realised exactly, as published")] | None = None
+
+
+class Chip(Section, frozen=True):
+    mesh: Annotated[Literal["rectangular", "triangular"], _m("layout of U and V: Clements or Reck")] = "rectangular"
+    readout: Annotated[Literal["quadrature", "power"], _m("homodyne, signed; or direct detection")] = "quadrature"
+
+
+class Pretrain(Section, frozen=True):
+    epochs: Annotated[int, _m("training of the electronic weights", *_EPOCHS)] = 100
+    batch: Annotated[int, _m("images in a mini-batch", "images", 1, 100_000)] = 32
+    optimizer: Annotated[_Optimizer, _m("how the gradient is followed")] = "adamw"
+    lr: Annotated[float, _m("learning rate at the start", *_LR)] = 2e-3
+    schedule: Annotated[_Schedule, _m("how the learning rate falls")] = "cosine"
+    decay: Annotated[float, _m("factor per epoch of the exponential schedule", "", 0, 1)] = 0.99
+    lr_floor: Annotated[float, _m("lowest learning rate", *_LR)] = 2e-5
+    weight_decay: Annotated[float, _m("decoupled weight decay (adamw)", "", 0, 10)] = 0.01
+
+
+class Calibrate(Section, frozen=True):
+    method: Annotated[_Method, _m("coordinate descent, ternary probing or gradient descent")] = "zcd"
+    epochs: Annotated[int, _m("sweeps over all phases", *_EPOCHS)] = 400
+    lr: Annotated[float, _m("phase step at the start; never below one quantisation step", "rad", 0, 2 * math.pi)] = 0.1
+    decay: Annotated[float, _m("factor on the phase step per epoch", "", 0, 1)] = 0.99
+    best_record: Annotated[bool, _m("keep the best phases seen, not the last")] = True
+    adaptive: Annotated[bool, _m("restart blocks that are stuck")] = False
+
+
+class Map(Section, frozen=True):
+    method: Annotated[_Method, _m("coordinate descent, ternary probing or gradient descent")] = "zcd"
+    epochs: Annotated[int, _m("sweeps over all phases", *_EPOCHS)] = 300
+    lr: Annotated[float, _m("phase step at the start; never below one quantisation step", "rad", 0, 2 * math.pi)] = 0.1
+    decay: Annotated[float, _m("factor on the phase step per epoch", "", 0, 1)] = 0.99
+    best_record: Annotated[bool, _m("keep the best phases seen, not the last")] = True
+    adaptive: Annotated[bool, _m("restart blocks that are stuck")] = False
+    start: Annotated[Literal["calibrated", "ideal"], _m("phases offset by the calibrated ones, or as published")] = (
+        "calibrated"
+    )
+    compare: Annotated[bool, _m("also map copies: from the published start, and at 1 % readout noise")] = True
+    snapshots: Annotated[tuple[int, ...], _m("epochs kept as checkpoints to start from", "epochs")] = ()
+
+
+class Learn(Section, frozen=True):
+    epochs: Annotated[int, _m("training of sigma and batch norm on the chip", *_EPOCHS)] = 30
+    batch: Annotated[int, _m("images in a mini-batch", "images", 1, 100_000)] = 32
+    optimizer: Annotated[_Optimizer, _m("how the gradient is followed")] = "adamw"
+    lr: Annotated[float, _m("learning rate at the start", *_LR)] = 1e-3
+    schedule: Annotated[_Schedule, _m("how the learning rate falls")] = "cosine"
+    decay: Annotated[float, _m("factor per epoch of the exponential schedule", "", 0, 1)] = 0.99
+    lr_floor: Annotated[float, _m("lowest learning rate", *_LR)] = 1e-4
+    weight_decay: Annotated[float, _m("decoupled weight decay (adamw)", "", 0, 10)] = 0.01
+    feedback_sparsity: Annotated[float, _m("blocks left out of the error's way back", *_SPARSITY)] = 0.0
+    feedback_rule: Annotated[
+        Literal["btopk", "gtopk", "uniform"], _m("which blocks stay: largest per column, largest of all, random")
+    ] = "btopk"
+    feedback_norm: Annotated[_Norm, _m("rescaling for the blocks left out")] = "exp"
+    column_sparsity: Annotated[float, _m("pixels left out of a convolution's gradient", *_SPARSITY)] = 0.0
+    column_norm: Annotated[_Norm, _m("rescaling for the pixels left out")] = "none"
+    sample_first_conv: Annotated[bool, _m("column sampling of the first convolution too")] = False
+    data_sparsity: Annotated[float, _m("mini-batches skipped at random", *_SPARSITY)] = 0.0
+
+
+class Job(Section, frozen=True):
+    """What a run computes. Made by `load`, `Job.preset` or `from_dict`, which validate it."""
+
+    name: Annotated[str, _m("names the run folder: letters, digits, '.', '_' and '-'")] = "digits"
+    seed: Annotated[int, _m("of the chip, the initial weights and every random choice", "", 0, 2**32 - 1)] = 1
+    precision: Annotated[Literal["float64", "float32"], _m("number format of the simulation")] = "float64"
+    model: Model = Model()
+    data: Data = Data()
+    nonidealities: Nonidealities = Nonidealities()
+    chip: Chip = Chip()
+    pretrain: Pretrain = Pretrain()
+    calibrate: Calibrate = Calibrate()
+    map: Map = Map()
+    learn: Learn = Learn()
+
+    @staticmethod
+    def preset(name: str, overrides: Mapping[str, Any] | None = None) -> Job:
+        """The preset `name` with some fields changed, e.g. `Job.preset("digits", {"learn.epochs": 5})`."""
+        return _replaced(from_dict(presets.get(name).values), overrides or {})
+
+
+class Field(NamedTuple):
+    """One field of a job as people read it."""
+
+    path: str
+    value: Any
+    unit: str
+    range: str
+    meaning: str
+
+
+# ------------------------------------------------------------------------------------------------ making a job
+
+
+def load(source: str | Path) -> Job:
+    """The job of a preset's name or of a TOML file. Raises JobError."""
+    text = str(source)
+    path = Path(source)
+    if text in presets.PRESETS:
+        return Job.preset(text)
+    if path.is_dir():
+        raise JobError(f"{path} is a folder; name a preset or a file, e.g. {path / 'job.toml'}")
+    if not path.exists() and path.suffix != ".toml" and len(path.parts) == 1:
+        presets.get(text)  # raises, with the nearest preset
+    try:
+        toml = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise JobError(f"there is no file {path}; write one with the fields of `l2sim presets --explain`") from None
+    except UnicodeDecodeError:
+        raise JobError(f"{path} is not a text file; a job is TOML in UTF-8") from None
+    except OSError as error:
+        raise JobError(f"{path} cannot be read: {error.strerror}") from None
+    # A file without a name takes the file's; characters a folder should not have become '-'.
+    stem = re.sub(r"[^\w.-]+", "-", path.stem, flags=re.ASCII).strip("-._") or "job"
+    return from_toml(toml, str(path), name=stem)
+
+
+def from_toml(text: str, where: str = "job.toml", *, name: str = "job") -> Job:
+    """The job a TOML text describes; `where` names the text in errors, `name` the job if the text does not."""
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise JobError(f"{where} is not valid TOML: {error}; text needs quotes, a section is a line [learn]") from None
+    if not values:
+        raise JobError(f"{where} sets nothing; give it at least one field of `l2sim presets --explain`")
+    try:
+        return from_dict({"name": name} | values)
+    except JobError as error:
+        raise JobError(f"{where}: {error}") from None
+
+
+def to_toml(job: Job) -> str:
+    """`job` as TOML that `from_toml` turns into the same job."""
+    import tomli_w
+
+    return tomli_w.dumps(to_dict(job))
+
+
+def from_dict(values: Mapping[str, Any]) -> Job:
+    """The job of nested plain values, every one checked. Raises JobError naming the field, its range and unit."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        section = _sections().get(key)
+        if section is None:
+            if key not in _annotations():
+                raise _unknown(f"{key}.{next(iter(value))}" if isinstance(value, dict) and value else key)
+            flat[key] = value
+        elif isinstance(value, Mapping):
+            flat |= {f"{key}.{name}": item for name, item in value.items()}
+        else:
+            raise _not_a_field(key)
+    tree: dict[str, Any] = {}
+    for path, value in flat.items():
+        head, _, leaf = path.rpartition(".")
+        (tree.setdefault(head, {}) if head else tree)[leaf] = _checked(path, value)
+    job = msgspec.convert(tree, Job)
+    _check_together(job)
+    return job
+
+
+def to_dict(job: Job) -> dict[str, Any]:
+    """`job` as nested plain values, without the fields left to a preset of the chip."""
+    return {
+        key: {k: v for k, v in value.items() if v is not None} if isinstance(value, dict) else value
+        for key, value in msgspec.to_builtins(job).items()
+    }
+
+
+def with_overrides(job: Job, settings: Iterable[str]) -> Job:
+    """`job` changed by settings such as `learn.epochs=5`; a value is TOML, a bare word is text. Raises JobError."""
+    changes = {}
+    for setting in settings:
+        path, equals, text = (part.strip() for part in setting.partition("="))
+        if not equals or not path:
+            raise JobError(f"{setting!r} sets nothing; write path=value, e.g. learn.epochs=5")
+        if not text:
+            raise JobError(f"{setting!r} has no value; write path=value, e.g. learn.epochs=5")
+        changes[path] = _value(path, text)
+    return _replaced(job, changes)
+
+
+def smoke(job: Job) -> Job:
+    """A few seconds' worth of `job`: synthetic data, one or two epochs of every stage, no comparison runs."""
+    epochs = {"pretrain.epochs": 1, "calibrate.epochs": 2, "map.epochs": 2, "learn.epochs": 1}
+    rest = {"name": "smoke", "data.name": "synthetic", "map.compare": False, "map.snapshots": []}
+    return _replaced(job, epochs | rest)
+
+
+# ----------------------------------------------------------------------------------------------- reading a job
+
+
+def chosen(section: Section) -> dict[str, Any]:
+    """The fields of a section that are set, by name: those of `nonidealities` are the departures from its `base`."""
+    values = msgspec.structs.asdict(section)
+    return {name: value for name, value in values.items() if value is not None and name != "base"}
+
+
+def differences(a: Job, b: Job) -> list[str]:
+    """The dotted paths at which two jobs differ."""
+    return [path for path in _annotations() if _read(a, path) != _read(b, path)]
+
+
+def describe(job: Job) -> list[Field]:
+    """Every field of `job` with its value, unit, range and meaning, section by section."""
+    rows = []
+    for path, annotation in _annotations().items():
+        kind, meta = _parts(annotation)
+        rows.append(Field(path, _read(job, path), _unit(meta), _range(kind, meta), meta.description or ""))
+    return rows
+
+
+# --------------------------------------------------------------------------------------------------- the checks
+
+
+@cache
+def _sections() -> dict[str, type[Section]]:
+    return {k: v for k, v in get_type_hints(Job).items() if isinstance(v, type) and issubclass(v, Section)}
+
+
+@cache
+def _annotations() -> dict[str, Any]:
+    """Dotted path -> annotation of every field."""
+    found: dict[str, Any] = {}
+    for key, hint in get_type_hints(Job, include_extras=True).items():
+        if key in _sections():
+            inner = get_type_hints(_sections()[key], include_extras=True)
+            found |= {f"{key}.{name}": value for name, value in inner.items()}
+        else:
+            found[key] = hint
+    return found
+
+
+def _read(job: Job, path: str) -> Any:
+    value: Any = job
+    for name in path.split("."):
+        value = getattr(value, name)
+    return value
+
+
+def _replaced(job: Job, changes: Mapping[str, Any]) -> Job:
+    values = to_dict(job)
+    for path, value in changes.items():
+        if path in _sections():
+            raise _not_a_field(path)
+        if path not in _annotations():
+            raise _unknown(path)
+        head, _, leaf = path.rpartition(".")
+        (values[head] if head else values)[leaf] = value
+    return from_dict(values)
+
+
+def _value(path: str, text: str) -> Any:
+    try:
+        parsed = tomllib.loads(f"value = {text}")
+        if len(parsed) == 1:
+            return parsed["value"]
+    except tomllib.TOMLDecodeError:
+        if re.fullmatch(r"[+-]?(\.\d+|\d+\.)", text):  # .5 and 5. are numbers to everyone but TOML
+            return float(text)
+        if re.fullmatch(r"[\w./+-]+", text):
+            return text
+    raise JobError(f"{path} = {text!r} cannot be read; values are numbers, true, false, words, or lists such as [1, 2]")
+
+
+def _checked(path: str, value: Any) -> Any:
+    """`value` as the type of the field at `path`, or a JobError that says what would be right."""
+    annotation = _annotations().get(path)
+    if annotation is None:
+        raise _unknown(path)
+    kind, meta = _parts(annotation)
+    try:
+        numbers = [item for item in (value if isinstance(value, list) else [value]) if isinstance(item, float)]
+        if not all(map(math.isfinite, numbers)):
+            raise JobError(f"{path} = {value} is not a finite number; use {_wanted(kind, meta)}")
+        result = msgspec.convert(value, annotation)
+    except msgspec.ValidationError as error:
+        options = _options(kind)
+        if options and isinstance(value, str):
+            near = difflib.get_close_matches(value.lower(), options, 1, 0.5)
+            hint = f"did you mean {near[0]}? " if near else ""
+            raise JobError(f"{path} = {value!r} is unknown; {hint}use {_wanted(kind, meta)}") from None
+        problem = _called(value) if ", got" in str(error) or options else "out of range"
+        raise JobError(f"{path} = {_shown(value)} is {problem}; use {_wanted(kind, meta)}") from None
+    return result
+
+
+def _check_together(job: Job) -> None:
+    """What a field's own range cannot say."""
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]{0,99}", job.name, re.ASCII):
+        raise JobError(f"name = {job.name!r} cannot name a folder; use letters, digits, '.', '_' and '-'")
+    if job.nonidealities.phase_bits == 1:
+        raise JobError("nonidealities.phase_bits = 1 leaves one phase; use 2 to 16 bit, or 0 for continuous phases")
+    if (job.nonidealities.stuck or 0) + (job.nonidealities.dead or 0) > 1:
+        raise JobError("nonidealities.stuck and nonidealities.dead add up to more than all heaters; keep the sum to 1")
+    for stage in ("pretrain", "learn"):
+        if _read(job, f"{stage}.lr_floor") > _read(job, f"{stage}.lr"):
+            raise JobError(f"{stage}.lr_floor is above {stage}.lr = {_read(job, f'{stage}.lr')}; lower the floor")
+    late = [epoch for epoch in job.map.snapshots if not 1 <= epoch <= job.map.epochs]
+    if late:
+        raise JobError(f"map.snapshots has epoch {late[0]}; use epochs from 1 to map.epochs = {job.map.epochs}")
+
+
+def _unknown(path: str) -> JobError:
+    paths = list(_annotations())
+    leaf = path.rpartition(".")[2]
+    same = [known for known in paths if known.rpartition(".")[2] == leaf]  # the section is missing or a wrong one
+    near = difflib.get_close_matches(path, paths, 1, 0.7) if "." in path or not same else same
+    near = near or same or difflib.get_close_matches(path, paths, 1, 0.5)
+    cure = f"did you mean {' or '.join(near)}?" if near else "`l2sim presets --explain` lists every field"
+    return JobError(f"there is no field {path}; {cure}")
+
+
+def _not_a_field(section: str) -> JobError:
+    example = next(path for path in _annotations() if path.startswith(f"{section}."))
+    return JobError(f"{section} is a section; set one of its fields, e.g. {example}")
+
+
+# ---------------------------------------------------------------------------------------------- words for people
+
+
+def _parts(annotation: Any) -> tuple[Any, msgspec.Meta]:
+    """Type and meaning of a field, without the None of those left to a preset."""
+    if get_origin(annotation) is not Annotated:
+        annotation = next(option for option in get_args(annotation) if option is not type(None))
+    kind, meta = get_args(annotation)
+    return kind, meta
+
+
+def _unit(meta: msgspec.Meta) -> str:
+    return str((meta.extra or {})["unit"])
+
+
+def _options(kind: Any) -> tuple[str, ...]:
+    return get_args(kind) if get_origin(kind) is Literal else ()
+
+
+def _number(value: float) -> str:
+    if value == 2**32 - 1:
+        return "2^32 - 1"
+    for factor, name in ((1, "pi"), (2, "2 pi")):
+        if value == factor * math.pi:
+            return name
+    return f"{value:,}" if isinstance(value, int) else f"{value:g}"
+
+
+def _range(kind: Any, meta: msgspec.Meta) -> str:
+    if meta.ge is not None and meta.le is not None:
+        return f"{_number(meta.ge)} to {_number(meta.le)}"
+    if kind is bool:
+        return "true, false"
+    return ", ".join(_options(kind))
+
+
+def _wanted(kind: Any, meta: msgspec.Meta) -> str:
+    """What would have been right, in words."""
+    if _options(kind):
+        return f"one of {_range(kind, meta)}"
+    if kind is bool:
+        return "true or false"
+    if kind is str:
+        return "text in quotes"
+    if get_origin(kind) is tuple:
+        return "a list of whole numbers, e.g. [20, 100]" if get_args(kind)[0] is int else "a list of numbers"
+    noun = "a whole number" if kind is int else "a number"
+    return f"{noun} from {_range(kind, meta)}" + (f" ({_unit(meta)})" if _unit(meta) else "")
+
+
+def _called(value: Any) -> str:
+    names: tuple[tuple[type, str], ...] = (
+        (bool, "true/false"),
+        (int, "a whole number"),
+        (float, "a number with a fraction"),
+        (str, "text"),
+        (list, "a list"),
+        (dict, "a table"),
+    )
+    return next((name for kind, name in names if isinstance(value, kind)), "of the wrong type")
+
+
+def _shown(value: Any) -> str:
+    text = str(value).lower() if isinstance(value, bool) else repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

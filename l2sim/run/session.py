@@ -1,0 +1,204 @@
+"""Everything a run holds between events: the data, the chips, the networks, and how a checkpoint keeps them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from l2sim.backend import Array, float_type, generator
+from l2sim.chip import nonidealities
+from l2sim.chip.chip import Chip
+from l2sim.chip.mesh import Mesh
+from l2sim.chip.meter import Meter
+from l2sim.chip.protocol import Commands
+from l2sim.errors import RunError
+from l2sim.learn import mapping, zeroth
+from l2sim.learn.mapping import Target
+from l2sim.nn import models, network, optim
+from l2sim.nn.network import Network
+from l2sim.nn.photonic import PhotonicWeight
+from l2sim.nn.weights import ElectronicWeight
+from l2sim.run import data
+from l2sim.run.events import Checkpoint
+from l2sim.run.job import Job, chosen
+
+
+@dataclass
+class Session:
+    """One run. `chips`, `aims`, `rest`, `mapped` are by layer name; they fill up as the stages go on.
+
+    `chip_seed` fabricates the chips; it stays that of the first run when a later one starts from its checkpoint.
+    `results` and `figures` hold what the finished stages report; `step` counts mini-batches and epochs of search.
+    """
+
+    job: Job
+    data: data.DataSet
+    held_x: Array
+    held_y: Array
+    electronic: Network
+    chip_seed: int
+    meter: Meter = field(default_factory=Meter)
+    chips: dict[str, Chip] = field(default_factory=dict)
+    aims: dict[str, Target] = field(default_factory=dict)
+    rest: dict[str, Commands] = field(default_factory=dict)
+    mapped: dict[str, Commands] = field(default_factory=dict)
+    searches: dict[str, zeroth.State] = field(default_factory=dict)
+    photonic: Network | None = None
+    optimiser: optim.Optimiser | None = None
+    results: list[dict[str, Any]] = field(default_factory=list)
+    figures: dict[str, Any] = field(default_factory=dict)
+    step: int = 0
+
+    def stream(self, *names: str | int) -> np.random.Generator:
+        """The random stream of this run under these names."""
+        return generator(self.job.seed, *names)
+
+    @property
+    def network(self) -> Network:
+        """The network on the chips."""
+        assert self.photonic is not None, "the chips are fabricated when deployment starts"
+        return self.photonic
+
+
+def open_session(job: Job, directory: Path | None) -> Session:
+    """Load the data and build the electronic network of `job`."""
+    spec = models.get(job.model.name)
+    channels, *size = spec.input
+    images = data.load(job.data.name, directory, (size[0], size[1]), channels)
+    if images.classes != spec.classes:
+        spec = models.get(job.model.name, images.classes)
+    images, held_x, held_y = data.hold_out(images, job.data.validation, generator(job.seed, "validation"))
+    dtype = float_type(job.precision)
+    electronic = network.build(spec, network.electronic(generator(job.seed, "weights"), dtype), dtype)
+    return Session(job, images, held_x, held_y, electronic, job.seed)
+
+
+def chip_nonidealities(job: Job) -> nonidealities.Nonidealities:
+    """The non-idealities of the job's preset with what the job sets apart."""
+    base = nonidealities.PRESETS[job.nonidealities.base]
+    return msgspec.structs.replace(base, **chosen(job.nonidealities))
+
+
+def fabricate(session: Session, imperfect: nonidealities.Nonidealities, meter: Meter) -> dict[str, Chip]:
+    """The chips of all layers, by name. The same session always gives the same chips."""
+    job, spec = session.job, session.electronic.spec
+    chips: dict[str, Chip] = {}
+
+    def make(name: str, out_features: int, in_features: int, k: int) -> ElectronicWeight:
+        chips[name] = Chip(
+            (-(-out_features // k), -(-in_features // k)),
+            Mesh(job.chip.mesh, k),
+            imperfect,
+            seed=session.chip_seed,
+            name=name,
+            meter=meter,
+            dtype=session.electronic.dtype,
+        )
+        return ElectronicWeight(np.empty((out_features, in_features), session.electronic.dtype))
+
+    network.build(spec, make, session.electronic.dtype)
+    return chips
+
+
+def put_on_chip(session: Session) -> None:
+    """Fabricate the chips, decompose the pretrained weights, and build the network that runs on the chips."""
+    session.chips = fabricate(session, chip_nonidealities(session.job), session.meter)
+    for name, weight in session.electronic.weights.items():
+        assert isinstance(weight, ElectronicWeight)
+        session.aims[name] = mapping.target(session.chips[name], weight.matrix)
+    session.photonic = photonic_network(session, session.chips)
+
+
+def photonic_network(session: Session, chips: dict[str, Chip]) -> Network:
+    """The network of the session on `chips`, with sigma as in the targets and batch norm as pretrained."""
+
+    def make(name: str, out_features: int, in_features: int, k: int) -> PhotonicWeight:
+        aim = session.aims[name]
+        mapped = session.mapped.get(name, aim.commands)
+        rest = session.rest.get(name, aim.commands)
+        return PhotonicWeight(chips[name], out_features, in_features, mapped, rest, aim.sigma.copy())
+
+    net = network.build(session.electronic.spec, make, session.electronic.dtype)
+    pretrained = session.electronic.parameters() | session.electronic.buffers()
+    for name, array in (net.parameters() | net.buffers()).items():
+        if name in pretrained:
+            array[...] = pretrained[name]
+    return net
+
+
+# -- checkpoints -------------------------------------------------------------------------------------------------------
+
+
+def snapshot(session: Session, stage: str, epoch: int) -> Checkpoint:
+    """A copy of all that a run needs to go on after `epoch` epochs of `stage`."""
+    arrays = {f"electronic/{name}": a for name, a in session.electronic.state().items()}
+    values: dict[str, Any] = {
+        "chip_seed": session.chip_seed,
+        "meter": session.meter.state(),
+        "results": list(session.results),
+        "figures": dict(session.figures),
+        "noise": {},
+    }
+    for name, chip in session.chips.items():
+        held, position = chip.state()
+        arrays |= {f"chip/{name}/{key}": a for key, a in held.items()}
+        values["noise"][name] = position
+    for kind, commands in (("rest", session.rest), ("mapped", session.mapped)):
+        for name, told in commands.items():
+            for part, phases, signs in told.parts():
+                arrays[f"{kind}/{name}/{part}/phases"] = phases
+                arrays[f"{kind}/{name}/{part}/signs"] = signs
+    for name, state in session.searches.items():
+        arrays |= {f"search/{name}/{key}": a.copy() for key, a in state.arrays().items()}
+    if session.photonic is not None:
+        arrays |= {f"photonic/{name}": a for name, a in session.photonic.state().items()}
+    if session.optimiser is not None:
+        values["optimiser"] = session.optimiser.name
+        arrays |= {f"optimiser/{name}": a for name, a in optim.state(session.optimiser).items()}
+    return Checkpoint(stage, epoch, session.step, arrays, values)
+
+
+def restore(session: Session, checkpoint: Checkpoint) -> None:
+    """Bring a freshly opened session to where `checkpoint` was taken. RunError where it belongs to another model."""
+    arrays, values = checkpoint.arrays, checkpoint.values
+    session.chip_seed = values["chip_seed"]
+    session.electronic.load(_under(arrays, "electronic/"))
+    if values["noise"]:
+        put_on_chip(session)
+    if values["noise"].keys() != session.chips.keys() or any(
+        arrays[f"chip/{name}/sigma"].shape != chip.state()[0]["sigma"].shape
+        or arrays[f"chip/{name}/phases.u"].shape != chip.state()[0]["phases.u"].shape
+        for name, chip in session.chips.items()
+    ):
+        raise RunError("the checkpoint holds another chip than this job describes; use the model and mesh it was made with")
+    session.meter.restore(values["meter"])
+    session.results, session.figures = list(values["results"]), dict(values["figures"])
+    session.step = checkpoint.step
+    for name, chip in session.chips.items():
+        chip.restore(_under(arrays, f"chip/{name}/"), values["noise"][name])
+        for kind, commands in (("rest", session.rest), ("mapped", session.mapped)):
+            told = _under(arrays, f"{kind}/{name}/")
+            if told:
+                commands[name] = Commands(
+                    {part: told[f"{part}/phases"] for part in zeroth.PARTS},
+                    {part: told[f"{part}/signs"] for part in zeroth.PARTS},
+                )
+        search = _under(arrays, f"search/{name}/")
+        if search:
+            session.searches[name] = zeroth.restore(search)
+    if session.chips:
+        session.photonic = photonic_network(session, session.chips)
+        session.photonic.load(_under(arrays, "photonic/"))
+    if "optimiser" in values:
+        net = session.photonic if checkpoint.stage == "learn" else session.electronic
+        assert net is not None
+        session.optimiser = optim.start(values["optimiser"], net.parameters())
+        optim.load(session.optimiser, _under(arrays, "optimiser/"))
+
+
+def _under(arrays: dict[str, Array], prefix: str) -> dict[str, Array]:
+    return {name[len(prefix) :]: a for name, a in arrays.items() if name.startswith(prefix)}

@@ -1,0 +1,364 @@
+"""The five stages of the L2ight flow as generators of events. Each starts after `done` epochs and ends its result.
+
+    pretrain    electronic weights
+    deploy      their ideal phases on the imperfect chip: the accuracy collapses
+    calibrate   both meshes of every core to identities
+    map         the meshes to the weights, from the calibrated state; ends with the projection a lab can do
+    learn       sigma and batch norm, on the chip
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from l2sim.backend import Array
+from l2sim.chip.chip import Chip
+from l2sim.chip.meter import Counts, Meter
+from l2sim.chip.nonidealities import Nonidealities
+from l2sim.chip.protocol import Commands, command
+from l2sim.learn import calibrate as calibration
+from l2sim.learn import mapping, sampling, train, zeroth
+from l2sim.nn import optim
+from l2sim.nn.network import Network
+from l2sim.nn.photonic import PhotonicWeight
+from l2sim.run import job as jobs
+from l2sim.run import oracle, session as sessions
+from l2sim.run.events import Checkpoint, Epoch, Event, StageDone, StageStarted, Step
+from l2sim.run.session import Session
+
+PHASE_BYTES = 1 << 26
+"""Phase frames of one stage are thinned out to about this many bytes."""
+COMPARISON_NOISE = 0.01
+"""Readout noise of the comparison mapping, in units of the unit input amplitude."""
+DEFAULT_LSB = 2.0 * np.pi / 255
+"""Smallest search step on a chip with continuous phases, rad."""
+
+Stage = Callable[[Session, int], Iterator[Event]]
+
+
+def pretrain(session: Session, done: int) -> Iterator[Event]:
+    """Train the electronic network."""
+    yield from _train(session, "pretrain", session.electronic, session.job.pretrain, done)
+
+
+def deploy(session: Session, done: int) -> Iterator[Event]:
+    """Fabricate the chips and command the ideal phases of the pretrained weights."""
+    yield StageStarted("deploy", 1)
+    began = time.perf_counter()
+    sessions.put_on_chip(session)
+    with session.meter.stage("deploy"):
+        for name, chip in session.chips.items():
+            mapping.deploy(chip, session.aims[name])
+    scores = _scores(session, session.network)
+    session.step += 1
+    result = {**scores, "mapping_error": _mapping_error(session.chips, session)}
+    yield Epoch("deploy", 1, 1, session.step, scores, _frames(session, "deploy", 1, 1))
+    yield _finish(session, "deploy", result, {}, began)
+
+
+def calibrate(session: Session, done: int) -> Iterator[Event]:
+    """Identity calibration of all cores of all layers."""
+    job = session.job.calibrate
+    method = _search(session, job, calibration.RESTART_ABOVE, shuffle=job.method == "zcd")
+    problems = {name: calibration.problem(chip, session.job.chip.readout) for name, chip in session.chips.items()}
+    starts = {name: calibration.zero_phases(chip) for name, chip in session.chips.items()}
+    searches = dict.fromkeys(session.chips, method)
+
+    def observe() -> dict[str, float]:
+        seen = [oracle.identity_error(chip) for chip in session.chips.values()]
+        return {f"oracle_identity_error_{part}": _mean([s[part] for s in seen]) for part in zeroth.PARTS}
+
+    yield from _seek(session, "calibrate", problems, searches, starts, job.epochs, done, observe, 1.0)
+    began = session.figures.pop("began")
+    with session.meter.stage("calibrate"):
+        for name, chip in session.chips.items():
+            session.rest[name] = calibration.pseudo_identities(chip, session.searches[name])
+            command(chip, u=session.rest[name], v=session.rest[name])
+    errors = {part: [oracle.identity_error(chip)[part] for chip in session.chips.values()] for part in zeroth.PARTS}
+    result = {
+        "calibration_loss": _mean([state.best for state in session.searches.values()]),
+        "oracle_identity_error": {part: _mean(errors[part]) for part in zeroth.PARTS},
+    }
+    figures = {"identity_error": {part: _flat(errors[part]) for part in zeroth.PARTS}}
+    session.searches = {}
+    yield _finish(session, "calibrate", result, figures, began)
+
+
+def map_(session: Session, done: int) -> Iterator[Event]:
+    """Parallel mapping of all cores of all layers, and the projection of sigma."""
+    job = session.job.map
+    offset = session.rest if job.start == "calibrated" else {}
+    problems, searches, starts = _mapping_task(session, session.chips, offset, done)
+
+    def observe() -> dict[str, float]:
+        return {"mapping_error": _mapping_error(session.chips, session)}
+
+    scales = {name: mapping.error_scale(aim) for name, aim in session.aims.items()}
+    yield from _seek(session, "map", problems, searches, starts, job.epochs, done, observe, scales, job.snapshots)
+    began = session.figures.pop("began")
+    with session.meter.stage("map"):
+        for name, chip in session.chips.items():
+            session.mapped[name] = _project(session, chip, name, problems[name], session.searches[name], session.network)
+    session.searches = {}
+    session.photonic = _rebuilt(session)
+    result = {
+        **_scores(session, session.network),
+        "mapping_error": _mapping_error(session.chips, session),
+        **_oracle_scores(session),
+    }
+    figures: dict[str, Any] = {}
+    if job.compare:
+        figures["comparisons"] = result["comparisons"] = _comparisons(session)
+        result["comparisons"] = {k: {n: v for n, v in c.items() if n != "curve"} for k, c in figures["comparisons"].items()}
+    yield _finish(session, "map", result, figures, began)
+
+
+def learn(session: Session, done: int) -> Iterator[Event]:
+    """Subspace learning of sigma and batch norm on the chips, with multi-level sampling."""
+    job, network = session.job.learn, session.network
+    convs = list(network.convs)
+    for name, conv in network.convs.items():
+        weight = network.weights[name]
+        # The first convolution has no error to send back, and its columns are few: it is sampled only on request.
+        if job.feedback_sparsity > 0 and isinstance(weight, PhotonicWeight):
+            weight.feedback = sampling.feedback(job.feedback_rule, job.feedback_sparsity, job.feedback_norm)
+        if job.column_sparsity > 0 and (job.sample_first_conv or name != convs[0]):
+            conv.columns = sampling.columns(job.column_sparsity, job.column_norm)
+    train.write(network)
+    yield from _train(session, "learn", network, job, done, skip=job.data_sparsity)
+
+
+STAGES: dict[str, Stage] = {"pretrain": pretrain, "deploy": deploy, "calibrate": calibrate, "map": map_, "learn": learn}
+
+
+# -- what the stages share ---------------------------------------------------------------------------------------------
+
+
+def _train(
+    session: Session, stage: str, network: Network, job: jobs.Pretrain | jobs.Learn, done: int, skip: float = 0.0
+) -> Iterator[Event]:
+    """Epochs of first-order training; the accuracy is that of the last epoch on the test set."""
+    yield StageStarted(stage, job.epochs, done)
+    began = time.perf_counter()
+    if done == 0 or session.optimiser is None:
+        session.optimiser = optim.start(job.optimizer, network.parameters())
+    scores: dict[str, float] = {}
+    for epoch in range(done, job.epochs):
+        lr = train.rate(job.schedule, job.lr, epoch, job.epochs, job.decay, job.lr_floor)
+        totals: dict[str, float] = {}
+        count = 0
+        with session.meter.stage(stage):
+            batches = train.epoch(
+                network, session.optimiser, session.data.train_x, session.data.train_y,
+                batch=job.batch, lr=lr, weight_decay=job.weight_decay, skip=skip,
+                stream=lambda name, epoch=epoch: session.stream(stage, epoch, name),
+            )  # fmt: skip
+            for scalars in batches:
+                session.step += 1
+                count += 1
+                totals = {key: totals.get(key, 0.0) + value for key, value in scalars.items()}
+                yield Step(stage, session.step, scalars)
+        scores = _scores(session, network)
+        means = {f"train_{key}": value / count for key, value in totals.items()} | {"lr": lr}
+        frames = _frames(session, stage, epoch + 1, job.epochs) if stage == "learn" else {}
+        yield Epoch(stage, epoch + 1, job.epochs, session.step, scores | means, frames)
+        yield sessions.snapshot(session, stage, epoch + 1)
+    if not scores:
+        scores = _scores(session, network)
+    session.optimiser = None
+    yield _finish(session, stage, scores, {}, began)
+
+
+def _seek(
+    session: Session,
+    stage: str,
+    problems: dict[str, zeroth.Problem],
+    searches: dict[str, zeroth.Search],
+    starts: dict[str, dict[str, Array]],
+    epochs: int,
+    done: int,
+    observe: Callable[[], dict[str, float]],
+    scales: dict[str, Array] | float,
+    snapshots: tuple[int, ...] = (),
+) -> Iterator[Event]:
+    """Epochs of zeroth-order search over all layers together, until every core had its share."""
+    yield StageStarted(stage, epochs, done)
+    began = time.perf_counter()
+    with session.meter.stage(stage):
+        if done == 0 or not session.searches:
+            session.searches = {name: zeroth.start(problems[name], searches[name], starts[name]) for name in problems}
+    while not all(zeroth.finished(state, epochs, done) for state in session.searches.values()):
+        with session.meter.stage(stage):
+            for name, problem in problems.items():
+                method = zeroth.METHODS[searches[name].method]
+                method(problem, searches[name], session.searches[name], session.stream(stage, name, done))
+        done += 1
+        session.step += 1
+        scalars = _spread(session, stage, scales) | observe()
+        yield Epoch(stage, done, epochs, session.step, scalars, _frames(session, stage, done, epochs))
+        yield msgspec.structs.replace(sessions.snapshot(session, stage, done), keep=done in snapshots)
+    session.figures["began"] = began
+
+
+def _spread(session: Session, stage: str, scales: dict[str, Array] | float) -> dict[str, float]:
+    """The lowest error of every core so far: mean and percentiles over all cores, and the evaluations it took."""
+    best = _flat(
+        [state.best * (scales if isinstance(scales, float) else scales[name]) for name, state in session.searches.items()]
+    )
+    p10, p50, p90 = np.percentile(best, (10, 50, 90))
+    counts = session.meter.stages.get(stage, Counts())
+    loss = _mean([state.loss for state in session.searches.values()])
+    return {
+        "loss": loss, "best": float(np.mean(best)), "best_p10": float(p10), "best_p50": float(p50),
+        "best_p90": float(p90), "evaluations": float(counts.evaluations),
+    }  # fmt: skip
+
+
+def _search(session: Session, job: jobs.Calibrate | jobs.Map, threshold: float, **more: Any) -> zeroth.Search:
+    """The search of a stage's job; no step is smaller than one of the chip's drive."""
+    bits = sessions.chip_nonidealities(session.job).phase_bits
+    return zeroth.Search(
+        job.method, lr=job.lr, decay=job.decay, floor=2.0 * np.pi / (2**bits - 1) if bits else DEFAULT_LSB,
+        best_record=job.best_record, adaptive=job.adaptive, threshold=threshold, **more,
+    )  # fmt: skip
+
+
+def _mapping_task(session: Session, chips: dict[str, Chip], offset: dict[str, Commands], done: int = 0) -> tuple:
+    """Problems, searches and starting phases of mapping on `chips`, by layer."""
+    before = {name: chip.state()[0] for name, chip in chips.items()} if done else {}
+    problems, searches, starts = {}, {}, {}
+    for name, chip in chips.items():
+        aim = session.aims[name]
+        with session.meter.stage("map"):
+            problems[name] = mapping.problem(chip, aim, session.job.chip.readout)
+            if done:
+                chip.restore(before[name], chip.state()[1])
+        searches[name] = _search(
+            session, session.job.map, mapping.RESTART_ABOVE, threshold_growth=1.02, error_scale=mapping.error_scale(aim)
+        )
+        starts[name] = mapping.start_phases(aim, offset.get(name))
+    return problems, searches, starts
+
+
+def _project(
+    session: Session, chip: Chip, name: str, problem: zeroth.Problem, state: zeroth.State, network: Network
+) -> Commands:
+    """Settle a mapped layer: its best phases, and of its target's and its projected sigma the better one per core."""
+    aim = session.aims[name]
+    mapped = Commands(state.phases(best=True), aim.commands.signs)
+    sigma = aim.sigma
+    if session.job.chip.readout == "quadrature":
+        sigma = mapping.project(chip, aim, mapped, session.rest[name])
+    command(chip, u=mapped, v=mapped)
+    weight = network.weights[name]
+    assert isinstance(weight, PhotonicWeight)
+    weight.sigma[...] = mapping.keep_better(problem, sigma, aim.sigma)
+    return mapped
+
+
+def _rebuilt(session: Session) -> Network:
+    """The photonic network with the mapped commands in its weights, all arrays as they are."""
+    network = sessions.photonic_network(session, session.chips)
+    network.load(session.network.state())
+    return network
+
+
+def _comparisons(session: Session) -> dict[str, Any]:
+    """Map copies of the chip differently, for the report: from the other start, and with noisy readings."""
+    imperfect = sessions.chip_nonidealities(session.job)
+    other = "ideal" if session.job.map.start == "calibrated" else "calibrated"
+    noisy = msgspec.structs.replace(imperfect, readout_noise=COMPARISON_NOISE)
+    offset = session.rest if session.job.map.start == "calibrated" else {}
+    return {
+        f"start_{other}": _mapped_copy(session, imperfect, session.rest if other == "calibrated" else {}),
+        f"readout_noise_{COMPARISON_NOISE:g}": _mapped_copy(session, noisy, offset),
+    }
+
+
+def _mapped_copy(session: Session, imperfect: Nonidealities, offset: dict[str, Commands]) -> dict[str, Any]:
+    """Mapping error by epoch (mean over cores of the best reading) and accuracy of a copy mapped another way."""
+    chips = sessions.fabricate(session, imperfect, Meter())
+    network = sessions.photonic_network(session, chips)
+    problems, searches, starts = _mapping_task(session, chips, offset)
+    states = {name: zeroth.start(problems[name], searches[name], starts[name]) for name in chips}
+    curve = []
+    for epoch in range(session.job.map.epochs):
+        for name, state in states.items():
+            method = zeroth.METHODS[searches[name].method]
+            method(problems[name], searches[name], state, session.stream("map", name, epoch))
+        curve.append(_mean([state.best * mapping.error_scale(session.aims[name]) for name, state in states.items()]))
+    for name, chip in chips.items():
+        _project(session, chip, name, problems[name], states[name], network)
+    scores = _scores(session, network, validate=False)
+    return {**scores, "mapping_error": _mapping_error(chips, session), "curve": curve}
+
+
+def _oracle_scores(session: Session) -> dict[str, float]:
+    """Accuracy after the oracle projection, on a copy of the chips."""
+    chips = sessions.fabricate(session, sessions.chip_nonidealities(session.job), Meter())
+    network = sessions.photonic_network(session, chips)
+    for name, chip in chips.items():
+        command(chip, u=session.mapped[name], v=session.mapped[name])
+        chip.set_sigma(oracle.projection(chip, session.aims[name]))
+    return {"oracle_accuracy": _scores(session, network, validate=False)["accuracy"]}
+
+
+def _scores(session: Session, network: Network, validate: bool = True) -> dict[str, float]:
+    """Loss and accuracy on the test set, and on the validation share where there is one. Metered apart."""
+    with session.meter.stage("test"):
+        scores = train.test(network, session.data.test_x, session.data.test_y)
+        if validate and session.held_y.size:
+            held = train.test(network, session.held_x, session.held_y)
+            scores |= {f"validation_{key}": value for key, value in held.items()}
+    return scores
+
+
+def _mapping_error(chips: dict[str, Chip], session: Session) -> float:
+    """||U S V - W||^2 / ||U S V||^2 as realised, mean over all cores with a target."""
+    errors = []
+    for name, chip in chips.items():
+        above, below = oracle.mapping_error(chip, session.aims[name])
+        errors.append(above[below > 0] / below[below > 0])
+    return _mean(errors)
+
+
+def _frames(session: Session, stage: str, epoch: int, epochs: int) -> dict[str, Array]:
+    """What the phase log records after this epoch: the commanded phases in travel order and sigma, by layer."""
+    size = sum(chip.state()[0]["phases.u"].nbytes for chip in session.chips.values())
+    every = max(1, epochs * size // PHASE_BYTES)
+    if epoch % every and epoch != epochs:
+        return {}
+    frames = {}
+    for name, chip in session.chips.items():
+        held, _ = chip.state()
+        frames[f"{name}.sigma"] = held["sigma"].astype(np.float32)
+        if stage != "learn":
+            frames |= {f"{name}.{part}": held[f"phases.{part}"].astype(np.float32) for part in zeroth.PARTS}
+    return frames
+
+
+def _finish(session: Session, stage: str, result: dict[str, Any], figures: dict[str, Any], began: float) -> StageDone:
+    """Enter the stage's result, with what the meter counted, into the report."""
+    counts = session.meter.state().get(stage, {})
+    entry = {"name": stage, **result, **counts, "seconds": time.perf_counter() - began}
+    session.results.append(entry)
+    session.figures[stage] = figures
+    return StageDone(stage, entry, figures)
+
+
+def _flat(arrays: list[Array]) -> list[float]:
+    return np.concatenate([np.ravel(a) for a in arrays]).tolist()
+
+
+def _mean(arrays: list[Array]) -> float:
+    return float(np.mean(np.concatenate([np.ravel(a) for a in arrays])))
+
+
+def stage_checkpoint(session: Session, stage: str) -> Checkpoint:
+    """The checkpoint at the end of a stage; epoch -1 says that it is finished."""
+    return msgspec.structs.replace(sessions.snapshot(session, stage, -1), keep=True)
