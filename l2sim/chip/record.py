@@ -66,8 +66,8 @@ class _Settings:
         mask = np.ones(self.shape, bool) if cores is None else np.asarray(cores, bool)
         digest = blake2b(f"{operation} {readout} {light.shape}".encode(), digest_size=16)
         for array in (*self.arrays.values(), light):
-            digest.update(np.ascontiguousarray(array, np.float64) + 0.0)  # adding zero makes -0.0 equal to 0.0
-        digest.update(np.ascontiguousarray(mask))
+            digest.update((np.asarray(array, np.float64) + 0.0).tobytes())  # adding zero makes -0.0 equal to 0.0
+        digest.update(mask.tobytes())
         return digest.digest()
 
 
@@ -146,7 +146,7 @@ class Recorder:
 
 
 class Replay:
-    """A `Hardware` that answers from a recording; made by `Replay.load`. A query that was not recorded is a ChipError."""
+    """A `Hardware` that answers from a recording; made by `Replay.load`. An unknown query is a ChipError."""
 
     def __init__(
         self,
@@ -175,11 +175,10 @@ class Replay:
                 kind, modes, inner = map(str, file["mesh"])
                 mesh = Mesh(kind, int(modes), bool(int(inner)))
                 readouts = tuple(map(str, file["readouts"]))
-                ends = np.cumsum(file["vectors"]) * (p * q * mesh.modes)
-                digests, flat = file["digests"], file["answers"]
-                if len(digests) != len(ends) or flat.size != (ends[-1] if ends.size else 0):
+                digests, flat, sizes = file["digests"], file["answers"], file["vectors"] * (p * q * mesh.modes)
+                if len(digests) != len(sizes) or flat.size != sizes.sum():
                     raise ValueError("its parts do not fit together")
-                pieces = [piece.reshape(p, q, mesh.modes, -1) for piece in np.split(flat, ends[:-1])] if ends.size else []
+                pieces = [a.reshape(p, q, mesh.modes, -1) for a in np.split(flat, np.cumsum(sizes)[:-1])]
         except FileNotFoundError as error:
             raise ChipError(f"recording {path} does not exist; give a file written by Recorder.save") from error
         except (*DAMAGED, ChipError) as error:
@@ -221,7 +220,7 @@ class Replay:
         if query not in self._answers:
             raise ChipError(f"the recording holds no such {operation} probe; repeat the run exactly as it was recorded")
         if not self._answers[query]:
-            raise ChipError(f"this {operation} probe was recorded fewer times than it is asked; repeat the recorded run")
+            raise ChipError(f"this {operation} probe was recorded fewer times than it is asked; repeat the run exactly")
         probed = self.shape[0] * self.shape[1] if cores is None else int(np.count_nonzero(cores))
         self.meter.count(core_calls=probed * light.shape[-1])
         return self._answers[query].popleft().copy()

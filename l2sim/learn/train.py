@@ -12,7 +12,7 @@ from l2sim.nn.losses import accuracy, cross_entropy
 from l2sim.nn.network import Network
 from l2sim.nn.photonic import PhotonicWeight
 
-TEST_BATCH = 512
+TEST_BATCH = 128
 
 
 def rate(schedule: str, lr: float, epoch: int, epochs: int, decay: float, floor: float) -> float:

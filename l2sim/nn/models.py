@@ -3,7 +3,7 @@
 A `ModelSpec` is frozen data (it reads and writes as TOML or JSON through msgspec; there `type` is the class name).
 `place` names its layers and works out every shape; `network.build` turns the result into layers over electronic or
 photonic weights, and `count` prices it.
-The published models are those of L2ight (Feng et al., NeurIPS 2021) and its released configurations.
+The published models are those of L2ight (Gu et al., NeurIPS 2021) and its released configurations.
 
 Shapes are of one sample: an image (C, H, W) or features (F,).
 """

@@ -12,7 +12,6 @@ from l2sim.run.events import STAGES, Checkpoint, Done, Event
 from l2sim.run.job import Job, to_dict
 from l2sim.run.session import Session
 from l2sim.run.stages import STAGES as RUN
-from l2sim.run.stages import stage_checkpoint
 
 REPORT_VERSION = 1
 
@@ -31,8 +30,8 @@ def run(job: Job, data: Path | None = None, checkpoint: Checkpoint | None = None
             done[checkpoint.stage] = checkpoint.epoch
     for stage in STAGES[first:]:
         yield from RUN[stage](session, done.get(stage, 0))
-        yield stage_checkpoint(session, stage)
-    yield Done(report(session))
+        yield from sessions.checkpoint(session, stage, -1, keep=True)
+    yield Done(report(session), session.figures)
 
 
 def report(session: Session) -> dict[str, Any]:
@@ -47,5 +46,4 @@ def report(session: Session) -> dict[str, Any]:
         "seconds": sum(stage["seconds"] for stage in session.results),
         "stages": session.results,
         "test_cost": session.meter.state().get("test", {}),
-        "figures": session.figures,
     }

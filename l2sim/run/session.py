@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,13 +28,18 @@ from l2sim.run import data
 from l2sim.run.events import Checkpoint
 from l2sim.run.job import Job, chosen
 
+SMALL_BYTES = 1 << 22
+LARGE_SECONDS = 20.0
+"""Checkpoints of up to so many bytes are taken after every epoch, larger ones so many seconds apart."""
+
 
 @dataclass
 class Session:
     """One run. `chips`, `aims`, `rest`, `mapped` are by layer name; they fill up as the stages go on.
 
     `chip_seed` fabricates the chips; it stays that of the first run when a later one starts from its checkpoint.
-    `results` and `figures` hold what the finished stages report; `step` counts mini-batches and epochs of search.
+    `results` and `figures` hold what the finished stages report; `step` counts mini-batches and epochs of search;
+    `saved` is when the last checkpoint was taken and how many bytes it had.
     """
 
     job: Job
@@ -52,6 +59,7 @@ class Session:
     results: list[dict[str, Any]] = field(default_factory=list)
     figures: dict[str, Any] = field(default_factory=dict)
     step: int = 0
+    saved: tuple[float, int] = (0.0, 0)
 
     def stream(self, *names: str | int) -> np.random.Generator:
         """The random stream of this run under these names."""
@@ -133,7 +141,19 @@ def photonic_network(session: Session, chips: dict[str, Chip]) -> Network:
 # -- checkpoints -------------------------------------------------------------------------------------------------------
 
 
-def snapshot(session: Session, stage: str, epoch: int) -> Checkpoint:
+def checkpoint(session: Session, stage: str, epoch: int, keep: bool = False) -> Iterator[Checkpoint]:
+    """A checkpoint after `epoch` epochs of `stage`: every time while it is small, else when `keep` or some time passed.
+
+    `epoch` -1 says that the stage is finished.
+    """
+    taken, size = session.saved
+    if keep or size < SMALL_BYTES or time.monotonic() - taken > LARGE_SECONDS:
+        whole = snapshot(session, stage, epoch, keep)
+        session.saved = time.monotonic(), sum(a.nbytes for a in whole.arrays.values())
+        yield whole
+
+
+def snapshot(session: Session, stage: str, epoch: int, keep: bool = False) -> Checkpoint:
     """A copy of all that a run needs to go on after `epoch` epochs of `stage`."""
     arrays = {f"electronic/{name}": a for name, a in session.electronic.state().items()}
     values: dict[str, Any] = {
@@ -159,12 +179,12 @@ def snapshot(session: Session, stage: str, epoch: int) -> Checkpoint:
     if session.optimiser is not None:
         values["optimiser"] = session.optimiser.name
         arrays |= {f"optimiser/{name}": a for name, a in optim.state(session.optimiser).items()}
-    return Checkpoint(stage, epoch, session.step, arrays, values)
+    return Checkpoint(stage, epoch, session.step, arrays, values, keep)
 
 
-def restore(session: Session, checkpoint: Checkpoint) -> None:
-    """Bring a freshly opened session to where `checkpoint` was taken. RunError where it belongs to another model."""
-    arrays, values = checkpoint.arrays, checkpoint.values
+def restore(session: Session, saved: Checkpoint) -> None:
+    """Bring a freshly opened session to where `saved` was taken. RunError where it belongs to another model."""
+    arrays, values = saved.arrays, saved.values
     session.chip_seed = values["chip_seed"]
     session.electronic.load(_under(arrays, "electronic/"))
     if values["noise"]:
@@ -174,10 +194,10 @@ def restore(session: Session, checkpoint: Checkpoint) -> None:
         or arrays[f"chip/{name}/phases.u"].shape != chip.state()[0]["phases.u"].shape
         for name, chip in session.chips.items()
     ):
-        raise RunError("the checkpoint holds another chip than this job describes; use the model and mesh it was made with")
+        raise RunError("the checkpoint is of another chip; use the model and mesh of the job it was made with")
     session.meter.restore(values["meter"])
     session.results, session.figures = list(values["results"]), dict(values["figures"])
-    session.step = checkpoint.step
+    session.step = saved.step
     for name, chip in session.chips.items():
         chip.restore(_under(arrays, f"chip/{name}/"), values["noise"][name])
         for kind, commands in (("rest", session.rest), ("mapped", session.mapped)):
@@ -194,7 +214,7 @@ def restore(session: Session, checkpoint: Checkpoint) -> None:
         session.photonic = photonic_network(session, session.chips)
         session.photonic.load(_under(arrays, "photonic/"))
     if "optimiser" in values:
-        net = session.photonic if checkpoint.stage == "learn" else session.electronic
+        net = session.photonic if saved.stage == "learn" else session.electronic
         assert net is not None
         session.optimiser = optim.start(values["optimiser"], net.parameters())
         optim.load(session.optimiser, _under(arrays, "optimiser/"))

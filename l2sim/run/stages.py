@@ -28,7 +28,7 @@ from l2sim.nn.network import Network
 from l2sim.nn.photonic import PhotonicWeight
 from l2sim.run import job as jobs
 from l2sim.run import oracle, session as sessions
-from l2sim.run.events import Checkpoint, Epoch, Event, StageDone, StageStarted, Step
+from l2sim.run.events import Epoch, Event, StageDone, StageStarted, Step
 from l2sim.run.session import Session
 
 PHASE_BYTES = 1 << 26
@@ -167,7 +167,7 @@ def _train(
         means = {f"train_{key}": value / count for key, value in totals.items()} | {"lr": lr}
         frames = _frames(session, stage, epoch + 1, job.epochs) if stage == "learn" else {}
         yield Epoch(stage, epoch + 1, job.epochs, session.step, scores | means, frames)
-        yield sessions.snapshot(session, stage, epoch + 1)
+        yield from sessions.checkpoint(session, stage, epoch + 1)
     if not scores:
         scores = _scores(session, network)
     session.optimiser = None
@@ -201,7 +201,7 @@ def _seek(
         session.step += 1
         scalars = _spread(session, stage, scales) | observe()
         yield Epoch(stage, done, epochs, session.step, scalars, _frames(session, stage, done, epochs))
-        yield msgspec.structs.replace(sessions.snapshot(session, stage, done), keep=done in snapshots)
+        yield from sessions.checkpoint(session, stage, done, keep=done in snapshots)
     session.figures["began"] = began
 
 
@@ -358,7 +358,3 @@ def _flat(arrays: list[Array]) -> list[float]:
 def _mean(arrays: list[Array]) -> float:
     return float(np.mean(np.concatenate([np.ravel(a) for a in arrays])))
 
-
-def stage_checkpoint(session: Session, stage: str) -> Checkpoint:
-    """The checkpoint at the end of a stage; epoch -1 says that it is finished."""
-    return msgspec.structs.replace(sessions.snapshot(session, stage, -1), keep=True)

@@ -1,0 +1,84 @@
+"""Checkpoints on disk: atomic, checksummed, and readable by any safetensors reader.
+
+A file is a safetensors file (8 bytes header length, a JSON header, raw little-endian arrays) whose `__metadata__` holds
+the plain values as JSON text under "l2sim" and the BLAKE2b digest of values and array bytes under "digest".
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from l2sim.backend import Array
+from l2sim.errors import RunError
+from l2sim.run.events import Checkpoint
+
+VERSION = 1
+_NAMES = {"float64": "F64", "float32": "F32", "int64": "I64", "bool": "BOOL"}
+_TYPES = {short: np.dtype(name) for name, short in _NAMES.items()}
+
+
+def write(path: Path, checkpoint: Checkpoint, logs: dict[str, Any], durable: bool = True) -> None:
+    """Write `checkpoint` and the positions of the logs to `path`, all or nothing; `durable` waits for the disk."""
+    header: dict[str, Any] = {}
+    parts: list[bytes] = []
+    offset = 0
+    for name, array in checkpoint.arrays.items():
+        raw = np.ascontiguousarray(array).tobytes()
+        ends = [offset, offset + len(raw)]
+        header[name] = {"dtype": _NAMES[array.dtype.name], "shape": list(array.shape), "data_offsets": ends}
+        parts.append(raw)
+        offset += len(raw)
+    values = {"version": VERSION, "stage": checkpoint.stage, "epoch": checkpoint.epoch, "step": checkpoint.step}
+    text = json.dumps(values | {"values": checkpoint.values, "logs": logs})
+    header["__metadata__"] = {"l2sim": text, "digest": _digest(text, parts)}
+    head = json.dumps(header).encode()
+    replace(path, b"".join([len(head).to_bytes(8, "little"), head, *parts]), durable)
+
+
+def read(path: Path) -> tuple[Checkpoint, dict[str, Any]]:
+    """The checkpoint in `path` and the positions of the logs. RunError where it is damaged or from a newer l2sim."""
+    try:
+        content = path.read_bytes()
+        size = int.from_bytes(content[:8], "little")
+        header = json.loads(content[8 : 8 + size])
+        meta = header.pop("__metadata__")
+        body = content[8 + size :]
+        raw = {name: body[slice(*item["data_offsets"])] for name, item in header.items()}
+        if meta["digest"] != _digest(meta["l2sim"], list(raw.values())):
+            raise ValueError("checksum")
+        values = json.loads(meta["l2sim"])
+        if values["version"] > VERSION:
+            raise RunError(f"{path} was written by a newer l2sim; install that version to read it")
+        arrays: dict[str, Array] = {
+            name: np.frombuffer(raw[name], _TYPES[item["dtype"]]).reshape(item["shape"]).copy()
+            for name, item in header.items()
+        }
+    except FileNotFoundError:
+        raise RunError(f"there is no checkpoint {path}; `ls {path.parent}` shows those there are") from None
+    except (ValueError, KeyError, TypeError, IndexError):
+        raise RunError(f"{path} is damaged; use the one before it (previous.safetensors) or start again") from None
+    return Checkpoint(values["stage"], values["epoch"], values["step"], arrays, values["values"]), values["logs"]
+
+
+def replace(path: Path, content: bytes, durable: bool = True) -> None:
+    """Put `content` in the place of `path` so that a reader sees the old file or the new one, never half of it."""
+    beside = path.with_name(path.name + ".part")
+    with open(beside, "wb") as file:
+        file.write(content)
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
+    os.replace(beside, path)
+
+
+def _digest(text: str, parts: list[bytes]) -> str:
+    digest = blake2b(text.encode(), digest_size=16)
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()

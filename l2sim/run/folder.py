@@ -1,0 +1,223 @@
+"""The run folder: a reader of the event stream that writes it down as it passes (docs/formats.md)."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import platform
+import shutil
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from l2sim import backend
+from l2sim._version import __version__
+from l2sim.errors import RunError
+from l2sim.run import checkpoint as checkpoints
+from l2sim.run import flow, report
+from l2sim.run import job as jobs
+from l2sim.run.events import STAGES, Checkpoint, Done, Epoch, Event, StageDone, StageStarted, Step, Warned
+from l2sim.run.job import Job
+from l2sim.run.logs import Logs, Positions
+
+FORMAT = 1
+DURABLE_EVERY = 5.0
+"""Seconds between checkpoints that wait for the disk; the ones between survive a killed process, not a power cut."""
+
+
+def execute(
+    job: Job, out: Path, *, data: Path | None = None, threads: int = 1, resume: bool = False, source: str | None = None
+) -> Iterator[Event]:
+    """Run `job` into the folder `out`, yielding every event after it was written down.
+
+    `resume` goes on with what `out` holds; `source` RUN[@stage[:epoch]] starts from another run's checkpoint.
+    Close the generator (or interrupt it) at any moment: what was finished stays and can be resumed.
+    """
+    with backend.threads(threads):
+        lock = _lock(out)
+        try:
+            checkpoint, positions = None, None
+            if resume:
+                checkpoint, positions = latest(out)
+            elif source is not None:
+                checkpoint, job = _start_from(source, job)
+            manifest = _manifest(out, job, threads, source)
+            if not resume:
+                checkpoints.replace(out / "job.toml", jobs.to_toml(job).encode())
+            (out / "checkpoints").mkdir(exist_ok=True)
+            yield from _record(flow.run(job, data, checkpoint), out, manifest, positions if resume else None, resume)
+        finally:
+            lock.close()
+
+
+def _record(
+    stream: Iterator[Event], out: Path, manifest: dict[str, Any], positions: Positions | None, resume: bool
+) -> Iterator[Event]:
+    """Write every event of `stream` into the folder, then pass it on."""
+    if resume and positions is None:
+        positions = Positions(0, 0, 0, 0, 0)
+    logs = Logs(out, positions)
+    writer = _Checkpoints(out / "checkpoints")
+    state = "failed"
+    try:
+        for event in stream:
+            match event:
+                case StageStarted():
+                    logs.event("stage", stage=event.stage, epochs=event.epochs, done=event.done)
+                case Step():
+                    logs.scalars(event.step, time.time(), _named(event.stage, event.scalars))
+                case Epoch():
+                    logs.scalars(event.step, time.time(), _named(event.stage, event.scalars))
+                    logs.phases(event.step, event.phases)
+                    logs.event("epoch", stage=event.stage, epoch=event.epoch, step=event.step)
+                case Warned():
+                    logs.event("warning", stage=event.stage, message=event.message)
+                case StageDone():
+                    logs.event("stage_done", stage=event.stage, result=event.result)
+                case Checkpoint():
+                    if event.keep:
+                        logs.event("checkpoint", stage=event.stage, epoch=event.epoch, step=event.step)
+                    writer.write(event, logs.flush())
+                case Done():
+                    logs.event("done")
+                    logs.flush()
+                    report.write(out, event.report, event.figures)
+                    state = "done"
+            yield event
+    except (KeyboardInterrupt, GeneratorExit):
+        state = "stopped"
+        raise
+    finally:
+        # A full disk must not hide why the run ended.
+        try:
+            logs.close()
+            _write_manifest(out, manifest | {"state": state})
+        except OSError:
+            pass
+
+
+class _Checkpoints:
+    """Keeps `latest`, the one before it, and a copy of those that other runs may start from."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._durable = 0.0
+
+    def write(self, event: Checkpoint, positions: Positions) -> None:
+        path = self._folder / "latest.safetensors"
+        durable = event.keep or time.monotonic() - self._durable > DURABLE_EVERY
+        if durable:
+            self._durable = time.monotonic()
+        if path.exists():
+            os.replace(path, self._folder / "previous.safetensors")
+        checkpoints.write(path, event, positions._asdict(), durable)
+        if event.keep:
+            name = f"{event.stage}.safetensors" if event.epoch < 0 else f"{event.stage}-{event.epoch:05d}.safetensors"
+            beside = self._folder / (name + ".part")
+            shutil.copyfile(path, beside)
+            os.replace(beside, self._folder / name)
+
+
+def latest(out: Path) -> tuple[Checkpoint | None, Positions | None]:
+    """The newest whole checkpoint of a run folder, or nothing if the run ended before its first."""
+    manifest = read_manifest(out)
+    if manifest["state"] == "done":
+        raise RunError(f"the run in {out} is finished; `l2sim report {out}` shows it, or choose another --out")
+    folder = out / "checkpoints"
+    errors = []
+    for name in ("latest", "previous"):
+        path = folder / f"{name}.safetensors"
+        if path.exists():
+            try:
+                checkpoint, logs = checkpoints.read(path)
+                return checkpoint, Positions(**logs)
+            except RunError as error:
+                errors.append(error)
+    if errors:
+        raise errors[0]
+    return None, None
+
+
+def read_manifest(out: Path) -> dict[str, Any]:
+    """The manifest of a run folder. RunError where it is none, or of a newer format."""
+    try:
+        manifest = json.loads((out / "manifest.json").read_text())
+        number = manifest["version"]
+    except FileNotFoundError:
+        raise RunError(f"{out} is not a run folder (it has no manifest.json); name the folder of a run") from None
+    except (ValueError, KeyError, TypeError):
+        raise RunError(f"{out / 'manifest.json'} is damaged; start the run again in another folder") from None
+    if number > FORMAT:
+        raise RunError(f"{out} was written by a newer l2sim (format {number}); install that version to read it")
+    return manifest
+
+
+def _start_from(source: str, job: Job) -> tuple[Checkpoint, Job]:
+    """The checkpoint RUN[@stage[:epoch]] and the job that goes on from it."""
+    run, _, place = source.rpartition("@") if "@" in source else (source, "", "")
+    stage, _, epoch = place.partition(":")
+    folder = Path(run)
+    read_manifest(folder)
+    if stage and stage not in STAGES:
+        raise RunError(f"--from {source}: there is no stage {stage!r}; use one of {', '.join(STAGES)}")
+    kept = folder / "checkpoints"
+    if not stage:
+        finished = [name for name in STAGES[:-1] if (kept / f"{name}.safetensors").exists()]
+        if not finished:
+            raise RunError(f"--from {source}: that run has not finished a stage yet; resume it first")
+        stage = finished[-1]
+    if epoch and not epoch.isdigit():
+        raise RunError(f"--from {source}: {epoch!r} is not an epoch; write e.g. {run}@map:20")
+    path = kept / (f"{stage}-{int(epoch):05d}.safetensors" if epoch else f"{stage}.safetensors")
+    if not path.exists():
+        there = ", ".join(sorted(p.stem for p in kept.glob("*.safetensors"))) or "none"
+        raise RunError(f"--from {source}: there is no such checkpoint; kept are {there} (map.snapshots keeps epochs)")
+    checkpoint, _ = checkpoints.read(path)
+    if epoch:
+        # The stage ends at that epoch: its projection is made there, and the next stage follows.
+        job = jobs.with_overrides(job, [f"{stage}.epochs={int(epoch)}"])
+    return checkpoint, job
+
+
+def _named(stage: str, scalars: dict[str, float]) -> dict[str, float]:
+    return {f"{stage}/{name}": value for name, value in scalars.items()}
+
+
+def _manifest(out: Path, job: Job, threads: int, source: str | None) -> dict[str, Any]:
+    path = out / "manifest.json"
+    before = read_manifest(out) if path.exists() else {}
+    manifest = {
+        "format": "l2sim-run",
+        "version": FORMAT,
+        "id": before.get("id", uuid.uuid4().hex),
+        "name": job.name,
+        "state": "running",
+        "process": os.getpid(),
+        "started": before.get("started", time.time()),
+        "threads": threads,
+        "source": before.get("source", source),
+        "versions": {"l2sim": __version__, "python": platform.python_version(), "numpy": np.__version__},
+    }
+    _write_manifest(out, manifest)
+    return manifest
+
+
+def _write_manifest(out: Path, manifest: dict[str, Any]) -> None:
+    checkpoints.replace(out / "manifest.json", (json.dumps(manifest, indent=2) + "\n").encode())
+
+
+def _lock(out: Path) -> IO[str]:
+    """Hold the folder for this process."""
+    out.mkdir(parents=True, exist_ok=True)
+    lock = open(out / ".lock", "w")  # noqa: SIM115
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        raise RunError(f"a run is going on in {out}; wait for it, stop it, or choose another --out") from None
+    return lock

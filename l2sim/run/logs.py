@@ -1,0 +1,201 @@
+"""The append-only logs of a run folder: scalars, phases, rare events (docs/formats.md).
+
+Every record ends in a checksum, so a torn tail (a killed run) is found and everything before it reads.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from l2sim.backend import Array
+
+SCALAR = struct.Struct("<QdIdI")
+"""step, time (s since the epoch), series, value, crc32 of what precedes."""
+FRAME = struct.Struct("<4sBBHQIII")
+"""magic, kind, reserved, series, step, number of values, payload bytes, crc32 of the rest and the payload."""
+INDEX = struct.Struct("<QHHQI")
+"""step, series, file number, offset, crc32 of what precedes."""
+MAGIC = b"L2PF"
+KEY, DELTA = 0, 1
+KEY_EVERY = 64
+FILE_BYTES = 1 << 26
+
+
+class Positions(NamedTuple):
+    """How long the logs are, in bytes; `part` is the number of the last phase file."""
+
+    scalars: int
+    events: int
+    index: int
+    part: int
+    phases: int
+
+
+class Logs:
+    """Writes the logs of the folder `root`. With `positions` it first cuts them back to where a checkpoint was."""
+
+    def __init__(self, root: Path, positions: Positions | None = None) -> None:
+        self.root = root
+        self._series: dict[str, int] = {}
+        self._last: dict[int, tuple[Array, int]] = {}
+        self._part = 0
+        if positions is not None:
+            self._part = positions.part
+            for name, size in zip(("scalars.bin", "events.jsonl", "index.bin"), positions):
+                _cut(root / name, size)
+            _cut(phase_file(root, positions.part), positions.phases)
+            for later in root.glob("phase-*.bin"):
+                if later > phase_file(root, positions.part):
+                    later.unlink()
+            self._series = {event["name"]: event["id"] for event in events(root) if event["type"] == "series"}
+        self._scalars, self._events, self._index = (
+            open(root / name, "ab") for name in ("scalars.bin", "events.jsonl", "index.bin")
+        )
+        self._phases = open(phase_file(root, self._part), "ab")  # noqa: SIM115
+
+    def event(self, kind: str, **content: Any) -> None:
+        """Append one rare event."""
+        text = json.dumps({"type": kind, **content}, sort_keys=True)
+        self._events.write(f'{{"event": {text}, "crc": "{zlib.crc32(text.encode()):08x}"}}\n'.encode())
+
+    def scalars(self, step: int, time: float, values: dict[str, float]) -> None:
+        """Append one record for every value."""
+        for name, value in values.items():
+            record = SCALAR.pack(step, time, self._number(name), value, 0)[:-4]
+            self._scalars.write(record + zlib.crc32(record).to_bytes(4, "little"))
+
+    def phases(self, step: int, frames: dict[str, Array]) -> None:
+        """Append a frame (float32) of every series: a key frame, or only what changed since the frame before."""
+        for name, frame in frames.items():
+            series = self._number(name, frame.shape)
+            flat = np.ascontiguousarray(frame, "<f4").ravel()
+            before, age = self._last.get(series, (None, 0))
+            kind, payload = KEY, flat.tobytes()
+            if before is not None and age < KEY_EVERY:
+                changed = np.flatnonzero(flat.view(np.uint32) != before.view(np.uint32)).astype("<u4")
+                if 2 * changed.size < flat.size:
+                    kind, payload = DELTA, changed.tobytes() + flat[changed].tobytes()
+            self._last[series] = (flat, 1 if kind == KEY else age + 1)
+            head = FRAME.pack(MAGIC, kind, 0, series, step, flat.size, len(payload), 0)[:-4]
+            if self._phases.tell() > FILE_BYTES:
+                self._phases.close()
+                self._part += 1
+                self._phases = open(phase_file(self.root, self._part), "ab")  # noqa: SIM115
+            place = INDEX.pack(step, series, self._part, self._phases.tell(), 0)[:-4]
+            self._phases.write(head + zlib.crc32(payload, zlib.crc32(head)).to_bytes(4, "little") + payload)
+            self._index.write(place + zlib.crc32(place).to_bytes(4, "little"))
+
+    def flush(self) -> Positions:
+        """Hand everything to the operating system and say how long the logs are."""
+        for file in (self._scalars, self._events, self._phases, self._index):
+            file.flush()
+        return Positions(
+            self._scalars.tell(), self._events.tell(), self._index.tell(), self._part, self._phases.tell()
+        )
+
+    def close(self) -> None:
+        """Close the files."""
+        for file in (self._scalars, self._events, self._phases, self._index):
+            file.close()
+
+    def _number(self, name: str, shape: tuple[int, ...] = ()) -> int:
+        if name not in self._series:
+            self._series[name] = len(self._series)
+            self.event("series", id=self._series[name], name=name, shape=list(shape))
+        return self._series[name]
+
+
+# -- reading -----------------------------------------------------------------------------------------------------------
+
+
+def events(root: Path) -> list[dict[str, Any]]:
+    """All rare events up to the first damaged one."""
+    found = []
+    path = root / "events.jsonl"
+    for line in path.read_bytes().splitlines() if path.exists() else []:
+        try:
+            record = json.loads(line)
+            text = json.dumps(record["event"], sort_keys=True)
+            if int(record["crc"], 16) != zlib.crc32(text.encode()):
+                break
+        except (ValueError, KeyError, TypeError):
+            break
+        found.append(record["event"])
+    return found
+
+
+def series(root: Path) -> dict[str, tuple[int, tuple[int, ...]]]:
+    """Number and frame shape (empty for scalars) of every series, by name."""
+    return {e["name"]: (e["id"], tuple(e["shape"])) for e in events(root) if e["type"] == "series"}
+
+
+def scalars(root: Path) -> dict[str, tuple[Array, Array, Array]]:
+    """(steps, times, values) of every scalar series by name, up to the first damaged record."""
+    content = _read(root / "scalars.bin")
+    dtype = np.dtype([("step", "<u8"), ("time", "<f8"), ("series", "<u4"), ("value", "<f8"), ("crc", "<u4")])
+    table = np.frombuffer(content, dtype, len(content) // dtype.itemsize)
+    size, good = dtype.itemsize, len(table)
+    for i in range(len(table)):
+        if zlib.crc32(content[i * size : (i + 1) * size - 4]) != table["crc"][i]:
+            good = i
+            break
+    table = table[:good]
+    found = {}
+    for name, (number, shape) in series(root).items():
+        if not shape:
+            rows = table[table["series"] == number]
+            found[name] = rows["step"].copy(), rows["time"].copy(), rows["value"].copy()
+    return found
+
+
+def frames(root: Path, name: str) -> Iterator[tuple[int, Array]]:
+    """(step, frame) of one phase series in order, up to the first damaged record."""
+    number, shape = series(root)[name]
+    last: Array | None = None
+    for step, kind, payload in _records(root, number):
+        if kind == KEY:
+            last = np.frombuffer(payload, "<f4").copy()
+        elif last is None:
+            continue
+        else:
+            half = len(payload) // 2
+            last = last.copy()
+            last[np.frombuffer(payload[:half], "<u4")] = np.frombuffer(payload[half:], "<f4")
+        yield step, last.reshape(shape)
+
+
+def _records(root: Path, number: int) -> Iterator[tuple[int, int, bytes]]:
+    part = 0
+    while phase_file(root, part).exists():
+        content, at = _read(phase_file(root, part)), 0
+        while at + FRAME.size <= len(content):
+            magic, kind, _, owner, step, _, size, crc = FRAME.unpack_from(content, at)
+            payload = content[at + FRAME.size : at + FRAME.size + size]
+            head = content[at : at + FRAME.size - 4]
+            if magic != MAGIC or len(payload) < size or zlib.crc32(payload, zlib.crc32(head)) != crc:
+                return
+            if owner == number:
+                yield step, kind, payload
+            at += FRAME.size + size
+        part += 1
+
+
+def phase_file(root: Path, part: int) -> Path:
+    """The phase file with this number."""
+    return root / f"phase-{part:04d}.bin"
+
+
+def _read(path: Path) -> bytes:
+    return path.read_bytes() if path.exists() else b""
+
+
+def _cut(path: Path, size: int) -> None:
+    with open(path, "ab") as file:
+        file.truncate(size)
