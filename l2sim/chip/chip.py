@@ -269,7 +269,7 @@ class Chip:
     def _effective(self, part: str, phases: Array) -> Array:
         ratio, fixed, bias, around, *rest = self._chain[part]
         out = np.empty_like(phases)
-        kernels.chain.apply(phases, ratio, fixed, bias, around, *rest, out)
+        kernels.chain.apply(phases, ratio, fixed, bias, around, *rest, out)  # type: ignore[call-arg]
         return out
 
     def _build(self, part: str, phases: Array, signs: Array) -> Array:

@@ -20,9 +20,9 @@ def full_scale(x: Array) -> float:
     return float(np.abs(x).max(initial=0.0)) or 1.0
 
 
-def fused(hardware: Hardware, operation: str) -> bool:
-    """Whether `hardware` offers this fused operation for quadrature readings."""
-    return hasattr(hardware, operation) and hardware.fuses("quadrature")  # type: ignore[attr-defined]
+def fused(hardware: Hardware, operation: str, readout: str = "quadrature") -> bool:
+    """Whether `hardware` offers this fused operation for such readings."""
+    return hasattr(hardware, operation) and hardware.fuses(readout)  # type: ignore[attr-defined]
 
 
 def product(hardware: Hardware, x: Array) -> Array:

@@ -43,8 +43,9 @@ def deploy(hardware: Hardware, aim: Target) -> None:
 
 
 def problem(hardware: Hardware, aim: Target, readout: str = "quadrature") -> Problem:
-    """Minimise mean_ab ((U diag(sigma) V)_ab - W_ab)^2 at the target's sigma and signs."""
-    deploy(hardware, aim)
+    """Set the target's signs and sigma, and minimise mean_ab ((U diag(sigma) V)_ab - W_ab)^2 over the phases."""
+    hardware.set_signs(**aim.commands.signs)
+    hardware.set_sigma(aim.sigma)
     return Problem(hardware, np.ones_like(aim.sigma), aim.weight, readout)
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from l2sim.backend import Array
-from l2sim.chip.grid import respond
+from l2sim.chip.grid import fused, respond
 from l2sim.chip.layout import compact_order
 from l2sim.chip.protocol import Hardware
 
@@ -191,8 +191,8 @@ def sweep(rule: str, problem: Problem, state: State, part: str, order: Array, le
     """
     hardware, phases = problem.hardware, state.phases()[part]
     hardware.set_phases(**{part: phases})
-    if hasattr(hardware, "sweep") and hardware.fuses(problem.readout) and not (legacy and rule == "ztp"):
-        phases[:], state.loss = hardware.sweep(
+    if fused(hardware, "sweep", problem.readout) and not (legacy and rule == "ztp"):
+        phases[:], state.loss = hardware.sweep(  # type: ignore[attr-defined]
             part, rule, problem.gain, problem.target, order, state.lr, state.loss, state.stale
         )
     else:

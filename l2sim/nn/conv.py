@@ -92,7 +92,7 @@ class Conv2d(Layer):
     `columns`, when set, samples the weight gradient: `mask, factor = columns(H'*W', rng)` with a bool mask shared by
     the batch; only the kept columns reach `weight.accumulate`, with that factor. The input gradient uses all columns.
     The generator is the one given to `forward`; the mask is drawn before the weight draws for its own sampling.
-    (Feng et al., L2ight, NeurIPS 2021, section 3.4.2: column sampling.)
+    (Gu et al., L2ight, NeurIPS 2021, section 3.4.2: column sampling.)
     """
 
     def __init__(self, weight: Weight, kernel: int, stride: int = 1, padding: int = 0) -> None:

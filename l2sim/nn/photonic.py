@@ -13,7 +13,7 @@ from l2sim.chip.protocol import Commands, Hardware
 __all__ = ["Feedback", "PhotonicWeight"]
 
 Feedback = Callable[[Array, np.random.Generator], tuple[Array, float]]
-"""feedback(sigma (p, q, k), rng) -> mask (p, q) of the cores that carry the error back, and the factor on the result."""
+"""feedback(sigma (p, q, k), rng) -> mask (p, q) of the cores that carry the error back, and the result's factor."""
 
 
 class PhotonicWeight:

@@ -33,7 +33,7 @@ class Positions(NamedTuple):
 
     scalars: int
     events: int
-    index: int
+    places: int
     part: int
     phases: int
 
@@ -55,10 +55,10 @@ class Logs:
                 if later > phase_file(root, positions.part):
                     later.unlink()
             self._series = {event["name"]: event["id"] for event in events(root) if event["type"] == "series"}
-        self._scalars, self._events, self._index = (
-            open(root / name, "ab") for name in ("scalars.bin", "events.jsonl", "index.bin")
+        self._scalars, self._events, self._index, self._phases = (
+            open(path, "ab")  # noqa: SIM115
+            for path in (root / "scalars.bin", root / "events.jsonl", root / "index.bin", phase_file(root, self._part))
         )
-        self._phases = open(phase_file(root, self._part), "ab")  # noqa: SIM115
 
     def event(self, kind: str, **content: Any) -> None:
         """Append one rare event."""

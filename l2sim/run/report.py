@@ -1,6 +1,6 @@
 """The report of a run."""
 import json
-from pathlib import Path
+
 from l2sim.run import checkpoint as checkpoints
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -27,7 +28,8 @@ from l2sim.nn import optim
 from l2sim.nn.network import Network
 from l2sim.nn.photonic import PhotonicWeight
 from l2sim.run import job as jobs
-from l2sim.run import oracle, session as sessions
+from l2sim.run import oracle
+from l2sim.run import session as sessions
 from l2sim.run.events import Epoch, Event, StageDone, StageStarted, Step
 from l2sim.run.session import Session
 
@@ -65,7 +67,8 @@ def calibrate(session: Session, done: int) -> Iterator[Event]:
     """Identity calibration of all cores of all layers."""
     job = session.job.calibrate
     method = _search(session, job, calibration.RESTART_ABOVE, shuffle=job.method == "zcd")
-    problems = {name: calibration.problem(chip, session.job.chip.readout) for name, chip in session.chips.items()}
+    with session.meter.stage("calibrate"):
+        problems = {name: calibration.problem(chip, session.job.chip.readout) for name, chip in session.chips.items()}
     starts = {name: calibration.zero_phases(chip) for name, chip in session.chips.items()}
     searches = dict.fromkeys(session.chips, method)
 
@@ -93,7 +96,7 @@ def map_(session: Session, done: int) -> Iterator[Event]:
     """Parallel mapping of all cores of all layers, and the projection of sigma."""
     job = session.job.map
     offset = session.rest if job.start == "calibrated" else {}
-    problems, searches, starts = _mapping_task(session, session.chips, offset, done)
+    problems, searches, starts = _mapping_task(session, session.chips, offset)
 
     def observe() -> dict[str, float]:
         return {"mapping_error": _mapping_error(session.chips, session)}
@@ -103,18 +106,22 @@ def map_(session: Session, done: int) -> Iterator[Event]:
     began = session.figures.pop("began")
     with session.meter.stage("map"):
         for name, chip in session.chips.items():
-            session.mapped[name] = _project(session, chip, name, problems[name], session.searches[name], session.network)
+            search = session.searches[name]
+            session.mapped[name] = _project(session, chip, name, problems[name], search, session.network)
     session.searches = {}
     session.photonic = _rebuilt(session)
-    result = {
+    result: dict[str, Any] = {
         **_scores(session, session.network),
         "mapping_error": _mapping_error(session.chips, session),
         **_oracle_scores(session),
     }
     figures: dict[str, Any] = {}
     if job.compare:
-        figures["comparisons"] = result["comparisons"] = _comparisons(session)
-        result["comparisons"] = {k: {n: v for n, v in c.items() if n != "curve"} for k, c in figures["comparisons"].items()}
+        figures["comparisons"] = _comparisons(session)
+        result["comparisons"] = {
+            name: {key: value for key, value in mapped.items() if key != "curve"}
+            for name, mapped in figures["comparisons"].items()
+        }
     yield _finish(session, "map", result, figures, began)
 
 
@@ -156,7 +163,7 @@ def _train(
             batches = train.epoch(
                 network, session.optimiser, session.data.train_x, session.data.train_y,
                 batch=job.batch, lr=lr, weight_decay=job.weight_decay, skip=skip,
-                stream=lambda name, epoch=epoch: session.stream(stage, epoch, name),
+                stream=partial(session.stream, stage, epoch),
             )  # fmt: skip
             for scalars in batches:
                 session.step += 1
@@ -207,9 +214,8 @@ def _seek(
 
 def _spread(session: Session, stage: str, scales: dict[str, Array] | float) -> dict[str, float]:
     """The lowest error of every core so far: mean and percentiles over all cores, and the evaluations it took."""
-    best = _flat(
-        [state.best * (scales if isinstance(scales, float) else scales[name]) for name, state in session.searches.items()]
-    )
+    states = session.searches.items()
+    best = _flat([state.best * (scales if isinstance(scales, float) else scales[name]) for name, state in states])
     p10, p50, p90 = np.percentile(best, (10, 50, 90))
     counts = session.meter.stages.get(stage, Counts())
     loss = _mean([state.loss for state in session.searches.values()])
@@ -228,16 +234,13 @@ def _search(session: Session, job: jobs.Calibrate | jobs.Map, threshold: float, 
     )  # fmt: skip
 
 
-def _mapping_task(session: Session, chips: dict[str, Chip], offset: dict[str, Commands], done: int = 0) -> tuple:
+def _mapping_task(session: Session, chips: dict[str, Chip], offset: dict[str, Commands]) -> tuple:
     """Problems, searches and starting phases of mapping on `chips`, by layer."""
-    before = {name: chip.state()[0] for name, chip in chips.items()} if done else {}
     problems, searches, starts = {}, {}, {}
     for name, chip in chips.items():
         aim = session.aims[name]
         with session.meter.stage("map"):
             problems[name] = mapping.problem(chip, aim, session.job.chip.readout)
-            if done:
-                chip.restore(before[name], chip.state()[1])
         searches[name] = _search(
             session, session.job.map, mapping.RESTART_ABOVE, threshold_growth=1.02, error_scale=mapping.error_scale(aim)
         )
