@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 from l2sim._version import __version__
 
 if TYPE_CHECKING:
+    import l2sim.nn.models as models
+    import l2sim.run as run
+    import l2sim.run.presets as presets
     from l2sim.chip.chip import Chip
     from l2sim.chip.mesh import Mesh
-    from l2sim.nn import models
-    from l2sim.run import presets
     from l2sim.run.job import Job
 
 # In a bare checkout `kernels/` lies beside this folder instead of inside it (setup.cfg maps it when installed).
@@ -24,21 +25,15 @@ _root = Path(__file__).resolve().parent.parent
 if (_root / "setup.cfg").exists():
     __path__.append(str(_root))
 
-_HOME = {
-    "Chip": "l2sim.chip.chip",
-    "Mesh": "l2sim.chip.mesh",
-    "Job": "l2sim.run.job",
-    "models": "l2sim.nn",
-    "presets": "l2sim.run",
-}
+_CLASSES = {"Chip": "l2sim.chip.chip", "Mesh": "l2sim.chip.mesh", "Job": "l2sim.run.job"}
+_MODULES = {"models": "l2sim.nn.models", "presets": "l2sim.run.presets", "run": "l2sim.run"}
 
 __all__ = ["Chip", "Job", "Mesh", "__version__", "models", "presets", "run"]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "run":
-        return importlib.import_module("l2sim.run")
-    if name not in _HOME:
-        raise AttributeError(f"module 'l2sim' has no attribute {name!r}")
-    home = importlib.import_module(_HOME[name])
-    return getattr(home, name, None) or importlib.import_module(f"{_HOME[name]}.{name}")
+    if name in _CLASSES:
+        return getattr(importlib.import_module(_CLASSES[name]), name)
+    if name in _MODULES:
+        return importlib.import_module(_MODULES[name])
+    raise AttributeError(f"module 'l2sim' has no attribute {name!r}")

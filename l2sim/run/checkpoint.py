@@ -1,7 +1,8 @@
 """Checkpoints on disk: atomic, checksummed, and readable by any safetensors reader.
 
 A file is a safetensors file (8 bytes header length, a JSON header, raw little-endian arrays) whose `__metadata__` holds
-the plain values as JSON text under "l2sim" and the BLAKE2b digest of values and array bytes under "digest".
+the plain values as JSON text under "l2sim" and under "digest" the BLAKE2b digest of these values, of the rest of the
+header and of the array bytes.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def write(path: Path, checkpoint: Checkpoint, logs: dict[str, Any], durable: boo
         offset += len(raw)
     values = {"version": VERSION, "stage": checkpoint.stage, "epoch": checkpoint.epoch, "step": checkpoint.step}
     text = json.dumps(values | {"values": checkpoint.values, "logs": logs})
-    header["__metadata__"] = {"l2sim": text, "digest": _digest(text, parts)}
+    header["__metadata__"] = {"l2sim": text, "digest": _digest(text, json.dumps(header), parts)}
     head = json.dumps(header).encode()
     replace(path, b"".join([len(head).to_bytes(8, "little"), head, *parts]), durable)
 
@@ -50,7 +51,7 @@ def read(path: Path) -> tuple[Checkpoint, dict[str, Any]]:
         meta = header.pop("__metadata__")
         body = content[8 + size :]
         raw = {name: body[slice(*item["data_offsets"])] for name, item in header.items()}
-        if meta["digest"] != _digest(meta["l2sim"], list(raw.values())):
+        if meta["digest"] != _digest(meta["l2sim"], json.dumps(header), list(raw.values())):
             raise ValueError("checksum")
         values = json.loads(meta["l2sim"])
         if values["version"] > VERSION:
@@ -77,8 +78,8 @@ def replace(path: Path, content: bytes, durable: bool = True) -> None:
     os.replace(beside, path)
 
 
-def _digest(text: str, parts: list[bytes]) -> str:
-    digest = blake2b(text.encode(), digest_size=16)
+def _digest(text: str, header: str, parts: list[bytes]) -> str:
+    digest = blake2b((text + header).encode(), digest_size=16)
     for part in parts:
         digest.update(part)
     return digest.hexdigest()

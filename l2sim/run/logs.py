@@ -6,15 +6,17 @@ Every record ends in a checksum, so a torn tail (a killed run) is found and ever
 from __future__ import annotations
 
 import json
+import math
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from l2sim.backend import Array
+from l2sim.errors import RunError
 
 SCALAR = struct.Struct("<QdIdI")
 """step, time (s since the epoch), series, value, crc32 of what precedes."""
@@ -26,6 +28,15 @@ MAGIC = b"L2PF"
 KEY, DELTA = 0, 1
 KEY_EVERY = 64
 FILE_BYTES = 1 << 26
+
+
+def plain(value: Any) -> Any:
+    """`value` (nested plain data) as strict JSON can hold it: a number that is not finite becomes None."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 class Positions(NamedTuple):
@@ -62,7 +73,7 @@ class Logs:
 
     def event(self, kind: str, **content: Any) -> None:
         """Append one rare event."""
-        text = json.dumps({"type": kind, **content}, sort_keys=True)
+        text = json.dumps(plain({"type": kind, **content}), sort_keys=True, allow_nan=False)
         self._events.write(f'{{"event": {text}, "crc": "{zlib.crc32(text.encode()):08x}"}}\n'.encode())
 
     def scalars(self, step: int, time: float, values: dict[str, float]) -> None:
@@ -158,31 +169,54 @@ def scalars(root: Path) -> dict[str, tuple[Array, Array, Array]]:
 def frames(root: Path, name: str) -> Iterator[tuple[int, Array]]:
     """(step, frame) of one phase series in order, up to the first damaged record."""
     number, shape = series(root)[name]
-    last: Array | None = None
-    for step, kind, payload in _records(root, number):
-        if kind == KEY:
-            last = np.frombuffer(payload, "<f4").copy()
-        elif last is None:
+    for _, step, flat in _frames(root, {number}):
+        yield step, flat.reshape(shape)
+
+
+def frames_at(root: Path, steps: Sequence[int]) -> list[dict[str, Array]]:
+    """The newest frame of every phase series at or before each of `steps`, which must not fall. One pass."""
+    named = {number: (name, shape) for name, (number, shape) in series(root).items() if shape}
+    found: list[dict[str, Array]] = []
+    held: dict[str, Array] = {}
+    for number, step, flat in _frames(root, named.keys()):
+        while len(found) < len(steps) and step > steps[len(found)]:
+            found.append(dict(held))
+        if len(found) == len(steps):
+            break
+        name, shape = named[number]
+        held[name] = flat.reshape(shape)
+    return found + [dict(held) for _ in steps[len(found) :]]
+
+
+def _frames(root: Path, numbers: Container[int]) -> Iterator[tuple[int, int, Array]]:
+    """(series, step, values) of the series `numbers` in the order written, deltas applied."""
+    last: dict[int, Array] = {}
+    for number, step, kind, payload in _records(root):
+        if number not in numbers or (kind == DELTA and number not in last):
             continue
+        if kind == KEY:
+            last[number] = np.frombuffer(payload, "<f4")
         else:
             half = len(payload) // 2
-            last = last.copy()
-            last[np.frombuffer(payload[:half], "<u4")] = np.frombuffer(payload[half:], "<f4")
-        yield step, last.reshape(shape)
+            last[number] = last[number].copy()
+            last[number][np.frombuffer(payload[:half], "<u4")] = np.frombuffer(payload[half:], "<f4")
+        yield number, step, last[number]
 
 
-def _records(root: Path, number: int) -> Iterator[tuple[int, int, bytes]]:
+def _records(root: Path) -> Iterator[tuple[int, int, int, bytes]]:
+    """(series, step, kind, payload) of every whole record up to the first damaged one."""
     part = 0
     while phase_file(root, part).exists():
         content, at = _read(phase_file(root, part)), 0
-        while at + FRAME.size <= len(content):
-            magic, kind, _, owner, step, _, size, crc = FRAME.unpack_from(content, at)
+        while at < len(content):
+            if at + FRAME.size > len(content):
+                return
+            magic, kind, _, number, step, _, size, crc = FRAME.unpack_from(content, at)
             payload = content[at + FRAME.size : at + FRAME.size + size]
             head = content[at : at + FRAME.size - 4]
             if magic != MAGIC or len(payload) < size or zlib.crc32(payload, zlib.crc32(head)) != crc:
                 return
-            if owner == number:
-                yield step, kind, payload
+            yield number, step, kind, payload
             at += FRAME.size + size
         part += 1
 
@@ -198,4 +232,10 @@ def _read(path: Path) -> bytes:
 
 def _cut(path: Path, size: int) -> None:
     with open(path, "ab") as file:
+        # Truncating a shorter file would fill it up with zeros, and hide all that is appended from the readers.
+        if file.tell() < size:
+            raise RunError(
+                f"{path} is shorter than its checkpoint says (a power cut, or a copy cut short); "
+                f"start from the last finished stage with `l2sim run --from {path.parent}`"
+            )
         file.truncate(size)

@@ -38,8 +38,9 @@ class Session:
     """One run. `chips`, `aims`, `rest`, `mapped` are by layer name; they fill up as the stages go on.
 
     `chip_seed` fabricates the chips; it stays that of the first run when a later one starts from its checkpoint.
-    `results` and `figures` hold what the finished stages report; `step` counts mini-batches and epochs of search;
-    `saved` is when the last checkpoint was taken and how many bytes it had.
+    `results` and `figures` hold what the finished stages report, `scores` the last epoch's; `step` counts mini-batches
+    and epochs of search; `saved` is when the last checkpoint was taken and how many bytes it had, `began` when the
+    stage began (less the time it took before a resume).
     """
 
     job: Job
@@ -58,8 +59,10 @@ class Session:
     optimiser: optim.Optimiser | None = None
     results: list[dict[str, Any]] = field(default_factory=list)
     figures: dict[str, Any] = field(default_factory=dict)
+    scores: dict[str, float] = field(default_factory=dict)
     step: int = 0
     saved: tuple[float, int] = (0.0, 0)
+    began: float = 0.0
 
     def stream(self, *names: str | int) -> np.random.Generator:
         """The random stream of this run under these names."""
@@ -157,10 +160,13 @@ def snapshot(session: Session, stage: str, epoch: int, keep: bool = False) -> Ch
     """A copy of all that a run needs to go on after `epoch` epochs of `stage`."""
     arrays = {f"electronic/{name}": a for name, a in session.electronic.state().items()}
     values: dict[str, Any] = {
+        "design": _design(session.job),
         "chip_seed": session.chip_seed,
         "meter": session.meter.state(),
         "results": list(session.results),
         "figures": dict(session.figures),
+        "scores": dict(session.scores),
+        "elapsed": 0.0 if epoch < 0 else time.perf_counter() - session.began,
         "noise": {},
     }
     for name, chip in session.chips.items():
@@ -185,19 +191,17 @@ def snapshot(session: Session, stage: str, epoch: int, keep: bool = False) -> Ch
 def restore(session: Session, saved: Checkpoint) -> None:
     """Bring a freshly opened session to where `saved` was taken. RunError where it belongs to another model."""
     arrays, values = saved.arrays, saved.values
+    if values["design"] != _design(session.job):
+        made = ", ".join(f"{path} = {value}" for path, value in values["design"].items())
+        raise RunError(f"the checkpoint is of another chip, made with {made}; set these in the job")
     session.chip_seed = values["chip_seed"]
     session.electronic.load(_under(arrays, "electronic/"))
     if values["noise"]:
         put_on_chip(session)
-    if values["noise"].keys() != session.chips.keys() or any(
-        arrays[f"chip/{name}/sigma"].shape != chip.state()[0]["sigma"].shape
-        or arrays[f"chip/{name}/phases.u"].shape != chip.state()[0]["phases.u"].shape
-        for name, chip in session.chips.items()
-    ):
-        raise RunError("the checkpoint is of another chip; use the model and mesh of the job it was made with")
     session.meter.restore(values["meter"])
     session.results, session.figures = list(values["results"]), dict(values["figures"])
-    session.step = saved.step
+    session.began = time.perf_counter() - values["elapsed"]
+    session.scores, session.step = dict(values["scores"]), saved.step
     for name, chip in session.chips.items():
         chip.restore(_under(arrays, f"chip/{name}/"), values["noise"][name])
         for kind, commands in (("rest", session.rest), ("mapped", session.mapped)):
@@ -218,6 +222,11 @@ def restore(session: Session, saved: Checkpoint) -> None:
         assert net is not None
         session.optimiser = optim.start(values["optimiser"], net.parameters())
         optim.load(session.optimiser, _under(arrays, "optimiser/"))
+
+
+def _design(job: Job) -> dict[str, str]:
+    """What must be the same for a checkpoint to fit, by path in the job."""
+    return {"model.name": job.model.name, "chip.mesh": job.chip.mesh}
 
 
 def _under(arrays: dict[str, Array], prefix: str) -> dict[str, Array]:

@@ -50,8 +50,7 @@ def pretrain(session: Session, done: int) -> Iterator[Event]:
 
 def deploy(session: Session, done: int) -> Iterator[Event]:
     """Fabricate the chips and command the ideal phases of the pretrained weights."""
-    yield StageStarted("deploy", 1)
-    began = time.perf_counter()
+    yield _begin(session, "deploy", 1, 0)
     sessions.put_on_chip(session)
     with session.meter.stage("deploy"):
         for name, chip in session.chips.items():
@@ -60,7 +59,7 @@ def deploy(session: Session, done: int) -> Iterator[Event]:
     session.step += 1
     result = {**scores, "mapping_error": _mapping_error(session.chips, session)}
     yield Epoch("deploy", 1, 1, session.step, scores, _frames(session, "deploy", 1, 1))
-    yield _finish(session, "deploy", result, {}, began)
+    yield _finish(session, "deploy", result, {})
 
 
 def calibrate(session: Session, done: int) -> Iterator[Event]:
@@ -77,7 +76,6 @@ def calibrate(session: Session, done: int) -> Iterator[Event]:
         return {f"oracle_identity_error_{part}": _mean([s[part] for s in seen]) for part in zeroth.PARTS}
 
     yield from _seek(session, "calibrate", problems, searches, starts, job.epochs, done, observe, 1.0)
-    began = session.figures.pop("began")
     with session.meter.stage("calibrate"):
         for name, chip in session.chips.items():
             session.rest[name] = calibration.pseudo_identities(chip, session.searches[name])
@@ -89,7 +87,7 @@ def calibrate(session: Session, done: int) -> Iterator[Event]:
     }
     figures = {"identity_error": {part: _flat(errors[part]) for part in zeroth.PARTS}}
     session.searches = {}
-    yield _finish(session, "calibrate", result, figures, began)
+    yield _finish(session, "calibrate", result, figures)
 
 
 def map_(session: Session, done: int) -> Iterator[Event]:
@@ -103,7 +101,6 @@ def map_(session: Session, done: int) -> Iterator[Event]:
 
     scales = {name: mapping.error_scale(aim) for name, aim in session.aims.items()}
     yield from _seek(session, "map", problems, searches, starts, job.epochs, done, observe, scales, job.snapshots)
-    began = session.figures.pop("began")
     with session.meter.stage("map"):
         for name, chip in session.chips.items():
             search = session.searches[name]
@@ -122,7 +119,7 @@ def map_(session: Session, done: int) -> Iterator[Event]:
             name: {key: value for key, value in mapped.items() if key != "curve"}
             for name, mapped in figures["comparisons"].items()
         }
-    yield _finish(session, "map", result, figures, began)
+    yield _finish(session, "map", result, figures)
 
 
 def learn(session: Session, done: int) -> Iterator[Event]:
@@ -150,11 +147,9 @@ def _train(
     session: Session, stage: str, network: Network, job: jobs.Pretrain | jobs.Learn, done: int, skip: float = 0.0
 ) -> Iterator[Event]:
     """Epochs of first-order training; the accuracy is that of the last epoch on the test set."""
-    yield StageStarted(stage, job.epochs, done)
-    began = time.perf_counter()
+    yield _begin(session, stage, job.epochs, done)
     if done == 0 or session.optimiser is None:
         session.optimiser = optim.start(job.optimizer, network.parameters())
-    scores: dict[str, float] = {}
     for epoch in range(done, job.epochs):
         lr = train.rate(job.schedule, job.lr, epoch, job.epochs, job.decay, job.lr_floor)
         totals: dict[str, float] = {}
@@ -170,15 +165,13 @@ def _train(
                 count += 1
                 totals = {key: totals.get(key, 0.0) + value for key, value in scalars.items()}
                 yield Step(stage, session.step, scalars)
-        scores = _scores(session, network)
+        session.scores = _scores(session, network)
         means = {f"train_{key}": value / count for key, value in totals.items()} | {"lr": lr}
         frames = _frames(session, stage, epoch + 1, job.epochs) if stage == "learn" else {}
-        yield Epoch(stage, epoch + 1, job.epochs, session.step, scores | means, frames)
+        yield Epoch(stage, epoch + 1, job.epochs, session.step, session.scores | means, frames)
         yield from sessions.checkpoint(session, stage, epoch + 1)
-    if not scores:
-        scores = _scores(session, network)
     session.optimiser = None
-    yield _finish(session, stage, scores, {}, began)
+    yield _finish(session, stage, dict(session.scores), {})
 
 
 def _seek(
@@ -194,8 +187,7 @@ def _seek(
     snapshots: tuple[int, ...] = (),
 ) -> Iterator[Event]:
     """Epochs of zeroth-order search over all layers together, until every core had its share."""
-    yield StageStarted(stage, epochs, done)
-    began = time.perf_counter()
+    yield _begin(session, stage, epochs, done)
     with session.meter.stage(stage):
         if done == 0 or not session.searches:
             session.searches = {name: zeroth.start(problems[name], searches[name], starts[name]) for name in problems}
@@ -209,7 +201,6 @@ def _seek(
         scalars = _spread(session, stage, scales) | observe()
         yield Epoch(stage, done, epochs, session.step, scalars, _frames(session, stage, done, epochs))
         yield from sessions.checkpoint(session, stage, done, keep=done in snapshots)
-    session.figures["began"] = began
 
 
 def _spread(session: Session, stage: str, scales: dict[str, Array] | float) -> dict[str, float]:
@@ -345,10 +336,16 @@ def _frames(session: Session, stage: str, epoch: int, epochs: int) -> dict[str, 
     return frames
 
 
-def _finish(session: Session, stage: str, result: dict[str, Any], figures: dict[str, Any], began: float) -> StageDone:
+def _begin(session: Session, stage: str, epochs: int, done: int) -> StageStarted:
+    if not done:
+        session.began = time.perf_counter()
+    return StageStarted(stage, epochs, done)
+
+
+def _finish(session: Session, stage: str, result: dict[str, Any], figures: dict[str, Any]) -> StageDone:
     """Enter the stage's result, with what the meter counted, into the report."""
     counts = session.meter.state().get(stage, {})
-    entry = {"name": stage, **result, **counts, "seconds": time.perf_counter() - began}
+    entry = {"name": stage, **result, **counts, "seconds": time.perf_counter() - session.began}
     session.results.append(entry)
     session.figures[stage] = figures
     return StageDone(stage, entry, figures)

@@ -1,0 +1,36 @@
+# The two commands: `make run` trains a photonic network on its own chip, `make test` runs the tests.
+# Both create .venv and install what they need. ARGS is passed on: make run ARGS="digits --seed 2".
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: run test lint clean
+
+run: .venv/run.stamp
+	$(BIN)/l2sim run $(ARGS)
+
+test: .venv/dev.stamp
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: .venv/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "l2sim needs Python 3.11 or newer; name one with: make PYTHON=python3.12"; exit 2; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null \
+		|| { echo "this Python has no venv; on Debian: apt-get install python3-venv"; exit 2; }
+	$(PYTHON) -m venv .venv
+
+.venv/run.stamp: setup.cfg pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	touch $@
+
+.venv/dev.stamp: setup.cfg pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	touch $@
