@@ -107,6 +107,7 @@ def test_continuous_voltage_drive_is_very_fine() -> None:
     np.testing.assert_allclose(ours, phases, rtol=0, atol=5e-4)
 
 
+@settings(deadline=None)
 @given(st.floats(-1e3, 1e3), st.integers(1, 12))
 def test_a_quantised_phase_is_a_level_at_most_half_a_step_away(phase: float, bits: int) -> None:
     it = Nonidealities(phase_bits=bits)
@@ -116,6 +117,16 @@ def test_a_quantised_phase_is_a_level_at_most_half_a_step_away(phase: float, bit
     assert abs(driven - wrapped) <= it.lsb() / 2 + 1e-12
     assert abs(driven / it.lsb() - round(driven / it.lsb())) < 1e-9
     assert kernels.chain.drive(driven, 1.0, np.nan, it.lsb(), none, none, False) in (driven, 0.0)
+
+
+def test_ties_of_the_quantisers() -> None:
+    """Half a level goes to the even one; a phase on the threshold between two voltages to the lower one."""
+    none, lsb = np.empty(0), 0.5
+    driven = [kernels.chain.drive(lsb * half, 1.0, np.nan, lsb, none, none, False) for half in (0.5, 1.5, 2.5, 3.5)]
+    assert driven == [0.0, 1.0, 1.0, 2.0]
+    levels, thresholds = np.array([0.0, 1.0, 2.0]), np.array([0.5, 1.5])
+    assert kernels.chain.drive(0.5, 1.0, np.nan, 0.0, levels, thresholds, False) == 0.0
+    assert kernels.chain.drive(np.nextafter(0.5, 1), 1.0, np.nan, 0.0, levels, thresholds, False) == 1.0
 
 
 # -- matrices ----------------------------------------------------------------------------------------------------------

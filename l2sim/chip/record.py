@@ -168,7 +168,7 @@ class Replay:
     def load(cls, path: str | Path, *, meter: Meter | None = None) -> Self:
         """Read what `Recorder.save` wrote. ChipError for a file that is missing, damaged, or something else."""
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with Path(path).open("rb") as stream, np.load(stream, allow_pickle=False) as file:
                 if str(file["format"]) != FORMAT:
                     raise ValueError("it has another format")
                 p, q = map(int, file["shape"])

@@ -138,8 +138,8 @@ def zgd(problem: Problem, search: Search, state: State, rng: np.random.Generator
 
     def draw() -> tuple[Array, Array]:
         return (
-            search.sigma * rng.standard_normal(state.u.shape),
-            search.sigma * rng.standard_normal(state.v.shape),
+            search.sigma * rng.standard_normal(state.u.shape) * problem.hardware.mesh.mask,
+            search.sigma * rng.standard_normal(state.v.shape) * problem.hardware.mesh.mask,
         )
 
     descend(problem, search, state, draw)
@@ -179,7 +179,7 @@ def _coordinates(rule: str, problem: Problem, search: Search, state: State, rng:
             _record(state, search, PARTS)
         elif rule == "zcd" and search.legacy == "calibrate":
             # The reference judges U and V at different moments, so its best pair need not have existed.
-            _record(state, search, (part,), lowest=part == "v")
+            _record(state, search, (part,))
     if search.legacy and (rule == "ztp" or search.legacy == "map"):
         _record(state, search, PARTS)
 
@@ -233,7 +233,7 @@ def _probe_by_probe(
     return here
 
 
-def _record(state: State, search: Search, parts: tuple[str, ...], lowest: bool = True) -> None:
+def _record(state: State, search: Search, parts: tuple[str, ...]) -> None:
     """Keep the phases of `parts` wherever the loss is the lowest so far (everywhere without `best_record`)."""
     better = state.loss < state.best if search.best_record else np.ones(state.loss.shape, bool)
     for part in parts:
@@ -244,13 +244,13 @@ def _record(state: State, search: Search, parts: tuple[str, ...], lowest: bool =
 def _next_epoch(problem: Problem, search: Search, state: State) -> None:
     """Advance the schedules; with `adaptive`, start cores with a large error again."""
     state.clock += 1
-    lr = np.maximum(search.lr * search.decay**state.clock, search.floor)
+    state.lr[:] = np.maximum(search.lr * search.decay**state.clock, search.floor)
     if search.adaptive:
         far = state.loss * search.error_scale > state.threshold
         state.clock[far] = 0
         if far.any():
             for part in PARTS:
-                state.phases()[part][far] += NUDGE
+                state.phases()[part][far] += NUDGE * problem.hardware.mesh.mask
             if search.legacy == "map":
                 # The reference goes on with the losses and matrices from before the nudge.
                 state.stale[:] = far
@@ -264,8 +264,7 @@ def _next_epoch(problem: Problem, search: Search, state: State) -> None:
                     state.stale[:] = far
         state.threshold *= search.threshold_growth
         if search.legacy != "map":  # The reference's restarted cores get their large step an epoch late when mapping.
-            lr = np.maximum(search.lr * search.decay**state.clock, search.floor)
-    state.lr[:] = lr
+            state.lr[far] = np.maximum(search.lr, search.floor)
 
 
 def finished(state: State, epochs: int, done: int) -> bool:

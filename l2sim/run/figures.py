@@ -18,14 +18,17 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, FuncFormatter, MultipleLocator
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import EngFormatter, FuncFormatter, MaxNLocator, MultipleLocator, NullLocator
 
 from l2sim.backend import Array
 
 BLUE, VERMILLION, GREEN, PURPLE, GREY = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8a8f98"
+COLOURS = {"blue": BLUE, "vermillion": VERMILLION, "green": GREEN, "purple": PURPLE}
+"""Those that a dark page draws lighter, by the name of their variable in its style."""
 INK = "#1c1d1f"
 """Colour of text and axes. In a page it becomes the page's own text colour, light or dark."""
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
     "font.size": 9.5,
@@ -43,10 +46,9 @@ STYLE = {
     "lines.linewidth": 1.8,
     "svg.fonttype": "none",
     "path.simplify_threshold": 0.5,
-} | dict.fromkeys(
-    ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color", "grid.color"), INK
-)
+} | dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color", "grid.color"), INK)
 DPI = 100
+PICTURE_DPI = 140
 MOST_POINTS = 1200
 """A faint line of more mini-batches is thinned out to about so many."""
 RASTER_ABOVE = 4000
@@ -60,40 +62,39 @@ Lines = dict[str, tuple[Array, Array]]
 
 def sheet(columns: int, width: float, height: float, rows: int = 1, **more: Any) -> tuple[Figure, Array]:
     """A figure of `width` x `height` inches and its axes (rows, columns)."""
-    figure = Figure((width, height), DPI, layout="constrained")
+    figure = Figure((width, height), DPI, layout=ConstrainedLayoutEngine(w_pad=0.08, wspace=0.02))
     return figure, figure.subplots(rows, columns, squeeze=False, **more)
 
 
 def accuracy(ax: Axes, stages: Sequence[dict[str, Any]], chance: float) -> None:
-    """Test accuracy after every stage that has one; hollow: with the oracle projection."""
+    """Test accuracy after every stage that has one; the hollow bar is that with the oracle projection."""
     shown = [stage for stage in stages if stage.get("accuracy") is not None]
+    ax.axhline(100 * chance, color=INK, lw=1, ls=(0, (4, 3)), zorder=0.9, label="chance")
     for at, stage in enumerate(shown):
         height = 100 * stage["accuracy"]
-        ax.bar(at, height, 0.62, color=GREY if stage["name"] == "pretrain" else BLUE)
-        ax.annotate(f"{height:.1f} %", (at, height), (0, 3), textcoords="offset points", ha="center", fontweight="bold")
+        ax.bar(at, height, 0.5, color=GREY if stage["name"] == "pretrain" else BLUE)
+        above = max(height, 100 * chance) if abs(height - 100 * chance) < 8 else height
+        _note(ax, f"{height:.1f} %", at, above, 3, fontweight="bold", fontsize=9.5)
         if stage.get("oracle_accuracy") is not None:
             oracle = 100 * stage["oracle_accuracy"]
-            ax.plot(at + 0.43, oracle, "D", ms=6, mfc="none", mec=VERMILLION, mew=1.6, clip_on=False)
-            ax.annotate(
-                f"oracle\n{oracle:.1f} %", (at + 0.43, oracle), (0, -7), textcoords="offset points", ha="center", va="top",
-                color=VERMILLION, fontsize=8,
-            )  # fmt: skip
-    ax.axhline(100 * chance, color=INK, lw=1, ls=(0, (4, 3)))
-    ax.annotate(
-        "chance", (1, 100 * chance), (-2, 3), xycoords=("axes fraction", "data"), textcoords="offset points",
-        ha="right", fontsize=8,
-    )  # fmt: skip
+            ax.bar(at + 0.4, oracle, 0.24, fill=False, ec=VERMILLION, lw=1.4)
+            foot = 100 * chance if oracle > 60 else max(oracle, 100 * chance)
+            _note(ax, f"oracle {oracle:.1f} %", at + 0.4, foot, 5, color=VERMILLION, rotation=90, va="bottom")
     ax.set_xticks(range(len(shown)), [_STAGE_WORDS.get(s["name"], s["name"]) for s in shown])
-    ax.set_xlim(-0.55, max(len(shown) - 0.1, 0.55))
-    ax.set_ylim(0, 108)
+    ax.set_xlim(-0.45, max(len(shown) - 0.5, 0.45))
+    ax.set_ylim(0, 110)
     ax.set_yticks(range(0, 101, 20))
     ax.grid(axis="x", visible=False)
     ax.set(ylabel="test accuracy (%)", title="Accuracy after each stage")
+    ax.legend(loc="upper center", bbox_to_anchor=(0.4, 0.9))
 
 
 _STAGE_WORDS = {
-    "pretrain": "pretrain\n(electronic)", "deploy": "deploy\n(as is)", "map": "map\n(calibrated)", "learn": "learn\n(on chip)",
-}  # fmt: skip
+    "pretrain": "pretrain\n(electronic)",
+    "deploy": "deploy\n(as is)",
+    "map": "map\n(calibrated)",
+    "learn": "learn\n(on chip)",
+}
 
 
 def identity(ax: Axes, run: Values, result: dict[str, Any]) -> None:
@@ -119,6 +120,7 @@ def mapping(ax: Axes, run: Values, start: str, comparisons: dict[str, Any], nois
 
     `start` is the job's `map.start`; `noise` the readout noise of the run itself."""
     x = run["evaluations"]
+    each = (x[-1] - x[0]) / max(x.size - 1, 1)
     told = f", with {100 * noise:g} % readout noise" if noise else ""
     ax.fill_between(x, run["best_p10"], run["best_p90"], color=BLUE, alpha=0.22, lw=0, label="10–90 % of the cores")
     ax.plot(x, run["best"], color=BLUE, label=f"this run, {START_WORDS[start]}{told}")
@@ -126,8 +128,7 @@ def mapping(ax: Axes, run: Values, start: str, comparisons: dict[str, Any], nois
         comparisons.items(), (GREEN, VERMILLION, PURPLE), ((0, (5, 1.5)), (0, (1.5, 1)), (0, (6, 1, 1, 1)))
     ):
         curve = np.array(other["curve"], float)
-        steps = np.linspace(x[0], x[-1] if curve.size > 1 else x[0], curve.size)
-        ax.plot(steps, curve, color=colour, ls=dash, label=f"copy, {compared(name)}")
+        ax.plot(x[0] + each * np.arange(curve.size), curve, color=colour, ls=dash, label=f"copy, {compared(name)}")
     _evaluations(ax)
     ax.set(ylabel="mapping error (relative to the weight)", title="Map: the chip takes over the trained weights")
     _legend(ax)
@@ -150,7 +151,7 @@ def distribution(ax: Axes, errors: dict[str, Sequence[float]]) -> None:
     every = np.concatenate(list(values.values()))
     every = every[np.isfinite(every)]
     top = every.max() if every.size and every.max() > 0 else 1.0
-    edges = np.linspace(0, top * 1.02, int(np.clip(np.sqrt(every.size) * 2, 8, 40)) + 1)
+    edges = np.linspace(0, top * 1.02, int(np.clip(np.sqrt(every.size) * 2, 8, 40)) + 1).tolist()
     for part, colour, dash in (("u", VERMILLION, "-"), ("v", GREEN, (0, (5, 1.5)))):
         e = values[part][np.isfinite(values[part])]
         mean = f"mean {e.mean():.4f}" if e.size else "none"
@@ -158,7 +159,7 @@ def distribution(ax: Axes, errors: dict[str, Sequence[float]]) -> None:
         ax.hist(e, edges, histtype="step", color=colour, ls=dash, lw=1.6, label=f"{part.upper()}: {mean}")
         if e.size:
             ax.axvline(e.mean(), color=colour, ls=dash, lw=1)
-    ax.yaxis.get_major_locator().set_params(integer=True)  # type: ignore[attr-defined]
+    ax.yaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_xlim(0, edges[-1])
     ax.set(
         xlabel="true identity error of a core (oracle)", ylabel="number of cores",
@@ -168,10 +169,12 @@ def distribution(ax: Axes, errors: dict[str, Sequence[float]]) -> None:
 
 
 def curves(ax: Axes, lines: Lines, quantity: str, title: str) -> None:
-    """Loss or accuracy of one stage of training over epochs: mini-batches faint, epochs bold, the test set apart."""
+    """Loss or accuracy of one stage of training over epochs: mini-batches faint, epochs bold, the test set apart.
+
+    The legend is the figure's: `curves` of several stages share one."""
     scale = 100 if quantity == "accuracy" else 1
     for who, colour, dash, words in (
-        ("batch", BLUE, "-", "training, mini-batch"),
+        ("batch", BLUE, "-", "training, mini-batches"),
         ("train", BLUE, "-", "training, epoch mean"),
         ("validation", GREEN, (0, (5, 1.5)), "validation share"),
         ("test", VERMILLION, (0, (3, 1)), "test set"),
@@ -179,46 +182,44 @@ def curves(ax: Axes, lines: Lines, quantity: str, title: str) -> None:
         x, y = lines.get(f"{quantity}/{who}", (np.empty(0), np.empty(0)))
         if who == "batch" and x.size:
             every = -(-x.size // MOST_POINTS)
-            label = words + (f" (every {every}th)" if every > 1 else "")
-            ax.plot(x[::every], scale * y[::every], color=colour, lw=0.7, alpha=0.3, label=label)
+            ax.plot(x[::every], scale * y[::every], color=colour, lw=0.7, alpha=0.3, label=words)
         elif x.size:
             mark = "o" if x.size == 1 else ""
             ax.plot(x, scale * y, color=colour, ls=dash, marker=mark, ms=5, label=words)
     ax.set_xlim(0, None)
     if quantity == "accuracy":
-        low = min((float(np.nanmin(y)) for k, (_, y) in lines.items() if k in _EPOCHLY and np.isfinite(y).any()), default=0)
-        ax.set_ylim(min(100 * low - 4, 90), 101)
+        epochly = [lines[key][1] for key in ("accuracy/train", "accuracy/test") if key in lines]
+        low = 100 * float(np.nanmin(np.concatenate(epochly))) if epochly else 0.0
+        ax.set_ylim(min(low - 4, 90) if low > 60 else 0, 101)
         ax.set_ylabel("accuracy (%)")
     else:
-        ax.set_yscale("log", nonpositive="mask")
+        _log(ax)
         ax.set_ylabel("loss (cross entropy, nat)")
     ax.set(xlabel="epochs", title=title)
-    _legend(ax)
-
-
-_EPOCHLY = ("accuracy/train", "accuracy/test")
 
 
 def phases(ax: Axes, frame: dict[str, Array], title: str) -> None:
     """How the commanded phases of all heaters of U and V are spread over a turn."""
-    edges = np.linspace(0, 2, 49)
+    edges = np.linspace(0, 2, 49).tolist()
     for part, colour, dash in (("u", BLUE, "-"), ("v", VERMILLION, (0, (4, 1.5)))):
         turned = np.mod(frame[part], 2 * np.pi) / np.pi
         share = np.full(turned.size, 100 / max(turned.size, 1))
         if part == "u":
             ax.hist(turned, edges, weights=share, color=colour, alpha=0.25)
-        ax.hist(turned, edges, weights=share, histtype="step", color=colour, ls=dash, lw=1.4, label=f"{part.upper()} meshes")
+        words = f"{part.upper()} meshes"
+        ax.hist(turned, edges, weights=share, histtype="step", color=colour, ls=dash, lw=1.4, label=words)
     ax.set_xlim(0, 2)
     ax.xaxis.set_major_locator(MultipleLocator(0.5))
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g} π" if v else "0"))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}π" if v else "0"))
     ax.set(xlabel="commanded phase (rad)", ylabel="share of the heaters (%)", title=title)
     _legend(ax)
 
 
 def sigma(ax: Axes, before: Array, after: Array) -> None:
     """Every singular value after mapping and after learning; both 1-d."""
-    most = float(max(np.abs(before).max(initial=0), np.abs(after).max(initial=0))) * 1.06 or 1.0
-    low = -most if min(before.min(initial=0), after.min(initial=0)) < -0.02 * most else -0.02 * most
+    both = np.concatenate([before, after])
+    margin = 0.05 * float(np.ptp(both)) or 1.0
+    low, most = float(both.min()) - margin, float(both.max()) + margin
     ax.plot([low, most], [low, most], color=INK, lw=1, ls=(0, (4, 3)), label="unchanged")
     ax.plot(
         before, after, ".", color=BLUE, ms=5, alpha=0.55, mew=0, rasterized=before.size > RASTER_ABOVE,
@@ -226,7 +227,7 @@ def sigma(ax: Axes, before: Array, after: Array) -> None:
     )  # fmt: skip
     ax.set(xlim=(low, most), ylim=(low, most), aspect="equal")
     ax.set(xlabel="sigma after mapping", ylabel="sigma after learning", title="Learn: what moved")
-    _legend(ax, loc="upper left")
+    _legend(ax)
 
 
 def cost(ax: Axes, stages: Sequence[dict[str, Any]], test: dict[str, Any]) -> None:
@@ -236,15 +237,14 @@ def cost(ax: Axes, stages: Sequence[dict[str, Any]], test: dict[str, Any]) -> No
     for offset, (kind, colour) in zip((-0.27, 0, 0.27), zip(COSTS, (BLUE, GREEN, VERMILLION))):
         for at, stage in enumerate(rows):
             count = stage.get(kind) or 0
-            if not count:
-                continue
-            hatch = "///" if stage["name"] == "testing" else None
-            ax.bar(at + offset, count, 0.25, color=colour, alpha=0.55 if hatch else 1, hatch=hatch, ec="none" if not hatch else INK)
-            ax.annotate(
-                engineering(count), (at + offset, count), (0, 2), textcoords="offset points", ha="center", fontsize=7.5,
-            )  # fmt: skip
+            if count:
+                bars = ax.bar(at + offset, count, 0.25, color=colour)
+                if stage["name"] == "testing":
+                    bars.patches[0].set(hatch="///", alpha=0.55, ec=INK)
+                _note(ax, engineering(count), at + offset, count, 2, fontsize=7.5)
         ax.bar(0, 0, color=colour, label=COSTS[kind])
     ax.set_yscale("log")
+    ax.yaxis.set_minor_locator(NullLocator())
     top = max((s.get(k) or 0 for s in rows for k in COSTS), default=1)
     ax.set_ylim(1, max(top, 10) ** 1.12)
     ax.set_xticks(range(len(rows)), [stage["name"] for stage in rows])
@@ -265,45 +265,46 @@ def overview(
     stages: Sequence[dict[str, Any]], calibrate: Values, map_: Values, training: dict[str, Lines], chance: float
 ) -> Figure:
     """Accuracy by stage | identity and mapping error | accuracy while training: a whole run in one wide picture."""
-    figure, axes = sheet(3, 16, 5, width_ratios=(1.05, 1, 1))
+    figure, axes = sheet(3, 11.5, 3.6, width_ratios=(1.1, 1, 1))
     left, middle, right = axes[0]
     accuracy(left, stages, chance)
     for run, name, colour, dash, words in (
-        (calibrate, "best", BLUE, "-", "calibrate: measured loss"),
-        (map_, "best", VERMILLION, (0, (5, 1.5)), "map: relative error"),
+        (calibrate, "best", BLUE, "-", "calibrate (measured loss)"),
+        (map_, "best", VERMILLION, (0, (5, 1.5)), "map (relative error)"),
     ):
         if run:
             x = run["evaluations"]
             middle.fill_between(x, run[f"{name}_p10"], run[f"{name}_p90"], color=colour, alpha=0.2, lw=0)
             middle.plot(x, run[name], color=colour, ls=dash, label=words)
     _evaluations(middle)
-    middle.set(ylabel="error, mean and 10–90 % of the cores", title="The chip finds its own phases")
+    middle.set(ylabel="error (mean, 10–90 % of the cores)", title="The chip finds its own phases")
     _legend(middle)
     for stage, colour, dash, words in (
-        ("pretrain", GREY, "-", "pretrain (electronic)"), ("learn", BLUE, (0, (5, 1.5)), "learn (on the chip)"),
+        ("pretrain", GREY, "-", "pretrain"), ("learn", BLUE, (0, (5, 1.5)), "learn"),
     ):  # fmt: skip
-        if "loss/test" in training.get(stage, {}):
-            x, y = training[stage]["loss/test"]
-            right.plot(x, y, color=colour, ls=dash, marker="o" if x.size == 1 else "", label=f"{words}, test set")
-            x, y = training[stage]["loss/train"]
-            right.plot(x, y, color=colour, ls=dash, lw=1, alpha=0.6, label=f"{words}, training")
-    right.set_yscale("log", nonpositive="mask")
+        for who, width in (("test", 1.8), ("train", 0.9)):
+            x, y = training.get(stage, {}).get(f"loss/{who}", (np.empty(0), np.empty(0)))
+            mark = "o" if x.size == 1 else ""
+            label = f"{words}, {'test' if who == 'test' else 'training'}"
+            if x.size:
+                right.plot(x, y, color=colour, ls=dash, lw=width, marker=mark, ms=5, label=label)
+    _log(right)
     right.set_xlim(0, None)
-    right.set(xlabel="epochs", ylabel="loss (cross entropy, nat)", title="Training, before and on the chip")
+    right.set(xlabel="epochs", ylabel="loss (cross entropy, nat)", title="Training: electronic, then on chip")
     _legend(right)
     return figure
 
 
 def engineering(count: float) -> str:
-    """A count with three digits and a unit prefix, e.g. 16.1 M."""
+    """A count with two digits or three and a unit prefix, e.g. 1.6 M."""
     for size, prefix in ((1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k")):
-        if count >= 0.9995 * size:
-            return f"{count / size:.3g}{prefix}"
-    return f"{count:.3g}"
+        if count >= 0.995 * size:
+            return f"{count / size:.{int(count < 9.95 * size)}f}{prefix}"
+    return f"{count:.0f}"
 
 
 def svg(figure: Figure, name: str, alt: str) -> str:
-    """`figure` as an <svg> element that takes the page's text colour; `alt` is what it says to those who cannot see it."""
+    """`figure` as an <svg> element that takes the page's text colour; `alt` is for those who cannot see it."""
     buffer = io.StringIO()
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     # Salted by name, ids of two figures on one page differ, and the same run gives the same bytes.
@@ -311,34 +312,56 @@ def svg(figure: Figure, name: str, alt: str) -> str:
         figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
     text = buffer.getvalue()
     text = text[text.index("<svg") :].replace(INK, "currentColor")
+    for word, colour in COLOURS.items():
+        text = text.replace(colour, f"var(--{word})")
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r' id="[a-zA-Z]+[a-zA-Z\d]*_\d+"', "", text)
     text = re.sub(r'(font: (?:[\w.]+ )*?[\d.]+px )[^;"]*', r"\1'DejaVu Sans', Verdana, sans-serif", text)
-    width, height = figure.get_size_inches() * DPI
-    head = f'<svg role="img" aria-label="{escape(alt)}" style="max-width: {width:.0f}px" viewBox="0 0 {width * 0.72:g} {height * 0.72:g}"'
-    return re.sub(r"<svg [^>]*>", lambda _: head + ' xmlns:xlink="http://www.w3.org/1999/xlink">', text, count=1)
+    width, height = figure.get_size_inches()
+    least = min(width * DPI, 560)  # px, on a narrow screen: the page scrolls it
+    head = f'<svg role="img" aria-label="{escape(alt)}" xmlns:xlink="http://www.w3.org/1999/xlink" '
+    head += f'style="min-width: {least:.0f}px; max-width: {width * DPI:.0f}px" '
+    head += f'viewBox="0 0 {width * 72:g} {height * 72:g}">'
+    return re.sub(r"<svg [^>]*>", lambda _: head, text, count=1)
 
 
 def _evaluations(ax: Axes) -> None:
-    ax.set_yscale("log", nonpositive="mask")
+    _log(ax)
     ax.xaxis.set_major_formatter(EngFormatter(sep=" "))
     ax.set_xlabel("evaluations, all cores together")
     ax.set_xlim(0, None)
 
 
-def _legend(ax: Axes, loc: str = "best") -> None:
+def _log(ax: Axes) -> None:
+    """A logarithmic axis for what has been drawn, unless it keeps within a decade."""
+    ax.set_yscale("log", nonpositive="mask")
+    low, high = ax.get_ylim()
+    if high < 10 * low:
+        ax.set_yscale("linear")
+    elif high > 100 * low:
+        ax.yaxis.set_minor_locator(NullLocator())  # minor ticks are slow to lay out
+
+
+def _legend(ax: Axes) -> None:
     if ax.get_legend_handles_labels()[0]:
-        ax.legend(loc=loc)
+        ax.legend(loc="best")
+
+
+def _note(ax: Axes, text: str, x: float, y: float, points: float, **more: Any) -> None:
+    """`text` so many points above the place (x, y)."""
+    style: dict[str, Any] = {"ha": "center", "fontsize": 8} | more
+    ax.annotate(text, (x, y), (0, points), textcoords="offset points", **style)
 
 
 def main(run: str, out: str) -> None:
     """Write the overview of the run folder `run` to the picture `out`."""
-    from l2sim.run import report
+    from l2sim.run.material import gather
+    from l2sim.run.report import overview as drawn
 
-    material = report.gather(Path(run))
+    material = gather(Path(run))
     with matplotlib.rc_context(STYLE):
-        figure = report.overview(material)
-        figure.savefig(out, dpi=DPI, facecolor="white", metadata={"Software": None})
+        figure = drawn(material)
+        figure.savefig(out, dpi=PICTURE_DPI, facecolor="white", metadata={"Software": None})
 
 
 if __name__ == "__main__":

@@ -86,7 +86,7 @@ class Logs:
         """Append a frame (float32) of every series: a key frame, or only what changed since the frame before."""
         for name, frame in frames.items():
             series = self._number(name, frame.shape)
-            flat = np.ascontiguousarray(frame, "<f4").ravel()
+            flat = np.array(frame, "<f4").ravel()  # a copy: the caller may change its array in place
             before, age = self._last.get(series, (None, 0))
             kind, payload = KEY, flat.tobytes()
             if before is not None and age < KEY_EVERY:

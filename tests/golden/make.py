@@ -64,10 +64,18 @@ def choose(name: str, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
                 for key, array in arrays.items()
                 if key.startswith("cnnS/l2ight/") and not key.endswith(("conv.weight", "fc1.weight"))
             }
+        case "samplers":
+            few = ("x", "gy", "U", "S", "V", "I_U", "I_V", "dense_", "fb0.6_topk_exp", "fb0.6_gtopk_var", "col0.6_exp")
+            bases = ("lin18x14k4pad_", "conv3x7k3s1p1_k4_")
+            return {
+                key: array
+                for key, array in arrays.items()
+                if key.startswith(tuple(base + one for base in bases for one in few))
+            }
     raise ValueError(name)
 
 
 if __name__ == "__main__":
-    for name in ("layout", "unitary", "quantizer_crosstalk", "ic_pm_k4", "zgd", "sl_steps"):
+    for name in ("layout", "unitary", "quantizer_crosstalk", "ic_pm_k4", "zgd", "sl_steps", "samplers"):
         np.savez_compressed(HERE / f"{name}.npz", **choose(name, read(name)))
         print(f"{name}: {(HERE / f'{name}.npz').stat().st_size / 1024:.0f} kB")

@@ -1,0 +1,137 @@
+"""The house has floors: a file imports from its own folder or from a floor below, never up (docs/design.md)."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+FLOORS = ("kernels", "ground", "chip", "nn", "learn", "study", "run", "gui")
+"""From the bottom. `ground` is the single files of l2sim/ that all stand on: backend, errors, _version."""
+GROUND = {"backend", "errors", "_version", "__version__"}
+DOORS = {"__init__.py", "__main__.py"}
+"""The two files of l2sim/ itself that lead anywhere, lazily; checked in test_imports."""
+FRAMEWORKS = {"torch", "jax", "jaxlib", "tensorflow", "keras", "flax"}
+
+
+def sources(*folders: str) -> list[Path]:
+    return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
+
+
+def floor_of_module(name: str) -> str | None:
+    """The floor of a module given in full, None for one that is not ours."""
+    parts = name.split(".")
+    if parts[0] in ("kernels", "gui"):
+        return parts[0]
+    if parts[0] != "l2sim" or len(parts) == 1:
+        return None
+    return "ground" if parts[1] in GROUND else parts[1]
+
+
+def module_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports(tree: ast.AST, path: Path) -> Iterator[str]:
+    """Every module that a file imports, in full; `from l2sim import x` counts as l2sim.x."""
+    package = module_of(path) if path.name == "__init__.py" else module_of(path).rpartition(".")[0]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                above = package.split(".")[: len(package.split(".")) - node.level + 1]
+                base = ".".join([*above, *([base] if base else [])])
+            yield from (f"{base}.{alias.name}" for alias in node.names) if base in ("l2sim", "") else (base,)
+
+
+def breaches(source: str, path: Path) -> list[str]:
+    """The imports of a file that go up, or to a floor that does not exist."""
+    own = floor_of_module(module_of(path))
+    floors = {name: floor_of_module(name) for name in imports(ast.parse(source), path)}
+    return [
+        f"{path.relative_to(ROOT)} ({own}) imports {name}"
+        for name, floor in floors.items()
+        if floor is not None and (floor not in FLOORS or FLOORS.index(floor) > FLOORS.index(own or "kernels"))
+    ]
+
+
+def test_nothing_imports_upwards() -> None:
+    files = [p for p in sources("l2sim", "kernels", "gui") if p.parent != ROOT / "l2sim" or p.name not in DOORS]
+    assert len(files) > 25
+    assert [line for path in files for line in breaches(path.read_text(), path)] == []
+
+
+@pytest.mark.parametrize(
+    "line, place, allowed",
+    (
+        ("from l2sim.learn import zeroth", "l2sim/chip/chip.py", False),
+        ("from l2sim import learn", "l2sim/chip/chip.py", False),
+        ("import l2sim.run.job", "l2sim/nn/layers.py", False),
+        ("from l2sim.chip import grid", "l2sim/learn/zeroth.py", True),
+        ("from ..run import job", "l2sim/learn/zeroth.py", False),
+        ("from . import mesh", "l2sim/chip/chip.py", True),
+        ("def f():\n    from l2sim.nn import layers", "l2sim/chip/chip.py", False),
+        ("from l2sim.backend import kernels", "l2sim/chip/mesh.py", True),
+        ("from l2sim.chip import mesh", "l2sim/backend.py", False),
+        ("from l2sim.attic import mesh", "l2sim/run/job.py", False),
+        ("from l2sim.errors import ChipError", "kernels/chain.py", False),
+    ),
+)
+def test_the_test_can_tell(line: str, place: str, allowed: bool) -> None:
+    assert (breaches(line, ROOT / place) == []) == allowed
+
+
+def test_kernels_need_numpy_and_numba_only() -> None:
+    for path in sources("kernels"):
+        for name in imports(ast.parse(path.read_text()), path):
+            top = name.partition(".")[0]
+            assert top in {"numpy", "numba", "kernels", *sys.stdlib_module_names}, f"{path.name} imports {name}"
+
+
+def test_the_kernels_have_one_door() -> None:
+    for path in sources("l2sim", "tests", "gui"):
+        if path != ROOT / "l2sim" / "backend.py":
+            names = set(imports(ast.parse(path.read_text()), path))
+            assert not {n for n in names if n.split(".")[0] == "kernels" or n.startswith("l2sim.kernels")}, path
+
+
+def test_there_is_no_framework() -> None:
+    for path in sources("l2sim", "kernels", "gui", "tests"):
+        names = {name.partition(".")[0] for name in imports(ast.parse(path.read_text()), path)}
+        assert not names & FRAMEWORKS, path
+
+
+def unparallel(tree: ast.AST) -> list[str]:
+    """Functions that loop over `prange` without `parallel=True`, where it would silently be `range`."""
+    bad = []
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.FunctionDef):
+            continue
+        loops = any(isinstance(n, ast.Name) and n.id == "prange" for body in node.body for n in ast.walk(body))
+        keywords = {
+            word.arg: ast.unparse(word.value)
+            for decorator in node.decorator_list
+            if isinstance(decorator, ast.Call)
+            for word in decorator.keywords
+        }
+        if loops and keywords.get("parallel") != "True":
+            bad.append(node.name)
+    return bad
+
+
+def test_prange_is_parallel() -> None:
+    parallel = 0
+    for path in sources("kernels", "l2sim"):
+        tree = ast.parse(path.read_text())
+        assert unparallel(tree) == [], path
+        parallel += "parallel=True" in path.read_text()
+    assert parallel >= 4
+    assert unparallel(ast.parse("@njit\ndef f():\n    for i in prange(3): pass")) == ["f"]
+    assert unparallel(ast.parse("@njit(parallel=True)\ndef f():\n    for i in prange(3): pass")) == []
