@@ -313,7 +313,7 @@ def _against(mapped: dict[str, Any], other: dict[str, Any] | None, words: str) -
     if other is None or mapped.get("accuracy") is None or other.get("accuracy") is None:
         return "The two were not compared in this run."
     return (
-        f"Its mapping ends at accuracy {percent(mapped['accuracy'])} and mapping error "
+        f"This run's mapping ends at accuracy {percent(mapped['accuracy'])} and mapping error "
         f"{number(mapped['mapping_error'])}; {words} ends at {percent(other['accuracy'])} and "
         f"{number(other['mapping_error'])}, {_points(100 * (other['accuracy'] - mapped['accuracy']))}."
     )
