@@ -45,7 +45,7 @@ def search(task: Problem, how: Search, phases: dict[str, np.ndarray], epochs: in
     """A whole search, as a stage does it."""
     state = zeroth.start(task, how, phases)
     done = 0
-    while not zeroth.finished(state, epochs, done):
+    while not zeroth.searched(state, epochs, done):
         zeroth.METHODS[how.method](task, how, state, generator(1, name, done))
         done += 1
     return state

@@ -28,7 +28,7 @@ class Order:
 
 
 def calibration(chip: Chip, **settings: object) -> tuple[Problem, Search, State]:
-    task = calibrate.problem(chip)
+    task = calibrate.problem(chip, probe=np.linspace(0.1, 1.0, chip.mesh.modes))  # as published
     search = Search(legacy="calibrate", threshold=calibrate.RESTART_ABOVE, **settings)
     return task, search, zeroth.start(task, search, calibrate.zero_phases(chip))
 

@@ -107,7 +107,7 @@ def test_restarts_are_bounded() -> None:
     how = Search("zcd", adaptive=True, threshold=-1.0)
     state = zeroth.start(task, how, calibrate.zero_phases(chip))
     done = 0
-    while not zeroth.finished(state, 5, done):
+    while not zeroth.searched(state, 5, done):
         zeroth.zcd(task, how, state, generator(done))
         assert (state.clock == 0).all() and state.lr == pytest.approx(0.1)
         done += 1

@@ -300,7 +300,7 @@ def test_the_example_of_the_page_reads_the_log(tmp_path: Path, capsys: pytest.Ca
         for _ in range(5):
             step += 1
             log.scalars(step, 0.0, {"learn/loss": 1.0, "learn/accuracy": 0.1})
-        log.scalars(step, 0.0, {"learn/accuracy": epoch / 4})
+        log.scalars(step, 0.0, {"learn/test_accuracy": epoch / 4})
         log.event("epoch", stage="learn", epoch=epoch, step=step)
     log.close()
     code = re.findall(r"```python\n(.*?)```", FORMATS.read_text(encoding="utf-8"), re.DOTALL)

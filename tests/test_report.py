@@ -224,14 +224,15 @@ def test_unknown_keys_are_left_alone_and_names_are_escaped(copy: Path) -> None:
     assert "<script>" not in report.rebuild(copy).read_text()
 
 
-def test_batches_and_test_set_are_told_apart_where_an_epoch_skipped_all_its_batches() -> None:
-    steps = np.array([1, 2, 2, 2, 3, 3])  # two batches and a test; an epoch of a test only; a batch and a test
-    values = np.array([10.0, 11.0, 1.0, 2.0, 12.0, 3.0])
-    scalars = {"loss": (steps, values), "accuracy": (steps, values), "lr": (np.array([2, 2, 3]), np.ones(3))}
+def test_curves_hold_where_an_epoch_skipped_all_its_batches() -> None:
+    steps, tests = np.array([1, 2, 3]), np.array([2, 2, 3])  # two batches; an epoch of a test only; a batch
+    batches, epochs = np.array([10.0, 11.0, 12.0]), np.array([1.0, 2.0, 3.0])
+    scalars = {"loss": (steps, batches), "accuracy": (steps, batches), "lr": (tests, np.ones(3))}
+    scalars["test_loss"] = scalars["test_accuracy"] = tests, epochs
     scalars["train_loss"] = np.array([2, 3]), np.array([10.5, 12.0])
     lines = material._training(scalars, [2, 2, 3])
-    np.testing.assert_array_equal(lines["loss/test"][1], [1.0, 2.0, 3.0])
-    np.testing.assert_array_equal(lines["loss/batch"][1], [10.0, 11.0, 12.0])
+    np.testing.assert_array_equal(lines["loss/test"], [[1, 2, 3], epochs])
+    np.testing.assert_array_equal(lines["loss/batch"][1], batches)
     np.testing.assert_array_equal(lines["loss/train"][0], [1, 3])
 
 

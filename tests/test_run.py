@@ -29,6 +29,8 @@ SHORT = {
     "calibrate.adaptive": True,
     "map.epochs": 3,
     "map.adaptive": True,
+    "calibrate.polish": 1,
+    "map.polish": 1,
     "map.snapshots": [2],
     "learn.epochs": 2,
     "learn.feedback_sparsity": 0.5,
@@ -85,9 +87,10 @@ def test_evaluations_are_those_of_the_published_schedule() -> None:
     job = short(**{"calibrate.adaptive": False, "map.adaptive": False, "map.compare": False})
     stages = {e.stage: e.result for e in flow.run(job) if isinstance(e, StageDone)}
     cores, sweep = 31, 2 * 2 * 36
-    # One reading to start from; mapping ends with the projection's two passes and two readings to choose sigma by.
-    assert stages["calibrate"]["evaluations"] == cores * (4 * sweep + 1)
-    assert stages["map"]["evaluations"] == cores * (3 * sweep + 1 + 4)
+    # A reading to start from and one before the polish; mapping ends with the projection's two passes and two readings
+    # to choose sigma by.
+    assert stages["calibrate"]["evaluations"] == cores * (4 * sweep + 2)
+    assert stages["map"]["evaluations"] == cores * (3 * sweep + 2 + 4)
 
 
 @pytest.mark.parametrize("share", [0.02, 0.2, 0.35, 0.5, 0.65, 0.8, 0.97])

@@ -76,7 +76,8 @@ class State:
     """Where a search stands: arrays only, so that a checkpoint can hold it.
 
     `u`, `v` commanded phases (p, q, C, k - 1); `loss` the last reading and `best` the lowest (p, q); `best_u`, `best_v`
-    the phases of the lowest; `clock` epochs since the last restart and `lr` the step (p, q); `threshold` ();
+    the phases of the lowest; `clock` epochs since the last restart and `lr` the step (p, q); `threshold` () of
+    restarts; `stale` (p, q) losses that only the reference would go on with; `polished` () closing epochs done;
     `momentum_u`, `momentum_v` of ZGD.
     """
 
@@ -90,6 +91,7 @@ class State:
     lr: Array
     threshold: Array
     stale: Array
+    polished: Array = field(default_factory=lambda: np.zeros((), np.int64))
     momentum_u: Array = field(default_factory=lambda: np.zeros(()))
     momentum_v: Array = field(default_factory=lambda: np.zeros(()))
 
@@ -267,7 +269,21 @@ def _next_epoch(problem: Problem, search: Search, state: State) -> None:
             state.lr[far] = np.maximum(search.lr, search.floor)
 
 
-def finished(state: State, epochs: int, done: int) -> bool:
+def polish(problem: Problem, search: Search, state: State, rng: np.random.Generator) -> None:
+    """One closing epoch: ternary probing, which takes no step for the worse, from the best phases of the search.
+
+    ZCD has to move every heater at least by one level of the drive, so its last state jitters around a minimum that it
+    never settles in.
+    """
+    if state.polished == 0:
+        state.u[:], state.v[:] = state.best_u, state.best_v
+        problem.hardware.set_phases(**state.phases())
+        state.loss = problem.loss()
+    _coordinates("ztp", problem, search, state, rng)
+    state.polished += 1
+
+
+def searched(state: State, epochs: int, done: int) -> bool:
     """Whether every core has had its `epochs` since its last restart; at most twice that many in all."""
     return bool((state.clock >= epochs).all()) or done >= 2 * epochs
 

@@ -141,7 +141,7 @@ def _left(seconds: float) -> str:
 
 def _note(scalars: dict[str, float]) -> str:
     """The three values that say most."""
-    first = [name for name in ("loss", "accuracy") if name in scalars]
+    first = [name for name in ("test_loss", "test_accuracy", "loss", "accuracy") if name in scalars]
     names = first + [name for name in scalars if name not in first]
     return "  ".join(f"{name} {_value(name, scalars[name])}" for name in names[:3])
 

@@ -71,7 +71,7 @@ class Done(msgspec.Struct, frozen=True, tag="done"):
     """The run is over; `report` is what `report.json` holds, `figures` the series by stage that only figures need."""
 
     report: dict[str, Any]
-    figures: dict[str, Any]
+    figures: dict[str, Any] = {}
 
 
 Event = StageStarted | Step | Epoch | Checkpoint | Warned | StageDone | Done

@@ -82,7 +82,7 @@ def _record(
                 case Checkpoint():
                     if event.keep:
                         logs.event("checkpoint", stage=event.stage, epoch=event.epoch, step=event.step)
-                    writer.write(event, logs.flush())
+                    writer.write(event, logs)
                 case Done():
                     logs.event("done")
                     logs.flush()
@@ -108,9 +108,11 @@ class _Checkpoints:
         self._folder = folder
         self._durable = 0.0
 
-    def write(self, event: Checkpoint, positions: Positions) -> None:
+    def write(self, event: Checkpoint, logs: Logs) -> None:
+        """Write one down, with how long the logs are."""
         path = self._folder / "latest.safetensors"
         durable = event.keep or time.monotonic() - self._durable > DURABLE_EVERY
+        positions = logs.flush(durable)
         if durable:
             self._durable = time.monotonic()
         if path.exists():
@@ -181,6 +183,8 @@ def _start_from(source: str, job: Job) -> tuple[Checkpoint, Job]:
     if epoch:
         # The stage ends at that epoch: its projection is made there, and the next stage follows.
         job = jobs.with_overrides(job, [f"{stage}.epochs={int(epoch)}"])
+        if stage in ("calibrate", "map"):
+            job = jobs.with_overrides(job, [f"{stage}.polish=0"])
     return checkpoint, job
 
 

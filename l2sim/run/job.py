@@ -28,6 +28,7 @@ def _m(meaning: str, unit: str = "", low: float | None = None, high: float | Non
 
 _LR = ("", 0, 100)
 _EPOCHS = ("epochs", 1, 1_000_000)
+_SOME_EPOCHS = ("epochs", 0, 1_000_000)
 _SPARSITY = ("share", 0, 0.99)
 _Optimizer = Literal["adamw", "adam", "sgd"]
 _Schedule = Literal["cosine", "exponential"]
@@ -91,6 +92,7 @@ class Calibrate(Section, frozen=True):
     epochs: Annotated[int, _m("sweeps over all phases", *_EPOCHS)] = 400
     lr: Annotated[float, _m("phase step at the start; never below one quantisation step", "rad", 0, 2 * math.pi)] = 0.1
     decay: Annotated[float, _m("factor on the phase step per epoch", "", 0, 1)] = 0.99
+    polish: Annotated[int, _m("the last of these, by ternary probing from the best", *_SOME_EPOCHS)] = 50
     best_record: Annotated[bool, _m("keep the best phases seen, not the last")] = True
     adaptive: Annotated[bool, _m("restart blocks that are stuck")] = False
 
@@ -100,6 +102,7 @@ class Map(Section, frozen=True):
     epochs: Annotated[int, _m("sweeps over all phases", *_EPOCHS)] = 300
     lr: Annotated[float, _m("phase step at the start; never below one quantisation step", "rad", 0, 2 * math.pi)] = 0.1
     decay: Annotated[float, _m("factor on the phase step per epoch", "", 0, 1)] = 0.99
+    polish: Annotated[int, _m("the last of these, by ternary probing from the best", *_SOME_EPOCHS)] = 50
     best_record: Annotated[bool, _m("keep the best phases seen, not the last")] = True
     adaptive: Annotated[bool, _m("restart blocks that are stuck")] = False
     start: Annotated[Literal["calibrated", "ideal"], _m("phases offset by the calibrated ones, or as published")] = (
@@ -253,6 +256,7 @@ def with_overrides(job: Job, settings: Iterable[str]) -> Job:
 def smoke(job: Job) -> Job:
     """A few seconds' worth of `job`: synthetic data, one or two epochs of every stage, no comparison runs."""
     epochs = {"pretrain.epochs": 1, "calibrate.epochs": 2, "map.epochs": 2, "learn.epochs": 1}
+    epochs |= {"calibrate.polish": 1, "map.polish": 1}
     rest = {"name": "smoke", "data.name": "synthetic", "map.compare": False, "map.snapshots": []}
     return _replaced(job, epochs | rest)
 

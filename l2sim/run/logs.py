@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import struct
 import zlib
 from collections.abc import Container, Iterator, Sequence
@@ -103,10 +104,12 @@ class Logs:
             self._phases.write(head + zlib.crc32(payload, zlib.crc32(head)).to_bytes(4, "little") + payload)
             self._index.write(place + zlib.crc32(place).to_bytes(4, "little"))
 
-    def flush(self) -> Positions:
-        """Hand everything to the operating system and say how long the logs are."""
+    def flush(self, durable: bool = False) -> Positions:
+        """Hand everything to the operating system (`durable`: to the disk) and say how long the logs are."""
         for file in (self._scalars, self._events, self._phases, self._index):
             file.flush()
+            if durable:
+                os.fsync(file.fileno())
         return Positions(
             self._scalars.tell(), self._events.tell(), self._index.tell(), self._part, self._phases.tell()
         )

@@ -146,31 +146,27 @@ def _so_far(out: Path, manifest: dict[str, Any], events: list[dict[str, Any]]) -
 
 def _search(scalars: dict[str, tuple[Array, Array]]) -> dict[str, Array]:
     """The scalars of a search for the epochs that have all of them: the last may be torn, or half written."""
+    if not {"oracle_identity_error_v", "mapping_error"} & scalars.keys():  # written last
+        return {}
     whole = min(values.size for _, values in scalars.values())
-    return {what: values[:whole] for what, (_, values) in scalars.items()} if "evaluations" in scalars else {}
+    return {what: values[:whole] for what, (_, values) in scalars.items()}
 
 
 def _training(scalars: dict[str, tuple[Array, Array]], ends: list[int]) -> dict[str, tuple[Array, Array]]:
-    """The curves of a stage of training; `ends` are the steps at which its epochs ended.
-
-    The log holds mini-batches and test set under one name: of the records at an epoch's end, the last is the test's."""
+    """The curves of a stage of training; `ends` are the steps at which its epochs ended."""
     ends = ends[: scalars["lr"][1].size if "lr" in scalars else 0]  # lr is written last: these epochs are whole
     epochs = np.arange(1, len(ends) + 1)
     found: dict[str, tuple[Array, Array]] = {}
     for quantity in ("loss", "accuracy") if ends else ():
-        steps, values = scalars[quantity]
-        later = np.array([sum(e == end for e in ends[i + 1 :]) for i, end in enumerate(ends)])
-        tests = np.searchsorted(steps, ends, side="right") - 1 - later
-        batch = np.ones(values.size, bool)
-        batch[tests] = False
-        x = np.interp(steps.astype(float), [float(steps[0]) - 1, *ends], [0, *epochs])
-        found[f"{quantity}/batch"] = x[batch], values[batch]
-        found[f"{quantity}/test"] = epochs, values[tests]
-        for who in ("train", "validation"):
-            if f"{who}_{quantity}" in scalars:  # an epoch that skipped all its batches has no training mean
-                at, y = scalars[f"{who}_{quantity}"]
-                here = epochs[: y.size] if who == "validation" else np.searchsorted(ends, at) + 1
-                found[f"{quantity}/{who}"] = here, y[: here.size]
+        for who, name in (("batch", ""), ("test", "test_"), ("train", "train_"), ("validation", "validation_")):
+            if name + quantity not in scalars:
+                continue
+            at, values = scalars[name + quantity]
+            if who == "batch":
+                x = np.interp(at.astype(float), [float(at[0]) - 1, *ends], [0, *epochs])
+            else:  # an epoch that skipped all its batches has no training mean, and shares its step with the one before
+                x = epochs[: values.size] if who != "train" else np.searchsorted(ends, at) + 1
+            found[f"{quantity}/{who}"] = x[: values.size], values[: len(x)]
     return found
 
 

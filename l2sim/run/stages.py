@@ -58,7 +58,8 @@ def deploy(session: Session, done: int) -> Iterator[Event]:
     scores = _scores(session, session.network)
     session.step += 1
     result = {**scores, "mapping_error": _mapping_error(session.chips, session)}
-    yield Epoch("deploy", 1, 1, session.step, scores, _frames(session, "deploy", 1, 1))
+    tested = {f"test_{key}": value for key, value in scores.items() if not key.startswith("validation")}
+    yield Epoch("deploy", 1, 1, session.step, tested, _frames(session, "deploy", 1, 1))
     yield _finish(session, "deploy", result, {})
 
 
@@ -75,7 +76,7 @@ def calibrate(session: Session, done: int) -> Iterator[Event]:
         seen = [oracle.identity_error(chip) for chip in session.chips.values()]
         return {f"oracle_identity_error_{part}": _mean([s[part] for s in seen]) for part in zeroth.PARTS}
 
-    yield from _seek(session, "calibrate", problems, searches, starts, job.epochs, done, observe, 1.0)
+    yield from _seek(session, "calibrate", problems, searches, starts, job, done, observe, 1.0)
     with session.meter.stage("calibrate"):
         for name, chip in session.chips.items():
             session.rest[name] = calibration.pseudo_identities(chip, session.searches[name])
@@ -100,7 +101,7 @@ def map_(session: Session, done: int) -> Iterator[Event]:
         return {"mapping_error": _mapping_error(session.chips, session)}
 
     scales = {name: mapping.error_scale(aim) for name, aim in session.aims.items()}
-    yield from _seek(session, "map", problems, searches, starts, job.epochs, done, observe, scales, job.snapshots)
+    yield from _seek(session, "map", problems, searches, starts, job, done, observe, scales, job.snapshots)
     with session.meter.stage("map"):
         for name, chip in session.chips.items():
             search = session.searches[name]
@@ -168,7 +169,8 @@ def _train(
         session.scores = _scores(session, network)
         means = {f"train_{key}": value / count for key, value in totals.items()} | {"lr": lr}
         frames = _frames(session, stage, epoch + 1, job.epochs) if stage == "learn" else {}
-        yield Epoch(stage, epoch + 1, job.epochs, session.step, session.scores | means, frames)
+        scores = {f"test_{key}" if key in ("loss", "accuracy") else key: v for key, v in session.scores.items()}
+        yield Epoch(stage, epoch + 1, job.epochs, session.step, scores | means, frames)
         yield from sessions.checkpoint(session, stage, epoch + 1)
     session.optimiser = None
     yield _finish(session, stage, dict(session.scores), {})
@@ -180,27 +182,48 @@ def _seek(
     problems: dict[str, zeroth.Problem],
     searches: dict[str, zeroth.Search],
     starts: dict[str, dict[str, Array]],
-    epochs: int,
+    job: jobs.Calibrate | jobs.Map,
     done: int,
     observe: Callable[[], dict[str, float]],
     scales: dict[str, Array] | float,
     snapshots: tuple[int, ...] = (),
 ) -> Iterator[Event]:
-    """Epochs of zeroth-order search over all layers together, until every core had its share."""
-    yield _begin(session, stage, epochs, done)
+    """Epochs of zeroth-order search over all layers together, until every core had its share, and their polish."""
+    yield _begin(session, stage, job.epochs, done)
     with session.meter.stage(stage):
         if done == 0 or not session.searches:
             session.searches = {name: zeroth.start(problems[name], searches[name], starts[name]) for name in problems}
-    while not all(zeroth.finished(state, epochs, done) for state in session.searches.values()):
+    while _unfinished(session.searches, job, done):
         with session.meter.stage(stage):
             for name, problem in problems.items():
-                method = zeroth.METHODS[searches[name].method]
-                method(problem, searches[name], session.searches[name], session.stream(stage, name, done))
+                stream = session.stream(stage, name, done)
+                _search_epoch(problem, searches[name], session.searches[name], job, done, stream)
         done += 1
         session.step += 1
         scalars = _spread(session, stage, scales) | observe()
-        yield Epoch(stage, done, epochs, session.step, scalars, _frames(session, stage, done, epochs))
+        yield Epoch(stage, done, job.epochs, session.step, scalars, _frames(session, stage, done, job.epochs))
         yield from sessions.checkpoint(session, stage, done, keep=done in snapshots)
+
+
+def _unfinished(states: dict[str, zeroth.State], job: jobs.Calibrate | jobs.Map, done: int) -> bool:
+    polish = min(job.polish, job.epochs)
+    return any(s.polished < polish or not zeroth.searched(s, job.epochs - polish, done) for s in states.values())
+
+
+def _search_epoch(
+    problem: zeroth.Problem,
+    search: zeroth.Search,
+    state: zeroth.State,
+    job: jobs.Calibrate | jobs.Map,
+    done: int,
+    rng: np.random.Generator,
+) -> None:
+    """One epoch of the job's method, or, when its epochs are over, of the polish that closes the search."""
+    polish = min(job.polish, job.epochs)
+    if state.polished == 0 and not zeroth.searched(state, job.epochs - polish, done):
+        zeroth.METHODS[search.method](problem, search, state, rng)
+    elif state.polished < polish:
+        zeroth.polish(problem, search, state, rng)
 
 
 def _spread(session: Session, stage: str, scales: dict[str, Array] | float) -> dict[str, float]:
@@ -280,11 +303,11 @@ def _mapped_copy(session: Session, imperfect: Nonidealities, offset: dict[str, C
     network = sessions.photonic_network(session, chips)
     problems, searches, starts = _mapping_task(session, chips, offset)
     states = {name: zeroth.start(problems[name], searches[name], starts[name]) for name in chips}
-    curve = []
-    for epoch in range(session.job.map.epochs):
+    curve: list[float] = []
+    while _unfinished(states, session.job.map, len(curve)):
         for name, state in states.items():
-            method = zeroth.METHODS[searches[name].method]
-            method(problems[name], searches[name], state, session.stream("map", name, epoch))
+            stream = session.stream("map", name, len(curve))
+            _search_epoch(problems[name], searches[name], state, session.job.map, len(curve), stream)
         curve.append(_mean([state.best * mapping.error_scale(session.aims[name]) for name, state in states.items()]))
     for name, chip in chips.items():
         _project(session, chip, name, problems[name], states[name], network)
