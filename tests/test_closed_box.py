@@ -48,6 +48,7 @@ def search(task: Problem, how: Search, phases: dict[str, np.ndarray], epochs: in
     while not zeroth.searched(state, epochs, done):
         zeroth.METHODS[how.method](task, how, state, generator(1, name, done))
         done += 1
+    zeroth.polish(task, how, state, generator(1, name, done))
     return state
 
 

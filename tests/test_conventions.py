@@ -13,7 +13,8 @@ from tolerances import TRAJECTORY, kernel
 from l2sim.backend import generator
 from l2sim.chip import grid, layout
 from l2sim.chip.chip import Chip
-from l2sim.chip.mesh import KINDS, Mesh, decompose, matrix
+from l2sim.chip.decompose import decompose
+from l2sim.chip.mesh import KINDS, Mesh, matrix
 from l2sim.chip.nonidealities import GAMMA, PRESETS, Nonidealities
 
 STYLES = {"clements": "rectangular", "reck": "triangular"}

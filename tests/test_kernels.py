@@ -13,8 +13,9 @@ from scipy import stats
 from tolerances import DTYPES, kernel
 
 from l2sim.backend import generator, kernels
+from l2sim.chip.decompose import decompose
 from l2sim.chip.fabrication import chain_parameters, fabricate
-from l2sim.chip.mesh import KINDS, Mesh, decompose, matrix
+from l2sim.chip.mesh import KINDS, Mesh, matrix
 from l2sim.chip.nonidealities import Nonidealities
 from l2sim.errors import ChipError
 

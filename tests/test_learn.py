@@ -114,6 +114,33 @@ def test_restarts_are_bounded() -> None:
     assert done == 10
 
 
+def test_polish_starts_from_the_best_and_never_takes_a_step_for_the_worse() -> None:
+    chip = small_chip((3, 4), 4)
+    task, how = calibrate.problem(chip), Search("zcd", lr=0.3, floor=0.2)
+    state = zeroth.start(task, how, calibrate.zero_phases(chip))
+    for e in range(8):
+        zeroth.zcd(task, how, state, generator(e))
+    best, jitters = state.best.copy(), state.loss > state.best
+    assert jitters.any()
+    previous = best
+    for e in range(6):
+        zeroth.polish(task, how, state, generator(e))
+        assert (state.loss <= previous + 1e-12).all()
+        previous = state.loss.copy()
+    assert state.polished == 6 and (state.best < best - 1e-6).any()
+    np.testing.assert_allclose(state.best, state.loss, atol=1e-12)
+
+
+def test_the_probe_is_better_conditioned_than_the_published_one() -> None:
+    def ratio(probe: np.ndarray) -> float:
+        return float((probe[1:] / probe[:-1]).min())
+
+    for k in (4, 9, 16):
+        chip = small_chip((1, 1), k)
+        probe = 1.0 / calibrate.problem(chip).gain[0, 0]
+        assert ratio(probe) > ratio(np.linspace(0.1, 1.0, k)) and probe[-1] == pytest.approx(1.0)
+
+
 def test_only_cores_with_a_large_error_restart() -> None:
     chip = small_chip((4, 4), 4)
     task, plain = calibrate.problem(chip), Search("zcd", lr=0.1)

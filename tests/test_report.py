@@ -237,9 +237,7 @@ def test_curves_hold_where_an_epoch_skipped_all_its_batches() -> None:
 
 
 def test_the_picture_of_the_readme_is_one_that_the_code_draws(run: Path, tmp_path: Path) -> None:
-    from l2sim.run import figures
-
-    figures.main(str(run), str(tmp_path / "overview.png"))
+    report.picture(run, tmp_path / "overview.png")
     for path in (tmp_path / "overview.png", DOCS / "images" / "digits.png"):
         content = path.read_bytes()
         assert content.startswith(b"\x89PNG") and len(content) < 150_000

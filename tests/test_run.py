@@ -19,6 +19,7 @@ from l2sim.run import checkpoint as checkpoints
 from l2sim.run import flow, folder, logs
 from l2sim.run.events import STAGES, Checkpoint, Done, Epoch, StageDone, StageStarted
 from l2sim.run.job import Job
+from l2sim.run.manifest import read_manifest
 
 SHORT = {
     "data.name": "synthetic",
@@ -100,7 +101,7 @@ def test_a_run_stopped_at_any_event_resumes_to_the_same_report(reference: Path, 
     for _ in islice(stream, int(share * total)):
         pass
     stream.close()
-    assert folder.read_manifest(tmp_path)["state"] == "stopped"
+    assert read_manifest(tmp_path)["state"] == "stopped"
     list(folder.execute(short(), tmp_path, threads=2, resume=True))
     assert report(tmp_path) == report(reference)
     ours, theirs = logs.scalars(tmp_path), logs.scalars(reference)

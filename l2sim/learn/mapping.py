@@ -8,7 +8,7 @@ import numpy as np
 
 from l2sim.backend import Array
 from l2sim.chip import grid
-from l2sim.chip.mesh import decompose
+from l2sim.chip.decompose import decompose
 from l2sim.chip.protocol import Commands, Hardware, command
 from l2sim.learn.zeroth import PARTS, Problem
 

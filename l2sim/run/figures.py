@@ -1,17 +1,14 @@
 """The figures of a report, from plain data. Every function draws one panel on the axes it is given.
 
 Colours are Okabe and Ito's, which colour-blind readers tell apart; lines that could be mixed up differ in dash as well.
-`python -m l2sim.run.figures RUN OUT.png` writes the overview of a run as a picture.
 """
 
 from __future__ import annotations
 
 import io
 import re
-import sys
 from collections.abc import Sequence
 from html import escape
-from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -351,18 +348,3 @@ def _note(ax: Axes, text: str, x: float, y: float, points: float, **more: Any) -
     """`text` so many points above the place (x, y)."""
     style: dict[str, Any] = {"ha": "center", "fontsize": 8} | more
     ax.annotate(text, (x, y), (0, points), textcoords="offset points", **style)
-
-
-def main(run: str, out: str) -> None:
-    """Write the overview of the run folder `run` to the picture `out`."""
-    from l2sim.run.material import gather
-    from l2sim.run.report import overview as drawn
-
-    material = gather(Path(run))
-    with matplotlib.rc_context(STYLE):
-        figure = drawn(material)
-        figure.savefig(out, dpi=PICTURE_DPI, facecolor="white", metadata={"Software": None})
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:3])

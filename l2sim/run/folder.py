@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import platform
 import shutil
@@ -24,8 +23,8 @@ from l2sim.run import job as jobs
 from l2sim.run.events import STAGES, Checkpoint, Done, Epoch, Event, StageDone, StageStarted, Step, Warned
 from l2sim.run.job import Job
 from l2sim.run.logs import Logs, Positions
+from l2sim.run.manifest import FORMAT, read_manifest, write_manifest
 
-FORMAT = 1
 DURABLE_EVERY = 5.0
 """Seconds between checkpoints that wait for the disk; the ones between survive a killed process, not a power cut."""
 
@@ -96,7 +95,7 @@ def _record(
         # A full disk must not hide why the run ended.
         try:
             logs.close()
-            _write_manifest(out, manifest | {"state": state})
+            write_manifest(out, manifest | {"state": state})
         except OSError:
             pass
 
@@ -143,20 +142,6 @@ def latest(out: Path) -> tuple[Checkpoint | None, Positions | None]:
     if errors:
         raise errors[0]
     return None, None
-
-
-def read_manifest(out: Path) -> dict[str, Any]:
-    """The manifest of a run folder. RunError where it is none, or of a newer format."""
-    try:
-        manifest = json.loads((out / "manifest.json").read_text())
-        number = manifest["version"]
-    except FileNotFoundError:
-        raise RunError(f"{out} is not a run folder (it has no manifest.json); name the folder of a run") from None
-    except (ValueError, KeyError, TypeError):
-        raise RunError(f"{out / 'manifest.json'} is damaged; start the run again in another folder") from None
-    if number > FORMAT:
-        raise RunError(f"{out} was written by a newer l2sim (format {number}); install that version to read it")
-    return manifest
 
 
 def _start_from(source: str, job: Job) -> tuple[Checkpoint, Job]:
@@ -207,12 +192,8 @@ def _manifest(out: Path, job: Job, threads: int, source: str | None) -> dict[str
         "source": before.get("source", source),
         "versions": {"l2sim": __version__, "python": platform.python_version(), "numpy": np.__version__},
     }
-    _write_manifest(out, manifest)
+    write_manifest(out, manifest)
     return manifest
-
-
-def _write_manifest(out: Path, manifest: dict[str, Any]) -> None:
-    checkpoints.replace(out / "manifest.json", (json.dumps(manifest, indent=2) + "\n").encode())
 
 
 def _lock(out: Path) -> IO[str]:

@@ -16,6 +16,7 @@ from l2sim.run import checkpoint as checkpoints
 from l2sim.run import job as jobs
 from l2sim.run import logs
 from l2sim.run.job import Job
+from l2sim.run.manifest import read_manifest
 
 VERSION = 1
 """The newest `report.json` this code reads."""
@@ -85,8 +86,6 @@ class Material:
 
 def gather(out: Path) -> Material:
     """Read a run folder, finished or not. RunError where it is none, damaged, or of a newer l2sim."""
-    from l2sim.run.folder import read_manifest
-
     manifest = read_manifest(out)
     events = logs.events(out)
     finished = (out / "report.json").exists()

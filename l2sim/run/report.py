@@ -1,6 +1,7 @@
 """The report of a run: `report.json` and `figures.json` for programs, and `report.html`, one self-contained page.
 
 The page needs no network and no script. It is made from the run folder alone, so `l2sim report DIR` makes it again.
+`python -m l2sim.run.report DIR OUT.png` writes its first figure as a picture.
 """
 
 from __future__ import annotations
@@ -51,6 +52,17 @@ def overview(material: Material) -> Figure:
 
     scalars = {stage: material.scalars.get(stage, {}) for stage in SEARCHES}
     return figures.overview(material.report["stages"], scalars["calibrate"], scalars["map"], material.training, CHANCE)
+
+
+def picture(run: Path, out: Path) -> None:
+    """Write the overview of the run folder `run` to the PNG file `out`."""
+    import matplotlib
+
+    from l2sim.run import figures
+
+    with matplotlib.rc_context(figures.STYLE):
+        figure = overview(gather(run))
+        figure.savefig(out, dpi=figures.PICTURE_DPI, facecolor="white", metadata={"Software": None})
 
 
 def render(material: Material) -> str:
@@ -384,3 +396,9 @@ def _toml(value: Any) -> str:
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(str, value)) + "]"
     return str(value)
+
+
+if __name__ == "__main__":
+    import sys
+
+    picture(Path(sys.argv[1]), Path(sys.argv[2]))
