@@ -26,12 +26,12 @@ PRESETS: dict[str, Preset] = {
     ),
     # The reference's scripts map CNN-S with adaptive restarts; they end worse there than without, so they stay off.
     "mnist-cnn-s": Preset(
-        "CNN-S on MNIST resized to 16 x 16; hours",
+        "CNN-S on MNIST resized to 16 x 16; some eight minutes",
         _L2IGHT,
         {"name": "mnist-cnn-s", "model": {"name": "cnn-s"}, "data": {"name": "mnist"}, "learn": {"epochs": 100}},
     ),
     "fashion-mlp": Preset(
-        "MLP (784-64-64-10, 8 x 8 cores) on Fashion-MNIST; hours",
+        "MLP (784-64-64-10, 8 x 8 cores) on Fashion-MNIST; some ten minutes",
         f"{_L2IGHT}; its MLP with the stages of its CNN-S",
         {"name": "fashion-mlp", "model": {"name": "mlp"}, "data": {"name": "fashion-mnist"}, "learn": {"epochs": 100}},
     ),
