@@ -11,9 +11,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import chain, decompose, mesh, reference, sweep
+    from . import chain, decompose, inside, lanes, mesh, propagate, reference, structured, sweep
 
-__all__ = ["chain", "decompose", "mesh", "reference", "sweep"]
+__all__ = ["chain", "decompose", "inside", "lanes", "mesh", "propagate", "reference", "structured", "sweep"]
 
 
 def __getattr__(name: str) -> Any:

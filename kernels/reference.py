@@ -79,3 +79,70 @@ def sweep(rule, build, phases, order, lr, start):
         phases[i] = (phases[i], stay, stay + lr)[choice]
         here = (minus, here, plus)[choice]
     return phases, here
+
+
+def coupler(error):
+    """D(e) = [[cos(pi/4 + e), i sin(pi/4 + e)], [i sin(pi/4 + e), cos(pi/4 + e)]]."""
+    c, s = np.cos(np.pi / 4 + error), np.sin(np.pi / 4 + error)
+    return np.array([[c, 1j * s], [1j * s, c]])
+
+
+def pieces(theta, phi, errors=(0.0, 0.0), amplitudes=(1.0, 1.0, 1.0, 1.0)):
+    """phi, left coupler, theta, right coupler of one complex MZI, as light meets them (`kernels.propagate`)."""
+    return [
+        np.diag([amplitudes[2] * np.exp(1j * phi), amplitudes[3]]),
+        coupler(errors[0]),
+        np.diag([amplitudes[0] * np.exp(1j * theta), amplitudes[1]]),
+        coupler(errors[1]),
+    ]
+
+
+def complex_pieces(theta, phi, screen, top, bottom, errors, amplitudes):
+    """Dense (N, N) factors of one complex mesh, input first: four a coupler, and the screen.
+
+    `theta`, `phi` (n,), `errors` (n, 2) left and right, `amplitudes` (n, 4), rails `top`, `bottom` (n,).
+    """
+    factors = []
+    for t in range(len(theta)):
+        for small in pieces(theta[t], phi[t], errors[t], amplitudes[t]):
+            large = np.eye(len(screen), dtype=complex)
+            large[np.ix_((top[t], bottom[t]), (top[t], bottom[t]))] = small
+            factors.append(large)
+    return [*factors, np.diag(np.exp(1j * np.asarray(screen)))]
+
+
+def complex_matrix(*mesh):
+    """U = diag(e^{i screen}) T_{n-1} ... T_0 by dense products; arguments as `complex_pieces`."""
+    u = np.eye(len(mesh[2]), dtype=complex)
+    for factor in complex_pieces(*mesh):
+        u = factor @ u
+    return u
+
+
+def complex_fields(x, *mesh):
+    """The fields (4 n + 2, N, B) of x sent forward: in, behind every factor."""
+    fields = [np.asarray(x, complex)]
+    for factor in complex_pieces(*mesh):
+        fields.append(factor @ fields[-1])
+    return np.array(fields)
+
+
+def complex_gradients(x, g, *mesh):
+    """dL/dtheta, dL/dphi, dL/dscreen of dL = sum Re(g^T dy), y = U x, each from its own dense derivative of U."""
+    factors = complex_pieces(*mesh)
+    n, modes = len(mesh[0]), len(mesh[2])
+
+    def slope(index, rail):
+        u = np.eye(modes, dtype=complex)
+        for k, factor in enumerate(factors):
+            u = factor @ u
+            if k == index:
+                u = 1j * np.outer(np.eye(modes)[rail], u[rail])  # d e^{ip}/dp = i e^{ip}, zero off the shifter
+        return float(np.real(np.sum(g * (u @ x))))
+
+    top = mesh[3]
+    return (
+        np.array([slope(4 * t + 2, top[t]) for t in range(n)]),
+        np.array([slope(4 * t, top[t]) for t in range(n)]),
+        np.array([slope(4 * n, i) for i in range(modes)]),
+    )

@@ -26,6 +26,9 @@ RULES = {"zcd": 0, "ztp": 1}
 VARIATES_BYTES = 1 << 28
 """Readout variates of a sweep are drawn for at most this many bytes of cores at a time."""
 
+STRUCTURED_PIECES = 64
+"""A structured sweep is cut into at most so many pieces, each with its own scratch."""
+
 
 class Chip:
     """A p x q grid of k x k tensor cores (see the module).
@@ -128,15 +131,16 @@ class Chip:
         rule: str,
         gain: Array,
         target: Array,
-        order: Array,
+        order: Array | None,
         lr: Array,
         loss: Array,
         carry: Array | None = None,
     ) -> tuple[Array, Array]:
         """Coordinate descent over every heater of U or V (`kernels.sweep`), two evaluations a heater.
 
-        `gain` (p, q, k) per input, `target` (p, q, k, k), `order` (n,) of heaters in travel order, `lr` and `loss`
-        (p, q); `carry` (p, q) marks losses to take as they are. Returns the commanded phases and the last losses.
+        `gain` (p, q, k) per input, `target` (p, q, k, k), `order` (n,) of heaters in travel order or None for
+        `Mesh.layer_order`, `lr` and `loss` (p, q); `carry` (p, q) marks losses to take as they are. Returns the
+        commanded phases and the last losses. Noise-free sweeps in layer order take `kernels.structured`.
         """
         n, k, cores = self.mesh.count, self.mesh.modes, self._cores
         rest = self._matrix("v" if part == "u" else "u")
@@ -155,16 +159,25 @@ class Chip:
         steps = np.array(np.broadcast_to(lr, self.shape), self.dtype).reshape(cores)
         keep = np.zeros(cores, bool) if carry is None else np.array(carry, bool).reshape(cores)
         writes = np.zeros(cores, np.int64)
-        chunk = max(1, VARIATES_BYTES // (4 * n * k * self.dtype.itemsize)) if noise > 0 else cores
         chain = self._chain[part]
-        for lo in range(0, cores, chunk):
-            at = slice(lo, lo + chunk)
-            kernels.sweep.sweep(
-                RULES[rule], phases[at], losses[at], keep[at], steps[at], order,
-                (*(a[at] for a in chain[:3]), *chain[3:]), flip[at], self.mesh.rail, part == "v",
-                start[at], rows[at], target[at], noise > 0.0, amplitudes[at],
-                self._variates(phases[at].shape[0] if noise > 0 else 0), writes[at],
+        if order is None and noise == 0.0 and not keep.any() and (flip == 1.0).all():
+            sense = self.dtype.type(1.0 if part == "u" else -1.0)  # type: ignore[call-overload]
+            kernels.structured.sweep(
+                RULES[rule], bool((np.abs(rows) != 1.0).any()), phases, losses, steps, chain, self.mesh.rail,
+                self.mesh.first, self.mesh.starts, sense, start, rows, target, writes,
+                min(-(-cores // kernels.lanes.LANES), STRUCTURED_PIECES),
             )  # fmt: skip
+        else:
+            order = self.mesh.layer_order(part) if order is None else order
+            chunk = max(1, VARIATES_BYTES // (4 * n * k * self.dtype.itemsize)) if noise > 0 else cores
+            for lo in range(0, cores, chunk):
+                at = slice(lo, lo + chunk)
+                kernels.sweep.sweep(
+                    RULES[rule], phases[at], losses[at], keep[at], steps[at], order,
+                    (*(a[at] for a in chain[:3]), *chain[3:]), flip[at], self.mesh.rail, part == "v",
+                    start[at], rows[at], target[at], noise > 0.0, amplitudes[at],
+                    self._variates(phases[at].shape[0] if noise > 0 else 0), writes[at],
+                )  # fmt: skip
         self.meter.count(evaluations=2 * n * cores, core_calls=2 * n * cores * k, writes=int(writes.sum()))
         self._phases[part] = phases
         self._forget(part)

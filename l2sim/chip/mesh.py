@@ -88,6 +88,27 @@ class Mesh:
         steps = ((0, -2), (0, 2), (-1, -1), (-1, 1), (1, -1), (1, 1))
         return np.stack([number[column + 1 + dc, rail + 2 + dr] for dc, dr in steps], axis=1)
 
+    @cached_property
+    def first(self) -> Array:
+        """Where the heaters of each column begin in travel order, (C + 1,)."""
+        return np.searchsorted(self.column, np.arange(self.columns + 1))
+
+    @cached_property
+    def starts(self) -> Array:
+        """The heater whose MZI begins on a rail in a column, -1 for none, (C, N + 4): two rails of padding."""
+        out = np.full((self.columns, self.modes + 4), -1, np.int64)
+        out[self.column, self.rail + 2] = np.arange(self.count)
+        return out
+
+    def layer_order(self, part: str) -> Array:
+        """All heaters column by column, (n,): U from its input on, V from its output back, so away from sigma."""
+        order = np.arange(self.count)
+        if part == "u":
+            return order
+        return np.concatenate(
+            [order[self.first[c] : self.first[c + 1]] for c in range(self.columns - 1, -1, -1)], dtype=np.int64
+        )
+
     def gather(self, phases: Array) -> Array:
         """Mesh arrays (..., C, N - 1) to travel order (..., n)."""
         return phases[..., self.column, self.rail]

@@ -51,8 +51,10 @@ class Search:
     """How to search. `lr` and `floor` in rad; the step of a core in its epoch e is max(lr decay^e, floor).
 
     `threshold`: with `adaptive`, cores whose error is above it after an epoch start their schedule again and get all
-    phases nudged. `error_scale` (p, q) turns a loss into that error. `legacy`: "calibrate" or "map" reproduces what the
-    reference does in that stage, faults included (spec section m); golden data only.
+    phases nudged. `error_scale` (p, q) turns a loss into that error. `order`: heaters are visited as "published"
+    (`shuffle`d every epoch, or not), or column by column, "layer", which the structured sweep makes cheap. `legacy`:
+    "calibrate" or "map" reproduces what the reference does in that stage, faults included (spec section m); golden
+    data only.
     """
 
     method: str
@@ -64,6 +66,7 @@ class Search:
     threshold: float = 0.09
     threshold_growth: float = 1.0
     error_scale: Array | float = 1.0
+    order: str = "published"
     shuffle: bool = False
     sigma: float = 0.1
     samples: int = 3
@@ -172,9 +175,11 @@ def descend(problem: Problem, search: Search, state: State, draw: Callable[[], t
 
 
 def _coordinates(rule: str, problem: Problem, search: Search, state: State, rng: np.random.Generator) -> None:
-    order = compact_order(problem.hardware.mesh)
-    if search.shuffle:
-        order = order[rng.permutation(order.size)]
+    order = None
+    if search.order == "published":
+        order = compact_order(problem.hardware.mesh)
+        if search.shuffle:
+            order = order[rng.permutation(order.size)]
     for part in PARTS:
         sweep(rule, problem, state, part, order, search.legacy == "calibrate")
         if not search.legacy:
@@ -186,8 +191,9 @@ def _coordinates(rule: str, problem: Problem, search: Search, state: State, rng:
         _record(state, search, PARTS)
 
 
-def sweep(rule: str, problem: Problem, state: State, part: str, order: Array, legacy: bool = False) -> None:
-    """Visit every heater of one part once, in `order` (travel-order indices); updates phases and losses of `state`.
+def sweep(rule: str, problem: Problem, state: State, part: str, order: Array | None, legacy: bool = False) -> None:
+    """Visit every heater of one part once, in `order` (travel-order indices; None: `Mesh.layer_order`); updates phases
+    and losses of `state`.
 
     Takes the hardware's fused sweep where it has one for this readout, else single probes.
     """
@@ -198,6 +204,7 @@ def sweep(rule: str, problem: Problem, state: State, part: str, order: Array, le
             part, rule, problem.gain, problem.target, order, state.lr, state.loss, state.stale
         )
     else:
+        order = hardware.mesh.layer_order(part) if order is None else order
         state.loss = _probe_by_probe(rule, problem, phases, state.lr, state.loss, part, order, legacy)
     if part == "v":
         state.stale[:] = False

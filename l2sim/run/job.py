@@ -33,6 +33,7 @@ _SPARSITY = ("share", 0, 0.99)
 _Optimizer = Literal["adamw", "adam", "sgd"]
 _Schedule = Literal["cosine", "exponential"]
 _Norm = Literal["none", "exp", "var"]
+_Order = Literal["published", "layer"]
 _Method = Literal["zcd", "ztp", "zgd"]
 
 
@@ -92,6 +93,7 @@ class Calibrate(Section, frozen=True):
     epochs: Annotated[int, _m("sweeps over all phases", *_EPOCHS)] = 400
     lr: Annotated[float, _m("phase step at the start; never below one quantisation step", "rad", 0, 2 * math.pi)] = 0.1
     decay: Annotated[float, _m("factor on the phase step per epoch", "", 0, 1)] = 0.99
+    order: Annotated[_Order, _m("heaters as published, or column by column, which is faster")] = "published"
     polish: Annotated[int, _m("the last of these, by ternary probing from the best", *_SOME_EPOCHS)] = 50
     best_record: Annotated[bool, _m("keep the best phases seen, not the last")] = True
     adaptive: Annotated[bool, _m("restart blocks that are stuck")] = False
@@ -102,6 +104,7 @@ class Map(Section, frozen=True):
     epochs: Annotated[int, _m("sweeps over all phases", *_EPOCHS)] = 300
     lr: Annotated[float, _m("phase step at the start; never below one quantisation step", "rad", 0, 2 * math.pi)] = 0.1
     decay: Annotated[float, _m("factor on the phase step per epoch", "", 0, 1)] = 0.99
+    order: Annotated[_Order, _m("heaters as published, or column by column, which is faster")] = "published"
     polish: Annotated[int, _m("the last of these, by ternary probing from the best", *_SOME_EPOCHS)] = 50
     best_record: Annotated[bool, _m("keep the best phases seen, not the last")] = True
     adaptive: Annotated[bool, _m("restart blocks that are stuck")] = False

@@ -244,7 +244,7 @@ def _search(session: Session, job: jobs.Calibrate | jobs.Map, threshold: float, 
     bits = sessions.chip_nonidealities(session.job).phase_bits
     return zeroth.Search(
         job.method, lr=job.lr, decay=job.decay, floor=2.0 * np.pi / (2**bits - 1) if bits else DEFAULT_LSB,
-        best_record=job.best_record, adaptive=job.adaptive, threshold=threshold, **more,
+        best_record=job.best_record, adaptive=job.adaptive, threshold=threshold, order=job.order, **more,
     )  # fmt: skip
 
 

@@ -1,0 +1,578 @@
+"""Light through complex MZI meshes: forward, reversed, and the adjoint with every phase gradient.
+
+A mesh is a list of 2 x 2 couplers on two rails, top and bottom, in an order in which light can travel:
+
+    U = diag(e^{i screen}) T_{n-1} ... T_1 T_0,   T = D(er) diag(a0 e^{i theta}, a1) D(el) diag(a2 e^{i phi}, a3),
+    D(e) = [[cos(pi/4 + e), i sin(pi/4 + e)], [i sin(pi/4 + e), cos(pi/4 + e)]]          (spec/insitu.md, section 1)
+
+Clements et al., Optica 3, 1460 (2016); Reck et al., PRL 73, 58 (1994). Reversed light sees U^T. With x sent forward,
+f = field at a shifter, and g = dL/dRe y - i dL/dIm y sent backward, a = field at the same place, a_in = U^T g and
+
+    dL/dp = -Im(a f), summed over the batch, for every theta, phi and screen
+                                                       (Pai et al., Science 380, 398 (2023); spec/insitu.md, section 2)
+
+A lossless adjoint makes f afresh by running the mesh in reverse (T^-1 = T^+), so that its memory does not grow with the
+depth; conj(a) obeys the same recursion, so one pass carries both. A lossy one recomputes f, a strip of the batch at a
+time. For a batch larger than N the gradient needs the batch in one N x N matrix only:
+
+    sum_b g_b^T dU x_b = tr(dU X G^T) = sum_k e_k^T dU (X G^T)_k:   the batch X G^T with the cotangents 1,
+
+and Y G^T = U X G^T is where the reversed run starts (`gradients`).
+
+Arrays: M meshes, n couplers in travel order, N modes, B batch. Fields are planes (M, 2, N, B): real, imaginary.
+`theta`, `phi` (M, n) and `screen` (M, N) in radians. `splitters` (M, 4, n): cos, sin of pi/4 + e, left, then right.
+`amplitudes` (M, 4, n): a0 ... a3. `elements` (M, 12, n): what `elements` writes. `top`, `bottom` (n,) rails.
+Light is worked on in strips of up to 64 columns that fit the cache while all couplers are applied to them. Strips and
+the order in which their gradients are added do not depend on the number of threads.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit, prange
+
+WIDE = 64
+"""Columns of the batch in a strip: wide enough to hide what a coupler costs once, narrow enough for the cache."""
+NARROW = 16
+"""The same for a small batch: one AVX-512 register of float32."""
+PARTS = 16
+"""The most parts that a batch is dealt into; each sums its own gradients."""
+SMALL = 200_000
+"""Coupler passes over single columns below which a launch stays on one thread."""
+FUSED = {"contract"}
+SUMMED = {"contract", "reassoc"}
+"""`reassoc` lets a sum over the lanes of a strip be kept in one register; the order is fixed when compiled."""
+
+# pi/2 in three parts for the argument reduction, and the polynomials of fdlibm's k_sin.c and k_cos.c on [-pi/4, pi/4].
+HALF_PI = (1.57079632673412561417e00, 6.07710050630396597660e-11, 2.02226624871116645580e-21)
+S1, S2, S3 = -1.66666666666666324348e-01, 8.33333333332248946124e-03, -1.98412698298579493134e-04
+S4, S5, S6 = 2.75573137070700676789e-06, -2.50507602534068634195e-08, 1.58969099521155010221e-10
+C1, C2, C3 = 4.16666666666666019037e-02, -1.38888888888741095749e-03, 2.48015872894767294178e-05
+C4, C5, C6 = -2.75573143513906633035e-07, 2.08757232129817482790e-09, -1.13596475577881948265e-11
+
+
+@njit(fastmath=FUSED)
+def cossin(x):
+    """cos x and sin x in float64 without a branch, so that a loop over phases vectorises. |x| < 1e6."""
+    turns = np.rint(x * 0.6366197723675814)
+    r = x - turns * HALF_PI[0]
+    r = r - turns * HALF_PI[1]
+    r = r - turns * HALF_PI[2]
+    z = r * r
+    s = r + r * z * (S1 + z * (S2 + z * (S3 + z * (S4 + z * (S5 + z * S6)))))
+    c = 1.0 - 0.5 * z + z * z * (C1 + z * (C2 + z * (C3 + z * (C4 + z * (C5 + z * C6)))))
+    quarter = turns - 4.0 * np.floor(0.25 * turns)
+    odd = quarter == 1.0 or quarter == 3.0
+    cosine = s if odd else c
+    sine = c if odd else s
+    return (-cosine if quarter == 1.0 or quarter == 2.0 else cosine), (-sine if quarter >= 2.0 else sine)
+
+
+@njit(fastmath=FUSED)
+def element(er, ei, fr, fi, cl, sl, cr, sr, a1, a3):
+    """T and z of one coupler, with E = a0 e^{i theta} = er + i ei and F = a2 e^{i phi} = fr + i fi.
+
+    T11 = (cr cl E - sr sl a1) F      T12 = i (cr sl E + sr cl a1) a3
+    T21 = i (sr cl E + cr sl a1) F    T22 = (cr cl a1 - sr sl E) a3
+
+    z is the field behind theta on the top arm, (E cl F, i E sl a3) . input, so that dT/dtheta = i (cr, i sr) z^T and
+    dT/dphi = i T diag(1, 0). Twelve numbers: real and imaginary T11, T12, T21, T22, z0, z1.
+    """
+    pr, pi = cr * cl * er - sr * sl * a1, cr * cl * ei
+    qr, qi = sr * cl * er + cr * sl * a1, sr * cl * ei
+    return (
+        pr * fr - pi * fi,
+        pr * fi + pi * fr,
+        -cr * sl * ei * a3,
+        (cr * sl * er + sr * cl * a1) * a3,
+        -(qr * fi + qi * fr),
+        qr * fr - qi * fi,
+        (cr * cl * a1 - sr * sl * er) * a3,
+        -sr * sl * ei * a3,
+        cl * (er * fr - ei * fi),
+        cl * (er * fi + ei * fr),
+        -sl * ei * a3,
+        sl * er * a3,
+    )
+
+
+# -- couplers ----------------------------------------------------------------------------------------------------------
+
+
+@njit(parallel=True, cache=True, nogil=True)
+def splitters(left, right, out):
+    """Splitter errors `left`, `right` (M, n) in radians to their cos and sin, `out` (M, 4, n)."""
+    for m in prange(left.shape[0]):
+        for t in range(left.shape[1]):
+            out[m, 0, t], out[m, 1, t] = cossin(0.25 * math.pi + left[m, t])
+            out[m, 2, t], out[m, 3, t] = cossin(0.25 * math.pi + right[m, t])
+
+
+@njit(fastmath=FUSED)
+def elements_one(theta, phi, splitters, amplitudes, out):
+    cl, sl, cr, sr = splitters[0], splitters[1], splitters[2], splitters[3]
+    a0, a1, a2, a3 = amplitudes[0], amplitudes[1], amplitudes[2], amplitudes[3]
+    o0, o1, o2, o3, o4, o5 = out[0], out[1], out[2], out[3], out[4], out[5]
+    o6, o7, o8, o9, o10, o11 = out[6], out[7], out[8], out[9], out[10], out[11]
+    n = theta.shape[0]
+    size = 64
+    angles = np.empty((4, size), np.float64)
+    er, ei, fr, fi = angles[0], angles[1], angles[2], angles[3]
+    for lo in range(0, n, size):
+        count = min(size, n - lo)
+        # Three loops: each writes few enough arrays for the compiler to check that none overlaps another.
+        for j in range(count):
+            er[j], ei[j] = cossin(np.float64(theta[lo + j]))
+        for j in range(count):
+            fr[j], fi[j] = cossin(np.float64(phi[lo + j]))
+        for j in range(count):
+            t = lo + j
+            (o0[t], o1[t], o2[t], o3[t], o4[t], o5[t], o6[t], o7[t], o8[t], o9[t], o10[t], o11[t]) = element(
+                a0[t] * er[j], a0[t] * ei[j], a2[t] * fr[j], a2[t] * fi[j], cl[t], sl[t], cr[t], sr[t], a1[t], a3[t]
+            )
+
+
+@njit(parallel=True, cache=True, nogil=True)
+def elements(theta, phi, splitters, amplitudes, out):
+    """The elements of every coupler, `out` (M, 12, n), as `element` gives them."""
+    for m in prange(theta.shape[0]):
+        elements_one(theta[m], phi[m], splitters[m], amplitudes[m], out[m])
+
+
+# -- strips (N, 2 w): w real parts, then w imaginary parts of every rail -----------------------------------------------
+#
+# The width w reaches every loop as a constant, by inlining: only then are the loops unrolled into whole registers, with
+# one test per coupler that its two rows do not overlap.
+
+
+@njit
+def room(rows, columns, like):
+    """An empty strip of the dtype of `like` that starts on a cache line: no register load then straddles two."""
+    memory = np.empty(rows * columns + 64 // like.itemsize, like.dtype)
+    start = (-memory.ctypes.data % 64) // like.itemsize
+    return memory[start : start + rows * columns].reshape(rows, columns)
+
+
+@njit(inline="always")
+def pair(top, bottom, w, ar, ai, br, bi, cr, ci, dr, di):
+    """(top, bottom) <- [[a, b], [c, d]] (top, bottom), two rows of a strip in place."""
+    for j in range(w):
+        xr, xi, yr, yi = top[j], top[j + w], bottom[j], bottom[j + w]
+        top[j] = ar * xr - ai * xi + br * yr - bi * yi
+        top[j + w] = ar * xi + ai * xr + br * yi + bi * yr
+        bottom[j] = cr * xr - ci * xi + dr * yr - di * yi
+        bottom[j + w] = cr * xi + ci * xr + dr * yi + di * yr
+
+
+@njit(inline="always")
+def turn(strip, w, screen):
+    """Every row of a strip times e^{i screen}."""
+    for i in range(strip.shape[0]):
+        cosine, sine = cossin(np.float64(screen[i]))
+        c, s = strip.dtype.type(cosine), strip.dtype.type(sine)
+        row = strip[i]
+        for j in range(w):
+            xr, xi = row[j], row[j + w]
+            row[j] = c * xr - s * xi
+            row[j + w] = c * xi + s * xr
+
+
+@njit(inline="always")
+def pack(field, lo, strip, at, w, sign):
+    """Columns from `lo` of a field (2, N, B) into a strip, real parts from lane `at`; zeros behind the last."""
+    count = min(w, field.shape[2] - lo)
+    for i in range(field.shape[1]):
+        real, imag, row = field[0, i, lo : lo + count], field[1, i, lo : lo + count], strip[i]
+        for j in range(count):
+            row[at + j] = real[j]
+        for j in range(count):
+            row[at + w + j] = sign * imag[j]
+        for j in range(count, w):
+            row[at + j] = 0.0
+            row[at + w + j] = 0.0
+
+
+@njit(inline="always")
+def unpack(strip, at, w, sign, lo, field):
+    """What `pack` did, undone."""
+    count = min(w, field.shape[2] - lo)
+    for i in range(field.shape[1]):
+        real, imag, row = field[0, i, lo : lo + count], field[1, i, lo : lo + count], strip[i]
+        for j in range(count):
+            real[j] = row[at + j]
+        for j in range(count):
+            imag[j] = sign * row[at + w + j]
+
+
+@njit(inline="always")
+def light(strip, at, w, lo, lit):
+    """Basis columns from `lo` into the real parts from lane `at` of a strip of zeros, and the rails that they light."""
+    lit[:] = False
+    for j in range(min(w, strip.shape[0] - lo)):
+        strip[lo + j, at + j] = 1.0
+        lit[lo + j] = True
+
+
+@njit(inline="always")
+def ahead(e, top, bottom, strip, w, lit):
+    """All couplers over a strip. Pairs of rails that are not `lit` (N,) carry no light yet and are passed over."""
+    e0, e1, e2, e3, e4, e5, e6, e7 = e[0], e[1], e[2], e[3], e[4], e[5], e[6], e[7]
+    for t in range(top.shape[0]):
+        i, j = np.uint64(top[t]), np.uint64(bottom[t])  # unsigned: no test for indices from the end
+        if lit[i] or lit[j]:
+            lit[i] = True
+            lit[j] = True
+            pair(strip[i], strip[j], w, e0[t], e1[t], e2[t], e3[t], e4[t], e5[t], e6[t], e7[t])
+
+
+@njit(inline="always")
+def behind(e, top, bottom, strip, w):
+    """All couplers transposed over a strip, the last first."""
+    e0, e1, e2, e3, e4, e5, e6, e7 = e[0], e[1], e[2], e[3], e[4], e[5], e[6], e[7]
+    for s in range(top.shape[0]):
+        t = np.uint64(top.shape[0] - 1 - s)
+        i, j = np.uint64(top[t]), np.uint64(bottom[t])
+        pair(strip[i], strip[j], w, e0[t], e1[t], e4[t], e5[t], e2[t], e3[t], e6[t], e7[t])
+
+
+@njit(fastmath=FUSED)
+def forward_strip(e, top, bottom, screen, field, lo, w):
+    strip = room(field.shape[1], 2 * w, field)
+    pack(field, lo, strip, 0, w, 1)
+    lit = np.ones(field.shape[1], np.bool_)
+    if w == WIDE:
+        ahead(e, top, bottom, strip, WIDE, lit)
+    else:
+        ahead(e, top, bottom, strip, NARROW, lit)
+    turn(strip, w, screen)
+    unpack(strip, 0, w, 1, lo, field)
+
+
+@njit(fastmath=FUSED)
+def backward_strip(e, top, bottom, screen, field, lo, w):
+    strip = room(field.shape[1], 2 * w, field)
+    pack(field, lo, strip, 0, w, 1)
+    turn(strip, w, screen)
+    if w == WIDE:
+        behind(e, top, bottom, strip, WIDE)
+    else:
+        behind(e, top, bottom, strip, NARROW)
+    unpack(strip, 0, w, 1, lo, field)
+
+
+@njit(fastmath=FUSED)
+def matrix_strip(e, top, bottom, screen, field, lo, w):
+    strip = room(field.shape[1], 2 * w, field)
+    strip[:] = 0.0
+    lit = np.empty(field.shape[1], np.bool_)
+    light(strip, 0, w, lo, lit)
+    if w == WIDE:
+        ahead(e, top, bottom, strip, WIDE, lit)
+    else:
+        ahead(e, top, bottom, strip, NARROW, lit)
+    turn(strip, w, screen)
+    unpack(strip, 0, w, 1, lo, field)
+
+
+@njit(parallel=True, cache=True, nogil=True)
+def forward(elements, top, bottom, screen, field):
+    """field <- U field, in place, for M meshes."""
+    meshes, batch = field.shape[0], field.shape[3]
+    w = WIDE if batch > NARROW else NARROW
+    strips = -(-batch // w)
+    if meshes * batch * top.shape[0] < SMALL:
+        for task in range(meshes * strips):
+            m = task // strips
+            forward_strip(elements[m], top, bottom, screen[m], field[m], task % strips * w, w)
+    else:
+        for task in prange(meshes * strips):
+            m = task // strips
+            forward_strip(elements[m], top, bottom, screen[m], field[m], task % strips * w, w)
+
+
+@njit(parallel=True, cache=True, nogil=True)
+def backward(elements, top, bottom, screen, field):
+    """field <- U^T field, in place: light sent into the outputs."""
+    meshes, batch = field.shape[0], field.shape[3]
+    w = WIDE if batch > NARROW else NARROW
+    strips = -(-batch // w)
+    if meshes * batch * top.shape[0] < SMALL:
+        for task in range(meshes * strips):
+            m = task // strips
+            backward_strip(elements[m], top, bottom, screen[m], field[m], task % strips * w, w)
+    else:
+        for task in prange(meshes * strips):
+            m = task // strips
+            backward_strip(elements[m], top, bottom, screen[m], field[m], task % strips * w, w)
+
+
+@njit(parallel=True, cache=True, nogil=True)
+def matrices(elements, top, bottom, screen, out):
+    """The matrices U, `out` (M, 2, N, N). Rails that a basis column has not reached yet cost nothing."""
+    meshes, batch = out.shape[0], out.shape[3]
+    w = WIDE if batch > NARROW else NARROW
+    strips = -(-batch // w)
+    if meshes * batch * top.shape[0] < SMALL:
+        for task in range(meshes * strips):
+            m = task // strips
+            matrix_strip(elements[m], top, bottom, screen[m], out[m], task % strips * w, w)
+    else:
+        for task in prange(meshes * strips):
+            m = task // strips
+            matrix_strip(elements[m], top, bottom, screen[m], out[m], task % strips * w, w)
+
+
+# -- gradients: strips (N, 4 w) of the field f and of c = conj(a), real and imaginary parts ----------------------------
+
+
+@njit(inline="always")
+def alone(top, bottom, w, ar, ai, br, bi, cr, ci, dr, di):
+    """(f_top, f_bottom) <- T^+ (f_top, f_bottom) for T = [[a, b], [c, d]]; c stays."""
+    for j in range(w):
+        xr, xi, yr, yi = top[j], top[j + w], bottom[j], bottom[j + w]
+        top[j] = ar * xr + ai * xi + cr * yr + ci * yi
+        top[j + w] = ar * xi - ai * xr + cr * yi - ci * yr
+        bottom[j] = br * xr + bi * xi + dr * yr + di * yi
+        bottom[j + w] = br * xi - bi * xr + dr * yi - di * yr
+
+
+@njit(inline="always")
+def both(top, bottom, w, ar, ai, br, bi, cr, ci, dr, di, kr, ks):
+    """The same for f and c at once; returns dL/dtheta and dL/dphi of this coupler.
+
+    Between theta and the right coupler f is h = kr f_top - i ks f_bottom, and c follows suit.
+    """
+    by_theta = ar * 0
+    for j in range(w):
+        xr, xi, ur, ui = top[j], top[j + w], top[j + 2 * w], top[j + 3 * w]
+        yr, yi, vr, vi = bottom[j], bottom[j + w], bottom[j + 2 * w], bottom[j + 3 * w]
+        by_theta += (kr * ui - ks * vr) * (kr * xr + ks * yi) - (kr * ur + ks * vi) * (kr * xi - ks * yr)
+    alone(top, bottom, w, ar, ai, br, bi, cr, ci, dr, di)
+    alone(top[2 * w :], bottom[2 * w :], w, ar, ai, br, bi, cr, ci, dr, di)
+    by_phi = ar * 0
+    for j in range(w):
+        by_phi += top[j + 3 * w] * top[j] - top[j + 2 * w] * top[j + w]
+    return by_theta, by_phi
+
+
+@njit(fastmath=SUMMED)
+def unscreen(strip, w, screen, by_screen):
+    """f and c at the outputs to before the screen, adding its gradient."""
+    for i in range(strip.shape[0]):
+        cosine, sine = cossin(np.float64(screen[i]))
+        c, s = strip.dtype.type(cosine), strip.dtype.type(sine)
+        row = strip[i]
+        total = c * 0
+        for j in range(w):
+            total += row[j + 3 * w] * row[j] - row[j + 2 * w] * row[j + w]
+        for at in range(0, 4 * w, 2 * w):
+            for j in range(at, at + w):
+                xr, xi = row[j], row[j + w]
+                row[j] = c * xr + s * xi
+                row[j + w] = c * xi - s * xr
+        by_screen[i] += total
+
+
+@njit(inline="always")
+def reverse(e, splitters, top, bottom, strip, w, lit, by_theta, by_phi):
+    """f and c of a lossless mesh back through all couplers, adding the gradients. Not `lit`: c is zero there."""
+    e0, e1, e2, e3, e4, e5, e6, e7 = e[0], e[1], e[2], e[3], e[4], e[5], e[6], e[7]
+    cosines, sines = splitters[2], splitters[3]
+    for s in range(top.shape[0]):
+        t = np.uint64(top.shape[0] - 1 - s)
+        i, j = np.uint64(top[t]), np.uint64(bottom[t])
+        if lit[i] or lit[j]:
+            lit[i] = True
+            lit[j] = True
+            kr, ks = strip.dtype.type(cosines[t]), strip.dtype.type(sines[t])
+            g, h = both(strip[i], strip[j], w, e0[t], e1[t], e2[t], e3[t], e4[t], e5[t], e6[t], e7[t], kr, ks)
+            by_theta[t] += g
+            by_phi[t] += h
+        else:
+            alone(strip[i], strip[j], w, e0[t], e1[t], e2[t], e3[t], e4[t], e5[t], e6[t], e7[t])
+
+
+@njit(fastmath=SUMMED)
+def reverse_strip(e, splitters, top, bottom, screen, strip, lit, sums):
+    n = top.shape[0]
+    w = strip.shape[1] // 4
+    unscreen(strip, w, screen, sums[2 * n :])
+    if w == WIDE:
+        reverse(e, splitters, top, bottom, strip, WIDE, lit, sums[:n], sums[n : 2 * n])
+    else:
+        reverse(e, splitters, top, bottom, strip, NARROW, lit, sums[:n], sums[n : 2 * n])
+
+
+@njit
+def adjoint_part(e, splitters, top, bottom, screen, field, cotangent, first, last, w, sums):
+    strip = room(field.shape[1], 4 * w, field)
+    lit = np.ones(field.shape[1], np.bool_)
+    sums[:] = 0.0
+    for index in range(first, last):
+        pack(field, index * w, strip, 0, w, 1)
+        pack(cotangent, index * w, strip, 2 * w, w, -1)
+        reverse_strip(e, splitters, top, bottom, screen, strip, lit, sums)
+        unpack(strip, 0, w, 1, index * w, field)
+        unpack(strip, 2 * w, w, -1, index * w, cotangent)
+
+
+@njit
+def gradient_part(e, splitters, top, bottom, screen, product, first, last, w, sums):
+    strip = room(product.shape[1], 4 * w, product)
+    lit = np.empty(product.shape[1], np.bool_)
+    sums[:] = 0.0
+    for index in range(first, last):
+        strip[:] = 0.0
+        pack(product, index * w, strip, 0, w, 1)
+        light(strip, 2 * w, w, index * w, lit)
+        reverse_strip(e, splitters, top, bottom, screen, strip, lit, sums)
+
+
+@njit
+def gather(sums, parts, by_theta, by_phi, by_screen):
+    """Add the parts' sums (M parts, 2 n + N), always in the same order."""
+    meshes, n = by_theta.shape
+    for m in range(meshes):
+        total = sums[m * parts]
+        for p in range(1, parts):
+            other = sums[m * parts + p]
+            for t in range(total.shape[0]):
+                total[t] += other[t]
+        for t in range(n):
+            by_theta[m, t] = total[t]
+            by_phi[m, t] = total[n + t]
+        for i in range(by_screen.shape[1]):
+            by_screen[m, i] = total[2 * n + i]
+
+
+@njit(parallel=True, cache=True, nogil=True)
+def adjoint(elements, splitters, top, bottom, screen, field, cotangent, by_theta, by_phi, by_screen):
+    """Back through M lossless meshes: field <- U^-1 field, cotangent <- U^T cotangent, and every phase gradient.
+
+    `field` (M, 2, N, B) comes in as y = U x and leaves as x; `cotangent` comes in as g (see the head of this file).
+    Gradients, summed over the batch, are written to `by_theta`, `by_phi` (M, n) and `by_screen` (M, N).
+    """
+    meshes, modes, batch = field.shape[0], field.shape[2], field.shape[3]
+    n = top.shape[0]
+    w = WIDE if batch > NARROW else NARROW
+    strips = -(-batch // w)
+    parts = max(1, min(PARTS, strips))
+    sums = np.empty((meshes * parts, 2 * n + modes), field.dtype)
+    if meshes * batch * n < SMALL:
+        for task in range(meshes * parts):
+            m, p = task // parts, task % parts
+            adjoint_part(
+                elements[m], splitters[m], top, bottom, screen[m], field[m], cotangent[m],
+                p * strips // parts, (p + 1) * strips // parts, w, sums[task],
+            )  # fmt: skip
+    else:
+        for task in prange(meshes * parts):
+            m, p = task // parts, task % parts
+            adjoint_part(
+                elements[m], splitters[m], top, bottom, screen[m], field[m], cotangent[m],
+                p * strips // parts, (p + 1) * strips // parts, w, sums[task],
+            )  # fmt: skip
+    gather(sums, parts, by_theta, by_phi, by_screen)
+
+
+@njit(parallel=True, cache=True, nogil=True)
+def gradients(elements, splitters, top, bottom, screen, product, by_theta, by_phi, by_screen):
+    """Every phase gradient of M lossless meshes from `product` (M, 2, N, N) = Y G^T; O(N n), whatever the batch."""
+    meshes, modes = product.shape[0], product.shape[2]
+    n = top.shape[0]
+    w = WIDE if modes > NARROW else NARROW
+    strips = -(-modes // w)
+    parts = max(1, min(PARTS, strips))
+    sums = np.empty((meshes * parts, 2 * n + modes), product.dtype)
+    if meshes * modes * n < SMALL:
+        for task in range(meshes * parts):
+            m, p = task // parts, task % parts
+            gradient_part(
+                elements[m], splitters[m], top, bottom, screen[m], product[m],
+                p * strips // parts, (p + 1) * strips // parts, w, sums[task],
+            )  # fmt: skip
+    else:
+        for task in prange(meshes * parts):
+            m, p = task // parts, task % parts
+            gradient_part(
+                elements[m], splitters[m], top, bottom, screen[m], product[m],
+                p * strips // parts, (p + 1) * strips // parts, w, sums[task],
+            )  # fmt: skip
+    gather(sums, parts, by_theta, by_phi, by_screen)
+
+
+# -- lossy meshes: the fields cannot be had by running light in reverse ------------------------------------------------
+
+
+@njit(fastmath=SUMMED)
+def lossy_part(e, splitters, top, bottom, screen, field, cotangent, first, last, sums):
+    n, modes, w = top.shape[0], field.shape[1], NARROW
+    strip, other, trail = room(modes, 2 * w, field), room(modes, 2 * w, field), room(n, 4 * w, field)
+    by_theta, by_phi, by_screen = sums[:n], sums[n : 2 * n], sums[2 * n :]
+    sums[:] = 0.0
+    for index in range(first, last):
+        pack(field, index * w, strip, 0, w, 1)
+        pack(cotangent, index * w, other, 0, w, 1)
+        for t in range(n):
+            x, y, seen = strip[top[t]], strip[bottom[t]], trail[t]
+            for j in range(2 * w):
+                seen[j] = x[j]
+                seen[j + 2 * w] = y[j]
+            pair(x, y, w, e[0, t], e[1, t], e[2, t], e[3, t], e[4, t], e[5, t], e[6, t], e[7, t])
+        turn(strip, w, screen)
+        for i in range(modes):
+            x, u = strip[i], other[i]
+            total = x[0] * 0
+            for j in range(w):
+                total -= u[j] * x[j + w] + u[j + w] * x[j]
+            by_screen[i] += total
+        turn(other, w, screen)
+        for s in range(n):
+            t = n - 1 - s
+            u, v, seen = other[top[t]], other[bottom[t]], trail[t]
+            kr, ks = strip.dtype.type(splitters[2, t]), strip.dtype.type(splitters[3, t])
+            z0r, z0i, z1r, z1i = e[8, t], e[9, t], e[10, t], e[11, t]
+            total = kr * 0
+            for j in range(w):
+                xr, xi, yr, yi = seen[j], seen[j + w], seen[j + 2 * w], seen[j + 3 * w]
+                hr = z0r * xr - z0i * xi + z1r * yr - z1i * yi
+                hi = z0r * xi + z0i * xr + z1r * yi + z1i * yr
+                total -= (kr * u[j] - ks * v[j + w]) * hi + (kr * u[j + w] + ks * v[j]) * hr
+            by_theta[t] += total
+            pair(u, v, w, e[0, t], e[1, t], e[4, t], e[5, t], e[2, t], e[3, t], e[6, t], e[7, t])
+            total = kr * 0
+            for j in range(w):
+                total -= u[j] * seen[j + w] + u[j + w] * seen[j]
+            by_phi[t] += total
+        unpack(other, 0, w, 1, index * w, cotangent)
+
+
+@njit(parallel=True, cache=True, nogil=True)
+def adjoint_lossy(elements, splitters, top, bottom, screen, field, cotangent, by_theta, by_phi, by_screen):
+    """As `adjoint` for meshes with loss, from the input: `field` holds x and is only read; cotangent <- U^T cotangent.
+
+    The forward run is repeated, NARROW columns of the batch at a time: 4 n NARROW numbers a thread, whatever the batch.
+    With X G^T as the field and the identity as the cotangent it gives the gradients of any batch.
+    """
+    meshes, modes, batch = field.shape[0], field.shape[2], field.shape[3]
+    n = top.shape[0]
+    strips = -(-batch // NARROW)
+    parts = max(1, min(PARTS, strips))
+    sums = np.empty((meshes * parts, 2 * n + modes), field.dtype)
+    if meshes * batch * n < SMALL:
+        for task in range(meshes * parts):
+            m, p = task // parts, task % parts
+            lossy_part(
+                elements[m], splitters[m], top, bottom, screen[m], field[m], cotangent[m],
+                p * strips // parts, (p + 1) * strips // parts, sums[task],
+            )  # fmt: skip
+    else:
+        for task in prange(meshes * parts):
+            m, p = task // parts, task % parts
+            lossy_part(
+                elements[m], splitters[m], top, bottom, screen[m], field[m], cotangent[m],
+                p * strips // parts, (p + 1) * strips // parts, sums[task],
+            )  # fmt: skip
+    gather(sums, parts, by_theta, by_phi, by_screen)
