@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from l2sim.run import blas
+
 
 class Finding(NamedTuple):
     """`state` is `ok`, `missing` (l2sim cannot run) or `optional` (a feature is absent); `cure` is a line to type."""
@@ -107,6 +109,33 @@ def _processor() -> list[Finding]:
                 kernel = f", {pool['architecture']}" if pool.get("architecture") else ""
                 name = f"{pool['internal_api']} {pool['version']}{kernel}, {pool['num_threads']} threads"
                 rows.append(Finding("BLAS", name))
+        if any(pool["internal_api"] == "openblas" for pool in threadpool_info()):
+            rows.extend(_matrix_products())
+    return rows
+
+
+def _matrix_products() -> list[Finding]:
+    """Whose choice OpenBLAS's code is here, what it gains, and what a script that imports l2sim leaves on the table."""
+    choice = blas.made or blas.here()
+    if not choice.kernel:
+        whose = f"set to {choice.user} by {blas.VARIABLE}" if choice.user else "chosen by OpenBLAS itself"
+        return [Finding("matrix products", whose)]
+    best, _ = blas.measure(choice.kernel)
+    rate, name = blas.measure(choice.user)
+    if not best or not rate:
+        return [Finding("matrix products", f"{choice.kernel} suits this processor; could not be measured")]
+    gain = best / rate
+    other = name if choice.user else f"OpenBLAS's own choice, {name}"
+    rates = f"{best:.0f} GFLOP/s with {choice.kernel}, {rate:.0f} with {other}, one thread"
+    if choice.user:
+        if gain < 1.1:
+            return [Finding("matrix products", f"{blas.VARIABLE}={choice.user} is yours: {rates}")]
+        found = f"{blas.VARIABLE}={choice.user} is yours and stays, but costs {gain:.1f} x: {rates}"
+        return [Finding("matrix products", found, "optional", f"unset {blas.VARIABLE}")]
+    rows = [Finding("matrix products", f"l2sim chose {choice.kernel}: {rates}")]
+    if gain >= 1.1:
+        found = f"`import l2sim` leaves {gain:.1f} x on the table: it sets nothing"
+        rows.append(Finding("your scripts", found, "optional", f"export {blas.VARIABLE}={choice.kernel}"))
     return rows
 
 
