@@ -1,16 +1,20 @@
 # The two commands: `make run` trains a photonic network on its own chip, `make test` runs the tests.
+# `make bench` measures the kernels beside what the machine can do: make bench ARGS="--quick".
 # Both create .venv and install what they need. ARGS is passed on: make run ARGS="digits --seed 2".
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test lint clean
+.PHONY: run test bench lint clean
 
 run: .venv/run.stamp
 	$(BIN)/l2sim run $(ARGS)
 
 test: .venv/dev.stamp
 	$(BIN)/python -m pytest $(ARGS)
+
+bench: .venv/run.stamp
+	$(BIN)/python -m benchmarks $(ARGS)
 
 lint: .venv/dev.stamp
 	$(BIN)/ruff check .

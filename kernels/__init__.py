@@ -11,9 +11,35 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import chain, decompose, inside, lanes, mesh, propagate, reference, structured, sweep
+    from . import (
+        blocks,
+        chain,
+        decompose,
+        im2col,
+        inside,
+        lanes,
+        mesh,
+        pointwise,
+        propagate,
+        reference,
+        structured,
+        sweep,
+    )
 
-__all__ = ["chain", "decompose", "inside", "lanes", "mesh", "propagate", "reference", "structured", "sweep"]
+__all__ = [
+    "blocks",
+    "chain",
+    "decompose",
+    "im2col",
+    "inside",
+    "lanes",
+    "mesh",
+    "pointwise",
+    "propagate",
+    "reference",
+    "structured",
+    "sweep",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -6,7 +6,7 @@ from __future__ import annotations
 def main() -> None:
     from l2sim.run import blas
 
-    blas.choose()  # before anything imports NumPy
+    blas.prepare()  # before anything imports NumPy
     from l2sim.run.cli import main as command
 
     command()

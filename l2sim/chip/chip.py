@@ -14,7 +14,9 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from l2sim.backend import Array, generator, kernels
+from l2sim.chip import blocks
 from l2sim.chip.fabrication import chain_parameters, fabricate
+from l2sim.chip.grid import full_scale
 from l2sim.chip.mesh import Mesh
 from l2sim.chip.meter import Meter
 from l2sim.chip.nonidealities import GAMMA, Nonidealities
@@ -23,6 +25,8 @@ from l2sim.errors import ChipError
 
 PARTS = ("u", "v")
 RULES = {"zcd": 0, "ztp": 1}
+SPARSE = 0.75
+"""A masked product skips blocks where fewer than this share of them is kept."""
 VARIATES_BYTES = 1 << 28
 """Readout variates of a sweep are drawn for at most this many bytes of cores at a time."""
 
@@ -75,6 +79,7 @@ class Chip:
         self._nonidealities = value
         self._chain = {part: chain_parameters(self.mesh, self._heaters[part], value, self.dtype) for part in PARTS}
         self._matrices: dict[str, Array | None] = dict.fromkeys(PARTS)
+        self._planes: dict[str, Array | None] = dict.fromkeys(PARTS)
         self._weight_grid: Array | None = None
         self._rested: tuple[Commands, Array, Array, int] | None = None
         self._realise_sigma()
@@ -165,7 +170,7 @@ class Chip:
             kernels.structured.sweep(
                 RULES[rule], bool((np.abs(rows) != 1.0).any()), phases, losses, steps, chain, self.mesh.rail,
                 self.mesh.first, self.mesh.starts, sense, start, rows, target, writes,
-                min(-(-cores // kernels.lanes.LANES), STRUCTURED_PIECES),
+                min(-(-cores // kernels.structured.LANES), STRUCTURED_PIECES),
             )  # fmt: skip
         else:
             order = self.mesh.layer_order(part) if order is None else order
@@ -183,35 +188,40 @@ class Chip:
         self._forget(part)
         return self.mesh.scatter(phases).reshape(*self.shape, *self.mesh.shape), losses.reshape(self.shape)
 
-    def product(self, x: Array, amplitude: float) -> Array:
+    def product(self, x: Array) -> Array:
         """M x of the whole grid, (q k, N) -> (p k, N): `forward` on every core and the sum over block columns.
 
-        The noise of the sum is drawn at once; `amplitude` is the value that full scale stands for.
+        The noise of the sum is drawn at once. Here and below, rows missing at the end of what is sent are dark.
         """
-        return self._noisy_product(self._grid(), x, 1, None, amplitude)
+        return self._noisy(self._grid()[:, : len(x)] @ x, x, 1, None)
 
-    def product_back(self, y: Array, cores: Array | None, amplitude: float) -> Array:
+    def product_back(self, y: Array, cores: Array | None) -> Array:
         """M' y of the whole grid, (p k, N) -> (q k, N), through the cores of the mask (p, q) only."""
         grid = self._grid()
-        if cores is not None:
+        if cores is None:
+            product = grid[: len(y)].T @ y
+        elif np.count_nonzero(cores) < SPARSE * cores.size:
+            product = blocks.product_back(grid, cores, y, self.mesh.modes)
+        else:
             k = self.mesh.modes
-            grid = (grid.reshape(self.shape[0], k, self.shape[1], k) * cores[:, None, :, None]).reshape(grid.shape)
-        return self._noisy_product(grid.T, y, 0, cores, amplitude)
+            kept = grid.reshape(self.shape[0], k, self.shape[1], k) * cores[:, None, :, None]
+            product = kept.reshape(grid.shape).astype(grid.dtype, copy=False)[: len(y)].T @ y
+        return self._noisy(product, y, 0, cores)
 
     def sigma_gradient(self, x: Array, dy: Array, rest: Commands) -> Array | None:
         """dL/dsigma (p, q, k) as `l2sim.chip.grid.sigma_gradient` measures it; None where readings are noisy."""
         if self._nonidealities.readout_noise > 0.0:
             return None
-        (p, q), k = self.shape, self.mesh.modes
         left, right, turned = self._passes(rest)
         self.meter.count(
             core_calls=2 * x.shape[1] * self._cores, writes=2 * (turned + int(np.count_nonzero(self._sigma != 1.0)))
         )
-        blocks = (dy @ x.T).reshape(p, k, q, k).transpose(0, 2, 1, 3).reshape(self._cores, k, k)
-        return np.einsum("mai,mai->mi", left, blocks @ right.swapaxes(1, 2)).reshape(p, q, k)
+        outer = np.zeros((self.shape[0] * self.mesh.modes, self.shape[1] * self.mesh.modes), self.dtype)
+        np.matmul(dy, x.T, out=outer[: len(dy), : len(x)])
+        return blocks.diagonals(left, outer, right)
 
     def _passes(self, rest: Commands) -> tuple[Array, Array, int]:
-        """U I_V, I_U V (M, k, k), and the writes it takes to rest both meshes; kept until a mesh is commanded anew.
+        """U I_V, I_U V in planes (`blocks`), and the writes it takes to rest both meshes; kept until one is commanded.
 
         Sigma is one in both passes: zero attenuator phase, which every chip realises exactly.
         """
@@ -222,7 +232,7 @@ class Chip:
                 turned += int(np.count_nonzero(flat != self._phases[part]))
                 turned += int(np.count_nonzero(ends != self._signs[part]))
                 still[part] = self._build(part, flat.astype(self.dtype), ends.astype(self.dtype))
-            self._rested = rest, u @ still["v"], still["u"] @ v, turned
+            self._rested = rest, self._laid(u @ still["v"]), self._laid(still["u"] @ v), turned
         return self._rested[1:]
 
     # -- what only an observer may see ---------------------------------------------------------------------------------
@@ -277,7 +287,7 @@ class Chip:
             self._forget(part)
 
     def _forget(self, part: str) -> None:
-        self._matrices[part] = self._weight_grid = self._rested = None
+        self._matrices[part] = self._planes[part] = self._weight_grid = self._rested = None
 
     def _effective(self, part: str, phases: Array) -> Array:
         ratio, fixed, bias, around, *rest = self._chain[part]
@@ -298,6 +308,16 @@ class Chip:
             built = self._matrices[part] = self._build(part, self._phases[part], self._signs[part])
         return built
 
+    def _laid(self, matrices: Array) -> Array:
+        return blocks.planes(matrices, self.shape[1])
+
+    def _plane(self, part: str) -> Array:
+        """The mesh's true matrices in planes (`blocks`), laid out anew only when something changed."""
+        built = self._planes[part]
+        if built is None:
+            built = self._planes[part] = self._laid(self._matrix(part))
+        return built
+
     def _attenuated(self, sigma: Array) -> tuple[Array, Array]:
         """What the attenuators and the gain make of commanded sigma (M, k): (realised sigma, gain (M, 1)).
 
@@ -305,17 +325,25 @@ class Chip:
         and scaled by its heater's gamma; no crosstalk, no bias (spec section b).
         """
         it = self._nonidealities
-        gain = np.abs(sigma).max(axis=1, keepdims=True)
+        size = np.abs(sigma)
+        gain = size[:, 0].copy()
+        for i in range(1, size.shape[1]):  # a reduction along so short an axis is slow
+            np.maximum(gain, size[:, i], out=gain)
+        gain = gain[:, None]
         if it.exact_sigma:
             return sigma.copy(), gain
         # A core whose sigma is all zero has no gain to divide by: its attenuators are closed.
-        share = np.divide(sigma, gain, out=np.zeros_like(sigma), where=gain > 0)
-        phase = np.arccos(share)
+        phase = sigma / np.where(gain > 0, gain, 1.0)
+        np.arccos(phase, out=phase)
         if it.phase_bits:
             lsb = np.pi / (2**it.phase_bits - 1)
-            phase = lsb * np.rint(phase / lsb)
-        ratio = 1.0 + self._attenuators.gamma * (it.gamma_std / GAMMA)
-        return (gain * np.cos(phase * ratio)).astype(self.dtype), gain
+            phase /= lsb
+            np.rint(phase, out=phase)
+            phase *= lsb
+        phase *= 1.0 + self._attenuators.gamma * (it.gamma_std / GAMMA)
+        np.cos(phase, out=phase)
+        phase *= gain
+        return phase, gain
 
     def _realise_sigma(self) -> None:
         self._realised, self._scale = self._attenuated(self._sigma)
@@ -324,8 +352,8 @@ class Chip:
     def _grid(self) -> Array:
         """The whole matrix M (p k, q k), kept until something changes."""
         if self._weight_grid is None:
-            (p, q), k = self.shape, self.mesh.modes
-            self._weight_grid = self.oracle_weights().transpose(0, 2, 1, 3).reshape(p * k, q * k)
+            u, v = self._plane("u"), self._plane("v")
+            self._weight_grid = blocks.assemble(u, self._realised.reshape(*self.shape, -1), v)
         return self._weight_grid
 
     def _probe(self, weights: Array, x: Array, cores: Array | None, readout: str) -> Array:
@@ -355,16 +383,16 @@ class Chip:
         self.meter.count(core_calls=probed * y.shape[3])
         return y.astype(self.dtype, copy=False)
 
-    def _noisy_product(self, grid: Array, x: Array, axis: int, cores: Array | None, amplitude: float) -> Array:
-        y = grid @ x
+    def _noisy(self, product: Array, sent: Array, axis: int, cores: Array | None) -> Array:
+        """Meter a product of the whole grid with `sent` (rows, N), and add the noise of its readings."""
         probed = self._cores if cores is None else int(np.count_nonzero(cores))
-        self.meter.count(core_calls=probed * x.shape[1])
+        self.meter.count(core_calls=probed * sent.shape[1])
         noise = self._nonidealities.readout_noise
         if noise > 0.0:
             power = self._scale.reshape(self.shape) ** 2 * (1.0 if cores is None else cores)
             std = np.repeat(np.sqrt(power.sum(axis=axis)), self.mesh.modes)[:, None]
-            y += (amplitude * noise) * std * self._normal(y.shape)
-        return y
+            product += (full_scale(sent) * noise) * std * self._normal(product.shape)
+        return product
 
     def _normal(self, shape: tuple[int, ...]) -> Array:
         return self._noise.standard_normal(shape, self.dtype)  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 M (p k, q k) has the cores' weights as blocks; light goes through single cores and the partial results are added
 electronically. Each function takes the fused operation where the hardware offers it and the public path elsewhere.
+Rows missing at the end of what is sent are dark.
 """
 
 from __future__ import annotations
@@ -17,7 +18,16 @@ def full_scale(x: Array) -> float:
 
     Vectors are sent divided by it, so that readout noise, which is relative to the unit amplitude, does not drown them.
     """
-    return float(np.abs(x).max(initial=0.0)) or 1.0
+    return float(max(x.max(initial=0.0), -x.min(initial=0.0))) or 1.0
+
+
+def padded(x: Array, rows: int) -> Array:
+    """`x` (n, N) with zero rows added up to `rows`."""
+    if len(x) == rows:
+        return x
+    out = np.zeros((rows, x.shape[1]), x.dtype)
+    out[: len(x)] = x
+    return out
 
 
 def fused(hardware: Hardware, operation: str, readout: str = "quadrature") -> bool:
@@ -29,9 +39,10 @@ def product(hardware: Hardware, x: Array) -> Array:
     """M x: `x` (q k, N) -> (p k, N). N core calls per core; q - 1 sequential additions a vector."""
     (p, q), k, count = hardware.shape, hardware.mesh.modes, x.shape[1]
     hardware.meter.count(accumulation_steps=(q - 1) * count)
-    scale = full_scale(x)
     if fused(hardware, "product"):
-        return hardware.product(x, scale)  # type: ignore[attr-defined]
+        return hardware.product(x)  # type: ignore[attr-defined]
+    scale = full_scale(x)
+    x = padded(x, q * k)
     parts = hardware.forward((x / scale).reshape(1, q, k, count))
     return scale * parts.sum(axis=1).reshape(p * k, count)
 
@@ -41,9 +52,10 @@ def product_back(hardware: Hardware, y: Array, cores: Array | None = None) -> Ar
     (p, q), k, count = hardware.shape, hardware.mesh.modes, y.shape[1]
     longest = p if cores is None else int(cores.sum(axis=0).max(initial=0))
     hardware.meter.count(accumulation_steps=max(longest - 1, 0) * count)
-    scale = full_scale(y)
     if fused(hardware, "product_back"):
-        return hardware.product_back(y, cores, scale)  # type: ignore[attr-defined]
+        return hardware.product_back(y, cores)  # type: ignore[attr-defined]
+    scale = full_scale(y)
+    y = padded(y, p * k)
     parts = hardware.backward((y / scale).reshape(p, 1, k, count), cores=cores)
     return scale * parts.sum(axis=0).reshape(q * k, count)
 
@@ -66,6 +78,7 @@ def sigma_gradient(
         if gradient is not None:
             return gradient
     scale_x, scale_y = full_scale(x), full_scale(dy)
+    x, dy = padded(x, q * k), padded(dy, p * k)
     command(hardware, u=rest)
     hardware.set_sigma(np.ones_like(sigma))
     across = hardware.forward((x / scale_x).reshape(1, q, k, count))

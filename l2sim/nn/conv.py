@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from l2sim.backend import Array
+from l2sim.backend import Array, kernels
 from l2sim.errors import ModelError
 from l2sim.nn.layers import Layer
 from l2sim.nn.weights import Weight
@@ -67,23 +67,18 @@ def im2col(x: Array, kernel: int, stride: int = 1, padding: int = 0, out: Array 
         return x.reshape(c, -1)
     h, w = window_count(h, kernel, stride, padding), window_count(w, kernel, stride, padding)
     columns = np.empty((c * kernel * kernel, h * w * b), x.dtype) if out is None else out
-    grid = columns.reshape(c, kernel, kernel, h, w, b)
-    for r, s, view in taps(pad(x, padding), kernel, stride):
-        grid[:, r, s] = view
+    kernels.im2col.im2col(np.ascontiguousarray(x), kernel, stride, padding, h, w, columns)
     return columns
 
 
 def col2im(columns: Array, shape: tuple[int, ...], kernel: int, stride: int = 1, padding: int = 0) -> Array:
     """The adjoint of `im2col`: add every column back to the pixels it came from, in an image `shape` (C, H, W, B)."""
-    c, h, w, b = shape
     if kernel == 1 and stride == 1 and padding == 0:
         return columns.reshape(shape)
-    framed = np.zeros((c, h + 2 * padding, w + 2 * padding, b), columns.dtype)
-    h, w = window_count(h, kernel, stride, padding), window_count(w, kernel, stride, padding)
-    grid = columns.reshape(c, kernel, kernel, h, w, b)
-    for r, s, view in taps(framed, kernel, stride):
-        view += grid[:, r, s]
-    return crop(framed, padding)
+    image = np.empty(shape, columns.dtype)
+    h, w = (window_count(n, kernel, stride, padding) for n in shape[1:3])
+    kernels.im2col.col2im(np.ascontiguousarray(columns), kernel, stride, padding, h, w, image)
+    return image
 
 
 class Conv2d(Layer):
@@ -102,6 +97,7 @@ class Conv2d(Layer):
         self.padding = padding
         self.columns: Callable[[int, np.random.Generator], tuple[Array, float]] | None = None
         self._buffer: Array | None = None
+        self._kept: Array | None = None
 
     def forward(self, x: Array, train: bool = False, rng: np.random.Generator | None = None) -> Array:
         c, h, w, b = x.shape
@@ -125,10 +121,13 @@ class Conv2d(Layer):
             if self._rng is None:
                 raise ModelError("column sampling needs a random generator in training; pass rng to forward")
             mask, factor = self.columns(dy.shape[1] * dy.shape[2], self._rng)
-            kept_x = self._columns.reshape(len(self._columns), mask.size, -1)[:, mask]
-            kept_dy = flat.reshape(len(flat), mask.size, -1)[:, mask]
-            width = kept_dy.shape[1] * kept_dy.shape[2]
-            self.weight.accumulate(kept_dy.reshape(len(kept_dy), width), kept_x.reshape(len(kept_x), width), factor)
+            pixels = np.flatnonzero(mask)
+            width = pixels.size * dy.shape[3]
+            if self._kept is None or self._kept.dtype != flat.dtype or self._kept.size < self._columns.size:
+                self._kept = np.empty(self._columns.size, flat.dtype)
+            rows = len(self._columns)
+            kept_x = _pick(self._columns, mask.size, pixels, self._kept[: rows * width].reshape(rows, width))
+            self.weight.accumulate(_pick(flat, mask.size, pixels), kept_x, factor)
         if not need_dx:
             return None
         return col2im(self.weight.transpose(flat, self._rng), self._shape, self.kernel, self.stride, self.padding)
@@ -138,6 +137,15 @@ class Conv2d(Layer):
 
     def gradients(self) -> dict[str, Array]:
         return self.weight.gradients()
+
+
+def _pick(columns: Array, count: int, pixels: Array, out: Array | None = None) -> Array:
+    """Of `columns` (R, count B) those of `pixels` (n,): (R, n B)."""
+    grid = columns.reshape(len(columns), count, -1)
+    if out is None:
+        out = np.empty((len(columns), pixels.size * grid.shape[2]), columns.dtype)
+    np.take(grid, pixels, axis=1, out=out.reshape(len(columns), pixels.size, grid.shape[2]), mode="clip")
+    return out
 
 
 class AveragePool(Layer):
@@ -170,22 +178,20 @@ class MaxPool(Layer):
         self.padding = padding
 
     def forward(self, x: Array, train: bool = False, rng: np.random.Generator | None = None) -> Array:
-        views = [view for _, _, view in taps(pad(x, self.padding, -np.inf), self.kernel, self.stride)]
-        y = views[0].copy()
-        winner = np.zeros(y.shape, np.int16)
-        for i, view in enumerate(views[1:], start=1):
-            if train:
-                np.copyto(winner, i, where=view > y)
-            np.maximum(y, view, out=y)
+        c, h, w, b = x.shape
+        h, w = (window_count(n, self.kernel, self.stride, self.padding) for n in (h, w))
+        y = np.empty((c, h, w, b), x.dtype)
+        winner = np.empty(y.shape, np.uint8 if self.kernel < 16 else np.uint16)
+        kernels.im2col.max_pool(np.ascontiguousarray(x), self.kernel, self.stride, self.padding, y, winner)
         if train:
             self._shape, self._winner = x.shape, winner
         return y
 
     def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
-        dx = pad(np.zeros(self._shape, dy.dtype), self.padding)
-        for i, (_, _, view) in enumerate(taps(dx, self.kernel, self.stride)):
-            view += dy * (self._winner == i)
-        return crop(dx, self.padding)
+        dx = np.empty(self._shape, dy.dtype)
+        dy = np.ascontiguousarray(dy)
+        kernels.im2col.max_pool_back(dy, self._winner, self.kernel, self.stride, self.padding, dx)
+        return dx
 
 
 class AdaptiveAveragePool(Layer):

@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import DTypeLike
 
-from l2sim.backend import Array
+from l2sim.backend import Array, kernels
 from l2sim.errors import ModelError
 from l2sim.nn.weights import Weight
 
@@ -88,41 +88,34 @@ class BatchNorm(Layer):
         self._dbias = np.zeros(channels, dtype)
 
     def forward(self, x: Array, train: bool = False, rng: np.random.Generator | None = None) -> Array:
-        flat = x.reshape(len(x), -1)
+        flat = np.ascontiguousarray(x.reshape(len(x), -1))
         if not train:
             scale = self.weight / np.sqrt(self.running_var + self.EPS)
-            centred = flat - self.running_mean[:, None]
-        else:
-            n = flat.shape[1]
-            if n < 2:
-                raise ModelError("batch normalisation cannot train on one value per channel; use a larger batch")
-            mean = flat.mean(axis=1)
-            centred = flat - mean[:, None]
-            var = np.einsum("cn,cn->c", centred, centred) / n
-            self.running_mean *= 1.0 - self.MOMENTUM
-            self.running_mean += self.MOMENTUM * mean
-            self.running_var *= 1.0 - self.MOMENTUM
-            self.running_var += self.MOMENTUM * (n / (n - 1)) * var
-            self._centred = centred
-            self._inverse = 1.0 / np.sqrt(var + self.EPS)
-            scale = self.weight * self._inverse
-        y = centred * scale[:, None]
-        y += self.bias[:, None]
+            y = flat - self.running_mean[:, None]
+            y *= scale[:, None]
+            y += self.bias[:, None]
+            return y.reshape(x.shape)
+        n = flat.shape[1]
+        if n < 2:
+            raise ModelError("batch normalisation cannot train on one value per channel; use a larger batch")
+        mean, var, inverse = (np.empty_like(self.weight) for _ in range(3))
+        y = np.empty(flat.shape, self.weight.dtype)
+        kernels.pointwise.normalise(flat, self.weight, self.bias, self.EPS, mean, var, inverse, y)
+        self.running_mean *= 1.0 - self.MOMENTUM
+        self.running_mean += self.MOMENTUM * mean
+        self.running_var *= 1.0 - self.MOMENTUM
+        self.running_var += self.MOMENTUM * (n / (n - 1)) * var
+        self._x, self._mean, self._inverse = flat, mean, inverse
         return y.reshape(x.shape)
 
     def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
-        flat = dy.reshape(len(dy), -1)
-        n = flat.shape[1]
-        self._dbias = flat.sum(axis=1)
-        self._dweight = np.einsum("cn,cn->c", flat, self._centred) * self._inverse
-        if not need_dx:
-            return None
-        # dx = w/std (dy - mean(dy) - xhat mean(dy xhat)), with xhat = centred/std
-        dx = self._centred * (-self._inverse * self._dweight / n)[:, None]
-        dx += flat
-        dx -= (self._dbias / n)[:, None]
-        dx *= (self.weight * self._inverse)[:, None]
-        return dx.reshape(dy.shape)
+        flat = np.ascontiguousarray(dy.reshape(len(dy), -1))
+        dx = np.empty(flat.shape if need_dx else (0, 0), flat.dtype)
+        self._dweight, self._dbias = np.empty_like(self.weight), np.empty_like(self.bias)
+        kernels.pointwise.normalise_back(
+            flat, self._x, self.weight, self._mean, self._inverse, self._dweight, self._dbias, dx
+        )
+        return dx.reshape(dy.shape) if need_dx else None
 
     def parameters(self) -> dict[str, Array]:
         return {"weight": self.weight, "bias": self.bias}
@@ -153,15 +146,23 @@ class ReLUN(Layer):
         self.limit = limit
 
     def forward(self, x: Array, train: bool = False, rng: np.random.Generator | None = None) -> Array:
-        y = np.maximum(x, 0)
-        np.minimum(y, self.limit, out=y)
+        y = np.empty(x.shape, x.dtype)
+        limit = x.dtype.type(self.limit)
+        kernels.pointwise.clip(_rows(x), limit, y.reshape(_rows(x).shape))
         if train:
-            self._open = x > 0
-            self._open &= x < self.limit
+            self._y = y  # inside the limits exactly where the input was
         return y
 
     def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
-        return dy * self._open
+        dx = np.empty(dy.shape, dy.dtype)
+        flat = _rows(dy)
+        kernels.pointwise.clip_back(flat, _rows(self._y), dy.dtype.type(self.limit), dx.reshape(flat.shape))
+        return dx
+
+
+def _rows(x: Array) -> Array:
+    """Any array as contiguous rows (n, m)."""
+    return np.ascontiguousarray(x).reshape(len(x) if x.ndim else 1, -1)
 
 
 class Dropout(Layer):

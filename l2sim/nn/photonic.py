@@ -17,7 +17,7 @@ Feedback = Callable[[Array, np.random.Generator], tuple[Array, float]]
 
 
 class PhotonicWeight:
-    """A `Weight` of shape (out, in) on `hardware`, padded with zeros to its grid.
+    """A `Weight` of shape (out, in) on `hardware`, whose grid may be larger: what is left over stays dark.
 
     `mapped`: the commands that realise the mapped meshes; `rest`: those of the calibrated pseudo-identities, through
     which the gradient is measured; `sigma` (p, q, k): the trained parameter, which `write` sends to the chip.
@@ -30,8 +30,6 @@ class PhotonicWeight:
         self.gradient = np.zeros_like(sigma)
         self.feedback: Feedback | None = None
         self._shape = out_features, in_features
-        (p, q), k = hardware.shape, hardware.mesh.modes
-        self._padded = p * k, q * k
 
     @property
     def out_features(self) -> int:
@@ -46,17 +44,17 @@ class PhotonicWeight:
         self.hardware.set_sigma(self.sigma)
 
     def forward(self, x: Array) -> Array:
-        return grid.product(self.hardware, _pad(x, self._padded[1]))[: self.out_features]
+        return grid.product(self.hardware, x)[: self.out_features]
 
     def transpose(self, dy: Array, rng: np.random.Generator | None = None) -> Array:
-        dy = _pad(dy, self._padded[0])
         if self.feedback is None or rng is None:
             return grid.product_back(self.hardware, dy)[: self.in_features]
         cores, factor = self.feedback(self.sigma, rng)
-        return factor * grid.product_back(self.hardware, dy, cores)[: self.in_features]
+        if factor != 1.0:
+            dy = dy * dy.dtype.type(factor)  # fewer rows than the result
+        return grid.product_back(self.hardware, dy, cores)[: self.in_features]
 
     def accumulate(self, dy: Array, x: Array, factor: float = 1.0) -> None:
-        x, dy = _pad(x, self._padded[1]), _pad(dy, self._padded[0])
         self.gradient[...] = factor * grid.sigma_gradient(self.hardware, x, dy, self.mapped, self.rest, self.sigma)
 
     def parameters(self) -> dict[str, Array]:
@@ -64,12 +62,3 @@ class PhotonicWeight:
 
     def gradients(self) -> dict[str, Array]:
         return {"sigma": self.gradient}
-
-
-def _pad(x: Array, rows: int) -> Array:
-    """`x` (n, N) with zero rows added up to `rows`."""
-    if x.shape[0] == rows:
-        return x
-    out = np.zeros((rows, x.shape[1]), x.dtype)
-    out[: x.shape[0]] = x
-    return out

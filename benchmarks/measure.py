@@ -1,0 +1,137 @@
+"""What a case measures, how, and the limits of the machine it is held against."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numba import njit, prange
+
+MATMUL, FMA, COPY = "matrix product", "fused multiply-add", "copy"
+GFLOPS, GBYTES = "GFLOP/s", "GB/s"
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One row. `work` in FLOP, bytes or other counts gives `rate` = work / seconds (1e-9 of it for GFLOP/s and GB/s).
+
+    `limit` names what `fraction` is of (empty: of nothing): one of the machine's limits in `dtype`, or a time in
+    seconds that the same work takes at best, `bound`. `sizes` describe the case.
+    """
+
+    case: str
+    variant: str
+    seconds: float
+    work: float
+    unit: str
+    limit: str = ""
+    dtype: str = "float32"
+    bound: float = 0.0
+    sizes: dict[str, Any] = field(default_factory=dict)
+
+
+@njit(parallel=True, fastmath={"contract"}, nogil=True)
+def multiply_add(x, rounds):
+    """Eight FMAs on every value of `x` (tasks, 4, n) and round, four independent chains; the values stay in L1."""
+    for task in prange(x.shape[0]):
+        p, q, r, s = x[task, 0], x[task, 1], x[task, 2], x[task, 3]
+        a, b = x.dtype.type(0.999), x.dtype.type(0.001)
+        for _ in range(rounds):
+            for i in range(p.shape[0]):
+                t, u, v, w = p[i], q[i], r[i], s[i]
+                t, u, v, w = t * a + b, u * a + b, v * a + b, w * a + b
+                t, u, v, w = t * a + b, u * a + b, v * a + b, w * a + b
+                t, u, v, w = t * a + b, u * a + b, v * a + b, w * a + b
+                t, u, v, w = t * a + b, u * a + b, v * a + b, w * a + b
+                t, u, v, w = t * a + b, u * a + b, v * a + b, w * a + b
+                t, u, v, w = t * a + b, u * a + b, v * a + b, w * a + b
+                t, u, v, w = t * a + b, u * a + b, v * a + b, w * a + b
+                t, u, v, w = t * a + b, u * a + b, v * a + b, w * a + b
+                p[i], q[i], r[i], s[i] = t, u, v, w
+
+
+@njit(parallel=True, nogil=True)
+def copy(source, target):
+    """Rows of `source` to `target`."""
+    for i in prange(source.shape[0]):
+        target[i] = source[i]
+
+
+class Bench:
+    """What a case is told: `quick` for small sizes, `threads` in use; and how it measures."""
+
+    def __init__(self, quick: bool, threads: int) -> None:
+        self.quick, self.threads = quick, threads
+        self._limits: dict[tuple[str, str], float] = {}
+
+    def paired(self, functions: dict[str, Callable[[], object]], repeats: int = 0) -> dict[str, list[float]]:
+        """Seconds of each function, called in turn so that all see the same machine; each is warmed up first."""
+        repeats = repeats or (3 if self.quick else 7)
+        for function in functions.values():
+            function()
+        seconds: dict[str, list[float]] = {name: [] for name in functions}
+        for _ in range(repeats):
+            for name, function in functions.items():
+                begin = time.perf_counter()
+                function()
+                seconds[name].append(time.perf_counter() - begin)
+        return seconds
+
+    def time(self, function: Callable[[], object], repeats: int = 0) -> float:
+        """The shortest of several runs."""
+        return min(self.paired({"": function}, repeats)[""])
+
+    def limit(self, name: str, dtype: str) -> float:
+        """FLOP/s or bytes/s (read and written) of this machine on the threads in use, measured once."""
+        key = name, dtype
+        if key not in self._limits:
+            self._limits[key] = {MATMUL: self._matmul, FMA: self._fma, COPY: self._copy}[name](dtype)
+        return self._limits[key]
+
+    def limits(self) -> Iterator[Measurement]:
+        """Rows for all limits."""
+        for name in (MATMUL, FMA, COPY):
+            for dtype in ("float32", "float64") if name != COPY else ("float32",):
+                rate = self.limit(name, dtype)
+                unit = GBYTES if name == COPY else GFLOPS
+                yield Measurement("limit", f"{name} {dtype}", 1e9 / rate, 1e9, unit, name, dtype)
+
+    def _matmul(self, dtype: str) -> float:
+        n = 512 if self.quick else 2048
+        a = np.random.default_rng(0).standard_normal((n, n)).astype(dtype)
+        out = np.empty_like(a)
+        return 2.0 * n**3 / self.time(lambda: np.matmul(a, a, out=out), 5)
+
+    def _fma(self, dtype: str) -> float:
+        x = np.ones((self.threads, 4, 4096 // np.dtype(dtype).itemsize), dtype)
+        rounds = 200 if self.quick else 4000
+        return 16.0 * x.size * rounds / self.time(lambda: multiply_add(x, rounds), 7)
+
+    def _copy(self, dtype: str) -> float:
+        source = np.ones((64, (1 << 14) if self.quick else (1 << 19)), dtype)
+        target = np.empty_like(source)
+        return 2.0 * source.nbytes / self.time(lambda: copy(source, target), 7)
+
+    def row(self, it: Measurement) -> dict[str, Any]:
+        """A measurement as it stands in the JSON."""
+        scale = 1e-9 if it.unit in (GFLOPS, GBYTES) else 1.0
+        if it.bound:
+            fraction: float | None = it.bound / it.seconds
+        elif it.limit:
+            fraction = it.work / it.seconds / self.limit(it.limit, it.dtype)
+        else:
+            fraction = None
+        return {
+            "case": it.case, "variant": it.variant, "threads": self.threads, "seconds": it.seconds,
+            "rate": it.work / it.seconds * scale, "unit": it.unit, "fraction": fraction,
+            "limit": it.limit, "dtype": it.dtype, **it.sizes,
+        }  # fmt: skip
+
+
+def median(seconds: list[float]) -> float:
+    """The median of some times."""
+    return statistics.median(seconds)

@@ -1,0 +1,67 @@
+"""Zeroth-order sweeps: identity calibration and parallel mapping, one epoch (every heater of U, then of V)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from benchmarks import chips
+from benchmarks.measure import FMA, GFLOPS, Bench, Measurement
+from l2sim.backend import kernels
+from l2sim.chip.chip import Chip
+
+SIZES = (4, 8, 9, 16, 32)
+BLOCKS = (128, 1024, 50_000)
+LONGEST = 5e12
+"""FLOP of an epoch beyond which a `direct` case is left out."""
+
+
+def flops(k: int) -> int:
+    """Of one evaluation of one core, by rebuilding it: 6 k a rotation, and the loss."""
+    return 6 * k * (k * (k - 1) // 2) + 3 * k * k
+
+
+def _epoch(chip: Chip, gain: np.ndarray, target: np.ndarray, structured: bool) -> Callable[[], object]:
+    lr, loss = np.full(chip.shape, 0.1), np.full(chip.shape, np.inf)
+
+    def epoch() -> None:
+        here = loss
+        for part in ("u", "v"):
+            order = None if structured else chip.mesh.layer_order(part)
+            _, here = chip.sweep(part, "zcd", gain, target, order, lr, here)
+
+    return epoch
+
+
+def _sweep(case: str, calibrate: bool, bench: Bench) -> Iterator[Measurement]:
+    rng = np.random.default_rng(0)
+    for k in (4, 9) if bench.quick else SIZES:
+        for blocks in (32,) if bench.quick else BLOCKS:
+            n = k * (k - 1) // 2
+            chip = chips.chip(blocks, k)
+            work = 4.0 * n * blocks * flops(k)
+            target = np.eye(k) if calibrate else rng.standard_normal((1, blocks, k, k)) / np.sqrt(k)
+            # Calibration probes with distinct amplitudes, mapping with ones (spec, sections c and d).
+            gain = np.linspace(1.0, 1.0 / k, k) if calibrate else np.ones(k)
+            epochs = {} if work > LONGEST else {"direct": _epoch(chip, gain, target, False)}
+            if hasattr(kernels, "structured"):
+                epochs["structured"] = _epoch(chips.chip(blocks, k), gain, target, True)
+            repeats = 1 if work > 1e11 else 3
+            for variant, seconds in bench.paired(epochs, repeats).items():
+                best = min(seconds)
+                sizes = {"k": k, "blocks": blocks, "evaluations": 4 * n * blocks}
+                yield Measurement(case, variant, best, work, GFLOPS, FMA, sizes=sizes)
+
+
+def ic(bench: Bench) -> Iterator[Measurement]:
+    """Identity calibration by ZCD; `structured` does less work and is rated by that of `direct`."""
+    return _sweep("sweep-ic", True, bench)
+
+
+def pm(bench: Bench) -> Iterator[Measurement]:
+    """Parallel mapping by ZCD."""
+    return _sweep("sweep-pm", False, bench)
+
+
+CASES = (("sweep-ic", ic), ("sweep-pm", pm))

@@ -1,0 +1,125 @@
+"""Windows of images (C, H, W, B): convolution columns and back, and max pooling.
+
+    columns[c R^2 + r R + s, (h, w, b)] = x[c, h S + r - P, w S + s - P, b]        0 outside the image
+
+for kernel R, stride S, padding P; `col2im` is the adjoint. Max pooling remembers which place of the window won, the
+first of equals, counted r R + s. Every inner loop runs over contiguous values of one image row or of the batch.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit, prange
+
+
+@njit(inline="always")
+def span(size, count, stride, shift):
+    """The windows lo <= i < hi, out of `count`, whose pixel i stride + shift lies inside an image of `size`."""
+    lo = 0 if shift >= 0 else (-shift + stride - 1) // stride
+    hi = 0 if size <= shift else min(count, (size - 1 - shift) // stride + 1)
+    return min(lo, count), max(hi, min(lo, count))
+
+
+@njit(parallel=True, cache=True, nogil=True)
+def im2col(x, kernel, stride, padding, height, width, out):
+    """Images (C, H, W, B) to columns `out` (C R^2, height width B)."""
+    b = x.shape[3]
+    for row in prange(out.shape[0]):
+        c, r, s = row // (kernel * kernel), row // kernel % kernel, row % kernel
+        line = out[row]
+        top, bottom = span(x.shape[1], height, stride, r - padding)
+        left, right = span(x.shape[2], width, stride, s - padding)
+        line[: top * width * b] = 0.0
+        line[bottom * width * b :] = 0.0
+        for h in range(top, bottom):
+            source = x[c, h * stride + r - padding].reshape(-1)
+            target = line[h * width * b : (h + 1) * width * b]
+            target[: left * b] = 0.0
+            target[right * b :] = 0.0
+            if stride == 1:
+                first = (left + s - padding) * b
+                target[left * b : right * b] = source[first : first + (right - left) * b]
+            else:
+                for w in range(left, right):
+                    first = (w * stride + s - padding) * b
+                    target[w * b : (w + 1) * b] = source[first : first + b]
+
+
+@njit(inline="always")
+def add(target, source):
+    """target += source; one-dimensional contiguous slices, so that the loop vectorises."""
+    for i in range(target.shape[0]):
+        target[i] += source[i]
+
+
+@njit(parallel=True, cache=True, nogil=True)
+def col2im(columns, kernel, stride, padding, height, width, out):
+    """Columns (C R^2, height width B) added up in the images `out` (C, H, W, B), which are overwritten."""
+    b = out.shape[3]
+    for c in prange(out.shape[0]):
+        out[c] = 0.0
+        for r in range(kernel):
+            top, bottom = span(out.shape[1], height, stride, r - padding)
+            for s in range(kernel):
+                left, right = span(out.shape[2], width, stride, s - padding)
+                line = columns[(c * kernel + r) * kernel + s]
+                for h in range(top, bottom):
+                    target = out[c, h * stride + r - padding].reshape(-1)
+                    source = line[h * width * b : (h + 1) * width * b]
+                    if stride == 1:
+                        first = (left + s - padding) * b
+                        add(target[first : first + (right - left) * b], source[left * b : right * b])
+                    else:
+                        for w in range(left, right):
+                            first = (w * stride + s - padding) * b
+                            add(target[first : first + b], source[w * b : (w + 1) * b])
+
+
+@njit(inline="always")
+def challenge(best, winner, value, place):
+    """Where `value` beats `best` put it there, and its place into `winner`; a NaN wins and stays."""
+    for i in range(best.shape[0]):
+        a, b = value[i], best[i]
+        wins = (a > b) | (a != a)
+        best[i] = a if wins else b
+        winner[i] = place if wins else winner[i]
+
+
+@njit(parallel=True, cache=True, nogil=True)
+def max_pool(x, kernel, stride, padding, out, winner):
+    """The largest value of every window of `x` (C, H, W, B) into `out` (C, H', W', B), its place into `winner`."""
+    for c in prange(out.shape[0]):
+        for h in range(out.shape[1]):
+            for w in range(out.shape[2]):
+                best, place = out[c, h, w], winner[c, h, w]
+                best[:] = -np.inf
+                place[:] = 0
+                for r in range(kernel):
+                    y = h * stride + r - padding
+                    for s in range(kernel):
+                        z = w * stride + s - padding
+                        if 0 <= y < x.shape[1] and 0 <= z < x.shape[2]:
+                            challenge(best, place, x[c, y, z], winner.dtype.type(r * kernel + s))
+
+
+@njit(inline="always")
+def add_where(target, source, winner, place):
+    """target += source where `place` won."""
+    for i in range(target.shape[0]):
+        target[i] += source[i] if winner[i] == place else source.dtype.type(0.0)
+
+
+@njit(parallel=True, cache=True, nogil=True)
+def max_pool_back(dy, winner, kernel, stride, padding, out):
+    """Every value of `dy` (C, H', W', B) added to the pixel that won, in `out` (C, H, W, B), which is overwritten."""
+    for c in prange(out.shape[0]):
+        out[c] = 0.0
+        for h in range(dy.shape[1]):
+            for w in range(dy.shape[2]):
+                for r in range(kernel):
+                    y = h * stride + r - padding
+                    for s in range(kernel):
+                        z = w * stride + s - padding
+                        if 0 <= y < out.shape[1] and 0 <= z < out.shape[2]:
+                            place = winner.dtype.type(r * kernel + s)
+                            add_where(out[c, y, z], dy[c, h, w], winner[c, h, w], place)
