@@ -5,13 +5,20 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test bench lint clean
+.PHONY: run test test-gpu bench bench-gpu lint clean
 
 run: .venv/run.stamp
 	$(BIN)/l2sim run $(ARGS)
 
 test: .venv/dev.stamp
 	$(BIN)/python -m pytest $(ARGS)
+
+# On a machine with an NVIDIA GPU: all tests, those of GPU code on the GPU instead of in Numba's simulator.
+test-gpu: .venv/gpu.stamp
+	L2SIM_TEST_GPU=1 $(BIN)/python -m pytest $(ARGS)
+
+bench-gpu: .venv/gpu.stamp
+	$(BIN)/python -m benchmarks --device cuda $(ARGS)
 
 bench: .venv/run.stamp
 	$(BIN)/python -m benchmarks $(ARGS)
@@ -37,4 +44,8 @@ clean:
 
 .venv/dev.stamp: setup.cfg pyproject.toml | .venv/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	touch $@
+
+.venv/gpu.stamp: setup.cfg pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev,gpu]"
 	touch $@

@@ -1,4 +1,4 @@
-"""python -m benchmarks [--only PATTERN] [--quick] [--threads N] [--json FILE]"""
+"""python -m benchmarks [--only PATTERN] [--quick] [--threads N] [--busy] [--device NAME] [--json FILE]"""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import fnmatch
 import json
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from l2sim.run import blas
@@ -16,9 +17,10 @@ blas.prepare()  # before anything imports NumPy
 
 def cases() -> dict[str, Callable[..., Iterator[Any]]]:
     """Every case by name, in the order of the run."""
-    from benchmarks import decomposition, propagation, runs, steps, sweeps
+    from benchmarks import decomposition, insitu, propagation, runs, steps, sweeps
 
-    return {name: case for module in (sweeps, decomposition, propagation, steps, runs) for name, case in module.CASES}
+    modules = (sweeps, decomposition, propagation, insitu, steps, runs)
+    return {name: case for module in modules for name, case in module.CASES}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -26,6 +28,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--only", metavar="PATTERN", default="*", help="cases whose name matches, e.g. 'sweep*'")
     parser.add_argument("--quick", action="store_true", help="small sizes, seconds instead of minutes")
     parser.add_argument("--threads", type=int, metavar="N", help="this many threads [one, then all]")
+    parser.add_argument("--busy", action="store_true", help="processor time of one thread: for a shared machine")
+    parser.add_argument("--device", metavar="NAME", default="cpu", help="cuda or cuda:N: sweeps and steps on a GPU")
     parser.add_argument("--json", metavar="FILE", help="write the figures here")
     parser.add_argument("--list", action="store_true", help="name the cases and stop")
     told = parser.parse_args(arguments)
@@ -39,39 +43,45 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
 
     import numba
-    from rich.console import Console
-    from rich.table import Table
 
+    from benchmarks import chips
     from benchmarks.measure import Bench
     from l2sim import backend
 
+    chips.DEVICE = backend.device(told.device)
+    if told.device != "cpu":  # the other cases measure kernels of the CPU
+        chosen = {name: case for name, case in chosen.items() if name.startswith(("sweep", "step"))}
+        told.threads = told.threads or 1
+    rows: list[dict[str, Any]] = []
     most = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
-    console, rows = Console(), []
-    for threads in [told.threads] if told.threads else sorted({1, most}):
+    for threads in [1] if told.busy else [told.threads] if told.threads else sorted({1, most}):
         with backend.threads(threads):
-            bench = Bench(told.quick, threads)
-            table = Table("case", "variant", "sizes", "seconds", "rate", "of the limit", title=f"{threads} threads")
-            for name, case in {"limit": lambda bench: bench.limits(), **chosen}.items():
-                with console.status(name):
-                    for measurement in case(bench):
-                        row = bench.row(measurement)
-                        rows.append(row)
-                        table.add_row(*_cells(row))
-            console.print(table)
-    if told.json:
-        with open(told.json, "w", encoding="utf-8") as file:
-            json.dump(rows, file, indent=1)
-            file.write("\n")
+            bench = Bench(told.quick, threads, told.busy, chips.DEVICE)
+            for case in (*([Bench.limits] if told.device == "cpu" else []), *chosen.values()):
+                for measurement in case(bench):
+                    rows.append(bench.row(measurement))
+                    print(_line(rows[-1]), flush=True)
+                    if told.json:  # after every row: what is cut short leaves what it has
+                        _write(Path(told.json), rows)
     return 0
+
+
+def _write(path: Path, rows: list[dict[str, Any]]) -> None:
+    part = path.with_name(path.name + ".part")
+    part.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    part.replace(path)
 
 
 FIXED = ("case", "variant", "threads", "seconds", "rate", "unit", "fraction", "limit", "dtype")
 
 
-def _cells(row: dict[str, Any]) -> list[str]:
+def _line(row: dict[str, Any]) -> str:
     sizes = " ".join(f"{name}={_short(value)}" for name, value in row.items() if name not in FIXED)
-    share = "" if row["fraction"] is None else f"{row['fraction']:.2f} {row['limit']}"
-    return [row["case"], row["variant"], sizes, f"{row['seconds']:.4g}", f"{row['rate']:.4g} {row['unit']}", share]
+    share = "" if row["fraction"] is None else f"{row['fraction']:.2f} of {row['limit']}"
+    rate = f"{row['rate']:.4g} {row['unit']}"
+    return (
+        f"{row['threads']}  {row['case']:16} {row['variant']:26} {row['seconds']:<10.4g} {rate:16} {share:26} {sizes}"
+    )
 
 
 def _short(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Orthogonal matrices to mesh phases and back."""
+"""Orthogonal matrices to mesh phases and back; `direct`: in plain NumPy, rotation after rotation of all blocks."""
 
 from __future__ import annotations
 
@@ -7,8 +7,41 @@ from collections.abc import Iterator
 import numpy as np
 
 from benchmarks.measure import FMA, GFLOPS, Bench, Measurement
+from l2sim.backend import Array
 from l2sim.chip.decompose import decompose
 from l2sim.chip.mesh import Mesh, matrix
+
+LARGEST = 4_000_000
+"""Numbers in the blocks of a case beyond which `direct` is left out."""
+
+
+def _turn(x: Array, y: Array, angle: Array) -> None:
+    """(x, y) <- (c x + s y, c y - s x), in place, for every block its angle."""
+    c, s = np.cos(angle)[:, None], np.sin(angle)[:, None]
+    x[:], y[:] = c * x + s * y, c * y - s * x
+
+
+def nulled(turns: Array) -> Array:
+    """The matrices that are left when every block has been nulled as `kernels.decompose` does: diagonals of signs."""
+    u, k = turns.astype(np.float64), turns.shape[-1]
+    for i in range(k - 1):
+        for j in range(i + 1):
+            if i % 2 == 0:
+                row, x, y = k - 1 - j, u[:, :, i - j + 1], u[:, :, i - j]
+                _turn(x, y, np.arctan2(y[:, row], x[:, row]))
+            else:
+                x, y = u[:, k - 2 - i + j], u[:, k - 1 - i + j]
+                _turn(x, y, np.arctan2(y[:, j], x[:, j]))
+    return u
+
+
+def rebuilt(mesh: Mesh, phases: Array, signs: Array) -> Array:
+    """`matrix` for a mesh whose signs stand at its outputs."""
+    u = np.tile(np.eye(mesh.modes, dtype=phases.dtype), (len(phases), 1, 1))
+    turns = mesh.gather(phases)
+    for t, rail in enumerate(mesh.rail):
+        _turn(u[:, rail], u[:, rail + 1], -turns[:, t])
+    return signs[:, :, None] * u
 
 
 def both(bench: Bench) -> Iterator[Measurement]:
@@ -19,12 +52,20 @@ def both(bench: Bench) -> Iterator[Measurement]:
             mesh = Mesh("rectangular", k)
             turns = np.linalg.qr(rng.standard_normal((blocks, k, k)))[0].astype("float32")
             phases, signs = decompose(mesh, turns)
-            sizes = {"k": k, "blocks": blocks}
-            seconds = bench.time(lambda mesh=mesh, turns=turns: decompose(mesh, turns))
-            yield Measurement("decompose", "direct", seconds, 2.0 * k**3 * blocks, GFLOPS, FMA, "float64", sizes=sizes)
-            seconds = bench.time(lambda mesh=mesh, p=phases, s=signs: matrix(mesh, p, s))
-            work = 6.0 * k * mesh.count * blocks
-            yield Measurement("reconstruct", "direct", seconds, work, GFLOPS, FMA, sizes=sizes)
+            cases = {
+                "decompose": (2.0 * k**3 * blocks, "float64", lambda: decompose(mesh, turns), lambda: nulled(turns)),  # noqa: B023
+                "reconstruct": (
+                    6.0 * k * mesh.count * blocks, "float32", lambda: matrix(mesh, phases, signs),  # noqa: B023
+                    lambda: rebuilt(mesh, phases, signs),  # noqa: B023
+                ),
+            }  # fmt: skip
+            for case, (work, dtype, compiled, direct) in cases.items():
+                functions = {"compiled": compiled, "direct": direct}
+                if turns.size > LARGEST:
+                    del functions["direct"]
+                for variant, seconds in bench.paired(functions, 3).items():
+                    sizes = {"k": k, "blocks": blocks}
+                    yield Measurement(case, variant, min(seconds), work, GFLOPS, FMA, dtype, sizes=sizes)
 
 
 CASES = (("decompose", both),)

@@ -11,8 +11,12 @@ from typing import Any
 import numpy as np
 from numba import njit, prange
 
+from l2sim.backend import CPU, Device
+
 MATMUL, FMA, COPY = "matrix product", "fused multiply-add", "copy"
 GFLOPS, GBYTES = "GFLOP/s", "GB/s"
+LEAST = 0.5
+"""Seconds that short functions are repeated for: the shortest run of many is the one that nothing disturbed."""
 
 
 @dataclass(frozen=True)
@@ -62,23 +66,34 @@ def copy(source, target):
 
 
 class Bench:
-    """What a case is told: `quick` for small sizes, `threads` in use; and how it measures."""
+    """What a case is told: `quick` for small sizes, `threads` in use; and how it measures.
 
-    def __init__(self, quick: bool, threads: int) -> None:
-        self.quick, self.threads = quick, threads
+    `clock`: the wall's, or with `busy` the time this process spent on a processor, which other work on the machine
+    disturbs less; that tells something with one thread only.
+    """
+
+    def __init__(self, quick: bool, threads: int, busy: bool = False, device: Device = CPU) -> None:
+        self.quick, self.threads, self.device = quick, threads, device
+        self.clock = time.process_time if busy else time.perf_counter
         self._limits: dict[tuple[str, str], float] = {}
 
     def paired(self, functions: dict[str, Callable[[], object]], repeats: int = 0) -> dict[str, list[float]]:
-        """Seconds of each function, called in turn so that all see the same machine; each is warmed up first."""
+        """Seconds of each function, called in turn so that all see the same machine; each is warmed up first.
+
+        At least `repeats` times, and for `LEAST` seconds.
+        """
         repeats = repeats or (3 if self.quick else 7)
         for function in functions.values():
             function()
         seconds: dict[str, list[float]] = {name: [] for name in functions}
-        for _ in range(repeats):
+        start, least = self.clock(), 0.0 if self.quick else LEAST
+        while repeats > 0 or self.clock() - start < least:
+            repeats -= 1
             for name, function in functions.items():
-                begin = time.perf_counter()
+                begin = self.clock()
                 function()
-                seconds[name].append(time.perf_counter() - begin)
+                self.device.settle()
+                seconds[name].append(self.clock() - begin)
         return seconds
 
     def time(self, function: Callable[[], object], repeats: int = 0) -> float:
@@ -121,7 +136,7 @@ class Bench:
         scale = 1e-9 if it.unit in (GFLOPS, GBYTES) else 1.0
         if it.bound:
             fraction: float | None = it.bound / it.seconds
-        elif it.limit:
+        elif it.limit and not self.device.numbers:  # the limits are the processor's
             fraction = it.work / it.seconds / self.limit(it.limit, it.dtype)
         else:
             fraction = None

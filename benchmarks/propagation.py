@@ -1,57 +1,174 @@
-"""Light through complex meshes: forward, and the adjoint with every phase gradient."""
+"""Light through complex meshes: forward and the adjoint with every phase gradient; one mesh, and a network of three."""
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 
 from benchmarks.measure import FMA, GFLOPS, Bench, Measurement
-from l2sim.backend import kernels
+from l2sim.backend import Array, kernels
 
-FORWARD, ADJOINT = 28.0, 80.0
-"""FLOP a coupler and column of the batch: a complex 2 x 2 product; two of them reversed, and two gradients."""
+PAIR = 28.0
+"""FLOP of a coupler on one column: four sums of four products."""
+ADJOINT = 76.0
+"""The same for the adjoint: field and cotangent through the inverse, 2 x 28; both between theta and the right coupler,
+4 x 3; and the two gradients, 2 x 4."""
+PRODUCT = 8.0
+"""A complex multiplication and addition."""
 
 
-def there() -> bool:
-    """Whether the kernels are."""
-    folder = Path(str(kernels.__file__)).parent
-    return importlib.util.find_spec("numba") is not None and (folder / "propagate.py").exists()
+class Layer:
+    """A rectangular mesh of random phases; fields are planes (1, 2, N, B), real and imaginary."""
+
+    def __init__(self, modes: int, rng: np.random.Generator) -> None:
+        dtype, of = np.float32, kernels.propagate
+        rail = np.nonzero(np.indices((modes, modes - 1)).sum(axis=0) % 2 == 0)[1]
+        self.modes, self.top, self.count = modes, rail.astype(np.int64), rail.size
+        theta, phi = (rng.uniform(0, 2 * np.pi, (1, rail.size)).astype(dtype) for _ in range(2))
+        self.screen = rng.uniform(0, 2 * np.pi, (1, modes)).astype(dtype)
+        errors, ones = np.zeros((1, rail.size), dtype), np.ones((1, 4, rail.size), dtype)
+        self.phases, self.splitters = (theta, phi), np.empty((1, 4, rail.size), dtype)
+        of.splitters(errors, errors, self.splitters)
+        self.elements, self.amplitudes = np.empty((1, 12, rail.size), dtype), ones
+        self.sums = tuple(np.empty((1, size), dtype) for size in (rail.size, rail.size, modes))
+        self.dense = np.empty((1, 2, modes, modes), dtype)
+        self.build()
+
+    def build(self) -> None:
+        """The couplers from the phases, as every new command asks for."""
+        kernels.propagate.elements(*self.phases, self.splitters, self.amplitudes, self.elements)
+
+    def forward(self, field: Array) -> None:
+        kernels.propagate.forward(self.elements, self.top, self.top + 1, self.screen, field)
+
+    def adjoint(self, field: Array, cotangent: Array) -> None:
+        mesh = self.elements, self.splitters, self.top, self.top + 1, self.screen
+        kernels.propagate.adjoint(*mesh, field, cotangent, *self.sums)
+
+    def matrix(self) -> Array:
+        kernels.propagate.matrices(self.elements, self.top, self.top + 1, self.screen, self.dense)
+        return self.dense[0]
+
+    def gradients(self, product: Array) -> None:
+        mesh = self.elements, self.splitters, self.top, self.top + 1, self.screen
+        kernels.propagate.gradients(*mesh, product[None], *self.sums)
+
+    def direct(self, x: Array) -> Array:
+        """U x in plain NumPy, column after column of the mesh: `x` (N, B) complex."""
+        e, at, x = self.elements[0], 0, x.copy()
+        while at < self.count:
+            last = at + 1
+            while last < self.count and self.top[last] > self.top[last - 1]:
+                last += 1
+            a, b, c, d = (e[2 * i, at:last, None] + 1j * e[2 * i + 1, at:last, None] for i in range(4))
+            upper, lower = x[self.top[at:last]], x[self.top[at:last] + 1]
+            x[self.top[at:last]], x[self.top[at:last] + 1] = a * upper + b * lower, c * upper + d * lower
+            at = last
+        return np.exp(1j * self.screen[0])[:, None] * x
+
+
+def stacked(planes: Array) -> Array:
+    """A complex matrix in planes (2, N, N) as the real one (2 N, 2 N) that acts on planes (2 N, B)."""
+    real, imag = planes
+    return np.block([[real, -imag], [imag, real]])
+
+
+def product(y: Array, g: Array) -> Array:
+    """Y G^T in planes (2, N, N), of planes (2, N, B)."""
+    n = y.shape[1]
+    whole = y.reshape(2 * n, -1) @ g.reshape(2 * n, -1).T
+    return np.stack([whole[:n, :n] - whole[n:, n:], whole[:n, n:] + whole[n:, :n]])
 
 
 def propagate(bench: Bench) -> Iterator[Measurement]:
-    """One mesh: `forward`, `adjoint` (lossless, reversed) and `gradients` (through one N x N product of the batch)."""
-    if not there():
-        return
-    of, rng = kernels.propagate, np.random.default_rng(0)
+    """One mesh: `forward`; `adjoint` with all gradients, column by column of the batch; `gradients`, the same through
+    one N x N product of the batch, which is included; `direct`, forward in NumPy."""
+    rng = np.random.default_rng(0)
     for modes in (16,) if bench.quick else (16, 64, 256, 1024):
+        layer = Layer(modes, rng)
+        n = layer.count
         for batch in (1, 8) if bench.quick else (1, 64, 512, 4096):
-            column, rail = np.nonzero(np.indices((modes, modes - 1)).sum(axis=0) % 2 == 0)
-            del column
-            top = rail.astype(np.int64)
-            n, dtype = top.size, np.float32
-            theta, phi = (rng.uniform(0, 6.28, (1, n)).astype(dtype) for _ in range(2))
-            screen = rng.uniform(0, 6.28, (1, modes)).astype(dtype)
-            errors = np.zeros((1, n), dtype)
-            splitters, amplitudes = np.empty((1, 4, n), dtype), np.ones((1, 4, n), dtype)
-            elements = np.empty((1, 12, n), dtype)
-            of.splitters(errors, errors, splitters)
-            of.elements(theta, phi, splitters, amplitudes, elements)
-            field = rng.standard_normal((1, 2, modes, batch)).astype(dtype) / dtype(np.sqrt(modes))
-            other, product = field.copy(), rng.standard_normal((1, 2, modes, modes)).astype(dtype)
-            sums = np.empty((1, n), dtype), np.empty((1, n), dtype), np.empty((1, modes), dtype)
-            mesh = elements, splitters, top, top + 1, screen
+            field, other = (rng.standard_normal((1, 2, modes, batch)).astype("f4") for _ in range(2))
+            light = (field[0, 0] + 1j * field[0, 1]).astype("c8")
             functions = {
-                "forward": lambda m=mesh, f=field: of.forward(m[0], m[2], m[3], m[4], f),
-                "adjoint": lambda m=mesh, f=field, c=other, s=sums: of.adjoint(*m, f, c, *s),
-                "gradients": lambda m=mesh, f=product, s=sums: of.gradients(*m, f, *s),
+                "forward": lambda m=layer, f=field: m.forward(f),
+                "adjoint": lambda m=layer, f=field, c=other: m.adjoint(f, c),
+                "gradients": lambda m=layer, f=field, c=other: m.gradients(product(f[0], c[0])),
+                "direct": lambda m=layer, x=light: m.direct(x),
             }
-            flops = {"forward": FORWARD * n * batch, "adjoint": ADJOINT * n * batch, "gradients": ADJOINT * n * modes}
+            work = {
+                "forward": PAIR * n * batch, "adjoint": ADJOINT * n * batch,
+                "gradients": ADJOINT * n * modes + PRODUCT * modes**2 * batch, "direct": PAIR * n * batch,
+            }  # fmt: skip
+            if n * batch > 1e8:
+                del functions["direct"]
             for variant, seconds in bench.paired(functions, 3 if n * batch > 1e8 else 0).items():
                 sizes = {"modes": modes, "batch": batch}
-                yield Measurement("propagate", variant, min(seconds), flops[variant], GFLOPS, FMA, sizes=sizes)
+                yield Measurement("propagate", variant, min(seconds), work[variant], GFLOPS, FMA, sizes=sizes)
 
 
-CASES = (("propagate", propagate),)
+def size(y: Array) -> Array:
+    """|y| of planes (2, N, B)."""
+    return np.sqrt(y[0] * y[0] + y[1] * y[1])
+
+
+def past(y: Array, slope: Array) -> Array:
+    """The cotangent dL/dRe y - i dL/dIm y in front of |y|, from the `slope` dL/d|y| behind it."""
+    share = slope / np.maximum(size(y), np.float32(1e-20))
+    return np.stack([share * y[0], -share * y[1]])
+
+
+def by_matrix(layers: list[Layer], x: Array, g: Array) -> None:
+    """Three layers with |y| between them: forward and every gradient, each mesh as its matrix (batch larger than N).
+
+    Behind |y| light is real, and only the real part of what comes back there counts: half products.
+    """
+    seen, light = [], x.reshape(-1, x.shape[2])
+    for layer in layers:
+        layer.build()
+        seen.append((stacked(layer.matrix())[:, : len(light)] @ light).reshape(x.shape))
+        light = size(seen[-1])
+    for i in reversed(range(len(layers))):
+        layers[i].gradients(product(seen[i], g))
+        if i:
+            real, imag = layers[i].dense[0]
+            g = past(seen[i - 1], np.hstack([real.T, -imag.T]) @ g.reshape(-1, x.shape[2]))
+
+
+def by_columns(layers: list[Layer], x: Array, g: Array) -> None:
+    """The same with every column of the batch sent through every coupler."""
+    seen, y, g = [], x[None].copy(), g[None].copy()
+    for layer in layers:
+        layer.build()
+        layer.forward(y)
+        seen.append(y)
+        y = np.stack([size(y[0]), np.zeros_like(y[0, 0])])[None]
+    for i in reversed(range(len(layers))):
+        layers[i].adjoint(seen[i].copy(), g)
+        if i:
+            g = past(seen[i - 1][0], g[0, 0])[None]
+
+
+def network(bench: Bench) -> Iterator[Measurement]:
+    """Three meshes, |y| between them: forward and all gradients by `matrices`, and `direct`: column by column."""
+    rng = np.random.default_rng(0)
+    for modes in (16,) if bench.quick else (64, 256):
+        layers = [Layer(modes, rng) for _ in range(3)]
+        for batch in (32,) if bench.quick else (512, 4096):
+            x, g = (rng.standard_normal((2, modes, batch)).astype("f4") / np.float32(modes**0.5) for _ in range(2))
+            functions = {
+                "matrices": lambda: by_matrix(layers, x, g),  # noqa: B023
+                "direct": lambda: by_columns(layers, x, g),  # noqa: B023
+            }
+            n = layers[0].count
+            # Whole products: the first layer's and three for gradients; half ones: two forward and two back.
+            dense = PRODUCT * modes**2 * batch * (4 + 4 / 2) + (PAIR + ADJOINT) * n * modes * 3
+            work = {"matrices": dense, "direct": (PAIR + ADJOINT) * n * batch * 3}
+            for variant, seconds in bench.paired(functions, 5 if modes > 64 and batch > 512 else 0).items():
+                best = min(seconds)
+                sizes = {"modes": modes, "batch": batch, "microseconds_a_sample": round(best / batch * 1e6, 3)}
+                yield Measurement("network-3-meshes", variant, best, work[variant], GFLOPS, FMA, sizes=sizes)
+
+
+CASES = (("propagate", propagate), ("network-3-meshes", network))

@@ -1,4 +1,4 @@
-"""Whole subspace-learning steps: dense, sampled, and the time of their matrix products alone."""
+"""Whole subspace-learning steps: dense, sampled, their matrix products alone, and `direct`: probe by probe."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 
 from benchmarks import chips
-from benchmarks.measure import GFLOPS, Bench, Measurement, median
+from benchmarks.measure import GFLOPS, MATMUL, Bench, Measurement, median
 from l2sim.backend import Array
 from l2sim.chip import blocks
 from l2sim.learn import sampling, train
@@ -18,6 +18,8 @@ from l2sim.nn.network import Network
 
 BATCH = 32
 SPARSITY = 0.6
+DIRECT = 50_000
+"""Blocks up to which a step is also taken probe by probe: the fields behind single cores fill gigabytes."""
 
 
 class Products:
@@ -77,7 +79,7 @@ def stepper(net: Network, batch: int) -> Callable[[bool], None]:
     """step(sampled): forward, loss, backward, AdamW, write sigma."""
     rng = np.random.default_rng(0)
     images = rng.random((batch, *net.spec.input)).astype(net.dtype)
-    labels = np.arange(batch) % net.spec.classes
+    labels = net.device.put(np.arange(batch) % net.spec.classes)
     optimiser = optim.start("adamw", net.parameters())
     feedback, columns = sampling.feedback("btopk", SPARSITY, "exp"), sampling.columns(SPARSITY, "none")
 
@@ -98,6 +100,19 @@ def stepper(net: Network, batch: int) -> Callable[[bool], None]:
 def _step(model: str, bench: Bench) -> Iterator[Measurement]:
     batch, rng = (2 if bench.quick else BATCH), np.random.default_rng(1)
     net = chips.photonic(model, rng)
+    if bench.device.numbers:
+        step, work = stepper(net, batch), Products(net, batch, rng).flops()
+        for variant, seconds in bench.paired({"dense": partial(step, False), "sampled": partial(step, True)}).items():
+            sizes = {"model": model, "batch": batch, "blocks": _blocks(net)}
+            yield Measurement(f"step-{model}", variant, min(seconds), work, GFLOPS, sizes=sizes)
+        return
+    if _blocks(net) <= DIRECT:
+        plain = stepper(chips.photonic(model, np.random.default_rng(1), kind=chips.Plain), batch)
+        seconds = bench.paired({"direct": partial(plain, False)}, 1)["direct"]
+        work = Products(net, batch, rng).flops()
+        sizes = {"model": model, "batch": batch, "blocks": _blocks(net)}
+        yield Measurement(f"step-{model}", "direct", min(seconds), work, GFLOPS, MATMUL, sizes=sizes)
+        del plain
     step, products = stepper(net, batch), Products(net, batch, rng)
     parts: dict[str, Callable[[], object]] = {
         "dense": partial(step, False), "sampled": partial(step, True), "products": products.dense,
@@ -113,13 +128,12 @@ def _step(model: str, bench: Bench) -> Iterator[Measurement]:
     for variant, runs in seconds.items():
         other = against.get(variant)
         share = median([a / b for a, b in zip(seconds[other], runs)]) if other else 0.0
+        limit = other or MATMUL
         sizes = {"model": model, "batch": batch, "blocks": _blocks(net)}
         if variant == "sampled":
             sizes["amdahl"] = round(1.0 / spare, 3)
         best = min(runs)
-        yield Measurement(
-            f"step-{model}", variant, best, work[variant], GFLOPS, other or "", bound=share * best, sizes=sizes
-        )
+        yield Measurement(f"step-{model}", variant, best, work[variant], GFLOPS, limit, bound=share * best, sizes=sizes)
 
 
 def _blocks(net: Network) -> int:

@@ -10,9 +10,12 @@ from benchmarks import chips
 from benchmarks.measure import FMA, GFLOPS, Bench, Measurement
 from l2sim.backend import kernels
 from l2sim.chip.chip import Chip
+from l2sim.learn import calibrate, mapping, zeroth
+from l2sim.learn.zeroth import METHODS, Search
 
 SIZES = (4, 8, 9, 16, 32)
 BLOCKS = (128, 1024, 50_000)
+VGG8_BLOCKS = 48_586
 LONGEST = 5e12
 """FLOP of an epoch beyond which a `direct` case is left out."""
 
@@ -64,4 +67,36 @@ def pm(bench: Bench) -> Iterator[Measurement]:
     return _sweep("sweep-pm", False, bench)
 
 
-CASES = (("sweep-ic", ic), ("sweep-pm", pm))
+def vgg8(bench: Bench) -> Iterator[Measurement]:
+    """All cores of VGG8, k = 9: ten epochs of calibration and of mapping as the stages run them, in both orders.
+
+    `whole` is what 400 + 300 epochs take at that pace.
+    """
+    blocks, epochs = (64, 2) if bench.quick else (VGG8_BLOCKS, 10)
+    k, rng = 9, np.random.default_rng(0)
+    weight = rng.standard_normal((k, k * blocks)) / np.sqrt(k)
+    for order in ("published", "layer"):
+        search, chip = Search("zcd", order=order, shuffle=True), chips.chip(blocks, k)
+        pace = {}
+        for stage in ("calibrate", "map"):
+            if stage == "calibrate":
+                problem, phases = calibrate.problem(chip), calibrate.zero_phases(chip)
+            else:
+                aim = mapping.target(chip, weight)
+                problem, phases = mapping.problem(chip, aim), mapping.start_phases(aim, None)
+            state = zeroth.start(problem, search, phases)
+            METHODS["zcd"](problem, search, state, rng)  # compiles
+            begin = bench.clock()
+            for _ in range(epochs):
+                METHODS["zcd"](problem, search, state, rng)
+            seconds = bench.clock() - begin
+            pace[stage] = seconds / epochs
+            work = 4.0 * chip.mesh.count * blocks * flops(k) * epochs
+            sizes = {"stage": stage, "k": k, "blocks": blocks, "epochs": epochs}
+            yield Measurement("vgg8-ic-pm", f"{stage} {order}", seconds, work, GFLOPS, FMA, sizes=sizes)
+        whole = 400 * pace["calibrate"] + 300 * pace["map"]
+        sizes = {"blocks": blocks, "epochs": 700, "extrapolated": True}
+        yield Measurement("vgg8-ic-pm", f"whole {order}", whole, 700.0, "epochs/s", sizes=sizes)
+
+
+CASES = (("sweep-ic", ic), ("sweep-pm", pm), ("vgg8-ic-pm", vgg8))

@@ -14,31 +14,41 @@ if TYPE_CHECKING:
     from . import (
         blocks,
         chain,
+        cores,
+        cuda,
         decompose,
         im2col,
         inside,
         lanes,
         mesh,
         pointwise,
+        powers,
+        program,
         propagate,
         reference,
         structured,
         sweep,
+        threads,
     )
 
 __all__ = [
     "blocks",
     "chain",
+    "cores",
+    "cuda",
     "decompose",
     "im2col",
     "inside",
     "lanes",
     "mesh",
     "pointwise",
+    "powers",
+    "program",
     "propagate",
     "reference",
     "structured",
     "sweep",
+    "threads",
 ]
 
 

@@ -1,11 +1,12 @@
 """A grid of p x q cores and its one matrix M (p k, q k), whose blocks are W_ij = U_ij diag(sigma_ij) V*_ij.
 
     assemble   M from the meshes and sigma
-    project    d sigma_l = (A' G B')_ll of every block G of a matrix like M, for A, B (k, k) per core
+    project    d sigma_l = (A' G B)_ll of every block G of a matrix like M, for A, B (k, k) per core
     sparse     out_j += sum over the kept blocks i of column j of W_ij' y_i: the masked product M' y, blocks skipped
 
-The first two read cores in planes (p pieces, k, k, lanes): each block row cut into pieces of as many cores as a vector
-register has lanes, the core being the innermost index, zeros at the end of a row.
+The first two are written for the compiler: the block size is the length of a tuple and thereby known when compiling, so
+that the short sum in the middle is unrolled and the loop around it fills whole vector registers: it covers `WHOLE`
+columns or a multiple, and what lies behind the k-th is not used.
 """
 
 from __future__ import annotations
@@ -16,108 +17,79 @@ from numba.core import cgutils
 from numba.core.cgutils import ir
 from numba.extending import intrinsic
 
-VECTOR = 64
-"""Bytes of a vector register; where the processor has narrower ones, one of these is two of its own."""
+from . import threads
+
+WHOLE = 8
 OUTPUTS, REGISTERS, RUN = 9, 27, 8
 """`sparse` computes at most so many rows of the result at a time, in so many vector registers, and so many tiles of
 columns in a run."""
+VECTOR = 64
+"""Bytes of a vector register of `sparse`; where the processor has narrower ones, one of these is two of its own."""
+AHEAD = 9
+"""Rows of light that `sparse` asks the memory for in advance: what comes after a skipped block cannot be guessed."""
 
 
-@njit(parallel=True, cache=True, nogil=True)
-def planes(cores, columns, out):
-    """Cores (M, k, k) of a grid with so many columns to `out` (p pieces, k, k, lanes): see the module."""
-    lanes = out.shape[3]
-    pieces = (columns + lanes - 1) // lanes
-    for task in prange(out.shape[0]):
-        first = task % pieces * lanes
-        m = task // pieces * columns + first
-        count = min(lanes, columns - first)
-        for i in range(out.shape[1]):
-            for j in range(out.shape[2]):
-                line = out[task, i, j]
-                for t in range(count):
-                    line[t] = cores[m + t, i, j]
-                line[count:] = 0.0
-
-
-@intrinsic
-def dots(typing, a, b, out):
-    """out[t] = sum over l of a[l, t] b[l, t] for one vector register of t. Rows are contiguous, any distance apart."""
-    itemsize = out.dtype.bitwidth // 8
-    lanes = VECTOR // itemsize
-
-    def codegen(context, builder, signature, args):
-        a, b, out = (context.make_array(t)(context, builder, v) for t, v in zip(signature.args, args))
-        vector, index = ir.VectorType(context.get_data_type(signature.args[0].dtype), lanes), ir.IntType(64)
-        steps = [
-            builder.sdiv(cgutils.unpack_tuple(builder, array.strides)[0], index(itemsize)) for array in (a, b)
-        ]  # fmt: skip
-        total = cgutils.alloca_once(builder, vector)
-        builder.store(vector([0.0] * lanes), total)
-        with cgutils.for_range(builder, cgutils.unpack_tuple(builder, a.shape)[0], intp=index) as loop:
-            x, y = (
-                builder.load(
-                    builder.bitcast(builder.gep(array.data, [builder.mul(loop.index, step)]), vector.as_pointer()),
-                    align=itemsize,
-                )
-                for array, step in zip((a, b), steps)
-            )
-            product = builder.fmul(x, y, flags=("contract",))
-            builder.store(builder.fadd(builder.load(total), product, flags=("contract",)), total)
-        builder.store(builder.load(total), builder.bitcast(out.data, vector.as_pointer()), align=itemsize)
-        return context.get_dummy_value()
-
-    return types.void(a, b, out), codegen
-
-
-@njit(parallel=True, cache=True, nogil=True)
-def assemble(u, sigma, v, out):
-    """U and V* in planes (p pieces, k, k, lanes) and `sigma` (p, q, k) to `out` (p k, q k)."""
-    k, lanes, columns = u.shape[1], u.shape[3], sigma.shape[1]
-    pieces = (columns + lanes - 1) // lanes
-    for p in prange(out.shape[0] // k):
-        right, gain, o = np.empty((k, k, lanes), out.dtype), np.zeros(lanes, out.dtype), np.empty(lanes, out.dtype)
-        for piece in range(pieces):
-            q = piece * lanes
-            count = min(lanes, columns - q)
-            left, across = u[p * pieces + piece], v[p * pieces + piece]
+@njit(parallel=True, cache=True, nogil=True, fastmath={"contract"})
+def assemble(u, sigma, v, depth, out):
+    """U and V* (p q, k, k) and `sigma` (p, q, k) to `out` (p k, q k); `depth` is a tuple of length k."""
+    k, columns = len(depth), sigma.shape[1]
+    wide = -(-k // WHOLE) * WHOLE
+    before = threads.spare(out.size)
+    for p in prange(sigma.shape[0]):
+        scaled, block = np.zeros((k, wide), out.dtype), np.empty((k, wide), out.dtype)
+        for q in range(columns):
+            left, gain, right = u[p * columns + q], sigma[p, q], v[p * columns + q]
             for l in range(k):
-                for t in range(count):
-                    gain[t] = sigma[p, q + t, l]
+                g = gain[l]
                 for j in range(k):
-                    for t in range(lanes):
-                        right[l, j, t] = gain[t] * across[l, j, t]
+                    scaled[l, j] = g * right[l, j]
             for i in range(k):
-                target = out[p * k + i, q * k : (q + count) * k]
+                line = block[i]
+                for j in range(wide):
+                    sum_ = left[i, 0] * scaled[0, j]
+                    for l in range(1, k):
+                        sum_ += left[i, l] * scaled[l, j]
+                    line[j] = sum_
+            for i in range(k):
+                target = out[p * k + i, q * k : q * k + k]
                 for j in range(k):
-                    dots(left[i], right[:, j], o)
-                    for t in range(count):
-                        target[t * k + j] = o[t]
+                    target[j] = block[i, j]
+    threads.give_back(before)
 
 
-@njit(parallel=True, cache=True, nogil=True)
-def project(left, grid, right, out):
-    """The diagonals (p, q, k) of A' G B', blocks G of `grid` (p k, q k); A and B in planes (p pieces, k, k, lanes)."""
-    k, lanes, columns = left.shape[1], left.shape[3], out.shape[1]
-    pieces = (columns + lanes - 1) // lanes
+@njit(parallel=True, cache=True, nogil=True, fastmath={"contract"})
+def project(left, grid, right, depth, out):
+    """The diagonals `out` (p, q, k) of A' G B, blocks G of `grid` (p k, q k), A = `left`, B = `right` (p q, k, k)."""
+    k, columns = len(depth), out.shape[1]
+    wide = -(-k // WHOLE) * WHOLE
+    flat, other = left.reshape(-1), right.reshape(-1)
+    before = threads.spare(grid.size)
     for p in prange(out.shape[0]):
-        g, row, o = np.zeros((k, k, lanes), out.dtype), np.empty((k, lanes), out.dtype), np.empty(lanes, out.dtype)
-        for piece in range(pieces):
-            q = piece * lanes
-            count = min(lanes, columns - q)
-            a, b = left[p * pieces + piece], right[p * pieces + piece]
+        total = np.empty(wide, out.dtype)
+        for q in range(columns):
+            first = (p * columns + q) * k * k
+            a, b = flat[first:], other[first:]
+            count = wide if a.shape[0] >= k * k + wide else k  # no further than the last core reaches
+            for l in range(count):
+                total[l] = 0.0
             for i in range(k):
-                source = grid[p * k + i, q * k : (q + count) * k]
-                for j in range(k):
-                    line = g[i, j]
-                    for t in range(count):
-                        line[t] = source[t * k + j]
+                g, line = grid[p * k + i, q * k : q * k + k], a[i * k :]
+                for l in range(count):
+                    sum_ = g[0] * b[l]
+                    for j in range(1, k):
+                        sum_ += g[j] * b[j * k + l]
+                    total[l] += line[l] * sum_
             for l in range(k):
-                for j in range(k):
-                    dots(a[:, l], g[:, j], row[j])
-                dots(row, b[l], o)
-                for t in range(count):
-                    out[p, q + t, l] = o[t]
+                out[p, q, l] = total[l]
+    threads.give_back(before)
+
+
+def fetch(builder, pointer):
+    """LLVM's prefetch of what lies at `pointer`, to be read, into the nearest cache."""
+    word, byte = ir.IntType(32), ir.IntType(8).as_pointer()
+    kind = ir.FunctionType(ir.VoidType(), [byte, word, word, word])
+    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+    builder.call(function, [builder.bitcast(pointer, byte), word(0), word(3), word(1)])
 
 
 @intrinsic
@@ -127,7 +99,9 @@ def fan(typing, y, rows, weights, out, outputs, vectors):
     `outputs` and `vectors` are tuples of that length: so the numbers are part of the types, known when compiling.
     `y` is contiguous, and so are the rows of `weights` and of `out`.
 
-    Written as vector instructions, because no loop that Numba offers keeps the sums in registers.
+    Written as vector instructions, because no loop that Numba offers keeps the sums in registers: the best plain loops
+    tried (three or four outputs at a time, unrolled over the rows of a core) reached 0.7 of this rate at k = 8 and 9,
+    and as much as this at k = 4 and 16 (one core, float32, one after the other, before rows were fetched ahead).
     """
     itemsize = y.dtype.bitwidth // 8
     lanes = VECTOR // itemsize
@@ -153,6 +127,11 @@ def fan(typing, y, rows, weights, out, outputs, vectors):
                 builder.store(vector([0.0] * lanes), total)
         with cgutils.for_range(builder, count, intp=index) as loop:
             row = builder.load(builder.gep(view[1].data, [loop.index]))
+            later = builder.add(loop.index, index(AHEAD))
+            later = builder.select(builder.icmp_signed("<", later, count), later, loop.index)
+            later = builder.load(builder.gep(view[1].data, [later]))
+            for i in range(len(sums[0])):
+                fetch(builder, place(view[0].data, later, stride, i * lanes))
             at = [place(view[0].data, row, stride, i * lanes) for i in range(len(sums[0]))]
             xs = [builder.load(pointer, align=itemsize) for pointer in at]
             for o, line in enumerate(sums):
@@ -181,6 +160,7 @@ def outputs(k):
 def tile(y, out):
     """`y` in tiles (tiles, R, width); rows that `y` lacks, and what is left of the last tile, are zero."""
     width = out.shape[2]
+    before = threads.spare(0.2 * out.size)
     for task in prange(out.shape[0]):
         lo = task * width
         hi = min(lo + width, y.shape[1])
@@ -188,6 +168,7 @@ def tile(y, out):
             out[task, r, : hi - lo] = y[r, lo:hi]
             out[task, r, hi - lo :] = 0.0
         out[task, y.shape[0] :] = 0.0
+    threads.give_back(before)
 
 
 @njit(parallel=True, cache=True, nogil=True)
@@ -199,6 +180,7 @@ def sparse(starts, rows, grid, tiles, k, outputs, vectors, out):
     """
     columns, width, high = starts.shape[0] - 1, tiles.shape[2], len(outputs)
     runs = (tiles.shape[0] + RUN - 1) // RUN
+    before = threads.spare(0.01 * rows.size * k * out.shape[1])
     for task in prange(runs * columns):
         q, first = task % columns, task // columns * RUN
         kept = rows[starts[q] : starts[q + 1]]
@@ -214,3 +196,4 @@ def sparse(starts, rows, grid, tiles, k, outputs, vectors, out):
                 else:
                     fan(tiles[number], kept, weights, strip, outputs, vectors)
                     out[top : top + high, lo:hi] = strip[:, : hi - lo]
+    threads.give_back(before)

@@ -25,11 +25,19 @@ from numba import njit, prange
 TAU = 2.0 * math.pi
 
 
-@njit
+@njit(inline="always", fastmath={"contract"})
+def wrapped(x):
+    """x modulo 2 pi without a branch, as `np.mod` has it also where x / 2 pi rounds to a whole number."""
+    f = type(x)
+    y = x - f(TAU) * np.floor(x * f(1.0 / TAU))
+    y = y + f(TAU) if y < f(0.0) else y
+    return y - f(TAU) if (y >= f(TAU)) and (x > f(0.0)) else y
+
+
+@njit(fastmath={"contract"})
 def drive(phase, ratio, fixed, lsb, levels, thresholds, rewrap):
     """Steps 1-3 (and the wrap of step 4) for one heater."""
-    tau = type(phase)(TAU)
-    phase = np.mod(phase, tau)
+    phase = wrapped(phase)
     if levels.size > 0:
         phase = levels[np.searchsorted(thresholds, phase, side="left")]
     elif lsb > 0.0:
@@ -38,7 +46,7 @@ def drive(phase, ratio, fixed, lsb, levels, thresholds, rewrap):
     if fixed == fixed:
         phase = fixed
     if rewrap:
-        phase = np.mod(phase, tau)
+        phase = wrapped(phase)
     return phase
 
 

@@ -13,6 +13,8 @@ import math
 import numpy as np
 from numba import njit, prange
 
+from . import threads
+
 TINY = 1e-7
 
 
@@ -73,6 +75,7 @@ def triangular_one(u, cells):
 @njit(parallel=True, cache=True, nogil=True)
 def decompose(matrices, triangular, cells, signs):
     """Orthogonal matrices (M, k, k), overwritten, to `cells` (M, k, k) and `signs` (M, k) in the reference's places."""
+    before = threads.spare(2.0 * matrices.size * matrices.shape[1])
     for m in prange(matrices.shape[0]):
         if triangular:
             triangular_one(matrices[m], cells[m])
@@ -80,3 +83,4 @@ def decompose(matrices, triangular, cells, signs):
             rectangular_one(matrices[m], cells[m])
         for r in range(matrices.shape[1]):
             signs[m, r] = np.sign(matrices[m, r, r]) if matrices[m, r, r] != 0.0 else 1.0
+    threads.give_back(before)

@@ -11,6 +11,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, prange
 
+from . import threads
+
 
 @njit(inline="always")
 def span(size, count, stride, shift):
@@ -24,6 +26,7 @@ def span(size, count, stride, shift):
 def im2col(x, kernel, stride, padding, height, width, out):
     """Images (C, H, W, B) to columns `out` (C R^2, height width B)."""
     b = x.shape[3]
+    before = threads.spare(0.2 * out.size)
     for row in prange(out.shape[0]):
         c, r, s = row // (kernel * kernel), row // kernel % kernel, row % kernel
         line = out[row]
@@ -43,6 +46,7 @@ def im2col(x, kernel, stride, padding, height, width, out):
                 for w in range(left, right):
                     first = (w * stride + s - padding) * b
                     target[w * b : (w + 1) * b] = source[first : first + b]
+    threads.give_back(before)
 
 
 @njit(inline="always")
@@ -56,6 +60,7 @@ def add(target, source):
 def col2im(columns, kernel, stride, padding, height, width, out):
     """Columns (C R^2, height width B) added up in the images `out` (C, H, W, B), which are overwritten."""
     b = out.shape[3]
+    before = threads.spare(0.2 * columns.size)
     for c in prange(out.shape[0]):
         out[c] = 0.0
         for r in range(kernel):
@@ -73,6 +78,7 @@ def col2im(columns, kernel, stride, padding, height, width, out):
                         for w in range(left, right):
                             first = (w * stride + s - padding) * b
                             add(target[first : first + b], source[w * b : (w + 1) * b])
+    threads.give_back(before)
 
 
 @njit(inline="always")
@@ -88,6 +94,7 @@ def challenge(best, winner, value, place):
 @njit(parallel=True, cache=True, nogil=True)
 def max_pool(x, kernel, stride, padding, out, winner):
     """The largest value of every window of `x` (C, H, W, B) into `out` (C, H', W', B), its place into `winner`."""
+    before = threads.spare(0.3 * kernel * kernel * out.size)
     for c in prange(out.shape[0]):
         for h in range(out.shape[1]):
             for w in range(out.shape[2]):
@@ -100,6 +107,7 @@ def max_pool(x, kernel, stride, padding, out, winner):
                         z = w * stride + s - padding
                         if 0 <= y < x.shape[1] and 0 <= z < x.shape[2]:
                             challenge(best, place, x[c, y, z], winner.dtype.type(r * kernel + s))
+    threads.give_back(before)
 
 
 @njit(inline="always")
@@ -112,6 +120,7 @@ def add_where(target, source, winner, place):
 @njit(parallel=True, cache=True, nogil=True)
 def max_pool_back(dy, winner, kernel, stride, padding, out):
     """Every value of `dy` (C, H', W', B) added to the pixel that won, in `out` (C, H, W, B), which is overwritten."""
+    before = threads.spare(0.3 * kernel * kernel * dy.size)
     for c in prange(out.shape[0]):
         out[c] = 0.0
         for h in range(dy.shape[1]):
@@ -123,3 +132,4 @@ def max_pool_back(dy, winner, kernel, stride, padding, out):
                         if 0 <= y < out.shape[1] and 0 <= z < out.shape[2]:
                             place = winner.dtype.type(r * kernel + s)
                             add_where(out[c, y, z], dy[c, h, w], winner[c, h, w], place)
+    threads.give_back(before)

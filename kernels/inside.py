@@ -8,7 +8,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, prange
 
-from .propagate import FUSED, WIDE, cossin
+from . import threads
+from .propagate import FUSED, NANOSECONDS, WIDE, cossin
 
 
 @njit(inline="always")
@@ -90,8 +91,10 @@ def trace(theta, phi, splitters, amplitudes, top, bottom, starts, screen, revers
     outputs, in, screen, (right coupler, theta, left coupler, phi) of each column from the last. Each behind the piece.
     Couplers are sorted by column; `starts` (C + 1,) says where each column's begin.
     """
+    before = threads.spare(0.5 * out.size)
     for m in prange(out.shape[0]):
         trace_one(theta[m], phi[m], splitters[m], amplitudes[m], top, bottom, starts, screen[m], reverse, out[m])
+    threads.give_back(before)
 
 
 @njit(fastmath=FUSED)
@@ -126,9 +129,11 @@ def tap(theta, phi, splitters, amplitudes, top, bottom, screen, reverse, field, 
     """
     batch = field.shape[3]
     strips = -(-batch // WIDE)
+    before = threads.spare(4.0 * NANOSECONDS * field.shape[0] * batch * top.shape[0])
     for task in prange(field.shape[0] * strips):
         m, lo = task // strips, task % strips * WIDE
         tap_strip(
             theta[m], phi[m], splitters[m], amplitudes[m], top, bottom, screen[m], reverse, field[m], taps[m],
             lo, min(batch, lo + WIDE),
         )  # fmt: skip
+    threads.give_back(before)

@@ -1,20 +1,24 @@
 """Operations on lanes: many cores side by side, the lane innermost, so that each loop is a few vector instructions.
 
-The building blocks of `kernels.structured`, whose docstring has the equations. A matrix of all lanes is stored as
-(size, size LANES); windows and work buffers are one-dimensional with constant offsets, which is what lets the compiler
-vectorise without checks for overlap.
+The building blocks of `kernels.sweep`, `kernels.structured` and `kernels.mesh`. A matrix of all lanes is stored as
+(rows, columns, LANES) and taken apart by integer indices; windows and work buffers are one-dimensional with constant
+offsets, which is what lets the compiler vectorise without checks for overlap. It unrolls loops over lanes of fewer than
+some ten instructions, and then does not vectorise them: such short ones count to an array's size instead.
 """
 
 from __future__ import annotations
 
-import math
+from typing import Any
 
 import numpy as np
 from numba import njit
 
+from .chain import wrapped
+
 LANES = 32
+PIECES = 4
+"""Pieces a thread that a launch is cut into, each with its own scratch: fresh memory costs as much as a sweep."""
 WINDOW = 6
-TAU = 2.0 * math.pi
 # pi/2 in parts of 18 bits, so that small multiples of the first three are exact in either precision (Cody and Waite).
 P1, P2, P3, P4 = 1.5707931518554688, 3.1749368645250797e-06, 2.5633384304057927e-12, 5.721188726109832e-18
 
@@ -27,8 +31,10 @@ STAY, UPS, DOWNS, CHOSEN = 11, 29, 47, 65
 ROWS = 69
 
 
-fast = njit(fastmath={"contract"})
-"""Fused multiply-adds, and nothing that reorders a sum."""
+OPTIONS: dict[str, Any] = {"fastmath": {"contract"}, "_nrt": False}
+"""Fused multiply-adds, and nothing that reorders a sum; and no reference counts, for two atomic operations a view cost
+more than the arithmetic on it. So these functions take views and never allocate."""
+fast = njit(**OPTIONS)
 
 
 @njit(inline="always", fastmath={"contract"})
@@ -58,54 +64,117 @@ def sincos(x):
     return a, b
 
 
-@njit(inline="always")
-def wrapped(x):
-    """x modulo 2 pi."""
-    f = type(x)
-    return x - f(TAU) * np.floor(x * f(1.0 / TAU))
+@njit(inline="always", fastmath={"contract"})
+def held(phase, fixed, rewrap):
+    """Step 3 of the noise chain, behind the heater: a broken one gives its fixed phase instead."""
+    phase = fixed if fixed == fixed else phase
+    return wrapped(phase) if rewrap else phase
 
 
 @fast
 def drives(phase, ratio, fixed, lsb, levels, thresholds, rewrap, out):
-    """Steps 1-3 of the noise chain (`kernels.chain.drive`) for one heater of all lanes."""
+    """Steps 1-3 (and the wrap of step 4) of the noise chain (`kernels.chain.drive`) for one heater of all lanes."""
     if levels.size > 0:
         for l in range(LANES):
-            out[l] = levels[np.searchsorted(thresholds, wrapped(phase[l]))] * ratio[l]
+            level = levels[np.searchsorted(thresholds, wrapped(phase[l]))]
+            out[l] = held(level * ratio[l], fixed[l], rewrap)
     elif lsb > 0.0:
         for l in range(LANES):
-            out[l] = lsb * np.rint(wrapped(phase[l]) / lsb) * ratio[l]
+            out[l] = held(lsb * np.rint(wrapped(phase[l]) / lsb) * ratio[l], fixed[l], rewrap)
     else:
         for l in range(LANES):
-            out[l] = wrapped(phase[l]) * ratio[l]
-    if rewrap:
+            out[l] = held(wrapped(phase[l]) * ratio[l], fixed[l], rewrap)
+
+
+@fast
+def turned(i, driven, bias, flip, around, crosstalk, tables):
+    """Steps 4-5 for heater `i` of all lanes, and (cos, flip sin) of its phase into `tables` (n, 2, LANES).
+
+    `driven` (n + 1, LANES) ends in zeros, which is where the -1 of a missing neighbour leads.
+    """
+    cosine, sine, own, turn, sign = tables[i, 0], tables[i, 1], driven[i], bias[i], flip[i]
+    if crosstalk > 0.0:
+        a, b, c = driven[around[i, 0]], driven[around[i, 1]], driven[around[i, 2]]
+        d, e, f = driven[around[i, 3]], driven[around[i, 4]], driven[around[i, 5]]
         for l in range(LANES):
-            driven = fixed[l] if fixed[l] == fixed[l] else out[l]
-            out[l] = wrapped(driven)
+            sine[l] = own[l] + crosstalk * (a[l] + b[l] + c[l] + d[l] + e[l] + f[l]) + turn[l]
     else:
+        for l in range(sine.size):
+            sine[l] = own[l] + turn[l]
+    angles(cosine, sine, sign)
+
+
+@fast
+def angles(cosine, sine, sign):
+    """(cos, sign sin) of the phases of all lanes, which stand in `sine`: in place, for overlap stops vectorisation."""
+    for l in range(LANES):
+        s, c = sincos(sine[l])
+        cosine[l] = c
+        sine[l] = sign[l] * s
+
+
+@njit
+def room(rows, columns, like):
+    """An empty (rows, columns, LANES) of the dtype of `like` from a cache line on: no register load straddles two."""
+    size = rows * columns * LANES
+    memory = np.empty(size + 64 // like.itemsize, like.dtype)
+    start = (-memory.ctypes.data % 64) // like.itemsize
+    return memory[start : start + size].reshape(rows, columns, LANES)
+
+
+@njit
+def spread(array, lo, width, to):
+    """Rows of `array` (M, n) of the `width` cores from `lo` on into the lanes of `to` (n, LANES), again and again."""
+    for l in range(LANES):
+        row = array[min(lo + l % width, array.shape[0] - 1)]
+        for i in range(row.size):
+            to[i, l] = row[i]
+
+
+@njit
+def negate(to):
+    """to <- -to, two-dimensional: what NumPy writes in one line takes Numba seconds to compile."""
+    for i in range(to.shape[0]):
+        for j in range(to.shape[1]):
+            to[i, j] = -to[i, j]
+
+
+@fast
+def rotate(x, y, c, s):
+    """Rotate two rows (columns, LANES) of a matrix in place."""
+    for j in range(x.shape[0]):
+        a, b = x[j], y[j]
         for l in range(LANES):
-            out[l] = fixed[l] if fixed[l] == fixed[l] else out[l]
+            p, q = a[l], b[l]
+            a[l] = c[l] * p - s[l] * q
+            b[l] = s[l] * p + c[l] * q
 
 
 @fast
 def rows(e, a, c, s):
-    """Rotate rows a, a + 1 of `e` (size, size LANES) from the left: e <- R e."""
-    for j in range(0, e.shape[1], LANES):
-        x, y = e[a, j : j + LANES], e[a + 1, j : j + LANES]
-        for l in range(LANES):
-            p, q = x[l], y[l]
-            x[l] = c[l] * p - s[l] * q
-            y[l] = s[l] * p + c[l] * q
+    """Rotate rows a, a + 1 of `e` (size, size, LANES), padded, from the left: e <- R e."""
+    end = e.shape[1] - 2
+    rotate(e[a, 2:end], e[a + 1, 2:end], c, s)
 
 
 @fast
 def columns(e, a, c, s):
     """Rotate columns a, a + 1 of `e` from the right: e <- e R."""
-    for i in range(e.shape[0]):
-        x = e[i, a * LANES : (a + 2) * LANES]
+    for i in range(2, e.shape[0] - 2):
+        x, y = e[i, a], e[i, a + 1]
         for l in range(LANES):
-            p, q = x[l], x[LANES + l]
+            p, q = x[l], y[l]
             x[l] = c[l] * p + s[l] * q
-            x[LANES + l] = c[l] * q - s[l] * p
+            y[l] = c[l] * q - s[l] * p
+
+
+@fast
+def dot(to, x, y):
+    """to += x_0 y_0 + ... + x_3 y_3 for rows of four numbers (4 LANES,)."""
+    w = LANES
+    for l in range(LANES):
+        near = x[l] * y[l] + x[w + l] * y[w + l]
+        to[l] += near + (x[2 * w + l] * y[2 * w + l] + x[3 * w + l] * y[3 * w + l])
 
 
 @fast
@@ -224,12 +293,6 @@ def quadratic(h, k, z, left, right, out):
             out[l] += near + (x[3 * w + l] * y[3 * w + l] + x[4 * w + l] * y[4 * w + l] + x[5 * w + l] * y[5 * w + l])
 
 
-@njit(inline="always")
-def lane(e, i, j):
-    """Entry (i, j) of all lanes."""
-    return e[i, j * LANES : (j + 1) * LANES]
-
-
 @fast
 def outside(h, k, at, heaters, tables, cross, turned):
     """Cross term N = H_wo A_o' K_ow of the window from padded rail `at` into `cross` (36 LANES,).
@@ -245,10 +308,10 @@ def outside(h, k, at, heaters, tables, cross, turned):
             o = at + WINDOW
             continue
         first = turned[: WINDOW * w]
-        copy(first, k[o, at * w : (at + WINDOW) * w])
+        copy(first, k[o].reshape(-1)[at * w : (at + WINDOW) * w])
         if heaters[o] >= 0:
             second = turned[WINDOW * w : 2 * WINDOW * w]
-            copy(second, k[o + 1, at * w : (at + WINDOW) * w])
+            copy(second, k[o + 1].reshape(-1)[at * w : (at + WINDOW) * w])
             # A' K: the rotation backwards.
             c, s = tables[heaters[o], 0], tables[heaters[o], 1]
             for j in range(0, WINDOW * w, w):
@@ -258,9 +321,9 @@ def outside(h, k, at, heaters, tables, cross, turned):
                     x[l] = c[l] * p + s[l] * q
                     y[l] = c[l] * q - s[l] * p
             for i in range(WINDOW):
-                add_product(cross[6 * i * w : 6 * (i + 1) * w], lane(h, at + i, o + 1), second)
+                add_product(cross[6 * i * w : 6 * (i + 1) * w], h[at + i, o + 1], second)
         for i in range(WINDOW):
-            add_product(cross[6 * i * w : 6 * (i + 1) * w], lane(h, at + i, o), first)
+            add_product(cross[6 * i * w : 6 * (i + 1) * w], h[at + i, o], first)
         o += 1 if heaters[o] < 0 else 2
 
 
@@ -308,30 +371,21 @@ def probe(driven, to, crosstalk, sense, own, above, below, prev, follow, z):
         z[C4 * w + l] = below[l] * ec - below[w + l] * es
         z[S4 * w + l] = below[w + l] * ec + below[l] * es
     for t in range(2):
-        cos, sin = z[(PC1 + 2 * t) * w : (PC1 + 2 * t + 1) * w], z[(PS1 + 2 * t) * w : (PS1 + 2 * t + 1) * w]
-        neighbour(z, cos, sin, prev[t] >= 0)
-        cos, sin = z[(NC1 + 2 * t) * w : (NC1 + 2 * t + 1) * w], z[(NS1 + 2 * t) * w : (NS1 + 2 * t + 1) * w]
-        neighbour(z, cos, sin, follow[t] >= 0)
+        neighbour(z, PC1 + 2 * t, prev[t] >= 0)
+        neighbour(z, NC1 + 2 * t, follow[t] >= 0)
 
 
 @fast
 def unturned(z, row):
     """No turn in rows `row` (cos) and `row` + 1 (sin)."""
-    for l in range(LANES):
-        z[row * LANES + l] = 1.0
-        z[(row + 1) * LANES + l] = 0.0
+    z[row * LANES : (row + 1) * LANES] = 1.0
+    z[(row + 1) * LANES : (row + 2) * LANES] = 0.0
 
 
 @fast
-def neighbour(z, cos, sin, exists):
-    """(cos, sin) of epsilon, or of no turn where there is no neighbour."""
+def neighbour(z, row, exists):
+    """(cos, sin) of epsilon into rows `row`, `row` + 1, or of no turn where there is no neighbour."""
     if exists:
-        for l in range(LANES):
-            cos[l] = z[EC * LANES + l]
-        for l in range(LANES):
-            sin[l] = z[ES * LANES + l]
+        copy(z[row * LANES : (row + 2) * LANES], z[EC * LANES : (EC + 2) * LANES])
     else:
-        for l in range(LANES):
-            cos[l] = 1.0
-        for l in range(LANES):
-            sin[l] = 0.0
+        unturned(z, row)

@@ -11,33 +11,59 @@ its output, since R(phi) diag(1, -1) = diag(1, -1) R(-phi).
 
 from __future__ import annotations
 
-import math
-
+import numpy as np
 from numba import njit, prange
 
+from . import threads
+from .lanes import LANES, PIECES, angles, copy, fast, room, rotate, spread
 
-@njit(inline="always")
-def rotate(top, bottom, c, s):
-    """Rotate two rows in place; one-dimensional contiguous slices, so that the loop vectorises."""
-    for j in range(top.shape[0]):
-        a = top[j]
-        b = bottom[j]
-        top[j] = c * a - s * b
-        bottom[j] = s * a + c * b
+
+@fast
+def build(phase, flip, signs, rails, tables, out):
+    """The matrices `out` (k, k, LANES) of all lanes from phases, flips (n, LANES) and signs (k, LANES)."""
+    k = out.shape[0]
+    out[:] = 0.0
+    for i in range(k):
+        out[i, i, :] = 1.0
+    for t in range(rails.size):
+        copy(tables[t, 1], phase[t])
+        angles(tables[t, 0], tables[t, 1], flip[t])
+        rotate(out[rails[t]], out[rails[t] + 1], tables[t, 0], tables[t, 1])
+    for i in range(k):
+        row, sign = out[i], signs[i]
+        for j in range(k):
+            x = row[j]
+            for l in range(x.size):
+                x[l] *= sign[l]
+
+
+@njit
+def piece(begin, end, phases, flip, signs, rails, out):
+    """The groups of LANES meshes from `begin` to `end` of `matrices`."""
+    (cores, n), k = phases.shape, out.shape[1]
+    rest = room(2 * n + k, 1, phases).reshape(2 * n + k, LANES)
+    phase, own_flip, own_signs = rest[:n], rest[n : 2 * n], rest[2 * n :]
+    tables, u = room(n, 2, phases), room(k, k, phases)
+    for group in range(begin, end):
+        lo = group * LANES
+        spread(phases, lo, LANES, phase)
+        spread(flip, lo, LANES, own_flip)
+        spread(signs, lo, LANES, own_signs)
+        build(phase, own_flip, own_signs, rails, tables, u)
+        for l in range(min(LANES, cores - lo)):
+            to = out[lo + l]
+            for i in range(k):
+                for j in range(k):
+                    to[i, j] = u[i, j, l]
 
 
 @njit(parallel=True, cache=True, nogil=True)
 def matrices(phases, flip, signs, rails, out):
     """Effective phases (M, n) in travel order to matrices `out` (M, k, k). `signs` (M, k), `rails` (n,) upper rails."""
-    k = out.shape[1]
-    for m in prange(phases.shape[0]):
-        u = out[m]
-        for i in range(k):
-            for j in range(k):
-                u[i, j] = 1.0 if i == j else 0.0
-        for t in range(phases.shape[1]):
-            r = rails[t]
-            rotate(u[r], u[r + 1], math.cos(phases[m, t]), flip[m, t] * math.sin(phases[m, t]))
-        for i in range(k):
-            for j in range(k):
-                u[i, j] *= signs[m, i]
+    groups = -(-phases.shape[0] // LANES)
+    before = threads.spare(0.1 * groups * LANES * rails.size * (out.shape[1] + 4))
+    pieces = min(groups, PIECES * before)
+    for p in prange(pieces):
+        begin, end = np.int64(groups * p // pieces), np.int64(groups * (p + 1) // pieces)
+        piece(begin, end, phases, flip, signs, rails, out)
+    threads.give_back(before)

@@ -13,6 +13,8 @@ import math
 
 from numba import njit, prange
 
+from . import threads
+
 PIECE = 1024
 
 
@@ -50,6 +52,7 @@ def along(dy, x, mean):
 def normalise(x, weight, bias, eps, mean, var, inverse, y):
     """Normalise every channel of `x` (C, n) by its own batch; also writes `mean`, biased `var`, 1 / std (C,)."""
     n = x.shape[1]
+    before = threads.spare(0.2 * x.size)
     for c in prange(x.shape[0]):
         line, target = x[c], y[c]
         big = 0.0
@@ -65,12 +68,14 @@ def normalise(x, weight, bias, eps, mean, var, inverse, y):
         scale, shift = weight[c] * inverse[c], bias[c]
         for i in range(n):
             target[i] = (line[i] - centre) * scale + shift
+    threads.give_back(before)
 
 
 @njit(parallel=True, cache=True, nogil=True)
 def normalise_back(dy, x, weight, mean, inverse, dweight, dbias, dx):
     """The gradients `dweight`, `dbias` (C,) and, where `dx` has channels, the input gradient `dx` (C, n)."""
     n = x.shape[1]
+    before = threads.spare(0.2 * x.size)
     for c in prange(x.shape[0]):
         line, error, centre = x[c], dy[c], mean[c]
         plain, weighted = 0.0, 0.0
@@ -85,24 +90,29 @@ def normalise_back(dy, x, weight, mean, inverse, dweight, dbias, dx):
             drop, tilt = dbias.dtype.type(plain / n), dbias.dtype.type(weighted * inverse[c] * inverse[c] / n)
             for i in range(n):
                 target[i] = scale * (error[i] - drop - (line[i] - centre) * tilt)
+    threads.give_back(before)
 
 
 @njit(parallel=True, cache=True, nogil=True)
 def clip(x, limit, y):
     """`x` (C, n) clipped to [0, limit]; a NaN stays."""
+    before = threads.spare(0.1 * x.size)
     for c in prange(x.shape[0]):
         line, target = x[c], y[c]
         for i in range(x.shape[1]):
             a = line[i]
             a = x.dtype.type(0.0) if a < 0.0 else a
             target[i] = limit if a > limit else a
+    threads.give_back(before)
 
 
 @njit(parallel=True, cache=True, nogil=True)
 def clip_back(dy, y, limit, dx):
     """`dy` (C, n) where the clipped `y` lies inside (0, limit), else 0."""
+    before = threads.spare(0.15 * y.size)
     for c in prange(y.shape[0]):
         line, source, target = y[c], dy[c], dx[c]
         for i in range(y.shape[1]):
             inside = (line[i] > 0.0) & (line[i] < limit)
             target[i] = source[i] if inside else dy.dtype.type(0.0)
+    threads.give_back(before)

@@ -33,14 +33,16 @@ import math
 import numpy as np
 from numba import njit, prange
 
+from . import threads
+
 WIDE = 64
 """Columns of the batch in a strip: wide enough to hide what a coupler costs once, narrow enough for the cache."""
 NARROW = 16
 """The same for a small batch: one AVX-512 register of float32."""
 PARTS = 16
 """The most parts that a batch is dealt into; each sums its own gradients."""
-SMALL = 200_000
-"""Coupler passes over single columns below which a launch stays on one thread."""
+NANOSECONDS = 0.2
+"""What a coupler takes on one column of the batch, roughly; with gradients four times that."""
 FUSED = {"contract"}
 SUMMED = {"contract", "reassoc"}
 """`reassoc` lets a sum over the lanes of a strip be kept in one register; the order is fixed when compiled."""
@@ -104,10 +106,12 @@ def element(er, ei, fr, fi, cl, sl, cr, sr, a1, a3):
 @njit(parallel=True, cache=True, nogil=True)
 def splitters(left, right, out):
     """Splitter errors `left`, `right` (M, n) in radians to their cos and sin, `out` (M, 4, n)."""
+    before = threads.spare(20.0 * left.size)
     for m in prange(left.shape[0]):
         for t in range(left.shape[1]):
             out[m, 0, t], out[m, 1, t] = cossin(0.25 * math.pi + left[m, t])
             out[m, 2, t], out[m, 3, t] = cossin(0.25 * math.pi + right[m, t])
+    threads.give_back(before)
 
 
 @njit(fastmath=FUSED)
@@ -137,8 +141,10 @@ def elements_one(theta, phi, splitters, amplitudes, out):
 @njit(parallel=True, cache=True, nogil=True)
 def elements(theta, phi, splitters, amplitudes, out):
     """The elements of every coupler, `out` (M, 12, n), as `element` gives them."""
+    before = threads.spare(10.0 * theta.size)
     for m in prange(theta.shape[0]):
         elements_one(theta[m], phi[m], splitters[m], amplitudes[m], out[m])
+    threads.give_back(before)
 
 
 # -- strips (N, 2 w): w real parts, then w imaginary parts of every rail -----------------------------------------------
@@ -282,14 +288,11 @@ def forward(elements, top, bottom, screen, field):
     meshes, batch = field.shape[0], field.shape[3]
     w = WIDE if batch > NARROW else NARROW
     strips = -(-batch // w)
-    if meshes * batch * top.shape[0] < SMALL:
-        for task in range(meshes * strips):
-            m = task // strips
-            forward_strip(elements[m], top, bottom, screen[m], field[m], task % strips * w, w)
-    else:
-        for task in prange(meshes * strips):
-            m = task // strips
-            forward_strip(elements[m], top, bottom, screen[m], field[m], task % strips * w, w)
+    before = threads.spare(NANOSECONDS * meshes * batch * top.shape[0])
+    for task in prange(meshes * strips):
+        m = task // strips
+        forward_strip(elements[m], top, bottom, screen[m], field[m], task % strips * w, w)
+    threads.give_back(before)
 
 
 @njit(parallel=True, cache=True, nogil=True)
@@ -298,14 +301,11 @@ def backward(elements, top, bottom, screen, field):
     meshes, batch = field.shape[0], field.shape[3]
     w = WIDE if batch > NARROW else NARROW
     strips = -(-batch // w)
-    if meshes * batch * top.shape[0] < SMALL:
-        for task in range(meshes * strips):
-            m = task // strips
-            backward_strip(elements[m], top, bottom, screen[m], field[m], task % strips * w, w)
-    else:
-        for task in prange(meshes * strips):
-            m = task // strips
-            backward_strip(elements[m], top, bottom, screen[m], field[m], task % strips * w, w)
+    before = threads.spare(NANOSECONDS * meshes * batch * top.shape[0])
+    for task in prange(meshes * strips):
+        m = task // strips
+        backward_strip(elements[m], top, bottom, screen[m], field[m], task % strips * w, w)
+    threads.give_back(before)
 
 
 @njit(parallel=True, cache=True, nogil=True)
@@ -314,14 +314,11 @@ def matrices(elements, top, bottom, screen, out):
     meshes, batch = out.shape[0], out.shape[3]
     w = WIDE if batch > NARROW else NARROW
     strips = -(-batch // w)
-    if meshes * batch * top.shape[0] < SMALL:
-        for task in range(meshes * strips):
-            m = task // strips
-            matrix_strip(elements[m], top, bottom, screen[m], out[m], task % strips * w, w)
-    else:
-        for task in prange(meshes * strips):
-            m = task // strips
-            matrix_strip(elements[m], top, bottom, screen[m], out[m], task % strips * w, w)
+    before = threads.spare(NANOSECONDS * meshes * batch * top.shape[0])
+    for task in prange(meshes * strips):
+        m = task // strips
+        matrix_strip(elements[m], top, bottom, screen[m], out[m], task % strips * w, w)
+    threads.give_back(before)
 
 
 # -- gradients: strips (N, 4 w) of the field f and of c = conj(a), real and imaginary parts ----------------------------
@@ -460,20 +457,14 @@ def adjoint(elements, splitters, top, bottom, screen, field, cotangent, by_theta
     strips = -(-batch // w)
     parts = max(1, min(PARTS, strips))
     sums = np.empty((meshes * parts, 2 * n + modes), field.dtype)
-    if meshes * batch * n < SMALL:
-        for task in range(meshes * parts):
-            m, p = task // parts, task % parts
-            adjoint_part(
-                elements[m], splitters[m], top, bottom, screen[m], field[m], cotangent[m],
-                p * strips // parts, (p + 1) * strips // parts, w, sums[task],
-            )  # fmt: skip
-    else:
-        for task in prange(meshes * parts):
-            m, p = task // parts, task % parts
-            adjoint_part(
-                elements[m], splitters[m], top, bottom, screen[m], field[m], cotangent[m],
-                p * strips // parts, (p + 1) * strips // parts, w, sums[task],
-            )  # fmt: skip
+    before = threads.spare(4.0 * NANOSECONDS * meshes * batch * n)
+    for task in prange(meshes * parts):
+        m, p = task // parts, task % parts
+        adjoint_part(
+            elements[m], splitters[m], top, bottom, screen[m], field[m], cotangent[m],
+            p * strips // parts, (p + 1) * strips // parts, w, sums[task],
+        )  # fmt: skip
+    threads.give_back(before)
     gather(sums, parts, by_theta, by_phi, by_screen)
 
 
@@ -486,20 +477,14 @@ def gradients(elements, splitters, top, bottom, screen, product, by_theta, by_ph
     strips = -(-modes // w)
     parts = max(1, min(PARTS, strips))
     sums = np.empty((meshes * parts, 2 * n + modes), product.dtype)
-    if meshes * modes * n < SMALL:
-        for task in range(meshes * parts):
-            m, p = task // parts, task % parts
-            gradient_part(
-                elements[m], splitters[m], top, bottom, screen[m], product[m],
-                p * strips // parts, (p + 1) * strips // parts, w, sums[task],
-            )  # fmt: skip
-    else:
-        for task in prange(meshes * parts):
-            m, p = task // parts, task % parts
-            gradient_part(
-                elements[m], splitters[m], top, bottom, screen[m], product[m],
-                p * strips // parts, (p + 1) * strips // parts, w, sums[task],
-            )  # fmt: skip
+    before = threads.spare(4.0 * NANOSECONDS * meshes * modes * n)
+    for task in prange(meshes * parts):
+        m, p = task // parts, task % parts
+        gradient_part(
+            elements[m], splitters[m], top, bottom, screen[m], product[m],
+            p * strips // parts, (p + 1) * strips // parts, w, sums[task],
+        )  # fmt: skip
+    threads.give_back(before)
     gather(sums, parts, by_theta, by_phi, by_screen)
 
 
@@ -561,18 +546,12 @@ def adjoint_lossy(elements, splitters, top, bottom, screen, field, cotangent, by
     strips = -(-batch // NARROW)
     parts = max(1, min(PARTS, strips))
     sums = np.empty((meshes * parts, 2 * n + modes), field.dtype)
-    if meshes * batch * n < SMALL:
-        for task in range(meshes * parts):
-            m, p = task // parts, task % parts
-            lossy_part(
-                elements[m], splitters[m], top, bottom, screen[m], field[m], cotangent[m],
-                p * strips // parts, (p + 1) * strips // parts, sums[task],
-            )  # fmt: skip
-    else:
-        for task in prange(meshes * parts):
-            m, p = task // parts, task % parts
-            lossy_part(
-                elements[m], splitters[m], top, bottom, screen[m], field[m], cotangent[m],
-                p * strips // parts, (p + 1) * strips // parts, sums[task],
-            )  # fmt: skip
+    before = threads.spare(4.0 * NANOSECONDS * meshes * batch * n)
+    for task in prange(meshes * parts):
+        m, p = task // parts, task % parts
+        lossy_part(
+            elements[m], splitters[m], top, bottom, screen[m], field[m], cotangent[m],
+            p * strips // parts, (p + 1) * strips // parts, sums[task],
+        )  # fmt: skip
+    threads.give_back(before)
     gather(sums, parts, by_theta, by_phi, by_screen)

@@ -146,3 +146,51 @@ def complex_gradients(x, g, *mesh):
         np.array([slope(4 * t, top[t]) for t in range(n)]),
         np.array([slope(4 * n, i) for i in range(modes)]),
     )
+
+
+def assemble(u, sigma, v):
+    """M (p k, q k) of the blocks U diag(sigma) V*: `u`, `v` (p q, k, k), `sigma` (p, q, k)."""
+    p, q, k = sigma.shape
+    return (u @ (sigma.reshape(-1, k, 1) * v)).reshape(p, q, k, k).swapaxes(1, 2).reshape(p * k, q * k)
+
+
+def diagonals(left, grid, right, k):
+    """diag(A' G B) (p, q, k) of the blocks G of `grid` (p k, q k), A = `left`, B = `right` (p q, k, k)."""
+    p, q = grid.shape[0] // k, grid.shape[1] // k
+    cut = grid.reshape(p, k, q, k).swapaxes(1, 2).reshape(p * q, k, k)
+    return np.diagonal(left.swapaxes(1, 2) @ cut @ right, axis1=1, axis2=2).reshape(p, q, k)
+
+
+def masked(grid, cores, k):
+    """`grid` (p k, q k) with the blocks outside the mask `cores` (p, q) zero."""
+    return np.where(np.kron(cores, np.ones((k, k))) > 0, grid, 0.0)
+
+
+def windows(x, kernel, stride, padding, value=0.0):
+    """What every window of the images (C, H, W, B) sees: (C, kernel^2, H', W', B), `value` outside the image."""
+    framed = np.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)), constant_values=value)
+    seen = np.lib.stride_tricks.sliding_window_view(framed, (kernel, kernel), axis=(1, 2))[:, ::stride, ::stride]
+    c, h, w, b = seen.shape[:4]
+    return seen.transpose(0, 4, 5, 1, 2, 3).reshape(c, kernel * kernel, h, w, b)
+
+
+def normalise(x, weight, bias, eps):
+    """Batch normalisation of the channels of (C, n), in float64: y, mean, var, 1 / std."""
+    x = x.astype(np.float64)
+    mean, var = x.mean(axis=1), x.var(axis=1)
+    inverse = 1.0 / np.sqrt(var + eps)
+    return weight[:, None] * inverse[:, None] * (x - mean[:, None]) + bias[:, None], mean, var, inverse
+
+
+def normalise_back(dy, x, weight, eps):
+    """Its gradients in float64: dx, dweight, dbias."""
+    dy = dy.astype(np.float64)
+    hat, _, _, inverse = normalise(x, np.ones(len(x)), np.zeros(len(x)), eps)
+    tilt = (dy * hat).mean(axis=1, keepdims=True)
+    dx = (weight * inverse)[:, None] * (dy - dy.mean(axis=1, keepdims=True) - hat * tilt)
+    return dx, (dy * hat).sum(axis=1), dy.sum(axis=1)
+
+
+def clip(x, limit):
+    """Clipped to [0, limit]; its gradient is one where the result lies inside (0, limit)."""
+    return np.minimum(np.maximum(x, 0.0), limit)

@@ -1,4 +1,4 @@
-"""Coordinate descent in layer order at the price of a 6 x 6 window a probe, sixteen cores side by side.
+"""Coordinate descent in layer order at the price of a 6 x 6 window a probe, thirty-two cores side by side.
 
 The problem is that of `kernels.sweep`, k^2 L = |diag(g) P X - T|^2, for a mesh P = A_{C-1} ... A_0 that moves. Where
 |g_i| = 1 the first term is constant, P being orthogonal, and with C = X T' diag(g)
@@ -27,6 +27,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, prange
 
+from . import threads
 from .lanes import (
     BASE,
     C0,
@@ -46,6 +47,7 @@ from .lanes import (
     ONE,
     PC1,
     PC2,
+    PIECES,
     PLUS,
     ROWS,
     STAY,
@@ -54,16 +56,18 @@ from .lanes import (
     WRITES,
     columns,
     copy,
+    dot,
     drives,
     fast,
-    lane,
     outside,
     probe,
     quadratic,
+    room,
     rows,
-    sincos,
+    spread,
     trace,
     turn,
+    turned,
     unturned,
 )
 from .sweep import ZCD
@@ -104,70 +108,77 @@ def choose(rule, phase, driven, z):
 
 
 @fast
-def start_group(uneven, x, target, gains, first, rails, tables, sense, e, h, q, here, mean):
-    """Fill E, H and K at column 0 of the sweep, and `here` with the loss, from X, T (k, k, LANES), g (k, LANES)."""
-    k = x.shape[0]
-    total = np.zeros(LANES, e.dtype)
+def start_group(uneven, problem, first, rails, tables, sense, e, h, q, total, minus):
+    """Fill E, H and K at column 0 of the sweep, and `total` (LANES,) with k^2 L.
+
+    X, T (k, columns, LANES) with columns padded with zeros to a multiple of four; g (k, LANES).
+    """
+    x, target, gains = problem
+    k, width = x.shape[0], 4 * LANES
+    total[:] = 0.0
+    if uneven:
+        h[:] = 0.0
+        q[:] = 0.0
     for i in range(k):
-        for j in range(k):
-            to = lane(e, i + 2, j + 2)
-            for l in range(LANES):
-                to[l] = 0.0
-            for t in range(k):
-                a, b = x[i, t], target[j, t]
-                for l in range(LANES):
-                    to[l] += a[l] * b[l]
-            g, a, b = gains[j], x[i, j], target[i, j]
-            for l in range(LANES):
-                to[l] *= g[l]
-                total[l] += b[l] * b[l]
-                if not uneven:
-                    total[l] += a[l] * a[l]
+        a, g = x[i].reshape(-1), gains[i]
+        own = target[i].reshape(-1)
+        for t in range(0, a.size, width):
+            dot(total, own[t : t + width], own[t : t + width])
             if uneven:
-                if i == j:
-                    for l in range(LANES):
-                        h[i + 2, (i + 2) * LANES + l] = 0.0
-                        q[i + 2, (i + 2) * LANES + l] = g[l] * g[l]
-                    for t in range(k):
-                        for l in range(LANES):
-                            h[i + 2, (i + 2) * LANES + l] += x[i, t, l] * x[i, t, l]
-                else:
-                    for l in range(LANES):
-                        h[i + 2, (j + 2) * LANES + l] = 0.0
-                        q[i + 2, (j + 2) * LANES + l] = 0.0
+                dot(h[i + 2, i + 2], a[t : t + width], a[t : t + width])
+            else:
+                dot(total, a[t : t + width], a[t : t + width])
+        if uneven:
+            product(q[i + 2, i + 2], g, g)
+        for j in range(k):
+            to, b = e[i + 2, j + 2], target[j].reshape(-1)
+            to[:] = 0.0
+            for t in range(0, a.size, width):
+                dot(to, a[t : t + width], b[t : t + width])
+            product(to, to, gains[j])
     columns_count = first.size - 1
-    minus = np.empty(LANES, e.dtype)
-    for turned in range(columns_count - 1, 0, -1):
-        c = turned if sense > 0 else columns_count - 1 - turned
+    for step in range(columns_count - 1, 0, -1):
+        c = step if sense > 0 else columns_count - 1 - step
         for i in range(first[c], first[c + 1]):
             columns(e, rails[i] + 2, tables[i, 0], tables[i, 1])
             if uneven:
-                for l in range(LANES):
-                    minus[l] = -tables[i, 1, l]
+                negative(minus, tables[i, 1])
                 rows(q, rails[i] + 2, tables[i, 0], minus)
                 columns(q, rails[i] + 2, tables[i, 0], tables[i, 1])
     # tr(A_0 E), and tr(K A_0 H A_0') with H diagonal.
     c = 0 if sense > 0 else columns_count - 1
-    for r in range(k):
-        for l in range(LANES):
-            total[l] -= e[r + 2, (r + 2) * LANES + l] + e[r + 2, (r + 2) * LANES + l]
+    for r in range(2, k + 2):
+        own, a, b = e[r, r], h[r, r], q[r, r]
+        for l in range(total.size):
+            total[l] -= own[l] + own[l]
             if uneven:
-                total[l] += q[r + 2, (r + 2) * LANES + l] * h[r + 2, (r + 2) * LANES + l]
+                total[l] += b[l] * a[l]
     for i in range(first[c], first[c + 1]):
         a = rails[i] + 2
         for l in range(LANES):
             cc, ss = tables[i, 0, l], tables[i, 1, l]
-            e00, e01 = e[a, a * LANES + l], e[a, (a + 1) * LANES + l]
-            e10, e11 = e[a + 1, a * LANES + l], e[a + 1, (a + 1) * LANES + l]
+            e00, e01, e10, e11 = e[a, a, l], e[a, a + 1, l], e[a + 1, a, l], e[a + 1, a + 1, l]
             change = (cc * e00 - ss * e10 + ss * e01 + cc * e11) - (e00 + e11)
             total[l] -= change + change
             if uneven:
-                h0, h1 = h[a, a * LANES + l], h[a + 1, (a + 1) * LANES + l]
-                q0, q1, qx = q[a, a * LANES + l], q[a + 1, (a + 1) * LANES + l], q[a, (a + 1) * LANES + l]
+                h0, h1 = h[a, a, l], h[a + 1, a + 1, l]
+                q0, q1, qx = q[a, a, l], q[a + 1, a + 1, l], q[a, a + 1, l]
                 z00, z11, z01 = cc * cc * h0 + ss * ss * h1, ss * ss * h0 + cc * cc * h1, cc * ss * (h0 - h1)
                 total[l] += q0 * z00 + q1 * z11 + (qx + qx) * z01 - q0 * h0 - q1 * h1
-    for l in range(LANES):
-        here[l] = total[l] * mean
+
+
+@fast
+def product(to, x, y):
+    """to <- x y."""
+    for l in range(to.size):
+        to[l] = x[l] * y[l]
+
+
+@fast
+def negative(to, x):
+    """to <- -x."""
+    for l in range(to.size):
+        to[l] = -x[l]
 
 
 @fast
@@ -176,14 +187,12 @@ def advance(uneven, column, after, first, rails, tables, e, h, q, minus):
     for i in range(first[column], first[column + 1]):
         rows(e, rails[i] + 2, tables[i, 0], tables[i, 1])
         if uneven:
-            for l in range(LANES):
-                minus[l] = -tables[i, 1, l]
+            negative(minus, tables[i, 1])
             rows(h, rails[i] + 2, tables[i, 0], tables[i, 1])
             columns(h, rails[i] + 2, tables[i, 0], minus)
     if after >= 0:
         for i in range(first[after], first[after + 1]):
-            for l in range(LANES):
-                minus[l] = -tables[i, 1, l]
+            negative(minus, tables[i, 1])
             columns(e, rails[i] + 2, tables[i, 0], minus)
             if uneven:
                 rows(q, rails[i] + 2, tables[i, 0], tables[i, 1])
@@ -197,8 +206,7 @@ def settle(uneven, i, prev, follow, beside, rails, tables, z, e, h, q):
     dc, ds = z[CHOSEN * w : (CHOSEN + 1) * w], z[(CHOSEN + 1) * w : (CHOSEN + 2) * w]
     ec, es = z[(CHOSEN + 2) * w : (CHOSEN + 3) * w], z[(CHOSEN + 3) * w : (CHOSEN + 4) * w]
     minus = z[NEGATIVE * w : (NEGATIVE + 1) * w]
-    for l in range(LANES):
-        minus[l] = -es[l]
+    negative(minus, es)
     turn(tables[i, 0], tables[i, 1], dc, ds)
     for t in range(2):
         if beside[t] >= 0:
@@ -233,14 +241,14 @@ def windows(uneven, at, heaters, tables, e, h, q, f, hw, kw, cross, turned):
     """Copy the windows of E (less the cross term), H and K from padded rail `at` on."""
     size = WINDOW * LANES
     for a in range(WINDOW):
-        copy(f[a * size : (a + 1) * size], e[at + a, at * LANES : (at + WINDOW) * LANES])
+        copy(f[a * size : (a + 1) * size], e[at + a, at : at + WINDOW].reshape(-1))
     if uneven:
         outside(h, q, at, heaters, tables, cross, turned)
         for l in range(f.size):
             f[l] -= cross[l]
         for a in range(WINDOW):
-            copy(hw[a * size : (a + 1) * size], h[at + a, at * LANES : (at + WINDOW) * LANES])
-            copy(kw[a * size : (a + 1) * size], q[at + a, at * LANES : (at + WINDOW) * LANES])
+            copy(hw[a * size : (a + 1) * size], h[at + a, at : at + WINDOW].reshape(-1))
+            copy(kw[a * size : (a + 1) * size], q[at + a, at : at + WINDOW].reshape(-1))
 
 
 @fast
@@ -295,29 +303,20 @@ def heater(rule, uneven, i, column, phase, ratio, fixed, driven, static, sense, 
 
 
 @fast
-def group(rule, uneven, phase, ratio, fixed, bias, x, target, gains, static, sense, driven, scratch):
-    """One sweep of LANES cores. Arrays (n, LANES), (k, k, LANES), ... are in lane layout already; see `sweep`."""
+def group(rule, uneven, lanes, problem, static, sense, scratch):
+    """One sweep of LANES cores. Arrays (n, LANES), (k, columns, LANES), ... are in lane layout already; see `sweep`."""
+    phase, ratio, fixed, bias, signs, driven = lanes
     around, rails, first, _column_heaters, lsb, levels, thresholds, crosstalk, rewrap, mean = static
     tables, e, h, q, _buffers, z = scratch
-    total = z[BASE * LANES : (BASE + 1) * LANES]
+    total, spare = z[HERE * LANES : (HERE + 1) * LANES], z[BASE * LANES : (BASE + 1) * LANES]
     columns_count = first.size - 1
     for i in range(rails.size):
         drives(phase[i], ratio[i], fixed[i], lsb, levels, thresholds, rewrap, driven[i])
     for i in range(rails.size):
-        for l in range(LANES):
-            total[l] = driven[i, l] + bias[i, l]
-        for t in range(6):
-            if around[i, t] >= 0:
-                d = driven[around[i, t]]
-                for l in range(LANES):
-                    total[l] += crosstalk * d[l]
-        cosine, sine = tables[i, 0], tables[i, 1]
-        for l in range(LANES):
-            s, c = sincos(total[l])
-            cosine[l] = c
-            sine[l] = sense * s
-    here = z[HERE * LANES : (HERE + 1) * LANES]
-    start_group(uneven, x, target, gains, first, rails, tables, sense, e, h, q, here, mean)
+        turned(i, driven, bias, signs, around, crosstalk, tables)
+    start_group(uneven, problem, first, rails, tables, sense, e, h, q, total, spare)
+    for l in range(total.size):
+        total[l] *= mean
     for step in range(columns_count):
         column = step if sense > 0 else columns_count - 1 - step
         for i in range(first[column], first[column + 1]):
@@ -325,54 +324,72 @@ def group(rule, uneven, phase, ratio, fixed, bias, x, target, gains, static, sen
         following = -1
         if step + 1 < columns_count:
             following = step + 1 if sense > 0 else columns_count - 2 - step
-        advance(uneven, column, following, first, rails, tables, e, h, q, total)
+        advance(uneven, column, following, first, rails, tables, e, h, q, spare)
+
+
+@njit
+def piece(
+    begin, end, rule, uneven, phases, loss, lr, chain, rails, first, column_heaters, sense, start, gains, target, writes
+):
+    """The groups of LANES cores from `begin` to `end` of `sweep`, with scratch of their own."""
+    ratio, fixed, bias, around, lsb, levels, thresholds, crosstalk, rewrap = chain
+    (cores, n), k, dtype = phases.shape, start.shape[1], phases.dtype
+    padded = -(-k // 4) * 4
+    tables, matrices = room(n, 2, start), room(3 * (k + 4), k + 4, start)
+    matrices[:] = 0.0
+    e, h, q = matrices[: k + 4], matrices[k + 4 : 2 * k + 8], matrices[2 * k + 8 :]
+    b, z = room(6, 36, start).reshape(6, 36 * LANES), room(ROWS, 1, start).reshape(ROWS * LANES)
+    z[:] = 0.0
+    z[ONE * LANES : (ONE + 1) * LANES] = 1.0
+    for row in (PC1, PC2, NC1, NC2):
+        z[(STAY + row) * LANES : (STAY + row + 1) * LANES] = 1.0
+    scratch = tables, e, h, q, (b[0], b[1], b[2], b[3], b[4], b[5]), z
+    mean = dtype.type(1.0 / (k * k))
+    static = around, rails, first, column_heaters, lsb, levels, thresholds, crosstalk, rewrap, mean
+    rest = room(6 * n + 1 + k, 1, start).reshape(6 * n + 1 + k, LANES)
+    phase, own_ratio, own_fixed = rest[:n], rest[n : 2 * n], rest[2 * n : 3 * n]
+    own_bias, signs, driven, g = rest[3 * n : 4 * n], rest[4 * n : 5 * n], rest[5 * n : 6 * n + 1], rest[6 * n + 1 :]
+    signs[:], driven[n] = sense, 0.0
+    both = room(2 * k, padded, start)
+    both[:] = 0.0
+    x, t = both[:k], both[k:]
+    for number in range(begin, end):
+        lo = number * LANES
+        spread(phases, lo, LANES, phase)
+        spread(ratio, lo, LANES, own_ratio)
+        spread(fixed, lo, LANES, own_fixed)
+        spread(bias, lo, LANES, own_bias)
+        spread(gains, lo, LANES, g)
+        for l in range(LANES):
+            m = min(lo + l, cores - 1)
+            z[LR * LANES + l], z[WRITES * LANES + l] = lr[m], 0.0
+            for i in range(k):
+                for j in range(k):
+                    x[i, j, l], t[i, j, l] = start[m, i, j], target[m, i, j]
+        group(rule, uneven, (phase, own_ratio, own_fixed, own_bias, signs, driven), (x, t, g), static, sense, scratch)
+        for l in range(min(LANES, cores - lo)):
+            m = lo + l
+            loss[m] = z[HERE * LANES + l]
+            writes[m] += np.int64(z[WRITES * LANES + l])
+            for i in range(n):
+                phases[m, i] = phase[i, l]
 
 
 @njit(parallel=True, cache=True, nogil=True)
-def sweep(
-    rule, uneven, phases, loss, lr, chain, rails, first, column_heaters, sense, start, gains, target, writes, chunks
-):
+def sweep(rule, uneven, phases, loss, lr, chain, rails, first, column_heaters, sense, start, gains, target, writes):
     """Visit every heater of one mesh of M cores once, column by column. Updates `phases` (M, n), `loss`, `writes` (M,).
 
     Arguments as in `kernels.sweep.sweep` (without noise); `first` (C + 1,) where each column's heaters begin in travel
     order, `column_heaters` (C, k + 4) as in `outside`, `sense` +1 for U and -1 for V, `gains` (M, k) the g of above
-    (`uneven`: not all of magnitude one), `chunks` how many pieces the work is cut into.
+    (`uneven`: not all of magnitude one).
     """
-    ratio, fixed, bias, around, lsb, levels, thresholds, crosstalk, rewrap = chain
-    cores, n = phases.shape
-    modes = start.shape[1]
-    groups = (cores + LANES - 1) // LANES
-    for chunk in prange(chunks):
-        dtype = phases.dtype
-        p = modes + 4
-        mean = dtype.type(1.0 / (modes * modes))
-        tables, e = np.zeros((n, 2, LANES), dtype), np.zeros((p, p * LANES), dtype)
-        h, q = np.zeros((p, p * LANES), dtype), np.zeros((p, p * LANES), dtype)
-        b, z = np.zeros((6, 36 * LANES), dtype), np.zeros(ROWS * LANES, dtype)
-        z[ONE * LANES : (ONE + 1) * LANES] = 1.0
-        for row in (PC1, PC2, NC1, NC2):
-            z[(STAY + row) * LANES : (STAY + row + 1) * LANES] = 1.0
-        scratch = (tables, e, h, q, (b[0], b[1], b[2], b[3], b[4], b[5]), z)
-        static = (around, rails, first, column_heaters, lsb, levels, thresholds, crosstalk, rewrap, mean)
-        lanes = np.empty((5, n, LANES), dtype)
-        x, t = np.empty((modes, modes, LANES), dtype), np.empty((modes, modes, LANES), dtype)
-        g = np.empty((modes, LANES), dtype)
-        for number in range(groups * chunk // chunks, groups * (chunk + 1) // chunks):
-            lo = number * LANES
-            for l in range(LANES):
-                m = min(lo + l, cores - 1)
-                z[LR * LANES + l], z[WRITES * LANES + l] = lr[m], 0.0
-                for i in range(n):
-                    lanes[0, i, l], lanes[1, i, l] = phases[m, i], ratio[m, i]
-                    lanes[2, i, l], lanes[3, i, l] = fixed[m, i], bias[m, i]
-                for i in range(modes):
-                    g[i, l] = gains[m, i]
-                    for j in range(modes):
-                        x[i, j, l], t[i, j, l] = start[m, i, j], target[m, i, j]
-            group(rule, uneven, lanes[0], lanes[1], lanes[2], lanes[3], x, t, g, static, sense, lanes[4], scratch)
-            for l in range(min(LANES, cores - lo)):
-                m = lo + l
-                loss[m] = z[HERE * LANES + l]
-                writes[m] += np.int64(z[WRITES * LANES + l])
-                for i in range(n):
-                    phases[m, i] = lanes[0, i, l]
+    groups = -(-phases.shape[0] // LANES)
+    before = threads.spare(0.05 * LANES * groups * rails.size * start.shape[1])
+    pieces = min(groups, PIECES * before)
+    for p in prange(pieces):
+        begin, end = np.int64(groups * p // pieces), np.int64(groups * (p + 1) // pieces)
+        piece(
+            begin, end, rule, uneven, phases, loss, lr, chain, rails, first,
+            column_heaters, sense, start, gains, target, writes,
+        )  # fmt: skip
+    threads.give_back(before)

@@ -18,6 +18,11 @@ column b and A_b = gain_b * scale * sigma, |r_b + A_b z_b|^2 = |r_b|^2 + 2 A_b |
 distribution, z' being the component of z_b along r_b: two variates a column instead of k. `variates`
 (M, 2n, 2, k) supplies z' and chi2; with noise every reading is fresh, as it is in a lab.
 
+Layout: structure of arrays, `lanes.LANES` lanes side by side, so that every loop over lanes is a few vector operations:
+all cores visit the same heater at once and differ in their angles and decisions only. A core of more than `WIDEST`
+modes takes several lanes, each with its share of the columns of X, so that few large cores fill the lanes as well. Lane
+l of a group is share l // (cores a group) of core l % (cores a group).
+
 Arrays: M cores, n heaters in travel order, k modes. `rails` (n,), `around` (n, 6), `order` (n,) visiting order.
 """
 
@@ -28,49 +33,75 @@ import math
 import numpy as np
 from numba import njit, prange
 
-from .chain import couple, drive
-from .mesh import rotate
+from . import threads
+from .lanes import LANES, PIECES, copy, drives, fast, negate, room, rotate, spread, turned
 
 ZCD = 0
 ZTP = 1
+WIDEST = 9
+"""Columns of X that a lane holds at most: the response of all lanes then stays in the first-level cache."""
+
+# Rows of the buffer of a group, LANES numbers each: offsets in one array tell the compiler that they do not overlap.
+ROWS = 9
+PHASE, LR, HERE, OLD, TRIAL, DRIVEN, PLUS, TOTAL, WRITES = (LANES * row for row in range(ROWS))
 
 
-@njit
-def residuals(cosines, sines, rails, reverse, start, rows, target, work, columns):
-    """Squared residual of every column of the response into `columns` (k,); returns k^2 L without noise."""
-    k = start.shape[0]
-    n = rails.shape[0]
-    for i in range(k):
-        to, origin = work[i], start[i]
-        for j in range(k):
-            to[j] = origin[j]
-    if reverse:
-        for t in range(n - 1, -1, -1):
-            rotate(work[rails[t]], work[rails[t] + 1], cosines[t], -sines[t])
-    else:
-        for t in range(n):
-            rotate(work[rails[t]], work[rails[t] + 1], cosines[t], sines[t])
-    total = start.dtype.type(0.0)
-    if reverse:
-        for i in range(k):
-            row, want = work[i], target[i]
-            square = start.dtype.type(0.0)
-            for j in range(k):
-                d = rows[i] * row[j] - want[j]
-                square += d * d
-            columns[i] = square
-            total += square
-    else:
-        for j in range(k):
-            columns[j] = 0.0
-        for i in range(k):
-            row, want = work[i], target[i]
-            for j in range(k):
-                d = rows[i] * row[j] - want[j]
-                columns[j] += d * d
-        for j in range(k):
-            total += columns[j]
-    return total
+@fast
+def shares(k):
+    """Lanes a core, a power of two."""
+    parts = 1
+    while parts * WIDEST < k:
+        parts *= 2
+    return parts
+
+
+@fast
+def squared(g, want, work, sums):
+    """Squared residuals (g work - want)^2, summed over the rows of (k, columns LANES), into `sums` (columns LANES,)."""
+    sums[:] = 0.0
+    for i in range(want.shape[0]):
+        a, x, b = g[i], work[i], want[i]
+        for t in range(sums.size):
+            d = a[t] * x[t] - b[t]
+            sums[t] += d * d
+
+
+@fast
+def add_four(to, a, b, c, d):
+    """to += a + b + c + d: four at a time, for the compiler unrolls shorter loops and does not vectorise them."""
+    for l in range(LANES):
+        to[l] += (a[l] + b[l]) + (c[l] + d[l])
+
+
+@fast
+def residuals(tables, rails, reverse, problem, total, parts):
+    """k^2 L without noise into `total` (LANES,), from the angles' (cos, sin) in `tables` (n, 2, LANES).
+
+    `problem`: X, g (of every column), T and the response (k, columns, LANES); sums of squares of its columns
+    (columns + 3, LANES), of which the last three are zero.
+    """
+    start, g, want, work, sums = problem
+    n, (k, columns, _) = rails.size, work.shape
+    copy(work.reshape(-1), start.reshape(-1))
+    for step in range(n):
+        t = n - 1 - step if reverse else step
+        rotate(work[rails[t]], work[rails[t] + 1], tables[t, 0], tables[t, 1])
+    squared(g.reshape(k, -1), want.reshape(k, -1), work.reshape(k, -1), sums.reshape(-1)[: columns * LANES])
+    total[:] = 0.0
+    for b in range(0, columns, 4):
+        add_four(total, sums[b], sums[b + 1], sums[b + 2], sums[b + 3])
+    gather(total, parts)
+
+
+@fast
+def gather(total, parts):
+    """The sum over the shares of every core, in all of its lanes."""
+    width = LANES // parts
+    for part in range(1, parts):
+        for l in range(width):
+            total[l] += total[part * width + l]
+    for l in range(width, LANES if parts > 1 else width):
+        total[l] = total[l - width]
 
 
 @njit
@@ -82,32 +113,174 @@ def reading(total, columns, amplitudes, variates):
     return total
 
 
-@njit
-def move(m, i, phase, driven, cosines, sines, chain, flip):
-    """Command heater `i` of core `m`: update the driven phase and the rotations it reaches. False: nothing changed."""
-    ratio, fixed, bias, around, lsb, levels, thresholds, crosstalk, rewrap = chain
-    now = drive(phase, ratio[m, i], fixed[m, i], lsb, levels, thresholds, rewrap)
-    if now == driven[i]:
-        return False
-    driven[i] = now
-    turned = couple(driven, around, i, crosstalk, bias[m, i])
-    cosines[i] = math.cos(turned)
-    sines[i] = flip[m, i] * math.sin(turned)
+@fast
+def read(number, lo, reverse, problem, noise, z, parts):
+    """Make reading `number` of a sweep of every core from row TOTAL, in place.
+
+    The columns of a reading are those of the response, or its rows where the problem is transposed.
+    """
+    _, amplitudes, variates, own = noise
+    _, g, want, work, sums = problem
+    (cores, k), columns, width = amplitudes.shape, work.shape[1], LANES // parts
+    for l in range(LANES):
+        m, core = min(lo + l % width, cores - 1), l % width
+        for b in range(k):
+            own[b] = 0.0 if reverse else sums[b % columns, b // columns * width + core]
+            if reverse:
+                for part in range(parts):
+                    for j in range(columns):
+                        at = part * width + core
+                        own[b] += (g[b, j, at] * work[b, j, at] - want[b, j, at]) ** 2
+        z[TOTAL + l] = reading(z[TOTAL + l], own, amplitudes[m], variates[m, number])
+
+
+@fast
+def command(i, driven, bias, flip, around, crosstalk, tables, z):
+    """Drive heater `i` of all lanes to row DRIVEN: turn its rotation and those that it heats."""
+    to = driven[i]
+    for l in range(to.size):
+        to[l] = z[DRIVEN + l]
+    turned(i, driven, bias, flip, around, crosstalk, tables)
     if crosstalk > 0.0:
-        for t in range(around.shape[1]):
-            j = around[i, t]
-            if j >= 0:
-                turned = couple(driven, around, j, crosstalk, bias[m, j])
-                cosines[j] = math.cos(turned)
-                sines[j] = flip[m, j] * math.sin(turned)
-    return True
+        for t in range(6):
+            if around[i, t] >= 0:
+                turned(around[i, t], driven, bias, flip, around, crosstalk, tables)
+
+
+@fast
+def judge(noisy, mean, z):
+    """PLUS <- the loss of the trial in row TOTAL; without noise it is HERE by construction where nothing changed."""
+    for l in range(LANES):
+        value = z[TOTAL + l] * mean
+        same = (not noisy) and z[DRIVEN + l] == z[OLD + l]
+        z[PLUS + l] = z[HERE + l] if same else value
+
+
+@fast
+def second(rule, z):
+    """The phase of the second probe: for ZCD that of the decision."""
+    for l in range(LANES):
+        up, two = z[PHASE + l] + z[LR + l], z[LR + l] + z[LR + l]
+        take = rule == ZCD and z[PLUS + l] < z[HERE + l]
+        z[TRIAL + l] = up if take else up - two
+        z[WRITES + l] += 1.0 if take else 2.0
+        z[OLD + l] = z[DRIVEN + l]
+
+
+@fast
+def settle(rule, noisy, mean, z):
+    """Decide by the second probe; TRIAL gets the phase to keep, HERE its loss."""
+    for l in range(LANES):
+        here, plus, up = z[HERE + l], z[PLUS + l], z[PHASE + l] + z[LR + l]
+        value = z[TOTAL + l] * mean
+        same = (not noisy) and z[DRIVEN + l] == z[OLD + l]
+        minus = plus if same else value
+        low = rule == ZCD or (minus <= here and minus <= plus)
+        stay = (not low) and here <= plus
+        other = z[PHASE + l] if stay else up
+        z[TRIAL + l] = z[TRIAL + l] if low else other
+        rest = here if stay else plus
+        z[HERE + l] = minus if low else rest
+        z[WRITES + l] += 0.0 if low else 1.0
+
+
+@fast
+def group(rule, lo, reverse, lanes, static, problem, noise, keep, scratch, tables, z):
+    """One sweep of the cores from `lo` on, in lane layout already; see `sweep`."""
+    phase, ratio, fixed, bias, flip, driven = lanes
+    order, rails, around, lsb, levels, thresholds, crosstalk, rewrap, parts, mean = static
+    total, trial, drive = scratch
+    noisy = noise[0]
+    for i in range(rails.size):
+        drives(phase[i], ratio[i], fixed[i], lsb, levels, thresholds, rewrap, driven[i])
+    for i in range(rails.size):
+        turned(i, driven, bias, flip, around, crosstalk, tables)
+    # Noise-free loss of the state that the rotations hold, kept beside the last reading.
+    residuals(tables, rails, reverse, problem, total, parts)
+    for l in range(LANES):
+        z[HERE + l] = z[HERE + l] if noisy or keep[l] else z[TOTAL + l] * mean
+    for v in range(order.size):
+        i = order[v]
+        here, now = phase[i], driven[i]
+        for l in range(here.size):
+            z[PHASE + l] = here[l]
+            z[TRIAL + l] = here[l] + z[LR + l]
+            z[OLD + l] = now[l]
+        for probe in range(2):
+            drives(trial, ratio[i], fixed[i], lsb, levels, thresholds, rewrap, drive)
+            command(i, driven, bias, flip, around, crosstalk, tables, z)
+            residuals(tables, rails, reverse, problem, total, parts)
+            if noisy:
+                read(2 * v + probe, lo, reverse, problem, noise, z, parts)
+            if probe == 0:
+                judge(noisy, mean, z)
+                second(rule, z)
+        settle(rule, noisy, mean, z)
+        for l in range(here.size):
+            here[l] = z[TRIAL + l]
+        if rule == ZTP:
+            drives(trial, ratio[i], fixed[i], lsb, levels, thresholds, rewrap, drive)
+            command(i, driven, bias, flip, around, crosstalk, tables, z)
+
+
+@njit
+def piece(
+    first, last, rule, phases, loss, carry, lr, order, chain, flip, rails, reverse, start, rows, target, noisy,
+    amplitudes, variates, writes,
+):  # fmt: skip
+    """The groups from `first` to `last` of `sweep`, with scratch of their own."""
+    ratio, fixed, bias, around, lsb, levels, thresholds, crosstalk, rewrap = chain
+    (cores, n), k = phases.shape, start.shape[1]
+    parts = shares(k)
+    width, columns = LANES // parts, -(-k // parts)
+    arrays = room(6 * n + 1, 1, start).reshape(6 * n + 1, LANES)
+    lanes = arrays[:n], arrays[n : 2 * n], arrays[2 * n : 3 * n], arrays[3 * n : 4 * n], arrays[4 * n : 5 * n]
+    driven = arrays[5 * n :]
+    driven[n] = 0.0
+    matrices = room(4 * k, columns, start)
+    x, g, t, work = matrices[:k], matrices[k : 2 * k], matrices[2 * k : 3 * k], matrices[3 * k :]
+    sums = room(columns + 3, 1, start).reshape(columns + 3, LANES)
+    sums[:] = 0.0
+    tables = room(n, 2, start)
+    buffer = room(ROWS, 1, start).reshape(ROWS, LANES)
+    z, keep, own = buffer.reshape(-1), np.empty(LANES, np.bool_), np.empty(k, start.dtype)
+    scratch = buffer[TOTAL // LANES], buffer[TRIAL // LANES], buffer[DRIVEN // LANES]
+    static = order, rails, around, lsb, levels, thresholds, crosstalk, rewrap, parts, start.dtype.type(1.0 / (k * k))
+    for number in range(first, last):
+        lo = number * width
+        spread(phases, lo, width, lanes[0])
+        spread(ratio, lo, width, lanes[1])
+        spread(fixed, lo, width, lanes[2])
+        spread(bias, lo, width, lanes[3])
+        spread(flip, lo, width, lanes[4])
+        if reverse:  # the transposed rotations
+            negate(lanes[4])
+        for l in range(LANES):
+            m, share = min(lo + l % width, cores - 1), l // width
+            z[LR + l], z[HERE + l], z[WRITES + l], keep[l] = lr[m], loss[m], 0.0, carry[m]
+            for j in range(columns):
+                b = share * columns + j
+                for i in range(k):
+                    x[i, j, l] = start[m, i, b] if b < k else 0.0
+                    t[i, j, l] = target[m, i, b] if b < k else 0.0
+                    g[i, j, l] = rows[m, i]
+        group(
+            rule, lo, reverse, (*lanes, driven), static, (x, g, t, work, sums), (noisy, amplitudes, variates, own),
+            keep, scratch, tables, z,
+        )  # fmt: skip
+        for l in range(min(width, cores - lo)):
+            m = lo + l
+            loss[m] = z[HERE + l]
+            writes[m] += np.int64(z[WRITES + l])
+            for i in range(n):
+                phases[m, i] = lanes[0][i, l]
 
 
 @njit(parallel=True, cache=True, nogil=True)
 def sweep(
     rule, phases, loss, carry, lr, order, chain, flip, rails, reverse, start, rows, target, noisy, amplitudes, variates,
     writes,
-):
+):  # fmt: skip
     """Visit every heater of one mesh of M cores once. Updates `phases` (M, n), `loss` (M,), adds to `writes` (M,).
 
     `loss` is the last reading before the sweep. Without noise it is computed afresh here, so that equal states have
@@ -116,62 +289,16 @@ def sweep(
     `chain` = (ratio, fixed, bias, around, lsb, levels, thresholds, crosstalk, rewrap) as in `chain.apply`. `start`,
     `target` (M, k, k), `rows` (M, k), `amplitudes` (M, k). Two evaluations a heater, whatever the rule.
     """
-    ratio, fixed, bias, around, lsb, levels, thresholds, crosstalk, rewrap = chain
-    k = start.shape[1]
-    n = phases.shape[1]
-    for m in prange(phases.shape[0]):
-        work = np.empty((k, k), start.dtype)
-        columns = np.empty(k, start.dtype)
-        driven = np.empty(n, phases.dtype)
-        cosines = np.empty(n, phases.dtype)
-        sines = np.empty(n, phases.dtype)
-        for i in range(n):
-            driven[i] = drive(phases[m, i], ratio[m, i], fixed[m, i], lsb, levels, thresholds, rewrap)
-        for i in range(n):
-            turned = couple(driven, around, i, crosstalk, bias[m, i])
-            cosines[i] = math.cos(turned)
-            sines[i] = flip[m, i] * math.sin(turned)
-        two = phases.dtype.type(2.0)
-        mean = phases.dtype.type(1.0) / phases.dtype.type(k * k)
-        # Noise-free loss of the state that the rotations hold, kept beside the last reading.
-        total = residuals(cosines, sines, rails, reverse, start[m], rows[m], target[m], work, columns)
-        here = loss[m] if noisy or carry[m] else total * mean
-        for v in range(n):
-            i = order[v]
-            phase = phases[m, i]
-            up = phase + lr[m]
-            moved = move(m, i, up, driven, cosines, sines, chain, flip)
-            if moved:
-                total = residuals(cosines, sines, rails, reverse, start[m], rows[m], target[m], work, columns)
-            if noisy:
-                plus = reading(total, columns, amplitudes[m], variates[m, 2 * v]) * mean
-            else:
-                plus = total * mean if moved else here
-            writes[m] += 1
-            if rule == ZCD and plus < here:
-                phases[m, i] = up
-                here = reading(total, columns, amplitudes[m], variates[m, 2 * v + 1]) * mean if noisy else plus
-                continue
-            down = up - two * lr[m]
-            moved = move(m, i, down, driven, cosines, sines, chain, flip)
-            if moved:
-                total = residuals(cosines, sines, rails, reverse, start[m], rows[m], target[m], work, columns)
-            if noisy:
-                minus = reading(total, columns, amplitudes[m], variates[m, 2 * v + 1]) * mean
-            else:
-                minus = total * mean if moved else plus
-            writes[m] += 1
-            if rule == ZCD or (minus <= here and minus <= plus):
-                phases[m, i] = down
-                here = minus
-                continue
-            if here <= plus:
-                phases[m, i] = phase
-            else:
-                phases[m, i] = up
-                here = plus
-            writes[m] += 1
-            moved = move(m, i, phases[m, i], driven, cosines, sines, chain, flip)
-            if moved:
-                total = residuals(cosines, sines, rails, reverse, start[m], rows[m], target[m], work, columns)
-        loss[m] = here
+    k, n = start.shape[1], rails.size
+    width = LANES // shares(k)
+    groups = -(-phases.shape[0] // width)
+    before = threads.spare(0.1 * groups * width * n * n * k)
+    pieces = min(groups, PIECES * before)
+    for p in prange(pieces):
+        # Of one type, else `piece` is compiled twice.
+        begin, end = np.int64(groups * p // pieces), np.int64(groups * (p + 1) // pieces)
+        piece(
+            begin, end, rule, phases, loss, carry, lr, order, chain, flip, rails, reverse, start, rows, target, noisy,
+            amplitudes, variates, writes,
+        )  # fmt: skip
+    threads.give_back(before)

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
+from l2sim.backend import Array, generator, kernels
 from l2sim.chip.chip import Chip
+from l2sim.chip.light import MeshChip
 from l2sim.chip.mesh import Mesh
 from l2sim.chip.meter import Meter
 from l2sim.chip.nonidealities import Nonidealities
-from l2sim.chip.protocol import READOUTS, Commands, Hardware
+from l2sim.chip.protocol import READOUTS, Commands, Hardware, MeshHardware, SvdHardware
 from l2sim.errors import ChipError
 
-PUBLIC = frozenset(name for name in vars(Hardware) if not name.startswith("_"))
-FUSED = frozenset({"fuses", "product", "product_back", "sigma_gradient", "sweep"})
+KINDS = (Hardware, MeshHardware, SvdHardware)
+PUBLIC = frozenset(name for kind in KINDS for name in vars(kind) if not name.startswith("_"))
+FUSED = frozenset(
+    {"fuses", "product", "product_back", "sigma_gradient", "sweep", "gradient", "tap_sums", "rewind", "xp"}
+)
 
 PUBLISHED = Nonidealities(phase_bits=8, phase_bias=1.0, gamma_std=0.002, crosstalk=0.005)
 
@@ -42,7 +48,7 @@ class Sealed:
     Asking for a fused operation is answered "no" (AttributeError), so algorithms take the public path.
     """
 
-    def __init__(self, chip: Hardware) -> None:
+    def __init__(self, chip: Hardware | MeshHardware) -> None:
         object.__setattr__(self, "_Sealed__chip", chip)
 
     def __getattribute__(self, name: str) -> Any:
@@ -102,3 +108,58 @@ class Matrices:
         if readout != "quadrature":
             raise ChipError("this double reads quadratures only")
         return y if cores is None else y * cores[:, :, None, None]
+
+
+class ThinMesh:
+    """The least of a whole mesh: lossless, without errors or noise, straight on the kernels."""
+
+    def __init__(self, top: Array, bottom: Array, modes: int, dtype: Any) -> None:
+        self.top, self.bottom = top.astype(np.int64), bottom.astype(np.int64)
+        self.dtype = np.dtype(dtype)
+        n = len(top)
+        self.splitters = np.full((1, 4, n), np.sqrt(0.5))
+        self.amplitudes = np.ones((1, 4, n))
+        self.elements = np.empty((1, 12, n), dtype)
+        self.screen = np.zeros((1, modes))
+
+    def set_phases(self, theta: Any = None, phi: Any = None, screen: Any = None) -> None:
+        args = (np.asarray(a, float)[None] for a in (theta, phi))
+        kernels.propagate.elements(*args, self.splitters, self.amplitudes, self.elements)
+        self.screen = np.asarray(screen, float)[None].copy()
+
+    def planes(self, x: Array) -> Array:
+        return np.ascontiguousarray(np.stack((x.real, x.imag))[None], self.dtype)
+
+    def complex(self, planes: Array) -> Array:
+        return planes[0, 0] + self.dtype.type(1) * 1j * planes[0, 1]
+
+    def forward(self, x: Array, readout: str = "field") -> Array:
+        planes = self.planes(x)
+        kernels.propagate.forward(self.elements, self.top, self.bottom, self.screen, planes)
+        return self.complex(planes)
+
+
+def exact_gradient(hardware: ThinMesh, x: Array, g: Array) -> SimpleNamespace:
+    """The gradients that a perfect measurement finds."""
+    out, back = hardware.planes(hardware.forward(x)), hardware.planes(g)
+    n, modes = len(hardware.top), hardware.screen.shape[1]
+    theta, phi, screen = (np.empty((1, k), hardware.dtype) for k in (n, n, modes))
+    kernels.propagate.adjoint(
+        hardware.elements, hardware.splitters, hardware.top, hardware.bottom, hardware.screen, out, back,
+        theta, phi, screen,
+    )  # fmt: skip
+    return SimpleNamespace(theta=theta[0], phi=phi[0], screen=screen[0], x=hardware.complex(back))
+
+
+def lit_mesh(mesh: Mesh, it: Nonidealities | None = None, seed: int = 1, dtype: Any = "float64") -> MeshChip:
+    """A whole mesh for tests at random phases; ideal unless told otherwise."""
+    chip = MeshChip(mesh, Nonidealities() if it is None else it, seed, dtype=dtype)
+    rng = generator(seed, "phases")
+    chip.set_phases(*(rng.uniform(0.1, 6.0, size) for size in (mesh.count, mesh.count, mesh.modes)))
+    return chip
+
+
+def light(chip: Any, batch: int, name: str) -> np.ndarray:
+    """Any light (N, B)."""
+    z = generator(batch, name).normal(size=(2, chip.mesh.modes, batch))
+    return z[0] + 1j * z[1]

@@ -12,9 +12,11 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from l2sim.chip import layout
 from l2sim.chip.chip import Chip
+from l2sim.chip.light import MeshChip
 from l2sim.chip.mesh import Mesh
 from l2sim.chip.nonidealities import GAMMA, Nonidealities
 
@@ -49,3 +51,36 @@ def golden_chip(exact_sigma: bool = True) -> Chip:
     chip._attenuators = dataclasses.replace(chip._attenuators, gamma=(gamma - GAMMA) / 0.002)
     chip.nonidealities = it
     return chip
+
+
+INSITU = Path(os.environ.get("INSITU_GOLDEN", HERE.parent.parent / "shared" / "golden" / "insitu"))
+
+
+@cache
+def insitu(name: str) -> dict[str, np.ndarray]:
+    """All arrays of one golden file of the in situ flow; the test is skipped where it is not here."""
+    path = INSITU / f"{name}.npz"
+    if not path.exists():
+        pytest.skip(f"golden data of the in situ flow is not here: {path}")
+    with np.load(path, allow_pickle=False) as file:
+        return {key: file[key] for key in file.files}
+
+
+def golden_mesh(name: str, variant: str) -> tuple[MeshChip, np.ndarray, dict[str, np.ndarray]]:
+    """A recorded mesh with its errors and losses as a chip; the node numbers in travel order; the file."""
+    z = insitu(f"mesh_{name}")
+    kind, modes = {"rect": "rectangular", "tri": "chain_cascade"}[name.partition("_")[0]], len(z["gamma"])
+    chip = MeshChip(Mesh(kind, modes), Nonidealities(), 1, dtype="float64")
+    order = np.lexsort((z["top"], z["column"]))
+    arms = np.zeros((1, 4, len(order)))
+    arms[0, ::2] = z["loss_db"][order].T
+    chip._optics = dataclasses.replace(chip._optics, splitters=z["bs_error"][order].T[None], arms=arms)
+    bent = np.concatenate([z["dtheta"][order], z["dphi"][order], np.zeros(modes)])[None]
+    chip._heaters = dataclasses.replace(chip._heaters, error=bent)
+    chip.nonidealities = Nonidealities(
+        splitter_error_std=float(variant in ("bs", "all")),
+        loss_db_std=float(variant in ("loss", "all")),
+        phase_error_std=float(variant in ("phase", "all")),
+    )
+    chip.set_phases(z["theta"][order], z["phi"][order], z["gamma"])
+    return chip, order, z

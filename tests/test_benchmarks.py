@@ -7,7 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from benchmarks import decomposition, propagation
+from l2sim.chip.decompose import decompose
+from l2sim.chip.mesh import Mesh
 
 ROOT = Path(__file__).resolve().parent.parent
 KEYS = {"case", "variant", "threads", "seconds", "rate", "unit", "fraction"}
@@ -17,14 +22,17 @@ def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", "benchmarks", *arguments], cwd=ROOT, capture_output=True, text=True)
 
 
-@pytest.mark.parametrize("only, sizes", (("sweep-ic", {"k", "blocks"}), ("step-cnn-s", {"model", "batch"})))
+@pytest.mark.parametrize("only, sizes", (
+    ("sweep-ic", {"k", "blocks"}), ("step-cnn-s", {"model", "batch"}), ("network", {"modes", "batch"}),
+))  # fmt: skip
 def test_a_case_writes_its_figures(only: str, sizes: set[str], tmp_path: Path) -> None:
     path = tmp_path / "figures.json"
     done = bench("--quick", "--threads", "1", "--only", only, "--json", str(path))
     assert done.returncode == 0, done.stderr
     assert only in done.stdout
     rows = json.loads(path.read_text())
-    assert {row["case"] for row in rows} == {"limit", only}
+    assert {row["case"].partition("-3")[0] for row in rows} == {"limit", only}
+    assert not list(tmp_path.glob("*.part"))
     for row in rows:
         assert row.keys() >= KEYS
         assert row["seconds"] > 0 and row["rate"] > 0 and row["threads"] == 1
@@ -36,3 +44,24 @@ def test_it_names_its_cases() -> None:
     assert "step-vgg8" in bench("--list").stdout
     wrong = bench("--only", "nothing-of-the-kind")
     assert wrong.returncode == 2 and "no case matches" in wrong.stderr
+
+
+def test_baselines_do_the_same() -> None:
+    """What a case measures is what its `direct` variant computes."""
+    rng = np.random.default_rng(0)
+    layers = [propagation.Layer(8, rng) for _ in range(3)]
+    x, g = (rng.standard_normal((2, 8, 20)).astype("f4") for _ in range(2))
+    found = []
+    for way in (propagation.by_matrix, propagation.by_columns):
+        way(layers, x, g)
+        found.append([total.copy() for layer in layers for total in layer.sums])
+    for one, other in zip(*found):
+        np.testing.assert_allclose(one, other, atol=1e-3)
+    sent, light = x[None].copy(), x[0] + 1j * x[1]
+    layers[0].forward(sent)
+    np.testing.assert_allclose(sent[0, 0] + 1j * sent[0, 1], layers[0].direct(light), atol=1e-5)
+
+    mesh = Mesh("rectangular", 7)
+    turns = np.linalg.qr(rng.standard_normal((3, 7, 7)))[0]
+    np.testing.assert_allclose(np.abs(decomposition.nulled(turns)), np.tile(np.eye(7), (3, 1, 1)), atol=1e-12)
+    np.testing.assert_allclose(decomposition.rebuilt(mesh, *decompose(mesh, turns)), turns, atol=1e-12)

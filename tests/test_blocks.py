@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import numba
 import numpy as np
 import pytest
 
-from l2sim.backend import Array, generator
+from l2sim.backend import Array, generator, kernels
 from l2sim.chip import blocks
 from l2sim.errors import ChipError
+from tests.assembly import wide_multiply_adds
 from tests.tolerances import DTYPES, kernel
 
+reference = kernels.reference
 GRIDS = ((1, 1, 1), (3, 2, 5), (5, 37, 100), (2, 20, 48), (4, 9, 400))
 
 
@@ -19,28 +22,25 @@ def draws(seed: int, dtype: object, *shapes: tuple[int, ...]) -> list[Array]:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("k", (2, 3, 8, 9, 10, 11, 17, 32))
+@pytest.mark.parametrize("k", (2, 8, 9, 11, 17, 32))
 def test_blocks_left_out_are_zeros(dtype: object, k: int) -> None:
     for p, q, batch in GRIDS:
         matrix, y = draws(k, dtype, (p * k, q * k), (p * k, batch))
         for kept in (0.0, 0.4, 1.0):
             cores = generator(k, "mask").random((p, q)) < kept
-            whole = (matrix * np.kron(cores, np.ones((k, k)))).T @ y.astype(np.float64)
+            whole = reference.masked(matrix, cores, k).T @ y.astype(np.float64)
             scale = np.sqrt(p * k) * 4
             np.testing.assert_allclose(blocks.product_back(matrix, cores, y, k), whole, atol=kernel(dtype, k) * scale)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("k", (2, 4, 9, 16, 33))
+@pytest.mark.parametrize("k", (2, 9, 16))
 def test_assembly_and_diagonals(dtype: object, k: int) -> None:
     for p, q, _ in GRIDS:
         u, v, sigma, matrix = draws(k, dtype, (p * q, k, k), (p * q, k, k), (p, q, k), (p * k, q * k))
-        left, right = blocks.planes(u, q), blocks.planes(v, q)
-        whole = (u @ (sigma.reshape(-1, k, 1) * v)).reshape(p, q, k, k).swapaxes(1, 2).reshape(p * k, q * k)
-        np.testing.assert_allclose(blocks.assemble(left, sigma, right), whole, atol=kernel(dtype, k) * 10 * k)
-        cut = matrix.reshape(p, k, q, k).swapaxes(1, 2).reshape(p * q, k, k)
-        diagonal = np.einsum("mai,maj,mij->mi", u, cut, v, optimize=True).reshape(p, q, k)
-        np.testing.assert_allclose(blocks.diagonals(left, matrix, right), diagonal, atol=kernel(dtype, k) * 10 * k)
+        atol = kernel(dtype, k) * 10 * k
+        np.testing.assert_allclose(blocks.assemble(u, sigma, v), reference.assemble(u, sigma, v), atol=atol)
+        np.testing.assert_allclose(blocks.diagonals(u, matrix, v), reference.diagonals(u, matrix, v, k), atol=atol)
 
 
 def test_a_dark_core_stays_dark() -> None:
@@ -62,3 +62,14 @@ def test_rows_that_are_missing_are_dark() -> None:
 def test_light_that_does_not_fit_is_refused() -> None:
     with pytest.raises(ChipError, match="does not fit"):
         blocks.product_back(np.zeros((6, 6)), np.ones((2, 2), bool), np.zeros((7, 1)), 3)
+
+
+def test_the_hot_loops_are_vectorised() -> None:
+    types = numba.types
+    two, three = (types.Array(types.float32, d, "C") for d in (2, 3))
+    index, count, depth = types.Array(types.int64, 1, "C"), types.int64, types.UniTuple(types.int64, 9)
+    of = kernels.blocks
+    assert wide_multiply_adds(of.assemble, (three, three, three, depth, two)) >= 8
+    assert wide_multiply_adds(of.project, (three, two, three, depth, three)) >= 9
+    tuples = types.UniTuple(types.int64, of.outputs(9)), types.UniTuple(types.int64, 3)
+    assert wide_multiply_adds(of.sparse, (index, index, two, three, count, *tuples, two)) >= 27

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import msgspec
@@ -18,7 +19,7 @@ from l2sim.chip import grid
 from l2sim.chip.chip import Chip
 from l2sim.chip.fabrication import fabricate, truncated_normal
 from l2sim.chip.mesh import KINDS
-from l2sim.chip.meter import Meter
+from l2sim.chip.meter import Counts, Meter
 from l2sim.chip.nonidealities import GAMMA, PRESETS, V_PI, Nonidealities
 from l2sim.chip.protocol import Hardware, command
 from l2sim.errors import ChipError
@@ -40,9 +41,7 @@ def random_chip(seed: int = 1, **options: object) -> Chip:
 
 
 def counts(chip: Hardware) -> dict[str, int]:
-    return chip.meter.state().get(
-        "idle", dict.fromkeys(("core_calls", "evaluations", "writes", "accumulation_steps"), 0)
-    )
+    return chip.meter.state().get("idle", dataclasses.asdict(Counts()))
 
 
 def changed(chip: Hardware, act: Callable[[], object]) -> dict[str, int]:

@@ -215,6 +215,7 @@ def test_golden_chain_of_attenuators() -> None:
         if it.gamma_std:
             gamma[:, 1:] = (z[f"{case}_noisygamma"] - z["gamma"]) / it.gamma_std
         chip._attenuators = dataclasses.replace(chip._attenuators, gamma=gamma)
+        chip.nonidealities = it
         chip.set_sigma(np.concatenate([np.ones((rows, 1)), np.cos(phases)], axis=1)[None])
         # Unquantised phases beyond pi, which the reference does not fold, are none that a sigma can ask for.
         real = (np.mod(phases, 2 * np.pi) <= np.pi) | (it.phase_bits > 0)

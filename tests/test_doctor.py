@@ -64,3 +64,35 @@ def test_a_broken_qt_is_told_and_not_raised(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(doctor.importlib, "import_module", broken)
     assert findings()["PyQt5"].state == "optional"
     assert findings()["PyQt5"].found == "libGL.so.1: cannot open shared object file"
+
+
+def installed(monkeypatch: pytest.MonkeyPatch, **versions: str) -> None:
+    """Pretend that the GPU packages are these."""
+    real = doctor._version
+    names = {"cupy_cuda13x": "cupy-cuda13x", "cupy_cuda12x": "cupy-cuda12x", "runtime": "nvidia-cuda-runtime"}
+    told = {names[name]: version for name, version in versions.items()}
+    gpu = lambda name: "cuda" in name or name == "cupy"  # noqa: E731
+    monkeypatch.setattr(doctor, "_version", lambda name: told.get(name) if gpu(name) else real(name))
+    monkeypatch.setattr(doctor, "_optional", lambda module, extra: doctor.Finding(module, "1.0"))
+
+
+@pytest.mark.parametrize(
+    "versions, found",
+    (
+        ({"cupy_cuda13x": "14.2", "runtime": "13.5"}, "13 throughout"),
+        ({"cupy_cuda12x": "13.6", "runtime": "13.5"}, "cupy is of CUDA 12"),
+        ({"cupy_cuda13x": "14.2", "runtime": "12.9"}, "the CUDA of numba-cuda is of CUDA 12"),
+        ({"cupy_cuda13x": "14.2", "cupy_cuda12x": "13.6"}, "cupy-cuda12x and cupy-cuda13x are one too many"),
+    ),
+)
+def test_versions_that_do_not_agree(versions: dict[str, str], found: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    installed(monkeypatch, **versions)
+    finding = findings()["CUDA"]
+    assert found in finding.found and (finding.state == "ok") == (found == "13 throughout")
+    assert finding.state == "ok" or "l2sim[gpu]" in finding.cure
+
+
+def test_a_driver_that_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    installed(monkeypatch, cupy_cuda13x="14.2")
+    monkeypatch.setattr(doctor, "_driver", lambda: 12)
+    assert "too old" in doctor._agreement("NVIDIA H200", True)[0].found

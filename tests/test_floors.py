@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-FLOORS = ("kernels", "ground", "chip", "nn", "learn", "study", "run", "gui")
+FLOORS = ("kernels", "ground", "chip", "nn", "learn", "run", "study", "gui")
 """From the bottom. `ground` is the single files of l2sim/ that all stand on: backend, errors, _version."""
 GROUND = {"backend", "errors", "_version", "__version__"}
 DOORS = {"__init__.py", "__main__.py"}

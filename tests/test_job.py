@@ -34,17 +34,21 @@ def test_every_preset_is_valid_cited_and_survives_toml(name: str) -> None:
     job = Job.preset(name)
     assert job.name == name and jobs.load(name) == job
     assert jobs.from_toml(jobs.to_toml(job)) == job
-    assert "2110.14807" in presets.PRESETS[name].source and "\n" not in presets.PRESETS[name].about
+    cited = "2110.14807" if job.flow == "l2ight" else "Science 380, 398"
+    assert cited in presets.PRESETS[name].source and "\n" not in presets.PRESETS[name].about
 
 
 def test_every_field_says_what_it_is() -> None:
-    fields = {field.path: field for field in jobs.describe(DIGITS)}
-    assert len(fields) == 3 + sum(len(section.__struct_fields__) for section in jobs._sections().values())
+    fields = {field.path: field for name in presets.FLOWS.values() for field in jobs.describe(jobs.load(name))}
+    sections = jobs._sections()
+    plain = len(Job.__struct_fields__) - len(sections)
+    assert len(fields) == plain + sum(len(section.__struct_fields__) for section in sections.values())
     for field in fields.values():
         assert field.meaning and "\n" not in field.meaning
-        assert field.range or field.path == "name" or isinstance(field.value, tuple) or ".curve" in field.path
+        free = field.path in ("name", "device") or ".curve" in field.path
+        assert field.range or free or isinstance(field.value, tuple)
     assert fields["nonidealities.phase_bias"][2:4] == ("rad", "0 to pi")
-    assert fields["learn.epochs"].value == 30 and fields["calibrate.lr"].range == "0 to 2 pi"
+    assert jobs.describe(DIGITS)[0].path == "name" and fields["calibrate.lr"].range == "0 to 2 pi"
     assert fields["map.start"].range == "calibrated, ideal"
 
 
@@ -172,11 +176,74 @@ def test_a_missing_source_is_told(tmp_path: Path) -> None:
         jobs.load(tmp_path)
 
 
+@pytest.mark.parametrize("name", presets.PRESETS)
+def test_every_preset_has_a_smoke_run(name: str) -> None:
+    job = jobs.smoke(jobs.load(name))
+    assert job.learn.epochs == 1 and job.data.name in ("synthetic", "moons", "ring")
+
+
 def test_smoke_is_short_and_needs_no_data() -> None:
     job = jobs.smoke(jobs.with_overrides(jobs.load("fashion-mlp"), ["map.snapshots=[300]"]))
     assert (job.data.name, job.model.name, job.name) == ("synthetic", "mlp", "smoke")
     assert max(job.pretrain.epochs, job.calibrate.epochs, job.map.epochs, job.learn.epochs) <= 2
     assert not job.map.compare and job.map.snapshots == ()
+
+
+def test_a_job_has_the_fields_of_its_flow() -> None:
+    job = jobs.from_toml('flow = "insitu"')
+    assert jobs.differences(job, jobs.load("insitu-digits")) == ["name"]
+    assert (job.precision, job.learn.optimizer, job.insitu.layers) == ("float32", "adam", 3)
+    sections = {field.path.partition(".")[0] for field in jobs.describe(job) if "." in field.path}
+    assert sections == {"data", "nonidealities", "insitu", "learn"} == set(jobs.to_dict(job)) & set(jobs._sections())
+    turned = jobs.with_overrides(DIGITS, ["flow=insitu", "insitu.layers=2"])
+    assert turned.flow == "insitu" and turned.insitu.layers == 2 and turned.learn == DIGITS.learn
+
+
+@pytest.mark.parametrize(
+    ("preset", "setting", "words"),
+    [
+        ("digits", "insitu.modes=8", "insitu.modes belongs to flow = 'insitu', and this job's flow is 'l2ight'"),
+        ("insitu-digits", "calibrate.epochs=3", "calibrate.epochs belongs to flow = 'l2ight'"),
+        ("insitu-digits", "insitu.modes=9", "is too few: 10 classes of 1 port need 10 modes"),
+        ("insitu-digits", "insitu.group=7", "10 classes of 7 ports need 70 modes"),
+        ("insitu-digits", "insitu.modes=0", "1 to 1,024 (ports)"),
+        ("insitu-moons", "insitu.group=1", ""),
+        ("insitu-moons", "insitu.modes=3", "is too few: 2 classes of 2 ports need 4 modes"),
+        ("digits", "data.name=moons", "points, for flow = 'insitu' only"),
+        ("digits", "learn.legacy_adam=true", "belong to flow = 'insitu'"),
+        ("digits", "learn.shuffle=false", "belong to flow = 'insitu'"),
+        ("insitu-digits", "learn.feedback_sparsity=0.5", "belongs to flow = 'l2ight'"),
+        ("insitu-fashion", "learn.optimizer=sgd", ""),
+        ("insitu-digits", "insitu.scheme=analogue", "did you mean analog?"),
+        ("insitu-digits", "insitu.nonlinearity=relu", "use one of abs, power, electro-optic, saturable"),
+        ("insitu-digits", "flow=in-situ", "did you mean insitu?"),
+    ],
+)
+def test_what_a_flow_cannot_do_is_told_in_one_line(preset: str, setting: str, words: str) -> None:
+    if not words:
+        jobs.with_overrides(jobs.load(preset), [setting])
+        return
+    with pytest.raises(JobError) as caught:
+        jobs.with_overrides(jobs.load(preset), [setting])
+    assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_legacy_adam_wants_adam() -> None:
+    with pytest.raises(JobError, match="about adam"):
+        Job.preset("insitu-fashion", {"learn.legacy_adam": True, "learn.optimizer": "sgd"})
+    with pytest.raises(JobError, match="too few for points"):
+        Job.preset("insitu-moons", {"insitu.modes": 3, "insitu.group": 1})
+
+
+def test_the_published_noise_levels_are_presets() -> None:
+    for name, level in presets.NOISE.items():
+        job = jobs.load(f"insitu-noise-{name}")
+        assert jobs.chosen(job.nonidealities) == {"io_input": False} | level
+        assert (job.insitu.light, job.insitu.noise, job.insitu.loss) == ("matrix", "frozen", "batch-softmax")
+        assert {path.partition(".")[0] for path in jobs.differences(job, jobs.load("insitu-noise"))} == {
+            "name",
+            "nonidealities",
+        }
 
 
 _NUMBERS = {f.path: f for f in jobs.describe(DIGITS) if " to " in f.range}

@@ -220,10 +220,13 @@ def test_only_orthogonal_matrices_of_the_right_size_decompose() -> None:
     assert decompose(mesh, np.zeros((0, 4, 4)))[0].shape == (0, 4, 3)
 
 
-@pytest.mark.parametrize("kind, k", (("rectangular", 1), ("rectangular", 65), ("hexagonal", 4)))
-def test_meshes_that_do_not_exist(kind: str, k: int) -> None:
-    with pytest.raises(ChipError):
-        Mesh(kind, k)
+@pytest.mark.parametrize("kind, k", (("rectangular", 1), ("rectangular", 65), ("butterfly", 4)))
+def test_meshes_that_no_real_core_has(kind: str, k: int) -> None:
+    mesh = Mesh(kind, k)
+    with pytest.raises(ChipError, match="a real core"):
+        matrix(mesh, np.zeros(mesh.shape))
+    with pytest.raises(ChipError, match="a real core"):
+        decompose(mesh, np.eye(k))
 
 
 # -- the sweep ---------------------------------------------------------------------------------------------------------

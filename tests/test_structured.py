@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 import pytest
+from assembly import wide_multiply_adds
 
 from l2sim.backend import generator, kernels
 from l2sim.chip.chip import Chip
@@ -84,6 +85,25 @@ def test_the_threads_change_nothing() -> None:
     numba.set_num_threads(1)
     for one, two in zip(*results):
         np.testing.assert_array_equal(one, two)
+
+
+def test_the_hot_loops_are_vectorised() -> None:
+    """Multiply-adds of the loops over lanes work on whole registers."""
+    from numba import types
+
+    single, two, three = types.float32, types.Array(types.float32, 2, "C"), types.Array(types.float32, 3, "C")
+    one = types.Array(single, 1, "C")
+    lanes, sweep = kernels.lanes, kernels.sweep
+    hot = (
+        (lanes.rotate, (two, two, one, one), 2),
+        (lanes.columns, (three, types.int64, one, one), 2),
+        (lanes.angles, (one, one, one), 15),
+        (lanes.trace, (one, one, one), 20),
+        (lanes.dot, (one, one, one), 4),
+        (sweep.squared, (two, two, two, one), 2),
+    )
+    for function, signature, least in hot:
+        assert wide_multiply_adds(function, signature) >= least, function.__name__
 
 
 def test_sine_and_cosine() -> None:

@@ -4,32 +4,25 @@ from __future__ import annotations
 
 import numpy as np
 
-from l2sim.backend import Array, kernels
+from l2sim.backend import Array, kernels, kernels_of, namespace
 from l2sim.errors import ChipError
 
 
-def planes(cores: Array, columns: int) -> Array:
-    """Cores (M, k, k) of a grid with so many columns as `kernels.blocks` reads them: (p pieces, k, k, lanes)."""
-    lanes = kernels.blocks.VECTOR // cores.dtype.itemsize
-    pieces = -(-columns // lanes)
-    out = np.empty((cores.shape[0] // columns * pieces, *cores.shape[1:], lanes), cores.dtype)
-    kernels.blocks.planes(np.ascontiguousarray(cores), columns, out)
-    return out
-
-
 def assemble(u: Array, sigma: Array, v: Array) -> Array:
-    """M (p k, q k) with blocks U diag(sigma) V*: `u` and `v` in planes, `sigma` (p, q, k)."""
+    """M (p k, q k) with blocks U diag(sigma) V*: `u` and `v` (p q, k, k), `sigma` (p, q, k)."""
     p, q, k = sigma.shape
-    out = np.empty((p * k, q * k), u.dtype)
-    kernels.blocks.assemble(u, np.ascontiguousarray(sigma, u.dtype), v, out)
+    xp = namespace(u)
+    out = xp.empty((p * k, q * k), u.dtype)
+    kernels_of(u).blocks.assemble(u, xp.ascontiguousarray(sigma, u.dtype), v, (0,) * k, out)
     return out
 
 
 def diagonals(left: Array, matrix: Array, right: Array) -> Array:
-    """diag(A' G B') (p, q, k) for every block G of `matrix` (p k, q k), A = `left` and B = `right` in planes."""
+    """diag(A' G B) (p, q, k) for every block G of `matrix` (p k, q k), A = `left` and B = `right` (p q, k, k)."""
     k = left.shape[1]
-    out = np.empty((matrix.shape[0] // k, matrix.shape[1] // k, k), left.dtype)
-    kernels.blocks.project(left, np.ascontiguousarray(matrix, left.dtype), right, out)
+    xp = namespace(left)
+    out = xp.empty((matrix.shape[0] // k, matrix.shape[1] // k, k), left.dtype)
+    kernels_of(left).blocks.project(left, xp.ascontiguousarray(matrix, left.dtype), right, (0,) * k, out)
     return out
 
 

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from l2sim.backend import Array, generator, kernels
-from l2sim.chip import blocks
+from l2sim.backend import CPU, Array, Device, generator, kernels, kernels_of, like, namespace, resident
+from l2sim.chip import blocks, spread
 from l2sim.chip.fabrication import chain_parameters, fabricate
 from l2sim.chip.grid import full_scale
-from l2sim.chip.mesh import Mesh
+from l2sim.chip.mesh import Mesh, require_real
 from l2sim.chip.meter import Meter
 from l2sim.chip.nonidealities import GAMMA, Nonidealities
 from l2sim.chip.protocol import READOUTS, Commands
@@ -30,16 +30,16 @@ SPARSE = 0.75
 VARIATES_BYTES = 1 << 28
 """Readout variates of a sweep are drawn for at most this many bytes of cores at a time."""
 
-STRUCTURED_PIECES = 64
-"""A structured sweep is cut into at most so many pieces, each with its own scratch."""
-
 
 class Chip:
     """A p x q grid of k x k tensor cores (see the module).
 
     `name` and `seed` choose the random streams of the fabrication and of the readout noise; chips of one network have
     different names. Phases (p, q, C, k - 1) and sigma (p, q, k) start at zero commanded phase and sigma = 1.
+    `device` is where it computes; `xp` is the module of its arrays, which is NumPy where they do not fit the device.
     """
+
+    complex_cores = False
 
     def __init__(
         self,
@@ -52,7 +52,9 @@ class Chip:
         meter: Meter | None = None,
         dtype: DTypeLike = np.float64,
         readouts: tuple[str, ...] = READOUTS,
+        device: Device = CPU,
     ) -> None:
+        require_real(mesh)
         self.shape, self.mesh, self.name = shape, mesh, name
         self.meter = Meter() if meter is None else meter
         self.readouts = readouts
@@ -60,11 +62,14 @@ class Chip:
         self._cores = shape[0] * shape[1]
         heaters = (self._cores, mesh.count)
         self._heaters = {part: fabricate(seed, name, part, heaters) for part in PARTS}
+        self._device, self._home = device, spread.home(device, self._cores, mesh, self.dtype.itemsize)
+        self.xp = xp = self._home.xp
+        self._unsound: Any = None
         self._attenuators = fabricate(seed, name, "sigma", (self._cores, mesh.modes))
         self._noise = generator(seed, "readout", name)
-        self._phases = {part: np.zeros(heaters, self.dtype) for part in PARTS}
-        self._signs = {part: np.ones((self._cores, mesh.modes), self.dtype) for part in PARTS}
-        self._sigma = np.ones((self._cores, mesh.modes), self.dtype)
+        self._phases = {part: xp.zeros(heaters, self.dtype) for part in PARTS}
+        self._signs = {part: xp.ones((self._cores, mesh.modes), self.dtype) for part in PARTS}
+        self._sigma = xp.ones((self._cores, mesh.modes), self.dtype)
         self.nonidealities = nonidealities
 
     # -- the parameters ------------------------------------------------------------------------------------------------
@@ -76,12 +81,20 @@ class Chip:
 
     @nonidealities.setter
     def nonidealities(self, value: Nonidealities) -> None:
+        if not (value.real or self.complex_cores):
+            raise ChipError("such imperfections make cores complex; fabricate a l2sim.chip.complexcore.ComplexChip")
         self._nonidealities = value
-        self._chain = {part: chain_parameters(self.mesh, self._heaters[part], value, self.dtype) for part in PARTS}
+        self._chain = {
+            part: tuple(
+                self._home.put(a) if isinstance(a, np.ndarray) else a
+                for a in chain_parameters(self.mesh, self._heaters[part], value, self.dtype)
+            )
+            for part in PARTS
+        }
+        self._gamma = self._home.put(1.0 + self._attenuators.gamma * (value.gamma_std / GAMMA))
         self._matrices: dict[str, Array | None] = dict.fromkeys(PARTS)
-        self._planes: dict[str, Array | None] = dict.fromkeys(PARTS)
         self._weight_grid: Array | None = None
-        self._rested: tuple[Commands, Array, Array, int] | None = None
+        self._rested: tuple[Commands, Array, Array, Any] | None = None
         self._realise_sigma()
 
     # -- what a lab can do ---------------------------------------------------------------------------------------------
@@ -101,18 +114,14 @@ class Chip:
                 if not np.all(np.abs(signs) == 1.0):
                     raise ChipError(f"signs of {part} must be +1 or -1")
                 signs = signs.reshape(self._cores, -1)
-                changed = int(np.count_nonzero(signs != self._signs[part]))
-                if changed:
-                    self.meter.count(writes=changed)
+                if self._written(signs, self._signs[part]):
                     self._signs[part] = signs.copy()
                     self._forget(part)
 
     def set_sigma(self, sigma: Array) -> None:
         """See `Hardware.set_sigma`."""
         sigma = self._checked(sigma, (*self.shape, self.mesh.modes), "sigma").reshape(self._sigma.shape)
-        changed = int(np.count_nonzero(sigma != self._sigma))
-        if changed:
-            self.meter.count(writes=changed)
+        if self._written(sigma, self._sigma):
             self._sigma = sigma.copy()
             self._realise_sigma()
 
@@ -147,6 +156,8 @@ class Chip:
         `Mesh.layer_order`, `lr` and `loss` (p, q); `carry` (p, q) marks losses to take as they are. Returns the
         commanded phases and the last losses. Noise-free sweeps in layer order take `kernels.structured`.
         """
+        if self._device.numbers:
+            return self._sweep_there(part, rule, gain, target, order, lr, loss, carry)
         n, k, cores = self.mesh.count, self.mesh.modes, self._cores
         rest = self._matrix("v" if part == "u" else "u")
         sigma = self._realised[:, :, None]
@@ -170,7 +181,6 @@ class Chip:
             kernels.structured.sweep(
                 RULES[rule], bool((np.abs(rows) != 1.0).any()), phases, losses, steps, chain, self.mesh.rail,
                 self.mesh.first, self.mesh.starts, sense, start, rows, target, writes,
-                min(-(-cores // kernels.structured.LANES), STRUCTURED_PIECES),
             )  # fmt: skip
         else:
             order = self.mesh.layer_order(part) if order is None else order
@@ -188,23 +198,57 @@ class Chip:
         self._forget(part)
         return self.mesh.scatter(phases).reshape(*self.shape, *self.mesh.shape), losses.reshape(self.shape)
 
+    def _sweep_there(
+        self, part: str, rule: str, gain: Array, target: Array, order: Array | None, lr: Array, loss: Array,
+        carry: Array | None,
+    ) -> tuple[Array, Array]:  # fmt: skip
+        """`sweep` on GPUs."""
+        n, k, cores, xp = self.mesh.count, self.mesh.modes, self._cores, self.xp
+        noise = self._nonidealities.readout_noise
+        ratio, fixed, bias, *common = self._chain[part]
+        arrays = {
+            "phases": self._phases[part].copy(), "loss": xp.array(loss, self.dtype).reshape(cores),
+            "writes": xp.zeros(cores, np.int64), "ratio": ratio, "fixed": fixed, "bias": bias,
+            "carry": xp.zeros(cores, bool) if carry is None else carry.reshape(cores),
+            "lr": xp.array(np.broadcast_to(lr, self.shape), self.dtype).reshape(cores),
+            "rest": self._matrix("v" if part == "u" else "u"), "sigma": self._realised, "scale": self._scale,
+            "gain": xp.array(np.broadcast_to(gain, (*self.shape, k)), self.dtype).reshape(cores, k),
+            "target": xp.array(np.broadcast_to(target, (*self.shape, k, k)), self.dtype).reshape(cores, k, k),
+        }  # fmt: skip
+        arrays["flip"], arrays["signs"] = self.mesh.resolve_signs(self._signs[part])
+        order = self.mesh.layer_order(part) if order is None else order
+        chunk = max(1, VARIATES_BYTES // (4 * n * k * self.dtype.itemsize)) if noise > 0 else cores
+        for lo in range(0, cores, chunk):
+            some = {name: a[lo : lo + chunk] for name, a in arrays.items()}
+            if noise > 0:
+                some["variates"] = self._variates(len(some["loss"]))
+            spread.sweep(
+                self._device, some, tuple(common), part=part, rule=RULES[rule], mesh=self.mesh, order=order, noise=noise
+            )
+        writes = arrays["writes"].sum()
+        self.meter.count(evaluations=2 * n * cores, core_calls=2 * n * cores * k, writes=writes)
+        self._phases[part] = arrays["phases"]
+        self._forget(part)
+        swept = self.mesh.scatter(arrays["phases"]).reshape(*self.shape, *self.mesh.shape)
+        return swept, arrays["loss"].reshape(self.shape)
+
     def product(self, x: Array) -> Array:
         """M x of the whole grid, (q k, N) -> (p k, N): `forward` on every core and the sum over block columns.
 
         The noise of the sum is drawn at once. Here and below, rows missing at the end of what is sent are dark.
         """
-        return self._noisy(self._grid()[:, : len(x)] @ x, x, 1, None)
+        return self._noisy(like(x, self._grid())[:, : len(x)] @ x, x, 1, None)
 
     def product_back(self, y: Array, cores: Array | None) -> Array:
         """M' y of the whole grid, (p k, N) -> (q k, N), through the cores of the mask (p, q) only."""
-        grid = self._grid()
+        grid = like(y, self._grid())
         if cores is None:
             product = grid[: len(y)].T @ y
-        elif np.count_nonzero(cores) < SPARSE * cores.size:
+        elif namespace(y) is np and np.count_nonzero(cores) < SPARSE * cores.size:
             product = blocks.product_back(grid, cores, y, self.mesh.modes)
         else:
             k = self.mesh.modes
-            kept = grid.reshape(self.shape[0], k, self.shape[1], k) * cores[:, None, :, None]
+            kept = grid.reshape(self.shape[0], k, self.shape[1], k) * like(y, cores)[:, None, :, None]
             product = kept.reshape(grid.shape).astype(grid.dtype, copy=False)[: len(y)].T @ y
         return self._noisy(product, y, 0, cores)
 
@@ -214,25 +258,29 @@ class Chip:
             return None
         left, right, turned = self._passes(rest)
         self.meter.count(
-            core_calls=2 * x.shape[1] * self._cores, writes=2 * (turned + int(np.count_nonzero(self._sigma != 1.0)))
+            core_calls=2 * x.shape[1] * self._cores, writes=2 * (turned + np.count_nonzero(self._sigma != 1.0))
         )
-        outer = np.zeros((self.shape[0] * self.mesh.modes, self.shape[1] * self.mesh.modes), self.dtype)
-        np.matmul(dy, x.T, out=outer[: len(dy), : len(x)])
-        return blocks.diagonals(left, outer, right)
+        outer = namespace(x).zeros((self.shape[0] * self.mesh.modes, self.shape[1] * self.mesh.modes), self.dtype)
+        if namespace(x) is np:
+            np.matmul(dy, x.T, out=outer[: len(dy), : len(x)])
+        else:
+            outer[: len(dy), : len(x)] = dy @ x.T
+        return blocks.diagonals(left, self._home.put(outer), right)
 
-    def _passes(self, rest: Commands) -> tuple[Array, Array, int]:
-        """U I_V, I_U V in planes (`blocks`), and the writes it takes to rest both meshes; kept until one is commanded.
+    def _passes(self, rest: Commands) -> tuple[Array, Array, Any]:
+        """U I_V, (I_U V)' and the writes that it takes to rest both meshes; kept until one is commanded.
 
         Sigma is one in both passes: zero attenuator phase, which every chip realises exactly.
         """
         if self._rested is None or self._rested[0] is not rest:
-            u, v, turned, still = self._matrix("u"), self._matrix("v"), 0, {}
+            u, v, still = self._matrix("u"), self._matrix("v"), {}
+            turned: Any = 0
             for part, phases, signs in rest.parts():
                 flat, ends = self.mesh.gather(phases).reshape(self._cores, -1), signs.reshape(self._cores, -1)
-                turned += int(np.count_nonzero(flat != self._phases[part]))
-                turned += int(np.count_nonzero(ends != self._signs[part]))
+                turned += np.count_nonzero(flat != self._phases[part]) + np.count_nonzero(ends != self._signs[part])
                 still[part] = self._build(part, flat.astype(self.dtype), ends.astype(self.dtype))
-            self._rested = rest, self._laid(u @ still["v"]), self._laid(still["u"] @ v), turned
+            across = self.xp.ascontiguousarray((still["u"] @ v).swapaxes(1, 2))
+            self._rested = rest, u @ still["v"], across, turned
         return self._rested[1:]
 
     # -- what only an observer may see ---------------------------------------------------------------------------------
@@ -256,6 +304,8 @@ class Chip:
 
     def state(self) -> tuple[dict[str, Array], dict[str, Any]]:
         """What a checkpoint needs: arrays, and the position of the readout noise stream."""
+        if self._unsound is not None and bool(self._unsound):
+            raise ChipError(f"chip {self.name} was commanded values that are not finite; lower the learning rate")
         arrays = {f"phases.{part}": self._phases[part] for part in PARTS}
         arrays |= {f"signs.{part}": self._signs[part] for part in PARTS} | {"sigma": self._sigma}
         return {name: array.copy() for name, array in arrays.items()}, {"noise": self._noise.bit_generator.state}
@@ -263,42 +313,52 @@ class Chip:
     def restore(self, arrays: dict[str, Array], values: dict[str, Any]) -> None:
         """Go on from what `state` returned."""
         for part in PARTS:
-            self._phases[part] = arrays[f"phases.{part}"].astype(self.dtype)
-            self._signs[part] = arrays[f"signs.{part}"].astype(self.dtype)
-        self._sigma = arrays["sigma"].astype(self.dtype)
+            self._phases[part] = self._home.put(arrays[f"phases.{part}"].astype(self.dtype))
+            self._signs[part] = self._home.put(arrays[f"signs.{part}"].astype(self.dtype))
+        self._sigma = self._home.put(arrays["sigma"].astype(self.dtype))
         self._noise.bit_generator.state = values["noise"]
         self.nonidealities = self._nonidealities
 
     # -- inside --------------------------------------------------------------------------------------------------------
 
     def _checked(self, array: Array, shape: tuple[int, ...], what: str) -> Array:
-        array = np.asarray(array, self.dtype)
+        array = self._home.put(array, self.dtype)
         if array.shape != shape:
             raise ChipError(f"{what} have shape {array.shape}; this chip takes {shape}")
-        if not np.isfinite(array).all():
+        if self.xp is not np:  # nobody waits for the answer; `state` asks
+            odd = ~np.isfinite(array).all()
+            self._unsound = odd if self._unsound is None else self._unsound | odd
+        elif not np.isfinite(array).all():
             raise ChipError(f"{what} hold values that are not finite; the chip was left as it was")
         return array
 
+    def _written(self, now: Array, before: Array) -> bool:
+        """Meter the values that change; False where none does. A GPU is not asked: there, something may."""
+        changed = np.count_nonzero(now != before)
+        if self.xp is np and not changed:
+            return False
+        self.meter.count(writes=changed)
+        return True
+
     def _command(self, part: str, phases: Array) -> None:
-        changed = int(np.count_nonzero(phases != self._phases[part]))
-        if changed:
-            self.meter.count(writes=changed)
+        if self._written(phases, self._phases[part]):
             self._phases[part] = phases.copy()
             self._forget(part)
 
     def _forget(self, part: str) -> None:
-        self._matrices[part] = self._planes[part] = self._weight_grid = self._rested = None
+        self._matrices[part] = self._weight_grid = self._rested = None
 
     def _effective(self, part: str, phases: Array) -> Array:
         ratio, fixed, bias, around, *rest = self._chain[part]
         out = np.empty_like(phases)
-        kernels.chain.apply(phases, ratio, fixed, bias, around, *rest, out)  # type: ignore[call-arg]
+        kernels_of(phases).chain.apply(phases, ratio, fixed, bias, around, *rest, out)
         return out
 
     def _build(self, part: str, phases: Array, signs: Array) -> Array:
         flip, signs = self.mesh.resolve_signs(signs)
-        out = np.empty((self._cores, self.mesh.modes, self.mesh.modes), self.dtype)
-        kernels.mesh.matrices(self._effective(part, phases), flip, signs, self.mesh.rail, out)
+        out = self.xp.empty((self._cores, self.mesh.modes, self.mesh.modes), self.dtype)
+        rails = resident(out, self.mesh.rail)
+        kernels_of(out).mesh.matrices(self._effective(part, phases), flip, signs, rails, out)
         return out
 
     def _matrix(self, part: str) -> Array:
@@ -306,16 +366,6 @@ class Chip:
         built = self._matrices[part]
         if built is None:
             built = self._matrices[part] = self._build(part, self._phases[part], self._signs[part])
-        return built
-
-    def _laid(self, matrices: Array) -> Array:
-        return blocks.planes(matrices, self.shape[1])
-
-    def _plane(self, part: str) -> Array:
-        """The mesh's true matrices in planes (`blocks`), laid out anew only when something changed."""
-        built = self._planes[part]
-        if built is None:
-            built = self._planes[part] = self._laid(self._matrix(part))
         return built
 
     def _attenuated(self, sigma: Array) -> tuple[Array, Array]:
@@ -340,7 +390,7 @@ class Chip:
             phase /= lsb
             np.rint(phase, out=phase)
             phase *= lsb
-        phase *= 1.0 + self._attenuators.gamma * (it.gamma_std / GAMMA)
+        phase *= self._gamma
         np.cos(phase, out=phase)
         phase *= gain
         return phase, gain
@@ -352,8 +402,8 @@ class Chip:
     def _grid(self) -> Array:
         """The whole matrix M (p k, q k), kept until something changes."""
         if self._weight_grid is None:
-            u, v = self._plane("u"), self._plane("v")
-            self._weight_grid = blocks.assemble(u, self._realised.reshape(*self.shape, -1), v)
+            sigma = self._realised.reshape(*self.shape, -1)
+            self._weight_grid = blocks.assemble(self._matrix("u"), sigma, self._matrix("v"))
         return self._weight_grid
 
     def _probe(self, weights: Array, x: Array, cores: Array | None, readout: str) -> Array:
@@ -362,36 +412,36 @@ class Chip:
         (p, q), k, it = self.shape, self.mesh.modes, self._nonidealities
         if x.ndim != 4 or x.shape[2] != k:
             raise ChipError(f"light of shape {x.shape} does not fit this chip; send (p, q, k, B) with k = {k}")
-        y = np.matmul(weights, x)
+        y = np.matmul(weights, self._home.put(x))
         if y.shape[:2] != (p, q):
             raise ChipError(f"light of shape {x.shape} does not fit a grid of {p} x {q} cores")
         gain = self._scale.reshape(p, q, 1, 1)
         if readout == "quadrature":
             if it.reference_phase_std > 0:
-                y = y * np.cos(it.reference_phase_std * self._normal((p, q, 1, y.shape[3])))
+                y = y * np.cos(it.reference_phase_std * like(y, self._normal((p, q, 1, y.shape[3]))))
             if it.readout_noise > 0:
-                y = y + gain * (it.readout_noise * self._normal(y.shape))
+                y = y + gain * (it.readout_noise * like(y, self._normal(y.shape)))
         else:
             y, amplitude = y * y, np.abs(y)
             if it.shot_noise > 0:
-                y = y + gain * amplitude * (it.shot_noise * self._normal(y.shape))
+                y = y + gain * amplitude * (it.shot_noise * like(y, self._normal(y.shape)))
             if it.readout_noise > 0:
-                y = y + gain * gain * (it.readout_noise * self._normal(y.shape))
+                y = y + gain * gain * (it.readout_noise * like(y, self._normal(y.shape)))
         if cores is not None:
-            y = np.where(cores[:, :, None, None], y, 0.0)
-        probed = self._cores if cores is None else int(np.count_nonzero(cores))
+            y = np.where(self._home.put(cores)[:, :, None, None], y, 0.0)
+        probed = self._cores if cores is None else np.count_nonzero(cores)
         self.meter.count(core_calls=probed * y.shape[3])
         return y.astype(self.dtype, copy=False)
 
     def _noisy(self, product: Array, sent: Array, axis: int, cores: Array | None) -> Array:
         """Meter a product of the whole grid with `sent` (rows, N), and add the noise of its readings."""
-        probed = self._cores if cores is None else int(np.count_nonzero(cores))
+        probed = self._cores if cores is None else np.count_nonzero(cores)
         self.meter.count(core_calls=probed * sent.shape[1])
         noise = self._nonidealities.readout_noise
         if noise > 0.0:
-            power = self._scale.reshape(self.shape) ** 2 * (1.0 if cores is None else cores)
+            power = self._scale.reshape(self.shape) ** 2 * (1.0 if cores is None else self._home.put(cores))
             std = np.repeat(np.sqrt(power.sum(axis=axis)), self.mesh.modes)[:, None]
-            product += (full_scale(sent) * noise) * std * self._normal(product.shape)
+            product += (full_scale(sent) * noise) * like(sent, std) * like(sent, self._normal(product.shape))
         return product
 
     def _normal(self, shape: tuple[int, ...]) -> Array:

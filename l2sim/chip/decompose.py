@@ -6,7 +6,7 @@ import numpy as np
 
 from l2sim.backend import Array, kernels
 from l2sim.chip import layout
-from l2sim.chip.mesh import Mesh
+from l2sim.chip.mesh import Mesh, require_real
 from l2sim.errors import ChipError
 
 
@@ -17,6 +17,7 @@ def decompose(mesh: Mesh, matrices: Array, tolerance: float = 1e-4) -> tuple[Arr
     orthogonal to `tolerance`.
     """
     n = mesh.modes
+    require_real(mesh)
     if matrices.ndim < 2 or matrices.shape[-2:] != (n, n):
         raise ChipError(f"matrices of shape {matrices.shape} do not fit a mesh of {n} modes; need (..., {n}, {n})")
     work = np.array(matrices, np.float64).reshape(-1, n, n)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -11,17 +12,36 @@ from l2sim.chip.mesh import Mesh
 from l2sim.chip.nonidealities import GAMMA, Nonidealities
 
 
+class Neighbours(Protocol):
+    """Anything that knows which heaters stand beside each other."""
+
+    @property
+    def around(self) -> Array:
+        """Indices of the heaters beside each heater, -1 for none."""
+        ...
+
+
 @dataclass(frozen=True)
 class Heaters:
     """Unit draws of the heaters of M meshes, each (M, n) in travel order.
 
-    `bias` in [-1, 1); `gamma` normal, cut at +-2 standard deviations; `fate` and `stuck_at` in [0, 1).
+    `bias` in [-1, 1); `gamma` normal, cut at +-2 standard deviations; `fate` and `stuck_at` in [0, 1); `error` normal.
     """
 
     bias: Array
     gamma: Array
     fate: Array
     stuck_at: Array
+    error: Array
+
+
+@dataclass(frozen=True)
+class Optics:
+    """Unit draws of the passive parts of M meshes, normal: `splitters` (M, 2, n), left and right of every MZI, and
+    `arms` (M, 4, n): theta's and the one below, phi's and the one below (a0 ... a3 of `kernels.propagate`)."""
+
+    splitters: Array
+    arms: Array
 
 
 def truncated_normal(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
@@ -43,12 +63,38 @@ def fabricate(seed: int, name: str, part: str, shape: tuple[int, int]) -> Heater
         gamma=truncated_normal(stream("gamma"), shape),
         fate=stream("fate").uniform(size=shape),
         stuck_at=stream("stuck").uniform(size=shape),
+        error=stream("error").standard_normal(shape),
     )
 
 
-def chain_parameters(mesh: Mesh, heaters: Heaters, nonidealities: Nonidealities, dtype: np.dtype) -> tuple:
+def fabricate_optics(seed: int, name: str, part: str, shape: tuple[int, int]) -> Optics:
+    """Draw splitters and arms of (M, n) MZIs of one part of the chip `name`."""
+    meshes, count = shape
+    return Optics(
+        splitters=generator(seed, "fabrication", name, part, "splitters").standard_normal((meshes, 2, count)),
+        arms=generator(seed, "fabrication", name, part, "arms").standard_normal((meshes, 4, count)),
+    )
+
+
+def splitter_parameters(mesh: Mesh, optics: Optics, nonidealities: Nonidealities) -> Array:
+    """cos and sin of pi/4 + e of both splitters of every MZI, (M, 4, n), as `kernels.propagate` takes them."""
+    it = nonidealities
+    errors = it.splitter_error_std * optics.splitters
+    if it.splitter_shared:
+        errors = np.repeat(errors[:, :1], 2, axis=1)
+    angles = (np.pi / 4 + mesh.splitters(errors)) * (1.0 + it.dispersion * it.detuning_nm)
+    return np.ascontiguousarray(np.stack((np.cos(angles), np.sin(angles)), axis=2).reshape(len(angles), 4, -1))
+
+
+def arm_parameters(optics: Optics, nonidealities: Nonidealities) -> Array:
+    """Amplitude factors a0 ... a3 of the arms of every MZI, (M, 4, n)."""
+    loss = np.maximum(nonidealities.loss_db + nonidealities.loss_db_std * optics.arms, 0.0)
+    return 10.0 ** (-loss / 20.0)
+
+
+def chain_parameters(mesh: Neighbours, heaters: Heaters, nonidealities: Nonidealities, dtype: np.dtype) -> tuple:
     """The arguments of `kernels.chain` for these heaters: (ratio, fixed, bias, around, lsb, levels, thresholds,
-    crosstalk, rewrap)."""
+    crosstalk, rewrap). Of `mesh` it reads `around`, the neighbours of each heater (n, any number), -1 for none."""
     it = nonidealities
     fixed = np.where(heaters.fate < it.dead, 0.0, np.nan)
     stuck = (heaters.fate >= it.dead) & (heaters.fate < it.dead + it.stuck)
@@ -59,11 +105,11 @@ def chain_parameters(mesh: Mesh, heaters: Heaters, nonidealities: Nonidealities,
     return (
         (1.0 + heaters.gamma * (it.gamma_std / GAMMA)).astype(dtype),
         fixed.astype(dtype),
-        (it.phase_bias * heaters.bias).astype(dtype),
+        (it.phase_bias * heaters.bias + it.phase_error_std * heaters.error).astype(dtype),
         mesh.around,
         dtype.type(it.lsb()),
         levels.astype(dtype),
         thresholds.astype(dtype),
         dtype.type(it.crosstalk if coupled else 0.0),
-        coupled,
+        coupled and it.heat_wraps,
     )

@@ -7,25 +7,37 @@ Rows missing at the end of what is sent are dark.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from l2sim.backend import Array
+from l2sim.backend import Array, namespace
 from l2sim.chip.protocol import Commands, Hardware, command
 
 
-def full_scale(x: Array) -> float:
+def arrays(hardware: Hardware) -> Any:
+    """The module of the arrays that `hardware` reads and answers with: a chip on a GPU has CuPy's as its `xp`."""
+    return getattr(hardware, "xp", np)
+
+
+def full_scale(x: Array) -> Any:
     """The amplitude that the modulators' full scale stands for when sending `x`: its largest magnitude (1 if zero).
 
     Vectors are sent divided by it, so that readout noise, which is relative to the unit amplitude, does not drown them.
     """
-    return float(max(x.max(initial=0.0), -x.min(initial=0.0))) or 1.0
+    if namespace(x) is np:
+        return float(max(x.max(initial=0.0), -x.min(initial=0.0))) or 1.0
+    if not x.size:
+        return 1.0
+    largest = np.abs(x).max()
+    return np.where(largest > 0.0, largest, 1.0)
 
 
 def padded(x: Array, rows: int) -> Array:
     """`x` (n, N) with zero rows added up to `rows`."""
     if len(x) == rows:
         return x
-    out = np.zeros((rows, x.shape[1]), x.dtype)
+    out = namespace(x).zeros((rows, x.shape[1]), x.dtype)
     out[: len(x)] = x
     return out
 
@@ -50,8 +62,8 @@ def product(hardware: Hardware, x: Array) -> Array:
 def product_back(hardware: Hardware, y: Array, cores: Array | None = None) -> Array:
     """M' y by light sent backwards: `y` (p k, N) -> (q k, N), through the cores of the mask (p, q) only."""
     (p, q), k, count = hardware.shape, hardware.mesh.modes, y.shape[1]
-    longest = p if cores is None else int(cores.sum(axis=0).max(initial=0))
-    hardware.meter.count(accumulation_steps=max(longest - 1, 0) * count)
+    longest = p if cores is None else cores.sum(axis=0).max()
+    hardware.meter.count(accumulation_steps=np.maximum(longest - 1, 0) * count)
     if fused(hardware, "product_back"):
         return hardware.product_back(y, cores)  # type: ignore[attr-defined]
     scale = full_scale(y)
@@ -61,7 +73,7 @@ def product_back(hardware: Hardware, y: Array, cores: Array | None = None) -> Ar
 
 
 def sigma_gradient(
-    hardware: Hardware, x: Array, dy: Array, mapped: Commands, rest: Commands, sigma: Array
+    hardware: Hardware, x: Array, dy: Array, mapped: Commands, rest: Commands, sigma: Array, readout: str = "quadrature"
 ) -> Array:
     """dL/dsigma (p, q, k) of y = M x from two passes through the pseudo-identities (L2ight, NeurIPS 2021, eq. 8):
 
@@ -69,11 +81,12 @@ def sigma_gradient(
 
     `x` (q k, N), `dy` (p k, N). `mapped` and `rest` are the commands of the mapped state and of the calibrated
     pseudo-identities; `sigma` is set again at the end. The first pass rests U and sets sigma to one, the
-    second maps U again and rests V. Two core calls a vector; one addition a vector and core.
+    second maps U again and rests V. Two core calls a vector; one addition a vector and core. Complex cores need the
+    `readout` "field": the gradient is the real part of the product.
     """
     (p, q), k, count = hardware.shape, hardware.mesh.modes, x.shape[1]
     hardware.meter.count(accumulation_steps=count)
-    if fused(hardware, "sigma_gradient"):
+    if fused(hardware, "sigma_gradient", readout):
         gradient = hardware.sigma_gradient(x, dy, rest)  # type: ignore[attr-defined]
         if gradient is not None:
             return gradient
@@ -81,24 +94,24 @@ def sigma_gradient(
     x, dy = padded(x, q * k), padded(dy, p * k)
     command(hardware, u=rest)
     hardware.set_sigma(np.ones_like(sigma))
-    across = hardware.forward((x / scale_x).reshape(1, q, k, count))
+    across = hardware.forward((x / scale_x).reshape(1, q, k, count), readout=readout)
     command(hardware, u=mapped, v=rest)
-    back = hardware.backward((dy / scale_y).reshape(p, 1, k, count))
+    back = hardware.backward((dy / scale_y).reshape(p, 1, k, count), readout=readout)
     command(hardware, v=mapped)
     hardware.set_sigma(sigma)
-    return (scale_x * scale_y) * (across * back).sum(axis=-1)
+    return (scale_x * scale_y) * (across * back).real.sum(axis=-1)
 
 
 def respond(hardware: Hardware, readout: str = "quadrature") -> Array:
     """One evaluation of every core: its whole response to unit light in each input, (p, q, k, k) [output, input]."""
     (p, q), k = hardware.shape, hardware.mesh.modes
     hardware.meter.count(evaluations=p * q)
-    return hardware.forward(np.broadcast_to(np.eye(k), (p, q, k, k)), readout=readout)
+    return hardware.forward(np.broadcast_to(arrays(hardware).eye(k), (p, q, k, k)), readout=readout)
 
 
 def blocks(matrix: Array, k: int) -> Array:
     """Cut `matrix` (out, in), padded with zeros, into blocks (p, q, k, k)."""
     p, q = -(-matrix.shape[0] // k), -(-matrix.shape[1] // k)
-    padded = np.zeros((p * k, q * k), matrix.dtype)
+    padded = namespace(matrix).zeros((p * k, q * k), matrix.dtype)
     padded[: matrix.shape[0], : matrix.shape[1]] = matrix
     return padded.reshape(p, k, q, k).transpose(0, 2, 1, 3).copy()

@@ -12,6 +12,8 @@ import numpy as np
 
 from l2sim.backend import Array
 from l2sim.chip.mesh import Mesh
+from l2sim.chip.unitary import TREES, exits
+from l2sim.errors import ChipError
 
 
 def cells(mesh: Mesh) -> tuple[Array, Array]:
@@ -54,3 +56,34 @@ def to_cells(mesh: Mesh, phases: Array) -> Array:
     out = np.zeros((*phases.shape[:-2], mesh.modes, mesh.modes), phases.dtype)
     out[..., row, col] = mesh.gather(phases)
     return out
+
+
+def node_order(mesh: Mesh) -> Array:
+    """simphox's node id of every MZI of a complex mesh, in travel order (n,): `travel = theirs[..., node_order(mesh)]`.
+
+    Ids run by column in rectangular meshes; unit by unit, each from the top, in trees and cascades; and in butterflies
+    (N a power of two) the last column of a block from its bottom up, then the blocks of its upper and its lower half.
+    Its screen `gamma` is by rail, as ours. Its "triangular" is our `chain_cascade`.
+    """
+    column, top, _ = mesh.sites
+    if mesh.kind == "rectangular":
+        keys = (top, column)
+    elif mesh.kind in TREES:
+        keys = (top, top)
+    elif mesh.kind in ("chain_cascade", "tree_cascade"):
+        keys = (top, -exits(mesh)[0])
+    elif mesh.kind == "butterfly" and mesh.modes & (mesh.modes - 1) == 0:
+        place = {node: i for i, node in enumerate(butterfly_nodes(0, mesh.modes.bit_length() - 1))}
+        return np.array([place[c, r] for c, r in zip(column.tolist(), top.tolist())], np.int64)
+    else:
+        raise ChipError(f"the references have no {mesh.kind} mesh of {mesh.modes} modes, so its nodes have no ids")
+    return np.argsort(np.lexsort(keys))
+
+
+def butterfly_nodes(first: int, depth: int) -> list[tuple[int, int]]:
+    """(column, top rail) of a butterfly over rails first ... first + 2^depth - 1, in simphox's order."""
+    if depth == 0:
+        return []
+    half = 1 << (depth - 1)
+    own = [(depth - 1, first + r) for r in range(half - 1, -1, -1)]
+    return [*own, *butterfly_nodes(first, depth - 1), *butterfly_nodes(first + half, depth - 1)]

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import numpy as np
+
+from l2sim.backend import namespace
 
 
 @dataclass
 class Counts:
     """Totals of one stage, over all cores.
 
-    `core_calls`: vectors sent through a core, either way. `evaluations`: whole k x k responses read (k core calls
-    each, which are counted in `core_calls` too). `writes`: heater and attenuator commands that changed.
-    `accumulation_steps`: sequential electronic additions of partial sums.
+    `core_calls`: vectors sent through a core or a whole mesh, either way. `evaluations`: whole k x k responses read (k
+    core calls each, which are counted in `core_calls` too). `writes`: heater and attenuator commands that changed.
+    `accumulation_steps`: sequential electronic additions of partial sums. `tap_readings`: powers read inside a mesh.
     """
 
     core_calls: int = 0
     evaluations: int = 0
     writes: int = 0
     accumulation_steps: int = 0
+    tap_readings: int = 0
 
 
 @dataclass
@@ -29,13 +35,22 @@ class Meter:
     current: str = "idle"
     stages: dict[str, Counts] = field(default_factory=dict)
 
-    def count(self, *, core_calls: int = 0, evaluations: int = 0, writes: int = 0, accumulation_steps: int = 0) -> None:
-        """Add to the current stage."""
+    def count(
+        self,
+        *,
+        core_calls: Any = 0,
+        evaluations: Any = 0,
+        writes: Any = 0,
+        accumulation_steps: Any = 0,
+        tap_readings: Any = 0,
+    ) -> None:
+        """Add whole numbers to the current stage; some may be on a GPU, which nobody waits for."""
         counts = self.stages.setdefault(self.current, Counts())
-        counts.core_calls += int(core_calls)
-        counts.evaluations += int(evaluations)
-        counts.writes += int(writes)
-        counts.accumulation_steps += int(accumulation_steps)
+        counts.core_calls += _whole(core_calls)
+        counts.evaluations += _whole(evaluations)
+        counts.writes += _whole(writes)
+        counts.accumulation_steps += _whole(accumulation_steps)
+        counts.tap_readings += _whole(tap_readings)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -48,8 +63,16 @@ class Meter:
 
     def state(self) -> dict[str, dict[str, int]]:
         """Everything counted so far, as plain numbers."""
-        return {name: asdict(counts) for name, counts in self.stages.items()}
+        return {
+            name: {item.name: int(getattr(counts, item.name)) for item in fields(counts)}
+            for name, counts in self.stages.items()
+        }
 
     def restore(self, state: dict[str, dict[str, int]]) -> None:
         """Continue from what `state` returned."""
         self.stages = {name: Counts(**counts) for name, counts in state.items()}
+
+
+def _whole(count: Any) -> Any:
+    """A count as a whole number; one that a GPU has yet to tell stays there until somebody asks."""
+    return int(count) if namespace(count) is np else count

@@ -21,6 +21,9 @@ V_PI = 4.36
 GAMMA = math.pi / V_PI**2
 """Nominal phase per volt squared of a heater, rad/V^2."""
 
+WAVELENGTH_NM = 1550.0
+"""Design wavelength, nm."""
+
 Share = Annotated[float, Meta(ge=0, le=1)]
 NonNegative = Annotated[float, Meta(ge=0)]
 
@@ -43,6 +46,19 @@ class Nonidealities(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         gain; of a power reading, in units of the unit input power.
     shot_noise: noise of a power reading that grows as the amplitude, in units of the unit input power.
     reference_phase_std: spread of the reference's phase in a quadrature reading, rad, fresh for each reading of a core.
+    heat_wraps: a driven phase is taken modulo 2 pi before it leaks to its neighbours (as published); a real heater
+        leaks all of its heat.
+    single_arm: one arm of each MZI of a tensor core is heated instead of both in push and pull: diag(e^{2ia}, 1) for
+        diag(e^{ia}, e^{-ia}). Whole meshes have theta and phi on the top arm always.
+    splitter_error_std: error of every splitter, rad: pi/4 + N(0, std); `splitter_shared`: both of an MZI have the same.
+    loss_db, loss_db_std: loss of every arm section, dB, N(loss_db, loss_db_std) cut at zero; a rail that skips a column
+        loses twice `loss_db` there, as an MZI without spread would.
+    phase_error_std: fixed phase error of every heater, rad, normal; adds to `phase_bias`.
+    io_amplitude_error, io_phase_error: fresh errors of field modulators and detectors of a whole mesh, |1 + a n| and
+        e^{i pi p n} (p in units of pi); `io_input` false leaves the modulators without (simphox).
+    tap_noise: noise s of a tap, I = |f|^2 + s |f| n, in units of the unit input amplitude.
+    detuning_nm: wavelength minus the design wavelength WAVELENGTH_NM, nm: phases go as its inverse, and the splitters'
+        angle pi/4 + e changes by the share `dispersion` per nm.
     """
 
     phase_bits: Annotated[int, Meta(ge=0, le=24)] = 0
@@ -59,6 +75,19 @@ class Nonidealities(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     readout_noise: NonNegative = 0.0
     shot_noise: NonNegative = 0.0
     reference_phase_std: NonNegative = 0.0
+    heat_wraps: bool = True
+    single_arm: bool = False
+    splitter_error_std: NonNegative = 0.0
+    splitter_shared: bool = False
+    loss_db: NonNegative = 0.0
+    loss_db_std: NonNegative = 0.0
+    phase_error_std: NonNegative = 0.0
+    io_amplitude_error: NonNegative = 0.0
+    io_phase_error: NonNegative = 0.0
+    io_input: bool = True
+    tap_noise: NonNegative = 0.0
+    detuning_nm: Annotated[float, Meta(ge=-200, le=200)] = 0.0
+    dispersion: Annotated[float, Meta(ge=-0.01, le=0.01)] = 0.0
 
     def __post_init__(self) -> None:
         if self.drive not in ("phase", "voltage"):
@@ -77,6 +106,16 @@ class Nonidealities(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if self.curve_volts:
             return np.interp(volts, self.curve_volts, self.curve)
         return np.polynomial.polynomial.polyval(volts, self.curve or (0.0, 0.0, GAMMA))
+
+    @property
+    def lossy(self) -> bool:
+        """Whether light is lost on the way through a mesh."""
+        return self.loss_db > 0.0 or self.loss_db_std > 0.0
+
+    @property
+    def real(self) -> bool:
+        """Whether the cores of the L2ight flow are real: push-pull MZIs of exact splitters without loss."""
+        return not (self.single_arm or self.lossy or self.splitter_error_std or self.detuning_nm)
 
     def lsb(self) -> float:
         """Step of the phase quantiser, rad: 2 pi / (2^bits - 1); 0 where the drive is not quantised in phase."""
@@ -100,4 +139,13 @@ PRESETS = {
     # Gu et al., L2ight, NeurIPS 2021 (arXiv 2110.14807), section 4.1 and its public configurations: 8-bit phases, bias
     # U[-1, 1), gamma std 0.002 on 0.1653 rad/V^2, crosstalk 0.005; readings without noise, which the paper assumes.
     "l2ight-2021": Nonidealities(phase_bits=8, phase_bias=1.0, gamma_std=0.002, crosstalk=0.005),
+    # What a foundry may deliver: heaters and their spread as above, but offsets unknown altogether, an 8-bit voltage
+    # over 0 to 6.5 V, a phase that lags behind V^2 as the heater grows hot, and heat that does not wrap. Splitter
+    # errors of the size studied by Bandyopadhyay et al., Optica 8, 1247 (2021); 0.1 dB an MZI, within what Harris et
+    # al., Opt. Express 22, 10487 (2014) measured for one heater; readings within 1 %. Round numbers of our own.
+    "silicon": Nonidealities(
+        phase_bits=8, drive="voltage", v_max=6.5, curve=(0.0, 0.0, GAMMA, 0.0, -1e-3 * GAMMA), phase_bias=math.pi,
+        gamma_std=0.002, crosstalk=0.005, heat_wraps=False, splitter_error_std=0.02, loss_db=0.05, loss_db_std=0.02,
+        readout_noise=0.01, tap_noise=0.01,
+    ),
 }

@@ -1,5 +1,8 @@
 """What a controller may do to a chip: exactly what a lab can do, and nothing else.
 
+Two kinds of chip: `Hardware`, a grid of tensor cores (the L2ight flow), and `MeshHardware`, one whole complex mesh with
+power taps at its phase shifters (in situ backpropagation).
+
 A `Hardware` is a grid of p x q tensor cores of size k, each W = U diag(sigma) V* built from two MZI meshes and a
 column of attenuators. The simulated `Chip`, a recorded chip and a driver of a real one all stand behind this Protocol,
 so every algorithm of `l2sim.learn` runs on any of them unchanged.
@@ -12,14 +15,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from l2sim.backend import Array
 from l2sim.chip.mesh import Mesh
 from l2sim.chip.meter import Meter
 
 READOUTS = ("power", "quadrature")
-"""`power`: direct detection, |y|^2. `quadrature`: balanced homodyne against a reference, signed Re(y)."""
+"""`power`: direct detection, |y|^2. `quadrature`: balanced homodyne against a reference, signed Re(y). Where cores are
+complex (`l2sim.chip.complexcore`) also `field`: both quadratures, a complex number."""
 
 
 @dataclass(frozen=True)
@@ -90,3 +94,126 @@ def command(hardware: Hardware, *, u: Commands | None = None, v: Commands | None
         if commands is not None:
             hardware.set_signs(**{part: commands.signs[part]})
             hardware.set_phases(**{part: commands.phases[part]})
+
+
+# -- one whole mesh ----------------------------------------------------------------------------------------------------
+
+MESH_READOUTS = ("field", "power", "tap_power")
+"""`field`: both quadratures at the far end, complex. `power`: |y|^2 there. `tap_power`: power taps at the shifters."""
+
+SCHEMES = {"digital": (0, 3), "analog": (1, 2), "sweep": (1, 8), "toggle": (1, 8)}
+"""How gradients are read from the taps (`l2sim.learn.insitu`): passes without taps, and passes with them."""
+
+
+class Taps(NamedTuple):
+    """Powers at the phase shifters, (n, B), (n, B), (N, B) in travel order; without B where summed over the batch."""
+
+    theta: Array
+    phi: Array
+    screen: Array
+
+
+class Gradient(NamedTuple):
+    """dL/dtheta (n,), dL/dphi (n,) and dL/dscreen (N,), summed over the batch, and the cotangents x (N, B) = U^T g."""
+
+    theta: Array
+    phi: Array
+    screen: Array
+    x: Array
+
+
+@runtime_checkable
+class MeshHardware(Protocol):
+    """One N-mode mesh of MZIs, U = diag(e^{i screen}) T_{n-1} ... T_0, as a laboratory sees it.
+
+    Light is complex, (N, B): a row a rail, a column a vector; amplitudes are relative to the unit input amplitude.
+    """
+
+    @property
+    def mesh(self) -> Mesh:
+        """The layout, known from the mask design."""
+        ...
+
+    @property
+    def meter(self) -> Meter:
+        """Counts every pass, tap reading and write."""
+        ...
+
+    @property
+    def readouts(self) -> tuple[str, ...]:
+        """The readouts this mesh has, out of `MESH_READOUTS`."""
+        ...
+
+    def set_phases(self, theta: Array | None = None, phi: Array | None = None, screen: Array | None = None) -> None:
+        """Command nominal phases, radians: theta, phi (n,) in travel order, screen (N,). None leaves them."""
+        ...
+
+    @property
+    def commanded(self) -> dict[str, Array]:
+        """Copies of the phases last commanded, by name."""
+        ...
+
+    def forward(self, x: Array, readout: str = "field") -> Array:
+        """Send x (N, B) into the inputs and read the outputs: complex for "field", real for "power"."""
+        ...
+
+    def backward(self, y: Array, readout: str = "field") -> Array:
+        """Send y (N, B) into the outputs and read the inputs. A mesh is reciprocal: this light sees U^T."""
+        ...
+
+    def taps(self, x: Array, back: bool = False) -> tuple[Array, Taps]:
+        """`forward` (or `backward`) with the field read at the far end and the power at every phase shifter."""
+        ...
+
+
+class SvdTaps(NamedTuple):
+    """Powers at the phase shifters of U and of V."""
+
+    u: Taps
+    v: Taps
+
+
+@runtime_checkable
+class SvdHardware(Protocol):
+    """W = U diag(s) V of two N-mode meshes and a column of attenuators, as a laboratory sees it: light enters and
+    leaves at the outer ports only."""
+
+    @property
+    def mesh(self) -> Mesh:
+        """The layout of both meshes."""
+        ...
+
+    @property
+    def meter(self) -> Meter:
+        """Counts every pass, tap reading and write."""
+        ...
+
+    @property
+    def readouts(self) -> tuple[str, ...]:
+        """The readouts this chip has, out of `MESH_READOUTS`."""
+        ...
+
+    def set_phases(self, u: dict[str, Array] | None = None, v: dict[str, Array] | None = None) -> None:
+        """Command phases of a mesh by name, as `MeshHardware.set_phases`."""
+        ...
+
+    def set_sigma(self, sigma: Array) -> None:
+        """Command the attenuators, (N,) from -1 to 1: real factors of the amplitude."""
+        ...
+
+    @property
+    def commanded(self) -> dict[str, Array | dict[str, Array]]:
+        """Copies of what was last commanded: phases of "u" and "v" by name, and "sigma"."""
+        ...
+
+    def forward(self, x: Array, readout: str = "field") -> Array:
+        """Send x (N, B) into the inputs and read the outputs."""
+        ...
+
+    def backward(self, y: Array, readout: str = "field") -> Array:
+        """Send y (N, B) into the outputs and read the inputs: W^T y."""
+        ...
+
+    def taps(self, x: Array, back: bool = False) -> tuple[Array, SvdTaps]:
+        """`forward` (or `backward`) with the field read at the far end and the power at every phase shifter."""
+        ...

@@ -34,6 +34,22 @@ FORMAT = "l2sim recording 1"
 DAMAGED = (OSError, EOFError, ValueError, LookupError, TypeError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 
 
+def write(path: str | Path, **arrays: Array) -> None:
+    """Write arrays to `path` (.npz), whole or not at all. ChipError where it cannot be written."""
+    path = Path(path)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as file:
+            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as error:
+        raise ChipError(f"recording {path} cannot be written ({error.strerror}); choose another place") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
 class _Settings:
     """What a grid of cores is commanded, starting as a fresh chip does: zero phases, signs and sigma one."""
 
@@ -65,7 +81,8 @@ class _Settings:
         light = np.broadcast_to(light, (p, q, *light.shape[-2:]))
         mask = np.ones(self.shape, bool) if cores is None else np.asarray(cores, bool)
         digest = blake2b(f"{operation} {readout} {light.shape}".encode(), digest_size=16)
-        for array in (*self.arrays.values(), light):
+        parts = (light.real, light.imag) if np.iscomplexobj(light) else (light,)
+        for array in (*self.arrays.values(), *parts):
             digest.update((np.asarray(array, np.float64) + 0.0).tobytes())  # adding zero makes -0.0 equal to 0.0
         digest.update(mask.tobytes())
         return digest.digest()
@@ -122,27 +139,17 @@ class Recorder:
 
     def save(self, path: str | Path) -> None:
         """Write the recording to `path` (.npz), whole or not at all. ChipError where it cannot be written."""
-        path, mesh = Path(path), self.mesh
-        part = path.with_name(f".{path.name}.{os.getpid()}.part")
-        try:
-            with part.open("wb") as file:
-                np.savez_compressed(
-                    file,
-                    format=np.array(FORMAT),
-                    shape=np.array(self.shape),
-                    mesh=np.array([mesh.kind, str(mesh.modes), str(int(mesh.inner_signs))]),
-                    readouts=np.array(self.readouts),
-                    digests=np.frombuffer(b"".join(self._queries), np.uint8).reshape(-1, 16),
-                    vectors=np.array([answer.shape[-1] for answer in self._answers], np.int64),
-                    answers=np.concatenate([answer.ravel() for answer in self._answers] or [np.empty(0)]),
-                )
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(path)
-        except OSError as error:
-            raise ChipError(f"recording {path} cannot be written ({error.strerror}); choose another place") from error
-        finally:
-            part.unlink(missing_ok=True)
+        mesh = self.mesh
+        write(
+            path,
+            format=np.array(FORMAT),
+            shape=np.array(self.shape),
+            mesh=np.array([mesh.kind, str(mesh.modes), str(int(mesh.inner_signs))]),
+            readouts=np.array(self.readouts),
+            digests=np.frombuffer(b"".join(self._queries), np.uint8).reshape(-1, 16),
+            vectors=np.array([answer.shape[-1] for answer in self._answers], np.int64),
+            answers=np.concatenate([answer.ravel() for answer in self._answers] or [np.empty(0)]),
+        )
 
 
 class Replay:
@@ -223,4 +230,6 @@ class Replay:
             raise ChipError(f"this {operation} probe was recorded fewer times than it is asked; repeat the run exactly")
         probed = self.shape[0] * self.shape[1] if cores is None else int(np.count_nonzero(cores))
         self.meter.count(core_calls=probed * light.shape[-1])
-        return self._answers[query].popleft().copy()
+        answer = self._answers[query].popleft()
+        # One array holds all answers: where some are fields, all came back complex.
+        return answer.real.copy() if readout != "field" else answer.copy()

@@ -15,6 +15,7 @@ from __future__ import annotations
 import numpy as np
 
 from l2sim.backend import Array
+from l2sim.chip import grid
 from l2sim.chip.protocol import Commands, Hardware
 from l2sim.learn.zeroth import PARTS, Problem, State
 
@@ -30,18 +31,19 @@ def problem(hardware: Hardware, readout: str = "quadrature", probe: Array | None
     shape, k = hardware.shape, hardware.mesh.modes
     if probe is None:
         probe = np.geomspace(0.2, 1.0, k)
-    ones, s = np.ones((*shape, k)), np.broadcast_to(probe, (*shape, k))
+    xp = grid.arrays(hardware)
+    ones, s = xp.ones((*shape, k)), np.broadcast_to(xp.asarray(probe), (*shape, k))
     hardware.set_signs(u=ones, v=ones)
     hardware.set_sigma(s)
-    return Problem(hardware, 1.0 / s, np.broadcast_to(np.eye(k), (*shape, k, k)), readout)
+    return Problem(hardware, 1.0 / s, np.broadcast_to(xp.eye(k), (*shape, k, k)), readout)
 
 
 def zero_phases(hardware: Hardware) -> dict[str, Array]:
     """Zero phase for every heater of both meshes."""
-    return {part: np.zeros((*hardware.shape, *hardware.mesh.shape)) for part in PARTS}
+    return {part: grid.arrays(hardware).zeros((*hardware.shape, *hardware.mesh.shape)) for part in PARTS}
 
 
 def pseudo_identities(hardware: Hardware, state: State) -> Commands:
     """The commands of the best calibrated state."""
-    ones = np.ones((*hardware.shape, hardware.mesh.modes))
+    ones = grid.arrays(hardware).ones((*hardware.shape, hardware.mesh.modes))
     return Commands(state.phases(best=True), dict.fromkeys(PARTS, ones))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from l2sim.backend import Array
+from l2sim.backend import Array, host
 from l2sim.chip import grid
 from l2sim.chip.decompose import decompose
 from l2sim.chip.protocol import Commands, Hardware, command
@@ -27,13 +27,16 @@ class Target:
 
 
 def target(hardware: Hardware, weight: Array) -> Target:
-    """Cut `weight` (out, in) into blocks W = U diag(sigma) V* and decompose U and V* into mesh phases and signs."""
-    blocks = grid.blocks(weight, hardware.mesh.modes)
+    """Cut `weight` (out, in) into blocks W = U diag(sigma) V* and decompose U and V* into mesh phases and signs.
+
+    Done once, and on the host whatever the hardware.
+    """
+    blocks = grid.blocks(host(weight), hardware.mesh.modes)
     u, sigma, v = np.linalg.svd(blocks)
-    phases, signs = {}, {}
+    phases, signs, there = {}, {}, grid.arrays(hardware).asarray
     for part, matrices in (("u", u), ("v", v)):
-        phases[part], signs[part] = decompose(hardware.mesh, matrices)
-    return Target(blocks, Commands(phases, signs), sigma)
+        phases[part], signs[part] = map(there, decompose(hardware.mesh, matrices))
+    return Target(there(blocks), Commands(phases, signs), there(sigma))
 
 
 def deploy(hardware: Hardware, aim: Target) -> None:
@@ -63,22 +66,25 @@ def error_scale(aim: Target) -> Array:
     return aim.sigma.shape[-1] ** 2 / np.where(power > 0, power, 1.0)
 
 
-def project(hardware: Hardware, aim: Target, mapped: Commands, rest: Commands) -> Array:
+def project(
+    hardware: Hardware, aim: Target, mapped: Commands, rest: Commands, readout: str = "quadrature"
+) -> Array:
     """The sigma (p, q, k) nearest to the target for the meshes as they are, from two passes a lab can do:
 
         sigma = diag(I_U V W' U I_V)
 
-    First U mapped and V resting shows U I_V; then U resting and V mapped is sent W' U I_V. Two evaluations a core.
+    First U mapped and V resting shows U I_V; then U resting and V mapped is sent W' U I_V. Two evaluations a core. The
+    real part counts where the `readout` is "field".
     """
     hardware.set_sigma(np.ones_like(aim.sigma))
     command(hardware, u=mapped, v=rest)
-    shown = grid.respond(hardware)
+    shown = grid.respond(hardware, readout)
     light = aim.weight.swapaxes(-1, -2) @ shown
     scale = np.abs(light).max(axis=(-1, -2), keepdims=True)
     scale = np.where(scale > 0, scale, 1.0)
     command(hardware, u=rest, v=mapped)
     hardware.meter.count(evaluations=hardware.shape[0] * hardware.shape[1])
-    back = scale * hardware.forward(light / scale)
+    back = scale * hardware.forward(light / scale, readout=readout).real
     command(hardware, u=mapped, v=mapped)
     return np.diagonal(back, axis1=-2, axis2=-1).copy()
 

@@ -9,16 +9,17 @@ A kept fraction is always the one realised by the mask at hand. Normalisation: n
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
-from l2sim.backend import Array
+from l2sim.backend import Array, like, namespace, number
 from l2sim.nn.photonic import Feedback
 
 TINY = 1e-12
 
 
-def factor(norm: str, kept: float) -> float:
+def factor(norm: str, kept: Any) -> Any:
     """The factor that makes up for keeping the fraction `kept`."""
     return {"none": 1.0, "exp": 1.0 / (kept + TINY), "var": 1.0 / np.sqrt(kept + TINY)}[norm]
 
@@ -30,15 +31,26 @@ def feedback(rule: str, sparsity: float, norm: str) -> Feedback:
     those above the quantile of all, `uniform` each with probability 1 - sparsity.
     """
 
-    def sample(sigma: Array, rng: np.random.Generator) -> tuple[Array, float]:
+    def sample(sigma: Array, rng: np.random.Generator) -> tuple[Array, Any]:
         if rule == "uniform":
-            mask = rng.random(sigma.shape[:2]) >= sparsity
+            mask = like(sigma, rng.random(sigma.shape[:2]) >= sparsity)
         else:
-            size = np.sqrt((sigma**2).sum(axis=-1))
-            mask = size >= np.quantile(size, sparsity, axis=0 if rule == "btopk" else None)
-        return mask, factor(norm, float(mask.mean()))
+            size = np.sqrt(namespace(sigma).einsum("pqk,pqk->pq", sigma, sigma))
+            mask = size >= quantile(size if rule == "btopk" else size.reshape(-1), sparsity)
+        return mask, factor(norm, number(mask.mean()))
 
     return sample
+
+
+def quantile(a: Array, share: float) -> Array:
+    """np.quantile along the first axis. CuPy's would wait for the GPU."""
+    if namespace(a) is np:
+        return np.quantile(a, share, axis=0)
+    rank = share * (len(a) - 1)
+    low, part = int(rank), rank - int(rank)
+    rising = np.sort(a, axis=0)
+    below, above = rising[low], rising[min(low + 1, len(a) - 1)]
+    return below + (above - below) * part if part < 0.5 else above - (above - below) * (1.0 - part)
 
 
 def columns(sparsity: float, norm: str) -> Callable[[int, np.random.Generator], tuple[Array, float]]:

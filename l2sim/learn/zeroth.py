@@ -16,12 +16,14 @@ from typing import Any
 
 import numpy as np
 
-from l2sim.backend import Array
-from l2sim.chip.grid import fused, respond
+from l2sim.backend import Array, like
+from l2sim.chip.grid import arrays, fused, respond
 from l2sim.chip.layout import compact_order
 from l2sim.chip.protocol import Hardware
 
 PARTS = ("u", "v")
+HOST = ("threshold", "polished")
+"""What of a state steers the search and stays on the host."""
 NUDGE = 0.01
 """What a restart adds to every phase, rad."""
 
@@ -30,7 +32,8 @@ NUDGE = 0.01
 class Problem:
     """Minimise L = mean_ab (gain_b R_ab - T_ab)^2 per core, R being the response that the readout shows.
 
-    `gain` (p, q, k), `target` (p, q, k, k). With the `power` readout amplitudes are compared, |R| with |T|.
+    `gain` (p, q, k), `target` (p, q, k, k). With the `power` readout amplitudes are compared, |R| with |T|;
+    with `field` R is complex.
     """
 
     hardware: Hardware
@@ -43,7 +46,10 @@ class Problem:
         seen, target = respond(self.hardware, self.readout), self.target
         if self.readout == "power":
             seen, target = np.sqrt(np.maximum(seen, 0.0)), np.abs(target)
-        return ((self.gain[:, :, None, :] * seen - target) ** 2).mean(axis=(-1, -2))
+        missing = self.gain[:, :, None, :] * seen - target
+        if self.readout == "field":
+            missing = np.abs(missing)
+        return (missing**2).mean(axis=(-1, -2))
 
 
 @dataclass(frozen=True)
@@ -111,10 +117,11 @@ def start(problem: Problem, search: Search, phases: dict[str, Array]) -> State:
     """Command `phases` and read the loss they give."""
     problem.hardware.set_phases(**phases)
     loss = problem.loss()
+    xp = arrays(problem.hardware)
     state = State(
         u=phases["u"].copy(), v=phases["v"].copy(), loss=loss, best=loss.copy(),
-        best_u=phases["u"].copy(), best_v=phases["v"].copy(), clock=np.zeros(loss.shape, np.int64),
-        lr=np.full(loss.shape, search.lr), threshold=np.array(search.threshold), stale=np.zeros(loss.shape, bool),
+        best_u=phases["u"].copy(), best_v=phases["v"].copy(), clock=xp.zeros(loss.shape, np.int64),
+        lr=xp.full(loss.shape, search.lr), threshold=np.array(search.threshold), stale=xp.zeros(loss.shape, bool),
     )  # fmt: skip
     if search.method == "zgd":
         state.momentum_u, state.momentum_v = np.zeros_like(state.u), np.zeros_like(state.v)
@@ -143,8 +150,8 @@ def zgd(problem: Problem, search: Search, state: State, rng: np.random.Generator
 
     def draw() -> tuple[Array, Array]:
         return (
-            search.sigma * rng.standard_normal(state.u.shape) * problem.hardware.mesh.mask,
-            search.sigma * rng.standard_normal(state.v.shape) * problem.hardware.mesh.mask,
+            like(state.u, search.sigma * rng.standard_normal(state.u.shape) * problem.hardware.mesh.mask),
+            like(state.v, search.sigma * rng.standard_normal(state.v.shape) * problem.hardware.mesh.mask),
         )
 
     descend(problem, search, state, draw)
@@ -232,22 +239,22 @@ def _probe_by_probe(
             continue
         phases[at] = down
         minus = read()
-        choice = np.argmin([minus, here, plus], axis=0)
+        choice = np.argmin(np.stack([minus, here, plus]), axis=0)
         if legacy:
             # The reference adds its choice to phi - lr in single precision.
             stay, up = down + np.float32(lr), down + np.float32(2 * lr)
-        phases[at] = np.choose(choice, [down, stay, up])
-        here = np.choose(choice, [minus, here, plus])
+        phases[at] = np.where(choice == 0, down, np.where(choice == 1, stay, up))
+        here = np.where(choice == 0, minus, np.where(choice == 1, here, plus))
     problem.hardware.set_phases(**{part: phases})
     return here
 
 
 def _record(state: State, search: Search, parts: tuple[str, ...]) -> None:
     """Keep the phases of `parts` wherever the loss is the lowest so far (everywhere without `best_record`)."""
-    better = state.loss < state.best if search.best_record else np.ones(state.loss.shape, bool)
+    better = state.loss < state.best if search.best_record else np.ones_like(state.loss, bool)
     for part in parts:
-        state.phases(best=True)[part][better] = state.phases()[part][better]
-    state.best[better] = state.loss[better]
+        np.copyto(state.phases(best=True)[part], state.phases()[part], where=better[..., None, None])
+    np.copyto(state.best, state.loss, where=better)
 
 
 def _next_epoch(problem: Problem, search: Search, state: State) -> None:
@@ -255,11 +262,12 @@ def _next_epoch(problem: Problem, search: Search, state: State) -> None:
     state.clock += 1
     state.lr[:] = np.maximum(search.lr * search.decay**state.clock, search.floor)
     if search.adaptive:
-        far = state.loss * search.error_scale > state.threshold
+        far = state.loss * search.error_scale > float(state.threshold)
         state.clock[far] = 0
         if far.any():
             for part in PARTS:
-                state.phases()[part][far] += NUDGE * problem.hardware.mesh.mask
+                phases = state.phases()[part]
+                phases += NUDGE * like(far, problem.hardware.mesh.mask) * far[:, :, None, None]
             if search.legacy == "map":
                 # The reference goes on with the losses and matrices from before the nudge.
                 state.stale[:] = far
@@ -295,6 +303,7 @@ def searched(state: State, epochs: int, done: int) -> bool:
     return bool((state.clock >= epochs).all()) or done >= 2 * epochs
 
 
-def restore(arrays: dict[str, Any]) -> State:
-    """The state that `State.arrays` gave."""
-    return State(**{name: np.array(value) for name, value in arrays.items()})
+def restore(held: dict[str, Any], hardware: Hardware | None = None) -> State:
+    """The state that `State.arrays` gave, for a search on `hardware`."""
+    xp = np if hardware is None else arrays(hardware)
+    return State(**{name: (np if name in HOST else xp).array(value) for name, value in held.items()})

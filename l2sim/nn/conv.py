@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from l2sim.backend import Array, kernels
+from l2sim.backend import Array, kernels_of, like, namespace
 from l2sim.errors import ModelError
 from l2sim.nn.layers import Layer
 from l2sim.nn.weights import Weight
@@ -38,7 +38,7 @@ def pad(x: Array, padding: int, value: float = 0.0) -> Array:
     if not padding:
         return x
     c, h, w, b = x.shape
-    out = np.full((c, h + 2 * padding, w + 2 * padding, b), value, x.dtype)
+    out = namespace(x).full((c, h + 2 * padding, w + 2 * padding, b), value, x.dtype)
     out[:, padding:-padding, padding:-padding] = x
     return out
 
@@ -66,8 +66,9 @@ def im2col(x: Array, kernel: int, stride: int = 1, padding: int = 0, out: Array 
     if kernel == 1 and stride == 1 and padding == 0:
         return x.reshape(c, -1)
     h, w = window_count(h, kernel, stride, padding), window_count(w, kernel, stride, padding)
-    columns = np.empty((c * kernel * kernel, h * w * b), x.dtype) if out is None else out
-    kernels.im2col.im2col(np.ascontiguousarray(x), kernel, stride, padding, h, w, columns)
+    xp = namespace(x)
+    columns = xp.empty((c * kernel * kernel, h * w * b), x.dtype) if out is None else out
+    kernels_of(x).im2col.im2col(xp.ascontiguousarray(x), kernel, stride, padding, h, w, columns)
     return columns
 
 
@@ -75,9 +76,10 @@ def col2im(columns: Array, shape: tuple[int, ...], kernel: int, stride: int = 1,
     """The adjoint of `im2col`: add every column back to the pixels it came from, in an image `shape` (C, H, W, B)."""
     if kernel == 1 and stride == 1 and padding == 0:
         return columns.reshape(shape)
-    image = np.empty(shape, columns.dtype)
+    xp = namespace(columns)
+    image = xp.empty(shape, columns.dtype)
     h, w = (window_count(n, kernel, stride, padding) for n in shape[1:3])
-    kernels.im2col.col2im(np.ascontiguousarray(columns), kernel, stride, padding, h, w, image)
+    kernels_of(columns).im2col.col2im(xp.ascontiguousarray(columns), kernel, stride, padding, h, w, image)
     return image
 
 
@@ -108,7 +110,7 @@ class Conv2d(Layer):
             # Fresh pages for the largest array of the step would cost more than filling it: reuse the last one.
             shape = (c * self.kernel**2, h * w * b)
             if self._buffer is None or self._buffer.shape != shape or self._buffer.dtype != x.dtype:
-                self._buffer = np.empty(shape, x.dtype)
+                self._buffer = namespace(x).empty(shape, x.dtype)
             columns = im2col(x, self.kernel, self.stride, self.padding, out=self._buffer)
             self._columns, self._shape, self._rng = columns, x.shape, rng
         return self.weight.forward(columns).reshape(-1, h, w, b)
@@ -124,7 +126,7 @@ class Conv2d(Layer):
             pixels = np.flatnonzero(mask)
             width = pixels.size * dy.shape[3]
             if self._kept is None or self._kept.dtype != flat.dtype or self._kept.size < self._columns.size:
-                self._kept = np.empty(self._columns.size, flat.dtype)
+                self._kept = namespace(flat).empty(self._columns.size, flat.dtype)
             rows = len(self._columns)
             kept_x = _pick(self._columns, mask.size, pixels, self._kept[: rows * width].reshape(rows, width))
             self.weight.accumulate(_pick(flat, mask.size, pixels), kept_x, factor)
@@ -142,6 +144,8 @@ class Conv2d(Layer):
 def _pick(columns: Array, count: int, pixels: Array, out: Array | None = None) -> Array:
     """Of `columns` (R, count B) those of `pixels` (n,): (R, n B)."""
     grid = columns.reshape(len(columns), count, -1)
+    if namespace(columns) is not np:
+        return grid[:, like(columns, pixels)].reshape(len(columns), -1)
     if out is None:
         out = np.empty((len(columns), pixels.size * grid.shape[2]), columns.dtype)
     np.take(grid, pixels, axis=1, out=out.reshape(len(columns), pixels.size, grid.shape[2]), mode="clip")
@@ -158,11 +162,12 @@ class AveragePool(Layer):
     def forward(self, x: Array, train: bool = False, rng: np.random.Generator | None = None) -> Array:
         if train:
             self._shape = x.shape
-        total: Array = np.add.reduce([view for _, _, view in taps(x, self.kernel, self.stride)])
+        views = [view for _, _, view in taps(x, self.kernel, self.stride)]
+        total: Array = np.add.reduce(views) if namespace(x) is np else sum(views[1:], views[0])
         return total / self.kernel**2
 
     def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
-        dx = np.zeros(self._shape, dy.dtype)
+        dx = namespace(dy).zeros(self._shape, dy.dtype)
         share = dy / self.kernel**2
         for _, _, view in taps(dx, self.kernel, self.stride):
             view += share
@@ -180,17 +185,19 @@ class MaxPool(Layer):
     def forward(self, x: Array, train: bool = False, rng: np.random.Generator | None = None) -> Array:
         c, h, w, b = x.shape
         h, w = (window_count(n, self.kernel, self.stride, self.padding) for n in (h, w))
-        y = np.empty((c, h, w, b), x.dtype)
-        winner = np.empty(y.shape, np.uint8 if self.kernel < 16 else np.uint16)
-        kernels.im2col.max_pool(np.ascontiguousarray(x), self.kernel, self.stride, self.padding, y, winner)
+        xp = namespace(x)
+        y = xp.empty((c, h, w, b), x.dtype)
+        winner = xp.empty(y.shape, np.uint8 if self.kernel < 16 else np.uint16)
+        kernels_of(x).im2col.max_pool(xp.ascontiguousarray(x), self.kernel, self.stride, self.padding, y, winner)
         if train:
             self._shape, self._winner = x.shape, winner
         return y
 
     def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
-        dx = np.empty(self._shape, dy.dtype)
-        dy = np.ascontiguousarray(dy)
-        kernels.im2col.max_pool_back(dy, self._winner, self.kernel, self.stride, self.padding, dx)
+        xp = namespace(dy)
+        dx = xp.empty(self._shape, dy.dtype)
+        dy = xp.ascontiguousarray(dy)
+        kernels_of(dy).im2col.max_pool_back(dy, self._winner, self.kernel, self.stride, self.padding, dx)
         return dx
 
 
@@ -202,7 +209,7 @@ class AdaptiveAveragePool(Layer):
 
     def forward(self, x: Array, train: bool = False, rng: np.random.Generator | None = None) -> Array:
         c, h, w, b = x.shape
-        rows, cols = bins(h, self.out).astype(x.dtype), bins(w, self.out).astype(x.dtype)
+        rows, cols = (like(x, bins(n, self.out).astype(x.dtype)) for n in (h, w))
         if train:
             self._rows, self._cols = rows, cols
         narrow = rows @ x.reshape(c, h, w * b)

@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import DTypeLike
 
-from l2sim.backend import Array, kernels
+from l2sim.backend import CPU, Array, Device, kernels_of, like, namespace
 from l2sim.errors import ModelError
 from l2sim.nn.weights import Weight
 
@@ -79,16 +79,18 @@ class BatchNorm(Layer):
     EPS = 1e-5
     MOMENTUM = 0.1
 
-    def __init__(self, channels: int, dtype: DTypeLike = np.float64) -> None:
-        self.weight = np.ones(channels, dtype)
-        self.bias = np.zeros(channels, dtype)
-        self.running_mean = np.zeros(channels, dtype)
-        self.running_var = np.ones(channels, dtype)
-        self._dweight = np.zeros(channels, dtype)
-        self._dbias = np.zeros(channels, dtype)
+    def __init__(self, channels: int, dtype: DTypeLike = np.float64, device: Device = CPU) -> None:
+        xp = device.xp
+        self.weight = xp.ones(channels, dtype)
+        self.bias = xp.zeros(channels, dtype)
+        self.running_mean = xp.zeros(channels, dtype)
+        self.running_var = xp.ones(channels, dtype)
+        self._dweight = xp.zeros(channels, dtype)
+        self._dbias = xp.zeros(channels, dtype)
 
     def forward(self, x: Array, train: bool = False, rng: np.random.Generator | None = None) -> Array:
-        flat = np.ascontiguousarray(x.reshape(len(x), -1))
+        xp = namespace(x)
+        flat = xp.ascontiguousarray(x.reshape(len(x), -1))
         if not train:
             scale = self.weight / np.sqrt(self.running_var + self.EPS)
             y = flat - self.running_mean[:, None]
@@ -99,8 +101,8 @@ class BatchNorm(Layer):
         if n < 2:
             raise ModelError("batch normalisation cannot train on one value per channel; use a larger batch")
         mean, var, inverse = (np.empty_like(self.weight) for _ in range(3))
-        y = np.empty(flat.shape, self.weight.dtype)
-        kernels.pointwise.normalise(flat, self.weight, self.bias, self.EPS, mean, var, inverse, y)
+        y = xp.empty(flat.shape, self.weight.dtype)
+        kernels_of(x).pointwise.normalise(flat, self.weight, self.bias, self.EPS, mean, var, inverse, y)
         self.running_mean *= 1.0 - self.MOMENTUM
         self.running_mean += self.MOMENTUM * mean
         self.running_var *= 1.0 - self.MOMENTUM
@@ -109,10 +111,11 @@ class BatchNorm(Layer):
         return y.reshape(x.shape)
 
     def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
-        flat = np.ascontiguousarray(dy.reshape(len(dy), -1))
-        dx = np.empty(flat.shape if need_dx else (0, 0), flat.dtype)
+        xp = namespace(dy)
+        flat = xp.ascontiguousarray(dy.reshape(len(dy), -1))
+        dx = xp.empty(flat.shape if need_dx else (0, 0), flat.dtype)
         self._dweight, self._dbias = np.empty_like(self.weight), np.empty_like(self.bias)
-        kernels.pointwise.normalise_back(
+        kernels_of(dy).pointwise.normalise_back(
             flat, self._x, self.weight, self._mean, self._inverse, self._dweight, self._dbias, dx
         )
         return dx.reshape(dy.shape) if need_dx else None
@@ -146,23 +149,23 @@ class ReLUN(Layer):
         self.limit = limit
 
     def forward(self, x: Array, train: bool = False, rng: np.random.Generator | None = None) -> Array:
-        y = np.empty(x.shape, x.dtype)
+        y = namespace(x).empty(x.shape, x.dtype)
         limit = x.dtype.type(self.limit)
-        kernels.pointwise.clip(_rows(x), limit, y.reshape(_rows(x).shape))
+        kernels_of(x).pointwise.clip(_rows(x), limit, y.reshape(_rows(x).shape))
         if train:
             self._y = y  # inside the limits exactly where the input was
         return y
 
     def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
-        dx = np.empty(dy.shape, dy.dtype)
+        dx = namespace(dy).empty(dy.shape, dy.dtype)
         flat = _rows(dy)
-        kernels.pointwise.clip_back(flat, _rows(self._y), dy.dtype.type(self.limit), dx.reshape(flat.shape))
+        kernels_of(dy).pointwise.clip_back(flat, _rows(self._y), dy.dtype.type(self.limit), dx.reshape(flat.shape))
         return dx
 
 
 def _rows(x: Array) -> Array:
     """Any array as contiguous rows (n, m)."""
-    return np.ascontiguousarray(x).reshape(len(x) if x.ndim else 1, -1)
+    return namespace(x).ascontiguousarray(x).reshape(len(x) if x.ndim else 1, -1)
 
 
 class Dropout(Layer):
@@ -176,7 +179,7 @@ class Dropout(Layer):
             return x
         if rng is None:
             raise ModelError("dropout needs a random generator in training; pass rng to forward")
-        self._keep = (rng.random(x.shape) >= self.p) * x.dtype.type(1.0 / (1.0 - self.p))
+        self._keep = like(x, (rng.random(x.shape) >= self.p) * x.dtype.type(1.0 / (1.0 - self.p)))
         return x * self._keep
 
     def backward(self, dy: Array, need_dx: bool = True) -> Array | None:

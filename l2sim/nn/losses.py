@@ -1,36 +1,76 @@
-"""The training objective and the score. Logits are (K, B): K classes, B samples; labels (B,) are integers in 0..K-1."""
+"""The training objectives and the score. Logits are (K, B): K classes, B samples.
+
+Labels (B,) are integers in 0..K-1. What is a number is a float; on a GPU, an array that nobody has waited for.
+"""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from l2sim.backend import Array
+from l2sim.backend import Array, namespace, number
 from l2sim.errors import ModelError
 
-__all__ = ["accuracy", "cross_entropy"]
+__all__ = ["OBJECTIVES", "accuracy", "batch_softmax", "cross_entropy", "squared_error"]
 
 
-def cross_entropy(logits: Array, labels: Array) -> tuple[float, Array]:
+def cross_entropy(logits: Array, labels: Array) -> tuple[Any, Array]:
     """Mean cross entropy of the softmax over classes, and its gradient (K, B) with respect to the logits.
 
     Raises ModelError when the labels do not fit the logits.
     """
-    classes, batch = logits.shape
-    if labels.shape != (batch,):
-        raise ModelError(f"labels have shape {labels.shape} but the logits hold {batch} samples; give one label each")
-    if batch and not 0 <= labels.min() <= labels.max() < classes:
-        raise ModelError(f"labels run from {labels.min()} to {labels.max()} but the model has {classes} classes")
-    picked = labels, np.arange(batch)
+    picked = _picked(logits, labels)
     shifted = logits - logits.max(axis=0)  # exp cannot overflow
     gradient = np.exp(shifted)
     total = gradient.sum(axis=0)
-    loss = float(np.mean(np.log(total) - shifted[picked]))
+    loss = number(np.mean(np.log(total) - shifted[picked]))
     gradient /= total
     gradient[picked] -= 1.0
-    gradient /= batch
+    gradient /= labels.size
     return loss, gradient
 
 
-def accuracy(logits: Array, labels: Array) -> float:
+def squared_error(logits: Array, labels: Array) -> tuple[Any, Array]:
+    """Squared distance of the output powers from 1 at the label and 0 elsewhere, mean over the batch; its gradient."""
+    picked = _picked(logits, labels)
+    gradient = logits.copy()
+    gradient[picked] -= 1.0
+    loss = number((gradient * gradient).sum() / labels.size)
+    gradient *= 2.0 / labels.size
+    return loss, gradient
+
+
+def batch_softmax(logits: Array, labels: Array) -> tuple[Any, Array]:
+    """A published slip, kept to reproduce it: the softmax runs over the samples of a batch, not over the classes.
+
+    L = - sum_b log(e^{z_kb} / sum_c e^{z_kc}) / (K B) with k the label of b; and its gradient.
+    """
+    picked = _picked(logits, labels)
+    classes = len(logits)
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    share = np.exp(shifted)
+    total = share.sum(axis=1)
+    loss = number((np.log(total)[labels] - shifted[picked]).sum() / logits.size)
+    gradient = share * (np.bincount(labels, minlength=classes) / total).astype(logits.dtype)[:, None]
+    gradient[picked] -= 1.0
+    gradient /= logits.size
+    return loss, gradient
+
+
+OBJECTIVES = {"cross-entropy": cross_entropy, "mse": squared_error, "batch-softmax": batch_softmax}
+
+
+def _picked(logits: Array, labels: Array) -> tuple[Array, Array]:
+    """The index of every sample's label. ModelError when the labels do not fit the logits."""
+    classes, batch = logits.shape
+    if labels.shape != (batch,):
+        raise ModelError(f"labels have shape {labels.shape} but the logits hold {batch} samples; give one label each")
+    if namespace(labels) is np and batch and not 0 <= labels.min() <= labels.max() < classes:
+        raise ModelError(f"labels run from {labels.min()} to {labels.max()} but the model has {classes} classes")
+    return labels, namespace(labels).arange(batch)
+
+
+def accuracy(logits: Array, labels: Array) -> Any:
     """Share of the samples whose largest logit is at the label, 0 to 1."""
-    return float(np.mean(logits.argmax(axis=0) == labels))
+    return number(np.mean(logits.argmax(axis=0) == labels))

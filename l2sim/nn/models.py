@@ -3,24 +3,28 @@
 A `ModelSpec` is frozen data (it reads and writes as TOML or JSON through msgspec; there `type` is the class name).
 `place` names its layers and works out every shape; `network.build` turns the result into layers over electronic or
 photonic weights, and `count` prices it.
-The published models are those of L2ight (Gu et al., NeurIPS 2021) and its released configurations.
+The published models are those of L2ight (Gu et al., NeurIPS 2021) and its released configurations, and `onn`, the
+network of meshes trained in situ (Pai et al., Science 380, 398 (2023)).
 
-Shapes are of one sample: an image (C, H, W) or features (F,).
+Shapes are of one sample: an image (C, H, W) or features (F,), which may be a field of light at F ports.
 """
 
 from __future__ import annotations
 
 import difflib
 import math
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import msgspec
 
+from l2sim.chip import mesh as layout
 from l2sim.errors import ModelError
 from l2sim.nn.conv import window_count
 
 __all__ = [
     "MODELS",
+    "Abs",
     "AdaptiveAveragePool",
     "AveragePool",
     "BatchNorm",
@@ -28,22 +32,29 @@ __all__ = [
     "Count",
     "Counts",
     "Dropout",
+    "ElectroOptic",
     "Flatten",
     "GlobalAveragePool",
     "LayerSpec",
     "Linear",
     "MaxPool",
+    "Mesh",
     "ModelSpec",
+    "Normalise",
     "Placed",
+    "Ports",
+    "Power",
     "ReLU",
     "ReLUN",
     "Residual",
+    "Saturable",
     "cnn_l",
     "cnn_s",
     "count",
     "get",
     "matrix_shape",
     "mlp",
+    "onn",
     "place",
     "resnet18",
     "vgg8",
@@ -119,6 +130,49 @@ class Flatten(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=True)
     """Image to features."""
 
 
+class Mesh(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=True):
+    """A whole MZI mesh of `modes` ports; with fewer features the last ports stay dark. `screen`: its phases are trained
+    too."""
+
+    modes: int
+    kind: str = "rectangular"
+    screen: bool = False
+
+
+class Abs(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=True):
+    """|y| of a field."""
+
+
+class Power(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=True):
+    """|y|^2 of a field."""
+
+
+class ElectroOptic(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=True):
+    """A tapped share of the light modulates the rest; `gain` in rad per unit power, `bias` in rad."""
+
+    tapped: float = 0.1
+    gain: float = 0.05 * math.pi
+    bias: float = math.pi
+
+
+class Saturable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=True):
+    """Saturable absorber of optical `depth`, halved at the power `saturation`."""
+
+    depth: float = 1.0
+    saturation: float = 1.0
+
+
+class Normalise(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=True):
+    """Each sample divided by the root of its total power."""
+
+
+class Ports(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=True):
+    """The first `out` groups of `group` neighbouring ports, each added up; the rest is dropped."""
+
+    out: int
+    group: int = 1
+
+
 class Residual(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=True):
     """body(x) + shortcut(x); an empty shortcut is the identity."""
 
@@ -138,6 +192,13 @@ LayerSpec = (
     | GlobalAveragePool
     | Dropout
     | Flatten
+    | Mesh
+    | Abs
+    | Power
+    | ElectroOptic
+    | Saturable
+    | Normalise
+    | Ports
     | Residual
 )
 
@@ -153,15 +214,22 @@ _PREFIXES: dict[type, str] = {
     GlobalAveragePool: "pool",
     Dropout: "dropout",
     Flatten: "flatten",
+    Mesh: "mesh",
+    Abs: "abs",
+    Power: "power",
+    ElectroOptic: "eo",
+    Saturable: "saturable",
+    Normalise: "norm",
+    Ports: "ports",
     Residual: "block",
 }
 
 
 class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A whole model: images `input` (C, H, W) to `classes` logits."""
+    """A whole model: images `input` (C, H, W) or features (F,) to `classes` logits."""
 
     name: str
-    input: Image
+    input: Shape
     classes: int
     layers: tuple[LayerSpec, ...]
 
@@ -182,13 +250,32 @@ def place(spec: ModelSpec) -> tuple[Placed, ...]:
 
     Raises ModelError, naming the layer, where the layers do not fit together.
     """
-    if len(spec.input) != 3 or min(spec.input) < 1:
+    if len(spec.input) not in (1, 3) or min(spec.input) < 1:
         raise ModelError(f"model {spec.name}: input {spec.input} is not an image; give (channels, height, width)")
     placed = _place(spec.layers, spec.input, f"model {spec.name}: ", "")
     last = placed[-1].output if placed else spec.input
     if last != (spec.classes,):
         raise ModelError(f"model {spec.name}: the last layer gives {last}; end with Linear(out={spec.classes})")
+    if _lit(placed, False, f"model {spec.name}: "):
+        raise ModelError(f"model {spec.name}: the last layer gives light, not logits; end with Power or Abs")
     return placed
+
+
+def _lit(placed: Iterable[Placed], light: bool, where: str) -> bool:
+    """Whether complex light leaves these layers where `light` says what enters; ModelError if electronics reads it."""
+    for item in placed:
+        match item.layer:
+            case Mesh() | ElectroOptic():
+                light = True
+            case Abs() | Power():
+                light = False
+            case Residual():
+                light = _lit(item.body, light, where) | _lit(item.shortcut, light, where)
+            case Saturable() | Normalise() | Ports() | Flatten():
+                pass
+            case _ if light:
+                raise ModelError(f"{where}{item.name}: {type(item.layer).__name__} reads no light; put Abs before it")
+    return light
 
 
 def _place(layers: tuple[LayerSpec, ...], shape: Shape, where: str, prefix: str) -> tuple[Placed, ...]:
@@ -225,6 +312,8 @@ def _output(layer: LayerSpec, shape: Shape, where: str) -> Shape:
             if len(shape) != 1:
                 raise ModelError(f"{where}: a dense layer cannot read the image {shape}; put Flatten before it")
             return (out,)
+        case Mesh() | Ports() | Abs() | Power() | ElectroOptic() | Saturable() | Normalise():
+            return _optical(layer, shape, where)
     if len(shape) != 3:
         raise ModelError(f"{where}: {type(layer).__name__} needs an image but gets {shape[0]} features; move it up")
     c, h, w = shape
@@ -250,9 +339,25 @@ def _output(layer: LayerSpec, shape: Shape, where: str) -> Shape:
     return (layer.out if isinstance(layer, Conv) else c, h, w)
 
 
+def _optical(layer: LayerSpec, shape: Shape, where: str) -> Shape:
+    """The shape behind a layer of light."""
+    if len(shape) != 1:
+        raise ModelError(f"{where}: {type(layer).__name__} cannot read the image {shape}; put Flatten before it")
+    match layer:
+        case Mesh(modes=modes):
+            if shape[0] > modes:
+                raise ModelError(f"{where}: {shape[0]} features do not fit {modes} modes; use more modes or a Linear")
+            return (modes,)
+        case Ports(out=out, group=group):
+            if out * group > shape[0]:
+                raise ModelError(f"{where}: {out} groups of {group} ports need {out * group} but there are {shape[0]}")
+            return (out,)
+    return shape
+
+
 def _check(layer: LayerSpec, where: str) -> None:
     """ModelError for a number that no layer can have."""
-    least = {"out": 1, "kernel": 1, "stride": 1, "padding": 0, "k": 2}
+    least = {"out": 1, "kernel": 1, "stride": 1, "padding": 0, "k": 2, "modes": 1, "group": 1}
     for field, low in least.items():
         value = getattr(layer, field, low)
         if value < low:
@@ -261,6 +366,10 @@ def _check(layer: LayerSpec, where: str) -> None:
         raise ModelError(f"{where}: padding {layer.padding} makes empty windows; use at most {layer.kernel // 2}")
     if isinstance(layer, ReLUN) and not layer.limit > 0:
         raise ModelError(f"{where}: limit = {layer.limit} clips everything; use a positive limit")
+    if isinstance(layer, ElectroOptic) and not 0 <= layer.tapped < 1:
+        raise ModelError(f"{where}: tapped = {layer.tapped} is not a share of the light; use 0 <= tapped < 1")
+    if isinstance(layer, Saturable) and not (layer.saturation > 0 and layer.depth >= 0):
+        raise ModelError(f"{where}: depth = {layer.depth}, saturation = {layer.saturation}; neither may be negative")
     if isinstance(layer, Dropout) and not 0 <= layer.p < 1:
         raise ModelError(f"{where}: p = {layer.p} is not a dropout probability; use 0 <= p < 1")
 
@@ -270,6 +379,7 @@ class Count(NamedTuple):
 
     `parameters`: trainable numbers of the electronic version. On the chip, cores being padded to whole k x k:
     `blocks` tensor cores, `sigma` singular values, `mzis` in the U and V meshes (k (k - 1) per core).
+    Those of a whole mesh are its phases.
     """
 
     parameters: int = 0
@@ -300,6 +410,9 @@ def count(spec: ModelSpec) -> Counts:
                 k = item.layer.k
                 blocks = math.ceil(out / k) * math.ceil(width / k)
                 layers[item.name] = Count(out * width, blocks, blocks * k, blocks * k * (k - 1))
+            elif isinstance(item.layer, Mesh):
+                n = layout.Mesh(item.layer.kind, item.layer.modes).count
+                layers[item.name] = Count(2 * n + item.layer.screen * item.layer.modes, mzis=n)
 
     visit(place(spec))
     return Counts(layers, Count(*map(sum, zip(*layers.values()))) if layers else Count())
@@ -361,6 +474,35 @@ def resnet18(classes: int = 10, input: Image = (3, 32, 32)) -> ModelSpec:
             layers += [Residual(body, shortcut), ReLUN(6)]
             before = channels
     return ModelSpec("resnet18", input, classes, (*layers, GlobalAveragePool(), Flatten(), Linear(classes)))
+
+
+NONLINEARITIES: dict[str, LayerSpec] = {
+    "abs": Abs(),
+    "power": Power(),
+    "electro-optic": ElectroOptic(),
+    "saturable": Saturable(),
+}
+
+
+def onn(
+    classes: int = 10,
+    input: Shape = (64,),
+    modes: int = 64,
+    layers: int = 3,
+    kind: str = "rectangular",
+    nonlinearity: str = "abs",
+    group: int = 1,
+) -> ModelSpec:
+    """Meshes of `modes` ports, each followed by `nonlinearity`; logits are the powers of the first ports, or groups.
+
+    Behind |.| and |.|^2 the screen of a mesh does nothing, so that it is not trained.
+    """
+    blind = nonlinearity in ("abs", "power")
+    item = NONLINEARITIES[nonlinearity]
+    body = (Mesh(modes, kind, not blind), item) * layers
+    if nonlinearity == "power":  # the last one is the detector
+        body = body[:-1]
+    return ModelSpec("onn", input, classes, (*body, Power(), Ports(classes, group)))
 
 
 def _conv(channels: int, limit: float, stride: int = 1) -> tuple[LayerSpec, ...]:

@@ -7,47 +7,55 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import DTypeLike
 
-from l2sim.backend import Array
+from l2sim.backend import CPU, Array, Device, like
 from l2sim.errors import ModelError
-from l2sim.nn import conv, layers, models
+from l2sim.nn import conv, layers, models, optics
 from l2sim.nn.models import ModelSpec, Placed
 from l2sim.nn.weights import ElectronicWeight, Weight
 
-__all__ = ["MakeWeight", "Network", "build", "electronic"]
+__all__ = ["MakeMesh", "MakeWeight", "Network", "build", "electronic"]
 
 MakeWeight = Callable[[str, int, int, int], Weight]
 """make_weight(layer name, out_features, in_features, core size k): the matrix of one layer."""
+MakeMesh = Callable[[str, models.Mesh], optics.MeshLayer]
+"""make_mesh(layer name, its description): a whole mesh and the hardware it runs on."""
 
 
-def electronic(rng: np.random.Generator, dtype: DTypeLike = np.float64) -> MakeWeight:
+def electronic(rng: np.random.Generator, dtype: DTypeLike = np.float64, device: Device = CPU) -> MakeWeight:
     """Plain arrays drawn from N(0, 2 / in_features), layer by layer from `rng` (He et al. 2015)."""
 
     def make_weight(name: str, out_features: int, in_features: int, k: int) -> Weight:
         matrix = rng.standard_normal((out_features, in_features)) * np.sqrt(2.0 / in_features)
-        return ElectronicWeight(matrix.astype(dtype))
+        return ElectronicWeight(device.put(matrix.astype(dtype)))
 
     return make_weight
 
 
 class Network:
-    """Images in, logits out, gradients back. Made by `build`.
+    """Images or features in, logits out, gradients back. Made by `build`.
 
-    `weights`, `convs`: the `Weight` and the `Conv2d` of each layer by full name ("conv1", "block1.conv2", "fc1").
+    `weights`, `convs`, `meshes`: the `Weight`, the `Conv2d` and the `MeshLayer` of each layer by full name ("conv1",
+    "block1.conv2", "fc1", "mesh1").
     Arrays are named "layer.array". `spec` is what it was built from and `dtype` what it computes in.
     """
 
-    def __init__(self, spec: ModelSpec, chain: layers.Chain, leaves: dict[str, layers.Layer], dtype: DTypeLike) -> None:
-        self.spec = spec
+    def __init__(
+        self, spec: ModelSpec, chain: layers.Chain, leaves: dict[str, layers.Layer], dtype: DTypeLike, device: Device
+    ) -> None:
+        self.spec, self.device = spec, device
         self.dtype = np.dtype(dtype)
         self.weights: dict[str, Weight] = {
             name: leaf.weight for name, leaf in leaves.items() if isinstance(leaf, conv.Conv2d | layers.Linear)
         }
         self.convs = {name: leaf for name, leaf in leaves.items() if isinstance(leaf, conv.Conv2d)}
+        self.meshes = {name: leaf for name, leaf in leaves.items() if isinstance(leaf, optics.MeshLayer)}
         self._chain = chain
         self._trained = False
 
     def forward(self, images: Array, train: bool = False, rng: np.random.Generator | None = None) -> Array:
-        """Logits (classes, B) of `images` (B, C, H, W). `train` keeps what `backward` needs; `rng` feeds all sampling.
+        """Logits (classes, B) of `images` (B, C, H, W), or of features (B, F), which may be complex.
+
+        `train` keeps what `backward` needs; `rng` feeds all sampling.
 
         Raises ModelError when the images are not those of the model.
         """
@@ -56,7 +64,8 @@ class Network:
                 f"model {self.spec.name} takes images (B, {', '.join(map(str, self.spec.input))}) "
                 f"but got {images.shape}; resize the data or describe the model for this size"
             )
-        x = np.ascontiguousarray(images.transpose(1, 2, 3, 0), self.dtype)
+        dtype = np.result_type(self.dtype, np.complex64) if np.iscomplexobj(images) else self.dtype
+        x = self.device.xp.ascontiguousarray(np.moveaxis(self.device.put(images), 0, -1), dtype)
         self._trained |= train
         return self._chain.forward(x, train, rng)
 
@@ -96,11 +105,17 @@ class Network:
                     "load a state of the same model"
                 )
         for name, a in own.items():
-            a[...] = arrays[name]
+            a[...] = like(a, arrays[name])
 
 
-def build(spec: ModelSpec, make_weight: MakeWeight, dtype: DTypeLike = np.float64) -> Network:
-    """Build the network that `spec` describes, asking `make_weight` for every matrix in order.
+def build(
+    spec: ModelSpec,
+    make_weight: MakeWeight,
+    dtype: DTypeLike = np.float64,
+    make_mesh: MakeMesh | None = None,
+    device: Device = CPU,
+) -> Network:
+    """Build the network that `spec` describes, asking `make_weight` for every matrix and `make_mesh` for every mesh.
 
     Raises ModelError where layers do not fit together or a weight has the wrong shape.
     """
@@ -112,13 +127,18 @@ def build(spec: ModelSpec, make_weight: MakeWeight, dtype: DTypeLike = np.float6
     def make(item: Placed) -> layers.Layer:
         if isinstance(item.layer, models.Residual):
             return layers.Residual(chain(item.body), chain(item.shortcut))
-        leaves[item.name] = _leaf(item, make_weight, dtype)
+        if isinstance(item.layer, models.Mesh):
+            if make_mesh is None:
+                raise ModelError(f"{item.name}: a mesh needs hardware; pass make_mesh to build")
+            leaves[item.name] = make_mesh(item.name, item.layer)
+        else:
+            leaves[item.name] = _leaf(item, make_weight, dtype, device)
         return leaves[item.name]
 
-    return Network(spec, chain(models.place(spec)), leaves, dtype)
+    return Network(spec, chain(models.place(spec)), leaves, dtype, device)
 
 
-def _leaf(item: Placed, make_weight: MakeWeight, dtype: DTypeLike) -> layers.Layer:
+def _leaf(item: Placed, make_weight: MakeWeight, dtype: DTypeLike, device: Device) -> layers.Layer:
     """The layer that `item` describes."""
     match item.layer:
         case models.Conv(kernel=kernel, stride=stride, padding=padding):
@@ -126,7 +146,7 @@ def _leaf(item: Placed, make_weight: MakeWeight, dtype: DTypeLike) -> layers.Lay
         case models.Linear(k=k):
             return layers.Linear(_weight(item, k, make_weight))
         case models.BatchNorm():
-            return layers.BatchNorm(item.input[0], dtype)
+            return layers.BatchNorm(item.input[0], dtype, device)
         case models.ReLU():
             return layers.ReLU()
         case models.ReLUN(limit=limit):
@@ -143,6 +163,18 @@ def _leaf(item: Placed, make_weight: MakeWeight, dtype: DTypeLike) -> layers.Lay
             return layers.Dropout(p)
         case models.Flatten():
             return layers.Flatten()
+        case models.Abs():
+            return optics.Abs()
+        case models.Power():
+            return optics.Power()
+        case models.ElectroOptic(tapped=tapped, gain=gain, bias=bias):
+            return optics.ElectroOptic(tapped, gain, bias)
+        case models.Saturable(depth=depth, saturation=saturation):
+            return optics.Saturable(depth, saturation)
+        case models.Normalise():
+            return optics.Normalise()
+        case models.Ports(out=out, group=group):
+            return optics.Ports(out, group)
     raise ModelError(f"{item.name}: no layer is known for {type(item.layer).__name__}; use a description of nn.models")
 
 

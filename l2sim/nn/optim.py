@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from l2sim.backend import Array
+from l2sim.backend import Array, like, namespace
 from l2sim.errors import ModelError
 
 __all__ = [
@@ -81,12 +81,12 @@ def load(optimiser: Optimiser, arrays: Mapping[str, Array]) -> None:
         )
     optimiser.steps = int(arrays["steps"])
     for key, a in optimiser.arrays.items():
-        a[...] = arrays[key]
+        a[...] = like(a, arrays[key])
 
 
 def _pieces(p: Array, *others: Array, size: int = 1 << 15) -> Iterator[tuple[Array, ...]]:
     """The arrays in slices that stay in the cache across the dozen passes of an update; the arithmetic is the same."""
-    if p.size <= size or not p.flags.c_contiguous:
+    if p.size <= size or namespace(p) is not np or not p.flags.c_contiguous:
         yield p, *others
         return
     flat = [a.reshape(-1) for a in (p, *others)]

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
-from l2sim.backend import Array
+from l2sim.backend import Array, like, namespace
 from l2sim.chip import grid
 from l2sim.chip.protocol import Commands, Hardware
 
 __all__ = ["Feedback", "PhotonicWeight"]
 
-Feedback = Callable[[Array, np.random.Generator], tuple[Array, float]]
+Feedback = Callable[[Array, np.random.Generator], tuple[Array, Any]]
 """feedback(sigma (p, q, k), rng) -> mask (p, q) of the cores that carry the error back, and the result's factor."""
 
 
@@ -20,13 +21,21 @@ class PhotonicWeight:
     """A `Weight` of shape (out, in) on `hardware`, whose grid may be larger: what is left over stays dark.
 
     `mapped`: the commands that realise the mapped meshes; `rest`: those of the calibrated pseudo-identities, through
-    which the gradient is measured; `sigma` (p, q, k): the trained parameter, which `write` sends to the chip.
+    which the gradient is measured, by `readout`; `sigma` (p, q, k): the trained parameter, which `write` sends to the
+    chip.
     """
 
     def __init__(
-        self, hardware: Hardware, out_features: int, in_features: int, mapped: Commands, rest: Commands, sigma: Array
+        self,
+        hardware: Hardware,
+        out_features: int,
+        in_features: int,
+        mapped: Commands,
+        rest: Commands,
+        sigma: Array,
+        readout: str = "quadrature",
     ) -> None:
-        self.hardware, self.mapped, self.rest, self.sigma = hardware, mapped, rest, sigma
+        self.hardware, self.mapped, self.rest, self.sigma, self.readout = hardware, mapped, rest, sigma, readout
         self.gradient = np.zeros_like(sigma)
         self.feedback: Feedback | None = None
         self._shape = out_features, in_features
@@ -50,12 +59,16 @@ class PhotonicWeight:
         if self.feedback is None or rng is None:
             return grid.product_back(self.hardware, dy)[: self.in_features]
         cores, factor = self.feedback(self.sigma, rng)
-        if factor != 1.0:
+        if namespace(factor) is not np:
+            dy = dy * like(dy, factor).astype(dy.dtype)
+        elif factor != 1.0:
             dy = dy * dy.dtype.type(factor)  # fewer rows than the result
         return grid.product_back(self.hardware, dy, cores)[: self.in_features]
 
     def accumulate(self, dy: Array, x: Array, factor: float = 1.0) -> None:
-        self.gradient[...] = factor * grid.sigma_gradient(self.hardware, x, dy, self.mapped, self.rest, self.sigma)
+        self.gradient[...] = factor * grid.sigma_gradient(
+            self.hardware, x, dy, self.mapped, self.rest, self.sigma, self.readout
+        )
 
     def parameters(self) -> dict[str, Array]:
         return {"sigma": self.sigma}

@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from l2sim.backend import Array
+from l2sim.backend import Array, namespace
 
 __all__ = ["ElectronicWeight", "Weight"]
 
@@ -67,7 +67,10 @@ class ElectronicWeight:
         return self.matrix.T @ dy
 
     def accumulate(self, dy: Array, x: Array, factor: float = 1.0) -> None:
-        np.matmul(dy, x.T, out=self.gradient)
+        if namespace(dy) is np:
+            np.matmul(dy, x.T, out=self.gradient)
+        else:
+            self.gradient = dy @ x.T
         if factor != 1.0:
             self.gradient *= factor
 

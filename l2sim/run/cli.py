@@ -179,6 +179,7 @@ _data = click.option("--data", type=click.Path(path_type=Path), metavar="DIR", h
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Run folder [runs/NAME-N].")
 @_data
 @click.option("--seed", type=int, metavar="N", help="Random seed [the job's].")
+@click.option("--device", metavar="NAME", help="cpu, cuda (all GPUs) or cuda:N [the job's].")
 @click.option("--threads", type=int, metavar="N", help="Threads [all cores].")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out, or with the newest of this name.")
 @click.option("--from", "start", metavar="RUN[@STAGE[:EPOCH]]", help="Start from a checkpoint of another run.")
@@ -192,6 +193,7 @@ def run(
     out: Path | None,
     data: Path | None,
     seed: int | None,
+    device: str | None,
     threads: int | None,
     resume: bool,
     start: str | None,
@@ -200,11 +202,13 @@ def run(
 ) -> None:
     """Train a network on its own chip: a preset (digits) or a job file.
 
-    The stages are pretrain, deploy, calibrate, map and learn.
+    The stages are pretrain, deploy, calibrate, map and learn; of the in situ flow (insitu-digits ...) deploy and learn.
     `l2sim presets` lists the presets, `l2sim presets --explain` every field of a job.
     """
     if resume and start:
         raise click.UsageError("--resume goes on with a run and --from begins another; use one of them")
+    if device is not None:
+        settings = (*settings, f"device='{device}'")
     if resume:
         out, job = _stored(source, settings, out, seed, smoke)
     else:
@@ -219,7 +223,7 @@ def run(
 
         threads = numba.get_num_threads()
     with backend.threads(threads):
-        pass  # a number that this machine lacks is refused before a folder is made
+        backend.device(job.device)  # what this machine lacks is refused before a folder is made
     from l2sim.run.console import screen, summary, watch
     from l2sim.run.folder import execute
 

@@ -7,6 +7,7 @@ import importlib
 import importlib.metadata
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -27,6 +28,8 @@ class Finding(NamedTuple):
     cure: str = ""
 
 
+CUDA = "13"
+"""The CUDA of the extra `gpu`."""
 _PACKAGES = ["numpy", "numba", "scipy", "msgspec", "click", "rich", "pooch", "tomli-w", "threadpoolctl", "matplotlib"]
 
 # The window needs these shared libraries, which a bare Debian lacks: library -> package.
@@ -52,7 +55,7 @@ def examine() -> Iterator[tuple[str, list[Finding]]]:
     yield "program", _program()
     yield "processor", _processor()
     yield "kernels", _kernels()
-    yield "GPU (optional, a later release)", _gpu()
+    yield "GPU (optional)", _gpu()
     yield "window (optional, a later release)", _window()
 
 
@@ -204,7 +207,40 @@ def _gpu() -> list[Finding]:
     rows = [Finding("device", "; ".join(device.splitlines()))]
     if not device:
         rows = [Finding("device", "no NVIDIA GPU answers", "optional", "a GPU and its driver (nvidia-smi)")]
-    return rows + [_optional(module, "gpu") for module in ("cupy", "numba_cuda")]
+    found = [_optional(module, "gpu") for module in ("cupy", "numba_cuda")]
+    return rows + found + _agreement(device, all(finding.state == "ok" for finding in found))
+
+
+def _agreement(device: str, installed: bool) -> list[Finding]:
+    """Whether CuPy, numba-cuda and the driver are of one CUDA: the one that is wrong, and what cures it."""
+    wheels = {name: _version(name) for name in ("cupy-cuda11x", "cupy-cuda12x", "cupy-cuda13x", "cupy")}
+    several = [name for name, version in wheels.items() if version]
+    if len(several) > 1:
+        cure = f"pip uninstall --yes {' '.join(several)}; pip install \"l2sim[gpu]\""
+        return [Finding("CUDA", f"{' and '.join(several)} are one too many", "optional", cure)]
+    if not installed:
+        return []
+    cupy = re.fullmatch(r"cupy-cuda(\d+)x", several[0]) if several else None
+    runtime = _version("nvidia-cuda-runtime") or ""
+    majors = {"cupy": cupy[1] if cupy else "", "the CUDA of numba-cuda": runtime.partition(".")[0]}
+    for what, major in majors.items():
+        if major and major != CUDA:
+            found = f"{what} is of CUDA {major}, l2sim of CUDA {CUDA}"
+            return [Finding("CUDA", found, "optional", 'pip install --force-reinstall "l2sim[gpu]"')]
+    if device and (most := _driver()) and most < int(CUDA):
+        found = f"the driver is of CUDA {most}, which is too old for CUDA {CUDA}"
+        return [Finding("CUDA", found, "optional", "a driver from nvidia.com, of CUDA 13 or newer")]
+    return [Finding("CUDA", f"{CUDA} throughout")]
+
+
+def _driver() -> int:
+    """The newest CUDA that the driver knows, 0 if it does not say."""
+    try:
+        count = ctypes.c_int(0)
+        ctypes.CDLL("libcuda.so.1").cuDriverGetVersion(ctypes.byref(count))
+        return count.value // 1000
+    except (OSError, AttributeError):
+        return 0
 
 
 def _window() -> list[Finding]:

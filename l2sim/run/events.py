@@ -8,7 +8,11 @@ import msgspec
 
 from l2sim.backend import Array
 
-STAGES = ("pretrain", "deploy", "calibrate", "map", "learn")
+STAGES = {
+    "l2ight": ("pretrain", "deploy", "calibrate", "map", "learn"),
+    "insitu": ("deploy", "learn"),
+}
+"""The stages of each flow, in order."""
 
 
 class StageStarted(msgspec.Struct, frozen=True, tag="stage"):

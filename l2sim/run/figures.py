@@ -71,12 +71,12 @@ def accuracy(ax: Axes, stages: Sequence[dict[str, Any]], chance: float) -> None:
         height = 100 * stage["accuracy"]
         ax.bar(at, height, 0.5, color=GREY if stage["name"] == "pretrain" else BLUE)
         above = max(height, 100 * chance) if abs(height - 100 * chance) < 8 else height
-        _note(ax, f"{height:.1f} %", at, above, 3, fontweight="bold", fontsize=9.5)
+        note(ax, f"{height:.1f} %", at, above, 3, fontweight="bold", fontsize=9.5)
         if stage.get("oracle_accuracy") is not None:
             oracle = 100 * stage["oracle_accuracy"]
             ax.bar(at + 0.4, oracle, 0.24, fill=False, ec=VERMILLION, lw=1.4)
             foot = 100 * chance if oracle > 60 else max(oracle, 100 * chance)
-            _note(ax, f"oracle {oracle:.1f} %", at + 0.4, foot, 5, color=VERMILLION, rotation=90, va="bottom")
+            note(ax, f"oracle {oracle:.1f} %", at + 0.4, foot, 5, color=VERMILLION, rotation=90, va="bottom")
     ax.set_xticks(range(len(shown)), [_STAGE_WORDS.get(s["name"], s["name"]) for s in shown])
     ax.set_xlim(-0.45, max(len(shown) - 0.5, 0.45))
     ax.set_ylim(0, 110)
@@ -109,7 +109,7 @@ def identity(ax: Axes, run: Values, result: dict[str, Any]) -> None:
             ax.plot(x[-1], final, mark, ms=6, mfc="none", mec=colour, mew=1.6, clip_on=False)
     _evaluations(ax)
     ax.set(ylabel="mean squared error of an element", title="Calibrate: both meshes become identities")
-    _legend(ax)
+    legend(ax)
 
 
 def mapping(ax: Axes, run: Values, start: str, comparisons: dict[str, Any], noise: float = 0.0) -> None:
@@ -128,7 +128,7 @@ def mapping(ax: Axes, run: Values, start: str, comparisons: dict[str, Any], nois
         ax.plot(x[0] + each * np.arange(curve.size), curve, color=colour, ls=dash, label=f"copy, {compared(name)}")
     _evaluations(ax)
     ax.set(ylabel="mapping error (relative to the weight)", title="Map: the chip takes over the trained weights")
-    _legend(ax)
+    legend(ax)
 
 
 START_WORDS = {"calibrated": "from calibrated phases", "ideal": "from ideal phases (as published)"}
@@ -162,7 +162,7 @@ def distribution(ax: Axes, errors: dict[str, Sequence[float]]) -> None:
         xlabel="true identity error of a core (oracle)", ylabel="number of cores",
         title=f"Calibrated: the {len(values['u'])} cores one by one",
     )  # fmt: skip
-    _legend(ax)
+    legend(ax)
 
 
 def curves(ax: Axes, lines: Lines, quantity: str, title: str) -> None:
@@ -190,7 +190,7 @@ def curves(ax: Axes, lines: Lines, quantity: str, title: str) -> None:
         ax.set_ylim(min(low - 4, 90) if low > 60 else 0, 101)
         ax.set_ylabel("accuracy (%)")
     else:
-        _log(ax)
+        log_scale(ax)
         ax.set_ylabel("loss (cross entropy, nat)")
     ax.set(xlabel="epochs", title=title)
 
@@ -209,7 +209,7 @@ def phases(ax: Axes, frame: dict[str, Array], title: str) -> None:
     ax.xaxis.set_major_locator(MultipleLocator(0.5))
     ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}π" if v else "0"))
     ax.set(xlabel="commanded phase (rad)", ylabel="share of the heaters (%)", title=title)
-    _legend(ax)
+    legend(ax)
 
 
 def sigma(ax: Axes, before: Array, after: Array) -> None:
@@ -224,21 +224,23 @@ def sigma(ax: Axes, before: Array, after: Array) -> None:
     )  # fmt: skip
     ax.set(xlim=(low, most), ylim=(low, most), aspect="equal")
     ax.set(xlabel="sigma after mapping", ylabel="sigma after learning", title="Learn: what moved")
-    _legend(ax)
+    legend(ax)
 
 
 def cost(ax: Axes, stages: Sequence[dict[str, Any]], test: dict[str, Any]) -> None:
     """What the meter counted, by stage; the cost of testing apart."""
     rows = [stage for stage in stages if any(stage.get(kind) for kind in COSTS)]
     rows += [{"name": "testing", **test}] if any(test.values()) else []
-    for offset, (kind, colour) in zip((-0.27, 0, 0.27), zip(COSTS, (BLUE, GREEN, VERMILLION))):
+    kinds = [kind for kind in COSTS if any(row.get(kind) for row in rows)]
+    for number, kind in enumerate(kinds):
+        colour, offset = COST_COLOURS[kind], 0.27 * (number - (len(kinds) - 1) / 2)
         for at, stage in enumerate(rows):
             count = stage.get(kind) or 0
             if count:
                 bars = ax.bar(at + offset, count, 0.25, color=colour)
                 if stage["name"] == "testing":
                     bars.patches[0].set(hatch="///", alpha=0.55, ec=INK)
-                _note(ax, engineering(count), at + offset, count, 2, fontsize=7.5)
+                note(ax, engineering(count), at + offset, count, 2, fontsize=7.5)
         ax.bar(0, 0, color=colour, label=COSTS[kind])
     ax.set_yscale("log")
     ax.yaxis.set_minor_locator(NullLocator())
@@ -252,10 +254,13 @@ def cost(ax: Axes, stages: Sequence[dict[str, Any]], test: dict[str, Any]) -> No
 
 
 COSTS = {
-    "core_calls": "core calls (one vector through one core)",
+    "core_calls": "core calls (a vector through a core or mesh)",
+    "tap_readings": "tap readings (power at one shifter)",
     "writes": "writes (heater or attenuator)",
     "accumulation_steps": "electronic accumulation steps",
 }
+
+COST_COLOURS = dict(zip(COSTS, (BLUE, PURPLE, GREEN, VERMILLION)))
 
 
 def overview(
@@ -275,7 +280,7 @@ def overview(
             middle.plot(x, run[name], color=colour, ls=dash, label=words)
     _evaluations(middle)
     middle.set(ylabel="error (mean, 10–90 % of the cores)", title="The chip finds its own phases")
-    _legend(middle)
+    legend(middle)
     for stage, colour, dash, words in (
         ("pretrain", GREY, "-", "pretrain"), ("learn", BLUE, (0, (5, 1.5)), "learn"),
     ):  # fmt: skip
@@ -285,10 +290,10 @@ def overview(
             label = f"{words}, {'test' if who == 'test' else 'training'}"
             if x.size:
                 right.plot(x, y, color=colour, ls=dash, lw=width, marker=mark, ms=5, label=label)
-    _log(right)
+    log_scale(right)
     right.set_xlim(0, None)
     right.set(xlabel="epochs", ylabel="loss (cross entropy, nat)", title="Training: electronic, then on chip")
-    _legend(right)
+    legend(right)
     return figure
 
 
@@ -323,13 +328,13 @@ def svg(figure: Figure, name: str, alt: str) -> str:
 
 
 def _evaluations(ax: Axes) -> None:
-    _log(ax)
+    log_scale(ax)
     ax.xaxis.set_major_formatter(EngFormatter(sep=" "))
     ax.set_xlabel("evaluations, all cores together")
     ax.set_xlim(0, None)
 
 
-def _log(ax: Axes) -> None:
+def log_scale(ax: Axes) -> None:
     """A logarithmic axis for what has been drawn, unless it keeps within a decade."""
     ax.set_yscale("log", nonpositive="mask")
     low, high = ax.get_ylim()
@@ -339,12 +344,13 @@ def _log(ax: Axes) -> None:
         ax.yaxis.set_minor_locator(NullLocator())  # minor ticks are slow to lay out
 
 
-def _legend(ax: Axes) -> None:
+def legend(ax: Axes) -> None:
+    """The legend where there is room, if there is anything to tell."""
     if ax.get_legend_handles_labels()[0]:
         ax.legend(loc="best")
 
 
-def _note(ax: Axes, text: str, x: float, y: float, points: float, **more: Any) -> None:
+def note(ax: Axes, text: str, x: float, y: float, points: float, **more: Any) -> None:
     """`text` so many points above the place (x, y)."""
     style: dict[str, Any] = {"ha": "center", "fontsize": 8} | more
     ax.annotate(text, (x, y), (0, points), textcoords="offset points", **style)

@@ -150,11 +150,12 @@ def _start_from(source: str, job: Job) -> tuple[Checkpoint, Job]:
     stage, _, epoch = place.partition(":")
     folder = Path(run)
     read_manifest(folder)
-    if stage and stage not in STAGES:
-        raise RunError(f"--from {source}: there is no stage {stage!r}; use one of {', '.join(STAGES)}")
+    stages = STAGES[job.flow]
+    if stage and stage not in stages:
+        raise RunError(f"--from {source}: there is no stage {stage!r}; use one of {', '.join(stages)}")
     kept = folder / "checkpoints"
     if not stage:
-        finished = [name for name in STAGES[:-1] if (kept / f"{name}.safetensors").exists()]
+        finished = [name for name in stages[:-1] if (kept / f"{name}.safetensors").exists()]
         if not finished:
             raise RunError(f"--from {source}: that run has not finished a stage yet; resume it first")
         stage = finished[-1]

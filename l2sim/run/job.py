@@ -1,7 +1,8 @@
 """A job: everything that decides what a run computes, validated once.
 
-A job has one section per part of the flow. Each field carries its unit, range and one-line meaning, which the checks
-below and `l2sim presets --explain` read. A field left out of a TOML file takes its default, the one of preset `digits`.
+A job has one section per part of its flow (`run/sections.py`). Each field carries its unit, range and one-line meaning,
+which the checks below and `l2sim presets --explain` read. A field left out of a TOML file takes its default: that of
+preset `digits`, or with flow = "insitu" that of preset `insitu-digits`.
 """
 
 from __future__ import annotations
@@ -19,132 +20,38 @@ import msgspec
 
 from l2sim.errors import JobError
 from l2sim.run import presets
-
-
-def _m(meaning: str, unit: str = "", low: float | None = None, high: float | None = None) -> msgspec.Meta:
-    """What is said about a field; the range includes its ends."""
-    return msgspec.Meta(description=meaning, ge=low, le=high, extra={"unit": unit})
-
-
-_LR = ("", 0, 100)
-_EPOCHS = ("epochs", 1, 1_000_000)
-_SOME_EPOCHS = ("epochs", 0, 1_000_000)
-_SPARSITY = ("share", 0, 0.99)
-_Optimizer = Literal["adamw", "adam", "sgd"]
-_Schedule = Literal["cosine", "exponential"]
-_Norm = Literal["none", "exp", "var"]
-_Order = Literal["published", "layer"]
-_Method = Literal["zcd", "ztp", "zgd"]
-
-
-class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Base of the sections of a job."""
-
-
-class Model(Section, frozen=True):
-    name: Annotated[Literal["cnn-s", "mlp", "cnn-l", "vgg8", "resnet18"], _m("the network")] = "cnn-s"
-
-
-class Data(Section, frozen=True):
-    name: Annotated[Literal["digits", "mnist", "fashion-mnist", "synthetic"], _m("the data set")] = "digits"
-    validation: Annotated[float, _m("training images kept for choosing settings", "share", 0, 0.9)] = 0.0
-
-
-class Nonidealities(Section, frozen=True):
-    """Which chip is fabricated: a cited preset, and what departs from it. None keeps the value of `base`."""
-
-    base: Annotated[Literal["l2ight-2021", "ideal"], _m("the preset that fields left out take their value from")] = (
-        "l2ight-2021"
-    )
-    phase_bits: Annotated[int, _m("resolution of a phase; 0 is continuous", "bit", 0, 16)] | None = None
-    phase_bias: Annotated[float, _m("half range of the unknown phase offsets", "rad", 0, math.pi)] | None = None
-    gamma_std: Annotated[float, _m("spread of the heater efficiencies", "rad/V^2", 0, 0.1)] | None = None
-    crosstalk: Annotated[float, _m("share of a phase that leaks to each neighbour", "share", 0, 0.2)] | None = None
-    drive: Annotated[Literal["phase", "voltage"], _m("what is quantised")] | None = None
-    v_max: Annotated[float, _m("highest heater voltage", "V", 0.1, 1000)] | None = None
-    curve: Annotated[tuple[float, ...], _m("phase(V): factors of V^0, V^1 ...; or as measured", "rad")] | None = None
-    curve_volts: Annotated[tuple[float, ...], _m("rising voltages at which curve was measured", "V")] | None = None
-    stuck: Annotated[float, _m("heaters stuck at a random phase", "share", 0, 1)] | None = None
-    dead: Annotated[float, _m("heaters that do not heat", "share", 0, 1)] | None = None
-    readout_noise: Annotated[float, _m("std of a reading, relative to unit input amplitude", "", 0, 1)] | None = None
-    shot_noise: Annotated[float, _m("std of a power reading at unit power", "", 0, 1)] | None = None
-    reference_phase_std: Annotated[float, _m("std of the homodyne reference's phase", "rad", 0, math.pi)] | None = None
-    exact_sigma: Annotated[bool, _m("sigma is realised exactly, as published")] | None = None
-
-
-class Chip(Section, frozen=True):
-    mesh: Annotated[Literal["rectangular", "triangular"], _m("layout of U and V: Clements or Reck")] = "rectangular"
-    readout: Annotated[Literal["quadrature", "power"], _m("homodyne, signed; or direct detection")] = "quadrature"
-
-
-class Pretrain(Section, frozen=True):
-    epochs: Annotated[int, _m("training of the electronic weights", *_EPOCHS)] = 100
-    batch: Annotated[int, _m("images in a mini-batch", "images", 1, 100_000)] = 32
-    optimizer: Annotated[_Optimizer, _m("how the gradient is followed")] = "adamw"
-    lr: Annotated[float, _m("learning rate at the start", *_LR)] = 2e-3
-    schedule: Annotated[_Schedule, _m("how the learning rate falls")] = "cosine"
-    decay: Annotated[float, _m("factor per epoch of the exponential schedule", "", 0, 1)] = 0.99
-    lr_floor: Annotated[float, _m("lowest learning rate", *_LR)] = 2e-5
-    weight_decay: Annotated[float, _m("decoupled weight decay (adamw)", "", 0, 10)] = 0.01
-
-
-class Calibrate(Section, frozen=True):
-    method: Annotated[_Method, _m("coordinate descent, ternary probing or gradient descent")] = "zcd"
-    epochs: Annotated[int, _m("sweeps over all phases", *_EPOCHS)] = 400
-    lr: Annotated[float, _m("phase step at the start; never below one quantisation step", "rad", 0, 2 * math.pi)] = 0.1
-    decay: Annotated[float, _m("factor on the phase step per epoch", "", 0, 1)] = 0.99
-    order: Annotated[_Order, _m("heaters as published, or column by column, which is faster")] = "published"
-    polish: Annotated[int, _m("the last of these, by ternary probing from the best", *_SOME_EPOCHS)] = 50
-    best_record: Annotated[bool, _m("keep the best phases seen, not the last")] = True
-    adaptive: Annotated[bool, _m("restart blocks that are stuck")] = False
-
-
-class Map(Section, frozen=True):
-    method: Annotated[_Method, _m("coordinate descent, ternary probing or gradient descent")] = "zcd"
-    epochs: Annotated[int, _m("sweeps over all phases", *_EPOCHS)] = 300
-    lr: Annotated[float, _m("phase step at the start; never below one quantisation step", "rad", 0, 2 * math.pi)] = 0.1
-    decay: Annotated[float, _m("factor on the phase step per epoch", "", 0, 1)] = 0.99
-    order: Annotated[_Order, _m("heaters as published, or column by column, which is faster")] = "published"
-    polish: Annotated[int, _m("the last of these, by ternary probing from the best", *_SOME_EPOCHS)] = 50
-    best_record: Annotated[bool, _m("keep the best phases seen, not the last")] = True
-    adaptive: Annotated[bool, _m("restart blocks that are stuck")] = False
-    start: Annotated[Literal["calibrated", "ideal"], _m("phases offset by the calibrated ones, or as published")] = (
-        "calibrated"
-    )
-    compare: Annotated[bool, _m("also map copies: from the published start, and at 1 % readout noise")] = True
-    snapshots: Annotated[tuple[int, ...], _m("epochs kept as checkpoints to start from", "epochs")] = ()
-
-
-class Learn(Section, frozen=True):
-    epochs: Annotated[int, _m("training of sigma and batch norm on the chip", *_EPOCHS)] = 30
-    batch: Annotated[int, _m("images in a mini-batch", "images", 1, 100_000)] = 32
-    optimizer: Annotated[_Optimizer, _m("how the gradient is followed")] = "adamw"
-    lr: Annotated[float, _m("learning rate at the start", *_LR)] = 1e-3
-    schedule: Annotated[_Schedule, _m("how the learning rate falls")] = "cosine"
-    decay: Annotated[float, _m("factor per epoch of the exponential schedule", "", 0, 1)] = 0.99
-    lr_floor: Annotated[float, _m("lowest learning rate", *_LR)] = 1e-4
-    weight_decay: Annotated[float, _m("decoupled weight decay (adamw)", "", 0, 10)] = 0.01
-    feedback_sparsity: Annotated[float, _m("blocks left out of the error's way back", *_SPARSITY)] = 0.0
-    feedback_rule: Annotated[
-        Literal["btopk", "gtopk", "uniform"], _m("which blocks stay: largest per column, largest of all, random")
-    ] = "btopk"
-    feedback_norm: Annotated[_Norm, _m("rescaling for the blocks left out")] = "exp"
-    column_sparsity: Annotated[float, _m("pixels left out of a convolution's gradient", *_SPARSITY)] = 0.0
-    column_norm: Annotated[_Norm, _m("rescaling for the pixels left out")] = "none"
-    sample_first_conv: Annotated[bool, _m("column sampling of the first convolution too")] = False
-    data_sparsity: Annotated[float, _m("mini-batches skipped at random", *_SPARSITY)] = 0.0
+from l2sim.run.sections import (
+    Calibrate,
+    Chip,
+    Data,
+    Insitu,
+    Learn,
+    Map,
+    Model,
+    Nonidealities,
+    Picture,
+    Plane,
+    Pretrain,
+    Section,
+    said,
+)
 
 
 class Job(Section, frozen=True):
     """What a run computes. Made by `load`, `Job.preset` or `from_dict`, which validate it."""
 
-    name: Annotated[str, _m("names the run folder: letters, digits, '.', '_' and '-'")] = "digits"
-    seed: Annotated[int, _m("of the chip, the initial weights and every random choice", "", 0, 2**32 - 1)] = 1
-    precision: Annotated[Literal["float64", "float32"], _m("number format of the simulation")] = "float64"
+    name: Annotated[str, said("names the run folder: letters, digits, '.', '_' and '-'")] = "digits"
+    flow: Annotated[Literal["l2ight", "insitu"], said("blocked cores mapped and trained; whole meshes trained")] = (
+        "l2ight"
+    )
+    seed: Annotated[int, said("of the chip, the initial weights and every random choice", "", 0, 2**32 - 1)] = 1
+    precision: Annotated[Literal["float64", "float32"], said("number format of the simulation")] = "float64"
+    device: Annotated[str, said("what computes: cpu, cuda (all GPUs) or cuda:N")] = "cpu"
     model: Model = Model()
     data: Data = Data()
     nonidealities: Nonidealities = Nonidealities()
     chip: Chip = Chip()
+    insitu: Insitu = Insitu()
     pretrain: Pretrain = Pretrain()
     calibrate: Calibrate = Calibrate()
     map: Map = Map()
@@ -154,6 +61,10 @@ class Job(Section, frozen=True):
     def preset(name: str, overrides: Mapping[str, Any] | None = None) -> Job:
         """The preset `name` with some fields changed, e.g. `Job.preset("digits", {"learn.epochs": 5})`."""
         return _replaced(from_dict(presets.get(name).values), overrides or {})
+
+
+UNUSED = {"l2ight": ("insitu",), "insitu": ("model", "chip", "pretrain", "calibrate", "map")}
+"""Sections that a flow has no use for."""
 
 
 class Field(NamedTuple):
@@ -215,7 +126,7 @@ def to_toml(job: Job) -> str:
 
 def from_dict(values: Mapping[str, Any]) -> Job:
     """The job of nested plain values, every one checked. Raises JobError naming the field, its range and unit."""
-    flat: dict[str, Any] = {}
+    flat: dict[str, Any] = dict(presets.defaults(values.get("flow")))
     for key, value in values.items():
         section = _sections().get(key)
         if section is None:
@@ -228,6 +139,7 @@ def from_dict(values: Mapping[str, Any]) -> Job:
             raise _not_a_field(key)
     tree: dict[str, Any] = {}
     for path, value in flat.items():
+        _check_flow(path, flat.get("flow", "l2ight"))
         head, _, leaf = path.rpartition(".")
         (tree.setdefault(head, {}) if head else tree)[leaf] = _checked(path, value)
     job = msgspec.convert(tree, Job)
@@ -236,10 +148,11 @@ def from_dict(values: Mapping[str, Any]) -> Job:
 
 
 def to_dict(job: Job) -> dict[str, Any]:
-    """`job` as nested plain values, without the fields left to a preset of the chip."""
+    """`job` as nested plain values, without other flows' sections and the fields left to a preset of the chip."""
     return {
         key: {k: v for k, v in value.items() if v is not None} if isinstance(value, dict) else value
         for key, value in msgspec.to_builtins(job).items()
+        if key not in UNUSED[job.flow]
     }
 
 
@@ -258,10 +171,15 @@ def with_overrides(job: Job, settings: Iterable[str]) -> Job:
 
 def smoke(job: Job) -> Job:
     """A few seconds' worth of `job`: synthetic data, one or two epochs of every stage, no comparison runs."""
-    epochs = {"pretrain.epochs": 1, "calibrate.epochs": 2, "map.epochs": 2, "learn.epochs": 1}
-    epochs |= {"calibrate.polish": 1, "map.polish": 1}
-    rest = {"name": "smoke", "data.name": "synthetic", "map.compare": False, "map.snapshots": []}
-    return _replaced(job, epochs | rest)
+    short: dict[str, Any] = {"name": "smoke", "learn.epochs": 1}
+    if job.flow == "insitu":
+        short |= {"learn.batch": min(job.learn.batch, 64)}
+    else:
+        short |= {"pretrain.epochs": 1, "calibrate.epochs": 2, "map.epochs": 2}
+        short |= {"calibrate.polish": 1, "map.polish": 1, "map.compare": False, "map.snapshots": []}
+    if job.data.name in get_args(Picture):
+        short["data.name"] = "synthetic"
+    return _replaced(job, short)
 
 
 # ----------------------------------------------------------------------------------------------- reading a job
@@ -274,14 +192,16 @@ def chosen(section: Section) -> dict[str, Any]:
 
 
 def differences(a: Job, b: Job) -> list[str]:
-    """The dotted paths at which two jobs differ."""
-    return [path for path in _annotations() if _read(a, path) != _read(b, path)]
+    """The dotted paths at which two jobs differ, in what the first one's flow uses."""
+    return [path for path in _annotations() if _used(path, a.flow) and _read(a, path) != _read(b, path)]
 
 
 def describe(job: Job) -> list[Field]:
-    """Every field of `job` with its value, unit, range and meaning, section by section."""
+    """Every field that the flow of `job` uses with its value, unit, range and meaning, section by section."""
     rows = []
     for path, annotation in _annotations().items():
+        if not _used(path, job.flow):
+            continue
         kind, meta = _parts(annotation)
         rows.append(Field(path, _read(job, path), _unit(meta), _range(kind, meta), meta.description or ""))
     return rows
@@ -308,6 +228,16 @@ def _annotations() -> dict[str, Any]:
     return found
 
 
+def _used(path: str, flow: str) -> bool:
+    return path.partition(".")[0] not in UNUSED[flow]
+
+
+def _check_flow(path: str, flow: Any) -> None:
+    if path in _annotations() and flow in UNUSED and not _used(path, flow):
+        other = next(name for name in UNUSED if _used(path, name))
+        raise JobError(f"{path} belongs to flow = {other!r}, and this job's flow is {flow!r}; leave it out")
+
+
 def _read(job: Job, path: str) -> Any:
     value: Any = job
     for name in path.split("."):
@@ -322,8 +252,12 @@ def _replaced(job: Job, changes: Mapping[str, Any]) -> Job:
             raise _not_a_field(path)
         if path not in _annotations():
             raise _unknown(path)
+        _check_flow(path, changes.get("flow", job.flow))
         head, _, leaf = path.rpartition(".")
-        (values[head] if head else values)[leaf] = value
+        (values.setdefault(head, {}) if head else values)[leaf] = value
+    if values["flow"] != job.flow:
+        for section in UNUSED.get(values["flow"], ()):
+            values.pop(section, None)
     return from_dict(values)
 
 
@@ -366,6 +300,10 @@ def _check_together(job: Job) -> None:
     """What a field's own range cannot say."""
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]{0,99}", job.name, re.ASCII):
         raise JobError(f"name = {job.name!r} cannot name a folder; use letters, digits, '.', '_' and '-'")
+    if not re.fullmatch(r"cpu|cuda(:\d{1,3})?", job.device):
+        raise JobError(f"device = {job.device!r} is unknown; use cpu, cuda or cuda:N")
+    if job.device != "cpu" and job.flow == "insitu":
+        raise JobError("the in situ flow computes on the cpu so far; leave device = \"cpu\"")
     if job.nonidealities.phase_bits == 1:
         raise JobError("nonidealities.phase_bits = 1 leaves one phase; use 2 to 16 bit, or 0 for continuous phases")
     if (job.nonidealities.stuck or 0) + (job.nonidealities.dead or 0) > 1:
@@ -373,9 +311,32 @@ def _check_together(job: Job) -> None:
     for stage in ("pretrain", "learn"):
         if _read(job, f"{stage}.lr_floor") > _read(job, f"{stage}.lr"):
             raise JobError(f"{stage}.lr_floor is above {stage}.lr = {_read(job, f'{stage}.lr')}; lower the floor")
+    _check_optics(job)
     late = [epoch for epoch in job.map.snapshots if not 1 <= epoch <= job.map.epochs]
     if late:
         raise JobError(f"map.snapshots has epoch {late[0]}; use epochs from 1 to map.epochs = {job.map.epochs}")
+
+
+def _check_optics(job: Job) -> None:
+    """Whether data and network fit the flow and each other."""
+    plane = job.data.name in get_args(Plane)
+    if job.flow == "l2ight":
+        if plane:
+            raise JobError(f"data.name = {job.data.name!r} are points, for flow = 'insitu' only; use pictures")
+        if not job.learn.shuffle or job.learn.legacy_adam:
+            raise JobError("learn.shuffle = false and learn.legacy_adam belong to flow = 'insitu'; leave them out")
+        return
+    it, classes = job.insitu, 2 if plane else 10
+    if classes * it.group > it.modes:
+        need = f"{classes} classes of {it.group} port{'s' if it.group > 1 else ''} need {classes * it.group} modes"
+        raise JobError(f"insitu.modes = {it.modes} is too few: {need}; use more modes or a smaller insitu.group")
+    if plane and it.modes < 4:
+        raise JobError(f"insitu.modes = {it.modes} is too few for points, which need 4; use 4 or more")
+    if job.learn.legacy_adam and job.learn.optimizer != "adam":
+        raise JobError(f"learn.legacy_adam is about adam, not {job.learn.optimizer}; set learn.optimizer = 'adam'")
+    for field in ("feedback_sparsity", "column_sparsity"):
+        if _read(job, f"learn.{field}"):
+            raise JobError(f"learn.{field} belongs to flow = 'l2ight'; leave it out")
 
 
 def _unknown(path: str) -> JobError:

@@ -63,6 +63,7 @@ class Material:
     `report` and `figures` are the JSON files, or what an unfinished run has of them. By stage: `scalars` of the
     searches (a value an epoch), `training` curves as (epochs, values) by quantity and who measured it, `phases` of all
     heaters of U and V at the end (rad). `sigma`: all sigma after mapping and after learning, if both are known.
+    `raw`: every scalar as logged, (steps, values) by stage; `frame`: the last phases by series.
     """
 
     report: dict[str, Any]
@@ -74,6 +75,8 @@ class Material:
     training: dict[str, dict[str, tuple[Array, Array]]]
     phases: dict[str, dict[str, Array]]
     sigma: tuple[Array, Array] | None
+    raw: dict[str, dict[str, tuple[Array, Array]]]
+    frame: dict[str, Array]
 
     @property
     def job(self) -> Job:
@@ -107,7 +110,7 @@ def gather(out: Path) -> Material:
         report, figures, manifest, finished, events,
         {s: _search(scalars[s]) for s in SEARCHES if s in scalars},
         {s: _training(scalars[s], ends[s]) for s in TRAININGS if s in scalars and s in ends},
-        _phases(out, ends), _sigma(out),
+        _phases(out, ends), _sigma(out), scalars, _last_frame(out, ends),
     )  # fmt: skip
 
 
@@ -139,7 +142,7 @@ def _so_far(out: Path, manifest: dict[str, Any], events: list[dict[str, Any]]) -
     stages = [event["result"] for event in events if event["type"] == "stage_done"]
     return {
         "l2sim": manifest.get("versions", {}).get("l2sim", "?"), "job": jobs.to_dict(job), "seed": job.seed,
-        "device": "cpu", "seconds": sum(stage["seconds"] for stage in stages), "stages": stages, "test_cost": {},
+        "device": job.device, "seconds": sum(stage["seconds"] for stage in stages), "stages": stages, "test_cost": {},
     }  # fmt: skip
 
 
@@ -180,6 +183,12 @@ def _phases(out: Path, ends: dict[str, list[int]]) -> dict[str, dict[str, Array]
         if all(parts.values()):
             found[stage] = {part: np.concatenate(rows) for part, rows in parts.items()}
     return found
+
+
+def _last_frame(out: Path, ends: dict[str, list[int]]) -> dict[str, Array]:
+    """The newest frame of every series, whatever its stage."""
+    steps = [steps[-1] for steps in ends.values() if steps]
+    return logs.frames_at(out, [max(steps)])[0] if steps else {}
 
 
 def _sigma(out: Path) -> tuple[Array, Array] | None:

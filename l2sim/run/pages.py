@@ -25,10 +25,12 @@ FACTS = {
     "oracle_identity_error.u": ("oracle identity error, U", "mean of (|U| − I)² over elements and cores"),
     "oracle_identity_error.v": ("oracle identity error, V", "mean of (|V| − I)² over elements and cores"),
     "mapping_error": ("mapping error", "|USV − W|² / |USV|², mean over cores"),
+    "oracle_gradient_error": ("oracle gradient error", "1 − cos(measured, true), mean over meshes, last epoch"),
     "evaluations": ("evaluations", "whole k × k responses read"),
     "core_calls": ("core calls", "vectors sent through a core"),
     "writes": ("writes", "commands to heaters and attenuators that changed"),
     "accumulation_steps": ("accumulation steps", "sequential electronic additions of partial sums"),
+    "tap_readings": ("tap readings", "powers read inside the meshes"),
     "seconds": ("time", "s"),
 }
 """What the stage table shows: key of `report.json` -> label and meaning with unit."""

@@ -1,41 +1,40 @@
-"""Everything a run holds between events: the data, the chips, the networks, and how a checkpoint keeps them."""
+"""Everything a run holds between events, and how a checkpoint keeps it. Each flow adds its own (l2ight, insitu)."""
 
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 
-from l2sim.backend import Array, float_type, generator
+from l2sim.backend import Array, generator, host
 from l2sim.chip import nonidealities
-from l2sim.chip.chip import Chip
-from l2sim.chip.mesh import Mesh
 from l2sim.chip.meter import Meter
-from l2sim.chip.protocol import Commands
 from l2sim.errors import RunError
-from l2sim.learn import mapping, zeroth
-from l2sim.learn.mapping import Target
-from l2sim.nn import models, network, optim
+from l2sim.learn.train import TEST_BATCH, Objective
+from l2sim.nn import optim
+from l2sim.nn.losses import cross_entropy
 from l2sim.nn.network import Network
-from l2sim.nn.photonic import PhotonicWeight
-from l2sim.nn.weights import ElectronicWeight
 from l2sim.run import data
-from l2sim.run.events import Checkpoint
+from l2sim.run.events import Checkpoint, StageDone, StageStarted
 from l2sim.run.job import Job, chosen
 
 SMALL_BYTES = 1 << 22
 LARGE_SECONDS = 20.0
 """Checkpoints of up to so many bytes are taken after every epoch, larger ones so many seconds apart."""
 
+PHASE_BYTES = 1 << 26
+"""Phase frames of one stage are thinned out to about this many bytes."""
+
 
 @dataclass
-class Session:
-    """One run. `chips`, `aims`, `rest`, `mapped` are by layer name; they fill up as the stages go on.
+class Session(ABC):
+    """One run of any flow.
 
     `chip_seed` fabricates the chips; it stays that of the first run when a later one starts from its checkpoint.
     `results` and `figures` hold what the finished stages report, `scores` the last epoch's; `step` counts mini-batches
@@ -47,15 +46,8 @@ class Session:
     data: data.DataSet
     held_x: Array
     held_y: Array
-    electronic: Network
     chip_seed: int
     meter: Meter = field(default_factory=Meter)
-    chips: dict[str, Chip] = field(default_factory=dict)
-    aims: dict[str, Target] = field(default_factory=dict)
-    rest: dict[str, Commands] = field(default_factory=dict)
-    mapped: dict[str, Commands] = field(default_factory=dict)
-    searches: dict[str, zeroth.State] = field(default_factory=dict)
-    photonic: Network | None = None
     optimiser: optim.Optimiser | None = None
     results: list[dict[str, Any]] = field(default_factory=list)
     figures: dict[str, Any] = field(default_factory=dict)
@@ -64,84 +56,63 @@ class Session:
     saved: tuple[float, int] = (0.0, 0)
     began: float = 0.0
 
+    @abstractmethod
+    def keep(self) -> tuple[dict[str, Array], dict[str, Any]]:
+        """Copies of the flow's own arrays, and its plain values, for a checkpoint."""
+
+    @abstractmethod
+    def take(self, arrays: dict[str, Array], values: dict[str, Any]) -> None:
+        """Put back what `keep` gave, into a session that was just opened."""
+
+    @abstractmethod
+    def design(self) -> dict[str, Any]:
+        """What must be the same for a checkpoint to fit, by path in the job."""
+
+    @abstractmethod
+    def trained(self, stage: str) -> Network:
+        """The network that `stage` trains."""
+
+    @property
+    def objective(self) -> Objective:
+        """What training minimises."""
+        return cross_entropy
+
+    def testing(self) -> AbstractContextManager[None]:
+        """Surrounds every test."""
+        return nullcontext()
+
+    @property
+    def test_batch(self) -> int:
+        """Samples that are tested at once."""
+        return TEST_BATCH
+
+    def drawn(self, stage: str) -> dict[str, Any]:
+        """What only the figures of a stage of training need."""
+        return {}
+
     def stream(self, *names: str | int) -> np.random.Generator:
         """The random stream of this run under these names."""
         return generator(self.job.seed, *names)
 
-    @property
-    def network(self) -> Network:
-        """The network on the chips."""
-        assert self.photonic is not None, "the chips are fabricated when deployment starts"
-        return self.photonic
+    def begin(self, stage: str, epochs: int, done: int) -> StageStarted:
+        """A stage begins, or goes on after `done` epochs."""
+        if not done:
+            self.began = time.perf_counter()
+        return StageStarted(stage, epochs, done)
 
-
-def open_session(job: Job, directory: Path | None) -> Session:
-    """Load the data and build the electronic network of `job`."""
-    spec = models.get(job.model.name)
-    channels, *size = spec.input
-    images = data.load(job.data.name, directory, (size[0], size[1]), channels)
-    if images.classes != spec.classes:
-        spec = models.get(job.model.name, images.classes)
-    images, held_x, held_y = data.hold_out(images, job.data.validation, generator(job.seed, "validation"))
-    dtype = float_type(job.precision)
-    electronic = network.build(spec, network.electronic(generator(job.seed, "weights"), dtype), dtype)
-    return Session(job, images, held_x, held_y, electronic, job.seed)
+    def finish(self, stage: str, result: dict[str, Any], figures: dict[str, Any]) -> StageDone:
+        """Enter the stage's result, with what the meter counted, into the report."""
+        counts = self.meter.state().get(stage, {})
+        entry = {"name": stage, **result, **counts, "seconds": time.perf_counter() - self.began}
+        self.results.append(entry)
+        self.figures[stage] = figures
+        return StageDone(stage, entry, figures)
 
 
 def chip_nonidealities(job: Job) -> nonidealities.Nonidealities:
     """The non-idealities of the job's preset with what the job sets apart."""
     base = nonidealities.PRESETS[job.nonidealities.base]
     return msgspec.structs.replace(base, **chosen(job.nonidealities))
-
-
-def fabricate(session: Session, imperfect: nonidealities.Nonidealities, meter: Meter) -> dict[str, Chip]:
-    """The chips of all layers, by name. The same session always gives the same chips."""
-    job, spec = session.job, session.electronic.spec
-    chips: dict[str, Chip] = {}
-
-    def make(name: str, out_features: int, in_features: int, k: int) -> ElectronicWeight:
-        chips[name] = Chip(
-            (-(-out_features // k), -(-in_features // k)),
-            Mesh(job.chip.mesh, k),
-            imperfect,
-            seed=session.chip_seed,
-            name=name,
-            meter=meter,
-            dtype=session.electronic.dtype,
-        )
-        return ElectronicWeight(np.empty((out_features, in_features), session.electronic.dtype))
-
-    network.build(spec, make, session.electronic.dtype)
-    return chips
-
-
-def put_on_chip(session: Session) -> None:
-    """Fabricate the chips, decompose the pretrained weights, and build the network that runs on the chips."""
-    session.chips = fabricate(session, chip_nonidealities(session.job), session.meter)
-    for name, weight in session.electronic.weights.items():
-        assert isinstance(weight, ElectronicWeight)
-        session.aims[name] = mapping.target(session.chips[name], weight.matrix)
-    session.photonic = photonic_network(session, session.chips)
-
-
-def photonic_network(session: Session, chips: dict[str, Chip]) -> Network:
-    """The network of the session on `chips`, with sigma as in the targets and batch norm as pretrained."""
-
-    def make(name: str, out_features: int, in_features: int, k: int) -> PhotonicWeight:
-        aim = session.aims[name]
-        mapped = session.mapped.get(name, aim.commands)
-        rest = session.rest.get(name, aim.commands)
-        return PhotonicWeight(chips[name], out_features, in_features, mapped, rest, aim.sigma.copy())
-
-    net = network.build(session.electronic.spec, make, session.electronic.dtype)
-    pretrained = session.electronic.parameters() | session.electronic.buffers()
-    for name, array in (net.parameters() | net.buffers()).items():
-        if name in pretrained:
-            array[...] = pretrained[name]
-    return net
-
-
-# -- checkpoints -------------------------------------------------------------------------------------------------------
 
 
 def checkpoint(session: Session, stage: str, epoch: int, keep: bool = False) -> Iterator[Checkpoint]:
@@ -158,76 +129,40 @@ def checkpoint(session: Session, stage: str, epoch: int, keep: bool = False) -> 
 
 def snapshot(session: Session, stage: str, epoch: int, keep: bool = False) -> Checkpoint:
     """A copy of all that a run needs to go on after `epoch` epochs of `stage`."""
-    arrays = {f"electronic/{name}": a for name, a in session.electronic.state().items()}
+    arrays, own = session.keep()
     values: dict[str, Any] = {
-        "design": _design(session.job),
+        "design": session.design(),
         "chip_seed": session.chip_seed,
         "meter": session.meter.state(),
         "results": list(session.results),
         "figures": dict(session.figures),
         "scores": dict(session.scores),
         "elapsed": 0.0 if epoch < 0 else time.perf_counter() - session.began,
-        "noise": {},
+        **own,
     }
-    for name, chip in session.chips.items():
-        held, position = chip.state()
-        arrays |= {f"chip/{name}/{key}": a for key, a in held.items()}
-        values["noise"][name] = position
-    for kind, commands in (("rest", session.rest), ("mapped", session.mapped)):
-        for name, told in commands.items():
-            for part, phases, signs in told.parts():
-                arrays[f"{kind}/{name}/{part}/phases"] = phases
-                arrays[f"{kind}/{name}/{part}/signs"] = signs
-    for name, state in session.searches.items():
-        arrays |= {f"search/{name}/{key}": a.copy() for key, a in state.arrays().items()}
-    if session.photonic is not None:
-        arrays |= {f"photonic/{name}": a for name, a in session.photonic.state().items()}
     if session.optimiser is not None:
         values["optimiser"] = session.optimiser.name
         arrays |= {f"optimiser/{name}": a for name, a in optim.state(session.optimiser).items()}
-    return Checkpoint(stage, epoch, session.step, arrays, values, keep)
+    return Checkpoint(stage, epoch, session.step, {name: host(a) for name, a in arrays.items()}, values, keep)
 
 
 def restore(session: Session, saved: Checkpoint) -> None:
     """Bring a freshly opened session to where `saved` was taken. RunError where it belongs to another model."""
-    arrays, values = saved.arrays, saved.values
-    if values["design"] != _design(session.job):
+    values = saved.values
+    if values["design"] != session.design():
         made = ", ".join(f"{path} = {value}" for path, value in values["design"].items())
         raise RunError(f"the checkpoint is of another chip, made with {made}; set these in the job")
     session.chip_seed = values["chip_seed"]
-    session.electronic.load(_under(arrays, "electronic/"))
-    if values["noise"]:
-        put_on_chip(session)
+    session.take(saved.arrays, values)
     session.meter.restore(values["meter"])
     session.results, session.figures = list(values["results"]), dict(values["figures"])
     session.began = time.perf_counter() - values["elapsed"]
     session.scores, session.step = dict(values["scores"]), saved.step
-    for name, chip in session.chips.items():
-        chip.restore(_under(arrays, f"chip/{name}/"), values["noise"][name])
-        for kind, commands in (("rest", session.rest), ("mapped", session.mapped)):
-            told = _under(arrays, f"{kind}/{name}/")
-            if told:
-                commands[name] = Commands(
-                    {part: told[f"{part}/phases"] for part in zeroth.PARTS},
-                    {part: told[f"{part}/signs"] for part in zeroth.PARTS},
-                )
-        search = _under(arrays, f"search/{name}/")
-        if search:
-            session.searches[name] = zeroth.restore(search)
-    if session.chips:
-        session.photonic = photonic_network(session, session.chips)
-        session.photonic.load(_under(arrays, "photonic/"))
     if "optimiser" in values:
-        net = session.photonic if saved.stage == "learn" else session.electronic
-        assert net is not None
-        session.optimiser = optim.start(values["optimiser"], net.parameters())
-        optim.load(session.optimiser, _under(arrays, "optimiser/"))
+        session.optimiser = optim.start(values["optimiser"], session.trained(saved.stage).parameters())
+        optim.load(session.optimiser, under(saved.arrays, "optimiser/"))
 
 
-def _design(job: Job) -> dict[str, str]:
-    """What must be the same for a checkpoint to fit, by path in the job."""
-    return {"model.name": job.model.name, "chip.mesh": job.chip.mesh}
-
-
-def _under(arrays: dict[str, Array], prefix: str) -> dict[str, Array]:
+def under(arrays: dict[str, Array], prefix: str) -> dict[str, Array]:
+    """The arrays whose names begin with `prefix`, without it."""
     return {name[len(prefix) :]: a for name, a in arrays.items() if name.startswith(prefix)}

@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -17,53 +16,51 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from l2sim.backend import Array
+from l2sim.backend import Array, host
 from l2sim.chip.chip import Chip
 from l2sim.chip.meter import Counts, Meter
 from l2sim.chip.nonidealities import Nonidealities
 from l2sim.chip.protocol import Commands, command
 from l2sim.learn import calibrate as calibration
 from l2sim.learn import mapping, sampling, train, zeroth
-from l2sim.nn import optim
 from l2sim.nn.network import Network
 from l2sim.nn.photonic import PhotonicWeight
 from l2sim.run import job as jobs
-from l2sim.run import oracle
+from l2sim.run import l2ight, oracle, training
 from l2sim.run import session as sessions
-from l2sim.run.events import Epoch, Event, StageDone, StageStarted, Step
-from l2sim.run.session import Session
+from l2sim.run.events import Epoch, Event
+from l2sim.run.l2ight import L2ight
+from l2sim.run.session import PHASE_BYTES
 
-PHASE_BYTES = 1 << 26
-"""Phase frames of one stage are thinned out to about this many bytes."""
 COMPARISON_NOISE = 0.01
 """Readout noise of the comparison mapping, in units of the unit input amplitude."""
 DEFAULT_LSB = 2.0 * np.pi / 255
 """Smallest search step on a chip with continuous phases, rad."""
 
-Stage = Callable[[Session, int], Iterator[Event]]
+Stage = Callable[[L2ight, int], Iterator[Event]]
 
 
-def pretrain(session: Session, done: int) -> Iterator[Event]:
+def pretrain(session: L2ight, done: int) -> Iterator[Event]:
     """Train the electronic network."""
-    yield from _train(session, "pretrain", session.electronic, session.job.pretrain, done)
+    yield from training.train(session, "pretrain", session.job.pretrain, done)
 
 
-def deploy(session: Session, done: int) -> Iterator[Event]:
+def deploy(session: L2ight, done: int) -> Iterator[Event]:
     """Fabricate the chips and command the ideal phases of the pretrained weights."""
-    yield _begin(session, "deploy", 1, 0)
-    sessions.put_on_chip(session)
+    yield session.begin("deploy", 1, 0)
+    l2ight.put_on_chip(session)
     with session.meter.stage("deploy"):
         for name, chip in session.chips.items():
             mapping.deploy(chip, session.aims[name])
-    scores = _scores(session, session.network)
+    scores = training.scores(session, session.network)
     session.step += 1
     result = {**scores, "mapping_error": _mapping_error(session.chips, session)}
     tested = {f"test_{key}": value for key, value in scores.items() if not key.startswith("validation")}
     yield Epoch("deploy", 1, 1, session.step, tested, _frames(session, "deploy", 1, 1))
-    yield _finish(session, "deploy", result, {})
+    yield session.finish("deploy", result, {})
 
 
-def calibrate(session: Session, done: int) -> Iterator[Event]:
+def calibrate(session: L2ight, done: int) -> Iterator[Event]:
     """Identity calibration of all cores of all layers."""
     job = session.job.calibrate
     method = _search(session, job, calibration.RESTART_ABOVE, shuffle=job.method == "zcd")
@@ -88,10 +85,10 @@ def calibrate(session: Session, done: int) -> Iterator[Event]:
     }
     figures = {"identity_error": {part: _flat(errors[part]) for part in zeroth.PARTS}}
     session.searches = {}
-    yield _finish(session, "calibrate", result, figures)
+    yield session.finish("calibrate", result, figures)
 
 
-def map_(session: Session, done: int) -> Iterator[Event]:
+def map_(session: L2ight, done: int) -> Iterator[Event]:
     """Parallel mapping of all cores of all layers, and the projection of sigma."""
     job = session.job.map
     offset = session.rest if job.start == "calibrated" else {}
@@ -109,7 +106,7 @@ def map_(session: Session, done: int) -> Iterator[Event]:
     session.searches = {}
     session.photonic = _rebuilt(session)
     result: dict[str, Any] = {
-        **_scores(session, session.network),
+        **training.scores(session, session.network),
         "mapping_error": _mapping_error(session.chips, session),
         **_oracle_scores(session),
     }
@@ -120,10 +117,10 @@ def map_(session: Session, done: int) -> Iterator[Event]:
             name: {key: value for key, value in mapped.items() if key != "curve"}
             for name, mapped in figures["comparisons"].items()
         }
-    yield _finish(session, "map", result, figures)
+    yield session.finish("map", result, figures)
 
 
-def learn(session: Session, done: int) -> Iterator[Event]:
+def learn(session: L2ight, done: int) -> Iterator[Event]:
     """Subspace learning of sigma and batch norm on the chips, with multi-level sampling."""
     job, network = session.job.learn, session.network
     convs = list(network.convs)
@@ -135,7 +132,7 @@ def learn(session: Session, done: int) -> Iterator[Event]:
         if job.column_sparsity > 0 and (job.sample_first_conv or name != convs[0]):
             conv.columns = sampling.columns(job.column_sparsity, job.column_norm)
     train.write(network)
-    yield from _train(session, "learn", network, job, done, skip=job.data_sparsity)
+    yield from training.train(session, "learn", job, done, partial(_frames, session, "learn"))
 
 
 STAGES: dict[str, Stage] = {"pretrain": pretrain, "deploy": deploy, "calibrate": calibrate, "map": map_, "learn": learn}
@@ -144,40 +141,8 @@ STAGES: dict[str, Stage] = {"pretrain": pretrain, "deploy": deploy, "calibrate":
 # -- what the stages share ---------------------------------------------------------------------------------------------
 
 
-def _train(
-    session: Session, stage: str, network: Network, job: jobs.Pretrain | jobs.Learn, done: int, skip: float = 0.0
-) -> Iterator[Event]:
-    """Epochs of first-order training; the accuracy is that of the last epoch on the test set."""
-    yield _begin(session, stage, job.epochs, done)
-    if done == 0 or session.optimiser is None:
-        session.optimiser = optim.start(job.optimizer, network.parameters())
-    for epoch in range(done, job.epochs):
-        lr = train.rate(job.schedule, job.lr, epoch, job.epochs, job.decay, job.lr_floor)
-        totals: dict[str, float] = {}
-        count = 0
-        with session.meter.stage(stage):
-            batches = train.epoch(
-                network, session.optimiser, session.data.train_x, session.data.train_y,
-                batch=job.batch, lr=lr, weight_decay=job.weight_decay, skip=skip,
-                stream=partial(session.stream, stage, epoch),
-            )  # fmt: skip
-            for scalars in batches:
-                session.step += 1
-                count += 1
-                totals = {key: totals.get(key, 0.0) + value for key, value in scalars.items()}
-                yield Step(stage, session.step, scalars)
-        session.scores = _scores(session, network)
-        means = {f"train_{key}": value / count for key, value in totals.items()} | {"lr": lr}
-        frames = _frames(session, stage, epoch + 1, job.epochs) if stage == "learn" else {}
-        scores = {f"test_{key}" if key in ("loss", "accuracy") else key: v for key, v in session.scores.items()}
-        yield Epoch(stage, epoch + 1, job.epochs, session.step, scores | means, frames)
-        yield from sessions.checkpoint(session, stage, epoch + 1)
-    session.optimiser = None
-    yield _finish(session, stage, dict(session.scores), {})
-
-
 def _seek(
-    session: Session,
+    session: L2ight,
     stage: str,
     problems: dict[str, zeroth.Problem],
     searches: dict[str, zeroth.Search],
@@ -189,7 +154,7 @@ def _seek(
     snapshots: tuple[int, ...] = (),
 ) -> Iterator[Event]:
     """Epochs of zeroth-order search over all layers together, until every core had its share, and their polish."""
-    yield _begin(session, stage, job.epochs, done)
+    yield session.begin(stage, job.epochs, done)
     with session.meter.stage(stage):
         if done == 0 or not session.searches:
             session.searches = {name: zeroth.start(problems[name], searches[name], starts[name]) for name in problems}
@@ -226,7 +191,7 @@ def _search_epoch(
         zeroth.polish(problem, search, state, rng)
 
 
-def _spread(session: Session, stage: str, scales: dict[str, Array] | float) -> dict[str, float]:
+def _spread(session: L2ight, stage: str, scales: dict[str, Array] | float) -> dict[str, float]:
     """The lowest error of every core so far: mean and percentiles over all cores, and the evaluations it took."""
     states = session.searches.items()
     best = _flat([state.best * (scales if isinstance(scales, float) else scales[name]) for name, state in states])
@@ -239,7 +204,7 @@ def _spread(session: Session, stage: str, scales: dict[str, Array] | float) -> d
     }  # fmt: skip
 
 
-def _search(session: Session, job: jobs.Calibrate | jobs.Map, threshold: float, **more: Any) -> zeroth.Search:
+def _search(session: L2ight, job: jobs.Calibrate | jobs.Map, threshold: float, **more: Any) -> zeroth.Search:
     """The search of a stage's job; no step is smaller than one of the chip's drive."""
     bits = sessions.chip_nonidealities(session.job).phase_bits
     return zeroth.Search(
@@ -248,7 +213,7 @@ def _search(session: Session, job: jobs.Calibrate | jobs.Map, threshold: float, 
     )  # fmt: skip
 
 
-def _mapping_task(session: Session, chips: dict[str, Chip], offset: dict[str, Commands]) -> tuple:
+def _mapping_task(session: L2ight, chips: dict[str, Chip], offset: dict[str, Commands]) -> tuple:
     """Problems, searches and starting phases of mapping on `chips`, by layer."""
     problems, searches, starts = {}, {}, {}
     for name, chip in chips.items():
@@ -263,14 +228,14 @@ def _mapping_task(session: Session, chips: dict[str, Chip], offset: dict[str, Co
 
 
 def _project(
-    session: Session, chip: Chip, name: str, problem: zeroth.Problem, state: zeroth.State, network: Network
+    session: L2ight, chip: Chip, name: str, problem: zeroth.Problem, state: zeroth.State, network: Network
 ) -> Commands:
     """Settle a mapped layer: its best phases, and of its target's and its projected sigma the better one per core."""
     aim = session.aims[name]
     mapped = Commands(state.phases(best=True), aim.commands.signs)
     sigma = aim.sigma
-    if session.job.chip.readout == "quadrature":
-        sigma = mapping.project(chip, aim, mapped, session.rest[name])
+    if (readout := session.job.chip.readout) != "power":
+        sigma = mapping.project(chip, aim, mapped, session.rest[name], readout)
     command(chip, u=mapped, v=mapped)
     weight = network.weights[name]
     assert isinstance(weight, PhotonicWeight)
@@ -278,14 +243,14 @@ def _project(
     return mapped
 
 
-def _rebuilt(session: Session) -> Network:
+def _rebuilt(session: L2ight) -> Network:
     """The photonic network with the mapped commands in its weights, all arrays as they are."""
-    network = sessions.photonic_network(session, session.chips)
+    network = l2ight.photonic_network(session, session.chips)
     network.load(session.network.state())
     return network
 
 
-def _comparisons(session: Session) -> dict[str, Any]:
+def _comparisons(session: L2ight) -> dict[str, Any]:
     """Map copies of the chip differently, for the report: from the other start, and with noisy readings."""
     imperfect = sessions.chip_nonidealities(session.job)
     other = "ideal" if session.job.map.start == "calibrated" else "calibrated"
@@ -297,10 +262,10 @@ def _comparisons(session: Session) -> dict[str, Any]:
     }
 
 
-def _mapped_copy(session: Session, imperfect: Nonidealities, offset: dict[str, Commands]) -> dict[str, Any]:
+def _mapped_copy(session: L2ight, imperfect: Nonidealities, offset: dict[str, Commands]) -> dict[str, Any]:
     """Mapping error by epoch (mean over cores of the best reading) and accuracy of a copy mapped another way."""
-    chips = sessions.fabricate(session, imperfect, Meter())
-    network = sessions.photonic_network(session, chips)
+    chips = l2ight.fabricate(session, imperfect, Meter())
+    network = l2ight.photonic_network(session, chips)
     problems, searches, starts = _mapping_task(session, chips, offset)
     states = {name: zeroth.start(problems[name], searches[name], starts[name]) for name in chips}
     curve: list[float] = []
@@ -311,40 +276,30 @@ def _mapped_copy(session: Session, imperfect: Nonidealities, offset: dict[str, C
         curve.append(_mean([state.best * mapping.error_scale(session.aims[name]) for name, state in states.items()]))
     for name, chip in chips.items():
         _project(session, chip, name, problems[name], states[name], network)
-    scores = _scores(session, network, validate=False)
+    scores = training.scores(session, network, validate=False)
     return {**scores, "mapping_error": _mapping_error(chips, session), "curve": curve}
 
 
-def _oracle_scores(session: Session) -> dict[str, float]:
+def _oracle_scores(session: L2ight) -> dict[str, float]:
     """Accuracy after the oracle projection, on a copy of the chips."""
-    chips = sessions.fabricate(session, sessions.chip_nonidealities(session.job), Meter())
-    network = sessions.photonic_network(session, chips)
+    chips = l2ight.fabricate(session, sessions.chip_nonidealities(session.job), Meter())
+    network = l2ight.photonic_network(session, chips)
     for name, chip in chips.items():
         command(chip, u=session.mapped[name], v=session.mapped[name])
         chip.set_sigma(oracle.projection(chip, session.aims[name]))
-    return {"oracle_accuracy": _scores(session, network, validate=False)["accuracy"]}
+    return {"oracle_accuracy": training.scores(session, network, validate=False)["accuracy"]}
 
 
-def _scores(session: Session, network: Network, validate: bool = True) -> dict[str, float]:
-    """Loss and accuracy on the test set, and on the validation share where there is one. Metered apart."""
-    with session.meter.stage("test"):
-        scores = train.test(network, session.data.test_x, session.data.test_y)
-        if validate and session.held_y.size:
-            held = train.test(network, session.held_x, session.held_y)
-            scores |= {f"validation_{key}": value for key, value in held.items()}
-    return scores
-
-
-def _mapping_error(chips: dict[str, Chip], session: Session) -> float:
+def _mapping_error(chips: dict[str, Chip], session: L2ight) -> float:
     """||U S V - W||^2 / ||U S V||^2 as realised, mean over all cores with a target."""
     errors = []
     for name, chip in chips.items():
-        above, below = oracle.mapping_error(chip, session.aims[name])
+        above, below = map(host, oracle.mapping_error(chip, session.aims[name]))
         errors.append(above[below > 0] / below[below > 0])
     return _mean(errors)
 
 
-def _frames(session: Session, stage: str, epoch: int, epochs: int) -> dict[str, Array]:
+def _frames(session: L2ight, stage: str, epoch: int, epochs: int) -> dict[str, Array]:
     """What the phase log records after this epoch: the commanded phases in travel order and sigma, by layer."""
     size = sum(chip.state()[0]["phases.u"].nbytes for chip in session.chips.values())
     every = max(1, epochs * size // PHASE_BYTES)
@@ -353,31 +308,16 @@ def _frames(session: Session, stage: str, epoch: int, epochs: int) -> dict[str, 
     frames = {}
     for name, chip in session.chips.items():
         held, _ = chip.state()
-        frames[f"{name}.sigma"] = held["sigma"].astype(np.float32)
+        frames[f"{name}.sigma"] = host(held["sigma"]).astype(np.float32)
         if stage != "learn":
-            frames |= {f"{name}.{part}": held[f"phases.{part}"].astype(np.float32) for part in zeroth.PARTS}
+            frames |= {f"{name}.{part}": host(held[f"phases.{part}"]).astype(np.float32) for part in zeroth.PARTS}
     return frames
 
 
-def _begin(session: Session, stage: str, epochs: int, done: int) -> StageStarted:
-    if not done:
-        session.began = time.perf_counter()
-    return StageStarted(stage, epochs, done)
-
-
-def _finish(session: Session, stage: str, result: dict[str, Any], figures: dict[str, Any]) -> StageDone:
-    """Enter the stage's result, with what the meter counted, into the report."""
-    counts = session.meter.state().get(stage, {})
-    entry = {"name": stage, **result, **counts, "seconds": time.perf_counter() - session.began}
-    session.results.append(entry)
-    session.figures[stage] = figures
-    return StageDone(stage, entry, figures)
-
-
 def _flat(arrays: list[Array]) -> list[float]:
-    return np.concatenate([np.ravel(a) for a in arrays]).tolist()
+    return np.concatenate([np.ravel(host(a)) for a in arrays]).tolist()
 
 
 def _mean(arrays: list[Array]) -> float:
-    return float(np.mean(np.concatenate([np.ravel(a) for a in arrays])))
+    return float(np.mean(np.concatenate([np.ravel(host(a)) for a in arrays])))
 

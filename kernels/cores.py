@@ -1,0 +1,58 @@
+"""Complex tensor cores: effective phases to the matrices of meshes of imperfect push-pull or single-arm MZIs.
+
+    T = -i D(er) diag(a0 e^{ia}, a1 e^{-ia}) D(el) diag(1, -1),   a = pi/2 - phi,
+    D(e) = [[cos(pi/4 + e), i sin(pi/4 + e)], [i sin(pi/4 + e), cos(pi/4 + e)]],   U = diag(signs) T_{n-1} ... T_0
+
+which is the rotation [[cos phi, -sin phi], [sin phi, cos phi]] of `kernels.mesh` at e = 0, a0 = a1 = 1. Heating one arm
+only, diag(a0 e^{2ia}, a1), multiplies T by e^{ia}: a phase that depends on the angle, so that a mesh is no longer real.
+"""
+
+from __future__ import annotations
+
+import math
+
+from numba import njit, prange
+
+
+@njit(inline="always")
+def mzi(phase, cl, sl, cr, sr, a0, a1, single):
+    """The four elements of T."""
+    a = 0.5 * math.pi - phase
+    if single:
+        upper = a0 * complex(math.cos(2.0 * a), math.sin(2.0 * a))
+        lower = complex(a1, 0.0)
+    else:
+        upper = a0 * complex(math.cos(a), math.sin(a))
+        lower = a1 * complex(math.cos(a), -math.sin(a))
+    return (
+        -1j * (cr * cl * upper - sr * sl * lower),
+        -(cr * sl * upper + sr * cl * lower),
+        sr * cl * upper + cr * sl * lower,
+        1j * (cr * cl * lower - sr * sl * upper),
+    )
+
+
+@njit(parallel=True, cache=True, nogil=True)
+def matrices(phases, splitters, arms, single, signs, rails, out):
+    """Effective phases (M, n) in travel order to complex matrices `out` (M, k, k).
+
+    `splitters` (M, 4, n): cos, sin of pi/4 + e, left, then right; `arms` (M, 2, n): a0, a1; `signs` (M, k); `rails`
+    (n,) upper rails.
+    """
+    k = out.shape[1]
+    for m in prange(phases.shape[0]):
+        u = out[m]
+        for i in range(k):
+            for j in range(k):
+                u[i, j] = 1.0 if i == j else 0.0
+        for t in range(phases.shape[1]):
+            s, r = splitters[m], rails[t]
+            a, b, c, d = mzi(phases[m, t], s[0, t], s[1, t], s[2, t], s[3, t], arms[m, 0, t], arms[m, 1, t], single)
+            top, bottom = u[r], u[r + 1]
+            for j in range(k):
+                x, y = top[j], bottom[j]
+                top[j] = a * x + b * y
+                bottom[j] = c * x + d * y
+        for i in range(k):
+            for j in range(k):
+                u[i, j] *= signs[m, i]

@@ -1,0 +1,20 @@
+"""The kernels on NVIDIA GPUs: the families and signatures of `kernels`, on arrays of the device.
+
+A family here holds what differs on a GPU: the loops and the launches. Its scalar mathematics is that of the CPU family,
+compiled a second time (`launch.device`). Where a signature has no counterpart on the GPU, `l2sim.chip.blocks` and
+`l2sim.chip.chip` say what is done instead. With NUMBA_ENABLE_CUDASIM=1 the same code runs in Numba's simulator, on the
+arrays of `simulated`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+FAMILIES = ("blocks", "chain", "im2col", "inside", "launch", "mesh", "pointwise", "propagate", "simulated", "sweep")
+
+
+def __getattr__(name: str) -> Any:
+    if name not in FAMILIES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return importlib.import_module(f"{__name__}.{name}")

@@ -1,0 +1,34 @@
+"""The noise chain (`kernels.chain`): one thread for every heater of every mesh."""
+
+from __future__ import annotations
+
+from numba import cuda
+
+from .. import chain
+from .launch import device, scratch, spread
+
+drive = device(chain.drive)
+couple = device(chain.couple)
+
+
+@cuda.jit
+def drive_all(phases, ratio, fixed, lsb, levels, thresholds, rewrap, out):
+    n = phases.shape[1]
+    for index in range(cuda.grid(1), phases.shape[0] * n, cuda.gridsize(1)):
+        m, i = index // n, index % n
+        out[m, i] = drive(phases[m, i], ratio[m, i], fixed[m, i], lsb, levels, thresholds, rewrap)
+
+
+@cuda.jit
+def couple_all(driven, around, crosstalk, bias, out):
+    n = driven.shape[1]
+    for index in range(cuda.grid(1), driven.shape[0] * n, cuda.gridsize(1)):
+        m, i = index // n, index % n
+        out[m, i] = couple(driven[m], around, i, crosstalk, bias[m, i])
+
+
+def apply(phases, ratio, fixed, bias, around, lsb, levels, thresholds, crosstalk, rewrap, out):
+    """As `kernels.chain.apply`."""
+    driven = scratch(phases, phases.shape)
+    spread(drive_all, phases.size, phases, ratio, fixed, lsb, levels, thresholds, rewrap, driven)
+    spread(couple_all, phases.size, driven, around, crosstalk, bias, out)

@@ -1,0 +1,138 @@
+"""In situ backpropagation: the gradient of every phase of a mesh, read by its power taps.
+
+With x sent in, f is the field at a phase shifter; with g = dL/dRe y - i dL/dIm y sent into the outputs, a is the field
+there and a_in = U^T g what arrives at the inputs. Sending x - i conj(a_in) makes f and the time-reversed a interfere:
+
+    dL/dp = -Im sum_b a f = (sum_b |f - i conj a|^2 - |f|^2 - |a|^2) / 2                               "digital"
+          = sum_b (|f - i conj a|^2 - |f + i conj a|^2) / 4                                            "analog"
+          = sum_b (I(0) - mean over t of I(t)) / 2,  I(t) = |f - i e^{it} conj a|^2                    "sweep"
+          = sum_b sign(I(0) - I(pi)) mean |I - mean I| / 2, t toggled between 0 and pi                 "toggle"
+
+(Hughes et al., Optica 5, 864 (2018), eq. 11; Pai et al., Science 380, 398 (2023); spec/insitu.md, section 2). All are
+exact without loss. A uniform amplitude factor t per column can be corrected: at depth d columns from the input forward
+powers have t^{2d}, reversed ones t^{2(C-d)}, and a_in has t^C, so that
+
+    digital    (P(f - i conj a) - P(f)) / t^{2d} - P(a) t^{2d}         the others    P / t^{2d}
+
+are exact again: forward and sum powers are divided, backward powers *multiplied* (the natural-looking opposite is worse
+than nothing). A tap on the coupler's side of its shifter stands at d = c + 1/2 for phi of column c, c + 1 for theta and
+C for the screen, as each section of an MZI loses half of t.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from l2sim.backend import Array
+from l2sim.chip.mesh import Mesh
+from l2sim.chip.protocol import SCHEMES, Gradient, MeshHardware, Taps
+from l2sim.errors import ChipError
+
+__all__ = ["Gradient", "depths", "measure"]
+
+
+def measure(
+    hardware: MeshHardware,
+    x: Array,
+    g: Array,
+    scheme: str = "digital",
+    loss_per_column: float = 0.0,
+    frozen: bool = False,
+    normalise: bool = True,
+) -> Gradient:
+    """dL/dtheta, dL/dphi (n,), dL/dscreen (N,) summed over the batch, and U^T g, as the hardware's taps show them.
+
+    Derivatives are by the phases that the light sees; what a heater makes of its command is not known here.
+
+    `x`, `g` (N, B) complex: the light, and the cotangents at the outputs. `scheme`: see the module. `loss_per_column`:
+    known uniform loss, dB, that is corrected for. `frozen`: every measurement repeats the same noise, as simphox does;
+    only hardware that can `rewind` its noise (a simulation) does that. `normalise`: light is sent divided by the
+    largest norm of a row of x, cotangents by that of g, and the result is scaled back, so that neither drowns the other
+    in noise. Without noise that changes nothing but the bias that loss gives to digital subtraction.
+
+    Takes the hardware's fused operations where it has them, which give the same distribution. Raises ChipError.
+    """
+    if scheme not in SCHEMES:
+        raise ChipError(f"scheme {scheme!r} is unknown; use one of {', '.join(SCHEMES)}")
+    x, g = np.asarray(x), np.asarray(g)
+    if x.shape != g.shape or x.ndim != 2 or x.shape[1] == 0:
+        raise ChipError(f"light {x.shape} and cotangents {g.shape} must both be (N, B), with at least one vector")
+    if frozen:
+        if not hasattr(hardware, "rewind"):
+            raise ChipError("this hardware cannot repeat its noise; measure with frozen=False")
+        hardware.rewind()
+    scale_x, scale_g = row_norm(x, normalise), row_norm(g, normalise)
+    x, g = x / scale_x, g / scale_g
+    found = None
+    if hasattr(hardware, "gradient"):
+        found = hardware.gradient(x, g, scheme)
+    if found is None:
+        found = _probed(hardware, x, g, scheme, loss_per_column)
+    scale = scale_x * scale_g
+    return Gradient(scale * found.theta, scale * found.phi, scale * found.screen, scale_g * found.x)
+
+
+def row_norm(x: Array, wanted: bool) -> float:
+    """The largest norm of a row; 1 where there is no light, or where it is not wanted."""
+    if not np.isfinite(x).all():
+        raise ChipError("light or cotangents hold values that are not finite; nothing was sent")
+    return float(np.sqrt((x.real**2 + x.imag**2).sum(axis=1).max(initial=0.0))) or 1.0 if wanted else 1.0
+
+
+def depths(mesh: Mesh) -> Taps:
+    """Columns between the inputs and every tap, (n,), (n,), (N,)."""
+    column = mesh.column.astype(float)
+    return Taps(column + 1.0, column + 0.5, np.full(mesh.modes, float(mesh.columns)))
+
+
+def _probed(hardware: MeshHardware, x: Array, g: Array, scheme: str, loss: float) -> Gradient:
+    """The public path, in units of the normalised light."""
+    count = SCHEMES[scheme][1]
+    if scheme == "digital":
+        _, ahead = _sums(hardware, x)
+        back_in, back = _sums(hardware, g, back=True)
+        _, both = _sums(hardware, x - 1j * np.conj(back_in))
+        factors = _factors(hardware, loss)
+        parts = ((s - f) / t - a * t for s, f, a, t in zip(both, ahead, back, factors))
+        return _gradient((part / 2 for part in parts), back_in)
+    back_in = hardware.backward(g)
+    turns = [complex(-1j * np.exp(2j * np.pi * step / (2 if scheme == "toggle" else count))) for step in range(count)]
+    if scheme == "toggle":
+        shown = [hardware.taps(x + turn * np.conj(back_in))[1] for turn in turns]
+        return _gradient(_scaled(hardware, loss, map(_toggled, zip(*shown))), back_in)
+    sums = [_sums(hardware, x + turn * np.conj(back_in))[1] for turn in turns]
+    if scheme == "analog":
+        differences = [(plus - minus) / 4 for plus, minus in zip(*sums)]
+    else:
+        differences = [(shifter[0] - np.mean(shifter, axis=0)) / 2 for shifter in zip(*sums)]
+    return _gradient(_scaled(hardware, loss, differences), back_in)
+
+
+def _toggled(readings: tuple[Array, ...]) -> Array:
+    """A lock-in behind each tap: mean |I - mean I| over the toggles, signed by the half periods, summed over B."""
+    seen = np.array(readings)
+    swing = np.abs(seen - seen.mean(axis=0)).mean(axis=0)
+    return (np.sign(seen[::2].mean(axis=0) - seen[1::2].mean(axis=0)) * swing).sum(axis=-1) / 2
+
+
+def _sums(hardware: MeshHardware, x: Array, back: bool = False) -> tuple[Array, Taps]:
+    """The field at the far end, and tap powers summed over the batch."""
+    if hasattr(hardware, "tap_sums"):
+        return hardware.tap_sums(x, back)
+    far, taps = hardware.taps(x, back)
+    return far, Taps(*(power.sum(axis=-1, dtype=np.float64) for power in taps))
+
+
+def _factors(hardware: MeshHardware, loss: float) -> Taps:
+    """t^{2d} at every tap, for a loss per column in dB."""
+    return Taps(*(10.0 ** (-loss * depth / 10.0) for depth in depths(hardware.mesh)))
+
+
+def _scaled(hardware: MeshHardware, loss: float, parts: object) -> list[Array]:
+    return [part / factor for part, factor in zip(parts, _factors(hardware, loss))]  # type: ignore[call-overload]
+
+
+def _gradient(parts: object, back_in: Array) -> Gradient:
+    kind = back_in.real.dtype
+    theta, phi, screen = (part.astype(kind, copy=False) for part in parts)  # type: ignore[attr-defined]
+    return Gradient(theta, phi, screen, back_in)

@@ -1,0 +1,243 @@
+"""Layers of light: whole MZI meshes, nonlinearities, ports and powers. They mix with the electronic layers.
+
+A field is complex, (N, B): a row a port, a column a sample. Real numbers are fields in phase, so that an electronic
+layer may stand before a mesh, and what a detector reads is real, so that one may stand behind it.
+
+Gradients of a complex array are cotangents g = dL/dRe z - i dL/dIm z, so that dL = Re sum g dz; of a real one the plain
+gradient, which is their real part (Pai et al., Science 380, 398 (2023); Hughes et al., Optica 5, 864 (2018)).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from l2sim.backend import Array
+from l2sim.chip.protocol import Gradient, MeshHardware
+from l2sim.errors import ModelError
+from l2sim.nn.layers import Layer
+
+__all__ = [
+    "Abs",
+    "ElectroOptic",
+    "Measure",
+    "MeshLayer",
+    "Normalise",
+    "Ports",
+    "Power",
+    "Saturable",
+]
+
+
+Measure = Callable[[MeshHardware, Array, Array], Gradient]
+"""measure(hardware, x (N, B), g (N, B)): the gradients for light x sent in and cotangents g at the outputs."""
+
+
+class MeshLayer(Layer):
+    """A whole mesh of N modes: (F, B) -> (N, B) complex, F <= N; ports without a feature stay dark.
+
+    `theta`, `phi` (n,) and `screen` (N,) are the commanded phases in travel order; `write` sends them to the hardware.
+    The screen is trained only with `train_screen`: before |.| its gradient is zero but for noise, which Adam would
+    blow up. `measure` finds the gradients by light alone.
+
+    `by_matrix`: what the published simulation does. The mesh's matrix is read by sending the N unit vectors, the batch
+    is multiplied with it electronically, and gradients are measured for the N unit vectors too:
+    sum_b g_b^T dU x_b = tr(dU X G^T), the light I with the cotangents G X^T. `frozen`: the noise of every step is that
+    of the first, on hardware that can `rewind` it (a simulation).
+    """
+
+    def __init__(
+        self,
+        hardware: MeshHardware,
+        measure: Measure,
+        theta: Array,
+        phi: Array,
+        screen: Array,
+        *,
+        train_screen: bool = False,
+        by_matrix: bool = False,
+        frozen: bool = False,
+    ) -> None:
+        self.hardware, self.measure = hardware, measure
+        self.theta, self.phi, self.screen = theta, phi, screen
+        self.train_screen, self.by_matrix, self.frozen = train_screen, by_matrix, frozen
+        if frozen and not hasattr(hardware, "rewind"):
+            raise ModelError("this hardware cannot repeat its noise; use fresh noise")
+        self.sent: tuple[Array, Array] | None = None
+        """Light and cotangents of the last measurement."""
+        self._gradients: dict[str, Array] = {}
+        self.write()
+
+    @property
+    def modes(self) -> int:
+        return self.screen.size
+
+    def write(self) -> None:
+        """Command the hardware to the present phases."""
+        self.hardware.set_phases(theta=self.theta, phi=self.phi, screen=self.screen)
+
+    def forward(self, x: Array, train: bool = False, rng: np.random.Generator | None = None) -> Array:
+        kind = np.result_type(x, np.complex64)
+        light = x.astype(kind, copy=False)
+        if len(x) < self.modes:
+            light = np.zeros((self.modes, x.shape[1]), kind)
+            light[: len(x)] = x
+        if self.frozen:
+            self.hardware.rewind()  # type: ignore[attr-defined]  # what is measured next goes on from there
+        if self.by_matrix:
+            matrix = self.hardware.forward(np.eye(self.modes, dtype=light.dtype))
+            y = matrix @ light
+        else:
+            matrix, y = None, self.hardware.forward(light)
+        if train:
+            self._light, self._matrix, self._real, self._features = light, matrix, np.isrealobj(x), len(x)
+        return y
+
+    def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
+        if self._matrix is None:
+            self.sent = self._light, dy
+        else:
+            self.sent = np.eye(self.modes, dtype=dy.dtype), dy @ self._light.T
+        found = self.measure(self.hardware, *self.sent)
+        self._gradients = {"theta": found.theta, "phi": found.phi}
+        if self.train_screen:
+            self._gradients["screen"] = found.screen
+        if not need_dx:
+            return None
+        dx = found.x if self._matrix is None else self._matrix.T @ dy
+        dx = dx[: self._features]
+        return dx.real if self._real else dx
+
+    def parameters(self) -> dict[str, Array]:
+        return {"theta": self.theta, "phi": self.phi} | ({"screen": self.screen} if self.train_screen else {})
+
+    def gradients(self) -> dict[str, Array]:
+        return self._gradients
+
+    def buffers(self) -> dict[str, Array]:
+        return {} if self.train_screen else {"screen": self.screen}
+
+
+class Abs(Layer):
+    """z = |y|: a detector that drives a modulator. g = dL/dz conj(y) / |y|, 0 where y is dark. (N, B), real out."""
+
+    def forward(self, x: Array, train: bool = False, rng: np.random.Generator | None = None) -> Array:
+        y = np.abs(x)
+        if train:
+            self._x, self._y = x, y
+        return y
+
+    def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
+        tiny = np.finfo(self._y.dtype).tiny
+        share = dy.real / np.maximum(self._y, tiny)
+        return np.conj(self._x) * share
+
+
+class Power(Layer):
+    """p = |y|^2: a detector. g = 2 dL/dp conj(y). (N, B), real out."""
+
+    def forward(self, x: Array, train: bool = False, rng: np.random.Generator | None = None) -> Array:
+        if train:
+            self._x = x
+        return _power(x)
+
+    def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
+        return np.conj(self._x) * (2 * dy.real)
+
+
+class Modulation(Layer):
+    """y = q(|x|^2) x: light that changes its own transmission q (complex). (N, B), complex out.
+
+    dL = Re h dy gives g = h q + 2 Re(h q' x) conj(x), with q' = dq/d|x|^2.
+    """
+
+    def transmission(self, power: Array) -> tuple[Array, Array]:
+        """q and dq/dpower at `power` (N, B)."""
+        raise NotImplementedError
+
+    def forward(self, x: Array, train: bool = False, rng: np.random.Generator | None = None) -> Array:
+        q, slope = self.transmission(_power(x))
+        if train:
+            self._x, self._q, self._slope = x, q, slope
+        return q * x
+
+    def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
+        x = self._x
+        g = dy * self._q + 2 * (dy * self._slope * x).real * np.conj(x)
+        return g.real if np.isrealobj(x) else g
+
+
+class ElectroOptic(Modulation):
+    """A share `tapped` of the power drives a modulator of the rest (Williamson et al., IEEE JSTQE 26, 7700412 (2020)):
+
+    q(p) = i sqrt(1 - tapped) e^{-i psi} cos psi,  psi = (gain p + bias) / 2;  gain in rad per unit power, bias in rad.
+    """
+
+    def __init__(self, tapped: float = 0.1, gain: float = 0.05 * math.pi, bias: float = math.pi) -> None:
+        self.tapped, self.gain, self.bias = tapped, gain, bias
+
+    def transmission(self, power: Array) -> tuple[Array, Array]:
+        through = math.sqrt(1.0 - self.tapped)
+        turned = np.exp(-1j * (self.gain * power + self.bias))  # e^{-2 i psi}
+        turned = turned.astype(np.result_type(power, np.complex64), copy=False)
+        return (0.5j * through) * (1.0 + turned), (0.5 * through * self.gain) * turned
+
+
+class Saturable(Modulation):
+    """A thin saturable absorber: q(p) = exp(-depth / 2 / (1 + p / saturation)), real.
+
+    `depth` is the optical depth in the dark, `saturation` the power that halves it (Bao et al., Nano Research 4, 297
+    (2011), eq. 1).
+    """
+
+    def __init__(self, depth: float = 1.0, saturation: float = 1.0) -> None:
+        self.depth, self.saturation = depth, saturation
+
+    def transmission(self, power: Array) -> tuple[Array, Array]:
+        left = 1.0 / (1.0 + power / self.saturation)
+        q = np.exp(-0.5 * self.depth * left)
+        return q, q * (0.5 * self.depth / self.saturation) * left * left
+
+
+class Normalise(Layer):
+    """Each sample divided by its norm, so that its total power is one: y = x / r, r^2 = sum |x|^2. A dark one stays.
+
+    g = (h - Re(h^T y) conj(y)) / r. (N, B), fields or real numbers.
+    """
+
+    def forward(self, x: Array, train: bool = False, rng: np.random.Generator | None = None) -> Array:
+        norm = np.sqrt(_power(x).sum(axis=0))
+        norm[norm == 0] = 1
+        y = x / norm
+        if train:
+            self._y, self._norm = y, norm
+        return y
+
+    def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
+        along = (dy * self._y).real.sum(axis=0)
+        return (dy - along * np.conj(self._y)) / self._norm
+
+
+class Ports(Layer):
+    """The first `out` groups of `group` ports, each group added up: (N, B) -> (out, B). The rest is dropped."""
+
+    def __init__(self, out: int, group: int = 1) -> None:
+        self.out, self.group = out, group
+
+    def forward(self, x: Array, train: bool = False, rng: np.random.Generator | None = None) -> Array:
+        if train:
+            self._shape = x.shape
+        used = x[: self.out * self.group]
+        return used if self.group == 1 else used.reshape(self.out, self.group, -1).sum(axis=1)
+
+    def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
+        dx = np.zeros(self._shape, dy.dtype)
+        dx[: self.out * self.group] = np.repeat(dy, self.group, axis=0)
+        return dx
+
+
+def _power(x: Array) -> Array:
+    """|x|^2, real."""
+    return x * x if np.isrealobj(x) else x.real**2 + x.imag**2

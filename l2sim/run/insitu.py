@@ -1,0 +1,222 @@
+"""The in situ flow: a network of whole meshes on imperfect chips, trained by light sent forward and backward.
+
+    deploy      the chips are fabricated and every mesh gets random phases: the accuracy to start from
+    learn       phases are trained by gradients that the chips' power taps measure (Pai et al., Science 380, 398 (2023))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from l2sim.backend import Array, float_type, generator
+from l2sim.chip import unitary
+from l2sim.chip.light import MeshChip
+from l2sim.chip.mesh import Mesh
+from l2sim.chip.protocol import Gradient, MeshHardware
+from l2sim.errors import JobError
+from l2sim.learn.insitu import measure
+from l2sim.learn.train import Objective
+from l2sim.nn import models, network
+from l2sim.nn.losses import OBJECTIVES
+from l2sim.nn.network import Network
+from l2sim.nn.optics import MeshLayer
+from l2sim.run import data, features, oracle, training
+from l2sim.run.events import Epoch, Event
+from l2sim.run.job import Job
+from l2sim.run.session import PHASE_BYTES, Session, chip_nonidealities, under
+
+TEST_BATCH = 2000
+"""Samples that are tested at once: a mesh takes as long for its matrix as for a small batch."""
+QUIET = dict.fromkeys(("io_amplitude_error", "io_phase_error", "readout_noise", "reference_phase_std"), 0.0)
+SAMPLES = 250
+"""The most phases of a mesh whose gradients are drawn."""
+GRID = 81
+"""Points along each side of the picture of a decision boundary."""
+
+
+@dataclass
+class Insitu(Session):
+    """A run of the in situ flow; `chips`, by mesh, and the network on them exist from deployment on."""
+
+    chips: dict[str, MeshChip] = field(default_factory=dict)
+    built: Network | None = None
+
+    @property
+    def network(self) -> Network:
+        assert self.built is not None, "the chips are fabricated when deployment starts"
+        return self.built
+
+    @property
+    def objective(self) -> Objective:
+        return OBJECTIVES[self.job.insitu.loss]
+
+    @property
+    def test_batch(self) -> int:
+        return TEST_BATCH
+
+    @contextmanager
+    def testing(self) -> Iterator[None]:
+        """Frozen noise is that of the published simulation, which left it out of its tests, as far as one can tell."""
+        frozen = list(self.chips.values()) if self.job.insitu.noise == "frozen" else []
+        noisy = chip_nonidealities(self.job)
+        for chip in frozen:
+            chip.nonidealities = msgspec.structs.replace(noisy, **QUIET)
+        try:
+            yield
+        finally:
+            for chip in frozen:
+                chip.nonidealities = noisy
+
+    def trained(self, stage: str) -> Network:
+        return self.network
+
+    def design(self) -> dict[str, Any]:
+        it = self.job.insitu
+        return {"insitu.mesh": it.mesh, "insitu.modes": it.modes, "insitu.layers": it.layers}
+
+    def drawn(self, stage: str) -> dict[str, Any]:
+        found = {"boundary": boundary(self)} if self.job.data.name in features.PLANES else {}
+        return found | {"gradients": gradient_samples(self)}
+
+    def keep(self) -> tuple[dict[str, Array], dict[str, Any]]:
+        arrays: dict[str, Array] = {}
+        noise: dict[str, Any] = {}
+        for name, chip in self.chips.items():
+            held, noise[name] = chip.state()
+            arrays |= {f"chip/{name}/{key}": a for key, a in held.items()}
+        if self.built is not None:
+            arrays |= {f"network/{name}": a for name, a in self.built.state().items()}
+        return arrays, {"noise": noise}
+
+    def take(self, arrays: dict[str, Array], values: dict[str, Any]) -> None:
+        if not values["noise"]:
+            return
+        fabricate(self)
+        self.network.load(under(arrays, "network/"))
+        for name, chip in self.chips.items():
+            chip.restore(under(arrays, f"chip/{name}/"), values["noise"][name])
+
+
+def open_session(job: Job, directory: Path | None) -> Insitu:
+    """Load the data of `job` as light."""
+    images = features.dataset(job.data.name, job.insitu.features, job.insitu.modes, directory)
+    images, held_x, held_y = data.hold_out(images, job.data.validation, generator(job.seed, "validation"))
+    if job.learn.batch > images.train_y.size:
+        count = images.train_y.size
+        raise JobError(f"learn.batch = {job.learn.batch} is more than the {count} training samples; lower it")
+    return Insitu(job, images, held_x, held_y, job.seed)
+
+
+class Bare:
+    """A mesh without its fused operations, which draw noise in aggregate: frozen noise must be that of every vector."""
+
+    def __init__(self, chip: MeshChip) -> None:
+        self.mesh, self.backward, self.taps = chip.mesh, chip.backward, chip.taps
+
+
+def measure_frozen(hardware: MeshHardware, x: Array, g: Array, **settings: Any) -> Gradient:
+    """`measure` on the public operations alone."""
+    assert isinstance(hardware, MeshChip)
+    return measure(Bare(hardware), x, g, **settings)  # type: ignore[arg-type]
+
+
+def fabricate(session: Insitu) -> None:
+    """Make the chips and the network on them, with random phases. The same session always gives the same chips."""
+    job = session.job
+    it, imperfect = job.insitu, chip_nonidealities(job)
+    # What is lost on the way is known on average, from test structures: a column has two arm sections.
+    way = measure_frozen if it.noise == "frozen" and imperfect.tap_noise else measure
+    measured = partial(way, scheme=it.scheme, loss_per_column=2 * imperfect.loss_db)
+    dtype = float_type(job.precision)
+
+    def make(name: str, spec: models.Mesh) -> MeshLayer:
+        mesh = Mesh(spec.kind, spec.modes)
+        chip = MeshChip(mesh, imperfect, seed=session.chip_seed, name=name, meter=session.meter, dtype=dtype)
+        session.chips[name] = chip
+        phases = (a.astype(dtype) for a in unitary.haar(mesh, session.stream("phases", name)))
+        by_matrix, frozen = it.light == "matrix", it.noise == "frozen"
+        return MeshLayer(chip, measured, *phases, train_screen=spec.screen, by_matrix=by_matrix, frozen=frozen)
+
+    size = session.data.train_x.shape[1]
+    spec = models.onn(session.data.classes, (size,), it.modes, it.layers, it.mesh, it.nonlinearity, it.group)
+    with session.meter.stage("deploy"):
+        session.built = network.build(spec, network.electronic(session.stream("weights")), dtype, make)
+
+
+def deploy(session: Insitu, done: int) -> Iterator[Event]:
+    """Fabricate the chips and command random phases."""
+    yield session.begin("deploy", 1, 0)
+    fabricate(session)
+    scores = training.scores(session, session.network)
+    session.step += 1
+    tested = {f"test_{key}": value for key, value in scores.items() if not key.startswith("validation")}
+    yield Epoch("deploy", 1, 1, session.step, tested, frames(session, 1, 1))
+    yield session.finish("deploy", scores, {})
+
+
+def learn(session: Insitu, done: int) -> Iterator[Event]:
+    """Train the phases."""
+    watch = partial(gradient_errors, session)
+    yield from training.train(session, "learn", session.job.learn, done, partial(frames, session), watch)
+
+
+STAGES = {"deploy": deploy, "learn": learn}
+
+
+def probe(session: Insitu) -> dict[str, MeshLayer]:
+    """The meshes, after their gradients were measured for the first mini-batch."""
+    network, size = session.network, session.job.learn.batch
+    with session.meter.stage("test"):
+        logits = network.forward(session.data.train_x[:size], train=True)
+        network.backward(session.objective(logits, session.data.train_y[:size])[1])
+    return network.meshes
+
+
+def gradient_errors(session: Insitu) -> dict[str, float]:
+    """1 - cos of the angle between measured and true gradient, the mean over meshes and of every one."""
+    errors = {name: oracle.gradient_error(layer) for name, layer in probe(session).items()}
+    mean = sum(errors.values()) / len(errors)
+    return {"oracle_gradient_error": mean} | {f"oracle_gradient_error_{name}": e for name, e in errors.items()}
+
+
+def gradient_samples(session: Insitu) -> dict[str, dict[str, list[float]]]:
+    """True and measured gradients of some phases of every mesh, in equal steps over all theta, then phi."""
+    found = {}
+    for name, layer in probe(session).items():
+        true, measured = oracle.gradients(layer)
+        every = -(-true.size // SAMPLES)
+        found[name] = {"true": true[::every].tolist(), "measured": measured[::every].tolist()}
+    return found
+
+
+def frames(session: Insitu, epoch: int, epochs: int) -> dict[str, Array]:
+    """What the phase log records after this epoch: the commanded phases in travel order, by mesh."""
+    told = {name: chip.commanded for name, chip in session.chips.items()}
+    size = sum(a.nbytes for phases in told.values() for a in phases.values())
+    every = max(1, epochs * size // PHASE_BYTES)
+    if epoch % every and epoch != epochs:
+        return {}
+    return {f"{name}.{part}": a.astype(np.float32) for name, phases in told.items() for part, a in phases.items()}
+
+
+def boundary(session: Insitu) -> dict[str, Any]:
+    """What a picture of the decision needs: the share of class 1 over a grid of the plane, and the test points."""
+    line = np.linspace(-np.sqrt(features.POWER), np.sqrt(features.POWER), GRID)
+    x, y = np.meshgrid(line, line)
+    with session.meter.stage("test"):
+        power = session.network.forward(features.bias(np.column_stack([x.ravel(), y.ravel()])))
+    share = 1.0 / (1.0 + np.exp(np.clip(power[0].astype(float) - power[1], -50, 50)))
+    return {
+        "grid": line.round(4).tolist(),
+        "share": share.reshape(x.shape).round(4).tolist(),
+        "points": session.data.test_x[:, :2].round(4).tolist(),
+        "classes": session.data.test_y.tolist(),
+    }

@@ -1,0 +1,228 @@
+"""How near a mesh with splitter errors comes to its target, by the way it is programmed and by the nodes it is made of.
+
+    python -m l2sim.study.programming --out docs/results
+
+An MZI whose splitters are off by e cannot cross all light over: it is *clipped* where the target asks for more than
+cos^2(el + er). The larger the mesh, the more MZIs have to cross nearly all (`l2sim.chip.topology`), so that some are
+always clipped. Methods: `l2sim.chip.selfconfigure`; nodes: Hamerly et al., Nature Communications 13, 6831 (2022).
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from l2sim.backend import Array, generator
+from l2sim.chip import selfconfigure, unitary
+from l2sim.chip.light import MeshChip
+from l2sim.chip.mesh import Mesh
+from l2sim.chip.nonidealities import Nonidealities
+
+SIZES = (4, 8, 16, 32, 64)
+SEEDS = 8
+ERROR = 0.03
+"""Standard deviation of the splitters' angles, radians."""
+ITERATIONS = 500
+METHODS = {
+    "parallel nullification": ("tab:red", "parallel nullification"),
+    "none": ("0.5", "none: ideal phases"),
+    "progressive": ("tab:purple", "progressive, read at the ports only (triangular)"),
+    "local": ("tab:blue", "MZI by MZI, errors known"),
+    "optimised": ("tab:green", f"the same, then {ITERATIONS} steps of L-BFGS"),
+}
+NODES = {
+    ("mzi", "alike"): ("tab:blue", "--", "MZI, its two splitters off alike"),
+    ("mzi", "apart"): ("tab:blue", "-", "MZI"),
+    ("crossing", "apart"): ("tab:orange", "-", "MZI + crossing"),
+    ("crossing", "alike"): ("tab:orange", "--", "MZI + crossing, splitters off alike"),
+    ("three_splitter", "apart"): ("tab:green", "-", "three-splitter MZI"),
+}
+"""Nodes, with splitter errors drawn apart or alike for the two splitters of an MZI."""
+FLOOR = 1e-4
+"""Errors below are drawn at the foot of the figure."""
+
+
+class Row(NamedTuple):
+    """One point: normalised error, mean, smallest and largest of the meshes, and the mean number of clipped MZIs."""
+
+    modes: int
+    node: str
+    errors: str
+    method: str
+    error: float
+    least: float
+    most: float
+    clipped: float
+
+
+def drawn(mesh: Mesh, seed: int, errors: str) -> Array:
+    """Splitter errors (2, n)."""
+    out = ERROR * generator(seed, "programming", "errors", mesh.modes).normal(size=(2, mesh.count))
+    return np.stack((out[0], out[0])) if errors == "alike" else out
+
+
+def target_of(modes: int, seed: int) -> Array:
+    """A Haar random target (N, N)."""
+    return unitary.haar_matrix(generator(seed, "programming", "target", modes), modes)
+
+
+def measured(modes: int, seed: int) -> float:
+    """The error of a triangular mesh that programmed itself from powers at its ports; nobody knew its splitters."""
+    target = target_of(modes, seed)
+    chip = MeshChip(Mesh("chain_cascade", modes), Nonidealities(splitter_error_std=ERROR), seed, dtype="float64")
+    selfconfigure.progressive(chip, target)
+    return unitary.error(target, chip.oracle_matrix())
+
+
+def rectangle(modes: int, seed: int) -> tuple[dict[str, tuple[float, int]], dict[str, list[float]]]:
+    """(error, clipped) by method of a rectangular mesh of plain MZIs, and errors by iteration from two starts."""
+    mesh, target = Mesh("rectangular", modes), target_of(modes, seed)
+    errors = drawn(mesh, seed, "apart")
+    ideal = unitary.decompose(mesh, target)
+    nulled, spoilt = selfconfigure.nullify(mesh, ideal, errors)
+    local, clipped = unitary.transfer(mesh, ideal, errors)
+    curves = {
+        "local": selfconfigure.optimise(mesh, target, local, errors, ITERATIONS)[1],
+        "none": selfconfigure.optimise(mesh, target, ideal, errors, ITERATIONS)[1],
+    }
+    found = {
+        "none": (curves["none"][0], 0),
+        "parallel nullification": (unitary.error(target, unitary.matrix(mesh, nulled, errors)), spoilt),
+        "local": (curves["local"][0], clipped),
+        "optimised": (curves["local"][-1], clipped),
+        "progressive": (measured(modes, seed), 0),
+    }
+    return found, curves
+
+
+def corrected(modes: int, node: str, errors: str, seed: int) -> tuple[float, int]:
+    """(error, clipped) of a rectangular mesh of nodes, corrected node by node."""
+    mesh, target = Mesh("rectangular", modes, node=node), target_of(modes, seed)
+    off = drawn(mesh, seed, errors)
+    settings, clipped = unitary.transfer(mesh, unitary.decompose(Mesh("rectangular", modes), target), off)
+    return unitary.error(target, unitary.matrix(mesh, settings, off)), clipped
+
+
+def summary(modes: int, node: str, errors: str, method: str, points: list[tuple[float, int]]) -> Row:
+    found = np.array(points, float)
+    return Row(
+        modes, node, errors, method, float(found[:, 0].mean()), float(found[:, 0].min()), float(found[:, 0].max()),
+        float(found[:, 1].mean()),
+    )  # fmt: skip
+
+
+def table(sizes: tuple[int, ...] = SIZES, seeds: int = SEEDS) -> tuple[list[Row], dict[str, list[float]]]:
+    """Every point of the study, and the errors by iteration of the first of the largest meshes."""
+    rows, curves = [], {}
+    for modes in sizes:
+        points = []
+        for seed in range(seeds):
+            found, both = rectangle(modes, seed)
+            points.append(found)
+            if seed == 0:
+                curves = both
+        for method in METHODS:
+            rows.append(summary(modes, "mzi", "apart", method, [found[method] for found in points]))
+        for node, errors in NODES:
+            found_by_node = [corrected(modes, node, errors, seed) for seed in range(seeds)]
+            rows.append(summary(modes, node, errors, "node by node", found_by_node))
+    return rows, curves
+
+
+def curve(axes: Any, rows: list[Row], colour: str, style: str, label: str) -> None:
+    """Mean error over N."""
+    seen = np.maximum([row.error for row in rows], FLOOR)
+    axes.plot([row.modes for row in rows], seen, style, color=colour, marker="o", ms=4, label=label)
+
+
+def draw(rows: list[Row], curves: dict[str, list[float]]) -> Any:
+    """The figure: methods over N, optimisation over its steps, nodes over N."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(13.5, 5.2), layout="constrained")
+    left, middle, right = figure.subplots(1, 3, sharey=True)
+    for method, (colour, label) in METHODS.items():
+        curve(left, [row for row in rows if row.method == method], colour, "-", label)
+    for (node, errors), (colour, style, label) in NODES.items():
+        seen = [row for row in rows if (row.node, row.errors, row.method) == (node, errors, "node by node")]
+        curve(right, seen, colour, style, label)
+    largest = max(row.modes for row in rows)
+    middle.plot(np.maximum(curves["none"], FLOOR), color="0.5", label="from ideal phases")
+    middle.plot(np.maximum(curves["local"], FLOOR), color="tab:green", label="from phases corrected MZI by MZI")
+    spoilt = next(row.error for row in rows if (row.modes, row.method) == (largest, "parallel nullification"))
+    middle.axhline(spoilt, color="tab:red", ls=":", label="parallel nullification")
+    middle.set(xlabel="step of L-BFGS", title=f"Optimisation of one mesh of {largest} modes")
+    left.set(yscale="log", ylim=(FLOOR / 2.0, 2.0), ylabel="normalised error (0 = the target, 1 = unrelated)")
+    left.set_title("Rectangular mesh of MZIs, by correction")
+    right.set_title("Rectangular mesh, by node, each corrected")
+    for axes in (left, right):
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(sorted({row.modes for row in rows}), sorted({row.modes for row in rows}))
+        axes.set_xlabel("modes N")
+        axes.annotate(f"↓ exact, or below {FLOOR:g}", (0.03, 0.015), xycoords="axes fraction", color="0.4", fontsize=9)
+    for axes in (left, middle, right):
+        axes.grid(color="0.93")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), frameon=False, fontsize=9)
+    figure.suptitle(
+        f"Programming a random unitary on a mesh whose splitters are off by {ERROR} rad (standard deviation): "
+        f"mean of {SEEDS} meshes",
+        fontsize=11,
+    )
+    return figure
+
+
+def page(rows: list[Row], seeds: int = SEEDS) -> str:
+    """The results as a page of Markdown."""
+    sizes = sorted({row.modes for row in rows})
+    lines = [
+        "# Programming meshes with splitter errors", "",
+        "Made by `python -m l2sim.study.programming --out docs/results`.", "",
+        "![Normalised error over N by method, over steps, and over N by node](programming.png)", "",
+        f"Haar random targets, splitters off by {ERROR} rad (standard deviation), {seeds} meshes each.",
+        "Normalised error sqrt(1 - |tr(U^+ V)|^2 / N^2), mean; in brackets how many MZIs were clipped.", "",
+        "| node | splitters of an MZI | programmed | " + " | ".join(f"N = {n}" for n in sizes) + " |",
+        "|---|---|---|" + "---|" * len(sizes),
+    ]  # fmt: skip
+    for key in dict.fromkeys((row.node, row.errors, row.method) for row in rows):
+        seen = [row for row in rows if (row.node, row.errors, row.method) == key]
+        cells = (f"{row.error:.2g}" + (f" ({row.clipped:.3g})" if row.clipped else "") for row in seen)
+        lines.append("| " + " | ".join((*key, *cells)) + " |")
+    lines += [
+        "",
+        "*none*: phases of ideal MZIs. *parallel nullification*: column by column with the null basis of the ideal",
+        "mesh, screen refitted: exact until an MZI is clipped, useless after that. *progressive*: a triangular mesh",
+        "that programs itself from powers at its ports; its splitters are unknown to it. *local*, *node by node*:",
+        "every node is set to do what the ideal MZI does, up to phases that move on (`unitary.transfer`). *optimised*:",
+        "from there by gradients (`selfconfigure.optimise`).",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Write programming.csv, programming-steps.csv, programming.png and programming.md to the folder `--out`."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--out", type=Path, required=True, help="folder of the results")
+    out = parser.parse_args(arguments).out
+    out.mkdir(parents=True, exist_ok=True)
+    rows, curves = table()
+    tables: dict[str, list[tuple]] = {
+        "programming.csv": [Row._fields, *((*r[:4], *(f"{v:.4g}" for v in r[4:])) for r in rows)],
+        "programming-steps.csv": [
+            ("step", "from_none", "from_local"),
+            *((i, f"{a:.4g}", f"{b:.4g}") for i, (a, b) in enumerate(zip(curves["none"], curves["local"]))),
+        ],
+    }
+    for name, lines in tables.items():
+        with (out / name).open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file, lineterminator="\n").writerows(lines)
+    draw(rows, curves).savefig(out / "programming.png", dpi=130)
+    (out / "programming.md").write_text(page(rows), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

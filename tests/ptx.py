@@ -1,0 +1,130 @@
+"""Compile every kernel for GPUs to PTX, and ask NVIDIA's assembler what it makes of it: a line of JSON for each.
+
+    python tests/ptx.py [7.5 8.0 9.0]       needs numba-cuda and its wheels, but no GPU and no driver
+
+`spills`: bytes that do not fit the registers and go to memory; null where neither nvJitLink nor ptxas is here.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numba.cuda.dispatcher as dispatcher
+import numpy as np
+from numba import boolean, cuda, float32, float64, int64, types
+
+from l2sim.backend import kernels
+from l2sim.chip.mesh import Mesh
+
+HOT = {"sweep", "forward_all", "backward_all", "reverse", "there_and_back", "gather_windows", "collect", "weights"}
+"""Kernels that must not spill."""
+
+
+def signatures(real: Any) -> Iterator[tuple[str, Any, tuple]]:
+    """Name, kernel and argument types of everything that is launched, in one precision."""
+    of = kernels.cuda
+    dtype = np.float32 if real is float32 else np.float64
+
+    def a(n: int, kind: Any = real) -> Any:
+        return types.Array(kind, n, "C")
+
+    i1, i2, f1, f2, f3, f4, f5 = a(1, int64), a(2, int64), *(a(n) for n in range(1, 6))
+    byte4, d3 = a(4, types.uint8), a(3, float64)
+    for k in (9, 32, 64) if real is float32 else (9, 64):
+        for reverse in (False, True) if k == 9 else (True,):
+            for noisy in (False, True) if k == 9 else (False,):
+                kernel, _ = of.sweep.kernel(Mesh("rectangular", k).top.tobytes(), k, reverse, noisy, dtype)
+                yield f"sweep {k} {'v' if reverse else 'u'}{' noisy' * noisy}", kernel, (
+                    int64, f2, f1, a(1, boolean), f1, i1, f2, f2, f2, i2, real, f1, f1, real, boolean, f2, f3, f2, f3,
+                    f2, f4, i1, f2, f3,
+                )  # fmt: skip
+    yield "drive_all", of.chain.drive_all, (f2, f2, f2, real, f1, f1, boolean, f2)
+    yield "couple_all", of.chain.couple_all, (f2, i2, real, f2, f2)
+    yield "build", of.mesh.build, (f2, f2, f2, i1, f3)
+    window = (int64,) * 3
+    yield "gather_windows", of.im2col.gather, (f4, *window, int64, int64, f2)
+    yield "collect", of.im2col.collect, (f2, *window, int64, int64, f4)
+    yield "pool", of.im2col.pool, (f4, *window, f4, byte4)
+    yield "pool_back", of.im2col.pool_back, (f4, byte4, *window, f4)
+    yield "normalise", of.pointwise.forward, (f2, f1, f1, float64, f1, f1, f1, f2)
+    yield "normalise_back", of.pointwise.backward, (f2, f2, f1, f1, f1, f1, f1, f2)
+    yield "clip_all", of.pointwise.clip_all, (f2, real, f2)
+    yield "clip_back_all", of.pointwise.clip_back_all, (f2, f2, real, f2)
+    yield "weights", of.blocks.weights, (f3, f3, f3, f2)
+    yield "diagonals", of.blocks.diagonals, (f3, f2, f3, f3)
+    light = of.propagate
+    yield "split", light.split, (a(2, float64), a(2, float64), d3)
+    yield "couplers", light.couplers, (f2, f2, d3, d3, f3)
+    for name in ("forward_all", "backward_all", "matrices_all"):
+        yield name, getattr(light, name), (f3, i1, i1, f2, f4)
+    mesh = f3, d3, i1, i1, f2, f4, f4, int64
+    yield "reverse", light.REVERSE[str(real)], (*mesh, f2)
+    yield "there_and_back", light.LOSSY[str(real)], (*mesh, f4, f4, f2)
+    yield "basis", light.basis, (f4,)
+    yield "gather", light.gather, (f2, int64, f2, f2, f2)
+    yield "trace_all", of.inside.trace_all, (f2, f2, d3, d3, i1, i1, i1, f2, boolean, f5)
+    yield "tap_all", of.inside.tap_all, (f2, f2, d3, d3, i1, i1, f2, boolean, f4, f5)
+
+
+def compiled(kernel: Any, signature: tuple, cc: tuple[int, int]) -> str:
+    """The PTX of a kernel. Device functions are compiled for the capability of the GPU in use: there is none, so here
+    is one."""
+    dispatcher.get_current_device = lambda: type("Device", (), {"compute_capability": cc})
+    return cuda.compile_ptx(kernel.py_func, signature, cc=cc)[0]
+
+
+def assembled(ptx: str, cc: tuple[int, int]) -> str | None:
+    """What nvJitLink (of the wheels), or the machine's ptxas, says about it."""
+    arch = f"sm_{cc[0]}{cc[1]}"
+    try:
+        from cuda.bindings import nvjitlink
+
+        handle = nvjitlink.create(2, [f"-arch={arch}", "-verbose"])
+        data = ptx.encode() + b"\0"
+        nvjitlink.add_data(handle, nvjitlink.InputType.PTX, data, len(data), "kernel")
+        nvjitlink.complete(handle)
+        log = bytearray(nvjitlink.get_info_log_size(handle))
+        nvjitlink.get_info_log(handle, log)
+        nvjitlink.destroy(handle)
+        return log.decode()
+    except (ImportError, RuntimeError):
+        pass
+    with tempfile.NamedTemporaryFile("w", suffix=".ptx") as file:
+        file.write(ptx)
+        file.flush()
+        line = ["ptxas", "-v", f"-arch={arch}", file.name, "-o", "/dev/null"]
+        try:
+            return subprocess.run(line, capture_output=True, text=True, check=True).stderr
+        except (OSError, subprocess.SubprocessError):
+            return None
+
+
+def main(capabilities: list[str]) -> None:
+    """Compile everything."""
+    for capability in capabilities or ["7.5", "8.0", "9.0"]:
+        cc = (int(capability[0]), int(capability[2]))
+        # Double precision differs in its types only: one capability shows that it compiles.
+        for real in (float32, float64) if cc == (9, 0) else (float32,):
+            for name, kernel, signature in signatures(real):
+                ptx = compiled(kernel, signature, cc)
+                log = assembled(ptx, cc)
+                spills = None if log is None else sum(map(int, re.findall(r"(\d+) bytes spill", log)))
+                registers = max(map(int, re.findall(r"[Uu]sed (\d+) registers", log or "")), default=None)
+                row = {
+                    "kernel": name, "cc": capability, "dtype": str(real), "entry": ".entry" in ptx, "spills": spills,
+                    "registers": registers, "hot": name.split()[0] in HOT, "doubles": ptx.count(".f64"),
+                }  # fmt: skip
+                print(json.dumps(row), flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
