@@ -11,7 +11,7 @@ from benchmarks.measure import FMA, GFLOPS, Bench, Measurement
 from l2sim.backend import kernels
 from l2sim.chip.chip import Chip
 from l2sim.learn import calibrate, mapping, zeroth
-from l2sim.learn.zeroth import METHODS, Search
+from l2sim.learn.zeroth import METHODS, Search, there_and_back
 
 SIZES = (4, 8, 9, 16, 32)
 BLOCKS = (128, 1024, 50_000)
@@ -26,13 +26,13 @@ def flops(k: int) -> int:
 
 
 def _epoch(chip: Chip, gain: np.ndarray, target: np.ndarray, structured: bool) -> Callable[[], object]:
-    lr, loss = np.full(chip.shape, 0.1), np.full(chip.shape, np.inf)
+    lr, loss, rng = np.full(chip.shape, 0.1), np.full(chip.shape, np.inf), np.random.default_rng(0)
 
     def epoch() -> None:
         here = loss
         for part in ("u", "v"):
-            order = None if structured else chip.mesh.layer_order(part)
-            _, here = chip.sweep(part, "zcd", gain, target, order, lr, here)
+            order = rng.permutation(chip.mesh.count) if not structured else there_and_back(chip.mesh.columns, rng)
+            _, here = chip.sweep(part, "zcd", gain, target, order, lr, here, by_column=structured)
 
     return epoch
 

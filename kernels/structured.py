@@ -1,4 +1,4 @@
-"""Coordinate descent in layer order at the price of a 6 x 6 window a probe, thirty-two cores side by side.
+"""Coordinate descent column by column at the price of a 6 x 6 window a probe, thirty-two cores side by side.
 
 The problem is that of `kernels.sweep`, k^2 L = |diag(g) P X - T|^2, for a mesh P = A_{C-1} ... A_0 that moves. Where
 |g_i| = 1 the first term is constant, P being orthogonal, and with C = X T' diag(g)
@@ -8,7 +8,8 @@ The problem is that of `kernels.sweep`, k^2 L = |diag(g) P X - T|^2, for a mesh 
 A step of one heater turns its own MZI by delta and, through crosstalk, its up to six neighbours by epsilon: two in the
 same column, two in each adjacent one. So A_c changes on the six rails around it, and E by rotations of two pairs of
 rows (the column before) and two pairs of columns (the column after): a probe is the trace of a 6 x 6 window. E is
-carried along: accepted steps rotate it, and the next column is reached by E <- A_c E A_{c+1}'.
+carried along: accepted steps rotate it, the next column is reached by E <- A_c E A_{c+1}', the one before by
+E <- A_{c-1}' E A_c, and any other by such steps.
 
 Where g differs (calibration, when V moves) X X' is diagonal, H0, since the resting mesh is orthogonal, and
 
@@ -182,21 +183,22 @@ def negative(to, x):
 
 
 @fast
-def advance(uneven, column, after, first, rails, tables, e, h, q, minus):
-    """Carry E, H and K from one column of the sweep to the next (`after`, -1 past the end)."""
-    for i in range(first[column], first[column + 1]):
-        rows(e, rails[i] + 2, tables[i, 0], tables[i, 1])
+def carry(uneven, near, far, onward, first, rails, tables, e, h, q, minus):
+    """Carry E, H and K between neighbouring columns of the sweep: from `near` to `far`, or back if not `onward`."""
+    for i in range(first[near], first[near + 1]):
+        negative(minus, tables[i, 1])
+        a, b = (tables[i, 1], minus) if onward else (minus, tables[i, 1])
+        rows(e, rails[i] + 2, tables[i, 0], a)
         if uneven:
-            negative(minus, tables[i, 1])
-            rows(h, rails[i] + 2, tables[i, 0], tables[i, 1])
-            columns(h, rails[i] + 2, tables[i, 0], minus)
-    if after >= 0:
-        for i in range(first[after], first[after + 1]):
-            negative(minus, tables[i, 1])
-            columns(e, rails[i] + 2, tables[i, 0], minus)
-            if uneven:
-                rows(q, rails[i] + 2, tables[i, 0], tables[i, 1])
-                columns(q, rails[i] + 2, tables[i, 0], minus)
+            rows(h, rails[i] + 2, tables[i, 0], a)
+            columns(h, rails[i] + 2, tables[i, 0], b)
+    for i in range(first[far], first[far + 1]):
+        negative(minus, tables[i, 1])
+        a, b = (tables[i, 1], minus) if onward else (minus, tables[i, 1])
+        columns(e, rails[i] + 2, tables[i, 0], b)
+        if uneven:
+            rows(q, rails[i] + 2, tables[i, 0], a)
+            columns(q, rails[i] + 2, tables[i, 0], b)
 
 
 @fast
@@ -213,6 +215,7 @@ def settle(uneven, i, prev, follow, beside, rails, tables, z, e, h, q):
             turn(tables[beside[t], 0], tables[beside[t], 1], ec, es)
         j = prev[t]
         if j >= 0:
+            turn(tables[j, 0], tables[j, 1], ec, es)
             rows(e, rails[j] + 2, ec, es)
             if uneven:
                 rows(h, rails[j] + 2, ec, es)
@@ -303,7 +306,7 @@ def heater(rule, uneven, i, column, phase, ratio, fixed, driven, static, sense, 
 
 
 @fast
-def group(rule, uneven, lanes, problem, static, sense, scratch):
+def group(rule, uneven, lanes, problem, static, sense, steps, scratch):
     """One sweep of LANES cores. Arrays (n, LANES), (k, columns, LANES), ... are in lane layout already; see `sweep`."""
     phase, ratio, fixed, bias, signs, driven = lanes
     around, rails, first, _column_heaters, lsb, levels, thresholds, crosstalk, rewrap, mean = static
@@ -317,19 +320,22 @@ def group(rule, uneven, lanes, problem, static, sense, scratch):
     start_group(uneven, problem, first, rails, tables, sense, e, h, q, total, spare)
     for l in range(total.size):
         total[l] *= mean
-    for step in range(columns_count):
-        column = step if sense > 0 else columns_count - 1 - step
+    at = 0
+    for step in steps:
+        while at != step:
+            near = min(at, at + 1 if step > at else at - 1)
+            a, b = (near, near + 1) if sense > 0 else (columns_count - 1 - near, columns_count - 2 - near)
+            carry(uneven, a, b, step > at, first, rails, tables, e, h, q, spare)
+            at += 1 if step > at else -1
+        column = at if sense > 0 else columns_count - 1 - at
         for i in range(first[column], first[column + 1]):
             heater(rule, uneven, i, column, phase[i], ratio[i], fixed[i], driven[i], static, sense, scratch)
-        following = -1
-        if step + 1 < columns_count:
-            following = step + 1 if sense > 0 else columns_count - 2 - step
-        advance(uneven, column, following, first, rails, tables, e, h, q, spare)
 
 
 @njit
 def piece(
-    begin, end, rule, uneven, phases, loss, lr, chain, rails, first, column_heaters, sense, start, gains, target, writes
+    begin, end, rule, uneven, phases, loss, lr, chain, rails, first, column_heaters, sense, steps, start, gains, target,
+    writes,
 ):
     """The groups of LANES cores from `begin` to `end` of `sweep`, with scratch of their own."""
     ratio, fixed, bias, around, lsb, levels, thresholds, crosstalk, rewrap = chain
@@ -366,7 +372,8 @@ def piece(
             for i in range(k):
                 for j in range(k):
                     x[i, j, l], t[i, j, l] = start[m, i, j], target[m, i, j]
-        group(rule, uneven, (phase, own_ratio, own_fixed, own_bias, signs, driven), (x, t, g), static, sense, scratch)
+        lanes = phase, own_ratio, own_fixed, own_bias, signs, driven
+        group(rule, uneven, lanes, (x, t, g), static, sense, steps, scratch)
         for l in range(min(LANES, cores - lo)):
             m = lo + l
             loss[m] = z[HERE * LANES + l]
@@ -376,11 +383,14 @@ def piece(
 
 
 @njit(parallel=True, cache=True, nogil=True)
-def sweep(rule, uneven, phases, loss, lr, chain, rails, first, column_heaters, sense, start, gains, target, writes):
+def sweep(
+    rule, uneven, phases, loss, lr, chain, rails, first, column_heaters, sense, steps, start, gains, target, writes
+):
     """Visit every heater of one mesh of M cores once, column by column. Updates `phases` (M, n), `loss`, `writes` (M,).
 
     Arguments as in `kernels.sweep.sweep` (without noise); `first` (C + 1,) where each column's heaters begin in travel
-    order, `column_heaters` (C, k + 4) as in `outside`, `sense` +1 for U and -1 for V, `gains` (M, k) the g of above
+    order, `column_heaters` (C, k + 4) as in `outside`, `sense` +1 for U and -1 for V, `steps` (C,) the columns as
+    visited, counted from the one nearest sigma, `gains` (M, k) the g of above
     (`uneven`: not all of magnitude one).
     """
     groups = -(-phases.shape[0] // LANES)
@@ -390,6 +400,6 @@ def sweep(rule, uneven, phases, loss, lr, chain, rails, first, column_heaters, s
         begin, end = np.int64(groups * p // pieces), np.int64(groups * (p + 1) // pieces)
         piece(
             begin, end, rule, uneven, phases, loss, lr, chain, rails, first,
-            column_heaters, sense, start, gains, target, writes,
+            column_heaters, sense, steps, start, gains, target, writes,
         )  # fmt: skip
     threads.give_back(before)

@@ -36,7 +36,7 @@ def test_the_fashion_study_writes_its_page_and_runs_once(tmp_path: Path, monkeyp
 
 
 def test_the_noise_study_writes_its_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(insitu_noise, "SEEDS", (1,))
+    monkeypatch.setattr(insitu_noise, "SEEDS", {"published": (1,), "fresh": (1,)})
     monkeypatch.setattr(insitu_noise, "WAYS", {way: more | TINY for way, more in insitu_noise.WAYS.items()})
     levels = {level: insitu_noise.LEVELS[level] for level in ("none", "tap-0.02", "phase-0.05")}
     monkeypatch.setattr(insitu_noise, "LEVELS", levels)

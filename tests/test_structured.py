@@ -1,4 +1,4 @@
-"""The structured sweep: the answer of the direct one, in layer order, at a fraction of its work."""
+"""The structured sweep: the answer of the direct one, column by column, at a fraction of its work."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import msgspec
 import numpy as np
 import pytest
 from assembly import wide_multiply_adds
+from goldens import golden_chip
+from test_golden_calibrate_map import calibration
+from test_golden_calibrate_map import mapping as golden_mapping
 
 from l2sim.backend import generator, kernels
 from l2sim.chip.chip import Chip
@@ -35,10 +38,11 @@ def swept(chip: Chip, layer: bool, part: str, rule: str, calibrating: bool, seed
     else:
         sigma, gain, target = rng.normal(size=(p, q, k)), np.ones((p, q, k)), 0.3 * rng.normal(size=(p, q, k, k))
     chip.set_sigma(sigma)
-    order = None if layer else chip.mesh.layer_order(part)
     loss = np.zeros((p, q))
     for _ in range(2):
-        phases, loss = chip.sweep(part, rule, gain, target, order, np.full((p, q), 0.13), loss)
+        steps = zeroth.there_and_back(chip.mesh.columns, rng)
+        order = steps if layer else chip.mesh.by_column(part, steps)
+        phases, loss = chip.sweep(part, rule, gain, target, order, np.full((p, q), 0.13), loss, by_column=layer)
     return phases, loss, np.array(list(chip.meter.state()["idle"].values()))
 
 
@@ -134,20 +138,38 @@ def test_noise_and_inner_signs_take_the_direct_sweep() -> None:
     np.testing.assert_array_equal(one[0], two[0])
 
 
+def best(order: str, k: int, grid: tuple[int, int], calibrating: bool) -> float:
+    """The lowest loss after a whole search, mean over a grid of cores."""
+    chip = Chip(grid, Mesh("rectangular", k), CHIPS["published"], seed=3, dtype=np.float32)
+    task, phases = calibrate.problem(chip), calibrate.zero_phases(chip)
+    if not calibrating:
+        aim = mapping.target(chip, generator(3, "weight").normal(size=(grid[0] * k, grid[1] * k)) * 0.1)
+        task, phases = mapping.problem(chip, aim), mapping.start_phases(aim, None)
+    how = Search("zcd", order=order, shuffle=calibrating)
+    state = zeroth.start(task, how, phases)
+    for epoch in range(400 if calibrating else 300):
+        zeroth.zcd(task, how, state, generator(1, epoch))
+    return float(state.best.mean())
+
+
 @pytest.mark.parametrize("calibrating", [True, False])
-def test_layer_order_calibrates_and_maps_as_well(calibrating: bool) -> None:
-    """On k = 9. The eight golden cores of k = 4 end worse in layer order: 0.0006 against 0.0003 to 0.0005 (calibrating)
-    and 0.0187 against 0.0157 to 0.0179 (mapping)."""
-    final = {}
-    for order in ("published", "layer"):
-        chip = Chip((4, 16), Mesh("rectangular", 9), CHIPS["published"], seed=3)
-        task, phases = calibrate.problem(chip), calibrate.zero_phases(chip)
-        if not calibrating:
-            aim = mapping.target(chip, generator(3, "weight").normal(size=(36, 144)) * 0.1)
-            task, phases = mapping.problem(chip, aim), mapping.start_phases(aim, None)
-        how = Search("zcd", order=order, shuffle=calibrating)
-        state = zeroth.start(task, how, phases)
-        for epoch in range(200):
-            zeroth.zcd(task, how, state, generator(1, epoch))
-        final[order] = float(state.best.mean())
-    assert final["layer"] < 1.15 * final["published"]
+@pytest.mark.parametrize(("k", "grid"), [(4, (16, 16)), (9, (4, 16))])
+def test_layer_order_calibrates_and_maps_as_well(k: int, grid: tuple[int, int], calibrating: bool) -> None:
+    """Seeds differ by 5 %. Always going one way ends worse when calibrating: by 23 % at k = 4, by 11 % at k = 9."""
+    assert best("layer", k, grid, calibrating) < 1.15 * best("published", k, grid, calibrating)
+
+
+def test_layer_order_ends_as_well_on_the_golden_problems() -> None:
+    """The eight golden cores, mean of eight seeds: IC 0.00046 against 0.00045, PM 0.0023 against 0.0038."""
+    ends = {}
+    for make, epochs, shuffle in ((calibration, 400, True), (golden_mapping, 300, False)):
+        for order in ("published", "layer"):
+            found = []
+            for seed in range(3 if shuffle or order == "layer" else 1):
+                task, how, state = make(golden_chip(), method="zcd", shuffle=shuffle, order=order)
+                for epoch in range(epochs):
+                    zeroth.zcd(task, how, state, generator(seed, epoch))
+                found.append(state.best.mean())
+            ends[epochs, order] = float(np.mean(found))
+    assert ends[400, "layer"] < 1.3 * ends[400, "published"]  # three seeds differ by 15 %
+    assert ends[300, "layer"] < ends[300, "published"]

@@ -145,19 +145,22 @@ class Chip:
         rule: str,
         gain: Array,
         target: Array,
-        order: Array | None,
+        order: Array,
         lr: Array,
         loss: Array,
         carry: Array | None = None,
+        by_column: bool = False,
     ) -> tuple[Array, Array]:
         """Coordinate descent over every heater of U or V (`kernels.sweep`), two evaluations a heater.
 
-        `gain` (p, q, k) per input, `target` (p, q, k, k), `order` (n,) of heaters in travel order or None for
-        `Mesh.layer_order`, `lr` and `loss` (p, q); `carry` (p, q) marks losses to take as they are. Returns the
-        commanded phases and the last losses. Noise-free sweeps in layer order take `kernels.structured`.
+        `gain` (p, q, k) per input, `target` (p, q, k, k), `order` (n,) of heaters in travel order, or
+        (C,) of columns counted from sigma if `by_column`, `lr` and `loss` (p, q); `carry` (p, q) marks losses to take
+        as they are. Returns the commanded phases and the last losses. Noise-free sweeps by column take
+        `kernels.structured`.
         """
+        heaters = self.mesh.by_column(part, order) if by_column else order
         if self._device.numbers:
-            return self._sweep_there(part, rule, gain, target, order, lr, loss, carry)
+            return self._sweep_there(part, rule, gain, target, heaters, lr, loss, carry)
         n, k, cores = self.mesh.count, self.mesh.modes, self._cores
         rest = self._matrix("v" if part == "u" else "u")
         sigma = self._realised[:, :, None]
@@ -176,19 +179,18 @@ class Chip:
         keep = np.zeros(cores, bool) if carry is None else np.array(carry, bool).reshape(cores)
         writes = np.zeros(cores, np.int64)
         chain = self._chain[part]
-        if order is None and noise == 0.0 and not keep.any() and (flip == 1.0).all():
+        if by_column and noise == 0.0 and not keep.any() and (flip == 1.0).all():
             sense = self.dtype.type(1.0 if part == "u" else -1.0)  # type: ignore[call-overload]
             kernels.structured.sweep(
                 RULES[rule], bool((np.abs(rows) != 1.0).any()), phases, losses, steps, chain, self.mesh.rail,
-                self.mesh.first, self.mesh.starts, sense, start, rows, target, writes,
+                self.mesh.first, self.mesh.starts, sense, np.asarray(order, np.int64), start, rows, target, writes,
             )  # fmt: skip
         else:
-            order = self.mesh.layer_order(part) if order is None else order
             chunk = max(1, VARIATES_BYTES // (4 * n * k * self.dtype.itemsize)) if noise > 0 else cores
             for lo in range(0, cores, chunk):
                 at = slice(lo, lo + chunk)
                 kernels.sweep.sweep(
-                    RULES[rule], phases[at], losses[at], keep[at], steps[at], order,
+                    RULES[rule], phases[at], losses[at], keep[at], steps[at], heaters,
                     (*(a[at] for a in chain[:3]), *chain[3:]), flip[at], self.mesh.rail, part == "v",
                     start[at], rows[at], target[at], noise > 0.0, amplitudes[at],
                     self._variates(phases[at].shape[0] if noise > 0 else 0), writes[at],
@@ -199,7 +201,7 @@ class Chip:
         return self.mesh.scatter(phases).reshape(*self.shape, *self.mesh.shape), losses.reshape(self.shape)
 
     def _sweep_there(
-        self, part: str, rule: str, gain: Array, target: Array, order: Array | None, lr: Array, loss: Array,
+        self, part: str, rule: str, gain: Array, target: Array, order: Array, lr: Array, loss: Array,
         carry: Array | None,
     ) -> tuple[Array, Array]:  # fmt: skip
         """`sweep` on GPUs."""
@@ -216,7 +218,6 @@ class Chip:
             "target": xp.array(np.broadcast_to(target, (*self.shape, k, k)), self.dtype).reshape(cores, k, k),
         }  # fmt: skip
         arrays["flip"], arrays["signs"] = self.mesh.resolve_signs(self._signs[part])
-        order = self.mesh.layer_order(part) if order is None else order
         chunk = max(1, VARIATES_BYTES // (4 * n * k * self.dtype.itemsize)) if noise > 0 else cores
         for lo in range(0, cores, chunk):
             some = {name: a[lo : lo + chunk] for name, a in arrays.items()}

@@ -209,14 +209,10 @@ class Mesh:
         out[self.column, self.top + 2] = np.arange(self.count)
         return out
 
-    def layer_order(self, part: str) -> Array:
-        """All heaters column by column, (n,): U from its input on, V from its output back, so away from sigma."""
-        order = np.arange(self.count)
-        if part == "u":
-            return order
-        return np.concatenate(
-            [order[self.first[c] : self.first[c + 1]] for c in range(self.columns - 1, -1, -1)], dtype=np.int64
-        )
+    def by_column(self, part: str, steps: Array) -> Array:
+        """All heaters column by column, (n,). `steps` (C,): the columns, counted from the one nearest sigma."""
+        columns = steps if part == "u" else self.columns - 1 - steps
+        return np.concatenate([np.arange(self.first[c], self.first[c + 1]) for c in columns], dtype=np.int64)
 
     def gather(self, phases: Array) -> Array:
         """Mesh arrays (..., C, N - 1) to travel order (..., n)."""

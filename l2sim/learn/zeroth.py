@@ -182,13 +182,14 @@ def descend(problem: Problem, search: Search, state: State, draw: Callable[[], t
 
 
 def _coordinates(rule: str, problem: Problem, search: Search, state: State, rng: np.random.Generator) -> None:
-    order = None
-    if search.order == "published":
-        order = compact_order(problem.hardware.mesh)
-        if search.shuffle:
-            order = order[rng.permutation(order.size)]
+    mesh, by_column = problem.hardware.mesh, search.order == "layer"
+    order = compact_order(mesh)
+    if search.shuffle and not by_column:
+        order = order[rng.permutation(order.size)]
     for part in PARTS:
-        sweep(rule, problem, state, part, order, search.legacy == "calibrate")
+        if by_column:
+            order = there_and_back(mesh.columns, rng)
+        sweep(rule, problem, state, part, order, search.legacy == "calibrate", by_column)
         if not search.legacy:
             _record(state, search, PARTS)
         elif rule == "zcd" and search.legacy == "calibrate":
@@ -198,9 +199,21 @@ def _coordinates(rule: str, problem: Problem, search: Search, state: State, rng:
         _record(state, search, PARTS)
 
 
-def sweep(rule: str, problem: Problem, state: State, part: str, order: Array | None, legacy: bool = False) -> None:
-    """Visit every heater of one part once, in `order` (travel-order indices; None: `Mesh.layer_order`); updates phases
-    and losses of `state`.
+def there_and_back(columns: int, rng: np.random.Generator) -> Array:
+    """Each column once, (C,): a coin decides whether on the way there or on the way back.
+
+    Always going one way ends worse than a random permutation of heaters; this does not, and from one column to the next
+    it is never far.
+    """
+    there, every = rng.random(columns) < 0.5, np.arange(columns)
+    return np.concatenate((every[there], every[~there][::-1]))
+
+
+def sweep(
+    rule: str, problem: Problem, state: State, part: str, order: Array, legacy: bool = False, by_column: bool = False
+) -> None:
+    """Visit every heater of one part once, in `order`: heaters in travel order, or columns from sigma on if
+    `by_column`. Updates phases and losses of `state`.
 
     Takes the hardware's fused sweep where it has one for this readout, else single probes.
     """
@@ -208,10 +221,10 @@ def sweep(rule: str, problem: Problem, state: State, part: str, order: Array | N
     hardware.set_phases(**{part: phases})
     if fused(hardware, "sweep", problem.readout) and not (legacy and rule == "ztp"):
         phases[:], state.loss = hardware.sweep(  # type: ignore[attr-defined]
-            part, rule, problem.gain, problem.target, order, state.lr, state.loss, state.stale
+            part, rule, problem.gain, problem.target, order, state.lr, state.loss, state.stale, by_column
         )
     else:
-        order = hardware.mesh.layer_order(part) if order is None else order
+        order = hardware.mesh.by_column(part, order) if by_column else order
         state.loss = _probe_by_probe(rule, problem, phases, state.lr, state.loss, part, order, legacy)
     if part == "v":
         state.stale[:] = False

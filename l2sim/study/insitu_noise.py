@@ -25,7 +25,8 @@ from l2sim.backend import Array
 from l2sim.run.job import Job
 from l2sim.study import runs
 
-SEEDS = (1, 2, 3)
+SEEDS = {"published": (1, 2, 3, 4, 5), "fresh": (1, 2, 3)}
+"""Seeds of each way; more where noise is drawn once, because a run then is one chip's luck."""
 NEAR = 1.0
 """How close the mean of the seeds is wanted to the published error, percentage points."""
 LEVELS: dict[str, float] = {
@@ -103,7 +104,8 @@ def table(found: list[Row]) -> str:
         "Made by `python -m l2sim.study.insitu_noise --data DIR`; all final errors are in",
         "[insitu-noise.csv](insitu-noise.csv).", "",
         "![Final test error over the level of each kind of noise, published and simulated](insitu-noise.png)", "",
-        f"Test error on MNIST after 100 epochs, %: mean of the seeds {', '.join(map(str, SEEDS))} (range).", "",
+        f"Test error on MNIST after 100 epochs, %: mean (range) of {len(SEEDS['published'])} seeds, where noise is",
+        f"fresh of {len(SEEDS['fresh'])}. The published errors are of one run each.", "",
         "| noise | as published | reproduced | difference | fresh noise, data batches |", "|---|---|---|---|---|",
     ]  # fmt: skip
     by_place = {(row.way, row.level): row for row in found}
@@ -184,14 +186,14 @@ def final(curve: Array | None) -> float | None:
 
 def main(args: list[str] | None = None) -> None:
     options = runs.parser(__doc__.partition("\n")[0]).parse_args(args)
-    every = [(way, level, seed) for way in WAYS for seed in SEEDS for level in LEVELS]
+    every = [(way, level, seed) for way in WAYS for seed in SEEDS[way] for level in LEVELS]
     runs.complete([(job(*which), place(options.runs, *which)) for which in every], options.data)
     errors: dict[tuple[str, str], list[float]] = {(way, level): [] for way in WAYS for level in LEVELS}
     options.out.mkdir(parents=True, exist_ok=True)
     with open(options.out / "insitu-noise.csv", "w", newline="", encoding="utf-8") as file:
         out = csv.writer(file, lineterminator="\n")
         out.writerow(["way", "noise", "seed", "test_error_percent", "published_percent"])
-        for way, level, seed in itertools.product(WAYS, LEVELS, SEEDS):
+        for way, level, seed in every:
             error = final(runs.accuracy(job(way, level, seed), place(options.runs, way, level, seed)))
             if error is not None:
                 errors[way, level].append(error)
