@@ -22,6 +22,8 @@ import math
 import numpy as np
 from numba import njit, prange
 
+from . import threads
+
 TAU = 2.0 * math.pi
 
 
@@ -63,12 +65,38 @@ def couple(driven, around, i, crosstalk, bias):
     return phase + bias
 
 
+@njit(fastmath={"contract"})
+def drive_row(phases, ratio, fixed, lsb, levels, thresholds, rewrap, out):
+    """`drive` for all heaters of one mesh (n,), one step after the other, so that all but the search vectorise."""
+    for i in range(phases.size):
+        out[i] = wrapped(phases[i])
+    if levels.size > 0:
+        for i in range(phases.size):
+            out[i] = levels[np.searchsorted(thresholds, out[i], side="left")]
+    elif lsb > 0.0:
+        for i in range(phases.size):
+            out[i] = lsb * np.rint(out[i] / lsb)
+    for i in range(phases.size):
+        value, held = out[i] * ratio[i], fixed[i]
+        out[i] = held if held == held else value
+    if rewrap:
+        for i in range(phases.size):
+            out[i] = wrapped(out[i])
+
+
 @njit(parallel=True, cache=True, nogil=True)
 def apply(phases, ratio, fixed, bias, around, lsb, levels, thresholds, crosstalk, rewrap, out):
     """Run the whole chain over M meshes. All of (M, n); writes `out`."""
+    before = threads.spare(6.0 * phases.size)
     for m in prange(phases.shape[0]):
-        driven = np.empty(phases.shape[1], phases.dtype)
-        for i in range(phases.shape[1]):
-            driven[i] = drive(phases[m, i], ratio[m, i], fixed[m, i], lsb, levels, thresholds, rewrap)
-        for i in range(phases.shape[1]):
-            out[m, i] = couple(driven, around, i, crosstalk, bias[m, i])
+        driven, leak = np.empty(phases.shape[1] + 1, phases.dtype), np.zeros(phases.shape[1], phases.dtype)
+        drive_row(phases[m], ratio[m], fixed[m], lsb, levels, thresholds, rewrap, driven)
+        driven[-1] = 0.0  # where the -1 of a missing neighbour leads
+        if crosstalk > 0.0:
+            for i in range(leak.size):
+                for t in range(around.shape[1]):
+                    leak[i] += driven[around[i, t]]
+        row, turn = out[m], bias[m]
+        for i in range(leak.size):
+            row[i] = driven[i] + crosstalk * leak[i] + turn[i]
+    threads.give_back(before)

@@ -343,8 +343,8 @@ def test_finite_differences(loss: float) -> None:
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_the_thread_count_changes_no_bit(dtype: type) -> None:
     light = make("rectangular", 24, meshes=3, dtype=dtype)
-    x, g = waves(light, 400, "x"), waves(light, 400, "g")
-    assert propagate.NANOSECONDS * light.meshes * light.count * 400 > kernels.threads.SMALL
+    x, g = waves(light, 1600, "x"), waves(light, 1600, "g")
+    assert propagate.NANOSECONDS * light.meshes * light.count * 1600 > kernels.threads.SMALL
     runs = []
     try:
         for threads in (1, 2):
