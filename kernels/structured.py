@@ -280,20 +280,14 @@ def heater(rule, uneven, i, column, phase, ratio, fixed, driven, static, sense, 
         to = z[(STAY + row) * w : (STAY + row + 2) * w]
         copy(to, angles)
     measure(uneven, f, hw, kw, z, STAY, left, right, BASE)
-    angles = z[UPS * w : (UPS + 18) * w]
-    probe(driven, dup, crosstalk, sense, own, above, below, prev, follow, angles)
-    if beside[0] < 0:
-        unturned(angles, C0)
-    if beside[1] < 0:
-        unturned(angles, C4)
-    measure(uneven, f, hw, kw, z, UPS, left, right, PLUS)
-    angles = z[DOWNS * w : (DOWNS + 18) * w]
-    probe(driven, ddown, crosstalk, sense, own, above, below, prev, follow, angles)
-    if beside[0] < 0:
-        unturned(angles, C0)
-    if beside[1] < 0:
-        unturned(angles, C4)
-    measure(uneven, f, hw, kw, z, DOWNS, left, right, MINUS)
+    for to, base, out in ((dup, UPS, PLUS), (ddown, DOWNS, MINUS)):
+        angles = z[base * w : (base + 18) * w]
+        probe(driven, to, crosstalk, sense, own, above, below, prev, follow, angles)
+        if beside[0] < 0:
+            unturned(angles, C0)
+        if beside[1] < 0:
+            unturned(angles, C4)
+        measure(uneven, f, hw, kw, z, base, left, right, out)
     # An unchanged driven phase has an equal loss by construction, so that ties fall as in exact arithmetic.
     for l in range(LANES):
         here, base = z[HERE * w + l], z[BASE * w + l]
