@@ -94,7 +94,7 @@ def shown(row: Row | None) -> str:
     """The cell of one level in one way."""
     if row is None:
         return "not run yet"
-    return f"{row.mean:.2f} " + (f"({row.least:.2f} to {row.most:.2f})" if row.seeds > 1 else "(one seed)")
+    return f"{row.mean:.2f} " + (f"({row.least:.2f} to {row.most:.2f}; {row.seeds})" if row.seeds > 1 else "(one seed)")
 
 
 def table(found: list[Row]) -> str:
@@ -104,8 +104,9 @@ def table(found: list[Row]) -> str:
         "Made by `python -m l2sim.study.insitu_noise --data DIR`; all final errors are in",
         "[insitu-noise.csv](insitu-noise.csv).", "",
         "![Final test error over the level of each kind of noise, published and simulated](insitu-noise.png)", "",
-        f"Test error on MNIST after 100 epochs, %: mean (range) of {len(SEEDS['published'])} seeds, where noise is",
-        f"fresh of {len(SEEDS['fresh'])}. The published errors are of one run each.", "",
+        "Test error on MNIST after 100 epochs, %: mean (range; number of seeds run, of",
+        f"{len(SEEDS['published'])}, where noise is fresh of {len(SEEDS['fresh'])}).",
+        "The published errors are of one run each.", "",
         "| noise | as published | reproduced | difference | fresh noise, data batches |", "|---|---|---|---|---|",
     ]  # fmt: skip
     by_place = {(row.way, row.level): row for row in found}
@@ -130,6 +131,10 @@ def table(found: list[Row]) -> str:
 
 GUESSES = """\
 ## What had to be guessed
+
+Three seeds were planned. With them tap-0.01 ended at 5.05 %, 1.21 points above the published error (4.46, 6.25, 4.44);
+seeds 4 and 5 were added after that was seen, to every level of the published kind alike. So "within one percentage
+point" holds for five seeds and did not for the first three.
 
 Recorded are the noise levels, batch size (600), number of epochs (100), data (MNIST, 64 Fourier features), three layers
 of 64 modes, Adam, and the errors. Not recorded, and chosen here:
