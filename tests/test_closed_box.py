@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 import pytest
 from doubles import PUBLISHED, Sealed, random_commands, small_chip
+from scipy import stats
 from tolerances import TRAJECTORY
 
 from l2sim.backend import generator
@@ -27,6 +28,7 @@ from l2sim.learn import calibrate, mapping, sampling, train, zeroth
 from l2sim.learn.zeroth import Problem, Search, State
 from l2sim.nn import models, network, optim
 from l2sim.nn.photonic import PhotonicWeight
+from l2sim.run import oracle
 
 Result = dict[str, np.ndarray]
 Algorithm = Callable[[list[Hardware]], Result]
@@ -185,6 +187,22 @@ def test_the_recorder_changes_nothing() -> None:
 
 
 # -- the recording itself ----------------------------------------------------------------------------------------------
+
+
+def test_noisy_searches_end_alike_by_the_fused_and_by_the_public_path() -> None:
+    """Drawn in aggregate or reading by reading: over many cores, the same distribution of where calibration ends."""
+    it = msgspec.structs.replace(PUBLISHED, readout_noise=0.01)
+    ends = []
+    for close in (lambda chip: chip, Sealed):
+        chip = small_chip((16, 16), 4, it)
+        hardware = close(chip)
+        state = search(calibrate.problem(hardware), Search("zcd"), calibrate.zero_phases(hardware), 40, "order")
+        chip.set_phases(**state.phases(best=True))
+        error = oracle.identity_error(chip)
+        ends.append(((error["u"] + error["v"]).ravel(), state.best.ravel()))
+    for fused, public in zip(*ends, strict=True):
+        assert not np.array_equal(fused, public), "the draws differ"
+        assert stats.ks_2samp(fused, public).pvalue > 1e-3
 
 
 def recording(path: Path, **changes: object) -> list[np.ndarray]:
