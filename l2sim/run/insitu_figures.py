@@ -9,6 +9,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
+from matplotlib.ticker import MaxNLocator
 
 from l2sim.backend import Array
 from l2sim.run.figures import BLUE, GREEN, INK, PURPLE, VERMILLION, legend, log_scale, note
@@ -48,7 +49,8 @@ def gradient_scatter(ax: Axes, drawn: dict[str, dict[str, list[float]]]) -> None
     for (name, pair), (colour, _) in zip(drawn.items(), LINES * (len(drawn) // 4 + 1)):
         true, found = np.array(pair["true"], float), np.array(pair["measured"], float)
         scale = np.abs(true).max() or 1.0
-        ax.plot(true / scale, found / scale, ".", color=colour, ms=4, alpha=0.6, mew=0, label=name)
+        size = 3 if true.size > 50 else 7
+        ax.plot(true / scale, found / scale, "o", color=colour, ms=size, alpha=0.6, mew=0, label=name)
     ax.plot([-1, 1], [-1, 1], color=INK, lw=1, ls=(0, (4, 3)), label="exact")
     ax.set(xlabel="true gradient (largest of a mesh = 1)", ylabel="measured gradient", title="After the last epoch")
     if len(drawn) <= 8:
@@ -91,6 +93,8 @@ def mesh_phases(ax: Axes, column: Array, top: Array, bottom: Array, phases: Arra
     image = ax.imshow(picture, cmap=cmap, vmin=0, vmax=2 * np.pi, interpolation="nearest", aspect="auto")
     ax.grid(visible=False)
     ax.set_xlabel("column")
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(MaxNLocator(5, integer=True))
     return image
 
 
