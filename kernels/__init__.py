@@ -29,6 +29,8 @@ if TYPE_CHECKING:
         structured,
         sweep,
         threads,
+        twin,
+        window,
     )
 
 __all__ = [
@@ -49,6 +51,8 @@ __all__ = [
     "structured",
     "sweep",
     "threads",
+    "twin",
+    "window",
 ]
 
 

@@ -17,7 +17,8 @@ Where g differs (calibration, when V moves) X X' is diagonal, H0, since the rest
 
 M being A_c with its neighbours' turns. M changes on the window w only, so that this is tr(K_ww M_w H_ww M_w') plus
 2 tr(M_w N), N = H_wo A_o' K_ow the cross term to the rails o outside, plus a constant: N joins E, and H and K are
-carried along like E.
+carried along like E. They are symmetric: only what lies on and above the diagonal is stored. What a probe costs is in
+`kernels.window`.
 
 Layout: structure of arrays, the lane (core) innermost, so that every loop over lanes is one vector operation. Rails are
 padded by two on either side; what lies outside is zero. Angles of V count backwards (`sense` = -1), its columns too.
@@ -29,7 +30,9 @@ import numpy as np
 from numba import njit, prange
 
 from . import threads
-from .lanes import (
+from .lanes import LANES, PIECES, both, columns, copy, dot, drives, fast, flat, room, rows, spread, turn, turned
+from .sweep import ZCD
+from .window import (
     BASE,
     C0,
     C2,
@@ -39,42 +42,27 @@ from .lanes import (
     DOWNS,
     DUP,
     HERE,
-    LANES,
     LR,
     MINUS,
-    NC1,
-    NC2,
     NEGATIVE,
     ONE,
-    PC1,
-    PC2,
-    PIECES,
     PLUS,
     ROWS,
     STAY,
     UPS,
     WINDOW,
     WRITES,
-    columns,
-    copy,
-    dot,
-    drives,
-    fast,
     outside,
     probe,
     quadratic,
-    room,
-    rows,
-    spread,
+    rest_quadratic,
+    rest_trace,
     trace,
-    turn,
-    turned,
     unturned,
 )
-from .sweep import ZCD
 
 
-@fast
+@flat
 def choose(rule, phase, driven, z):
     """Settle one heater of all lanes by the rule of `kernels.sweep`; CHOSEN gets (cos, sin) of delta and epsilon."""
     w = LANES
@@ -144,8 +132,7 @@ def start_group(uneven, problem, first, rails, tables, sense, e, h, q, total, mi
             columns(e, rails[i] + 2, tables[i, 0], tables[i, 1])
             if uneven:
                 negative(minus, tables[i, 1])
-                rows(q, rails[i] + 2, tables[i, 0], minus)
-                columns(q, rails[i] + 2, tables[i, 0], tables[i, 1])
+                both(q, rails[i] + 2, tables[i, 0], minus)
     # tr(A_0 E), and tr(K A_0 H A_0') with H diagonal.
     c = 0 if sense > 0 else columns_count - 1
     for r in range(2, k + 2):
@@ -190,18 +177,16 @@ def carry(uneven, near, far, onward, first, rails, tables, e, h, q, minus):
         a, b = (tables[i, 1], minus) if onward else (minus, tables[i, 1])
         rows(e, rails[i] + 2, tables[i, 0], a)
         if uneven:
-            rows(h, rails[i] + 2, tables[i, 0], a)
-            columns(h, rails[i] + 2, tables[i, 0], b)
+            both(h, rails[i] + 2, tables[i, 0], a)
     for i in range(first[far], first[far + 1]):
         negative(minus, tables[i, 1])
         a, b = (tables[i, 1], minus) if onward else (minus, tables[i, 1])
         columns(e, rails[i] + 2, tables[i, 0], b)
         if uneven:
-            rows(q, rails[i] + 2, tables[i, 0], a)
-            columns(q, rails[i] + 2, tables[i, 0], b)
+            both(q, rails[i] + 2, tables[i, 0], a)
 
 
-@fast
+@flat
 def settle(uneven, i, prev, follow, beside, rails, tables, z, e, h, q):
     """Turn what the accepted step of heater `i` turns: its MZI, its column's, and those of E, H and K."""
     w = LANES
@@ -218,48 +203,34 @@ def settle(uneven, i, prev, follow, beside, rails, tables, z, e, h, q):
             turn(tables[j, 0], tables[j, 1], ec, es)
             rows(e, rails[j] + 2, ec, es)
             if uneven:
-                rows(h, rails[j] + 2, ec, es)
-                columns(h, rails[j] + 2, ec, minus)
+                both(h, rails[j] + 2, ec, es)
         j = follow[t]
         if j >= 0:
             turn(tables[j, 0], tables[j, 1], ec, es)
             columns(e, rails[j] + 2, ec, es)
             if uneven:
-                rows(q, rails[j] + 2, ec, minus)
-                columns(q, rails[j] + 2, ec, es)
+                both(q, rails[j] + 2, ec, minus)
 
 
-@fast
-def measure(uneven, f, hw, kw, z, base, left, right, out):
-    """k^2 L of the window up to a constant, at the angles from row `base` of `z` on, into row `out`."""
-    to = z[out * LANES : (out + 1) * LANES]
-    angles = z[base * LANES : (base + 18) * LANES]
-    trace(f, angles, to)
-    if uneven:
-        quadratic(hw, kw, angles, left, right, to)
-
-
-@fast
-def windows(uneven, at, heaters, tables, e, h, q, f, hw, kw, cross, turned):
-    """Copy the windows of E (less the cross term), H and K from padded rail `at` on."""
+@flat
+def windows(uneven, at, heaters, tables, e, h, q, f, hw, kw, rows, z):
+    """Copy the windows of E (less the cross term), H and K (above the diagonal) from padded rail `at` on."""
     size = WINDOW * LANES
     for a in range(WINDOW):
         copy(f[a * size : (a + 1) * size], e[at + a, at : at + WINDOW].reshape(-1))
     if uneven:
-        outside(h, q, at, heaters, tables, cross, turned)
-        for l in range(f.size):
-            f[l] -= cross[l]
+        outside(f, h, q, at, heaters, tables, z, rows)
         for a in range(WINDOW):
             copy(hw[a * size : (a + 1) * size], h[at + a, at : at + WINDOW].reshape(-1))
             copy(kw[a * size : (a + 1) * size], q[at + a, at : at + WINDOW].reshape(-1))
 
 
-@fast
+@flat
 def heater(rule, uneven, i, column, phase, ratio, fixed, driven, static, sense, scratch):
     """Probe heater `i` up and down and settle it, in all lanes."""
     around, rails, _first, column_heaters, lsb, levels, thresholds, crosstalk, rewrap, mean = static
     tables, e, h, q, buffers, z = scratch
-    f, hw, kw, left, right, cross = buffers
+    f, hw, kw, left, right = buffers
     w = LANES
     beside, before, after = around[i, 0:2], around[i, 2:4], around[i, 4:6]
     prev, follow = (before, after) if sense > 0 else (after, before)
@@ -271,7 +242,7 @@ def heater(rule, uneven, i, column, phase, ratio, fixed, driven, static, sense, 
     for l in range(LANES):
         trial[l] = trial[l] - (lr[l] + lr[l])
     drives(trial, ratio, fixed, lsb, levels, thresholds, rewrap, ddown)
-    windows(uneven, rails[i], column_heaters[column], tables, e, h, q, f, hw, kw, cross, left)
+    windows(uneven, rails[i], column_heaters[column], tables, e, h, q, f, hw, kw, left, z)
     still = z[ONE * w : (ONE + 2) * w]
     own = tables[i].reshape(-1)
     above = tables[beside[0]].reshape(-1) if beside[0] >= 0 else still
@@ -279,15 +250,21 @@ def heater(rule, uneven, i, column, phase, ratio, fixed, driven, static, sense, 
     for row, angles in ((C0, above), (C2, own), (C4, below)):
         to = z[(STAY + row) * w : (STAY + row + 2) * w]
         copy(to, angles)
-    measure(uneven, f, hw, kw, z, STAY, left, right, BASE)
-    for to, base, out in ((dup, UPS, PLUS), (ddown, DOWNS, MINUS)):
-        angles = z[base * w : (base + 18) * w]
-        probe(driven, to, crosstalk, sense, own, above, below, prev, follow, angles)
+    base, angles = z[BASE * w : (BASE + 1) * w], z[STAY * w : (STAY + 18) * w]
+    rest_trace(f, angles, base)
+    if uneven:
+        rest_quadratic(hw, kw, angles, base)
+    for driven_to, row, out in ((dup, UPS, PLUS), (ddown, DOWNS, MINUS)):
+        angles = z[row * w : (row + 18) * w]
+        probe(driven, driven_to, crosstalk, sense, own, above, below, prev, follow, angles)
         if beside[0] < 0:
             unturned(angles, C0)
         if beside[1] < 0:
             unturned(angles, C4)
-        measure(uneven, f, hw, kw, z, base, left, right, out)
+        to = z[out * w : (out + 1) * w]
+        trace(f, angles, to)
+        if uneven:
+            quadratic(hw, kw, angles, left, right, to)
     # An unchanged driven phase has an equal loss by construction, so that ties fall as in exact arithmetic.
     for l in range(LANES):
         here, base = z[HERE * w + l], z[BASE * w + l]
@@ -299,7 +276,7 @@ def heater(rule, uneven, i, column, phase, ratio, fixed, driven, static, sense, 
     settle(uneven, i, prev, follow, beside, rails, tables, z, e, h, q)
 
 
-@fast
+@flat
 def group(rule, uneven, lanes, problem, static, sense, steps, scratch):
     """One sweep of LANES cores. Arrays (n, LANES), (k, columns, LANES), ... are in lane layout already; see `sweep`."""
     phase, ratio, fixed, bias, signs, driven = lanes
@@ -338,12 +315,10 @@ def piece(
     tables, matrices = room(n, 2, start), room(3 * (k + 4), k + 4, start)
     matrices[:] = 0.0
     e, h, q = matrices[: k + 4], matrices[k + 4 : 2 * k + 8], matrices[2 * k + 8 :]
-    b, z = room(6, 36, start).reshape(6, 36 * LANES), room(ROWS, 1, start).reshape(ROWS * LANES)
+    b, z = room(5, 36, start).reshape(5, 36 * LANES), room(ROWS, 1, start).reshape(ROWS * LANES)
     z[:] = 0.0
     z[ONE * LANES : (ONE + 1) * LANES] = 1.0
-    for row in (PC1, PC2, NC1, NC2):
-        z[(STAY + row) * LANES : (STAY + row + 1) * LANES] = 1.0
-    scratch = tables, e, h, q, (b[0], b[1], b[2], b[3], b[4], b[5]), z
+    scratch = tables, e, h, q, (b[0], b[1], b[2], b[3], b[4]), z
     mean = dtype.type(1.0 / (k * k))
     static = around, rails, first, column_heaters, lsb, levels, thresholds, crosstalk, rewrap, mean
     rest = room(6 * n + 1 + k, 1, start).reshape(6 * n + 1 + k, LANES)

@@ -1,6 +1,6 @@
 """Compile every kernel for GPUs to PTX, and ask NVIDIA's assembler what it makes of it: a line of JSON for each.
 
-    python tests/ptx.py [7.5 8.0 9.0]       needs numba-cuda and its wheels, but no GPU and no driver
+    python tests/ptx.py float32 7.5 8.0 9.0       needs numba-cuda and its wheels, but no GPU and no driver
 
 `spills`: bytes that do not fit the registers and go to memory; null where neither nvJitLink nor ptxas is here.
 """
@@ -20,12 +20,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numba.cuda.dispatcher as dispatcher
 import numpy as np
-from numba import boolean, cuda, float32, float64, int64, types
+from numba import boolean, float32, float64, int64, types
+from numba.cuda.compiler import _compile_pyfunc_with_fixup
 
 from l2sim.backend import kernels
 from l2sim.chip.mesh import Mesh
 
-HOT = {"sweep", "forward_all", "backward_all", "reverse", "there_and_back", "gather_windows", "collect", "weights"}
+HOT = {"sweep", "send", "reverse", "watch", "there_and_back", "gather_windows", "collect", "weights"}
 """Kernels that must not spill."""
 
 
@@ -40,8 +41,9 @@ def signatures(real: Any) -> Iterator[tuple[str, Any, tuple]]:
     i1, i2, f1, f2, f3, f4, f5 = a(1, int64), a(2, int64), *(a(n) for n in range(1, 6))
     byte4, d3 = a(4, types.uint8), a(3, float64)
     for k in (9, 32, 64) if real is float32 else (9, 64):
-        for reverse in (False, True) if k == 9 else (True,):
-            for noisy in (False, True) if k == 9 else (False,):
+        # The noise of V is that of U and more; double precision differs in its types only.
+        for reverse in (False, True) if k == 9 and real is float32 else (True,):
+            for noisy in (False, True) if reverse and k == 9 and real is float32 else (reverse and k == 9,):
                 kernel, _ = of.sweep.kernel(Mesh("rectangular", k).top.tobytes(), k, reverse, noisy, dtype)
                 yield f"sweep {k} {'v' if reverse else 'u'}{' noisy' * noisy}", kernel, (
                     int64, f2, f1, a(1, boolean), f1, i1, f2, f2, f2, i2, real, f1, f1, real, boolean, f2, f3, f2, f3,
@@ -64,22 +66,30 @@ def signatures(real: Any) -> Iterator[tuple[str, Any, tuple]]:
     light = of.propagate
     yield "split", light.split, (a(2, float64), a(2, float64), d3)
     yield "couplers", light.couplers, (f2, f2, d3, d3, f3)
-    for name in ("forward_all", "backward_all", "matrices_all"):
-        yield name, getattr(light, name), (f3, i1, i1, f2, f4)
-    mesh = f3, d3, i1, i1, f2, f4, f4, int64
-    yield "reverse", light.REVERSE[str(real)], (*mesh, f2)
-    yield "there_and_back", light.LOSSY[str(real)], (*mesh, f4, f4, f2)
-    yield "basis", light.basis, (f4,)
+    head, tiles = (f3, d3, i1, i1, i1, f2, boolean, f4), light.capacity(64, 1 << 12, 5, np.dtype(dtype).itemsize)
+    yield "send", light.sender(real, *tiles), (f3, i1, i1, i1, f2, boolean, boolean, f4, f4)
+    yield "reverse", light.reverser(real, *tiles), (*head, f4, f4, f2)
+    yield "watch", of.powers.watcher(real, *tiles), (*head, f4, a(2, float64))
+    if real is float32:
+        yield "reverse beside shared memory", light.reverser(real, 8192, 0), (*head, f4, f4, f2)
+    yield "there_and_back", light.LOSSY[str(real)], (f3, d3, i1, i1, f2, f4, f4, int64, f4, f4, f2)
     yield "gather", light.gather, (f2, int64, f2, f2, f2)
+    yield "added", of.powers.added, (a(2, float64), int64, d3, boolean, a(2, float64), a(2, float64))
+    yield "watch_each", of.powers.watch_each, (f3, d3, i1, i1, f2, f4, f3, f3)
     yield "trace_all", of.inside.trace_all, (f2, f2, d3, d3, i1, i1, i1, f2, boolean, f5)
     yield "tap_all", of.inside.tap_all, (f2, f2, d3, d3, i1, i1, f2, boolean, f4, f5)
 
 
-def compiled(kernel: Any, signature: tuple, cc: tuple[int, int]) -> str:
-    """The PTX of a kernel. Device functions are compiled for the capability of the GPU in use: there is none, so here
-    is one."""
-    dispatcher.get_current_device = lambda: type("Device", (), {"compute_capability": cc})
-    return cuda.compile_ptx(kernel.py_func, signature, cc=cc)[0]
+def compiled(kernel: Any, signature: tuple, capabilities: list[tuple[int, int]]) -> list[str]:
+    """The PTX of a kernel for each capability, the lowest first.
+
+    Nearly all the time goes into Python's side of it, typing and LLVM's language: done once, for the lowest capability,
+    and from there NVIDIA's compiler makes PTX for each. Device functions are compiled for the capability of the GPU in
+    use: there is none, so here is one.
+    """
+    dispatcher.get_current_device = lambda: type("Device", (), {"compute_capability": capabilities[0]})
+    library, _ = _compile_pyfunc_with_fixup(kernel.py_func, signature, device=False, abi="numba", cc=capabilities[0])
+    return [library.get_asm_str(cc=cc) for cc in capabilities]
 
 
 def assembled(ptx: str, cc: tuple[int, int]) -> str | None:
@@ -108,23 +118,21 @@ def assembled(ptx: str, cc: tuple[int, int]) -> str | None:
             return None
 
 
-def main(capabilities: list[str]) -> None:
-    """Compile everything."""
-    for capability in capabilities or ["7.5", "8.0", "9.0"]:
-        cc = (int(capability[0]), int(capability[2]))
-        # Double precision differs in its types only: one capability shows that it compiles.
-        for real in (float32, float64) if cc == (9, 0) else (float32,):
-            for name, kernel, signature in signatures(real):
-                ptx = compiled(kernel, signature, cc)
-                log = assembled(ptx, cc)
-                spills = None if log is None else sum(map(int, re.findall(r"(\d+) bytes spill", log)))
-                registers = max(map(int, re.findall(r"[Uu]sed (\d+) registers", log or "")), default=None)
-                row = {
-                    "kernel": name, "cc": capability, "dtype": str(real), "entry": ".entry" in ptx, "spills": spills,
-                    "registers": registers, "hot": name.split()[0] in HOT, "doubles": ptx.count(".f64"),
-                }  # fmt: skip
-                print(json.dumps(row), flush=True)
+def main(dtype: str, *capabilities: str) -> None:
+    """Compile everything in one precision."""
+    real, ccs = {"float32": float32, "float64": float64}[dtype], [(int(cc[0]), int(cc[2])) for cc in capabilities]
+    for name, kernel, signature in signatures(real):
+        for cc, capability, ptx in zip(ccs, capabilities, compiled(kernel, signature, ccs)):
+            log = assembled(ptx, cc)
+            spills = None if log is None else sum(map(int, re.findall(r"(\d+) bytes spill", log)))
+            registers = max(map(int, re.findall(r"[Uu]sed (\d+) registers", log or "")), default=None)
+            row = {
+                "kernel": name, "cc": capability, "dtype": dtype,
+                "entry": ".entry" in ptx and f".target sm_{cc[0]}{cc[1]}" in ptx, "spills": spills,
+                "registers": registers, "hot": name.split()[0] in HOT, "doubles": ptx.count(".f64"),
+            }  # fmt: skip
+            print(json.dumps(row), flush=True)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main(*sys.argv[1:])

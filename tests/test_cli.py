@@ -200,7 +200,7 @@ def test_resume_refuses_another_job_and_an_empty_folder(l2sim: Call, flow: Flow)
         (["run", "digitz"], "did you mean digits?"),
         (["run", "none.toml"], "there is no file none.toml"),
         (["run", "--set", "learn.epcohs=5"], "did you mean learn.epochs?"),
-        (["run", "--set", "learn.epochs=0"], "use a whole number from 1 to"),
+        (["run", "--set", "learn.epochs=-1"], "use a whole number from 0 to"),
         (["run", "--seed", "-3"], "seed = -3 is out of range"),
         (["run", "--seed", "x"], "'x' is not a valid integer"),
         (["run", "--threads", "9999"], "threads = 9999 is out of range on this machine"),

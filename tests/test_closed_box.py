@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -24,9 +25,10 @@ from l2sim.chip.meter import Meter
 from l2sim.chip.protocol import Hardware, command
 from l2sim.chip.record import Recorder, Replay
 from l2sim.errors import ChipError
-from l2sim.learn import calibrate, mapping, sampling, train, zeroth
+from l2sim.learn import calibrate, mapping, protocols, sampling, train, twin, twin_program, zeroth
 from l2sim.learn.zeroth import Problem, Search, State
 from l2sim.nn import models, network, optim
+from l2sim.nn.losses import cross_entropy
 from l2sim.nn.photonic import PhotonicWeight
 from l2sim.run import oracle
 
@@ -96,8 +98,8 @@ def whole_mapping(**settings: object) -> Algorithm:
     return run
 
 
-def subspace(chips: list[Hardware]) -> Result:
-    """Two epochs with feedback, column and data sampling."""
+def small_network(chips: list[Hardware]) -> network.Network:
+    """`SPEC` on both chips at random phases."""
     chip = dict(zip(SIZES, chips))
 
     def make_weight(name: str, out_features: int, in_features: int, k: int) -> PhotonicWeight:
@@ -106,11 +108,35 @@ def subspace(chips: list[Hardware]) -> Result:
         sigma = rng.uniform(0.2, 1.0, (*hardware.shape, k))
         command(hardware, u=mapped, v=mapped)
         weight = PhotonicWeight(hardware, out_features, in_features, mapped, rest, sigma)
-        weight.feedback = sampling.feedback("btopk" if name == "conv1" else "uniform", 0.4, "exp")
         weight.write()
         return weight
 
-    net = network.build(SPEC, make_weight)
+    return network.build(SPEC, make_weight)
+
+
+def twinned(chips: list[Hardware], readout: str = "quadrature") -> Result:
+    """Identification, programming, and a sweep of polish from there."""
+    out: Result = {}
+    for i, chip in enumerate(chips):
+        (p, q), k = chip.shape, chip.mesh.modes
+        aim = mapping.target(chip, generator(2, i).normal(size=(p * k, q * k)))
+        known = twin.identify(chip, PUBLISHED, lambda name, i=i: generator(6, i, name), readout, retries=1)
+        told, sigma, _ = twin_program.program(chip.mesh, twin.Drive.of(PUBLISHED), known, aim)
+        task = mapping.problem(chip, aim)
+        command(chip, u=told, v=told)
+        chip.set_sigma(sigma)
+        state = zeroth.start(task, Search("ztp"), told.phases)
+        zeroth.polish(task, Search("ztp"), state, generator(7, i))
+        out |= {f"{i}.{name}": getattr(known, name) for name in ("bias", "ratio", "identified", "evaluations")}
+        out |= {f"{i}.sigma": sigma, f"{i}.best": state.best, f"{i}.u": state.best_u}
+    return out
+
+
+def subspace(chips: list[Hardware]) -> Result:
+    """Two epochs with feedback, column and data sampling."""
+    net = small_network(chips)
+    net.weights["conv1"].feedback = sampling.feedback("btopk", 0.4, "exp")
+    net.weights["fc1"].feedback = sampling.feedback("uniform", 0.4, "exp")
     net.convs["conv1"].columns = sampling.columns(0.5, "exp")
     data = generator(4)
     images, labels = data.normal(size=(20, 1, 6, 6)), data.integers(0, 3, 20)
@@ -123,6 +149,39 @@ def subspace(chips: list[Hardware]) -> Result:
         losses += [step["loss"] for step in steps]
     assert 3 <= len(losses) < 10, "some mini-batches are left out"
     return net.state() | {"losses": np.array(losses), "test": np.array(list(train.test(net, images, labels).values()))}
+
+
+def protocol(make: Callable[[network.Network], train.Step], lr: float = 0.05) -> Algorithm:
+    """Two steps of another protocol."""
+
+    def run(chips: list[Hardware]) -> Result:
+        net, data = small_network(chips), generator(4)
+        step, images, labels = make(net), data.normal(size=(4, 1, 6, 6)), data.integers(0, 3, 4)
+        losses = [step(images, labels, generator(5, number), lr)["loss"] for number in range(2)]
+        out = net.state() | {"losses": np.array(losses)}
+        return out | {f"{name}.{part}": w.mapped.phases[part] for name, w in net.weights.items() for part in "uv"}
+
+    return run
+
+
+def aligned(net: network.Network) -> train.Step:
+    objective = protocols.Alignment(net, cross_entropy, lambda name: generator(6, name))
+    return train.descent(net, optim.start("adamw", net.parameters()), 0.0, objective)
+
+
+def rival(net: network.Network) -> train.Step:
+    """Everything that RAD, SWAT-U and the samplers of features and rank do."""
+    for weight in net.weights.values():
+        weight.cores = sampling.blocks("uniform", 0.3, "exp", along=1)
+        weight.rank = sampling.rank(2, "uniform")
+    net.weights["fc1"].vectors = sampling.features(0.5, "exp")
+    net.convs["conv1"].spatial = sampling.spatial(0.5, "exp")
+    return train.descent(net, optim.start("adamw", net.parameters()), 0.0)
+
+
+def coordinates(net: network.Network) -> train.Step:
+    phases = protocols.Phases(net)
+    return protocols.MixedTrn(phases, cross_entropy, phases.coordinates(0.8, generator(7)), 0.7)
 
 
 ALGORITHMS: dict[str, Algorithm] = {
@@ -140,7 +199,14 @@ ALGORITHMS: dict[str, Algorithm] = {
     "map ztp": whole_mapping(method="ztp"),
     "map ztp by power": whole_mapping(method="ztp", readout="power"),
     "map zgd": whole_mapping(method="zgd"),
+    "twin": twinned,
+    "twin by power": partial(twinned, readout="power"),
     "subspace": subspace,
+    "subspace of the rivals": protocol(rival),
+    "direct feedback alignment": protocol(aligned),
+    "flops": protocol(lambda net: protocols.Flops(protocols.Phases(net), cross_entropy, 0.1, 2)),
+    "spsa": protocol(lambda net: protocols.Spsa(protocols.Phases(net), cross_entropy, 0.1, 2)),
+    "mixedtrn": protocol(coordinates),
 }
 
 

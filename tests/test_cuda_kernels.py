@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -21,14 +22,17 @@ cuda, reference = kernels.cuda, kernels.reference
 VOLTS = Nonidealities(drive="voltage", phase_bits=5, v_max=6.0, gamma_std=0.01, crosstalk=0.02, stuck=0.2)
 
 
-def both(family: str, name: str, *args: Any, only: tuple[int, ...] = (), atol: float = 1e-12) -> None:
+def both(
+    family: str, name: str, *args: Any, only: tuple[int, ...] = (), stay: tuple[int, ...] = (), atol: float = 1e-12
+) -> None:
     """Call the kernel on both sides with copies of the same arguments; afterwards all arrays must agree.
 
-    `only` names the arguments to compare, for kernels that lay out the others differently.
+    `only` names the arguments to compare, for kernels that lay out the others differently; those in `stay` are
+    taken from the host.
     """
     sides = [[np.copy(a) if isinstance(a, np.ndarray) else a for a in args] for _ in range(2)]
     getattr(getattr(kernels, family), name)(*sides[0])
-    there = [put(a) for a in sides[1]]
+    there = [a if i in stay else put(a) for i, a in enumerate(sides[1])]
     getattr(getattr(cuda, family), name)(*there)
     for i, (a, b) in enumerate(zip(sides[0], there)):
         if isinstance(a, np.ndarray) and (not only or i in only):
@@ -230,7 +234,7 @@ class There:
     def __init__(self, light: Light) -> None:
         self.light = light
         self.elements, self.splitters = put(light.elements), put(light.splitters)
-        self.mesh = self.elements, put(light.top), put(light.bottom), put(light.screen)
+        self.mesh = self.elements, light.top, light.bottom, put(light.screen)
 
     def sent(self, x: np.ndarray, reverse: bool = False) -> np.ndarray:
         field = put(self.light.planes(x))
@@ -288,6 +292,48 @@ def test_gradients(kind: str, modes: int, batch: int) -> None:
                 np.testing.assert_allclose(one[m], wanted, rtol=0, atol=1e-11)
 
 
+def test_couplers_without_a_common_rail_stand_in_one_column() -> None:
+    for kind in ("rectangular", "triangular", "butterfly"):
+        mesh = Mesh(kind, 8)
+        starts = cuda.propagate.levels(mesh.top, mesh.bottom)
+        assert starts[0] == 0 and starts[-1] == mesh.count and starts.size <= mesh.columns + 1
+        for first, last in pairwise(starts):
+            rails = np.concatenate([mesh.top[first:last], mesh.bottom[first:last]])
+            assert np.unique(rails).size == rails.size
+
+
+def test_a_strip_fits_its_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda.propagate, "WIDE", 32)
+    monkeypatch.setattr(cuda.propagate, "NARROW", 4)
+    capacity = cuda.propagate.capacity
+    assert capacity(64, 4096, 5, 4) == (64, 32), "all of a warp side by side"
+    assert capacity(64, 512, 5, 4) == (64, 4), "a smaller batch is spread over more blocks"
+    assert capacity(1024, 4096, 5, 4) == (1024, 2) and capacity(1024, 4096, 2, 8) == (1024, 2)
+    assert capacity(4096, 4096, 5, 8) == (4096, 0), "it lies in the device's memory"
+
+
+@pytest.mark.parametrize("reverse", (False, True))
+def test_meshes_too_large_for_a_block(reverse: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda.propagate, "SHARED_BYTES", 100)
+    light = make("rectangular", 3)
+    x, g = waves(light, 3, "x"), waves(light, 3, "g")
+    u = np.array([reference.complex_matrix(*light.dense(m)) for m in range(light.meshes)])
+    u = np.swapaxes(u, 1, 2) if reverse else u
+    np.testing.assert_allclose(There(light).sent(x, reverse), u @ x, rtol=0, atol=1e-12)
+    planes, mesh = light.planes(x), (light.top, light.bottom, light.screen)
+    sums = (np.zeros((2, light.count)) for _ in range(2))
+    both(
+        "powers", "powers", light.elements, light.splitters, light.factors, *mesh, reverse, planes, *sums,
+        stay=(3, 4), atol=1e-11,
+    )  # fmt: skip
+    if not reverse:
+        (again, _), slopes = There(light).slopes("adjoint", u @ x, g)
+        np.testing.assert_allclose(again, x, rtol=0, atol=1e-12)
+        for m in range(light.meshes):
+            for ours, wanted in zip(slopes, reference.complex_gradients(x[m], g[m], *light.dense(m))):
+                np.testing.assert_allclose(ours[m], wanted, rtol=0, atol=1e-11)
+
+
 def test_gradients_with_loss() -> None:
     light = make("rectangular", 3, loss=1.0)
     x, g = waves(light, 5, "x"), waves(light, 5, "g")
@@ -302,10 +348,25 @@ def test_gradients_with_loss() -> None:
 def test_inside(reverse: bool) -> None:
     light = make("triangular", 3, loss=0.5)
     x = light.planes(waves(light, 3, "x"))
-    both("inside", "tap", *light.parts, light.screen, reverse, x, np.zeros((2, 2, 2, light.count, 3)))
+    both("inside", "tap", *light.parts, light.screen, reverse, x, np.zeros((2, 2, 2, light.count, 3)), stay=(4, 5))
     out = np.zeros((2, 4 * (len(light.starts) - 1) + 2, 2, 3, 3))
     out[:, 0] = x
-    both("inside", "trace", *light.parts, light.starts, light.screen, reverse, out)
+    both("inside", "trace", *light.parts, light.starts, light.screen, reverse, out, stay=(4, 5))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind, modes, batch", (("rectangular", 3, 7), ("triangular", 3, 1)))
+def test_powers(kind: str, modes: int, batch: int, dtype: type) -> None:
+    light = make(kind, modes, loss=0.5, dtype=dtype)
+    x, mesh = light.planes(waves(light, batch, "x")), (light.top, light.bottom, light.screen)
+    for reverse in (False, True):
+        sums = (np.zeros((2, light.count)) for _ in range(2))
+        both(
+            "powers", "powers", light.elements, light.splitters, light.factors, *mesh, reverse, x, *sums,
+            stay=(3, 4), atol=10 * light.tolerance,
+        )  # fmt: skip
+    seen = (np.zeros((2, light.count, batch), dtype) for _ in range(2))
+    both("powers", "each", light.elements, light.factors, *mesh, x, *seen, stay=(2, 3), atol=light.tolerance)
 
 
 def test_a_kernel_refuses_arrays_of_the_host() -> None:
@@ -323,6 +384,7 @@ def test_a_kernel_refuses_arrays_of_the_host() -> None:
         ("inside", ("tap", "trace")),
         ("mesh", ("matrices",)),
         ("pointwise", ("normalise", "normalise_back", "clip", "clip_back")),
+        ("powers", ("powers", "each")),
         (
             "propagate",
             ("splitters", "elements", "forward", "backward", "matrices", "adjoint", "gradients", "adjoint_lossy"),

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from l2sim.errors import DataError
-from l2sim.run import data
+from l2sim.run import data, published
 
 
 def idx(array: np.ndarray) -> bytes:
@@ -28,13 +28,13 @@ def idx(array: np.ndarray) -> bytes:
 def small_set(name: str = "mnist") -> dict[str, bytes]:
     """Contents of the four files of a set of 12 training and 10 test images."""
     rng = np.random.default_rng(3)
-    published = data.SETS[name]
-    return {
-        published.train_x.name: idx(rng.integers(0, 256, (12, 28, 28))),
-        published.train_y.name: idx(np.arange(12) % 10),
-        published.test_x.name: idx(rng.integers(0, 256, (10, 28, 28))),
-        published.test_y.name: idx(np.arange(10)),
-    }
+    contents = (
+        idx(rng.integers(0, 256, (12, 28, 28))),
+        idx(np.arange(12) % 10),
+        idx(rng.integers(0, 256, (10, 28, 28))),
+        idx(np.arange(10)),
+    )
+    return {file.name: content for file, content in zip(published.SETS[name].files, contents)}
 
 
 def write(folder: Path, files: dict[str, bytes], zipped: bool = True) -> None:
@@ -49,7 +49,8 @@ def no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Neither the machine's data folder nor its cache plays a part."""
     monkeypatch.delenv("L2SIM_DATA", raising=False)
     monkeypatch.setattr("pooch.os_cache", lambda project: tmp_path / "cache" / project)
-    monkeypatch.setattr(data, "WAIT_S", 0.0)
+    monkeypatch.setattr(published, "WAIT_S", 0.0)
+    monkeypatch.setattr(published, "CHUNK", 100)  # what broke off inside of a chunk is lost
 
 
 # ------------------------------------------------------------------------------------------------ shipped and made
@@ -132,7 +133,7 @@ def test_the_environment_names_the_folder(tmp_path: Path, monkeypatch: pytest.Mo
     write(tmp_path / "mnist", small_set())
     monkeypatch.setenv("L2SIM_DATA", str(tmp_path))
     assert len(data.load("mnist").train_y) == 12
-    assert str(tmp_path / "mnist") in {where for _, _, where in data.list_sets()}
+    assert str(tmp_path / "mnist") in {where for _, _, where in published.list_sets()}
 
 
 def test_a_folder_of_another_set_is_not_mistaken(tmp_path: Path) -> None:
@@ -204,7 +205,7 @@ def test_a_damaged_gzip_is_named(tmp_path: Path, cut: int) -> None:
     path.write_bytes(path.read_bytes()[:cut])
     with pytest.raises(DataError, match=r"train-images-idx3-ubyte\.gz is a damaged gzip file"):
         data.load("mnist", tmp_path)
-    assert next(state for _, _, state in data.verify("mnist", tmp_path)) == "is a damaged gzip file"
+    assert next(state for _, _, state in published.verify("mnist", tmp_path)) == "is a damaged gzip file"
 
 
 def test_flipped_bytes_never_raise_anything_else(tmp_path: Path) -> None:
@@ -230,18 +231,20 @@ def test_missing_things_are_named(tmp_path: Path) -> None:
         data.load("mnist", tmp_path)
     with pytest.raises(DataError, match="not a data set with files"):
         data.load("imagenet", tmp_path)
-    with pytest.raises(DataError, match="one channel"):
-        data.load("digits", None, (32, 32), channels=3)
 
 
 # ------------------------------------------------------------------------------------------------------ fetching
 
 
 class Server:
-    """An HTTP server on loopback. `answers` holds the status codes of the next requests; 200 when it runs out."""
+    """An HTTP server on loopback. `answers` holds the status codes of the next requests; 200 when it runs out.
 
-    def __init__(self, files: dict[str, bytes]) -> None:
+    `cuts` says after how many bytes the next answers break off; `ranges` whether it can go on where one broke off.
+    """
+
+    def __init__(self, files: dict[str, bytes], ranges: bool = True) -> None:
         self.files, self.answers, self.asked = files, list[int](), list[str]()
+        self.cuts, self.starts, self.ranges = list[int](), list[int](), ranges
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -249,11 +252,19 @@ class Server:
                 name = self.path.rpartition("/")[2]
                 outer.asked.append(name)
                 status = outer.answers.pop(0) if outer.answers else 200
+                body, start = outer.files[name] if status == 200 else b"try later", 0
+                asked = self.headers.get("Range")
+                if asked and outer.ranges and status == 200:
+                    start = int(asked.removeprefix("bytes=").removesuffix("-"))
+                    status = 206 if start < len(body) else 416
                 self.send_response(status)
-                body = outer.files[name] if status == 200 else b"try later"
+                outer.starts.append(start)
+                if status == 206:
+                    self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
+                body = body[start:] if status in (200, 206) else b""
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
-                self.wfile.write(body)
+                self.wfile.write(body[: outer.cuts.pop(0)] if outer.cuts else body)
 
             def log_message(self, *args: object) -> None:
                 pass
@@ -268,17 +279,15 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     contents = small_set()
     served = Server({f"{name}.gz": gzip.compress(content, mtime=0) for name, content in contents.items()})
-    published = data.SETS["mnist"]
-    parts = {
-        field: data.IdxFile(
-            file.name,
-            hashlib.md5(served.files[f"{file.name}.gz"]).hexdigest(),
-            hashlib.md5(contents[file.name]).hexdigest(),
+    mnist = published.SETS["mnist"]
+    files = tuple(
+        file._replace(
+            md5=hashlib.md5(served.files[file.served]).hexdigest(),
+            content_md5=hashlib.md5(contents[file.name]).hexdigest(),
         )
-        for field, file in published._asdict().items()
-        if isinstance(file, data.IdxFile)
-    }
-    monkeypatch.setitem(data.SETS, "mnist", published._replace(url=served.url, **parts))
+        for file in mnist.files
+    )
+    monkeypatch.setitem(published.SETS, "mnist", mnist._replace(url=served.url, files=files))
     thread = threading.Thread(target=served.http.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     yield served
@@ -300,17 +309,17 @@ def test_a_missing_set_is_fetched_into_the_cache_once(server: Server, tmp_path: 
 
 def test_a_failure_is_tried_again(server: Server, tmp_path: Path) -> None:
     server.answers = [503, 200, 500, 500]
-    data.fetch("mnist", tmp_path)
+    published.fetch("mnist", tmp_path)
     assert len(server.asked) == 7
-    assert {state for _, _, state in data.verify("mnist", tmp_path)} == {"as published"}
+    assert {state for _, _, state in published.verify("mnist", tmp_path)} == {"as published"}
 
 
 def test_only_damaged_files_are_fetched_again_and_rewrapped_ones_stay(server: Server, tmp_path: Path) -> None:
     write(tmp_path / "mnist", small_set(), zipped=False)
     (tmp_path / "mnist" / "train-labels-idx1-ubyte").write_bytes(b"spoiled")
-    states = {name: state for name, _, state in data.verify("mnist", tmp_path)}
+    states = {name: state for name, _, state in published.verify("mnist", tmp_path)}
     assert states["train-labels-idx1-ubyte"].startswith("differs")
-    data.fetch("mnist", tmp_path)
+    published.fetch("mnist", tmp_path)
     assert server.asked == ["train-labels-idx1-ubyte.gz"]
     assert data.load("mnist", tmp_path, (4, 4)).train_y[11] == 1
 
@@ -318,7 +327,7 @@ def test_only_damaged_files_are_fetched_again_and_rewrapped_ones_stay(server: Se
 def test_a_wrong_checksum_ends_in_one_line_and_leaves_nothing(server: Server, tmp_path: Path) -> None:
     server.files["train-images-idx3-ubyte.gz"] = b"not what was published"
     with pytest.raises(DataError, match="another checksum") as caught:
-        data.fetch("mnist", tmp_path)
+        published.fetch("mnist", tmp_path)
     assert "\n" not in str(caught.value) and len(server.asked) == 3
     assert list((tmp_path / "mnist").iterdir()) == []
 
@@ -326,7 +335,34 @@ def test_a_wrong_checksum_ends_in_one_line_and_leaves_nothing(server: Server, tm
 def test_a_server_that_always_fails_is_named(server: Server, tmp_path: Path) -> None:
     server.answers = [404] * 3
     with pytest.raises(DataError, match=r"404 .*--data"):
-        data.fetch("mnist", tmp_path)
+        published.fetch("mnist", tmp_path)
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_a_download_that_breaks_off_goes_on(server: Server, tmp_path: Path, ranges: bool) -> None:
+    server.ranges, server.cuts = ranges, [1000, 500]
+    data_file = server.files["train-images-idx3-ubyte.gz"]
+    published.fetch("mnist", tmp_path)
+    assert {state for _, _, state in published.verify("mnist", tmp_path)} == {"as published"}
+    assert server.asked[:3] == ["train-images-idx3-ubyte.gz"] * 3
+    assert server.starts[:3] == ([0, 1000, 1500] if ranges else [0, 0, 0])
+    assert (tmp_path / "mnist" / "train-images-idx3-ubyte.gz").read_bytes() == data_file
+    assert not list((tmp_path / "mnist").glob("*.part"))
+
+
+def test_a_fetch_that_was_stopped_goes_on_another_day(server: Server, tmp_path: Path) -> None:
+    server.cuts = [700] * 3
+    with pytest.raises(DataError, match=r"the connection broke off; .* goes on where it broke off"):
+        published.fetch("mnist", tmp_path)
+    assert [part.stat().st_size for part in (tmp_path / "mnist").glob("*.part")] == [2100]
+    published.fetch("mnist", tmp_path)
+    assert server.starts[3] == 2100 and not list((tmp_path / "mnist").glob("*.part"))
+    # A part that turns out to be something else is thrown away, and so is one that is too long.
+    (tmp_path / "mnist" / "t10k-labels-idx1-ubyte.gz").rename(tmp_path / "mnist" / "t10k-labels-idx1-ubyte.gz.part")
+    (tmp_path / "mnist" / "train-labels-idx1-ubyte.gz").rename(tmp_path / "mnist" / "t10k-images-idx3-ubyte.gz.part")
+    (tmp_path / "mnist" / "t10k-images-idx3-ubyte.gz").unlink()
+    published.fetch("mnist", tmp_path)
+    assert {state for _, _, state in published.verify("mnist", tmp_path)} == {"as published"}
 
 
 def test_a_refused_connection_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -334,7 +370,7 @@ def test_a_refused_connection_is_named(tmp_path: Path, monkeypatch: pytest.Monke
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound but not listening: connections are refused
         url = f"http://127.0.0.1:{taken.getsockname()[1]}/"
-        monkeypatch.setitem(data.SETS, "mnist", data.SETS["mnist"]._replace(url=url))
+        monkeypatch.setitem(published.SETS, "mnist", published.SETS["mnist"]._replace(url=url))
         with pytest.raises(DataError, match=r"could not be fetched in 3 tries: no connection; .* --data"):
             data.load("mnist")
 
@@ -346,7 +382,7 @@ _REAL = Path(os.environ.get("L2SIM_DATA") or Path(__file__).resolve().parents[2]
 
 @pytest.mark.skipif(not (_REAL / "mnist").is_dir(), reason="MNIST is not on this machine")
 def test_the_real_mnist_is_as_published() -> None:
-    assert {state for _, _, state in data.verify("mnist", _REAL)} == {"as published"}
+    assert {state for _, _, state in published.verify("mnist", _REAL)} == {"as published"}
     mnist = data.load("mnist", _REAL, (16, 16))
     assert mnist.train_x.shape == (60000, 1, 16, 16) and mnist.test_x.shape == (10000, 1, 16, 16)
     assert list(mnist.train_y[:10]) == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4] and 0.1 < mnist.train_x.mean() < 0.2

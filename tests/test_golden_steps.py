@@ -8,6 +8,7 @@ from doubles import Matrices
 from goldens import golden
 from tolerances import TRAJECTORY
 
+from l2sim.learn import cost, sampling
 from l2sim.nn import models, network, optim
 from l2sim.nn.losses import cross_entropy
 from l2sim.nn.photonic import PhotonicWeight
@@ -20,7 +21,7 @@ def close(ours: np.ndarray, theirs: np.ndarray, what: str) -> None:
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=TRAJECTORY, err_msg=what)
 
 
-@pytest.mark.parametrize("configuration", ("dense", "l2ight"))
+@pytest.mark.parametrize("configuration", ("dense", "l2ight", "rad", "swat"))
 def test_cnn_s(configuration: str) -> None:
     start = f"cnnS/{configuration}/"
     z = {key.removeprefix(start): array for key, array in golden("sl_steps").items() if key.startswith(start)}
@@ -35,12 +36,12 @@ def test_cnn_s(configuration: str) -> None:
         weight = PhotonicWeight(chip, out_features, in_features, chip.commands(0), chip.commands(1), s.copy())
         weight.write()
 
-        def feedback(sigma: np.ndarray, rng: object) -> tuple[np.ndarray, float]:
+        def blocks(sigma: np.ndarray, rng: object) -> tuple[np.ndarray, float]:
             mask = z[f"step{now}/fbmask/{LAYERS[name]}"]
-            return mask, 1 / (mask.mean() + 1e-12)
+            return mask, sampling.factor("exp", mask.mean())
 
-        if f"step0/fbmask/{LAYERS[name]}" in z:
-            weight.feedback = feedback
+        if f"step0/fbmask/{LAYERS[name]}" in z and configuration in ("l2ight", "swat"):
+            setattr(weight, "cores" if configuration == "swat" else "feedback", blocks)
         return weight
 
     net = network.build(models.cnn_s(), make_weight)
@@ -52,20 +53,28 @@ def test_cnn_s(configuration: str) -> None:
     for ours, theirs in (names | running).items():
         (net.parameters() | net.buffers())[ours][...] = z[f"init/{theirs}"]
 
-    for name, conv in net.convs.items():
-        if f"step0/column_mask/{LAYERS[name]}" in z:
-            conv.columns = lambda count, rng, name=name: (z[f"step{now}/column_mask/{LAYERS[name]}"], 1.0)
-    if configuration == "l2ight":
-        assert net.convs["conv2"].columns is not None and net.weights["conv2"].feedback is not None
-        assert not z["step0/column_mask/features.conv2.conv"].all()
+    def sampler(kind: str, norm: str, name: str):
+        def sample(shape: object, rng: object) -> tuple[np.ndarray, float]:
+            mask = z[f"step{now}/{kind}_mask/{LAYERS[name]}"]
+            return mask, sampling.factor(norm, mask.mean())
 
-    optimiser = optim.start("adamw", net.parameters())
+        return sample if f"step0/{kind}_mask/{LAYERS[name]}" in z else None
+
+    for name, conv in net.convs.items():
+        conv.columns = sampler("column", "none", name)
+        conv.spatial = sampler("spatial", "exp" if configuration == "rad" else "none", name)
+    assert (net.convs["conv2"].columns is not None) == (configuration == "l2ight")
+    assert (net.convs["conv2"].spatial is not None) == (configuration in ("rad", "swat"))
+    assert all(conv.columns is None and conv.spatial is None for name, conv in net.convs.items() if name == "conv1")
+
+    optimiser, spent = optim.start("adamw", net.parameters()), []
     for now in range(3):
         logits = net.forward(z["x"], train=True, rng=np.random.default_rng(0))
         close(logits.T, z[f"step{now}/logits"], f"logits of step {now}")
         loss, gradient = cross_entropy(logits, z["y"])
         close(loss, z[f"step{now}/loss"], f"loss of step {now}")
         net.backward(gradient)
+        spent.append(cost.counts(map(cost.legacy, cost.steps(net, len(z["x"])))))
         for ours, theirs in names.items():
             close(net.gradients()[ours], z[f"step{now}/grad/{theirs}"], f"gradient of {ours}, step {now}")
         optim.step(optimiser, net.parameters(), net.gradients(), lr=1e-3, weight_decay=0.01)
@@ -73,3 +82,14 @@ def test_cnn_s(configuration: str) -> None:
             weight.write()
         for ours, theirs in (names | running).items():
             close((net.parameters() | net.buffers())[ours], z[f"step{now}/after/{theirs}"], f"{ours} after step {now}")
+    told = dict(zip(z["profile_keys"].tolist(), z["profile_vals"].tolist())) if "profile_keys" in z else {}
+    for part, ours in (("forward", "forward"), ("backward_weight", "weight_gradient"),
+                       ("backward_input", "input_gradient")):  # fmt: skip
+        for what, count in (("core_call", "core_calls"), ("accum_step", "accumulation_steps")):
+            if told:
+                total = sum(step[f"{ours}_{count}"] for step in spent)
+                assert total == told[f"breakdown_{part}_{what}"], (part, what)
+    if told:
+        memory = cost.activations(net, len(z["x"]), {"spatial": 0.6 if configuration in ("rad", "swat") else 0.0})
+        assert memory.dense == told["act_mem_total"]
+        assert memory.kept == pytest.approx(told["act_mem_total_sparse"])

@@ -49,7 +49,7 @@ def test_counts_of_the_mlp():
 
 def test_resnet_has_the_usual_parameters():
     # torchvision's CIFAR variant: 11,173,962 with the 10 biases of its last layer
-    assert models.count(models.resnet18()).total.parameters == 11_173_962 - 10
+    assert models.count(models.get("resnet18")).total.parameters == 11_173_962 - 10
 
 
 def shapes(placed):
@@ -60,7 +60,7 @@ def shapes(placed):
 
 
 def test_names_and_shapes():
-    found = dict(shapes(models.place(models.resnet18())))
+    found = dict(shapes(models.place(models.get("resnet18"))))
     assert found["conv1"] == (64, 32, 32)
     assert found["block3.conv1"] == found["block3.shortcut.conv1"] == found["block3"] == (128, 16, 16)
     assert "block4.shortcut.conv1" not in found
@@ -74,11 +74,11 @@ def test_names_and_shapes():
 
 def test_sizes_that_the_models_allow():
     assert models.count(models.mlp(4, (1, 4, 4), (8,))).total.parameters == 16 * 8 + 8 * 4
-    small, large = models.vgg8(100), models.vgg8(100, (3, 64, 64))
+    small, large = models.get("vgg8", 100), models.get("vgg8", 100, (3, 64, 64))
     assert models.count(small).total == models.count(large).total
     assert Dropout(0.5) in small.layers and Dropout(0.5) not in large.layers
     assert GlobalAveragePool() in large.layers
-    found = dict(shapes(models.place(models.resnet18(10, (3, 224, 224)))))
+    found = dict(shapes(models.place(models.get("resnet18", 10, (3, 224, 224)))))
     assert (found["conv1"], found["pool1"], found["block8"]) == ((64, 112, 112), (64, 56, 56), (512, 7, 7))
     assert models.get("CNN-S", 4, (1, 8, 8)) == models.cnn_s(4, (1, 8, 8))
 
@@ -94,7 +94,7 @@ def test_a_description_reads_back_from_a_file():
 
 def test_unknown_model():
     with pytest.raises(ModelError, match="did you mean resnet18"):
-        models.get("resnet")
+        models.get("resnet-18")
     with pytest.raises(ModelError, match="models: mlp, cnn-s"):
         models.get("x")
 

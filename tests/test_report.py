@@ -27,6 +27,7 @@ SECTIONS = [
     "Training",
     "Phases",
     "Cost",
+    "What sampling saved",
     "What differs from the publication",
     "Settings",
     "How to reproduce",

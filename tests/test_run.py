@@ -88,10 +88,10 @@ def test_evaluations_are_those_of_the_published_schedule() -> None:
     job = short(**{"calibrate.adaptive": False, "map.adaptive": False, "map.compare": False})
     stages = {e.stage: e.result for e in flow.run(job) if isinstance(e, StageDone)}
     cores, sweep = 31, 2 * 2 * 36
-    # A reading to start from and one before the polish; mapping ends with the projection's two passes and two readings
-    # to choose sigma by.
+    # A reading to start from and one before the polish; mapping ends with a look at the padding, the projection's two
+    # passes and two readings to choose sigma by.
     assert stages["calibrate"]["evaluations"] == cores * (4 * sweep + 2)
-    assert stages["map"]["evaluations"] == cores * (3 * sweep + 2 + 4)
+    assert stages["map"]["evaluations"] == cores * (3 * sweep + 2 + 5)
 
 
 @pytest.mark.parametrize("share", [0.02, 0.2, 0.35, 0.5, 0.65, 0.8, 0.97])
@@ -216,6 +216,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(reference: Path, tmp_
         {"chip.mesh": "triangular", "nonidealities.drive": "voltage", "nonidealities.stuck": 0.02},
         {"precision": "float32", "nonidealities.phase_bias": 3.14, "learn.optimizer": "sgd"},
         {"learn.schedule": "exponential", "nonidealities.reference_phase_std": 0.01, "calibrate.method": "zgd"},
+        {"calibrate.method": "twin", "map.refine": 1, "chip.readout": "power"},
         {"model.name": "mlp", "calibrate.epochs": 1, "map.epochs": 2, "map.compare": False},
     ],
 )  # fmt: skip

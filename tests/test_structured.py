@@ -49,7 +49,8 @@ def swept(chip: Chip, layer: bool, part: str, rule: str, calibrating: bool, seed
 @pytest.mark.parametrize("name", CHIPS)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("calibrating", [False, True])
-def test_equals_the_direct_sweep(name: str, kind: str, calibrating: bool) -> None:
+def test_equals_the_direct_sweep(name: str, kind: str, calibrating: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("l2sim.chip.chip.UNEVEN_FROM", 0)  # as well where the chip would take the direct sweep
     for k in (2, 3, 4, 5, 8, 9):
         for part, rule in (("u", "zcd"), ("v", "ztp"), ("u", "ztp"), ("v", "zcd")):
             one, two = (
@@ -59,6 +60,20 @@ def test_equals_the_direct_sweep(name: str, kind: str, calibrating: bool) -> Non
             np.testing.assert_allclose(one[0], two[0], atol=1e-12)
             np.testing.assert_allclose(one[1], two[1], atol=1e-12)
             np.testing.assert_array_equal(one[2], two[2])
+
+
+def test_a_small_core_takes_the_faster_sweep_in_the_same_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where V moves in calibration the direct sweep visits the columns; where U moves the structured one does."""
+    calls = []
+    structured = kernels.structured.sweep
+    monkeypatch.setattr(kernels.structured, "sweep", lambda *told: (calls.append(told), structured(*told)))
+    for part, bitwise in (("v", True), ("u", False)):
+        one, two = (
+            swept(Chip((2, 3), Mesh("rectangular", 4), CHIPS["published"], seed=1), layer, part, "zcd", True, 1)
+            for layer in (True, False)
+        )
+        np.testing.assert_allclose(one[0], two[0], atol=0.0 if bitwise else 1e-12)
+        assert len(calls) == (0 if bitwise else 2)
 
 
 def test_single_precision_equals_the_direct_sweep() -> None:
@@ -97,12 +112,16 @@ def test_the_hot_loops_are_vectorised() -> None:
 
     single, two, three = types.float32, types.Array(types.float32, 2, "C"), types.Array(types.float32, 3, "C")
     one = types.Array(single, 1, "C")
-    lanes, sweep = kernels.lanes, kernels.sweep
+    lanes, sweep, window = kernels.lanes, kernels.sweep, kernels.window
     hot = (
         (lanes.rotate, (two, two, one, one), 2),
         (lanes.columns, (three, types.int64, one, one), 2),
         (lanes.angles, (one, one, one), 15),
-        (lanes.trace, (one, one, one), 20),
+        (lanes.both, (three, types.int64, one, one), 2),
+        (window.trace, (one, one, one), 20),
+        (window.congruent, (one, one, types.int64, types.int64, one), 20),
+        (window.rest_quadratic, (one, one, one, one), 20),
+        (window.beyond, (*(one,) * 7,), 20),
         (lanes.dot, (one, one, one), 4),
         (sweep.squared, (two, two, two, one), 2),
     )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import itertools
 from pathlib import Path
 
 import pytest
 
-from l2sim.study import loss_bias, programming, silicon
+from l2sim.nn import models
+from l2sim.study import gradients, l2ight, loss_bias, programming, runs, silicon
 
 
 def test_loss_bias(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,3 +51,43 @@ def test_silicon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"silicon.csv", "silicon.md"}
     assert len((tmp_path / "silicon.csv").read_text().splitlines()) == 1 + len(settings)
     assert "| silicon | single-arm | field |" in (tmp_path / "silicon.md").read_text()
+
+
+def test_gradients(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    few = [s for s in gradients.settings() if s[0] not in gradients.SPARSITIES or (s[3] == 0.6 and s[2] == "exp")]
+    monkeypatch.setattr(gradients, "settings", lambda: iter(few))
+    monkeypatch.setattr(gradients, "BATCHES", 2)
+    monkeypatch.setattr(gradients, "EPOCHS", 1)
+    small = models.ModelSpec("small", (1, 16, 16), 10, models.cnn_s().layers[:6] + models.cnn_s().layers[-2:])
+    monkeypatch.setattr(gradients.models, "get", lambda name: small)
+    gradients.main(["--out", str(tmp_path)])
+    assert {path.name for path in tmp_path.iterdir()} == {"gradients.csv", "gradients.md", "gradients.png"}
+    with (tmp_path / "gradients.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(few) * 4 and {row["layer"] for row in rows} == {"conv1", "conv2", "fc1", "all"}
+    assert all(0.4 <= float(row["similarity"]) <= 1 and float(row["distance"]) >= 0 for row in rows)
+    exact = [row for row in rows if row["sampler"] == "feedback" and row["layer"] == "fc1"]
+    assert all(float(row["distance"]) < 1e-9 for row in exact), "what lies above a sampled layer is exact"
+
+
+def test_ways_to_learn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    short = {"pretrain.epochs": 1, "calibrate.epochs": 2, "map.epochs": 2, "data.name": "synthetic"}
+    it = l2ight.EXPERIMENTS["cnn-s"]
+    methods = {name: it.methods[name] for name in ("dense", "+ column", "+ data (L2ight)", f"FLOPS{l2ight.EQUAL}")}
+    tiny = it._replace(base=it.base | short, learn=it.learn | {"learn.epochs": 2}, methods={
+        name: more | ({"learn.epochs": 4} if "learn.protocol" in more else {}) for name, more in methods.items()
+    })  # fmt: skip
+    monkeypatch.setattr(l2ight, "EXPERIMENTS", {"cnn-s": tiny})
+    monkeypatch.setattr(l2ight, "SEEDS", (1, 2))
+    options = ["cnn-s", "--out", str(tmp_path / "out"), "--runs", str(tmp_path / "runs")]
+    l2ight.main(options)
+    made = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    assert set(made) == {"l2ight-cnn-s.csv", "l2ight-cnn-s.md", "l2ight-cnn-s.png"}
+    rows = list(csv.DictReader(made["l2ight-cnn-s.csv"].decode().splitlines()))
+    assert len(rows) == 2 * len(methods) and len({row["accuracy_mapped"] for row in rows}) == 1
+    calls = {row["method"]: int(row["core_calls"]) for row in rows}
+    assert calls["+ data (L2ight)"] < calls["+ column"] < calls["dense"] <= calls[f"FLOPS{l2ight.EQUAL}"]
+    assert b"| + data (L2ight) |" in made["l2ight-cnn-s.md"] and b"L2ight's sampling ends" in made["l2ight-cnn-s.md"]
+    monkeypatch.setattr(runs.folder, "execute", None)  # nothing is run again
+    l2ight.main(options)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == made

@@ -11,7 +11,9 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-FAMILIES = ("blocks", "chain", "im2col", "inside", "launch", "mesh", "pointwise", "propagate", "simulated", "sweep")
+FAMILIES = (
+    "blocks", "chain", "im2col", "inside", "launch", "mesh", "pointwise", "powers", "propagate", "simulated", "sweep",
+)  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from numba import cuda, float64
 
 from .launch import spread
-from .propagate import cossin, turn
+from .propagate import cossin, layout, turn
 
 
 @cuda.jit(device=True)
@@ -89,11 +89,13 @@ def tap_all(theta, phi, splitters, amplitudes, top, bottom, screen, reverse, fie
 
 def trace(theta, phi, splitters, amplitudes, top, bottom, starts, screen, reverse, out):
     """As `kernels.inside.trace`."""
+    top, bottom, _ = layout(top, bottom)
     count = out.shape[0] * out.shape[4]
     spread(trace_all, count, theta, phi, splitters, amplitudes, top, bottom, starts, screen, reverse, out)
 
 
 def tap(theta, phi, splitters, amplitudes, top, bottom, screen, reverse, field, taps):
     """As `kernels.inside.tap`."""
+    top, bottom, _ = layout(top, bottom)
     count = field.shape[0] * field.shape[3]
     spread(tap_all, count, theta, phi, splitters, amplitudes, top, bottom, screen, reverse, field, taps)

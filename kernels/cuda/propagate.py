@@ -1,12 +1,19 @@
-"""Light through complex meshes (`kernels.propagate`): one thread for every column of the batch.
+"""Light through complex meshes (`kernels.propagate`): a strip of the batch to a block.
 
-Threads side by side have columns side by side, so all of them turn by the same coupler and what they load lies in one
-line of the cache. Gradients sum over the batch: a block notes what its threads found at WARP couplers in a square of
-shared memory, and then every thread adds up one row of it. Blocks are added in a second launch, always in one order.
+A block takes its strip of columns into shared memory and sends them through one column of couplers after the other:
+threads side by side have columns of the batch side by side, and the rest of the block has the other couplers. Gradients
+sum over the batch: threads note what they found, and one of them adds up each coupler's notes, for this block. Blocks
+are added in a second launch, always in one order.
+
+`top` and `bottom` are arrays of the host that live as long as the program: what the couplers look like is found and
+taken to the GPU once (`layout`).
 """
 
 from __future__ import annotations
 
+from functools import cache
+
+import numpy as np
 from numba import cuda, float32, float64
 
 from .. import propagate as cpu
@@ -16,7 +23,52 @@ cossin = device(cpu.cossin)
 element = device(cpu.element)
 TRAIL_BYTES = 1 << 28
 """Fields that a lossy adjoint keeps on the way, in all blocks together."""
+SUM_BYTES = 1 << 29
+"""The blocks' own sums of gradients, all together."""
 MOST_BLOCKS = 2 if SIMULATED else 1 << 12
+THREADS, WIDE, NARROW = (4, 2, 2) if SIMULATED else (256, 32, 4)
+"""Threads of a block; the most columns of the batch that it takes at a time, and the fewest where more would fit."""
+BLOCKS = 128
+"""About as many as a GPU works on at once."""
+SHARED_BYTES = 47_000
+
+_layouts: dict = {}
+
+
+def levels(top, bottom):
+    """Where each column of couplers begins in travel order, (L + 1,): those of a column have no rail in common."""
+    found, busy = [0], set()
+    for t, rails in enumerate(zip(top.tolist(), bottom.tolist())):
+        if busy.intersection(rails):
+            found.append(t)
+            busy = set()
+        busy.update(rails)
+    return np.array([*found, len(top)] if len(top) else [0], np.int64)
+
+
+def layout(top, bottom):
+    """`top`, `bottom` and `levels` on the GPU in use."""
+    key = id(top), id(bottom), getattr(cuda.get_current_device(), "id", 0)
+    if key not in _layouts:
+        there = tuple(cuda.to_device(a) for a in (top, bottom, levels(top, bottom)))
+        _layouts[key] = (top, bottom), there  # the arrays of the host are kept, so that no other has their id
+    return _layouts[key][1]
+
+
+def capacity(modes, batch, tiles, itemsize):
+    """Rails and columns of the batch that a block makes room for, in so many tiles; 0 columns where one does not fit.
+
+    Rails are rounded up to a power of two, so that few kernels are compiled; and the fewer columns, the more blocks
+    there are to keep a GPU busy.
+    """
+    rails, width = 2 if SIMULATED else 16, WIDE
+    while rails < modes:
+        rails *= 2
+    while width and tiles * rails * width * itemsize > SHARED_BYTES:
+        width //= 2
+    while width > NARROW and batch < width * BLOCKS:
+        width //= 2
+    return rails, width
 
 
 @cuda.jit
@@ -61,6 +113,15 @@ def unpair(field, m, i, j, b, ar, ai, br, bi, cr, ci, dr, di):
 
 
 @cuda.jit(device=True)
+def behind(e, t, i, j, field, m, b, at):
+    """Coupler t of mesh m transposed on column b of field `at`: light that goes back."""
+    pair(
+        field, at, i, j, b, e[m, 0, t], e[m, 1, t], e[m, 4, t], e[m, 5, t],
+        e[m, 2, t], e[m, 3, t], e[m, 6, t], e[m, 7, t],
+    )  # fmt: skip
+
+
+@cuda.jit(device=True)
 def turn(field, m, i, b, cosine, sine):
     """One value times cosine + i sine."""
     xr, xi = field[m, 0, i, b], field[m, 1, i, b]
@@ -69,49 +130,60 @@ def turn(field, m, i, b, cosine, sine):
 
 
 @cuda.jit(device=True)
-def ahead(e, top, bottom, screen, field, m, b):
-    """Column b of `field` through mesh m."""
-    for t in range(top.shape[0]):
-        pair(
-            field, m, top[t], bottom[t], b, e[m, 0, t], e[m, 1, t], e[m, 2, t], e[m, 3, t],
-            e[m, 4, t], e[m, 5, t], e[m, 6, t], e[m, 7, t],
-        )  # fmt: skip
-    for i in range(field.shape[2]):
-        c, s = cossin(float64(screen[m, i]))
-        turn(field, m, i, b, field.dtype.type(c), field.dtype.type(s))
+def forth(e, t, i, j, field, m, b, at):
+    """Coupler t of mesh m on column b of field `at`."""
+    pair(
+        field, at, i, j, b, e[m, 0, t], e[m, 1, t], e[m, 2, t], e[m, 3, t],
+        e[m, 4, t], e[m, 5, t], e[m, 6, t], e[m, 7, t],
+    )  # fmt: skip
 
 
-@cuda.jit
-def forward_all(e, top, bottom, screen, field):
-    batch = field.shape[3]
-    for index in range(cuda.grid(1), field.shape[0] * batch, cuda.gridsize(1)):
-        ahead(e, top, bottom, screen, field, index // batch, index % batch)
+@cuda.jit(device=True)
+def screened(screen, field, m, i, b, at, sense):
+    """Rail i of the screen of mesh m on column b of field `at`; `sense` -1 takes it back."""
+    c, s = cossin(float64(screen[m, i]))
+    turn(field, at, i, b, field.dtype.type(c), field.dtype.type(sense * s))
 
 
-@cuda.jit
-def backward_all(e, top, bottom, screen, field):
-    batch = field.shape[3]
-    for index in range(cuda.grid(1), field.shape[0] * batch, cuda.gridsize(1)):
-        m, b = index // batch, index % batch
-        for i in range(field.shape[2]):
-            c, s = cossin(float64(screen[m, i]))
-            turn(field, m, i, b, field.dtype.type(c), field.dtype.type(s))
-        for t in range(top.shape[0] - 1, -1, -1):
-            pair(
-                field, m, top[t], bottom[t], b, e[m, 0, t], e[m, 1, t], e[m, 4, t], e[m, 5, t],
-                e[m, 2, t], e[m, 3, t], e[m, 6, t], e[m, 7, t],
-            )  # fmt: skip
+@cache
+def sender(real, rails, width):
+    """The kernel of `forward`, `backward` and `matrices` for one size of tile; `width` 0: it lies in `far`."""
+    shape, side = ((1, 2, rails, width), width) if width else ((1, 1, 1, 1), 1)
 
+    @cuda.jit
+    def send(e, top, bottom, starts, screen, back, unit, field, far):
+        near = cuda.shared.array(shape, real)
+        x, y, many = cuda.threadIdx.x % side, cuda.threadIdx.x // side, cuda.blockDim.x // side
+        m, modes, batch, columns = cuda.blockIdx.y, field.shape[2], field.shape[3], starts.shape[0] - 1
+        tile, own = (near, 0) if width else (far, m * cuda.gridDim.x + cuda.blockIdx.x)
+        for strip in range(cuda.blockIdx.x, (batch + side - 1) // side, cuda.gridDim.x):
+            b = strip * side + x
+            for i in range(y, modes, many):
+                xr, xi = real(0.0), real(0.0)
+                if unit:
+                    xr = real(1.0 if i == b else 0.0)
+                elif b < batch:
+                    xr, xi = field[m, 0, i, b], field[m, 1, i, b]
+                tile[own, 0, i, x], tile[own, 1, i, x] = xr, xi
+                if back:
+                    screened(screen, tile, m, i, x, own, 1)
+            cuda.syncthreads()
+            for s in range(columns):
+                column = columns - 1 - s if back else s
+                for t in range(starts[column] + y, starts[column + 1], many):
+                    if back:
+                        behind(e, t, top[t], bottom[t], tile, m, x, own)
+                    else:
+                        forth(e, t, top[t], bottom[t], tile, m, x, own)
+                cuda.syncthreads()
+            for i in range(y, modes, many):
+                if not back:
+                    screened(screen, tile, m, i, x, own, 1)
+                if b < batch:
+                    field[m, 0, i, b], field[m, 1, i, b] = tile[own, 0, i, x], tile[own, 1, i, x]
+            cuda.syncthreads()
 
-@cuda.jit
-def matrices_all(e, top, bottom, screen, out):
-    modes = out.shape[3]
-    for index in range(cuda.grid(1), out.shape[0] * modes, cuda.gridsize(1)):
-        m, b = index // modes, index % modes
-        for i in range(modes):
-            out[m, 0, i, b] = 1.0 if i == b else 0.0
-            out[m, 1, i, b] = 0.0
-        ahead(e, top, bottom, screen, out, m, b)
+    return send
 
 
 @cuda.jit(device=True)
@@ -127,67 +199,99 @@ def settle(square, lane, many, sums, first, step):
 
 
 @cuda.jit(device=True)
-def slope(f, a, m, i, b):
-    """-Im(a f) at one place."""
-    return -(a[m, 0, i, b] * f[m, 1, i, b] + a[m, 1, i, b] * f[m, 0, i, b])
-
-
-@cuda.jit(device=True)
 def least(a, b):
     return a if a < b else b
 
 
-def reverser(real):
-    """The lossless adjoint in one precision: shared memory wants its type when it is compiled."""
+@cuda.jit(device=True)
+def collect(notes, row, width, sums, at):
+    """Add up what the threads noted of one shifter; each row from another place on, since a bank of the shared memory
+    serves one thread at a time. `width` is a power of two."""
+    total = notes[row, row & (width - 1)]
+    for x in range(1, width):
+        total += notes[row, (row + x) & (width - 1)]
+    sums[at] += total
+
+
+@cuda.jit(device=True)
+def collect_both(notes, half, width, first, count, n, sums):
+    """`collect` for theta (rows from 0) and phi (rows from `half`) of `count` couplers, dealt out to the block."""
+    for index in range(cuda.threadIdx.x, 2 * count, cuda.blockDim.x):
+        if index < count:
+            collect(notes, index, width, sums, first + index)
+        else:
+            collect(notes, half + index - count, width, sums, n + first + index - count)
+
+
+@cache
+def reverser(real, rails, width):
+    """The lossless adjoint for one size of tile (see `sender`). `unit`: cotangents 1, nothing is changed."""
+    shape, side = ((1, 2, rails, width), width) if width else ((1, 1, 1, 1), 1)
+    half = rails // 2
 
     @cuda.jit
-    def reverse(e, splitters, top, bottom, screen, field, cotangent, strips, sums):
-        squares = cuda.shared.array((2, WARP, WARP), real)
-        lane, n, modes, batch = cuda.threadIdx.x, top.shape[0], field.shape[2], field.shape[3]
-        m, block, blocks = cuda.blockIdx.y, cuda.blockIdx.x, cuda.gridDim.x
-        out = sums[m * blocks + block]
-        for index in range(lane, 2 * n + modes, WARP):
+    def reverse(e, splitters, top, bottom, starts, screen, unit, field, cotangent, far, sums):
+        near = cuda.shared.array(shape, real)
+        beside = cuda.shared.array(shape, real)
+        notes = cuda.shared.array((rails, side), real)
+        thread, threads = cuda.threadIdx.x, cuda.blockDim.x
+        x, y, many = thread % side, thread // side, threads // side
+        m, modes, batch, columns = cuda.blockIdx.y, field.shape[2], field.shape[3], starts.shape[0] - 1
+        n, block = top.shape[0], m * cuda.gridDim.x + cuda.blockIdx.x
+        f, own = (near, 0) if width else (far, 2 * block)
+        a, other = (beside, 0) if width else (far, 2 * block + 1)
+        out = sums[block]
+        for index in range(thread, 2 * n + modes, threads):
             out[index] = 0.0
-        for strip in range(block, strips, blocks):
-            b = strip * WARP + lane
-            alive = b < batch
-            for first in range(0, modes, WARP):
-                many = least(WARP, modes - first)
-                for i in range(first, first + many):
-                    found = real(0.0)
-                    if alive:
-                        found = slope(field, cotangent, m, i, b)
-                        cosine, sine = cossin(float64(screen[m, i]))
-                        turn(field, m, i, b, real(cosine), -real(sine))
-                        turn(cotangent, m, i, b, real(cosine), real(sine))
-                    squares[0, i - first, lane] = found
-                settle(squares[0], lane, many, out, 2 * n + first, 1)
-            for last in range(n - 1, -1, -WARP):
-                many = least(WARP, last + 1)
-                for t in range(last, last - many, -1):
-                    by_theta, by_phi = real(0.0), real(0.0)
-                    if alive:
-                        i, j = top[t], bottom[t]
-                        kr, ks = real(splitters[m, 2, t]), real(splitters[m, 3, t])
-                        # Between theta and the right coupler: f is kr f_top - i ks f_bottom, and a with + i ks.
-                        hr = kr * field[m, 0, i, b] + ks * field[m, 1, j, b]
-                        hi = kr * field[m, 1, i, b] - ks * field[m, 0, j, b]
-                        ur = kr * cotangent[m, 0, i, b] - ks * cotangent[m, 1, j, b]
-                        ui = kr * cotangent[m, 1, i, b] + ks * cotangent[m, 0, j, b]
-                        by_theta = -(ur * hi + ui * hr)
-                        unpair(
-                            field, m, i, j, b, e[m, 0, t], e[m, 1, t], e[m, 2, t], e[m, 3, t],
-                            e[m, 4, t], e[m, 5, t], e[m, 6, t], e[m, 7, t],
-                        )  # fmt: skip
-                        pair(
-                            cotangent, m, i, j, b, e[m, 0, t], e[m, 1, t], e[m, 4, t], e[m, 5, t],
-                            e[m, 2, t], e[m, 3, t], e[m, 6, t], e[m, 7, t],
-                        )  # fmt: skip
-                        by_phi = slope(field, cotangent, m, i, b)
-                    squares[0, last - t, lane] = by_theta
-                    squares[1, last - t, lane] = by_phi
-                settle(squares[0], lane, many, out, last, -1)
-                settle(squares[1], lane, many, out, n + last, -1)
+        for strip in range(cuda.blockIdx.x, (batch + side - 1) // side, cuda.gridDim.x):
+            b = strip * side + x
+            for i in range(y, modes, many):
+                xr, xi, ur, ui = real(0.0), real(0.0), real(0.0), real(0.0)
+                if b < batch:
+                    xr, xi = field[m, 0, i, b], field[m, 1, i, b]
+                    if unit:
+                        ur = real(1.0 if i == b else 0.0)
+                    else:
+                        ur, ui = cotangent[m, 0, i, b], cotangent[m, 1, i, b]
+                f[own, 0, i, x], f[own, 1, i, x] = xr, xi
+                a[other, 0, i, x], a[other, 1, i, x] = ur, ui
+                notes[i, x] = -(ur * xi + ui * xr)
+                screened(screen, f, m, i, x, own, -1)
+                screened(screen, a, m, i, x, other, 1)
+            cuda.syncthreads()
+            for i in range(thread, modes, threads):
+                collect(notes, i, side, out, 2 * n + i)
+            cuda.syncthreads()
+            for s in range(columns):
+                first = starts[columns - 1 - s]
+                count = starts[columns - s] - first
+                for c in range(y, count, many):
+                    t = first + c
+                    i, j = top[t], bottom[t]
+                    kr, ks = real(splitters[m, 2, t]), real(splitters[m, 3, t])
+                    # Between theta and the right coupler: f is kr f_top - i ks f_bottom, and a with + i ks.
+                    hr = kr * f[own, 0, i, x] + ks * f[own, 1, j, x]
+                    hi = kr * f[own, 1, i, x] - ks * f[own, 0, j, x]
+                    ur = kr * a[other, 0, i, x] - ks * a[other, 1, j, x]
+                    ui = kr * a[other, 1, i, x] + ks * a[other, 0, j, x]
+                    notes[c, x] = -(ur * hi + ui * hr)
+                    unpair(
+                        f, own, i, j, x, e[m, 0, t], e[m, 1, t], e[m, 2, t], e[m, 3, t],
+                        e[m, 4, t], e[m, 5, t], e[m, 6, t], e[m, 7, t],
+                    )  # fmt: skip
+                    behind(e, t, i, j, a, m, x, other)
+                    notes[half + c, x] = -(
+                        a[other, 0, i, x] * f[own, 1, i, x] + a[other, 1, i, x] * f[own, 0, i, x]
+                    )
+                cuda.syncthreads()
+                collect_both(notes, half, side, first, count, n, out)
+                cuda.syncthreads()
+            if not unit:
+                for i in range(y, modes, many):
+                    if b < batch:
+                        field[m, 0, i, b], field[m, 1, i, b] = f[own, 0, i, x], f[own, 1, i, x]
+                        cotangent[m, 0, i, b], cotangent[m, 1, i, b] = a[other, 0, i, x], a[other, 1, i, x]
+            cuda.syncthreads()
 
     return reverse
 
@@ -247,10 +351,7 @@ def lossy(real):
                         ur = kr * cotangent[m, 0, i, b] - ks * cotangent[m, 1, j, b]
                         ui = kr * cotangent[m, 1, i, b] + ks * cotangent[m, 0, j, b]
                         by_theta = -(ur * hi + ui * hr)
-                        pair(
-                            cotangent, m, i, j, b, e[m, 0, t], e[m, 1, t], e[m, 4, t], e[m, 5, t],
-                            e[m, 2, t], e[m, 3, t], e[m, 6, t], e[m, 7, t],
-                        )  # fmt: skip
+                        behind(e, t, i, j, cotangent, m, b, m)
                         by_phi = -(cotangent[m, 0, i, b] * xi + cotangent[m, 1, i, b] * xr)
                     squares[0, last - t, lane] = by_theta
                     squares[1, last - t, lane] = by_phi
@@ -260,17 +361,7 @@ def lossy(real):
     return there_and_back
 
 
-REVERSE = {"float32": reverser(float32), "float64": reverser(float64)}
 LOSSY = {"float32": lossy(float32), "float64": lossy(float64)}
-
-
-@cuda.jit
-def basis(out):
-    modes = out.shape[3]
-    for index in range(cuda.grid(1), out.size, cuda.gridsize(1)):
-        i, b = index // modes % modes, index % modes
-        plane = index // (modes * modes) % 2
-        out[index // (2 * modes * modes), plane, i, b] = 1.0 if plane == 0 and i == b else 0.0
 
 
 @cuda.jit
@@ -300,50 +391,81 @@ def elements(theta, phi, splitters, amplitudes, out):
     spread(couplers, theta.size, theta, phi, splitters, amplitudes, out)
 
 
+def real_of(field):
+    """The type of the numbers of a field, as kernels name it."""
+    return float32 if field.dtype == np.float32 else float64
+
+
+def room(meshes, batch, width, row):
+    """Blocks for each mesh: a strip each, as long as their sums of `row` bytes do not fill the memory. One at least, so
+    that no sum is left unwritten."""
+    most = min(MOST_BLOCKS, SUM_BYTES // max(1, row)) // max(1, meshes)
+    return max(1, min(-(-batch // max(1, width)), most))
+
+
+def _send(elements, top, bottom, screen, field, back, unit):
+    meshes, _, modes, batch = field.shape
+    top, bottom, starts = layout(top, bottom)
+    rails, width = capacity(modes, batch, 2, field.dtype.itemsize)
+    blocks = room(meshes, batch, width, 0)
+    far = scratch(field, (1 if width else meshes * blocks, 2, 1 if width else modes, 1))
+    run(
+        sender(real_of(field), rails, width), (blocks, meshes), THREADS, elements, top, bottom, starts, screen, back,
+        unit, field, far,
+    )  # fmt: skip
+
+
 def forward(elements, top, bottom, screen, field):
     """As `kernels.propagate.forward`."""
-    spread(forward_all, field.shape[0] * field.shape[3], elements, top, bottom, screen, field)
+    _send(elements, top, bottom, screen, field, False, False)
 
 
 def backward(elements, top, bottom, screen, field):
     """As `kernels.propagate.backward`."""
-    spread(backward_all, field.shape[0] * field.shape[3], elements, top, bottom, screen, field)
+    _send(elements, top, bottom, screen, field, True, False)
 
 
 def matrices(elements, top, bottom, screen, out):
     """As `kernels.propagate.matrices`."""
-    spread(matrices_all, out.shape[0] * out.shape[3], elements, top, bottom, screen, out)
+    _send(elements, top, bottom, screen, out, False, True)
 
 
-def _strips(field, most):
+def in_strips(field, most):
     """Strips of the batch, and the blocks of a mesh that share them: one at least, so that no sum is left unwritten."""
     strips = -(-field.shape[3] // WARP)
     return strips, max(1, min(strips, most // max(1, field.shape[0])))
 
 
-def adjoint(elements, splitters, top, bottom, screen, field, cotangent, by_theta, by_phi, by_screen):
-    """As `kernels.propagate.adjoint`."""
-    meshes, n, modes = field.shape[0], top.shape[0], field.shape[2]
-    strips, blocks = _strips(field, MOST_BLOCKS)
-    sums = scratch(field, (meshes * blocks, 2 * n + modes))
+def _reverse(elements, splitters, top, bottom, screen, unit, field, cotangent, by_theta, by_phi, by_screen):
+    meshes, _, modes, batch = field.shape
+    size = 2 * top.shape[0] + modes
+    top, bottom, starts = layout(top, bottom)
+    rails, width = capacity(modes, batch, 5, field.dtype.itemsize)
+    blocks = room(meshes, batch, width, size * field.dtype.itemsize)
+    sums = scratch(field, (meshes * blocks, size))
+    far = scratch(field, (1 if width else 2 * meshes * blocks, 2, 1 if width else modes, 1))
     run(
-        REVERSE[str(field.dtype)], (blocks, meshes), WARP, elements, splitters, top, bottom, screen, field, cotangent,
-        strips, sums,
+        reverser(real_of(field), rails, width), (blocks, meshes), THREADS, elements, splitters, top, bottom, starts,
+        screen, unit, field, cotangent, far, sums,
     )  # fmt: skip
     spread(gather, by_theta.size * 2 + by_screen.size, sums, blocks, by_theta, by_phi, by_screen)
 
 
+def adjoint(elements, splitters, top, bottom, screen, field, cotangent, by_theta, by_phi, by_screen):
+    """As `kernels.propagate.adjoint`."""
+    _reverse(elements, splitters, top, bottom, screen, False, field, cotangent, by_theta, by_phi, by_screen)
+
+
 def gradients(elements, splitters, top, bottom, screen, product, by_theta, by_phi, by_screen):
     """As `kernels.propagate.gradients`."""
-    field, unit = product.copy(), scratch(product, product.shape)
-    spread(basis, unit.size, unit)
-    adjoint(elements, splitters, top, bottom, screen, field, unit, by_theta, by_phi, by_screen)
+    _reverse(elements, splitters, top, bottom, screen, True, product, product, by_theta, by_phi, by_screen)
 
 
 def adjoint_lossy(elements, splitters, top, bottom, screen, field, cotangent, by_theta, by_phi, by_screen):
     """As `kernels.propagate.adjoint_lossy`."""
     meshes, n, modes = field.shape[0], top.shape[0], field.shape[2]
-    strips, blocks = _strips(field, min(MOST_BLOCKS, TRAIL_BYTES // (4 * max(1, n) * WARP * field.dtype.itemsize)))
+    top, bottom, _ = layout(top, bottom)
+    strips, blocks = in_strips(field, min(MOST_BLOCKS, TRAIL_BYTES // (4 * max(1, n) * WARP * field.dtype.itemsize)))
     work = scratch(field, (meshes * blocks, 2, modes, WARP))
     trail = scratch(field, (meshes * blocks, n, 4, WARP))
     sums = scratch(field, (meshes * blocks, 2 * n + modes))

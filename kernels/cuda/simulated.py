@@ -15,6 +15,8 @@ import numpy as np
 
 FOREIGN = {"initial", "where"}
 """Arguments that NumPy's reductions take and CuPy's do not."""
+WAITING = {"argwhere", "bincount", "extract", "flatnonzero", "nonzero", "percentile", "quantile", "unique"}
+"""Functions that make CuPy wait for the GPU, since what they return, or refuse, depends on values."""
 memory = {"limit": 1 << 40, "trips": 0}
 """Bytes that one array may have, and how often the host has waited for a value."""
 
@@ -49,9 +51,12 @@ class Array(np.lib.mixins.NDArrayOperatorsMixin):
         return _wrapped(value) if isinstance(value, np.ndarray) else value
 
     def __getitem__(self, key: Any) -> Any:
+        _masked(key)
         return _wrapped(self.held[_held(key)])
 
     def __setitem__(self, key: Any, value: Any) -> None:
+        if isinstance(value, Array) and value.ndim:
+            _masked(key)
         self.held[_held(key)] = _held(value)
 
     def __len__(self) -> int:
@@ -97,7 +102,14 @@ def __getattr__(name: str) -> Any:
 def _call(function: Any, args: Any, options: dict[str, Any]) -> Any:
     if FOREIGN & options.keys() and getattr(function, "__name__", "") != "copyto":
         raise TypeError(f"CuPy's {function.__name__} does not take {', '.join(FOREIGN & options.keys())}")
+    memory["trips"] += getattr(function, "__name__", "") in WAITING
     return _wrapped(function(*_held(args), **_held(options)))
+
+
+def _masked(key: Any) -> None:
+    """A choice by a mask waits: its size depends on the values."""
+    keys = key if isinstance(key, tuple) else (key,)
+    memory["trips"] += any(isinstance(one, Array) and one.dtype == bool and one.ndim for one in keys)
 
 
 def _held(a: Any) -> Any:

@@ -56,10 +56,10 @@ def kernel(rails, k, reverse, noisy, dtype):
     slots, count = wall(np.frombuffer(rails, np.int64), k)
     slots = slots.astype(np.int32)
     real = float32 if dtype == np.float32 else float64
-    cores = 2 if SIMULATED else max(1, 32 // k)
+    deep = k > REGISTERS
+    cores = 1 if deep else 2 if SIMULATED else max(1, 32 // k)  # columns that are not in registers belong to one core
     heaters, pairs, sign = len(slots), count // (k - 1), np.dtype(dtype).type(-1 if reverse else 1)
     first, step, early, late = (pairs - 1, -1, 1, 0) if reverse else (0, 1, 0, 1)
-    deep = k > REGISTERS
     shared = in_block(cores, count, k, np.dtype(dtype).itemsize)
     room = (cores, count, 2) if shared else (1, 1, 1)
     # Numbers that a kernel finds around itself are constants to the compiler.

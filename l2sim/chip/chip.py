@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from l2sim.backend import CPU, Array, Device, generator, kernels, kernels_of, like, namespace, resident
-from l2sim.chip import blocks, spread
+from l2sim.backend import CPU, Array, Device, generator, host, kernels, kernels_of, like, namespace, resident
+from l2sim.chip import blocks, fabrication, spread
 from l2sim.chip.fabrication import chain_parameters, fabricate
 from l2sim.chip.grid import full_scale
 from l2sim.chip.mesh import Mesh, require_real
@@ -29,6 +29,8 @@ SPARSE = 0.75
 """A masked product skips blocks where fewer than this share of them is kept."""
 VARIATES_BYTES = 1 << 28
 """Readout variates of a sweep are drawn for at most this many bytes of cores at a time."""
+UNEVEN_FROM = 8
+"""Modes from which on a sweep by column beats the direct one also where V moves in calibration."""
 
 
 class Chip:
@@ -150,27 +152,30 @@ class Chip:
         loss: Array,
         carry: Array | None = None,
         by_column: bool = False,
+        outputs: Array | None = None,
     ) -> tuple[Array, Array]:
         """Coordinate descent over every heater of U or V (`kernels.sweep`), two evaluations a heater.
 
         `gain` (p, q, k) per input, `target` (p, q, k, k), `order` (n,) of heaters in travel order, or
         (C,) of columns counted from sigma if `by_column`, `lr` and `loss` (p, q); `carry` (p, q) marks losses to take
-        as they are. Returns the commanded phases and the last losses. Noise-free sweeps by column take
-        `kernels.structured`.
+        as they are; `outputs` (p, q, k) is 0 where nobody reads (`learn.zeroth.Problem`). Returns the commanded phases
+        and the last losses. Noise-free sweeps by column take `kernels.structured`.
         """
         heaters = self.mesh.by_column(part, order) if by_column else order
         if self._device.numbers:
-            return self._sweep_there(part, rule, gain, target, heaters, lr, loss, carry)
+            return self._sweep_there(part, rule, gain, target, heaters, lr, loss, carry, outputs)
         n, k, cores = self.mesh.count, self.mesh.modes, self._cores
         rest = self._matrix("v" if part == "u" else "u")
         sigma = self._realised[:, :, None]
-        gain = np.broadcast_to(gain, (*self.shape, k)).reshape(cores, k).astype(self.dtype)
+        gain = np.array(np.broadcast_to(gain, (*self.shape, k)), self.dtype, order="C").reshape(cores, k)
         target = np.broadcast_to(target, (*self.shape, k, k)).reshape(cores, k, k).astype(self.dtype)
         flip, signs = self.mesh.resolve_signs(self._signs[part])
+        read = None if outputs is None else outputs.reshape(cores, k).astype(self.dtype)
         if part == "u":
-            start, rows = sigma * rest * gain[:, None, :], signs
+            start, rows = sigma * rest * gain[:, None, :], signs if read is None else signs * read
         else:
             start, rows, target = sigma * rest.swapaxes(1, 2) * signs[:, :, None], gain, target.swapaxes(1, 2)
+            start = start if read is None else start * read[:, None, :]
         start, target = np.ascontiguousarray(start), np.ascontiguousarray(target)
         noise = self._nonidealities.readout_noise
         amplitudes = (gain * self._scale * noise).astype(self.dtype)
@@ -179,22 +184,31 @@ class Chip:
         keep = np.zeros(cores, bool) if carry is None else np.array(carry, bool).reshape(cores)
         writes = np.zeros(cores, np.int64)
         chain = self._chain[part]
+        done, uneven = 0, False
         if by_column and noise == 0.0 and not keep.any() and (flip == 1.0).all():
+            # It needs rows of X that are orthogonal where g is uneven. Masks at both ends do not leave them so: there
+            # is one such core, the last, where rows and columns of the padding meet.
+            crossed = np.zeros(cores, bool) if read is None else (read != 1.0).any(1) & (gain != gain[:, :1]).any(1)
+            done = int(crossed.argmax()) if crossed.any() else cores
+            uneven = bool((np.abs(rows[:done]) != 1.0).any())
+            done = 0 if uneven and k < UNEVEN_FROM else done
+        if done:
             sense = self.dtype.type(1.0 if part == "u" else -1.0)  # type: ignore[call-overload]
             kernels.structured.sweep(
-                RULES[rule], bool((np.abs(rows) != 1.0).any()), phases, losses, steps, chain, self.mesh.rail,
-                self.mesh.first, self.mesh.starts, sense, np.asarray(order, np.int64), start, rows, target, writes,
+                RULES[rule], uneven, phases[:done], losses[:done], steps[:done],
+                (*(a[:done] for a in chain[:3]), *chain[3:]), self.mesh.rail, self.mesh.first, self.mesh.starts, sense,
+                np.asarray(order, np.int64), start[:done], rows[:done], target[:done], writes[:done],
             )  # fmt: skip
-        else:
-            chunk = max(1, VARIATES_BYTES // (4 * n * k * self.dtype.itemsize)) if noise > 0 else cores
-            for lo in range(0, cores, chunk):
-                at = slice(lo, lo + chunk)
-                kernels.sweep.sweep(
-                    RULES[rule], phases[at], losses[at], keep[at], steps[at], heaters,
-                    (*(a[at] for a in chain[:3]), *chain[3:]), flip[at], self.mesh.rail, part == "v",
-                    start[at], rows[at], target[at], noise > 0.0, amplitudes[at],
-                    self._variates(phases[at].shape[0] if noise > 0 else 0), writes[at],
-                )  # fmt: skip
+        chunk = max(1, VARIATES_BYTES // (4 * n * k * self.dtype.itemsize)) if noise > 0 else cores
+        for lo in range(done, cores, chunk):
+            at = slice(lo, lo + chunk)
+            kernels.sweep.sweep(
+                RULES[rule], phases[at], losses[at], keep[at], steps[at], heaters,
+                (*(a[at] for a in chain[:3]), *chain[3:]), flip[at], self.mesh.rail, part == "v",
+                start[at], rows[at], target[at], noise > 0.0, amplitudes[at],
+                self._variates(phases[at].shape[0] if noise > 0 else 0, None if read is None else read[at]),
+                writes[at],
+            )  # fmt: skip
         self.meter.count(evaluations=2 * n * cores, core_calls=2 * n * cores * k, writes=int(writes.sum()))
         self._phases[part] = phases
         self._forget(part)
@@ -202,7 +216,7 @@ class Chip:
 
     def _sweep_there(
         self, part: str, rule: str, gain: Array, target: Array, order: Array, lr: Array, loss: Array,
-        carry: Array | None,
+        carry: Array | None, outputs: Array | None,
     ) -> tuple[Array, Array]:  # fmt: skip
         """`sweep` on GPUs."""
         n, k, cores, xp = self.mesh.count, self.mesh.modes, self._cores, self.xp
@@ -218,11 +232,13 @@ class Chip:
             "target": xp.array(np.broadcast_to(target, (*self.shape, k, k)), self.dtype).reshape(cores, k, k),
         }  # fmt: skip
         arrays["flip"], arrays["signs"] = self.mesh.resolve_signs(self._signs[part])
+        read = xp.ones((cores, k), self.dtype) if outputs is None else xp.array(outputs, self.dtype).reshape(cores, k)
+        arrays["read"] = read
         chunk = max(1, VARIATES_BYTES // (4 * n * k * self.dtype.itemsize)) if noise > 0 else cores
         for lo in range(0, cores, chunk):
             some = {name: a[lo : lo + chunk] for name, a in arrays.items()}
             if noise > 0:
-                some["variates"] = self._variates(len(some["loss"]))
+                some["variates"] = self._variates(len(some["loss"]), None if outputs is None else host(some["read"]))
             spread.sweep(
                 self._device, some, tuple(common), part=part, rule=RULES[rule], mesh=self.mesh, order=order, noise=noise
             )
@@ -233,12 +249,16 @@ class Chip:
         swept = self.mesh.scatter(arrays["phases"]).reshape(*self.shape, *self.mesh.shape)
         return swept, arrays["loss"].reshape(self.shape)
 
-    def product(self, x: Array) -> Array:
+    def product(self, x: Array, cores: Array | None = None) -> Array:
         """M x of the whole grid, (q k, N) -> (p k, N): `forward` on every core and the sum over block columns.
 
-        The noise of the sum is drawn at once. Here and below, rows missing at the end of what is sent are dark.
+        Through the cores of the mask (p, q) only. The noise of the sum is drawn at once. Here and below, rows missing
+        at the end of what is sent are dark.
         """
-        return self._noisy(like(x, self._grid())[:, : len(x)] @ x, x, 1, None)
+        grid = like(x, self._grid())
+        if cores is not None:
+            grid = self._kept(grid, cores)
+        return self._noisy(grid[:, : len(x)] @ x, x, 1, cores)
 
     def product_back(self, y: Array, cores: Array | None) -> Array:
         """M' y of the whole grid, (p k, N) -> (q k, N), through the cores of the mask (p, q) only."""
@@ -248,18 +268,26 @@ class Chip:
         elif namespace(y) is np and np.count_nonzero(cores) < SPARSE * cores.size:
             product = blocks.product_back(grid, cores, y, self.mesh.modes)
         else:
-            k = self.mesh.modes
-            kept = grid.reshape(self.shape[0], k, self.shape[1], k) * like(y, cores)[:, None, :, None]
-            product = kept.reshape(grid.shape).astype(grid.dtype, copy=False)[: len(y)].T @ y
+            product = self._kept(grid, cores)[: len(y)].T @ y
         return self._noisy(product, y, 0, cores)
 
-    def sigma_gradient(self, x: Array, dy: Array, rest: Commands) -> Array | None:
-        """dL/dsigma (p, q, k) as `l2sim.chip.grid.sigma_gradient` measures it; None where readings are noisy."""
+    def _kept(self, grid: Array, cores: Array) -> Array:
+        """The whole matrix with the blocks outside the mask (p, q) dark."""
+        k = self.mesh.modes
+        kept = grid.reshape(self.shape[0], k, self.shape[1], k) * like(grid, cores)[:, None, :, None]
+        return kept.reshape(grid.shape).astype(grid.dtype, copy=False)
+
+    def sigma_gradient(self, x: Array, dy: Array, rest: Commands, vectors: Array | None = None) -> Array | None:
+        """dL/dsigma (p, q, k) as `l2sim.chip.grid.sigma_gradient` measures it; None where readings are noisy.
+
+        `x` is dark already where `vectors` (q, N) has False; they are metered.
+        """
         if self._nonidealities.readout_noise > 0.0:
             return None
         left, right, turned = self._passes(rest)
+        sent = x.shape[1] * self.shape[1] if vectors is None else np.count_nonzero(vectors)
         self.meter.count(
-            core_calls=2 * x.shape[1] * self._cores, writes=2 * (turned + np.count_nonzero(self._sigma != 1.0))
+            core_calls=2 * sent * self.shape[0], writes=2 * (turned + np.count_nonzero(self._sigma != 1.0))
         )
         outer = namespace(x).zeros((self.shape[0] * self.mesh.modes, self.shape[1] * self.mesh.modes), self.dtype)
         if namespace(x) is np:
@@ -294,6 +322,10 @@ class Chip:
         """The phases that the light sees in U or V, (p, q, C, k - 1), rad."""
         return self.mesh.scatter(self._effective(part, self._phases[part])).reshape(*self.shape, *self.mesh.shape)
 
+    def oracle_biases(self, part: str) -> Array:
+        """The fixed phases that add to the driven ones in U or V, (cores, n), rad."""
+        return self._chain[part][2].copy()
+
     def oracle_sigma(self) -> Array:
         """The sigma that the attenuators realise, (p, q, k)."""
         return self._realised.reshape(*self.shape, -1).copy()
@@ -302,6 +334,19 @@ class Chip:
         """The true weight of every core, (p, q, k, k)."""
         k = self.mesh.modes
         return (self._matrix("u") @ (self._realised[:, :, None] * self._matrix("v"))).reshape(*self.shape, k, k)
+
+    def oracle_fabrication(self) -> dict[str, Array]:
+        """The unit draws of the fabrication, "part.draw": what the noise of this chip is made of."""
+        return fabrication.arrays(self._draws())
+
+    def refabricate(self, arrays: dict[str, Array]) -> None:
+        """Become the chip whose `oracle_fabrication` gave `arrays`."""
+        made = fabrication.replaced(self._draws(), arrays)
+        self._heaters, self._attenuators = {part: made[part] for part in PARTS}, made["sigma"]
+        self.nonidealities = self._nonidealities
+
+    def _draws(self) -> dict[str, Any]:
+        return {**self._heaters, "sigma": self._attenuators}
 
     def state(self) -> tuple[dict[str, Array], dict[str, Any]]:
         """What a checkpoint needs: arrays, and the position of the readout noise stream."""
@@ -448,11 +493,15 @@ class Chip:
     def _normal(self, shape: tuple[int, ...]) -> Array:
         return self._noise.standard_normal(shape, self.dtype)  # type: ignore[arg-type]
 
-    def _variates(self, cores: int) -> Array:
-        """Aggregate noise of every reading of a sweep, (cores, 2 n, 2, k): along the residual, and chi2 of the rest."""
+    def _variates(self, cores: int, read: Array | None = None) -> Array:
+        """Aggregate noise of every reading of a sweep, (cores, 2 n, 2, k): along the residual, and chi2 of the rest.
+
+        `read` (cores, k) is 0 for outputs that nobody reads.
+        """
         k = self.mesh.modes
+        rest: Any = (k - 1) / 2 if read is None else np.maximum(read.sum(axis=1) - 1, 0)[:, None, None] / 2
         out = np.empty((cores, 2 * self.mesh.count, 2, k), self.dtype)
         if cores:
             out[:, :, 0] = self._normal(out[:, :, 0].shape)
-            out[:, :, 1] = 2.0 * self._noise.standard_gamma((k - 1) / 2, out[:, :, 1].shape, self.dtype)  # type: ignore[arg-type]
+            out[:, :, 1] = 2.0 * self._noise.standard_gamma(rest, out[:, :, 1].shape, self.dtype)  # type: ignore[arg-type]
         return out

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from l2sim.backend import CPU, Array, Device, kernels
+from l2sim.chip import fabrication
 from l2sim.chip.chip import PARTS, Chip
 from l2sim.chip.fabrication import Optics, arm_parameters, fabricate_optics, splitter_parameters
 from l2sim.chip.mesh import Mesh
@@ -105,6 +106,15 @@ class ComplexChip(Chip):
         super().__init__(
             shape, mesh, nonidealities, seed=seed, name=name, meter=meter, dtype=dtype, readouts=readouts
         )
+
+    def refabricate(self, arrays: dict[str, Array]) -> None:
+        """See `Chip.refabricate`."""
+        made = fabrication.replaced(self._draws(), arrays)
+        self._optics, self._scaled = {part: made[f"{part} optics"] for part in PARTS}, None
+        super().refabricate(arrays)
+
+    def _draws(self) -> dict[str, Any]:
+        return super()._draws() | {f"{part} optics": held for part, held in self._optics.items()}
 
     def fuses(self, readout: str) -> bool:
         """Never: no fused operation knows complex cores."""

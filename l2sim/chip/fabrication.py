@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, fields, replace
+from typing import Any, Protocol
 
 import numpy as np
 
 from l2sim.backend import Array, generator
 from l2sim.chip.mesh import Mesh
 from l2sim.chip.nonidealities import GAMMA, Nonidealities
+from l2sim.errors import ChipError
 
 
 class Neighbours(Protocol):
@@ -90,6 +91,22 @@ def arm_parameters(optics: Optics, nonidealities: Nonidealities) -> Array:
     """Amplitude factors a0 ... a3 of the arms of every MZI, (M, 4, n)."""
     loss = np.maximum(nonidealities.loss_db + nonidealities.loss_db_std * optics.arms, 0.0)
     return 10.0 ** (-loss / 20.0)
+
+
+def arrays(draws: dict[str, Any]) -> dict[str, Array]:
+    """Draws by part as arrays, "part.draw"."""
+    return {f"{part}.{item.name}": getattr(held, item.name) for part, held in draws.items() for item in fields(held)}
+
+
+def replaced(draws: dict[str, Any], held: dict[str, Array]) -> dict[str, Any]:
+    """`draws` with what `held` has, as `arrays` gave it, in their place. Raises ChipError where shapes differ."""
+    for name, a in arrays(draws).items():
+        if held[name].shape != a.shape:
+            raise ChipError(f"the fabrication {name} has shape {held[name].shape}; this chip has {a.shape}")
+    return {
+        part: replace(own, **{item.name: held[f"{part}.{item.name}"].astype(float) for item in fields(own)})
+        for part, own in draws.items()
+    }
 
 
 def chain_parameters(mesh: Neighbours, heaters: Heaters, nonidealities: Nonidealities, dtype: np.dtype) -> tuple:

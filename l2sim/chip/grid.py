@@ -7,6 +7,7 @@ Rows missing at the end of what is sent are dark.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -47,33 +48,46 @@ def fused(hardware: Hardware, operation: str, readout: str = "quadrature") -> bo
     return hasattr(hardware, operation) and hardware.fuses(readout)  # type: ignore[attr-defined]
 
 
-def product(hardware: Hardware, x: Array) -> Array:
-    """M x: `x` (q k, N) -> (p k, N). N core calls per core; q - 1 sequential additions a vector."""
+def product(hardware: Hardware, x: Array, cores: Array | None = None) -> Array:
+    """M x: `x` (q k, N) -> (p k, N), through the cores of the mask (p, q) only.
+
+    N core calls per core; as many sequential additions a vector as the longest row of cores has, less one.
+    """
     (p, q), k, count = hardware.shape, hardware.mesh.modes, x.shape[1]
-    hardware.meter.count(accumulation_steps=(q - 1) * count)
-    if fused(hardware, "product"):
-        return hardware.product(x)  # type: ignore[attr-defined]
-    scale = full_scale(x)
-    x = padded(x, q * k)
-    parts = hardware.forward((x / scale).reshape(1, q, k, count))
-    return scale * parts.sum(axis=1).reshape(p * k, count)
+    longest = q if cores is None else cores.sum(axis=1).max()
+    with hardware.meter.during("forward"):
+        hardware.meter.count(accumulation_steps=np.maximum(longest - 1, 0) * count)
+        if fused(hardware, "product"):
+            return hardware.product(x, cores)  # type: ignore[attr-defined]
+        scale = full_scale(x)
+        x = padded(x, q * k)
+        parts = hardware.forward((x / scale).reshape(1, q, k, count), cores=cores)
+        return scale * parts.sum(axis=1).reshape(p * k, count)
 
 
 def product_back(hardware: Hardware, y: Array, cores: Array | None = None) -> Array:
     """M' y by light sent backwards: `y` (p k, N) -> (q k, N), through the cores of the mask (p, q) only."""
     (p, q), k, count = hardware.shape, hardware.mesh.modes, y.shape[1]
     longest = p if cores is None else cores.sum(axis=0).max()
-    hardware.meter.count(accumulation_steps=np.maximum(longest - 1, 0) * count)
-    if fused(hardware, "product_back"):
-        return hardware.product_back(y, cores)  # type: ignore[attr-defined]
-    scale = full_scale(y)
-    y = padded(y, p * k)
-    parts = hardware.backward((y / scale).reshape(p, 1, k, count), cores=cores)
-    return scale * parts.sum(axis=0).reshape(q * k, count)
+    with hardware.meter.during("input_gradient"):
+        hardware.meter.count(accumulation_steps=np.maximum(longest - 1, 0) * count)
+        if fused(hardware, "product_back"):
+            return hardware.product_back(y, cores)  # type: ignore[attr-defined]
+        scale = full_scale(y)
+        y = padded(y, p * k)
+        parts = hardware.backward((y / scale).reshape(p, 1, k, count), cores=cores)
+        return scale * parts.sum(axis=0).reshape(q * k, count)
 
 
 def sigma_gradient(
-    hardware: Hardware, x: Array, dy: Array, mapped: Commands, rest: Commands, sigma: Array, readout: str = "quadrature"
+    hardware: Hardware,
+    x: Array,
+    dy: Array,
+    mapped: Commands,
+    rest: Commands,
+    sigma: Array,
+    readout: str = "quadrature",
+    vectors: Array | None = None,
 ) -> Array:
     """dL/dsigma (p, q, k) of y = M x from two passes through the pseudo-identities (L2ight, NeurIPS 2021, eq. 8):
 
@@ -82,31 +96,53 @@ def sigma_gradient(
     `x` (q k, N), `dy` (p k, N). `mapped` and `rest` are the commands of the mapped state and of the calibrated
     pseudo-identities; `sigma` is set again at the end. The first pass rests U and sets sigma to one, the
     second maps U again and rests V. Two core calls a vector; one addition a vector and core. Complex cores need the
-    `readout` "field": the gradient is the real part of the product.
+    `readout` "field": the gradient is the real part of the product. `vectors` (q, N) says which vectors the cores of a
+    block column take part in; the others are not sent.
     """
     (p, q), k, count = hardware.shape, hardware.mesh.modes, x.shape[1]
-    hardware.meter.count(accumulation_steps=count)
-    if fused(hardware, "sigma_gradient", readout):
-        gradient = hardware.sigma_gradient(x, dy, rest)  # type: ignore[attr-defined]
-        if gradient is not None:
-            return gradient
-    scale_x, scale_y = full_scale(x), full_scale(dy)
-    x, dy = padded(x, q * k), padded(dy, p * k)
-    command(hardware, u=rest)
-    hardware.set_sigma(np.ones_like(sigma))
-    across = hardware.forward((x / scale_x).reshape(1, q, k, count), readout=readout)
-    command(hardware, u=mapped, v=rest)
-    back = hardware.backward((dy / scale_y).reshape(p, 1, k, count), readout=readout)
-    command(hardware, v=mapped)
-    hardware.set_sigma(sigma)
-    return (scale_x * scale_y) * (across * back).real.sum(axis=-1)
+    if vectors is not None:
+        x = padded(x, q * k) * np.repeat(vectors, k, axis=0)
+    with hardware.meter.during("weight_gradient"):
+        hardware.meter.count(accumulation_steps=count if vectors is None else vectors.sum(axis=1).max())
+        if fused(hardware, "sigma_gradient", readout):
+            gradient = hardware.sigma_gradient(x, dy, rest, vectors)  # type: ignore[attr-defined]
+            if gradient is not None:
+                return gradient
+        scale_x, scale_y = full_scale(x), full_scale(dy)
+        x, dy = padded(x, q * k), padded(dy, p * k)
+        light, error = (x / scale_x).reshape(1, q, k, count), (dy / scale_y).reshape(p, 1, k, count)
+        command(hardware, u=rest)
+        hardware.set_sigma(np.ones_like(sigma))
+        across = list(_columns(hardware.forward, light, hardware.shape, readout, vectors))
+        command(hardware, u=mapped, v=rest)
+        back = list(_columns(hardware.backward, error, hardware.shape, readout, vectors))
+        command(hardware, v=mapped)
+        hardware.set_sigma(sigma)
+        parts = [(a * b).real.sum(axis=-1) for a, b in zip(across, back)]
+        return (scale_x * scale_y) * (parts[0] if vectors is None else sum(parts[1:], parts[0]))
 
 
-def respond(hardware: Hardware, readout: str = "quadrature") -> Array:
-    """One evaluation of every core: its whole response to unit light in each input, (p, q, k, k) [output, input]."""
+def _columns(
+    probe: Callable[..., Array], light: Array, shape: tuple[int, int], readout: str, vectors: Array | None
+) -> Iterator[Array]:
+    """What all cores answer to `light` at once; or, where `vectors` (q, N) are chosen, block column by block column."""
+    if vectors is None:
+        yield probe(light, readout=readout)
+        return
+    for j in range(shape[1]):
+        sent = light[:, j : j + 1] if light.shape[1] > 1 else light
+        cores = namespace(light).zeros(shape, bool)
+        cores[:, j] = True
+        yield probe(sent[..., vectors[j]], cores=cores, readout=readout)
+
+
+def respond(hardware: Hardware, readout: str = "quadrature", cores: Array | None = None) -> Array:
+    """One evaluation of every core: its whole response to unit light in each input, (p, q, k, k) [output, input].
+
+    Of the cores of the mask (p, q) only, where there is one; the others read zero."""
     (p, q), k = hardware.shape, hardware.mesh.modes
-    hardware.meter.count(evaluations=p * q)
-    return hardware.forward(np.broadcast_to(arrays(hardware).eye(k), (p, q, k, k)), readout=readout)
+    hardware.meter.count(evaluations=p * q if cores is None else np.count_nonzero(cores))
+    return hardware.forward(np.broadcast_to(arrays(hardware).eye(k), (p, q, k, k)), cores=cores, readout=readout)
 
 
 def blocks(matrix: Array, k: int) -> Array:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike
 
-from l2sim.backend import Array, generator, kernels
+from l2sim.backend import CPU, Array, Device, generator, kernels
 from l2sim.chip.fabrication import arm_parameters, chain_parameters, fabricate, fabricate_optics, splitter_parameters
 from l2sim.chip.mesh import Mesh
 from l2sim.chip.meter import Meter
@@ -66,6 +66,7 @@ class MeshChip:
 
     `name` and `seed` choose the random streams of the fabrication and of the noise; meshes of one network have
     different names. Phases start at zero. `dtype` float32 or float64; fields are complex of the same precision.
+    `device` is where it computes, on the first of its GPUs; `xp` is the module of its arrays.
     """
 
     def __init__(
@@ -77,8 +78,10 @@ class MeshChip:
         meter: Meter | None = None,
         dtype: DTypeLike = "float32",
         readouts: tuple[str, ...] = MESH_READOUTS,
+        device: Device = CPU,
     ) -> None:
         self.mesh, self.name, self.readouts = mesh, name, readouts
+        self._device, self.xp, self._kernels = device, device.xp, kernels.cuda if device.numbers else kernels
         self.meter = Meter() if meter is None else meter
         self.dtype = np.dtype(dtype)
         self._complex = np.result_type(self.dtype, np.complex64)
@@ -91,7 +94,9 @@ class MeshChip:
         # Noise that repeats itself is drawn once: every draw since `rewind`, and where the stream then stood.
         self._tape: list[tuple[Array, Any]] | None = None
         self._played = 0
-        self._phases = {part: np.zeros(size, self.dtype) for part, size in self._sizes.items()}
+        self._heated = device.put(np.tile(mesh.active, 2))  # passive couplers have no heaters
+        self._unsound: Any = None
+        self._phases = {part: self.xp.zeros(size, self.dtype) for part, size in self._sizes.items()}
         self.nonidealities = nonidealities
 
     # -- the parameters ------------------------------------------------------------------------------------------------
@@ -104,14 +109,16 @@ class MeshChip:
     @nonidealities.setter
     def nonidealities(self, value: Nonidealities) -> None:
         self._nonidealities = value
-        self._chain = chain_parameters(self._wiring, self._heaters, value, self.dtype)
-        self._splitters = splitter_parameters(self.mesh, self._optics, value)
-        self._amplitudes = arm_parameters(self._optics, value)
+        put = self._device.put
+        chain = chain_parameters(self._wiring, self._heaters, value, self.dtype)
+        self._chain = tuple(put(a) if isinstance(a, np.ndarray) else a for a in chain)
+        self._splitters = put(splitter_parameters(self.mesh, self._optics, value))
+        amplitudes = arm_parameters(self._optics, value)
         top, bottom, end = (10.0 ** (-2.0 * value.loss_db * columns / 20.0) for columns in self._skipped)
-        self._amplitudes[:, 2] *= top
-        self._amplitudes[:, 3] *= bottom
-        self._ends = end.astype(self.dtype)[:, None]
-        self._lossless = bool((self._amplitudes == 1.0).all() and (end == 1.0).all())
+        amplitudes[:, 2] *= top
+        amplitudes[:, 3] *= bottom
+        self._amplitudes, self._ends = put(amplitudes), put(end.astype(self.dtype)[:, None])
+        self._lossless = bool((amplitudes == 1.0).all() and (end == 1.0).all())
         self._forget()
 
     # -- what a lab can do ---------------------------------------------------------------------------------------------
@@ -120,11 +127,11 @@ class MeshChip:
         """See `MeshHardware.set_phases`."""
         given = zip(PHASES, (theta, phi, screen))
         wanted = {part: self._checked(values, part) for part, values in given if values is not None}
-        changed = 0
+        changed: Any = 0
         for part, values in wanted.items():
-            changed += int(np.count_nonzero(values != self._phases[part]))
+            changed += np.count_nonzero(values != self._phases[part])
             self._phases[part] = values
-        if changed:
+        if wanted and (self.xp is not np or changed):  # a GPU is not asked: there, something may have changed
             self.meter.count(writes=changed)
             self._forget()
 
@@ -190,28 +197,34 @@ class MeshChip:
         x, g = self._light(x), self._light(g)
         return self._adjoint(x, g) if self._lossless else self._adjoint_lossy(x, g)
 
-    def oracle_fields(self, x: Array) -> Array:
-        """The field everywhere, (4 C + 2, N, B) (`kernels.inside.trace`); loss of rails that skip a column acts at the
-        next coupler they meet."""
+    def oracle_fields(self, x: Array, back: bool = False) -> Array:
+        """The field everywhere, (4 C + 2, N, B) (`kernels.inside.trace`), inputs first, also of light sent `back` into
+        the outputs; loss of rails that skip a column acts at the next coupler they meet."""
         x = self._light(x)
-        out = np.empty((1, 4 * self.mesh.columns + 2, 2, *x.shape), self.dtype)
+        x = x * self._ends if back else x
+        out = self.xp.empty((1, 4 * self.mesh.columns + 2, 2, *x.shape), self.dtype)
         out[0, 0] = self._planes(x)[0]
         theta, phi, screen = self._effective()
-        starts = np.searchsorted(self.mesh.column, np.arange(self.mesh.columns + 1))
-        kernels.inside.trace(
-            theta, phi, self._splitters, self._amplitudes, self.mesh.top, self.mesh.bottom, starts, screen, False, out
+        starts = self._device.put(np.searchsorted(self.mesh.column, np.arange(self.mesh.columns + 1)))
+        self._kernels.inside.trace(
+            theta, phi, self._splitters, self._amplitudes, self.mesh.top, self.mesh.bottom, starts, screen, back, out
         )
         fields = out[0, :, 0] + 1j * out[0, :, 1]
+        if back:
+            return fields[::-1]
         fields[-1] *= self._ends
         return fields
 
     def state(self) -> tuple[dict[str, Array], dict[str, Any]]:
-        """What a checkpoint needs: the commanded phases, and the position of the noise stream."""
+        """What a checkpoint needs: the commanded phases, and the position of the noise stream. On a GPU this is where
+        values that were not finite are told."""
+        if self._unsound is not None and bool(self._unsound):
+            raise ChipError(f"mesh {self.name} was sent values that are not finite; lower the learning rate")
         return self.commanded, {"noise": self._position()}
 
     def restore(self, arrays: dict[str, Array], values: dict[str, Any]) -> None:
         """Go on from what `state` returned."""
-        self._phases = {part: arrays[part].astype(self.dtype) for part in PHASES}
+        self._phases = {part: self._device.put(arrays[part].astype(self.dtype)) for part in PHASES}
         self._noise.bit_generator.state, self._tape = values["noise"], None
         self._forget()
 
@@ -228,19 +241,19 @@ class MeshChip:
             commanded = np.concatenate([self._phases[part] for part in PHASES])[None]
             out = np.empty_like(commanded)
             ratio, fixed, bias, around, *rest = self._chain
-            kernels.chain.apply(commanded, ratio, fixed, bias, around, *rest, out)  # type: ignore[call-arg]
+            self._kernels.chain.apply(commanded, ratio, fixed, bias, around, *rest, out)
             if self._nonidealities.detuning_nm:
                 out /= 1.0 + self._nonidealities.detuning_nm / WAVELENGTH_NM
             n = self.mesh.count
-            out[0, : 2 * n] *= np.tile(self.mesh.active, 2)  # passive couplers have no heaters
-            self._seen = tuple(np.ascontiguousarray(part) for part in np.split(out, (n, 2 * n), axis=1))
+            out[0, : 2 * n] *= self._heated
+            self._seen = out[:, :n].copy(), out[:, n : 2 * n].copy(), out[:, 2 * n :].copy()
         return self._seen
 
     def _elements(self) -> Array:
         if self._built is None:
             theta, phi, _ = self._effective()
-            self._built = np.empty((1, 12, self.mesh.count), self.dtype)
-            kernels.propagate.elements(theta, phi, self._splitters, self._amplitudes, self._built)
+            self._built = self.xp.empty((1, 12, self.mesh.count), self.dtype)
+            self._kernels.propagate.elements(theta, phi, self._splitters, self._amplitudes, self._built)
         return self._built
 
     def _common(self) -> tuple[Array, ...]:
@@ -248,41 +261,47 @@ class MeshChip:
 
     def _matrix(self) -> Array:
         if self._whole is None:
-            out = np.empty((1, 2, self.mesh.modes, self.mesh.modes), self.dtype)
-            kernels.propagate.matrices(*self._common(), out)  # type: ignore[call-arg]
+            out = self.xp.empty((1, 2, self.mesh.modes, self.mesh.modes), self.dtype)
+            self._kernels.propagate.matrices(*self._common(), out)
             self._whole = self._arrived(out, False)
         return self._whole
 
     # -- inside: light -------------------------------------------------------------------------------------------------
 
     def _checked(self, values: Array, part: str) -> Array:
-        values = np.array(values, self.dtype)
+        values = self.xp.array(values, self.dtype)
         if values.shape != (self._sizes[part],):
             raise ChipError(f"{part} has shape {values.shape}; this mesh takes ({self._sizes[part]},) in travel order")
-        if not np.isfinite(values).all():
+        if not self._finite(values):
             raise ChipError(f"{part} holds values that are not finite; the mesh was left as it was")
         return values
 
+    def _finite(self, values: Array) -> bool:
+        """False for values that are not finite; a GPU is not asked: there, `state` tells it."""
+        if self.xp is np:
+            return bool(np.isfinite(values).all())
+        odd = ~np.isfinite(values).all()
+        self._unsound = odd if self._unsound is None else self._unsound | odd
+        return True
+
     def _light(self, x: Array) -> Array:
-        x = np.asarray(x)
+        x = self._device.put(x)
         if x.ndim != 2 or x.shape[0] != self.mesh.modes or x.dtype.kind not in "fciu":
             raise ChipError(f"light of shape {x.shape} does not fit this mesh; send ({self.mesh.modes}, B) numbers")
         if x.shape[1] == 0:
             raise ChipError("there is no light in an empty batch; send at least one vector")
         x = x.astype(self._complex, copy=False)
-        if not np.isfinite(x).all():
+        if not self._finite(x):
             raise ChipError("light holds values that are not finite; nothing was sent")
         return x
 
     def _planes(self, x: Array) -> Array:
-        out = np.empty((1, 2, *x.shape), self.dtype)
+        out = self.xp.empty((1, 2, *x.shape), self.dtype)
         out[0, 0], out[0, 1] = x.real, x.imag
         return out
 
     def _fields(self, planes: Array) -> Array:
-        out = np.empty(planes.shape[2:], self._complex)
-        out.real, out.imag = planes[0, 0], planes[0, 1]
-        return out
+        return _complex(planes[0, 0], planes[0, 1])
 
     def _arrived(self, planes: Array, back: bool) -> Array:
         """The field at the far end; at the outputs behind the waveguides that follow each rail's last coupler."""
@@ -295,22 +314,23 @@ class MeshChip:
             matrix = self._matrix()
             return (matrix.T if back else matrix) @ x
         field = self._planes(x * self._ends if back else x)
-        (kernels.propagate.backward if back else kernels.propagate.forward)(*self._common(), field)  # type: ignore[call-arg]
+        of = self._kernels.propagate
+        (of.backward if back else of.forward)(*self._common(), field)
         return self._arrived(field, back)
 
     def _through(self, x: Array, back: bool) -> tuple[Array, tuple[Array, Array, Array]]:
         """The far end, and the powers at theta, phi and screen on the way."""
         if not back:
             field = self._planes(x)
-            by_theta, by_phi = np.empty((2, 1, self.mesh.count, x.shape[1]), self.dtype)
+            by_theta, by_phi = (self.xp.empty((1, self.mesh.count, x.shape[1]), self.dtype) for _ in range(2))
             elements, top, bottom, screen = self._common()
-            kernels.powers.each(elements, self._amplitudes, top, bottom, screen, field, by_theta, by_phi)
+            self._kernels.powers.each(elements, self._amplitudes, top, bottom, screen, field, by_theta, by_phi)
             far = self._arrived(field, back)
             return far, (by_theta[0], by_phi[0], _power(far))
         field = self._planes(x * self._ends)
-        seen = np.empty((1, 2, 2, self.mesh.count, x.shape[1]), self.dtype)
+        seen = self.xp.empty((1, 2, 2, self.mesh.count, x.shape[1]), self.dtype)
         theta, phi, screen = self._effective()
-        kernels.inside.tap(
+        self._kernels.inside.tap(
             theta, phi, self._splitters, self._amplitudes, self.mesh.top, self.mesh.bottom, screen, back, field, seen
         )
         powers = (seen[0] ** 2).sum(axis=1)
@@ -319,11 +339,11 @@ class MeshChip:
     def _through_summed(self, x: Array, back: bool) -> tuple[Array, tuple[Array, Array, Array]]:
         """The far end, and the powers summed over the batch."""
         field = self._planes(x * self._ends if back else x)
-        by_theta, by_phi = np.empty((2, 1, self.mesh.count))
-        kernels.powers.powers(
-            self._elements(), self._splitters, self._amplitudes, self.mesh.top, self.mesh.bottom, self._effective()[2],
-            back, field, by_theta, by_phi,
-        )  # fmt: skip
+        by_theta, by_phi = (self.xp.empty((1, self.mesh.count)) for _ in range(2))
+        elements, top, bottom, screen = self._common()
+        self._kernels.powers.powers(
+            elements, self._splitters, self._amplitudes, top, bottom, screen, back, field, by_theta, by_phi
+        )
         far = self._arrived(field, back)
         return far, (by_theta[0], by_phi[0], _power(x if back else far).sum(axis=1, dtype=np.float64))
 
@@ -372,7 +392,8 @@ class MeshChip:
         """Readings of powers at the shifters, or of sums of powers: I + s sqrt(I) n. Passive couplers have no taps."""
         noise = self._nonidealities.tap_noise
         if not self.mesh.active.all():
-            theta[~self.mesh.active] = phi[~self.mesh.active] = 0.0
+            passive = ~self._heated[: self.mesh.count]
+            theta[passive] = phi[passive] = 0.0
         powers = Taps(theta, phi, screen)
         if noise:
             powers = Taps(*(power + noise * np.sqrt(power) * self._normal(power.shape) for power in powers))
@@ -395,17 +416,18 @@ class MeshChip:
         return self._tape[at - 1][1] if at else self._start
 
     def _drawn(self, shape: tuple[int, ...]) -> Array:
-        return self._noise.standard_normal(shape, self.dtype)  # type: ignore[arg-type]
+        return self._device.put(self._noise.standard_normal(shape, self.dtype))  # type: ignore[arg-type]
 
     # -- inside: exact gradients ---------------------------------------------------------------------------------------
 
     def _room(self) -> tuple[Array, Array, Array]:
-        theta, phi, screen = (np.empty((1, size), self.dtype) for size in self._sizes.values())
+        theta, phi, screen = (self.xp.empty((1, size), self.dtype) for size in self._sizes.values())
         return theta, phi, screen
 
     def _measured(self, room: tuple[Array, Array, Array], x: Array) -> Gradient:
         theta, phi, screen = (part[0] for part in room)
-        return Gradient(theta * self.mesh.active, phi * self.mesh.active, screen, x)
+        heated = self._heated[: self.mesh.count]
+        return Gradient(theta * heated, phi * heated, screen, x)
 
     def _adjoint(self, x: Array, g: Array) -> Gradient:
         """Without loss. A batch larger than N enters as one N x N matrix (`kernels.propagate`)."""
@@ -413,17 +435,19 @@ class MeshChip:
         elements, top, bottom, screen = self._common()
         if x.shape[1] > self.mesh.modes:
             y = self._matrix() @ x
-            kernels.propagate.gradients(elements, self._splitters, top, bottom, screen, self._planes(y @ g.T), *room)
+            product = self._planes(y @ g.T)
+            self._kernels.propagate.gradients(elements, self._splitters, top, bottom, screen, product, *room)
             return self._measured(room, self._matrix().T @ g)
         field, cotangent = self._planes(self._pass(x, False)), self._planes(g)
-        kernels.propagate.adjoint(elements, self._splitters, top, bottom, screen, field, cotangent, *room)
+        self._kernels.propagate.adjoint(elements, self._splitters, top, bottom, screen, field, cotangent, *room)
         return self._measured(room, self._fields(cotangent))
 
     def _adjoint_lossy(self, x: Array, g: Array) -> Gradient:
         room = self._room()
         elements, top, bottom, screen = self._common()
         field, cotangent = self._planes(x), self._planes(g * self._ends)
-        kernels.propagate.adjoint_lossy(elements, self._splitters, top, bottom, screen, field, cotangent, *room)
+        mesh = elements, self._splitters, top, bottom, screen
+        self._kernels.propagate.adjoint_lossy(*mesh, field, cotangent, *room)
         return self._measured(room, self._fields(cotangent))
 
 
@@ -433,6 +457,11 @@ def _power(field: Array) -> Array:
 
 def _turned(angle: Array) -> Array:
     """e^{i angle} in the precision of `angle`."""
-    out = np.empty(angle.shape, np.result_type(angle.dtype, np.complex64))
-    out.real, out.imag = np.cos(angle), np.sin(angle)
+    return _complex(np.cos(angle), np.sin(angle))
+
+
+def _complex(real: Array, imag: Array) -> Array:
+    """real + i imag."""
+    out = np.empty_like(real, np.result_type(real.dtype, np.complex64), shape=real.shape)
+    out.real[...], out.imag[...] = real, imag
     return out

@@ -19,6 +19,7 @@ class Counts:
     `core_calls`: vectors sent through a core or a whole mesh, either way. `evaluations`: whole k x k responses read (k
     core calls each, which are counted in `core_calls` too). `writes`: heater and attenuator commands that changed.
     `accumulation_steps`: sequential electronic additions of partial sums. `tap_readings`: powers read inside a mesh.
+    Core calls and additions are counted once more under the pass of a network that they belong to (`PASSES`).
     """
 
     core_calls: int = 0
@@ -26,6 +27,16 @@ class Counts:
     writes: int = 0
     accumulation_steps: int = 0
     tap_readings: int = 0
+    forward_core_calls: int = 0
+    weight_gradient_core_calls: int = 0
+    input_gradient_core_calls: int = 0
+    forward_accumulation_steps: int = 0
+    weight_gradient_accumulation_steps: int = 0
+    input_gradient_accumulation_steps: int = 0
+
+
+PASSES = ("forward", "weight_gradient", "input_gradient")
+"""What light is sent for in a network; searches for phases are none of these."""
 
 
 @dataclass
@@ -33,6 +44,7 @@ class Meter:
     """Counts by stage. Chips of one network share a meter."""
 
     current: str = "idle"
+    sent_for: str = ""
     stages: dict[str, Counts] = field(default_factory=dict)
 
     def count(
@@ -51,6 +63,10 @@ class Meter:
         counts.writes += _whole(writes)
         counts.accumulation_steps += _whole(accumulation_steps)
         counts.tap_readings += _whole(tap_readings)
+        if self.sent_for:
+            for what, number in (("core_calls", core_calls), ("accumulation_steps", accumulation_steps)):
+                name = f"{self.sent_for}_{what}"
+                setattr(counts, name, getattr(counts, name) + _whole(number))
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -60,6 +76,15 @@ class Meter:
             yield
         finally:
             self.current = before
+
+    @contextmanager
+    def during(self, sent_for: str) -> Iterator[None]:
+        """Count what the block does under a pass of `PASSES` too."""
+        before, self.sent_for = self.sent_for, sent_for
+        try:
+            yield
+        finally:
+            self.sent_for = before
 
     def state(self) -> dict[str, dict[str, int]]:
         """Everything counted so far, as plain numbers."""

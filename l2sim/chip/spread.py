@@ -71,13 +71,13 @@ def _batch(
     number: int,
 ) -> None:  # fmt: skip
     """One batch on the GPU in use. `on`: phases, loss, writes, carry, lr, ratio, fixed, bias, flip, signs, rest, sigma,
-    gain, scale, target and, with noise, variates, all by core."""
+    gain, scale, target, read and, with noise, variates, all by core."""
     xp, gain, target = device.xp, on["gain"], on["target"]
     start = on["sigma"][:, :, None]
     if part == "u":
-        start, rows = start * on["rest"] * gain[:, None, :], on["signs"]
+        start, rows = start * on["rest"] * gain[:, None, :], on["signs"] * on["read"]
     else:
-        start = start * on["rest"].swapaxes(1, 2) * on["signs"][:, :, None]
+        start = start * on["rest"].swapaxes(1, 2) * on["signs"][:, :, None] * on["read"][:, None, :]
         rows, target = gain, target.swapaxes(1, 2)
     amplitudes = (gain * on["scale"] * noise).astype(gain.dtype)
     kernels.cuda.sweep.sweep(

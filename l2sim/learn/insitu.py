@@ -21,9 +21,12 @@ C for the screen, as each section of an MZI loses half of t.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from typing import Any
+
 import numpy as np
 
-from l2sim.backend import Array
+from l2sim.backend import Array, like, namespace
 from l2sim.chip.mesh import Mesh
 from l2sim.chip.protocol import SCHEMES, Gradient, MeshHardware, Taps
 from l2sim.errors import ChipError
@@ -54,7 +57,7 @@ def measure(
     """
     if scheme not in SCHEMES:
         raise ChipError(f"scheme {scheme!r} is unknown; use one of {', '.join(SCHEMES)}")
-    x, g = np.asarray(x), np.asarray(g)
+    x, g = namespace(x).asarray(x), namespace(g).asarray(g)
     if x.shape != g.shape or x.ndim != 2 or x.shape[1] == 0:
         raise ChipError(f"light {x.shape} and cotangents {g.shape} must both be (N, B), with at least one vector")
     if frozen:
@@ -72,8 +75,11 @@ def measure(
     return Gradient(scale * found.theta, scale * found.phi, scale * found.screen, scale_g * found.x)
 
 
-def row_norm(x: Array, wanted: bool) -> float:
-    """The largest norm of a row; 1 where there is no light, or where it is not wanted."""
+def row_norm(x: Array, wanted: bool) -> Any:
+    """The largest norm of a row; 1 where there is no light, or where it is not wanted. On a GPU it stays there."""
+    if namespace(x) is not np:  # what is not finite is the hardware's to tell
+        largest = np.sqrt((x.real**2 + x.imag**2).sum(axis=1).max())
+        return np.where(largest > 0, largest, 1.0).astype(largest.dtype) if wanted else 1.0
     if not np.isfinite(x).all():
         raise ChipError("light or cotangents hold values that are not finite; nothing was sent")
     return float(np.sqrt((x.real**2 + x.imag**2).sum(axis=1).max(initial=0.0))) or 1.0 if wanted else 1.0
@@ -92,7 +98,7 @@ def _probed(hardware: MeshHardware, x: Array, g: Array, scheme: str, loss: float
         _, ahead = _sums(hardware, x)
         back_in, back = _sums(hardware, g, back=True)
         _, both = _sums(hardware, x - 1j * np.conj(back_in))
-        factors = _factors(hardware, loss)
+        factors = _factors(hardware, loss, both)
         parts = ((s - f) / t - a * t for s, f, a, t in zip(both, ahead, back, factors))
         return _gradient((part / 2 for part in parts), back_in)
     back_in = hardware.backward(g)
@@ -104,13 +110,13 @@ def _probed(hardware: MeshHardware, x: Array, g: Array, scheme: str, loss: float
     if scheme == "analog":
         differences = [(plus - minus) / 4 for plus, minus in zip(*sums)]
     else:
-        differences = [(shifter[0] - np.mean(shifter, axis=0)) / 2 for shifter in zip(*sums)]
+        differences = [(shifter[0] - sum(shifter) / count) / 2 for shifter in zip(*sums)]
     return _gradient(_scaled(hardware, loss, differences), back_in)
 
 
 def _toggled(readings: tuple[Array, ...]) -> Array:
     """A lock-in behind each tap: mean |I - mean I| over the toggles, signed by the half periods, summed over B."""
-    seen = np.array(readings)
+    seen = np.stack(readings)
     swing = np.abs(seen - seen.mean(axis=0)).mean(axis=0)
     return (np.sign(seen[::2].mean(axis=0) - seen[1::2].mean(axis=0)) * swing).sum(axis=-1) / 2
 
@@ -123,13 +129,14 @@ def _sums(hardware: MeshHardware, x: Array, back: bool = False) -> tuple[Array, 
     return far, Taps(*(power.sum(axis=-1, dtype=np.float64) for power in taps))
 
 
-def _factors(hardware: MeshHardware, loss: float) -> Taps:
-    """t^{2d} at every tap, for a loss per column in dB."""
-    return Taps(*(10.0 ** (-loss * depth / 10.0) for depth in depths(hardware.mesh)))
+def _factors(hardware: MeshHardware, loss: float, beside: Sequence[Array]) -> Taps:
+    """t^{2d} at every tap, for a loss per column in dB; where the arrays `beside` live."""
+    return Taps(*(like(a, 10.0 ** (-loss * depth / 10.0)) for a, depth in zip(beside, depths(hardware.mesh))))
 
 
-def _scaled(hardware: MeshHardware, loss: float, parts: object) -> list[Array]:
-    return [part / factor for part, factor in zip(parts, _factors(hardware, loss))]  # type: ignore[call-overload]
+def _scaled(hardware: MeshHardware, loss: float, parts: Iterable[Array]) -> list[Array]:
+    parts = list(parts)
+    return [part / factor for part, factor in zip(parts, _factors(hardware, loss, parts))]
 
 
 def _gradient(parts: object, back_in: Array) -> Gradient:

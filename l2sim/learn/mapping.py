@@ -19,11 +19,20 @@ RESTART_ABOVE = 0.4
 @dataclass(frozen=True)
 class Target:
     """What a grid of cores is to become: `weight` blocks (p, q, k, k), and the commands and sigma (p, q, k) that would
-    realise them on an ideal chip."""
+    realise them on an ideal chip. `outputs`, `inputs` (p, q, k): 1 for ports of the matrix, 0 for those of the padding,
+    about which nobody cares; None where the blocks are whole."""
 
     weight: Array
     commands: Commands
     sigma: Array
+    outputs: Array | None = None
+    inputs: Array | None = None
+
+    def wanted(self, seen: Array) -> Array:
+        """The target (p, q, k, k), with what is `seen` of the padding, so that it asks for no change."""
+        if self.outputs is None or self.inputs is None:
+            return self.weight
+        return self.weight + (1.0 - self.outputs[:, :, :, None] * self.inputs[:, :, None, :]) * seen
 
 
 def target(hardware: Hardware, weight: Array) -> Target:
@@ -31,12 +40,20 @@ def target(hardware: Hardware, weight: Array) -> Target:
 
     Done once, and on the host whatever the hardware.
     """
-    blocks = grid.blocks(host(weight), hardware.mesh.modes)
+    k = hardware.mesh.modes
+    blocks = grid.blocks(host(weight), k)
     u, sigma, v = np.linalg.svd(blocks)
     phases, signs, there = {}, {}, grid.arrays(hardware).asarray
     for part, matrices in (("u", u), ("v", v)):
         phases[part], signs[part] = map(there, decompose(hardware.mesh, matrices))
-    return Target(there(blocks), Commands(phases, signs), there(sigma))
+    commands = Commands(phases, signs)
+    if not (weight.shape[0] % k or weight.shape[1] % k):
+        return Target(there(blocks), commands, there(sigma))
+    outputs, inputs = (
+        np.broadcast_to((np.arange(whole * k) < real).reshape(shape).astype(blocks.dtype), sigma.shape)
+        for whole, real, shape in zip(sigma.shape, weight.shape, ((-1, 1, k), (1, -1, k)))
+    )
+    return Target(there(blocks), commands, there(sigma), there(outputs), there(inputs))
 
 
 def deploy(hardware: Hardware, aim: Target) -> None:
@@ -46,10 +63,14 @@ def deploy(hardware: Hardware, aim: Target) -> None:
 
 
 def problem(hardware: Hardware, aim: Target, readout: str = "quadrature") -> Problem:
-    """Set the target's signs and sigma, and minimise mean_ab ((U diag(sigma) V)_ab - W_ab)^2 over the phases."""
+    """Set the target's signs and sigma, and minimise mean_ab ((U diag(sigma) V)_ab - W_ab)^2 over the phases.
+
+    The rows and columns of the padding do not count.
+    """
     hardware.set_signs(**aim.commands.signs)
     hardware.set_sigma(aim.sigma)
-    return Problem(hardware, np.ones_like(aim.sigma), aim.weight, readout)
+    inputs = np.ones_like(aim.sigma) if aim.inputs is None else aim.inputs.copy()
+    return Problem(hardware, inputs, aim.weight, readout, aim.outputs)
 
 
 def start_phases(aim: Target, rest: Commands | None) -> dict[str, Array]:
@@ -74,12 +95,18 @@ def project(
         sigma = diag(I_U V W' U I_V)
 
     First U mapped and V resting shows U I_V; then U resting and V mapped is sent W' U I_V. Two evaluations a core. The
-    real part counts where the `readout` is "field".
+    real part counts where the `readout` is "field". Where there is padding, W is what the core shows there: read first,
+    with the target's sigma; so the projection cannot end farther from the rest of W than it began.
     """
+    weight = aim.weight
+    if aim.outputs is not None:
+        hardware.set_sigma(aim.sigma)
+        command(hardware, u=mapped, v=mapped)
+        weight = aim.wanted(grid.respond(hardware, readout).real)
     hardware.set_sigma(np.ones_like(aim.sigma))
     command(hardware, u=mapped, v=rest)
     shown = grid.respond(hardware, readout)
-    light = aim.weight.swapaxes(-1, -2) @ shown
+    light = weight.swapaxes(-1, -2) @ shown
     scale = np.abs(light).max(axis=(-1, -2), keepdims=True)
     scale = np.where(scale > 0, scale, 1.0)
     command(hardware, u=rest, v=mapped)

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from l2sim.backend import Array, like
+from l2sim.backend import Array
+from l2sim.learn.loader import Augment, Stream, batches
 from l2sim.nn import optim
 from l2sim.nn.losses import accuracy, cross_entropy
 from l2sim.nn.network import Network
@@ -17,6 +18,12 @@ TEST_BATCH = 128
 
 Objective = Callable[[Array, Array], tuple[Any, Array]]
 """objective(logits (K, B), labels (B,)): the loss and its gradient (K, B)."""
+
+Step = Callable[[Array, Array, np.random.Generator, float], dict[str, Any]]
+"""step(images, labels, rng, lr) learns from a mini-batch and returns its loss and accuracy from before."""
+
+Samples = Callable[[Array, np.random.Generator], Array | None]
+"""samples(images (B, ...), rng) -> mask (B,) of those that are learnt from; None for all of them."""
 
 
 def rate(schedule: str, lr: float, epoch: int, epochs: int, decay: float, floor: float) -> float:
@@ -35,30 +42,46 @@ def epoch(
     batch: int,
     lr: float,
     weight_decay: float,
-    stream: Callable[[str | int], np.random.Generator],
+    stream: Stream,
     skip: float = 0.0,
+    samples: Samples | None = None,
+    step: Step | None = None,
     objective: Objective = cross_entropy,
     shuffle: bool = True,
+    augment: Augment | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Learn from every image once, in shuffled mini-batches; yields loss and accuracy of each (before its step).
 
-    Without `shuffle` they come in order, and what is left over at the end stays out. `skip` leaves mini-batches out at
-    random (data sampling): nothing is probed for them, and nothing is yielded.
+    `shuffle`, `skip` (data sampling: nothing is probed for what is left out, and nothing is yielded) and `augment` as
+    in `loader.batches`; `samples` chooses what of a mini-batch is learnt from (`learn.sampling`), and where it chooses
+    nothing, nothing happens. `step` learns from a mini-batch; without one, a gradient step of `optimiser` does.
     `stream(name)` gives the random stream of this epoch under that name or step number.
     """
-    order = like(images, stream("order").permutation(labels.size)) if shuffle else None
-    drawn = stream("skip").random(-(-labels.size // batch))
-    count = labels.size if shuffle else labels.size // batch * batch
-    for number, first in enumerate(range(0, count, batch)):
-        if drawn[number] < skip:
-            continue
-        chosen = slice(first, first + batch) if order is None else order[first : first + batch]
-        logits = network.forward(images[chosen], train=True, rng=stream(number))
-        loss, dlogits = objective(logits, labels[chosen])
+    if step is None:
+        step = descent(network, optimiser, weight_decay, objective)
+    for number, some, wanted in batches(images, labels, batch, stream, shuffle=shuffle, skip=skip, augment=augment):
+        kept = None if samples is None else samples(some, stream("samples", number))
+        if kept is not None:
+            if not kept.any():
+                continue
+            some, wanted = some[kept], wanted[kept]
+        yield step(some, wanted, stream(number), lr)
+
+
+def descent(
+    network: Network, optimiser: optim.Optimiser, weight_decay: float, objective: Objective = cross_entropy
+) -> Step:
+    """A gradient step of everything that `network` trains; photonic weights measure theirs on their chips."""
+
+    def step(images: Array, labels: Array, rng: np.random.Generator, lr: float) -> dict[str, Any]:
+        logits = network.forward(images, train=True, rng=rng)
+        loss, dlogits = objective(logits, labels)
         network.backward(dlogits)
         optim.step(optimiser, network.parameters(), network.gradients(), lr=lr, weight_decay=weight_decay)
         write(network)
-        yield {"loss": loss, "accuracy": accuracy(logits, labels[chosen])}
+        return {"loss": loss, "accuracy": accuracy(logits, labels)}
+
+    return step
 
 
 def write(network: Network) -> None:

@@ -30,22 +30,26 @@ NUDGE = 0.01
 
 @dataclass(frozen=True)
 class Problem:
-    """Minimise L = mean_ab (gain_b R_ab - T_ab)^2 per core, R being the response that the readout shows.
+    """Minimise L = mean_ab (o_a gain_b R_ab - T_ab)^2 per core, R being the response that the readout shows.
 
-    `gain` (p, q, k), `target` (p, q, k, k). With the `power` readout amplitudes are compared, |R| with |T|;
-    with `field` R is complex.
+    `gain` (p, q, k), `target` (p, q, k, k); `outputs` (p, q, k): the o above, 0 for an output that nobody reads and 1
+    for the others (all, where there is none). With the `power` readout amplitudes are compared, |R| with |T|; with
+    `field` R is complex.
     """
 
     hardware: Hardware
     gain: Array
     target: Array
     readout: str = "quadrature"
+    outputs: Array | None = None
 
     def loss(self) -> Array:
         """One evaluation of every core, (p, q)."""
         seen, target = respond(self.hardware, self.readout), self.target
         if self.readout == "power":
             seen, target = np.sqrt(np.maximum(seen, 0.0)), np.abs(target)
+        if self.outputs is not None:
+            seen = self.outputs[:, :, :, None] * seen
         missing = self.gain[:, :, None, :] * seen - target
         if self.readout == "field":
             missing = np.abs(missing)
@@ -221,8 +225,9 @@ def sweep(
     hardware.set_phases(**{part: phases})
     if fused(hardware, "sweep", problem.readout) and not (legacy and rule == "ztp"):
         phases[:], state.loss = hardware.sweep(  # type: ignore[attr-defined]
-            part, rule, problem.gain, problem.target, order, state.lr, state.loss, state.stale, by_column
-        )
+            part, rule, problem.gain, problem.target, order, state.lr, state.loss, state.stale, by_column,
+            problem.outputs,
+        )  # fmt: skip
     else:
         order = hardware.mesh.by_column(part, order) if by_column else order
         state.loss = _probe_by_probe(rule, problem, phases, state.lr, state.loss, part, order, legacy)

@@ -12,7 +12,8 @@ import numpy as np
 
 from l2sim.backend import Array, kernels_of, like, namespace
 from l2sim.errors import ModelError
-from l2sim.nn.layers import Layer
+from l2sim.nn.layers import Alignment, Layer
+from l2sim.nn.place import window_count
 from l2sim.nn.weights import Weight
 
 __all__ = [
@@ -24,13 +25,7 @@ __all__ = [
     "bins",
     "col2im",
     "im2col",
-    "window_count",
 ]
-
-
-def window_count(size: int, kernel: int, stride: int, padding: int = 0) -> int:
-    """How many windows of `kernel` fit along an axis of `size` padded on both sides; an incomplete one is dropped."""
-    return (size + 2 * padding - kernel) // stride + 1
 
 
 def pad(x: Array, padding: int, value: float = 0.0) -> Array:
@@ -86,10 +81,13 @@ def col2im(columns: Array, shape: tuple[int, ...], kernel: int, stride: int = 1,
 class Conv2d(Layer):
     """Convolution without bias as one matrix product: (C, H, W, B) -> (C', H', W', B), M of shape (C', C*kernel^2).
 
-    `columns`, when set, samples the weight gradient: `mask, factor = columns(H'*W', rng)` with a bool mask shared by
-    the batch; only the kept columns reach `weight.accumulate`, with that factor. The input gradient uses all columns.
-    The generator is the one given to `forward`; the mask is drawn before the weight draws for its own sampling.
+    Two places for samplers of the weight gradient, with bool masks shared by the batch; the input gradient uses all.
+    `columns`: `mask, factor = columns(H'*W', rng)`; only the kept columns reach `weight.accumulate`, with that factor.
     (Gu et al., L2ight, NeurIPS 2021, section 3.4.2: column sampling.)
+    `spatial`: `mask, factor = spatial((H, W), rng)` of input pixels; the others are dark. (Oktay et al., Randomized
+    automatic differentiation, ICLR 2021.) A 1 x 1 kernel then needs fewer columns, a larger one as many as before.
+    `drawn` has the masks of the last step. They are drawn in this order, before the weight draws for its own sampling,
+    from the generator given to `forward`. `alignment`, when set, replaces the input gradient.
     """
 
     def __init__(self, weight: Weight, kernel: int, stride: int = 1, padding: int = 0) -> None:
@@ -98,6 +96,9 @@ class Conv2d(Layer):
         self.stride = stride
         self.padding = padding
         self.columns: Callable[[int, np.random.Generator], tuple[Array, float]] | None = None
+        self.spatial: Callable[[tuple[int, int], np.random.Generator], tuple[Array, float]] | None = None
+        self.alignment: Alignment | None = None
+        self.drawn: dict[str, Array] = {}
         self._buffer: Array | None = None
         self._kept: Array | None = None
 
@@ -113,26 +114,56 @@ class Conv2d(Layer):
                 self._buffer = namespace(x).empty(shape, x.dtype)
             columns = im2col(x, self.kernel, self.stride, self.padding, out=self._buffer)
             self._columns, self._shape, self._rng = columns, x.shape, rng
-        return self.weight.forward(columns).reshape(-1, h, w, b)
+        return self.weight.forward(columns, rng if train else None).reshape(-1, h, w, b)
 
     def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
         flat = dy.reshape(len(dy), -1)
-        if self.columns is None:
-            self.weight.accumulate(flat, self._columns)
+        if self.columns is None and self.spatial is None:
+            self.drawn = {}
+            self.weight.accumulate(flat, self._columns, rng=self._rng)
         else:
-            if self._rng is None:
-                raise ModelError("column sampling needs a random generator in training; pass rng to forward")
-            mask, factor = self.columns(dy.shape[1] * dy.shape[2], self._rng)
+            mask, factor = self._draw(dy.shape[1] * dy.shape[2])
             pixels = np.flatnonzero(mask)
             width = pixels.size * dy.shape[3]
             if self._kept is None or self._kept.dtype != flat.dtype or self._kept.size < self._columns.size:
                 self._kept = namespace(flat).empty(self._columns.size, flat.dtype)
             rows = len(self._columns)
             kept_x = _pick(self._columns, mask.size, pixels, self._kept[: rows * width].reshape(rows, width))
-            self.weight.accumulate(_pick(flat, mask.size, pixels), kept_x, factor)
+            if "spatial" in self.drawn and self.kernel > 1:
+                self._darken(kept_x, pixels)
+            self.weight.accumulate(_pick(flat, mask.size, pixels), kept_x, factor, self._rng)
         if not need_dx:
             return None
+        if self.alignment is not None:
+            return self.alignment(self._shape)
         return col2im(self.weight.transpose(flat, self._rng), self._shape, self.kernel, self.stride, self.padding)
+
+    def _draw(self, count: int) -> tuple[Array, float]:
+        """The mask (H'*W',) of the columns to keep, and the factor of the gradient; fills `drawn`."""
+        if self._rng is None:
+            raise ModelError("column and spatial sampling need a random generator in training; pass rng to forward")
+        self.drawn, factor = {}, 1.0
+        mask = np.ones(count, bool)
+        if self.columns is not None:
+            mask, factor = self.columns(count, self._rng)
+            self.drawn["columns"] = mask
+        if self.spatial is not None:
+            seen, more = self.spatial(self._shape[1:3], self._rng)
+            self.drawn["spatial"] = seen
+            factor *= more
+            if self.kernel == 1:
+                mask = mask & self._windows(seen)[0]
+        return mask, factor
+
+    def _windows(self, seen: Array) -> Array:
+        """What each place of the kernel sees of a mask (H, W) in every window: (kernel^2, H'*W')."""
+        return im2col(seen.astype(np.float64)[None, :, :, None], self.kernel, self.stride, self.padding) > 0.5
+
+    def _darken(self, columns: Array, pixels: Array) -> None:
+        """Make input pixels outside the spatial mask dark in `columns` (R, n B) of the windows `pixels` (n,)."""
+        seen = like(columns, self._windows(self.drawn["spatial"])[:, pixels].astype(columns.dtype))
+        parts = columns.reshape(-1, len(seen), pixels.size, self._shape[3])
+        parts *= seen[:, :, None]
 
     def parameters(self) -> dict[str, Array]:
         return self.weight.parameters()

@@ -10,6 +10,7 @@ arrays, updated in place; `gradients` has the same names and is valid after `bac
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -19,7 +20,7 @@ from l2sim.backend import CPU, Array, Device, kernels_of, like, namespace
 from l2sim.errors import ModelError
 from l2sim.nn.weights import Weight
 
-__all__ = ["BatchNorm", "Chain", "Dropout", "Flatten", "Layer", "Linear", "ReLU", "ReLUN", "Residual"]
+__all__ = ["BatchNorm", "Chain", "Dropout", "Flatten", "Layer", "Linear", "ReLU", "ReLUN", "Residual", "Standardise"]
 
 
 class Layer(Protocol):
@@ -46,19 +47,26 @@ class Layer(Protocol):
         return {}
 
 
+Alignment = Callable[[tuple[int, ...]], Array]
+"""alignment(shape): what a layer passes back in place of its input gradient, of that shape."""
+
+
 class Linear(Layer):
-    """Dense layer y = M x without bias: (in, B) -> (out, B)."""
+    """Dense layer y = M x without bias: (in, B) -> (out, B). `alignment`, when set, replaces the input gradient."""
 
     def __init__(self, weight: Weight) -> None:
         self.weight = weight
+        self.alignment: Alignment | None = None
 
     def forward(self, x: Array, train: bool = False, rng: np.random.Generator | None = None) -> Array:
         if train:
             self._x, self._rng = x, rng
-        return self.weight.forward(x)
+        return self.weight.forward(x, rng if train else None)
 
     def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
-        self.weight.accumulate(dy, self._x)
+        self.weight.accumulate(dy, self._x, rng=self._rng)
+        if need_dx and self.alignment is not None:
+            return self.alignment(self._x.shape)
         return self.weight.transpose(dy, self._rng) if need_dx else None
 
     def parameters(self) -> dict[str, Array]:
@@ -166,6 +174,20 @@ class ReLUN(Layer):
 def _rows(x: Array) -> Array:
     """Any array as contiguous rows (n, m)."""
     return namespace(x).ascontiguousarray(x).reshape(len(x) if x.ndim else 1, -1)
+
+
+class Standardise(Layer):
+    """(x - mean) / std per channel: (C, H, W, B) -> the same."""
+
+    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        self.mean, self.std = mean, std
+
+    def forward(self, x: Array, train: bool = False, rng: np.random.Generator | None = None) -> Array:
+        mean, std = (like(x, np.array(a, x.dtype))[:, None, None, None] for a in (self.mean, self.std))
+        return (x - mean) / std
+
+    def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
+        return dy / like(dy, np.array(self.std, dy.dtype))[:, None, None, None] if need_dx else None
 
 
 class Dropout(Layer):

@@ -34,9 +34,10 @@ def electronic(rng: np.random.Generator, dtype: DTypeLike = np.float64, device: 
 class Network:
     """Images or features in, logits out, gradients back. Made by `build`.
 
-    `weights`, `convs`, `meshes`: the `Weight`, the `Conv2d` and the `MeshLayer` of each layer by full name ("conv1",
-    "block1.conv2", "fc1", "mesh1").
-    Arrays are named "layer.array". `spec` is what it was built from and `dtype` what it computes in.
+    `weights`, `convs`, `linears`, `meshes`: the `Weight`, `Conv2d`, `Linear` and `MeshLayer` of each layer by full name
+    ("conv1", "block1.conv2", "fc1", "mesh1").
+    Arrays are named "layer.array". `spec` is what it was built from and `dtype` what it computes in; `batch` is how
+    many samples the last training pass had.
     """
 
     def __init__(
@@ -48,12 +49,15 @@ class Network:
             name: leaf.weight for name, leaf in leaves.items() if isinstance(leaf, conv.Conv2d | layers.Linear)
         }
         self.convs = {name: leaf for name, leaf in leaves.items() if isinstance(leaf, conv.Conv2d)}
+        self.linears = {name: leaf for name, leaf in leaves.items() if isinstance(leaf, layers.Linear)}
         self.meshes = {name: leaf for name, leaf in leaves.items() if isinstance(leaf, optics.MeshLayer)}
+        self.batch = 0
         self._chain = chain
         self._trained = False
 
     def forward(self, images: Array, train: bool = False, rng: np.random.Generator | None = None) -> Array:
-        """Logits (classes, B) of `images` (B, C, H, W), or of features (B, F), which may be complex.
+        """Logits (classes, B) of `images` (B, C, H, W), or of features (B, F), which may be complex; bytes are
+        divided by 255.
 
         `train` keeps what `backward` needs; `rng` feeds all sampling.
 
@@ -66,7 +70,10 @@ class Network:
             )
         dtype = np.result_type(self.dtype, np.complex64) if np.iscomplexobj(images) else self.dtype
         x = self.device.xp.ascontiguousarray(np.moveaxis(self.device.put(images), 0, -1), dtype)
-        self._trained |= train
+        if images.dtype == np.uint8:
+            x /= 255
+        if train:
+            self._trained, self.batch = True, x.shape[-1]
         return self._chain.forward(x, train, rng)
 
     def backward(self, dlogits: Array) -> None:
@@ -159,6 +166,8 @@ def _leaf(item: Placed, make_weight: MakeWeight, dtype: DTypeLike, device: Devic
             return conv.AdaptiveAveragePool(out)
         case models.GlobalAveragePool():
             return conv.GlobalAveragePool()
+        case models.Standardise(mean=mean, std=std):
+            return layers.Standardise(mean, std)
         case models.Dropout(p=p):
             return layers.Dropout(p)
         case models.Flatten():

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from l2sim.backend import Array
+from l2sim.backend import Array, namespace
 from l2sim.chip.protocol import Gradient, MeshHardware
 from l2sim.errors import ModelError
 from l2sim.nn.layers import Layer
@@ -82,12 +82,12 @@ class MeshLayer(Layer):
         kind = np.result_type(x, np.complex64)
         light = x.astype(kind, copy=False)
         if len(x) < self.modes:
-            light = np.zeros((self.modes, x.shape[1]), kind)
+            light = namespace(x).zeros((self.modes, x.shape[1]), kind)
             light[: len(x)] = x
         if self.frozen:
             self.hardware.rewind()  # type: ignore[attr-defined]  # what is measured next goes on from there
         if self.by_matrix:
-            matrix = self.hardware.forward(np.eye(self.modes, dtype=light.dtype))
+            matrix = self.hardware.forward(namespace(x).eye(self.modes, dtype=light.dtype))
             y = matrix @ light
         else:
             matrix, y = None, self.hardware.forward(light)
@@ -99,7 +99,7 @@ class MeshLayer(Layer):
         if self._matrix is None:
             self.sent = self._light, dy
         else:
-            self.sent = np.eye(self.modes, dtype=dy.dtype), dy @ self._light.T
+            self.sent = namespace(dy).eye(self.modes, dtype=dy.dtype), dy @ self._light.T
         found = self.measure(self.hardware, *self.sent)
         self._gradients = {"theta": found.theta, "phi": found.phi}
         if self.train_screen:
@@ -233,7 +233,7 @@ class Ports(Layer):
         return used if self.group == 1 else used.reshape(self.out, self.group, -1).sum(axis=1)
 
     def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
-        dx = np.zeros(self._shape, dy.dtype)
+        dx = namespace(dy).zeros(self._shape, dy.dtype)
         dx[: self.out * self.group] = np.repeat(dy, self.group, axis=0)
         return dx
 

@@ -11,10 +11,14 @@ from l2sim.backend import Array, like, namespace
 from l2sim.chip import grid
 from l2sim.chip.protocol import Commands, Hardware
 
-__all__ = ["Feedback", "PhotonicWeight"]
+__all__ = ["Cores", "PhotonicWeight", "Rank", "Vectors"]
 
-Feedback = Callable[[Array, np.random.Generator], tuple[Array, Any]]
-"""feedback(sigma (p, q, k), rng) -> mask (p, q) of the cores that carry the error back, and the result's factor."""
+Cores = Callable[[Array, np.random.Generator], tuple[Array, Any]]
+"""cores(sigma (p, q, k), rng) -> mask (p, q) of the cores that take part, and the factor of the result."""
+Vectors = Callable[[tuple[int, int], np.random.Generator], tuple[Array, Any]]
+"""vectors((q, N), rng) -> mask (q, N) of the vectors that enter sigma's gradient, by block column, and the factor."""
+Rank = Callable[[Array, Array, np.random.Generator], Array]
+"""rank(sigma, its gradient, rng), all (p, q, k) -> the gradient that is followed."""
 
 
 class PhotonicWeight:
@@ -23,6 +27,12 @@ class PhotonicWeight:
     `mapped`: the commands that realise the mapped meshes; `rest`: those of the calibrated pseudo-identities, through
     which the gradient is measured, by `readout`; `sigma` (p, q, k): the trained parameter, which `write` sends to the
     chip.
+
+    Four places for samplers (`l2sim.learn.sampling`, or your own), used only where a random generator is given:
+    `feedback` chooses the cores that carry the error back, `cores` those that carry light both ways, `vectors` what
+    enters sigma's gradient and `rank` what of that gradient is followed. `drawn` has the masks of the last step.
+
+    `model`: a second weight whose gradients are taken in place of this one's: a digital model of this chip.
     """
 
     def __init__(
@@ -37,8 +47,14 @@ class PhotonicWeight:
     ) -> None:
         self.hardware, self.mapped, self.rest, self.sigma, self.readout = hardware, mapped, rest, sigma, readout
         self.gradient = np.zeros_like(sigma)
-        self.feedback: Feedback | None = None
+        self.feedback: Cores | None = None
+        self.cores: Cores | None = None
+        self.vectors: Vectors | None = None
+        self.rank: Rank | None = None
+        self.model: PhotonicWeight | None = None
+        self.drawn: dict[str, Array] = {}
         self._shape = out_features, in_features
+        self._both_ways: tuple[Array, Any] | None = None
 
     @property
     def out_features(self) -> int:
@@ -51,27 +67,58 @@ class PhotonicWeight:
     def write(self) -> None:
         """Command the attenuators to the present sigma."""
         self.hardware.set_sigma(self.sigma)
+        if self.model is not None:
+            self.model.sigma[...] = self.sigma
+            self.model.write()
 
-    def forward(self, x: Array) -> Array:
-        return grid.product(self.hardware, x)[: self.out_features]
+    def forward(self, x: Array, rng: np.random.Generator | None = None) -> Array:
+        self._both_ways, self.drawn = None, {}
+        if self.cores is None or rng is None:
+            return grid.product(self.hardware, x)[: self.out_features]
+        cores, factor = self._both_ways = self.cores(self.sigma, rng)
+        self.drawn["cores"] = cores
+        return _scaled(grid.product(self.hardware, x, cores)[: self.out_features], factor)
 
     def transpose(self, dy: Array, rng: np.random.Generator | None = None) -> Array:
-        if self.feedback is None or rng is None:
+        if self.model is not None:
+            return self.model.transpose(dy, rng)
+        if self._both_ways is not None:
+            cores, factor = self._both_ways
+        elif self.feedback is None or rng is None:
             return grid.product_back(self.hardware, dy)[: self.in_features]
-        cores, factor = self.feedback(self.sigma, rng)
-        if namespace(factor) is not np:
-            dy = dy * like(dy, factor).astype(dy.dtype)
-        elif factor != 1.0:
-            dy = dy * dy.dtype.type(factor)  # fewer rows than the result
-        return grid.product_back(self.hardware, dy, cores)[: self.in_features]
+        else:
+            cores, factor = self.feedback(self.sigma, rng)
+            self.drawn["feedback"] = cores
+        # The error has fewer rows than the result.
+        return grid.product_back(self.hardware, _scaled(dy, factor), cores)[: self.in_features]
 
-    def accumulate(self, dy: Array, x: Array, factor: float = 1.0) -> None:
+    def accumulate(
+        self, dy: Array, x: Array, factor: float = 1.0, rng: np.random.Generator | None = None
+    ) -> None:
+        if self.model is not None:
+            self.model.accumulate(dy, x, factor, rng)
+            self.gradient[...] = self.model.gradient
+            return
+        vectors = None
+        if self.vectors is not None and rng is not None:
+            vectors, more = self.vectors((self.hardware.shape[1], x.shape[1]), rng)
+            vectors, factor = like(x, vectors), factor * more
+            self.drawn["vectors"] = vectors
         self.gradient[...] = factor * grid.sigma_gradient(
-            self.hardware, x, dy, self.mapped, self.rest, self.sigma, self.readout
+            self.hardware, x, dy, self.mapped, self.rest, self.sigma, self.readout, vectors
         )
+        if self.rank is not None and rng is not None:
+            self.gradient[...] = self.rank(self.sigma, self.gradient, rng)
 
     def parameters(self) -> dict[str, Array]:
         return {"sigma": self.sigma}
 
     def gradients(self) -> dict[str, Array]:
         return {"sigma": self.gradient}
+
+
+def _scaled(x: Array, factor: Any) -> Array:
+    """`x` times a factor, in the precision of `x`; one that a GPU has yet to tell stays there."""
+    if namespace(factor) is not np:
+        return x * like(x, factor).astype(x.dtype)
+    return x if factor == 1.0 else x * x.dtype.type(factor)

@@ -24,16 +24,19 @@ class Weight(Protocol):
     @property
     def in_features(self) -> int: ...
 
-    def forward(self, x: Array) -> Array:
-        """M x: (in, N) -> (out, N)."""
+    def forward(self, x: Array, rng: np.random.Generator | None = None) -> Array:
+        """M x: (in, N) -> (out, N). `rng` is given in training only, to those that sample what they compute."""
         ...
 
     def transpose(self, dy: Array, rng: np.random.Generator | None = None) -> Array:
         """The input gradient M^T dy, or an estimate of it that may draw from `rng`: (out, N) -> (in, N)."""
         ...
 
-    def accumulate(self, dy: Array, x: Array, factor: float = 1.0) -> None:
-        """Store the parameter gradient `factor` * dy x^T, summed over the columns; it replaces the one before."""
+    def accumulate(
+        self, dy: Array, x: Array, factor: float = 1.0, rng: np.random.Generator | None = None
+    ) -> None:
+        """Store the parameter gradient `factor` * dy x^T, summed over the columns, or an estimate of it that may draw
+        from `rng`; it replaces the one before."""
         ...
 
     def parameters(self) -> dict[str, Array]:
@@ -60,13 +63,15 @@ class ElectronicWeight:
     def in_features(self) -> int:
         return self.matrix.shape[1]
 
-    def forward(self, x: Array) -> Array:
+    def forward(self, x: Array, rng: np.random.Generator | None = None) -> Array:
         return self.matrix @ x
 
     def transpose(self, dy: Array, rng: np.random.Generator | None = None) -> Array:
         return self.matrix.T @ dy
 
-    def accumulate(self, dy: Array, x: Array, factor: float = 1.0) -> None:
+    def accumulate(
+        self, dy: Array, x: Array, factor: float = 1.0, rng: np.random.Generator | None = None
+    ) -> None:
         if namespace(dy) is np:
             np.matmul(dy, x.T, out=self.gradient)
         else:

@@ -67,6 +67,17 @@ def read(path: Path) -> tuple[Checkpoint, dict[str, Any]]:
     return Checkpoint(values["stage"], values["epoch"], values["step"], arrays, values["values"]), values["logs"]
 
 
+def peek(path: Path) -> dict[str, Any]:
+    """The plain values of a checkpoint, without its arrays and unchecked; empty where there is none."""
+    try:
+        with open(path, "rb") as file:
+            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        values: dict[str, Any] = json.loads(header["__metadata__"]["l2sim"])["values"]
+        return values
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, MemoryError):
+        return {}
+
+
 def replace(path: Path, content: bytes, durable: bool = True) -> None:
     """Put `content` in the place of `path` so that a reader sees the old file or the new one, never half of it."""
     beside = path.with_name(path.name + ".part")

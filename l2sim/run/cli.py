@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import signal
 import sys
@@ -77,7 +78,7 @@ def _outcome(args: list[str], progress: Progress) -> int:
         return _fail(str(error))
     except KeyboardInterrupt as stop:
         number = stop.signum if isinstance(stop, Stopped) else signal.SIGINT
-        how = "SIGTERM" if number == signal.SIGTERM else "Ctrl-C"
+        how = "SIGTERM" if number == signal.SIGTERM else str(stop) or "Ctrl-C"
         _fail(f"stopped by {how}{_remains(progress)}")
         return 128 + number
     except BrokenPipeError:  # the reader of our output has gone and wants no word about it
@@ -183,8 +184,12 @@ _data = click.option("--data", type=click.Path(path_type=Path), metavar="DIR", h
 @click.option("--threads", type=int, metavar="N", help="Threads [all cores].")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out, or with the newest of this name.")
 @click.option("--from", "start", metavar="RUN[@STAGE[:EPOCH]]", help="Start from a checkpoint of another run.")
+@click.option("--weights", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE",
+              help="Pretrained: .safetensors or .npz.")  # fmt: skip
 @click.option("--smoke", is_flag=True, help="A few steps on synthetic data, in seconds.")
 @click.option("--quiet", is_flag=True, help="Print only errors and the path of the report.")
+@click.option("--live", is_flag=True, help="Let readers watch the run and command it, e.g. l2sim-gui DIR.")
+@click.option("--pace", type=click.FloatRange(0, min_open=True), metavar="N", help="--live, at most N steps a second.")
 @click.pass_obj
 def run(
     progress: Progress,
@@ -197,8 +202,11 @@ def run(
     threads: int | None,
     resume: bool,
     start: str | None,
+    weights: Path | None,
     smoke: bool,
     quiet: bool,
+    live: bool,
+    pace: float | None,
 ) -> None:
     """Train a network on its own chip: a preset (digits) or a job file.
 
@@ -207,6 +215,8 @@ def run(
     """
     if resume and start:
         raise click.UsageError("--resume goes on with a run and --from begins another; use one of them")
+    if weights is not None:  # what is set besides wins: pretrain.epochs=5 trains them further
+        settings = (f"pretrain.weights={json.dumps(str(weights.absolute()))}", "pretrain.epochs=0", *settings)
     if device is not None:
         settings = (*settings, f"device='{device}'")
     if resume:
@@ -214,7 +224,7 @@ def run(
     else:
         job = _requested(source, settings, seed, smoke, start)
     from l2sim import backend
-    from l2sim.run import data as sets
+    from l2sim.run import published as sets
 
     if job.data.name in sets.SETS:  # before the folder is made and the bars are drawn: a fetch has its own bar
         sets.locate(job.data.name, data, quiet)
@@ -230,7 +240,10 @@ def run(
     out = out if resume and out else _claim(out, job.name)
     progress.out = out
     try:
-        events: Any = execute(job, out, data=data, threads=threads, resume=resume, source=start)
+        events: Any = execute(
+            job, out, data=data, threads=threads, resume=resume, source=start,
+            live=live or pace is not None, pace=pace or 0.0,
+        )  # fmt: skip
         with contextlib.closing(events):  # an error in the console closes the run's files as well
             report = watch(_noting(events, progress), quiet)
     finally:
@@ -334,6 +347,28 @@ def presets(explain: str | None) -> None:
     screen().print(tables.fields_table(load(explain)) if explain else tables.presets_table())
 
 
+@command.command()
+@click.argument("names", nargs=-1, metavar="[MODEL|PRESET|JOB.toml]...")
+def models(names: tuple[str, ...]) -> None:
+    """What models are made of: parameters, tensor cores, sigma, MZIs. With names, layer by layer."""
+    from l2sim.run import explain as tables
+    from l2sim.run.console import screen
+
+    for table in tables.models_tables(names):
+        screen().print(table)
+
+
+@command.command()
+@click.argument("source", metavar="RUN[@STAGE[:EPOCH]]")
+@click.option("--out", type=click.Path(path_type=Path), metavar="FILE", required=True, help=".safetensors or .npz")
+def export(source: str, out: Path) -> None:
+    """Write the network of a run as its chips realise it: weights, phases, sigma, noise."""
+    from l2sim.run import export as writer
+
+    writer.write(source, out)
+    click.echo(out)
+
+
 @command.group()
 def data() -> None:
     """List, fetch and verify data sets."""
@@ -345,7 +380,7 @@ def data_list(data: Path | None) -> None:
     """What a job can name as data.name, and where it is."""
     from rich.table import Table
 
-    from l2sim.run import data as sets
+    from l2sim.run import published as sets
     from l2sim.run.console import screen
 
     table = Table("data set", "what it is", "where it is")
@@ -361,7 +396,7 @@ def data_fetch(names: tuple[str, ...], data: Path | None) -> None:
     """Download data sets.
 
     They go into --data, L2SIM_DATA or the user's cache; files that are as published stay."""
-    from l2sim.run import data as sets
+    from l2sim.run import published as sets
 
     for name in names:
         sets.fetch(name, data)
@@ -375,7 +410,7 @@ def data_verify(names: tuple[str, ...], data: Path | None) -> None:
     """Compare the files of a data set with the published checksums."""
     from rich.table import Table
 
-    from l2sim.run import data as sets
+    from l2sim.run import published as sets
     from l2sim.run.console import screen
 
     table = Table("data set", "file", "state")
@@ -383,7 +418,7 @@ def data_verify(names: tuple[str, ...], data: Path | None) -> None:
     for name in names:
         for file, path, state in sets.verify(name, data):
             table.add_row(name, str(path or file), state)
-            if state != "as published":
+            if state not in ("as published", sets.UNPACKED):
                 bad.append(name)
     screen().print(table)
     if bad:

@@ -56,7 +56,7 @@ def examine() -> Iterator[tuple[str, list[Finding]]]:
     yield "processor", _processor()
     yield "kernels", _kernels()
     yield "GPU (optional)", _gpu()
-    yield "window (optional, a later release)", _window()
+    yield "window (optional)", _window()
 
 
 def show() -> bool:
@@ -255,12 +255,24 @@ def _window() -> list[Finding]:
     return rows
 
 
+def missing_qt_packages() -> list[str]:
+    """The Debian packages that a window on a display lacks here."""
+    return sorted({package for library, package in _QT_LIBRARIES.items() if not _loads(library)})
+
+
+def qt_package(text: str) -> str:
+    """The Debian package of the shared library that an error of Qt names, "" where it names none of them."""
+    return next((package for library, package in _QT_LIBRARIES.items() if library in text), "")
+
+
 def _optional(module: str, extra: str) -> Finding:
     try:
         found = importlib.import_module(module)
     except Exception as error:  # a broken installation raises anything
         reason = "not installed" if isinstance(error, ModuleNotFoundError) else str(error).partition("\n")[0]
-        return Finding(module, reason, "optional", f'pip install "l2sim[{extra}]"')
+        package = qt_package(reason)
+        cure = f"apt-get install {package}" if package else f'pip install "l2sim[{extra}]"'
+        return Finding(module, reason, "optional", cure)
     return Finding(module, str(getattr(found, "__version__", None) or _version(module) or "found"))
 
 

@@ -63,6 +63,18 @@ class Warned(msgspec.Struct, frozen=True, tag="warning"):
     message: str
 
 
+class Changed(msgspec.Struct, frozen=True, tag="parameter"):
+    """A field of the job has another value from here on: after the event `after` ("stage", "step" or "epoch") of
+    `step`."""
+
+    stage: str
+    step: int
+    after: str
+    path: str
+    value: Any
+    old: Any
+
+
 class StageDone(msgspec.Struct, frozen=True, tag="stage_done"):
     """A stage is over; `result` is its entry in `report.json` and `figures` the series its figures need."""
 
@@ -78,4 +90,4 @@ class Done(msgspec.Struct, frozen=True, tag="done"):
     figures: dict[str, Any] = {}
 
 
-Event = StageStarted | Step | Epoch | Checkpoint | Warned | StageDone | Done
+Event = StageStarted | Step | Epoch | Checkpoint | Warned | Changed | StageDone | Done

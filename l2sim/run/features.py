@@ -30,10 +30,11 @@ SIZES = {"digits": (8, 8), "synthetic": (16, 16)}
 """Pictures are taken as they are: 28 x 28 unless said here."""
 
 
-def dataset(name: str, features: str, modes: int, directory: Path | None = None) -> DataSet:
+def dataset(name: str, features: str, modes: int, source: Path | DataSet | None = None) -> DataSet:
     """The data set `name` as fields at no more than `modes` ports: pictures as `features` says, or points of the plane.
 
-    DataError where the modes are too few or the data are missing.
+    `source` is the folder it is in, or the set itself. DataError where the modes are too few, the data are missing or
+    in colour.
     """
     if name in PLANES:
         if modes < PLANE_PORTS:
@@ -42,13 +43,19 @@ def dataset(name: str, features: str, modes: int, directory: Path | None = None)
         x = bias(x)
         test = len(x) // 5
         return DataSet(x[test:], y[test:], x[:test], y[:test], 2)
-    images = data.load(name, directory, SIZES.get(name, (28, 28)))
+    images = source if isinstance(source, DataSet) else data.load(name, source, SIZES.get(name, (28, 28)))
+    if images.train_x.shape[1] != 1:
+        raise DataError(f"{name} is in colour, and light carries one number a pixel here; use grey pictures")
     return FRONT_ENDS[features](images, modes)
 
 
 def _fields(images: DataSet, turn: Callable[[Array], Array]) -> DataSet:
     """`images` with `turn` (S, H, W) -> (S, F) done to training and test pictures, and every sample normalised."""
-    return replace(images, train_x=normalise(turn(images.train_x[:, 0])), test_x=normalise(turn(images.test_x[:, 0])))
+
+    def fields(x: Array) -> Array:
+        return normalise(turn(x[:, 0] / 255.0 if x.dtype == np.uint8 else x[:, 0]))
+
+    return replace(images, train_x=fields(images.train_x), test_x=fields(images.test_x))
 
 
 def normalise(x: Array) -> Array:
@@ -77,7 +84,8 @@ def _fourier(images: DataSet, modes: int) -> DataSet:
 
 
 def _pca(images: DataSet, modes: int) -> DataSet:
-    flat = images.train_x.reshape(len(images.train_x), -1)
+    flat = images.train_x.reshape(len(images.train_x), -1).astype(float)
+    flat /= 255.0 if images.train_x.dtype == np.uint8 else 1.0
     mean = flat.mean(axis=0)
     scatter = flat.T @ flat - len(flat) * np.outer(mean, mean)
     count = min(modes, len(mean), len(flat))

@@ -11,6 +11,8 @@ from l2sim._version import __version__
 from l2sim.errors import RunError
 from l2sim.run import insitu, l2ight, stages
 from l2sim.run import session as sessions
+from l2sim.run.control import Control
+from l2sim.run.data import DataSet
 from l2sim.run.events import STAGES, Checkpoint, Done, Event
 from l2sim.run.job import Job, to_dict
 from l2sim.run.session import Session
@@ -21,7 +23,7 @@ REPORT_VERSION = 1
 class Flow(NamedTuple):
     """What runs a flow: `open(job, data folder)` makes its session; `stages` by the names in `events.STAGES`."""
 
-    open: Callable[[Job, Path | None], Any]
+    open: Callable[[Job, Path | DataSet | None], Any]
     stages: Mapping[str, Callable[[Any, int], Iterator[Event]]]
 
 
@@ -31,10 +33,21 @@ FLOWS = {
 }
 
 
-def run(job: Job, data: Path | None = None, checkpoint: Checkpoint | None = None) -> Iterator[Event]:
-    """Run every stage of `job` that `checkpoint` has not finished. Resuming gives the events of a run never stopped."""
+def run(
+    job: Job, data: Path | DataSet | None = None, checkpoint: Checkpoint | None = None, control: Control | None = None
+) -> Iterator[Event]:
+    """Run every stage of `job` that `checkpoint` has not finished. Resuming gives the events of a run never stopped.
+
+    `control` acts between the events."""
+    control = Control() if control is None else control
+    session = FLOWS[job.flow].open(job, data)
+    for event in _events(job, session, checkpoint, control):
+        yield event
+        yield from control.between(event, session)
+
+
+def _events(job: Job, session: Session, checkpoint: Checkpoint | None, control: Control) -> Iterator[Event]:
     flow, names = FLOWS[job.flow], STAGES[job.flow]
-    session = flow.open(job, data)
     done = {}
     first = 0
     if checkpoint is not None:
@@ -44,13 +57,14 @@ def run(job: Job, data: Path | None = None, checkpoint: Checkpoint | None = None
             first += 1
         else:
             done[checkpoint.stage] = checkpoint.epoch
+    control.begin(session)
     for stage in names[first:]:
         try:
             yield from flow.stages[stage](session, done.get(stage, 0))
         except MemoryError as error:
             raise (error if job.device == "cpu" else RunError(too_large(error, job, stage))) from None
         yield from sessions.checkpoint(session, stage, -1, keep=True)
-    yield Done(report(session), session.figures)
+    yield Done(report(session, job), session.figures)
 
 
 def too_large(error: MemoryError, job: Job, stage: str) -> str:
@@ -70,16 +84,18 @@ def _bytes(found: re.Match[str]) -> str:
     return f"{count / 2**30:.1f} GiB" if count >= 2**29 else f"{count / 2**20:.1f} MiB"
 
 
-def report(session: Session) -> dict[str, Any]:
-    """What `report.json` holds (docs/formats.md)."""
+def report(session: Session, job: Job) -> dict[str, Any]:
+    """What `report.json` holds (docs/formats.md); `job` is as it was at the start."""
+    changes = [{name: change[name] for name in ("step", "path", "value")} for change in session.changes]
     return {
         "format": "l2sim-report",
         "version": REPORT_VERSION,
         "l2sim": __version__,
-        "job": to_dict(session.job),
+        "job": to_dict(job),
         "seed": session.job.seed,
         "device": session.job.device,
         "seconds": sum(stage["seconds"] for stage in session.results),
         "stages": session.results,
         "test_cost": session.meter.state().get("test", {}),
+        **({"changes": changes} if changes else {}),
     }

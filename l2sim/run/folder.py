@@ -9,9 +9,11 @@ import shutil
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import IO, Any
 
+import msgspec
 import numpy as np
 
 from l2sim import backend
@@ -20,19 +22,32 @@ from l2sim.errors import RunError
 from l2sim.run import checkpoint as checkpoints
 from l2sim.run import flow, report
 from l2sim.run import job as jobs
-from l2sim.run.events import STAGES, Checkpoint, Done, Epoch, Event, StageDone, StageStarted, Step, Warned
+from l2sim.run.control import Control
+from l2sim.run.events import STAGES, Changed, Checkpoint, Done, Epoch, Event, StageDone, StageStarted, Step, Warned
 from l2sim.run.job import Job
-from l2sim.run.logs import Logs, Positions
+from l2sim.run.logs import Logs, Positions, events
 from l2sim.run.manifest import FORMAT, read_manifest, write_manifest
 
 DURABLE_EVERY = 5.0
 """Seconds between checkpoints that wait for the disk; the ones between survive a killed process, not a power cut."""
+FLUSH_EVERY = 1.0
+"""Seconds after which the steps of a long epoch are handed to the operating system, for readers that follow."""
 
 
 def execute(
-    job: Job, out: Path, *, data: Path | None = None, threads: int = 1, resume: bool = False, source: str | None = None
+    job: Job,
+    out: Path,
+    *,
+    data: Path | None = None,
+    threads: int = 1,
+    resume: bool = False,
+    source: str | None = None,
+    live: bool = False,
+    pace: float = 0.0,
 ) -> Iterator[Event]:
     """Run `job` into the folder `out`, yielding every event after it was written down.
+
+    `live` serves readers that watch and command (`run.stream`), at most `pace` steps a second where that is not 0.
 
     `resume` goes on with what `out` holds; `source` RUN[@stage[:epoch]] starts from another run's checkpoint.
     Close the generator (or interrupt it) at any moment: what was finished stays and can be resumed.
@@ -40,28 +55,47 @@ def execute(
     with backend.threads(threads):
         lock = _lock(out)
         try:
-            checkpoint, positions = None, None
+            checkpoint, positions, changes = None, None, []
             if resume:
                 checkpoint, positions = latest(out)
+                # Those behind the checkpoint are cut off with the logs, and made again.
+                changes = [event for event in events(out) if event["type"] == "parameter"]
             elif source is not None:
                 checkpoint, job = _start_from(source, job)
             manifest = _manifest(out, job, threads, source)
             if not resume:
                 checkpoints.replace(out / "job.toml", jobs.to_toml(job).encode())
             (out / "checkpoints").mkdir(exist_ok=True)
-            yield from _record(flow.run(job, data, checkpoint), out, manifest, positions if resume else None, resume)
+            with closing(_control(out, manifest, changes, live, pace)) as control:
+                stream = flow.run(job, data, checkpoint, control)
+                yield from _record(stream, out, manifest, positions if resume else None, resume, control)
         finally:
             lock.close()
 
 
+def _control(out: Path, manifest: dict[str, Any], changes: list[dict[str, Any]], live: bool, pace: float) -> Control:
+    changes = [{name: value for name, value in change.items() if name != "type"} for change in changes]
+    if not live:
+        return Control(changes)
+    from l2sim.run.stream import Live
+
+    return Live(out, manifest, changes, pace)
+
+
 def _record(
-    stream: Iterator[Event], out: Path, manifest: dict[str, Any], positions: Positions | None, resume: bool
+    stream: Iterator[Event],
+    out: Path,
+    manifest: dict[str, Any],
+    positions: Positions | None,
+    resume: bool,
+    control: Control,
 ) -> Iterator[Event]:
     """Write every event of `stream` into the folder, then pass it on."""
     if resume and positions is None:
         positions = Positions(0, 0, 0, 0, 0)
     logs = Logs(out, positions)
     writer = _Checkpoints(out / "checkpoints")
+    control.flush, flushed = logs.flush, time.monotonic()
     state = "failed"
     try:
         for event in stream:
@@ -70,12 +104,18 @@ def _record(
                     logs.event("stage", stage=event.stage, epochs=event.epochs, done=event.done)
                 case Step():
                     logs.scalars(event.step, time.time(), _named(event.stage, event.scalars))
+                    if time.monotonic() - flushed > FLUSH_EVERY:
+                        logs.flush()
+                        flushed = time.monotonic()
                 case Epoch():
                     logs.scalars(event.step, time.time(), _named(event.stage, event.scalars))
                     logs.phases(event.step, event.phases)
                     logs.event("epoch", stage=event.stage, epoch=event.epoch, step=event.step)
                 case Warned():
                     logs.event("warning", stage=event.stage, message=event.message)
+                case Changed():
+                    logs.event("parameter", **msgspec.structs.asdict(event))
+                    logs.flush()
                 case StageDone():
                     logs.event("stage_done", stage=event.stage, result=event.result)
                 case Checkpoint():
@@ -166,6 +206,7 @@ def _start_from(source: str, job: Job) -> tuple[Checkpoint, Job]:
         there = ", ".join(sorted(p.stem for p in kept.glob("*.safetensors"))) or "none"
         raise RunError(f"--from {source}: there is no such checkpoint; kept are {there} (map.snapshots keeps epochs)")
     checkpoint, _ = checkpoints.read(path)
+    checkpoint.values.pop("changes", None)  # this job says what holds
     if epoch:
         # The stage ends at that epoch: its projection is made there, and the next stage follows.
         job = jobs.with_overrides(job, [f"{stage}.epochs={int(epoch)}"])
@@ -201,9 +242,11 @@ def _lock(out: Path) -> IO[str]:
     """Hold the folder for this process."""
     out.mkdir(parents=True, exist_ok=True)
     lock = open(out / ".lock", "w")  # noqa: SIM115
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        lock.close()
-        raise RunError(f"a run is going on in {out}; wait for it, stop it, or choose another --out") from None
-    return lock
+    for _ in range(5):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return lock
+        except OSError:
+            time.sleep(0.02)  # a reader that looks whether a run goes on holds it for an instant
+    lock.close()
+    raise RunError(f"a run is going on in {out}; wait for it, stop it, or choose another --out")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from l2sim.backend import Array, float_type, generator
+from l2sim import backend
+from l2sim.backend import Array, float_type, generator, host
 from l2sim.chip import unitary
 from l2sim.chip.light import MeshChip
 from l2sim.chip.mesh import Mesh
@@ -27,7 +28,7 @@ from l2sim.learn.train import Objective
 from l2sim.nn import models, network
 from l2sim.nn.losses import OBJECTIVES
 from l2sim.nn.network import Network
-from l2sim.nn.optics import MeshLayer
+from l2sim.nn.optics import Measure, MeshLayer
 from l2sim.run import data, features, oracle, training
 from l2sim.run.events import Epoch, Event
 from l2sim.run.job import Job
@@ -48,6 +49,8 @@ class Insitu(Session):
 
     chips: dict[str, MeshChip] = field(default_factory=dict)
     built: Network | None = None
+    slopes: dict[str, tuple[Array, Array]] = field(default_factory=dict)
+    """True and measured gradient of every mesh, theta then phi (2 n,), of the first mini-batch after the last epoch."""
 
     @property
     def network(self) -> Network:
@@ -86,6 +89,24 @@ class Insitu(Session):
         found = {"boundary": boundary(self)} if self.job.data.name in features.PLANES else {}
         return found | {"gradients": gradient_samples(self)}
 
+    def retune(self) -> None:
+        imperfect = chip_nonidealities(self.job)
+        for name, chip in self.chips.items():
+            if chip.nonidealities != imperfect:
+                chip.nonidealities = imperfect
+            self.network.meshes[name].measure = measured(self.job)
+
+    def told(self, layer: str) -> dict[str, Array]:
+        if layer not in self.chips:
+            return {}
+        found = {f"{layer}.{part}": a for part, a in self.chips[layer].commanded.items()}
+        for part, slope in self.network.meshes[layer].gradients().items() if self.stage == "learn" else ():
+            found[f"{layer}.grad_{part}"] = slope
+        return {name: host(a).astype(np.float32) for name, a in found.items()}
+
+    def merits(self, layer: str) -> dict[str, Array]:
+        return {}
+
     def keep(self) -> tuple[dict[str, Array], dict[str, Any]]:
         arrays: dict[str, Array] = {}
         noise: dict[str, Any] = {}
@@ -105,14 +126,19 @@ class Insitu(Session):
             chip.restore(under(arrays, f"chip/{name}/"), values["noise"][name])
 
 
-def open_session(job: Job, directory: Path | None) -> Insitu:
-    """Load the data of `job` as light."""
-    images = features.dataset(job.data.name, job.insitu.features, job.insitu.modes, directory)
+def open_session(job: Job, source: Path | data.DataSet | None) -> Insitu:
+    """Load the data of `job` as light, from the folder `source` if it is none itself."""
+    images = features.dataset(job.data.name, job.insitu.features, job.insitu.modes, source)
     images, held_x, held_y = data.hold_out(images, job.data.validation, generator(job.seed, "validation"))
     if job.learn.batch > images.train_y.size:
         count = images.train_y.size
         raise JobError(f"learn.batch = {job.learn.batch} is more than the {count} training samples; lower it")
-    return Insitu(job, images, held_x, held_y, job.seed)
+    put = backend.device(job.device).put
+    images = replace(
+        images, train_x=put(images.train_x), train_y=put(images.train_y), test_x=put(images.test_x),
+        test_y=put(images.test_y),
+    )  # fmt: skip
+    return Insitu(job, images, put(held_x), put(held_y), job.seed)
 
 
 class Bare:
@@ -128,27 +154,35 @@ def measure_frozen(hardware: MeshHardware, x: Array, g: Array, **settings: Any) 
     return measure(Bare(hardware), x, g, **settings)  # type: ignore[arg-type]
 
 
+def measured(job: Job) -> Measure:
+    """How gradients are measured. What is lost on the way is known on average, from test structures: a column has two
+    arm sections."""
+    it, imperfect = job.insitu, chip_nonidealities(job)
+    way = measure_frozen if it.noise == "frozen" and imperfect.tap_noise else measure
+    return partial(way, scheme=it.scheme, loss_per_column=2 * imperfect.loss_db)
+
+
 def fabricate(session: Insitu) -> None:
     """Make the chips and the network on them, with random phases. The same session always gives the same chips."""
     job = session.job
     it, imperfect = job.insitu, chip_nonidealities(job)
-    # What is lost on the way is known on average, from test structures: a column has two arm sections.
-    way = measure_frozen if it.noise == "frozen" and imperfect.tap_noise else measure
-    measured = partial(way, scheme=it.scheme, loss_per_column=2 * imperfect.loss_db)
-    dtype = float_type(job.precision)
+    dtype, device = float_type(job.precision), backend.device(job.device)
 
     def make(name: str, spec: models.Mesh) -> MeshLayer:
         mesh = Mesh(spec.kind, spec.modes)
-        chip = MeshChip(mesh, imperfect, seed=session.chip_seed, name=name, meter=session.meter, dtype=dtype)
+        chip = MeshChip(
+            mesh, imperfect, seed=session.chip_seed, name=name, meter=session.meter, dtype=dtype, device=device
+        )
         session.chips[name] = chip
-        phases = (a.astype(dtype) for a in unitary.haar(mesh, session.stream("phases", name)))
+        phases = (device.put(a, dtype) for a in unitary.haar(mesh, session.stream("phases", name)))
         by_matrix, frozen = it.light == "matrix", it.noise == "frozen"
-        return MeshLayer(chip, measured, *phases, train_screen=spec.screen, by_matrix=by_matrix, frozen=frozen)
+        return MeshLayer(chip, measured(job), *phases, train_screen=spec.screen, by_matrix=by_matrix, frozen=frozen)
 
     size = session.data.train_x.shape[1]
     spec = models.onn(session.data.classes, (size,), it.modes, it.layers, it.mesh, it.nonlinearity, it.group)
     with session.meter.stage("deploy"):
-        session.built = network.build(spec, network.electronic(session.stream("weights")), dtype, make)
+        weights = network.electronic(session.stream("weights"), dtype, device)
+        session.built = network.build(spec, weights, dtype, make, device)
 
 
 def deploy(session: Insitu, done: int) -> Iterator[Event]:
@@ -182,7 +216,8 @@ def probe(session: Insitu) -> dict[str, MeshLayer]:
 
 def gradient_errors(session: Insitu) -> dict[str, float]:
     """1 - cos of the angle between measured and true gradient, the mean over meshes and of every one."""
-    errors = {name: oracle.gradient_error(layer) for name, layer in probe(session).items()}
+    session.slopes = {name: oracle.gradients(layer) for name, layer in probe(session).items()}
+    errors = {name: oracle.gradient_error(*slopes) for name, slopes in session.slopes.items()}
     mean = sum(errors.values()) / len(errors)
     return {"oracle_gradient_error": mean} | {f"oracle_gradient_error_{name}": e for name, e in errors.items()}
 
@@ -198,13 +233,18 @@ def gradient_samples(session: Insitu) -> dict[str, dict[str, list[float]]]:
 
 
 def frames(session: Insitu, epoch: int, epochs: int) -> dict[str, Array]:
-    """What the phase log records after this epoch: the commanded phases in travel order, by mesh."""
+    """What the phase log records after this epoch: the commanded phases in travel order, by mesh, and the gradients of
+    the first mini-batch, measured and true."""
     told = {name: chip.commanded for name, chip in session.chips.items()}
     size = sum(a.nbytes for phases in told.values() for a in phases.values())
     every = max(1, epochs * size // PHASE_BYTES)
     if epoch % every and epoch != epochs:
         return {}
-    return {f"{name}.{part}": a.astype(np.float32) for name, phases in told.items() for part, a in phases.items()}
+    found = {f"{name}.{part}": a for name, phases in told.items() for part, a in phases.items()}
+    for name, (true, seen) in session.slopes.items():
+        for kind, slope in (("grad", seen), ("oracle_grad", true)):
+            found |= {f"{name}.{kind}_{part}": a for part, a in zip(("theta", "phi"), np.split(slope, 2))}
+    return {name: host(a).astype(np.float32) for name, a in found.items()}
 
 
 def boundary(session: Insitu) -> dict[str, Any]:
@@ -213,10 +253,11 @@ def boundary(session: Insitu) -> dict[str, Any]:
     x, y = np.meshgrid(line, line)
     with session.meter.stage("test"):
         power = session.network.forward(features.bias(np.column_stack([x.ravel(), y.ravel()])))
+    power = host(power)
     share = 1.0 / (1.0 + np.exp(np.clip(power[0].astype(float) - power[1], -50, 50)))
     return {
         "grid": line.round(4).tolist(),
         "share": share.reshape(x.shape).round(4).tolist(),
-        "points": session.data.test_x[:, :2].round(4).tolist(),
-        "classes": session.data.test_y.tolist(),
+        "points": host(session.data.test_x[:, :2]).round(4).tolist(),
+        "classes": host(session.data.test_y).tolist(),
     }

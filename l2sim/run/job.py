@@ -21,8 +21,10 @@ import msgspec
 from l2sim.errors import JobError
 from l2sim.run import presets
 from l2sim.run.sections import (
+    RESTART,
     Calibrate,
     Chip,
+    Colour,
     Data,
     Insitu,
     Learn,
@@ -67,14 +69,25 @@ UNUSED = {"l2ight": ("insitu",), "insitu": ("model", "chip", "pretrain", "calibr
 """Sections that a flow has no use for."""
 
 
+L2IGHT_ONLY = (
+    "protocol", "feedback_sparsity", "forward_sparsity", "column_sparsity", "spatial_sparsity", "feature_sparsity",
+    "rank", "rank_sign", "data_rule", "new_classifier", "profile",
+)  # fmt: skip
+"""Fields of `learn` that only the L2ight flow has a use for."""
+
+
 class Field(NamedTuple):
-    """One field of a job as people read it."""
+    """One field of a job as people read it. `when` a change takes effect while a run goes on: live, next epoch, or
+    restart: not before another run."""
 
     path: str
     value: Any
     unit: str
     range: str
     meaning: str
+    when: str
+    low: float | None = None
+    high: float | None = None
 
 
 # ------------------------------------------------------------------------------------------------ making a job
@@ -169,14 +182,29 @@ def with_overrides(job: Job, settings: Iterable[str]) -> Job:
     return _replaced(job, changes)
 
 
+def changed(job: Job, path: str, value: Any) -> Job:
+    """`job` with another value of a field that may change while a run goes on. Raises JobError."""
+    if path in _annotations() and (when := str((_parts(_annotations()[path])[1].extra or {})["when"])) == RESTART:
+        raise JobError(f"{path} takes effect at a {when}: stop, and start another run with --set {path}=...")
+    return _replaced(job, {path: value})
+
+
 def smoke(job: Job) -> Job:
-    """A few seconds' worth of `job`: synthetic data, one or two epochs of every stage, no comparison runs."""
-    short: dict[str, Any] = {"name": "smoke", "learn.epochs": 1}
+    """A few seconds' worth of `job`: synthetic data, one or two epochs of every stage, no comparison runs.
+
+    Large models get few channels, and nothing is compiled that a first run would not need anyway.
+    """
+    short: dict[str, Any] = {"name": "smoke", "learn.epochs": min(job.learn.epochs, 1)}
+    if job.model.name.startswith(("cnn-l", "vgg", "resnet")):
+        short |= {"model.width": min(job.model.width, 0.0625), "model.input": ()}
     if job.flow == "insitu":
         short |= {"learn.batch": min(job.learn.batch, 64)}
     else:
-        short |= {"pretrain.epochs": 1, "calibrate.epochs": 2, "map.epochs": 2}
-        short |= {"calibrate.polish": 1, "map.polish": 1, "map.compare": False, "map.snapshots": []}
+        short |= {"precision": "float64", "pretrain.epochs": min(job.pretrain.epochs, 1)}
+        short |= {"map.compare": False, "map.snapshots": [], "learn.skipped_share": max(job.learn.skipped_share, 0.998)}
+        for stage in ("calibrate", "map"):
+            epochs = min(_read(job, f"{stage}.epochs"), 2)
+            short |= {f"{stage}.epochs": epochs, f"{stage}.polish": epochs // 2, f"{stage}.order": "published"}
     if job.data.name in get_args(Picture):
         short["data.name"] = "synthetic"
     return _replaced(job, short)
@@ -191,6 +219,11 @@ def chosen(section: Section) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None and name != "base"}
 
 
+def value(job: Job, path: str) -> Any:
+    """The value of the field at `path`."""
+    return _read(job, path)
+
+
 def differences(a: Job, b: Job) -> list[str]:
     """The dotted paths at which two jobs differ, in what the first one's flow uses."""
     return [path for path in _annotations() if _used(path, a.flow) and _read(a, path) != _read(b, path)]
@@ -203,7 +236,8 @@ def describe(job: Job) -> list[Field]:
         if not _used(path, job.flow):
             continue
         kind, meta = _parts(annotation)
-        rows.append(Field(path, _read(job, path), _unit(meta), _range(kind, meta), meta.description or ""))
+        told = _unit(meta), _range(kind, meta), meta.description or "", str((meta.extra or {})["when"])
+        rows.append(Field(path, _read(job, path), *told, meta.ge, meta.le))
     return rows
 
 
@@ -280,6 +314,8 @@ def _checked(path: str, value: Any) -> Any:
     if annotation is None:
         raise _unknown(path)
     kind, meta = _parts(annotation)
+    if path == "model.layers" and value:
+        return _layers(value)
     try:
         numbers = [item for item in (value if isinstance(value, list) else [value]) if isinstance(item, float)]
         if not all(map(math.isfinite, numbers)):
@@ -296,30 +332,59 @@ def _checked(path: str, value: Any) -> Any:
     return result
 
 
+def _layers(value: Any) -> Any:
+    """The layers of a model, or a JobError that says which is wrong and how."""
+    try:
+        return msgspec.convert(value, get_type_hints(Model)["layers"])
+    except msgspec.ValidationError as error:
+        where = str(error).replace("`$", "`layers").replace("Object contains", "it has")
+        cure = "a layer is a table such as {type = 'Linear', out = 10, k = 9}"
+        raise JobError(f"model.layers cannot be read: {where}; {cure}") from None
+
+
 def _check_together(job: Job) -> None:
     """What a field's own range cannot say."""
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]{0,99}", job.name, re.ASCII):
         raise JobError(f"name = {job.name!r} cannot name a folder; use letters, digits, '.', '_' and '-'")
     if not re.fullmatch(r"cpu|cuda(:\d{1,3})?", job.device):
         raise JobError(f"device = {job.device!r} is unknown; use cpu, cuda or cuda:N")
-    if job.device != "cpu" and job.flow == "insitu":
-        raise JobError("the in situ flow computes on the cpu so far; leave device = \"cpu\"")
     if job.nonidealities.phase_bits == 1:
         raise JobError("nonidealities.phase_bits = 1 leaves one phase; use 2 to 16 bit, or 0 for continuous phases")
     if (job.nonidealities.stuck or 0) + (job.nonidealities.dead or 0) > 1:
         raise JobError("nonidealities.stuck and nonidealities.dead add up to more than all heaters; keep the sum to 1")
+    _check_model(job.model)
     for stage in ("pretrain", "learn"):
         if _read(job, f"{stage}.lr_floor") > _read(job, f"{stage}.lr"):
             raise JobError(f"{stage}.lr_floor is above {stage}.lr = {_read(job, f'{stage}.lr')}; lower the floor")
     _check_optics(job)
+    _check_learning(job)
+    for path, bad, can in (("chip.mesh", "triangular", "rectangular"), ("chip.readout", "field", "quadrature")):
+        if job.calibrate.method == "twin" and _read(job, path) == bad:
+            raise JobError(f"calibrate.method = 'twin' cannot do with {path} = {bad!r}; use {can!r}")
+    if job.map.refine and job.calibrate.method != "twin":
+        raise JobError("map.refine goes on from a twin; set calibrate.method = 'twin', or use map.polish")
     late = [epoch for epoch in job.map.snapshots if not 1 <= epoch <= job.map.epochs]
     if late:
         raise JobError(f"map.snapshots has epoch {late[0]}; use epochs from 1 to map.epochs = {job.map.epochs}")
 
 
+def _check_model(it: Model) -> None:
+    """Whether the layers and the size of a model's input belong to it."""
+    if it.input and (len(it.input) != 3 or min(it.input) < 1 or max(it.input) > 1024):
+        raise JobError(f"model.input = {list(it.input)} is no picture; use [channels, height, width], e.g. [3, 32, 32]")
+    if it.name == "custom" and not (it.layers and it.input):
+        raise JobError("model.name = custom needs model.layers and model.input; describe both in the job file")
+    if it.name != "custom" and it.layers:
+        raise JobError(f"model.layers describes a custom model, not {it.name}; set model.name = custom")
+    if it.name == "custom" and it.width != 1.0:
+        raise JobError("model.width narrows published models; give the layers of a custom one their size instead")
+
+
 def _check_optics(job: Job) -> None:
     """Whether data and network fit the flow and each other."""
     plane = job.data.name in get_args(Plane)
+    if job.flow == "insitu" and job.data.name in get_args(Colour) and job.data.name != "own":
+        raise JobError(f"data.name = {job.data.name!r} is in colour, for flow = 'l2ight' only; use grey pictures")
     if job.flow == "l2ight":
         if plane:
             raise JobError(f"data.name = {job.data.name!r} are points, for flow = 'insitu' only; use pictures")
@@ -334,9 +399,22 @@ def _check_optics(job: Job) -> None:
         raise JobError(f"insitu.modes = {it.modes} is too few for points, which need 4; use 4 or more")
     if job.learn.legacy_adam and job.learn.optimizer != "adam":
         raise JobError(f"learn.legacy_adam is about adam, not {job.learn.optimizer}; set learn.optimizer = 'adam'")
-    for field in ("feedback_sparsity", "column_sparsity"):
-        if _read(job, f"learn.{field}"):
+    for field in L2IGHT_ONLY:
+        if _read(job, f"learn.{field}") != getattr(Learn(), field):
             raise JobError(f"learn.{field} belongs to flow = 'l2ight'; leave it out")
+
+
+def _check_learning(job: Job) -> None:
+    """Whether samplers and protocol of the L2ight flow fit the model and each other."""
+    if job.flow != "l2ight":
+        return
+    it, chosen = job.learn, ("feedback", "forward", "column", "spatial", "feature")
+    drawn = [f"{name}_sparsity" for name in chosen if getattr(it, f"{name}_sparsity")]
+    drawn += [name for name in ("rank", "rank_sign") if getattr(it, name)]
+    if drawn and it.protocol not in ("subspace", "dfa"):
+        raise JobError(f"learn.{drawn[0]} samples a measured gradient, which {it.protocol!r} has not; leave it out")
+    if it.profile == "legacy" and it.protocol != "subspace":
+        raise JobError(f"learn.profile = 'legacy' knows subspace learning only, not {it.protocol!r}; leave it out")
 
 
 def _unknown(path: str) -> JobError:
@@ -398,7 +476,7 @@ def _wanted(kind: Any, meta: msgspec.Meta) -> str:
         return "true or false"
     if kind is str:
         return "text in quotes"
-    if get_origin(kind) is tuple:
+    if get_origin(kind) is tuple and get_args(kind)[0] in (int, float):
         return "a list of whole numbers, e.g. [20, 100]" if get_args(kind)[0] is int else "a list of numbers"
     noun = "a whole number" if kind is int else "a number"
     return f"{noun} from {_range(kind, meta)}" + (f" ({_unit(meta)})" if _unit(meta) else "")

@@ -6,30 +6,36 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from l2sim import backend
-from l2sim.backend import Array, float_type, generator
+from l2sim.backend import Array, float_type, generator, host
 from l2sim.chip import nonidealities
 from l2sim.chip.chip import Chip
 from l2sim.chip.complexcore import fabricated_as
 from l2sim.chip.mesh import Mesh
 from l2sim.chip.meter import Meter
 from l2sim.chip.protocol import Commands
-from l2sim.learn import mapping, zeroth
+from l2sim.errors import JobError
+from l2sim.learn import mapping, twin, zeroth
 from l2sim.learn.mapping import Target
 from l2sim.nn import models, network
 from l2sim.nn.network import Network
 from l2sim.nn.photonic import PhotonicWeight
+from l2sim.nn.specs import Standardise
 from l2sim.nn.weights import ElectronicWeight
-from l2sim.run import data
+from l2sim.run import data, described, oracle
+from l2sim.run.data import DataSet
 from l2sim.run.job import Job
 from l2sim.run.session import Session, chip_nonidealities, under
 
 
 @dataclass
 class L2ight(Session):
-    """A run of the L2ight flow; `chips`, `aims`, `rest`, `mapped`, by layer name, fill up as the stages go on."""
+    """A run of the L2ight flow; `chips`, `aims`, `rest`, `mapped`, by layer name, fill up as the stages go on;
+    `attenuators` where they are commanded by their phases (`protocols.Phases`); `renewed`: the classifier is new.
+    """
 
     electronic: Network = field(kw_only=True)
     chips: dict[str, Chip] = field(default_factory=dict)
@@ -37,6 +43,9 @@ class L2ight(Session):
     rest: dict[str, Commands] = field(default_factory=dict)
     mapped: dict[str, Commands] = field(default_factory=dict)
     searches: dict[str, zeroth.State] = field(default_factory=dict)
+    twins: dict[str, twin.Twin] = field(default_factory=dict)
+    attenuators: dict[str, Array] = field(default_factory=dict)
+    renewed: bool = False
     photonic: Network | None = None
 
     @property
@@ -51,6 +60,45 @@ class L2ight(Session):
     def design(self) -> dict[str, Any]:
         return {"model.name": self.job.model.name, "chip.mesh": self.job.chip.mesh}
 
+    def retune(self) -> None:
+        imperfect = chip_nonidealities(self.job)
+        for chip in self.chips.values():
+            if chip.nonidealities != imperfect:
+                chip.nonidealities = imperfect
+
+    def told(self, layer: str) -> dict[str, Array]:
+        if layer not in self.chips:
+            return {}
+        held, _ = self.chips[layer].state()
+        parts = {"sigma": "sigma"} | {part: f"phases.{part}" for part in zeroth.PARTS}
+        found = {f"{layer}.{name}": host(held[key]).astype(np.float32) for name, key in parts.items()}
+        if self.stage == "learn":
+            found[f"{layer}.grad_sigma"] = self._gradient(layer)
+        return found
+
+    def merits(self, layer: str) -> dict[str, Array]:
+        if layer not in self.chips:
+            return {}
+        chip, aim = self.chips[layer], self.aims[layer]
+        found: dict[str, Array] = {}
+        if layer in self.searches:
+            scale = mapping.error_scale(aim) if self.stage == "map" else 1.0
+            found |= {"loss": self.searches[layer].loss, "best": self.searches[layer].best * scale}
+        if self.stage == "calibrate":
+            found |= {f"oracle_identity_error_{part}": a for part, a in oracle.identity_error(chip).items()}
+        elif self.stage == "learn":
+            found["gradient"] = np.linalg.norm(self._gradient(layer), axis=-1)
+        else:
+            above, below = oracle.mapping_error(chip, aim)
+            found["oracle_mapping_error"] = above / np.where(below > 0, below, np.nan)
+        return {f"{layer}.block.{name}": host(a).astype(np.float32).ravel() for name, a in found.items()}
+
+    def _gradient(self, layer: str) -> Array:
+        """dL/dsigma of the last mini-batch, (cores, k)."""
+        weight = self.network.weights[layer]
+        assert isinstance(weight, PhotonicWeight)
+        return host(weight.gradient).astype(np.float32).reshape(-1, weight.gradient.shape[-1])
+
     def keep(self) -> tuple[dict[str, Array], dict[str, Any]]:
         arrays = {f"electronic/{name}": a for name, a in self.electronic.state().items()}
         noise: dict[str, Any] = {}
@@ -61,20 +109,28 @@ class L2ight(Session):
         for kind, commands in (("rest", self.rest), ("mapped", self.mapped)):
             for name, told in commands.items():
                 for part, phases, signs in told.parts():
-                    arrays[f"{kind}/{name}/{part}/phases"] = phases
+                    arrays[f"{kind}/{name}/{part}/phases"] = phases.copy()
                     arrays[f"{kind}/{name}/{part}/signs"] = signs
         for name, state in self.searches.items():
             arrays |= {f"search/{name}/{key}": a.copy() for key, a in state.arrays().items()}
+        for name, known in self.twins.items():
+            arrays |= {f"twin/{name}/{key}": a.copy() for key, a in vars(known).items()}
         if self.photonic is not None:
             arrays |= {f"photonic/{name}": a for name, a in self.photonic.state().items()}
-        return arrays, {"noise": noise}
+        arrays |= {f"attenuators/{name}": a.copy() for name, a in self.attenuators.items()}
+        model = msgspec.to_builtins(self.electronic.spec)
+        return arrays, {"noise": noise, "renewed": self.renewed, "model": model}
 
     def take(self, arrays: dict[str, Array], values: dict[str, Any]) -> None:
-        self.electronic.load(under(arrays, "electronic/"))
+        self.renewed = bool(self.job.learn.new_classifier and values["noise"])
+        last = list(self.electronic.weights)[-1] if self.renewed and not values.get("renewed") else ""
+        self.electronic.load(under(arrays, "electronic/") | _own(self.electronic, last))
         if not values["noise"]:
             return
         put_on_chip(self)
         for name, chip in self.chips.items():
+            if name == last:
+                continue
             chip.restore(under(arrays, f"chip/{name}/"), values["noise"][name])
             for kind, commands in (("rest", self.rest), ("mapped", self.mapped)):
                 told = {key: chip.xp.asarray(a) for key, a in under(arrays, f"{kind}/{name}/").items()}
@@ -86,24 +142,43 @@ class L2ight(Session):
             search = under(arrays, f"search/{name}/")
             if search:
                 self.searches[name] = zeroth.restore(search, chip)
+            if known := under(arrays, f"twin/{name}/"):
+                self.twins[name] = twin.Twin(**known)
+        self.attenuators = under(arrays, "attenuators/")
         self.photonic = photonic_network(self, self.chips)
-        self.photonic.load(under(arrays, "photonic/"))
+        self.photonic.load(under(arrays, "photonic/") | _own(self.photonic, last))
 
 
-def open_session(job: Job, directory: Path | None) -> L2ight:
-    """Load the data and build the electronic network of `job`."""
-    spec = models.get(job.model.name)
-    channels, *size = spec.input
-    images = data.load(job.data.name, directory, (size[0], size[1]), channels)
-    if images.classes != spec.classes:
-        spec = models.get(job.model.name, images.classes)
+def _check_rank(job: Job, spec: models.ModelSpec) -> None:
+    """JobError where some core has fewer sigma than are to be learnt in a step."""
+    for name, layer in models.count(spec).layers.items():
+        if layer.blocks and job.learn.rank > (k := layer.sigma // layer.blocks):
+            raise JobError(f"learn.rank = {job.learn.rank} is above k = {k} of {name}; use 1 to {k}, or 0 for all")
+
+
+def _own(network: Network, layer: str) -> dict[str, Array]:
+    """The arrays that a layer of `network` has now."""
+    return {name: a for name, a in network.state().items() if layer and name.startswith(f"{layer}.")}
+
+
+def open_session(job: Job, source: Path | DataSet | None) -> L2ight:
+    """Load the data of `job`, from the folder `source` if it is none itself, and build its electronic network."""
+    if isinstance(source, DataSet):
+        images = source
+    else:
+        channels, *size = job.model.input or models.get(job.model.name).input
+        images = data.load(job.data.name, source, (size[0], size[1]), channels)
+    spec = described.model(job, images.classes, images.train_x.shape[1])
+    _check_rank(job, spec)
     images, held_x, held_y = data.hold_out(images, job.data.validation, generator(job.seed, "validation"))
+    if job.data.normalise:
+        spec = msgspec.structs.replace(spec, layers=(Standardise(*data.moments(images.train_x)), *spec.layers))
     dtype = float_type(job.precision)
     device = backend.device(job.device)
     weights = network.electronic(generator(job.seed, "weights"), dtype, device)
     electronic = network.build(spec, weights, dtype, device=device)
     put = device.put
-    images = data.DataSet(
+    images = DataSet(
         put(images.train_x), put(images.train_y), put(images.test_x), put(images.test_y), images.classes
     )
     return L2ight(job, images, device.put(held_x), device.put(held_y), job.seed, electronic=electronic)

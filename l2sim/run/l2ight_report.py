@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from l2sim.run import pages
+from l2sim.run import pages, savings, twins
 from l2sim.run.job import Job
 from l2sim.run.material import SEARCHES, TRAININGS, Material
 from l2sim.run.pages import number, percent
@@ -61,6 +61,8 @@ def overview(material: Material) -> str:
 def calibration(material: Material) -> str:
     from l2sim.run import figures
 
+    if material.stage("calibrate").get("identified") is not None:
+        return twins.section(material)
     run = material.scalars.get("calibrate", {})
     errors = material.figures.get("calibrate", {}).get("identity_error")
     if not run:
@@ -86,6 +88,8 @@ def mapping(material: Material) -> str:
     from l2sim.run import figures
 
     run = material.scalars.get("map", {})
+    if not run and material.stage("calibrate").get("identified") is not None:
+        return twins.mapping_section(material)
     if not run:
         return pages.section("Mapping", pages.missing("This folder holds no mapping."))
     comparisons = material.figures.get("map", {}).get("comparisons", {})
@@ -220,5 +224,5 @@ def _noise(job: Job) -> float:
 FIRST = (overview,)
 """Sections before the table of numbers ..."""
 BEFORE_COST = (calibration, mapping, training, phases)
-AFTER_COST = (publication,)
+AFTER_COST = (savings.section, publication)
 """... and around the cost."""

@@ -31,6 +31,16 @@ FACTS = {
     "writes": ("writes", "commands to heaters and attenuators that changed"),
     "accumulation_steps": ("accumulation steps", "sequential electronic additions of partial sums"),
     "tap_readings": ("tap readings", "powers read inside the meshes"),
+    "forward_core_calls": ("core calls forward", "of these, light through a network"),
+    "weight_gradient_core_calls": ("core calls for weight gradients", "light both ways through the pseudo-identities"),
+    "input_gradient_core_calls": ("core calls for input gradients", "errors sent back"),
+    "forward_accumulation_steps": ("accumulation steps forward", "of those above"),
+    "weight_gradient_accumulation_steps": ("accumulation steps for weight gradients", ""),
+    "input_gradient_accumulation_steps": ("accumulation steps for input gradients", ""),
+    "images": ("images learnt from", "every mini-batch they were in"),
+    "images_offered": ("images offered", "with those that data sampling left out"),
+    "activation_bytes": ("activations remembered", "bytes a mini-batch, between forward and backward pass"),
+    "activation_bytes_dense": ("activations without sampling", "bytes a mini-batch"),
     "seconds": ("time", "s"),
 }
 """What the stage table shows: key of `report.json` -> label and meaning with unit."""

@@ -6,6 +6,7 @@ import difflib
 from typing import Any, NamedTuple
 
 from l2sim.errors import JobError
+from l2sim.run import experiments
 
 
 class Preset(NamedTuple):
@@ -116,6 +117,9 @@ NOISE: dict[str, dict[str, float]] = {
     "amplitude-0.05": {"io_amplitude_error": 0.05},
 }
 """The levels of the published sweep, as non-idealities."""
+
+for _name, (_about, _values) in experiments.rows().items():
+    PRESETS[_name] = Preset(_about, f"{_L2IGHT}: its scripts", _values)
 
 for _name, _level in NOISE.items():
     PRESETS[f"insitu-noise-{_name}"] = Preset(

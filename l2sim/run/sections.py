@@ -3,28 +3,40 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Annotated, Literal
 
 import msgspec
 
+from l2sim.nn.specs import LayerSpec
 
-def said(meaning: str, unit: str = "", low: float | None = None, high: float | None = None) -> msgspec.Meta:
+LIVE, EPOCH, RESTART = "live", "next epoch", "restart"
+"""When a field takes effect that is changed while a run goes on (`l2sim run --live`)."""
+
+
+def said(
+    meaning: str, unit: str = "", low: float | None = None, high: float | None = None, when: str = RESTART
+) -> msgspec.Meta:
     """What is said about a field; the range includes its ends."""
-    return msgspec.Meta(description=meaning, ge=low, le=high, extra={"unit": unit})
+    return msgspec.Meta(description=meaning, ge=low, le=high, extra={"unit": unit, "when": when})
 
 
-_m = said
+_m, _live, _epoch = said, partial(said, when=LIVE), partial(said, when=EPOCH)
+_PI = math.pi
 _LR = ("", 0, 100)
 _EPOCHS = ("epochs", 1, 1_000_000)
 _SOME_EPOCHS = ("epochs", 0, 1_000_000)
-_SPARSITY = ("share", 0, 0.99)
+_SPARSITY = ("share", 0, 0.999)
 _Optimizer = Literal["adamw", "adam", "sgd"]
 _Schedule = Literal["cosine", "exponential"]
 _Norm = Literal["none", "exp", "var"]
+_Blocks = Literal["btopk", "gtopk", "uniform"]
 _Order = Literal["published", "layer"]
 _Method = Literal["zcd", "ztp", "zgd"]
-Picture = Literal["digits", "mnist", "fashion-mnist", "synthetic"]
+Colour = Literal["cifar10", "cifar100", "svhn", "tiny-imagenet", "own"]
+Picture = Literal["digits", "mnist", "fashion-mnist", Colour, "synthetic"]
 Plane = Literal["moons", "circles", "blobs", "ring"]
+Published = Literal["mlp", "cnn-s", "cnn-l", "vgg8", "vgg11", "vgg13", "vgg16", "vgg19", "resnet18", "resnet34"]
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -32,11 +44,17 @@ class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
 
 class Model(Section, frozen=True):
-    name: Annotated[Literal["cnn-s", "mlp", "cnn-l", "vgg8", "resnet18"], _m("the network")] = "cnn-s"
+    name: Annotated[Literal[Published, "custom"], _m("the network; custom is what layers describe")] = "cnn-s"
+    input: Annotated[tuple[int, ...], _m("channels, height, width of the pictures; [] is the published size")] = ()
+    width: Annotated[float, _m("factor on the channels and hidden features", "share", 0.001, 1)] = 1.0
+    layers: Annotated[tuple[LayerSpec, ...], _m("of custom: tables such as {type='Linear', out=10, k=9}")] = ()
 
 
 class Data(Section, frozen=True):
     name: Annotated[Literal[Picture, Plane], _m("pictures; points of the plane (insitu)")] = "digits"
+    normalise: Annotated[bool, _m("every channel to mean 0 and deviation 1 over the training images")] = False
+    pad: Annotated[int, _m("training images are shifted at random by up to so much", "pixels", 0, 64)] = 0
+    flip: Annotated[bool, _m("training images are mirrored at random")] = False
     validation: Annotated[float, _m("training images kept for choosing settings", "share", 0, 0.9)] = 0.0
 
 
@@ -46,33 +64,33 @@ class Nonidealities(Section, frozen=True):
     base: Annotated[
         Literal["l2ight-2021", "ideal", "silicon"], _m("the preset that fields left out take their value from")
     ] = "l2ight-2021"
-    phase_bits: Annotated[int, _m("resolution of a phase; 0 is continuous", "bit", 0, 16)] | None = None
-    phase_bias: Annotated[float, _m("half range of the unknown phase offsets", "rad", 0, math.pi)] | None = None
-    gamma_std: Annotated[float, _m("spread of the heater efficiencies", "rad/V^2", 0, 0.1)] | None = None
-    crosstalk: Annotated[float, _m("share of a phase that leaks to each neighbour", "share", 0, 0.2)] | None = None
-    drive: Annotated[Literal["phase", "voltage"], _m("what is quantised")] | None = None
-    v_max: Annotated[float, _m("highest heater voltage", "V", 0.1, 1000)] | None = None
-    curve: Annotated[tuple[float, ...], _m("phase(V): factors of V^0, V^1 ...; or as measured", "rad")] | None = None
-    curve_volts: Annotated[tuple[float, ...], _m("rising voltages at which curve was measured", "V")] | None = None
-    stuck: Annotated[float, _m("heaters stuck at a random phase", "share", 0, 1)] | None = None
-    dead: Annotated[float, _m("heaters that do not heat", "share", 0, 1)] | None = None
-    readout_noise: Annotated[float, _m("std of a reading, relative to unit input amplitude", "", 0, 1)] | None = None
-    shot_noise: Annotated[float, _m("std of a power reading at unit power", "", 0, 1)] | None = None
-    reference_phase_std: Annotated[float, _m("std of the homodyne reference's phase", "rad", 0, math.pi)] | None = None
-    exact_sigma: Annotated[bool, _m("sigma is realised exactly, as published")] | None = None
-    heat_wraps: Annotated[bool, _m("a phase is taken modulo 2 pi before it leaks, as published")] | None = None
-    single_arm: Annotated[bool, _m("one arm of an MZI of a core is heated, not both in push-pull")] | None = None
-    splitter_error_std: Annotated[float, _m("std of the splitters' angle around pi/4", "rad", 0, 0.5)] | None = None
-    splitter_shared: Annotated[bool, _m("both splitters of an MZI have the same error")] | None = None
-    loss_db: Annotated[float, _m("mean loss of every arm section", "dB", 0, 10)] | None = None
-    loss_db_std: Annotated[float, _m("its spread", "dB", 0, 10)] | None = None
-    phase_error_std: Annotated[float, _m("fixed errors of the phases", "rad", 0, math.pi)] | None = None
-    io_amplitude_error: Annotated[float, _m("relative error of a modulated or read field", "", 0, 1)] | None = None
-    io_phase_error: Annotated[float, _m("error of its phase", "pi rad", 0, 1)] | None = None
-    io_input: Annotated[bool, _m("modulators have these errors too, not only readings")] | None = None
-    tap_noise: Annotated[float, _m("std of a tap's power reading at unit power", "", 0, 1)] | None = None
-    detuning_nm: Annotated[float, _m("wavelength off the design wavelength", "nm", -200, 200)] | None = None
-    dispersion: Annotated[float, _m("change of the splitters' angle per nm", "1/nm", -0.01, 0.01)] | None = None
+    phase_bits: Annotated[int, _live("resolution of a phase; 0 is continuous", "bit", 0, 16)] | None = None
+    phase_bias: Annotated[float, _live("half range of the unknown phase offsets", "rad", 0, math.pi)] | None = None
+    gamma_std: Annotated[float, _live("spread of the heater efficiencies", "rad/V^2", 0, 0.1)] | None = None
+    crosstalk: Annotated[float, _live("share of a phase that leaks to each neighbour", "share", 0, 0.2)] | None = None
+    drive: Annotated[Literal["phase", "voltage"], _live("what is quantised")] | None = None
+    v_max: Annotated[float, _live("highest heater voltage", "V", 0.1, 1000)] | None = None
+    curve: Annotated[tuple[float, ...], _live("phase(V): factors of V^0, V^1 ...; or as measured", "rad")] | None = None
+    curve_volts: Annotated[tuple[float, ...], _live("rising voltages at which curve was measured", "V")] | None = None
+    stuck: Annotated[float, _live("heaters stuck at a random phase", "share", 0, 1)] | None = None
+    dead: Annotated[float, _live("heaters that do not heat", "share", 0, 1)] | None = None
+    readout_noise: Annotated[float, _live("std of a reading, relative to unit input amplitude", "", 0, 1)] | None = None
+    shot_noise: Annotated[float, _live("std of a power reading at unit power", "", 0, 1)] | None = None
+    reference_phase_std: Annotated[float, _live("std of the homodyne reference's phase", "rad", 0, _PI)] | None = None
+    exact_sigma: Annotated[bool, _live("sigma is realised exactly, as published")] | None = None
+    heat_wraps: Annotated[bool, _live("a phase is taken modulo 2 pi before it leaks, as published")] | None = None
+    single_arm: Annotated[bool, _live("one arm of an MZI of a core is heated, not both in push-pull")] | None = None
+    splitter_error_std: Annotated[float, _live("std of the splitters' angle around pi/4", "rad", 0, 0.5)] | None = None
+    splitter_shared: Annotated[bool, _live("both splitters of an MZI have the same error")] | None = None
+    loss_db: Annotated[float, _live("mean loss of every arm section", "dB", 0, 10)] | None = None
+    loss_db_std: Annotated[float, _live("its spread", "dB", 0, 10)] | None = None
+    phase_error_std: Annotated[float, _live("fixed errors of the phases", "rad", 0, math.pi)] | None = None
+    io_amplitude_error: Annotated[float, _live("relative error of a modulated or read field", "", 0, 1)] | None = None
+    io_phase_error: Annotated[float, _live("error of its phase", "pi rad", 0, 1)] | None = None
+    io_input: Annotated[bool, _live("modulators have these errors too, not only readings")] | None = None
+    tap_noise: Annotated[float, _live("std of a tap's power reading at unit power", "", 0, 1)] | None = None
+    detuning_nm: Annotated[float, _live("wavelength off the design wavelength", "nm", -200, 200)] | None = None
+    dispersion: Annotated[float, _live("change of the splitters' angle per nm", "1/nm", -0.01, 0.01)] | None = None
 
 
 class Chip(Section, frozen=True):
@@ -110,21 +128,24 @@ class Insitu(Section, frozen=True):
 
 
 class Pretrain(Section, frozen=True):
-    epochs: Annotated[int, _m("training of the electronic weights", *_EPOCHS)] = 100
+    epochs: Annotated[int, _m("training of the electronic weights; 0: as they are", *_SOME_EPOCHS)] = 100
+    weights: Annotated[str, _m("file they start from, .safetensors or .npz; empty: random")] = ""
     batch: Annotated[int, _m("images in a mini-batch", "images", 1, 100_000)] = 32
     optimizer: Annotated[_Optimizer, _m("how the gradient is followed")] = "adamw"
-    lr: Annotated[float, _m("learning rate at the start", *_LR)] = 2e-3
+    lr: Annotated[float, _epoch("learning rate at the start", *_LR)] = 2e-3
     schedule: Annotated[_Schedule, _m("how the learning rate falls")] = "cosine"
-    decay: Annotated[float, _m("factor per epoch of the exponential schedule", "", 0, 1)] = 0.99
-    lr_floor: Annotated[float, _m("lowest learning rate", *_LR)] = 2e-5
-    weight_decay: Annotated[float, _m("decoupled weight decay (adamw)", "", 0, 10)] = 0.01
+    decay: Annotated[float, _epoch("factor per epoch of the exponential schedule", "", 0, 1)] = 0.99
+    lr_floor: Annotated[float, _epoch("lowest learning rate", *_LR)] = 2e-5
+    weight_decay: Annotated[float, _epoch("decoupled weight decay (adamw)", "", 0, 10)] = 0.01
 
 
 class Calibrate(Section, frozen=True):
-    method: Annotated[_Method, _m("coordinate descent, ternary probing or gradient descent")] = "zcd"
-    epochs: Annotated[int, _m("sweeps over all phases", *_EPOCHS)] = 400
-    lr: Annotated[float, _m("phase step at the start; never below one quantisation step", "rad", 0, 2 * math.pi)] = 0.1
-    decay: Annotated[float, _m("factor on the phase step per epoch", "", 0, 1)] = 0.99
+    method: Annotated[
+        Literal[_Method, "twin"], _m("coordinate descent, ternary probing, gradient descent; a model fitted to probes")
+    ] = "zcd"
+    epochs: Annotated[int, _m("sweeps over all phases", *_SOME_EPOCHS)] = 400
+    lr: Annotated[float, _epoch("phase step at the start; never below one quantisation step", "rad", 0, 2 * _PI)] = 0.1
+    decay: Annotated[float, _epoch("factor on the phase step per epoch", "", 0, 1)] = 0.99
     order: Annotated[_Order, _m("heaters as published, or column by column, which is faster")] = "published"
     polish: Annotated[int, _m("the last of these, by ternary probing from the best", *_SOME_EPOCHS)] = 50
     best_record: Annotated[bool, _m("keep the best phases seen, not the last")] = True
@@ -133,9 +154,9 @@ class Calibrate(Section, frozen=True):
 
 class Map(Section, frozen=True):
     method: Annotated[_Method, _m("coordinate descent, ternary probing or gradient descent")] = "zcd"
-    epochs: Annotated[int, _m("sweeps over all phases", *_EPOCHS)] = 300
-    lr: Annotated[float, _m("phase step at the start; never below one quantisation step", "rad", 0, 2 * math.pi)] = 0.1
-    decay: Annotated[float, _m("factor on the phase step per epoch", "", 0, 1)] = 0.99
+    epochs: Annotated[int, _m("sweeps over all phases; 0: meshes stay as deployed", *_SOME_EPOCHS)] = 300
+    lr: Annotated[float, _epoch("phase step at the start; never below one quantisation step", "rad", 0, 2 * _PI)] = 0.1
+    decay: Annotated[float, _epoch("factor on the phase step per epoch", "", 0, 1)] = 0.99
     order: Annotated[_Order, _m("heaters as published, or column by column, which is faster")] = "published"
     polish: Annotated[int, _m("the last of these, by ternary probing from the best", *_SOME_EPOCHS)] = 50
     best_record: Annotated[bool, _m("keep the best phases seen, not the last")] = True
@@ -145,25 +166,50 @@ class Map(Section, frozen=True):
     )
     compare: Annotated[bool, _m("also map copies: from the published start, and at 1 % readout noise")] = True
     snapshots: Annotated[tuple[int, ...], _m("epochs kept as checkpoints to start from", "epochs")] = ()
+    refine: Annotated[int, _m("after a twin: sweeps by ternary probing from what it programmed", *_SOME_EPOCHS)] = 0
 
 
 class Learn(Section, frozen=True):
-    epochs: Annotated[int, _m("training of sigma and batch norm on the chip", *_EPOCHS)] = 30
+    epochs: Annotated[int, _m("training of sigma and batch norm on the chip", *_SOME_EPOCHS)] = 30
     batch: Annotated[int, _m("images in a mini-batch", "images", 1, 100_000)] = 32
     optimizer: Annotated[_Optimizer, _m("how the gradient is followed")] = "adamw"
-    lr: Annotated[float, _m("learning rate at the start", *_LR)] = 1e-3
+    lr: Annotated[float, _epoch("learning rate at the start", *_LR)] = 1e-3
     schedule: Annotated[_Schedule, _m("how the learning rate falls")] = "cosine"
-    decay: Annotated[float, _m("factor per epoch of the exponential schedule", "", 0, 1)] = 0.99
-    lr_floor: Annotated[float, _m("lowest learning rate", *_LR)] = 1e-4
-    weight_decay: Annotated[float, _m("decoupled weight decay (adamw)", "", 0, 10)] = 0.01
+    decay: Annotated[float, _epoch("factor per epoch of the exponential schedule", "", 0, 1)] = 0.99
+    lr_floor: Annotated[float, _epoch("lowest learning rate", *_LR)] = 1e-4
+    weight_decay: Annotated[float, _epoch("decoupled weight decay (adamw)", "", 0, 10)] = 0.01
+    protocol: Annotated[
+        Literal["subspace", "dfa", "pat", "flops", "mixedtrn", "spsa"],
+        _m("what is learnt and how; dense, L2ight, RAD and SWAT-U are subspace with the samplers below"),
+    ] = "subspace"
     feedback_sparsity: Annotated[float, _m("blocks left out of the error's way back", *_SPARSITY)] = 0.0
-    feedback_rule: Annotated[
-        Literal["btopk", "gtopk", "uniform"], _m("which blocks stay: largest per column, largest of all, random")
-    ] = "btopk"
+    feedback_rule: Annotated[_Blocks, _m("which blocks stay: largest per column, largest of all, random")] = "btopk"
     feedback_norm: Annotated[_Norm, _m("rescaling for the blocks left out")] = "exp"
+    forward_sparsity: Annotated[float, _m("blocks left out both ways while learning (SWAT-U)", *_SPARSITY)] = 0.0
+    forward_rule: Annotated[_Blocks, _m("which blocks stay: largest per row, largest of all, random")] = "uniform"
+    forward_norm: Annotated[_Norm, _m("rescaling for the blocks left out")] = "exp"
     column_sparsity: Annotated[float, _m("pixels left out of a convolution's gradient", *_SPARSITY)] = 0.0
     column_norm: Annotated[_Norm, _m("rescaling for the pixels left out")] = "none"
+    spatial_sparsity: Annotated[float, _m("input pixels a convolution's gradient forgets (RAD)", *_SPARSITY)] = 0.0
+    spatial_norm: Annotated[_Norm, _m("rescaling for the pixels forgotten")] = "exp"
     sample_first_conv: Annotated[bool, _m("column sampling of the first convolution too")] = False
-    data_sparsity: Annotated[float, _m("mini-batches skipped at random", *_SPARSITY)] = 0.0
+    feature_sparsity: Annotated[float, _m("blocks of inputs a dense layer's gradient leaves out", *_SPARSITY)] = 0.0
+    feature_norm: Annotated[_Norm, _m("rescaling for the inputs left out")] = "exp"
+    rank: Annotated[int, _m("sigma learnt in every core and step; 0 is all", "", 0, 1024)] = 0
+    rank_rule: Annotated[Literal["topk", "uniform"], _m("which: the largest |sigma|, or random")] = "topk"
+    rank_sign: Annotated[bool, _m("only the sign of sigma's gradient counts")] = False
+    data_sparsity: Annotated[float, _m("share of mini-batches, or of every mini-batch, skipped", *_SPARSITY)] = 0.0
+    data_rule: Annotated[
+        Literal["smd", "importance"], _m("mini-batches at random; or images that the pretrained network is sure of")
+    ] = "smd"
+    probe_std: Annotated[float, _m("size of a perturbation (flops, spsa)", "rad", 1e-6, 10)] = 0.1
+    probes: Annotated[int, _m("perturbations in a step (flops, spsa)", "", 1, 10_000)] = 1
+    frozen_share: Annotated[float, _m("phases of the meshes never trained (mixedtrn)", *_SPARSITY)] = 0.85
+    skipped_share: Annotated[float, _m("phases skipped in a step (mixedtrn)", *_SPARSITY)] = 0.9
+    core_calls: Annotated[int, _m("stop after so many, to compare at equal cost; 0 is never", "calls", 0, 10**18)] = 0
+    new_classifier: Annotated[bool, _m("with --from: the last layer starts anew, for other classes")] = False
+    profile: Annotated[
+        Literal["metered", "legacy"], _m("cost as the chips count it; also by the published program's rules")
+    ] = "metered"
     shuffle: Annotated[bool, _m("mini-batches drawn anew every epoch; false: whole ones only, in order")] = True
     legacy_adam: Annotated[bool, _m("adam's step count restarts every epoch, as in a published notebook")] = False

@@ -21,6 +21,7 @@ from l2sim.nn import optim
 from l2sim.nn.losses import cross_entropy
 from l2sim.nn.network import Network
 from l2sim.run import data
+from l2sim.run import job as jobs
 from l2sim.run.events import Checkpoint, StageDone, StageStarted
 from l2sim.run.job import Job, chosen
 
@@ -39,7 +40,9 @@ class Session(ABC):
     `chip_seed` fabricates the chips; it stays that of the first run when a later one starts from its checkpoint.
     `results` and `figures` hold what the finished stages report, `scores` the last epoch's; `step` counts mini-batches
     and epochs of search; `saved` is when the last checkpoint was taken and how many bytes it had, `began` when the
-    stage began (less the time it took before a resume).
+    stage (`stage`) began, less the time it took before a resume. `changes` are the fields of the job that were changed
+    while the run went on (`events.Changed` as plain values), and `job` has them; `save` asks for a checkpoint after
+    the epoch.
     """
 
     job: Job
@@ -55,6 +58,9 @@ class Session(ABC):
     step: int = 0
     saved: tuple[float, int] = (0.0, 0)
     began: float = 0.0
+    changes: list[dict[str, Any]] = field(default_factory=list)
+    save: bool = False
+    stage: str = ""
 
     @abstractmethod
     def keep(self) -> tuple[dict[str, Array], dict[str, Any]]:
@@ -71,6 +77,18 @@ class Session(ABC):
     @abstractmethod
     def trained(self, stage: str) -> Network:
         """The network that `stage` trains."""
+
+    @abstractmethod
+    def retune(self) -> None:
+        """Bring what was made from the job up to date with it: a live field of it has changed."""
+
+    @abstractmethod
+    def told(self, layer: str) -> dict[str, Array]:
+        """What a layer is commanded now, float32, by series as in `Epoch.phases`; nothing before there are chips."""
+
+    @abstractmethod
+    def merits(self, layer: str) -> dict[str, Array]:
+        """Figures of merit of every core of a layer now, (cores,) float32, by series `LAYER.block.NAME`."""
 
     @property
     def objective(self) -> Objective:
@@ -96,6 +114,7 @@ class Session(ABC):
 
     def begin(self, stage: str, epochs: int, done: int) -> StageStarted:
         """A stage begins, or goes on after `done` epochs."""
+        self.stage = stage
         if not done:
             self.began = time.perf_counter()
         return StageStarted(stage, epochs, done)
@@ -115,14 +134,22 @@ def chip_nonidealities(job: Job) -> nonidealities.Nonidealities:
     return msgspec.structs.replace(base, **chosen(job.nonidealities))
 
 
+def effective(job: Job, path: str) -> Any:
+    """The value in force of a field: of a non-ideality that the job leaves to its preset, the preset's."""
+    value = jobs.value(job, path)
+    section, _, name = path.partition(".")
+    return getattr(chip_nonidealities(job), name) if value is None and section == "nonidealities" else value
+
+
 def checkpoint(session: Session, stage: str, epoch: int, keep: bool = False) -> Iterator[Checkpoint]:
     """A checkpoint after `epoch` epochs of `stage`: every time while it is small, else when `keep` or some time passed.
 
     `epoch` -1 says that the stage is finished.
     """
     taken, size = session.saved
-    if keep or size < SMALL_BYTES or time.monotonic() - taken > LARGE_SECONDS:
+    if keep or session.save or size < SMALL_BYTES or time.monotonic() - taken > LARGE_SECONDS:
         whole = snapshot(session, stage, epoch, keep)
+        session.save = False
         session.saved = time.monotonic(), sum(a.nbytes for a in whole.arrays.values())
         yield whole
 
@@ -137,6 +164,7 @@ def snapshot(session: Session, stage: str, epoch: int, keep: bool = False) -> Ch
         "results": list(session.results),
         "figures": dict(session.figures),
         "scores": dict(session.scores),
+        "changes": list(session.changes),
         "elapsed": 0.0 if epoch < 0 else time.perf_counter() - session.began,
         **own,
     }
@@ -153,6 +181,9 @@ def restore(session: Session, saved: Checkpoint) -> None:
         made = ", ".join(f"{path} = {value}" for path, value in values["design"].items())
         raise RunError(f"the checkpoint is of another chip, made with {made}; set these in the job")
     session.chip_seed = values["chip_seed"]
+    session.changes = list(values.get("changes", []))
+    for change in session.changes:
+        session.job = jobs.changed(session.job, change["path"], change["value"])
     session.take(saved.arrays, values)
     session.meter.restore(values["meter"])
     session.results, session.figures = list(values["results"]), dict(values["figures"])

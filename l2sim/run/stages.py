@@ -10,7 +10,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -22,13 +24,13 @@ from l2sim.chip.meter import Counts, Meter
 from l2sim.chip.nonidealities import Nonidealities
 from l2sim.chip.protocol import Commands, command
 from l2sim.learn import calibrate as calibration
-from l2sim.learn import mapping, sampling, train, zeroth
+from l2sim.learn import mapping, train, zeroth
 from l2sim.nn.network import Network
 from l2sim.nn.photonic import PhotonicWeight
 from l2sim.run import job as jobs
-from l2sim.run import l2ight, oracle, training
+from l2sim.run import l2ight, learning, oracle, pretrained, training, twins
 from l2sim.run import session as sessions
-from l2sim.run.events import Epoch, Event
+from l2sim.run.events import Epoch, Event, Warned
 from l2sim.run.l2ight import L2ight
 from l2sim.run.session import PHASE_BYTES
 
@@ -41,7 +43,11 @@ Stage = Callable[[L2ight, int], Iterator[Event]]
 
 
 def pretrain(session: L2ight, done: int) -> Iterator[Event]:
-    """Train the electronic network."""
+    """Train the electronic network, from a file of weights if the job names one."""
+    job = session.job.pretrain
+    if job.weights and done == 0:
+        for note in pretrained.load(Path(job.weights), session.electronic, new_classifier=job.epochs > 0):
+            yield Warned("pretrain", f"{job.weights}: {note}")
     yield from training.train(session, "pretrain", session.job.pretrain, done)
 
 
@@ -61,13 +67,19 @@ def deploy(session: L2ight, done: int) -> Iterator[Event]:
 
 
 def calibrate(session: L2ight, done: int) -> Iterator[Event]:
-    """Identity calibration of all cores of all layers."""
+    """Identity calibration of all cores of all layers, or their identification."""
     job = session.job.calibrate
-    method = _search(session, job, calibration.RESTART_ABOVE, shuffle=job.method == "zcd")
+    if job.method == "twin":
+        yield from twins.calibrate(session, done)
+        return
     with session.meter.stage("calibrate"):
         problems = {name: calibration.problem(chip, session.job.chip.readout) for name, chip in session.chips.items()}
     starts = {name: calibration.zero_phases(chip) for name, chip in session.chips.items()}
-    searches = dict.fromkeys(session.chips, method)
+
+    def searches() -> dict[str, zeroth.Search]:
+        now = session.job.calibrate
+        search = _search(session, now, calibration.RESTART_ABOVE, shuffle=now.method == "zcd")
+        return dict.fromkeys(session.chips, search)
 
     def observe() -> dict[str, float]:
         seen = [oracle.identity_error(chip) for chip in session.chips.values()]
@@ -91,13 +103,20 @@ def calibrate(session: L2ight, done: int) -> Iterator[Event]:
 def map_(session: L2ight, done: int) -> Iterator[Event]:
     """Parallel mapping of all cores of all layers, and the projection of sigma."""
     job = session.job.map
+    if job.epochs == 0:
+        yield from _as_deployed(session)
+        return
+    if session.job.calibrate.method == "twin":
+        yield from _programmed(session)
+        return
     offset = session.rest if job.start == "calibrated" else {}
-    problems, searches, starts = _mapping_task(session, session.chips, offset)
+    problems, starts = _mapping_task(session, session.chips, offset)
 
     def observe() -> dict[str, float]:
         return {"mapping_error": _mapping_error(session.chips, session)}
 
     scales = {name: mapping.error_scale(aim) for name, aim in session.aims.items()}
+    searches = partial(_mapping_searches, session)
     yield from _seek(session, "map", problems, searches, starts, job, done, observe, scales, job.snapshots)
     with session.meter.stage("map"):
         for name, chip in session.chips.items():
@@ -120,19 +139,77 @@ def map_(session: L2ight, done: int) -> Iterator[Event]:
     yield session.finish("map", result, figures)
 
 
+def _programmed(session: L2ight) -> Iterator[Event]:
+    """Mapping by twins: in closed form, and `map.refine` sweeps from there."""
+    refine = session.job.map.refine
+    yield session.begin("map", 0, 0)
+    with session.meter.stage("map"):
+        for name in session.chips:
+            twins.program(session, name)
+            if refine:
+                _refine(session, name, refine)
+    session.photonic = _rebuilt(session)
+    result = {
+        **training.scores(session, session.network),
+        "mapping_error": _mapping_error(session.chips, session),
+        **_oracle_scores(session),
+    }
+    yield session.finish("map", result, {})
+
+
+def _refine(session: L2ight, name: str, epochs: int) -> None:
+    """Ternary probing from what a twin programmed, one level at a time, with its sigma."""
+    chip, mapped, weight = session.chips[name], session.mapped[name], session.network.weights[name]
+    assert isinstance(weight, PhotonicWeight)
+    problem = mapping.problem(chip, session.aims[name], session.job.chip.readout)
+    chip.set_signs(**mapped.signs)
+    chip.set_sigma(weight.sigma)
+    search = _search(session, session.job.map, mapping.RESTART_ABOVE)
+    search = replace(search, lr=search.floor, adaptive=False)
+    state = zeroth.start(problem, search, {part: mapped.phases[part].copy() for part in zeroth.PARTS})
+    for epoch in range(epochs):
+        zeroth.polish(problem, search, state, session.stream("map", name, epoch))
+    session.mapped[name] = Commands(state.phases(best=True), mapped.signs)
+    command(chip, u=session.mapped[name], v=session.mapped[name])
+
+
+def _as_deployed(session: L2ight) -> Iterator[Event]:
+    """No mapping: the meshes go back to what they were commanded when the weights were deployed."""
+    yield session.begin("map", 0, 0)
+    with session.meter.stage("map"):
+        for name, chip in session.chips.items():
+            mapping.deploy(chip, session.aims[name])
+    session.photonic = _rebuilt(session)
+    result = training.scores(session, session.network) | {"mapping_error": _mapping_error(session.chips, session)}
+    yield session.finish("map", result, {})
+
+
 def learn(session: L2ight, done: int) -> Iterator[Event]:
-    """Subspace learning of sigma and batch norm on the chips, with multi-level sampling."""
-    job, network = session.job.learn, session.network
-    convs = list(network.convs)
-    for name, conv in network.convs.items():
-        weight = network.weights[name]
-        # The first convolution has no error to send back, and its columns are few: it is sampled only on request.
-        if job.feedback_sparsity > 0 and isinstance(weight, PhotonicWeight):
-            weight.feedback = sampling.feedback(job.feedback_rule, job.feedback_sparsity, job.feedback_norm)
-        if job.column_sparsity > 0 and (job.sample_first_conv or name != convs[0]):
-            conv.columns = sampling.columns(job.column_sparsity, job.column_norm)
-    train.write(network)
-    yield from training.train(session, "learn", job, done, partial(_frames, session, "learn"))
+    """Learning on the chips, by the job's protocol and samplers."""
+    if session.renewed and done == 0:
+        _renew(session)
+    tally, ways = learning.Tally(session), learning.ways(session)
+    train.write(session.network)
+    yield from training.train(
+        session, "learn", session.job.learn, done, partial(_frames, session, "learn"), tally.observe, ways, tally,
+        tally.result,
+    )  # fmt: skip
+
+
+def _renew(session: L2ight) -> None:
+    """Make the last layer ready to learn: its random matrix as deployed, and its own calibration."""
+    name, job = list(session.chips)[-1], session.job.calibrate
+    chip, aim = session.chips[name], session.aims[name]
+    search = _search(session, job, calibration.RESTART_ABOVE, shuffle=job.method == "zcd")
+    with session.meter.stage("calibrate"):
+        problem = calibration.problem(chip, session.job.chip.readout)
+        state, done = zeroth.start(problem, search, calibration.zero_phases(chip)), 0
+        while _unfinished({name: state}, job, done):
+            _search_epoch(problem, search, state, job, done, session.stream("calibrate", name, done))
+            done += 1
+        session.rest[name] = calibration.pseudo_identities(chip, state)
+        mapping.deploy(chip, aim)
+    session.photonic = _rebuilt(session)
 
 
 STAGES: dict[str, Stage] = {"pretrain": pretrain, "deploy": deploy, "calibrate": calibrate, "map": map_, "learn": learn}
@@ -145,7 +222,7 @@ def _seek(
     session: L2ight,
     stage: str,
     problems: dict[str, zeroth.Problem],
-    searches: dict[str, zeroth.Search],
+    searches: Callable[[], dict[str, zeroth.Search]],
     starts: dict[str, dict[str, Array]],
     job: jobs.Calibrate | jobs.Map,
     done: int,
@@ -153,16 +230,19 @@ def _seek(
     scales: dict[str, Array] | float,
     snapshots: tuple[int, ...] = (),
 ) -> Iterator[Event]:
-    """Epochs of zeroth-order search over all layers together, until every core had its share, and their polish."""
+    """Epochs of zeroth-order search over all layers together, until every core had its share, and their polish.
+
+    `searches` are asked for every epoch: the job may change while it runs."""
     yield session.begin(stage, job.epochs, done)
     with session.meter.stage(stage):
         if done == 0 or not session.searches:
-            session.searches = {name: zeroth.start(problems[name], searches[name], starts[name]) for name in problems}
+            session.searches = {name: zeroth.start(problems[name], searches()[name], starts[name]) for name in problems}
     while _unfinished(session.searches, job, done):
+        ways = searches()
         with session.meter.stage(stage):
             for name, problem in problems.items():
                 stream = session.stream(stage, name, done)
-                _search_epoch(problem, searches[name], session.searches[name], job, done, stream)
+                _search_epoch(problem, ways[name], session.searches[name], job, done, stream)
         done += 1
         session.step += 1
         scalars = _spread(session, stage, scales) | observe()
@@ -213,18 +293,27 @@ def _search(session: L2ight, job: jobs.Calibrate | jobs.Map, threshold: float, *
     )  # fmt: skip
 
 
-def _mapping_task(session: L2ight, chips: dict[str, Chip], offset: dict[str, Commands]) -> tuple:
-    """Problems, searches and starting phases of mapping on `chips`, by layer."""
-    problems, searches, starts = {}, {}, {}
+def _mapping_task(
+    session: L2ight, chips: dict[str, Chip], offset: dict[str, Commands]
+) -> tuple[dict[str, zeroth.Problem], dict[str, dict[str, Array]]]:
+    """Problems and starting phases of mapping on `chips`, by layer."""
+    problems, starts = {}, {}
     for name, chip in chips.items():
         aim = session.aims[name]
         with session.meter.stage("map"):
             problems[name] = mapping.problem(chip, aim, session.job.chip.readout)
-        searches[name] = _search(
+        starts[name] = mapping.start_phases(aim, offset.get(name))
+    return problems, starts
+
+
+def _mapping_searches(session: L2ight) -> dict[str, zeroth.Search]:
+    """How mapping searches, by layer."""
+    return {
+        name: _search(
             session, session.job.map, mapping.RESTART_ABOVE, threshold_growth=1.02, error_scale=mapping.error_scale(aim)
         )
-        starts[name] = mapping.start_phases(aim, offset.get(name))
-    return problems, searches, starts
+        for name, aim in session.aims.items()
+    }
 
 
 def _project(
@@ -266,7 +355,8 @@ def _mapped_copy(session: L2ight, imperfect: Nonidealities, offset: dict[str, Co
     """Mapping error by epoch (mean over cores of the best reading) and accuracy of a copy mapped another way."""
     chips = l2ight.fabricate(session, imperfect, Meter())
     network = l2ight.photonic_network(session, chips)
-    problems, searches, starts = _mapping_task(session, chips, offset)
+    problems, starts = _mapping_task(session, chips, offset)
+    searches = _mapping_searches(session)
     states = {name: zeroth.start(problems[name], searches[name], starts[name]) for name in chips}
     curve: list[float] = []
     while _unfinished(states, session.job.map, len(curve)):
@@ -305,12 +395,12 @@ def _frames(session: L2ight, stage: str, epoch: int, epochs: int) -> dict[str, A
     every = max(1, epochs * size // PHASE_BYTES)
     if epoch % every and epoch != epochs:
         return {}
-    frames = {}
-    for name, chip in session.chips.items():
-        held, _ = chip.state()
-        frames[f"{name}.sigma"] = host(held["sigma"]).astype(np.float32)
-        if stage != "learn":
-            frames |= {f"{name}.{part}": host(held[f"phases.{part}"]).astype(np.float32) for part in zeroth.PARTS}
+    frames: dict[str, Array] = {}
+    for name in session.chips:
+        told = session.told(name)
+        if stage == "learn" and epoch > 1:  # the meshes stay as they were mapped
+            told = {key: a for key, a in told.items() if key.rpartition(".")[2] not in zeroth.PARTS}
+        frames |= told | session.merits(name)
     return frames
 
 

@@ -34,17 +34,20 @@ def accuracy(job: Job, out: Path) -> Array | None:
     return values
 
 
-def complete(tasks: Iterable[tuple[Job, Path]], data: Path | None) -> None:
+def complete(tasks: Iterable[tuple[Job, Path]], data: Path | None, source: str | None = None) -> None:
     """Run every job into its folder, in order, on one thread; finished ones stay, stopped ones go on.
 
-    One that another process is running is left to it, so that starting a study twice shares the work.
+    `source` is the checkpoint RUN[@stage] that all of them start from. One that another process is running is left to
+    it, so that starting a study twice shares the work.
     """
     for job, out in tasks:
         if accuracy(job, out) is not None:
             continue
         print(f"{out} ...", flush=True)
         try:
-            for _ in folder.execute(job, out, data=data, threads=1, resume=(out / "manifest.json").exists()):
+            resume = (out / "manifest.json").exists()
+            more = {"resume": True} if resume else {"source": source}
+            for _ in folder.execute(job, out, data=data, threads=1, **more):
                 pass
         except RunError as error:
             if "a run is going on" not in str(error):

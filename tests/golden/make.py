@@ -65,17 +65,23 @@ def choose(name: str, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
                 if key.startswith("cnnS/l2ight/") and not key.endswith(("conv.weight", "fc1.weight"))
             }
         case "samplers":
-            few = ("x", "gy", "U", "S", "V", "I_U", "I_V", "dense_", "fb0.6_topk_exp", "fb0.6_gtopk_var", "col0.6_exp")
+            few = (
+                "x", "gy", "U", "S", "V", "I_U", "I_V", "dense_", "fb0.6_topk_exp", "fb0.6_gtopk_var", "col0.6_exp",
+                "fw0.5_topk_exp", "in0.5_exp", "sp0.4col0.6_var", "rank2_topk", "sign",
+            )  # fmt: skip
             bases = ("lin18x14k4pad_", "conv3x7k3s1p1_k4_")
             return {
                 key: array
                 for key, array in arrays.items()
                 if key.startswith(tuple(base + one for base in bases for one in few))
             }
+        case "zo_baselines":
+            runs = ("mlp/x", "mlp/y", "mlp/flops_n1/", "mlp/mixedtrn_ps0.85_gs0.0/")
+            return {key: array for key, array in arrays.items() if key.startswith(runs)}
     raise ValueError(name)
 
 
 if __name__ == "__main__":
-    for name in ("layout", "unitary", "quantizer_crosstalk", "ic_pm_k4", "zgd", "sl_steps", "samplers"):
+    for name in ("layout", "unitary", "quantizer_crosstalk", "ic_pm_k4", "zgd", "sl_steps", "samplers", "zo_baselines"):
         np.savez_compressed(HERE / f"{name}.npz", **choose(name, read(name)))
         print(f"{name}: {(HERE / f'{name}.npz').stat().st_size / 1024:.0f} kB")

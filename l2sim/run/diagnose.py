@@ -1,0 +1,508 @@
+"""Why a run is as bad as it is: its worst core, what of it is to blame, which layer, which heaters (`l2sim diagnose`).
+
+Everything is computed on the run's chips made again (`run.rebuilt`); what a lab could measure there is measured by
+`run.bench`, and what it could not know is named `oracle` in `BADGES`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from l2sim.backend import Array, generator
+from l2sim.chip import nonidealities
+from l2sim.chip.chip import PARTS, Chip
+from l2sim.chip.light import PHASES, MeshChip
+from l2sim.chip.nonidealities import GAMMA, Nonidealities
+from l2sim.chip.protocol import Commands
+from l2sim.errors import RunError
+from l2sim.learn import mapping, zeroth
+from l2sim.nn.weights import ElectronicWeight
+from l2sim.run import attain, bench, flow, oracle, rebuild, training
+from l2sim.run import checkpoint as checkpoints
+from l2sim.run import session as sessions
+from l2sim.run.bench import CoreBench, Heater, MeshBench, Sweep
+from l2sim.run.recorded import Recorded
+from l2sim.run.session import chip_nonidealities
+
+BADGES = {
+    "worst": "oracle", "movement": "commanded", "sweep": "measured", "budget": "oracle", "layers": "oracle",
+    "detectors": "measured", "power": "commanded", "silent": "measured", "faults": "oracle", "meter": "measured",
+}  # fmt: skip
+"""Where each part comes from: as `RunModel.badge` says it. Measured: on the chip made again, by what a lab can do."""
+ERRORS = ("oracle_mapping_error", "oracle_identity_error_u")
+"""Figures of merit of cores, the first that was recorded names the worst core."""
+TUNING, POLISH = 60, 30
+"""Epochs of the search that tunes a core again, and of those that close it."""
+SAMPLES = 2000
+"""Test samples that a network is tried with."""
+FEW = 4
+"""Broken heaters up to which each has its own row in a budget."""
+
+TERMS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("quantised drive", {"phase_bits": 0, "drive": "phase"}),
+    ("phase bias", {"phase_bias": 0.0}),
+    ("phase errors", {"phase_error_std": 0.0}),
+    ("spread of heaters", {"gamma_std": 0.0}),
+    ("crosstalk", {"crosstalk": 0.0}),
+    ("stuck heaters", {"stuck": 0.0}),
+    ("dead heaters", {"dead": 0.0}),
+    ("splitter errors", {"splitter_error_std": 0.0}),
+    ("loss", {"loss_db": 0.0, "loss_db_std": 0.0}),
+    ("detuning", {"detuning_nm": 0.0}),
+    ("attenuators", {"exact_sigma": True}),
+)
+"""What is switched off in turn, and by which fields. Noise of readings is no property of a matrix: see `detectors`."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Which core, or whole mesh, of a run, at which step (None: the newest recorded)."""
+
+    run: Recorded
+    layer: str
+    core: int
+    step: int | None = None
+
+    @property
+    def imperfect(self) -> Nonidealities:
+        """The imperfections in force there."""
+        return chip_nonidealities(self.run.job_at(self.step))
+
+    def chip(self) -> Chip | MeshChip:
+        """The chip made again and commanded as it was. RunError before there is one."""
+        chip = self.run.rebuilt.chip(self.layer, self.core, self.step)
+        if chip is None:
+            raise RunError(f"nothing was commanded to {self.layer} yet; diagnose it at a later step")
+        return chip
+
+    def told(self, part: str) -> dict[str, Array]:
+        """What a part is told, as `Recorded.phases`."""
+        return self.run.phases(self.layer, self.core, part, self.step)
+
+    def bench(self) -> CoreBench | MeshBench:
+        """The chip on the bench."""
+        chip = self.chip()
+        if isinstance(chip, MeshChip):
+            return MeshBench(chip)
+        return CoreBench(
+            chip, *(self.told(part)["theta"] for part in PARTS), self.told("sigma")["sigma"], self.imperfect.single_arm
+        )
+
+
+def place(folder: Path, layer: str = "", core: int | None = None, step: int | None = None) -> Place:
+    """A core of the run in `folder`; the worst one of the layer, or of all, where none is named. RunError."""
+    run = Recorded(folder)
+    if layer and layer not in run.grids:
+        raise RunError(f"{folder} has no layer {layer!r}; it has {', '.join(run.grids)}")
+    if core is None:
+        layer, core = worst(run, layer, step)[0][:2]
+    it = run.grids[layer or next(iter(run.grids))]
+    if not 0 <= core < it.p * it.q:
+        raise RunError(f"{layer or 'the first layer'} has the cores 0 to {it.p * it.q - 1}, not {core}")
+    return Place(run, layer or next(iter(run.grids)), core, step)
+
+
+def worst(run: Recorded, layer: str = "", step: int | None = None) -> list[tuple[str, int, float]]:
+    """(layer, core, error) of every core, worst first: by the error that was recorded, else of the first core only.
+
+    The error of whole meshes is that of their matrix (`matrix_error`)."""
+    names = [layer] if layer else list(run.grids)
+    if all(run.grids[name].whole for name in names):
+        places = [Place(run, name, 0, step) for name in names]
+        return sorted(((it.layer, 0, matrix_error(it.chip())) for it in places), key=lambda row: -row[2])
+    for metric in ERRORS:
+        frames = {name: run.frame(f"{name}.block.{metric}", step) for name in names}
+        rows = [(name, i, float(v)) for name, f in frames.items() if f is not None for i, v in enumerate(f.values)]
+        if rows:
+            return sorted(rows, key=lambda row: -np.nan_to_num(row[2], nan=np.inf))
+    return [(names[0], 0, float("nan"))]
+
+
+def sweep(at: Place, heater: Heater, readout: str = "quadrature") -> Sweep:
+    """See `bench.sweep`."""
+    return bench.sweep(at.bench(), heater, at.imperfect, readout)
+
+
+# -- the error of one core, term by term -------------------------------------------------------------------------------
+
+
+def matrix_error(chip: Chip | MeshChip) -> float:
+    """How far a whole mesh is from what an ideal one would do with the same commands: |U - e^{ia} U_c|^2 / N, least
+    over the overall phase a, which nobody sees."""
+    assert isinstance(chip, MeshChip)
+    ideal = MeshChip(chip.mesh, Nonidealities(), seed=0, name=chip.name, dtype=chip.dtype)
+    ideal.set_phases(**chip.commanded)
+    u, c = chip.oracle_matrix(), ideal.oracle_matrix()
+    size = float((np.abs(u) ** 2).sum()) + c.shape[0] - 2 * float(abs(np.vdot(c, u)))
+    return max(0.0, size / c.shape[0])
+
+
+def aim(at: Place) -> mapping.Target:
+    """What a core shall be, as a target of a grid of one. RunError before it is known."""
+    told, it = at.run.target(at.layer, at.core, at.step), at.run.grids[at.layer]
+    if told is None:
+        raise RunError(f"what {at.layer} shall become is not known yet; diagnose it at a later step")
+    commands = Commands(
+        {part: it.mesh.scatter(told[part]["theta"])[None, None] for part in PARTS},
+        {part: told[part]["signs"][None, None] for part in PARTS},
+    )
+    weight, sigma = told["matrix"][None, None], told["sigma"][None, None]
+    shape = at.run.rebuilt.shape(at.layer)
+    if shape is None or at.run.stage_at(at.step) == "calibrate":
+        return mapping.Target(weight, commands, sigma)
+    ports = [
+        (np.arange(count * it.k) < real).reshape(count, it.k)[i].astype(float)[None, None]
+        for count, real, i in zip((it.p, it.q), shape, divmod(at.core, it.q))
+    ]
+    return mapping.Target(weight, commands, sigma, ports[0], ports[1])
+
+
+@dataclass(frozen=True)
+class Term:
+    """A row of a budget: without `name` the error is `error` with the same commands, and `tuned` after the phases were
+    searched again (NaN where there is no search). `gain` is by how much it is better than the row "as it is"."""
+
+    name: str
+    error: float
+    tuned: float
+    gain: float
+
+
+def budget(at: Place) -> list[Term]:
+    """The error of one core with each non-ideality switched off in turn, and with all; the first row is as it is, the
+    others follow by what they gain.
+
+    The commands were found on this very chip, so that what they make up for is missed when it is gone: therefore every
+    case is tuned again, by the same search from the better of the present and the target's phases, and the rows are in
+    the order of what tuning then reaches. The error is that of mapping, |W' - W|^2 / |W'|^2; while calibrating the mean
+    of the identity errors; of whole meshes `matrix_error`; these two are not tuned.
+    """
+    chip = at.chip()
+    whole = isinstance(chip, MeshChip)
+    tunes = not whole and at.run.stage_at(at.step) != "calibrate"
+    target = None if whole else aim(at)
+
+    def error(chip: Chip | MeshChip) -> float:
+        if isinstance(chip, MeshChip):
+            return matrix_error(chip)
+        if not tunes:
+            return float(np.mean(list(oracle.identity_error(chip).values())))
+        assert target is not None
+        above, below = oracle.mapping_error(chip, target)
+        return float(above[0, 0] / max(float(below[0, 0]), 1e-30))
+
+    def case(name: str, chip: Chip | MeshChip) -> Term:
+        if not tunes:
+            return Term(name, error(chip), float("nan"), 0.0)
+        assert isinstance(chip, Chip) and target is not None
+        now = error(chip)
+        return Term(name, now, attain.tune(chip, target, at.run.job.seed), 0.0)
+
+    with quiet(at, chip):
+        first = case("as it is", chip)
+        rows = [case(name, other) for name, other in without(at, chip)]
+    of = (lambda row: row.tuned) if tunes else (lambda row: row.error)
+    rows = [replace(row, gain=of(first) - of(row)) for row in rows]
+    return [first, *sorted(rows, key=lambda row: -row.gain)]
+
+
+class quiet:
+    """While budgets are made a whole mesh takes on one set of imperfections after the other; then it has its own."""
+
+    def __init__(self, at: Place, chip: Chip | MeshChip) -> None:
+        self._chip, self._before = chip, chip.nonidealities
+        self._heaters = chip._heaters
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *error: object) -> None:
+        if isinstance(self._chip, MeshChip):
+            self._chip._heaters = self._heaters  # type: ignore[assignment]
+            self._chip.nonidealities = self._before
+
+
+def without(at: Place, chip: Chip | MeshChip) -> Iterator[tuple[str, Chip | MeshChip]]:
+    """The chip without one non-ideality after the other, by name: every broken heater of a few by itself; then without
+    any. Commanded alike."""
+    own = at.imperfect
+
+    def other(changed: Nonidealities, healed: Heater | None = None) -> Chip | MeshChip:
+        made: Chip | MeshChip = chip
+        if not isinstance(chip, MeshChip):
+            made = at.run.rebuilt.core(at.layer, at.core, at.step, changed)
+        heal(made, healed)
+        made.nonidealities = changed
+        return made
+
+    broken = faults(at)
+    for name, off in TERMS:
+        if all(getattr(own, key) == value for key, value in off.items()):
+            continue
+        fate = name.split()[0]
+        some = [heater for heater, how in broken if how == fate]
+        if fate in ("stuck", "dead"):
+            if 0 < len(some) <= FEW:
+                for heater in some:
+                    yield f"{fate} heater {heater_name(at, heater)}", other(own, heater)
+            if not some or len(some) == 1:
+                continue
+        if name == "attenuators" and (isinstance(chip, MeshChip) or not (own.phase_bits or own.gamma_std)):
+            continue
+        yield name, other(msgspec.structs.replace(own, **off))
+    yield "all of them", other(nonidealities.PRESETS["ideal"])
+
+
+def heal(chip: Chip | MeshChip, heater: Heater | None) -> None:
+    """Let one heater obey; None: as fabricated."""
+    if heater is None:
+        return
+    held = chip._heaters if isinstance(chip, MeshChip) else chip._heaters[heater.part]
+    fate = held.fate.copy()
+    fate[0, offset(chip, heater)] = 1.0
+    if isinstance(chip, MeshChip):
+        chip._heaters = replace(held, fate=fate)
+    else:
+        chip._heaters[heater.part] = replace(held, fate=fate)
+
+
+def offset(chip: Chip | MeshChip, heater: Heater) -> int:
+    """Where a heater stands in the arrays of its mesh."""
+    if not isinstance(chip, MeshChip):
+        return heater.index
+    return PHASES.index(heater.kind) * chip.mesh.count + heater.index
+
+
+# -- heaters -----------------------------------------------------------------------------------------------------------
+
+
+def heater_name(at: Place, heater: Heater) -> str:
+    """A heater in words: part, MZI, column and rails."""
+    mesh, title = at.run.grids[at.layer].mesh, {"u": "U ", "v": "V* "}.get(heater.part, "")
+    if heater.kind == "screen":
+        return f"{title}screen of rail {heater.index}"
+    i, kind = heater.index, "" if heater.part else f"{heater.kind} of "
+    return f"{title}{kind}MZI {i} (column {mesh.column[i]}, rails {mesh.top[i]} and {mesh.bottom[i]})"
+
+
+def faults(at: Place) -> list[tuple[Heater, str]]:
+    """The heaters of a core that are dead or stuck, which only an oracle knows."""
+    chip, found = at.chip(), []
+    for heaters, names in _held(chip):
+        stuck, dead = rebuild.faults(heaters, at.imperfect)
+        for fate, mask in (("dead", dead), ("stuck", stuck)):
+            found += [(names[i], fate) for i in np.flatnonzero(mask)]
+    return found
+
+
+def _held(chip: Chip | MeshChip) -> list[tuple[Any, list[Heater]]]:
+    """Draws of the heaters of every mesh, and their names in the order of the draws."""
+    if isinstance(chip, MeshChip):
+        sizes = zip(PHASES, (chip.mesh.count, chip.mesh.count, chip.mesh.modes))
+        return [(chip._heaters, [Heater("", kind, i) for kind, size in sizes for i in range(size)])]
+    return [(chip._heaters[part], [Heater(part, "theta", i) for i in range(chip.mesh.count)]) for part in PARTS]
+
+
+def electrical(phases: Array, imperfect: Nonidealities) -> tuple[Array, Array]:
+    """Electrical power of heaters at commanded phases, in units of P_pi = v_pi^2 / R, what turns a heater by pi; and
+    which are driven with V_max.
+
+    P / P_pi = (V / v_pi)^2: with phase = gamma V^2 that is phase / pi. A drive of voltage takes its nearest level, and
+    its voltage the known curve.
+    """
+    phases = np.mod(np.asarray(phases, float), 2 * np.pi)
+    if imperfect.drive != "voltage":
+        return phases / np.pi, np.zeros(phases.shape, bool)
+    levels, thresholds = imperfect.levels()
+    at = np.searchsorted(thresholds, phases, side="left")
+    volts = at * imperfect.v_max / (len(levels) - 1)
+    return volts**2 * (GAMMA / np.pi), at == len(levels) - 1
+
+
+def heaters(at: Place) -> dict[str, Any]:
+    """The heaters of a core: commanded power of each and of every core of the run, those at V_max, those that do not
+    answer (measured) or are dead or stuck (oracle), and what the run has cost so far."""
+    run, core = at.run, []
+    for part in ("",) if run.grids[at.layer].whole else PARTS:
+        told = at.told(part)
+        for kind in PHASES if not part else ("theta",):
+            if kind in told:
+                power, full = electrical(told[kind], at.imperfect)
+                core.append({"part": part, "kind": kind, "phase": told[kind], "power": power, "v_max": full})
+    layers = []
+    for name, it in run.grids.items():
+        series = [f"{name}.{kind}" for kind in (PHASES if it.whole else PARTS)]
+        frames = [frame for one in series if (frame := run.frame(one, at.step)) is not None]
+        told = [electrical(frame.values, at.imperfect) for frame in frames]
+        power = sum((p.reshape(it.p * it.q, -1).sum(axis=1) for p, _ in told), np.zeros(it.p * it.q))
+        count = sum(full.size for _, full in told)
+        layers.append({
+            "layer": name, "cores": power, "heaters": count, "total": float(power.sum()),
+            "v_max": int(sum(full.sum() for _, full in told)),
+        })  # fmt: skip
+    quiet_ones = bench.silent(at.bench())
+    return {
+        "unit": "P_pi = v_pi^2 / R", "core": core, "layers": layers,
+        "silent": None if quiet_ones is None
+        else [{"heater": h, "name": heater_name(at, h), "share": share} for h, share in quiet_ones],
+        "faults": [{"heater": h, "name": heater_name(at, h), "fate": fate} for h, fate in faults(at)],
+        "meter": cost(run.folder),
+    }  # fmt: skip
+
+
+def cost(folder: Path) -> dict[str, dict[str, int]]:
+    """What the run had counted by stage when it took its last checkpoint: core calls, evaluations, writes ..."""
+    held = checkpoints.peek(folder / "checkpoints" / "latest.safetensors").get("meter", {})
+    return {stage: {name: int(n) for name, n in counts.items() if n} for stage, counts in held.items()}
+
+
+# -- detectors ---------------------------------------------------------------------------------------------------------
+
+
+def detectors(at: Place, readout: str = "quadrature") -> dict[str, Any]:
+    """See `bench.detectors`; expected is the matrix that the core shall be, of whole meshes what an ideal one would do
+    with the same commands. `sheet` is the noise that the job gives a reading."""
+    chip, it = at.chip(), at.imperfect
+    if isinstance(chip, MeshChip):
+        ideal = MeshChip(chip.mesh, Nonidealities(), seed=0, name=chip.name, dtype=chip.dtype)
+        ideal.set_phases(**chip.commanded)
+        expected, gain = ideal.oracle_matrix(), 1.0
+    else:
+        expected, gain = aim(at).weight[0, 0], float(np.abs(at.told("sigma")["sigma"]).max())
+    found = bench.detectors(at.bench(), expected, readout)
+    return {**vars(found), "sheet": it.readout_noise * gain ** (2 if readout == "power" else 1)}
+
+
+# -- the guilty layer --------------------------------------------------------------------------------------------------
+
+
+def layers(folder: Path, data: Path | None = None, step: int | None = None) -> dict[str, Any]:
+    """Test accuracy of the run's network as it is, and with each layer made ideal in turn; the guilty layer first.
+
+    Ideal is a layer of cores that computes the electronic weight it was mapped from, or, where the weights were not
+    pretrained, what ideal meshes make of its sigma; and a whole mesh without imperfections, commanded alike. At most
+    `SAMPLES` test samples. RunError where the run has no such network.
+    """
+    run = Recorded(folder)
+    stage, path = _saved(run, step)
+    saved, _ = checkpoints.read(path)
+    session = flow.FLOWS[run.job.flow].open(run.job_at(step), data)
+    sessions.restore(session, saved)
+    held = session.data
+    session.data = replace(held, test_x=held.test_x[:SAMPLES], test_y=held.test_y[:SAMPLES])
+
+    def accuracy() -> float:
+        return training.scores(session, session.network, validate=False)["accuracy"]
+
+    rows = [{"layer": "as it is", "accuracy": accuracy(), "gain": 0.0}]
+    for name in run.grids:
+        with _ideal(session, name):
+            score = accuracy()
+        rows.append({"layer": name, "accuracy": score, "gain": score - rows[0]["accuracy"]})
+    with _all_ideal(session, list(run.grids)):
+        score = accuracy()
+    rows.append({"layer": "all of them", "accuracy": score, "gain": score - rows[0]["accuracy"]})
+    found = [rows[0], *sorted(rows[1:-1], key=lambda row: -row["gain"]), rows[-1]]
+    return {"stage": stage, "step": saved.step, "samples": int(session.data.test_y.size), "rows": found}
+
+
+def _saved(run: Recorded, step: int | None) -> tuple[str, Path]:
+    """The stage that `step` belongs to and its checkpoint: the last one, or the newest."""
+    stage, folder = run.stage_at(step), run.folder / "checkpoints"
+    path = folder / f"{stage}.safetensors"
+    if step is None or not path.exists():
+        path = folder / "latest.safetensors"
+    if stage in ("", "pretrain", "calibrate"):
+        raise RunError(f"there is no network on the chips in {stage or 'a run that has not begun'}; choose a step of "
+                       "deploy, map or learn")  # fmt: skip
+    return stage, path
+
+
+class _ideal:
+    """One layer of a session made ideal for a while."""
+
+    def __init__(self, session: Any, name: str) -> None:
+        self._session, self._name = session, name
+
+    def __enter__(self) -> None:
+        chip, network = self._session.chips[self._name], self._session.network
+        if isinstance(chip, MeshChip):
+            self._undo: Callable[[], None] = lambda before=chip.nonidealities: setattr(chip, "nonidealities", before)
+            chip.nonidealities = nonidealities.PRESETS["ideal"]
+            return
+        leaf = network.convs.get(self._name) or network.linears[self._name]
+        self._undo = lambda before=leaf.weight: setattr(leaf, "weight", before)
+        leaf.weight = ElectronicWeight(_wanted(self._session, self._name, leaf.weight))
+
+    def __exit__(self, *error: object) -> None:
+        self._undo()
+
+
+class _all_ideal:
+    """All layers made ideal for a while."""
+
+    def __init__(self, session: Any, names: list[str]) -> None:
+        self._each = [_ideal(session, name) for name in names]
+
+    def __enter__(self) -> None:
+        for one in self._each:
+            one.__enter__()
+
+    def __exit__(self, *error: object) -> None:
+        for one in self._each:
+            one.__exit__()
+
+
+def _wanted(session: Any, name: str, weight: Any) -> Array:
+    """The matrix (out, in) that a layer of cores shall be."""
+    electronic, job = session.electronic.weights[name].matrix, session.job.pretrain
+    if job.epochs or job.weights:
+        return electronic
+    chip, target = session.chips[name], session.aims[name]
+    ideal = Chip(chip.shape, chip.mesh, Nonidealities(), seed=0, name=name, dtype=chip.dtype)
+    mapping.deploy(ideal, target)
+    ideal.set_sigma(weight.sigma)
+    p, q, k, _ = ideal.oracle_weights().shape
+    whole = ideal.oracle_weights().swapaxes(1, 2).reshape(p * k, q * k)
+    return whole[: weight.out_features, : weight.in_features]
+
+
+# -- how its phases moved ----------------------------------------------------------------------------------------------
+
+
+def movement(at: Place) -> list[dict[str, Any]]:
+    """How far the phases of a core moved in each stage up to the step: root mean square over its heaters, rad, beside
+    the median core of its layer; and the heater that moved most."""
+    run, it, found = at.run, at.run.grids[at.layer], []
+    names = PHASES if it.whole else PARTS
+    for stage in run.stages:
+        rows = []
+        for name in names:
+            steps = run.frames(f"{at.layer}.{name}")
+            here = steps[(steps > stage.first_step) & (steps <= (stage.last_step or np.inf))]
+            here = here if at.step is None else here[here <= at.step]
+            before = steps[steps <= stage.first_step]
+            if not here.size:
+                continue
+            first = run.frame(f"{at.layer}.{name}", int(before[-1] if before.size else here[0]))
+            last = run.frame(f"{at.layer}.{name}", int(here[-1]))
+            assert first is not None and last is not None
+            change = (last.values - first.values).reshape(it.p * it.q, -1)
+            change = np.mod(change + np.pi, 2 * np.pi) - np.pi
+            rms = np.sqrt((change**2).mean(axis=1))
+            most = int(np.abs(change[at.core]).argmax())
+            heater = Heater("", name, most) if it.whole else Heater(name, "theta", most)
+            rows.append({
+                "part": name, "rms": float(rms[at.core]), "median": float(np.median(rms)), "most": heater,
+                "name": heater_name(at, heater), "by": float(change[at.core, most]),
+                "path": run.frames(f"{at.layer}.{name}").size,
+            })  # fmt: skip
+        if rows:
+            found.append({"stage": stage.name, "last_step": stage.last_step, "parts": rows})
+    return found

@@ -1,0 +1,134 @@
+"""A chip of a run made again for an observer: the same fabrication from the same seed, commanded as the logs say.
+
+Of a grid only the core that is looked at. What it tells a lab cannot know. `terms` lists what every non-ideality does
+to every phase, in the order of `kernels.chain`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from l2sim.backend import Array, float_type
+from l2sim.chip.chip import PARTS, Chip
+from l2sim.chip.complexcore import ComplexChip, fabricated_as
+from l2sim.chip.fabrication import Heaters, chain_parameters, fabricate, fabricate_optics
+from l2sim.chip.light import PHASES, MeshChip
+from l2sim.chip.nonidealities import WAVELENGTH_NM, Nonidealities
+from l2sim.run import checkpoint as checkpoints
+from l2sim.run.job import Job
+from l2sim.run.session import chip_nonidealities
+from l2sim.run.topology import Grid
+
+TAU = 2.0 * np.pi
+
+
+def chip_seed(root: Path, job: Job) -> int:
+    """The seed of the run's chips: of a run that began from another one's checkpoint, that one's."""
+    return int(checkpoints.peek(root / "checkpoints" / "latest.safetensors").get("chip_seed", job.seed))
+
+
+def mesh_chip(job: Job, name: str, grid: Grid, seed: int) -> MeshChip:
+    """The whole mesh `name`."""
+    return MeshChip(grid.mesh, chip_nonidealities(job), seed=seed, name=name, dtype=float_type(job.precision))
+
+
+class Cores:
+    """The fabrication of a layer's grid, from which single cores are taken."""
+
+    def __init__(self, job: Job, name: str, grid: Grid, seed: int) -> None:
+        self._job, self._name, self._grid, self._seed = job, name, grid, seed
+        cores, n, k = grid.p * grid.q, grid.mesh.count, grid.k
+        self._heaters = {part: fabricate(seed, name, part, (cores, n)) for part in PARTS}
+        self._attenuators = fabricate(seed, name, "sigma", (cores, k))
+        self._optics = {part: fabricate_optics(seed, name, part, (cores, n)) for part in PARTS}
+
+    def core(self, block: int, imperfect: Nonidealities) -> Chip:
+        """A chip of one core, number `block`, with these imperfections."""
+        job, dtype = self._job, float_type(self._job.precision)
+        kind = fabricated_as(imperfect, job.chip.readout)
+        chip = kind((1, 1), self._grid.mesh, imperfect, seed=self._seed, name=self._name, dtype=dtype)
+        # The draws of one core of the grid take the place of those of a grid of one.
+        chip._heaters = {part: _row(held, block) for part, held in self._heaters.items()}
+        chip._attenuators = _row(self._attenuators, block)
+        if isinstance(chip, ComplexChip):
+            chip._optics = {part: _row(held, block) for part, held in self._optics.items()}
+        chip.nonidealities = imperfect
+        return chip
+
+
+def _row(held: Any, block: int) -> Any:
+    return replace(held, **{item.name: getattr(held, item.name)[block : block + 1] for item in fields(held)})
+
+
+def terms(commanded: Array, mesh: Any, heaters: Heaters, imperfect: Nonidealities) -> dict[str, Array]:
+    """What every non-ideality adds to the phases `commanded` (n,) of one mesh, rad; they sum, but for whole turns, to
+    actual - commanded. `stuck` and `dead` say which heaters are."""
+    ratio, fixed, _, around, lsb, levels, thresholds, share, rewrap = chain_parameters(
+        mesh, heaters, imperfect, np.dtype(np.float64)
+    )
+    phase = np.mod(np.asarray(commanded, float), TAU)
+    driven = phase
+    if levels.size:
+        driven = levels[np.searchsorted(thresholds, phase, side="left")]
+    elif lsb > 0:
+        driven = lsb * np.rint(phase / lsb)
+    clipped = (phase > levels[-1]) | (phase < levels[0]) if levels.size else np.zeros(phase.shape, bool)
+    heated = driven * ratio[0]
+    held = np.where(np.isnan(fixed[0]), heated, fixed[0])
+    warm = np.append(np.mod(held, TAU) if rewrap else held, 0.0)
+    leak = share * warm[around].sum(axis=1)
+    found = {
+        "quantisation": np.where(clipped, 0.0, driven - phase),
+        "clipping": np.where(clipped, driven - phase, 0.0),
+        "gamma": heated - driven,
+        "stuck or dead": held - heated,
+        "crosstalk": leak,
+        "bias": imperfect.phase_bias * heaters.bias[0],
+        "fixed error": imperfect.phase_error_std * heaters.error[0],
+    }
+    if imperfect.detuning_nm:
+        whole = warm[:-1] + leak + found["bias"] + found["fixed error"]
+        found["detuning"] = whole / (1.0 + imperfect.detuning_nm / WAVELENGTH_NM) - whole
+    return found
+
+
+def faults(heaters: Heaters, imperfect: Nonidealities) -> tuple[Array, Array]:
+    """Which heaters of one mesh hold a random phase, and which none, (n,) each."""
+    fate = heaters.fate[0]
+    dead = fate < imperfect.dead
+    return ~dead & (fate < imperfect.dead + imperfect.stuck), dead
+
+
+def core_state(chip: Chip, side: str, commanded: Array) -> dict[str, Any]:
+    """Actual phases of one mesh of a single core that was commanded, and what made them so (`Recorded.oracle`)."""
+    heaters, it = chip._heaters[side], chip.nonidealities
+    stuck, dead = faults(heaters, it)
+    return {
+        "actual": {"theta": chip.mesh.gather(chip.oracle_phases(side)[0, 0])},
+        "terms": {name: {"theta": a} for name, a in terms(commanded, chip.mesh, heaters, it).items()},
+        "stuck": {"theta": stuck},
+        "dead": {"theta": dead},
+    }
+
+
+def mesh_state(chip: MeshChip) -> dict[str, Any]:
+    """The same of a whole mesh."""
+    told = np.concatenate([chip.commanded[part] for part in PHASES])
+    sizes = np.cumsum([chip.commanded[part].size for part in PHASES])[:-1]
+    heaters, it = chip._heaters, chip.nonidealities
+    stuck, dead = faults(heaters, it)
+
+    def parts(a: Array) -> dict[str, Array]:
+        return dict(zip(PHASES, np.split(a, sizes)))
+
+    return {
+        "actual": chip.oracle_phases(),
+        "terms": {name: parts(a) for name, a in terms(told, chip._wiring, heaters, it).items()},
+        "stuck": parts(stuck),
+        "dead": parts(dead),
+        "matrix": chip.oracle_matrix(),
+    }

@@ -1,0 +1,274 @@
+"""Twins: how many probes identify a core, what mapping error they leave, and how ZCD and ZTP compare.
+
+    python -m l2sim.study.twin --out docs/results [--part identify|growth|mismatch|network]
+
+Rows are appended to twin.csv as they are finished, so that a study that was stopped goes on; delete a row to make it
+again. twin.md is written from all rows that there are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+
+from l2sim.backend import Array, generator
+from l2sim.run.blas import prepare
+
+PARTS = ("identify", "growth", "mismatch", "network")
+TURNS = (3, 30, 300)
+"""Epochs of zeroth-order mapping after which its error is noted."""
+
+
+class Row(NamedTuple):
+    """One way to map cores of one chip. `evaluations` a core; `identified` a share; errors |USV - W|^2 / |USV|^2 before
+    the sigma chain, `chain` the median after it; `pull`: rms of bias errors over what is stated (an observer's)."""
+
+    part: str
+    case: str
+    method: str
+    k: int
+    cores: int
+    evaluations: float
+    identified: float
+    median: float
+    high: float
+    chain: float
+    pull: float
+    seconds: float
+
+
+def sheet(**changes: Any) -> Any:
+    """The published chip with 1 % readout noise, changed."""
+    from l2sim.chip.nonidealities import PRESETS
+
+    base = PRESETS[changes.pop("base", "l2ight-2021")]
+    return msgspec.structs.replace(base, **({"readout_noise": 0.01} | changes))
+
+
+def fabricated(it: Any, k: int, cores: int, readout: str = "quadrature") -> Any:
+    """A chip of so many cores, and random weights for it (the published deviation, eight blocks in a row)."""
+    from l2sim.chip.complexcore import fabricated_as
+    from l2sim.chip.mesh import Mesh
+    from l2sim.learn import mapping
+
+    chip = fabricated_as(it, readout)((cores, 1), Mesh("rectangular", k), it, seed=3)
+    weight = generator(5, "weights").normal(size=(cores * k, k)) * np.sqrt(2.0 / (8 * k * k))
+    return chip, mapping.target(chip, weight)
+
+
+def errors(chip: Any, aim: Any, commands: Any, sigma: Array) -> tuple[Array, Array]:
+    """Mapping errors (cores,) before and after the sigma chain."""
+    from l2sim.chip.protocol import command
+    from l2sim.run import oracle
+
+    it = chip.nonidealities
+    command(chip, u=commands, v=commands)
+    found = []
+    for exact in (True, False):
+        chip.nonidealities = msgspec.structs.replace(it, exact_sigma=exact)
+        chip.set_sigma(sigma)
+        weight = chip.oracle_weights().real
+        off = np.minimum(*(((weight + s * aim.weight) ** 2).sum(axis=(2, 3)) for s in (-1.0, 1.0)))
+        found.append((off / (weight**2).sum(axis=(2, 3))).ravel())
+    chip.nonidealities = it
+    del oracle
+    return found[0], found[1]
+
+
+def identified(
+    part: str, case: str, it: Any, k: int, cores: int, readout: str = "quadrature", believed: Any = None, **how: Any
+) -> Iterator[Row]:
+    """Identify and program; the row with levels chosen alone is for comparison. `believed`: another data sheet."""
+    from l2sim.learn import twin, twin_program
+    from l2sim.run import oracle
+
+    chip, aim = fabricated(it, k, cores, readout)
+    began, data = time.process_time(), believed or it
+    known = twin.identify(chip, data, partial(generator, 1), readout, **how)
+    spent, pull = time.process_time() - began, float(np.sqrt(np.mean(oracle.bias_error(chip, known)[1] ** 2)))
+    for jointly in (True, False):
+        began = time.process_time()
+        told, sigma, _ = twin_program.program(chip.mesh, twin.Drive.of(data), known, aim, jointly=jointly)
+        took = spent + time.process_time() - began
+        before, after = errors(chip, aim, told, sigma)
+        yield Row(
+            part, case, f"twin, {readout}" + ("" if jointly else ", levels alone"), k, cores,
+            float(known.evaluations.mean()), float(known.identified.mean()), float(np.median(before)),
+            float(np.quantile(before, 0.999)), float(np.median(after)), pull, took,
+        )  # fmt: skip
+
+
+def searched(part: str, case: str, it: Any, k: int, cores: int, method: str) -> Iterator[Row]:
+    """Zeroth-order mapping from the ideal phases, with the projection that needs the true meshes (as published)."""
+    from l2sim.chip.protocol import Commands
+    from l2sim.learn import mapping, zeroth
+    from l2sim.run import oracle
+
+    chip, aim = fabricated(it, k, cores)
+    task, began = mapping.problem(chip, aim), time.process_time()
+    search = zeroth.Search(method, floor=it.lsb() or 0.0246, error_scale=mapping.error_scale(aim))
+    state = zeroth.start(task, search, mapping.start_phases(aim, None))
+    for epoch in range(1, TURNS[-1] + 1):
+        zeroth.METHODS[method](task, search, state, generator(2, epoch))
+        if epoch in TURNS:
+            best = Commands(state.phases(best=True), aim.commands.signs)
+            chip.set_phases(**best.phases)
+            before, after = errors(chip, aim, best, oracle.projection(chip, aim))
+            chip.set_phases(**state.phases())
+            chip.set_signs(**aim.commands.signs)
+            chip.set_sigma(aim.sigma)
+            yield Row(
+                part, case, f"{method}, {epoch} epochs", k, cores, 4.0 * chip.mesh.count * epoch, float("nan"),
+                float(np.median(before)), float(np.quantile(before, 0.999)), float(np.median(after)), float("nan"),
+                time.process_time() - began,
+            )  # fmt: skip
+
+
+CASES: dict[str, dict[str, Any]] = {
+    "noise 0": {"readout_noise": 0.0},
+    "noise 0.001": {"readout_noise": 0.001},
+    "noise 0.01": {},
+    "noise 0.03": {"readout_noise": 0.03},
+    "noise 0.05": {"readout_noise": 0.05},
+    "4 bits": {"phase_bits": 4},
+    "6 bits": {"phase_bits": 6},
+    "12 bits": {"phase_bits": 12},
+    "crosstalk 0": {"crosstalk": 0.0},
+    "crosstalk 0.03": {"crosstalk": 0.03},
+    "stuck 0.5 %": {"stuck": 0.005},
+    "stuck 2 %": {"stuck": 0.02},
+    "splitters 0.02 rad": {"splitter_error_std": 0.02},
+    "loss 0.05 dB": {"loss_db": 0.05, "loss_db_std": 0.02},
+    "splitters and loss": {"splitter_error_std": 0.02, "loss_db": 0.05, "loss_db_std": 0.02},
+}
+"""Departures from the published chip with 1 % readout noise."""
+
+
+def tasks(part: str) -> Iterator[tuple[str, Callable[[], Iterator[Row]]]]:
+    """Name and work of every case of a part."""
+    if part == "identify":
+        for k, cores in ((9, 1024), (4, 1024), (16, 64), (32, 4)):
+            for name, bias in (("biases within 1 rad", 1.0), ("any bias", np.pi)):
+                yield f"{k}, {name}", partial(identified, part, name, sheet(phase_bias=bias), k, cores)
+        for k, cores in ((9, 256), (4, 256), (16, 16)):
+            yield f"{k}, power", partial(identified, part, "any bias", sheet(phase_bias=np.pi), k, cores, "power")
+        for readout in ("quadrature", "power"):
+            name = "silicon, exact splitters, no loss"
+            it = sheet(base="silicon", splitter_error_std=0.0, loss_db=0.0, loss_db_std=0.0)
+            yield f"{name}, {readout}", partial(identified, part, name, it, 9, 256, readout)
+            yield f"silicon, {readout}", partial(identified, part, "silicon", sheet(base="silicon"), 9, 64, readout)
+    if part == "growth":
+        for k, cores in ((4, 256), (9, 128), (16, 32), (32, 4)):
+            for beside in (0, k // 2, k + 1, 3 * k):
+                name = f"2 k + {beside} settings"
+                how = {"beside": beside, "retries": 0}
+                yield f"{k}, {name}", partial(identified, part, name, sheet(phase_bias=np.pi), k, cores, **how)
+    if part == "mismatch":
+        for name, changes in CASES.items():
+            cores = 16 if not sheet(**changes).real else 64
+            yield f"{name}, twin", partial(identified, part, name, sheet(**changes), 9, cores)
+            for method in ("zcd", "ztp"):
+                yield f"{name}, {method}", partial(searched, part, name, sheet(**changes), 9, cores, method)
+    if part == "network":
+        name = "the 48,586 cores of VGG8"
+        yield name, partial(network, part, name)
+
+
+def network(part: str, case: str) -> Iterator[Row]:
+    """As many cores as VGG8 has, in grids of some thousands."""
+    whole = [row for start in range(0, 48_586, 6_074) for row in identified(
+        part, f"{case}, from {start}", sheet(), 9, min(6_074, 48_586 - start))]  # fmt: skip
+    for method in dict.fromkeys(row.method for row in whole):
+        rows = [row for row in whole if row.method == method]
+        mean = [float(np.average([row[i] for row in rows], weights=[row.cores for row in rows])) for i in range(5, 11)]
+        yield Row(part, case, method, 9, sum(r.cores for r in rows), *mean, sum(r.seconds for r in rows))
+
+
+def read(path: Path) -> list[Row]:
+    """The rows that there are."""
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        kinds = [str, str, str, int, int, *(float,) * 7]
+        return [Row(*(kind(cell) for kind, cell in zip(kinds, row))) for row in list(csv.reader(file))[1:]]
+
+
+HEAD = """# Twins
+
+Made by `python -m l2sim.study.twin --out docs/results`; every row is in [twin.csv](twin.csv).
+
+Cores of k x k on the published chip (8 bits, gamma 0.002, crosstalk 0.005) with readings within 1 % of the unit input
+amplitude, random weights. Evaluations are whole responses a core. Errors are |USV - W|^2 / |USV|^2 before the sigma
+chain (median, 99.9th percentile), and the median behind it. Pull: rms of the errors of the biases over what is stated.
+Seconds are of one processor, for all cores.
+
+"""
+TITLES = {
+    "identify": "## What is identified",
+    "growth": "## How many settings it takes (biases within pi)",
+    "mismatch": "## Beside searches, on other chips",
+    "network": "## A whole network",
+}
+
+
+def page(rows: list[Row]) -> str:
+    """The results as a page of Markdown."""
+    text = HEAD
+    for part in PARTS:
+        some = [row for row in rows if row.part == part]
+        if not some:
+            continue
+        text += f"{TITLES[part]}\n\n| chip | method | k | cores | evaluations | identified | median | 99.9 % | behind sigma | "
+        text += "pull | seconds |\n|" + "---|" * 11 + "\n"
+        for row in some:
+            known = "" if np.isnan(row.identified) else f"{100 * row.identified:.1f} %"
+            pull = "" if np.isnan(row.pull) else f"{row.pull:.2f}"
+            cells = (
+                row.case, row.method, row.k, f"{row.cores:,}", f"{row.evaluations:,.0f}", known, f"{row.median:.2g}",
+                f"{row.high:.2g}", f"{row.chain:.2g}", pull, f"{row.seconds:.1f}",
+            )  # fmt: skip
+            text += "| " + " | ".join(map(str, cells)) + " |\n"
+        text += "\n"
+    return text
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Add the missing rows to twin.csv in the folder `--out`, and write twin.md."""
+    prepare()
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--out", type=Path, required=True, help="folder of the results")
+    parser.add_argument("--part", choices=PARTS, default=None, help="only this part [all]")
+    told = parser.parse_args(arguments)
+    told.out.mkdir(parents=True, exist_ok=True)
+    path = told.out / "twin.csv"
+    for part in PARTS if told.part is None else (told.part,):
+        for name, work in tasks(part):
+            made = work.args if isinstance(work, partial) else ()
+            done = {(row.part, row.case, row.k, row.method.split(",")[0]) for row in read(path)}
+            method = made[5] if len(made) > 5 and made[5] in ("zcd", "ztp") else "twin"
+            readout = made[5] if len(made) > 5 and method == "twin" else "quadrature"
+            same = [row for row in read(path) if (row.part, row.case) == made[:2] and (part == "network" or row.k == made[3])]
+            if any(row.method.startswith(method if method != "twin" else f"twin, {readout}") for row in same):
+                continue
+            del done
+            rows = list(work())
+            fresh = not path.exists()
+            with path.open("a", newline="", encoding="utf-8") as file:
+                writer = csv.writer(file, lineterminator="\n")
+                if fresh:
+                    writer.writerow(Row._fields)
+                writer.writerows((*row[:5], *(f"{value:.5g}" for value in row[5:])) for row in rows)
+            print(name, *(f"{v:.3g}" if isinstance(v, float) else v for v in rows[0][5:]), flush=True)
+            (told.out / "twin.md").write_text(page(read(path)), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

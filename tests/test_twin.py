@@ -1,0 +1,255 @@
+"""Twins: what is identified is what was fabricated, from few probes, and what is programmed is what was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+import numpy as np
+import pytest
+from doubles import PUBLISHED, small_chip
+
+from l2sim.backend import generator, kernels
+from l2sim.chip import grid
+from l2sim.chip.chip import Chip
+from l2sim.chip.complexcore import ComplexChip
+from l2sim.chip.mesh import Mesh
+from l2sim.chip.nonidealities import PRESETS, Nonidealities
+from l2sim.chip.protocol import command
+from l2sim.errors import ChipError, JobError
+from l2sim.learn import mapping, twin, twin_program, twin_start
+from l2sim.run import oracle
+from l2sim.run.job import Job
+
+NOISY = msgspec.structs.replace(PUBLISHED, readout_noise=0.01)
+
+
+def stream(seed: int = 1) -> Callable[[str], np.random.Generator]:
+    return lambda name: generator(seed, name)
+
+
+def truth(chip: Chip) -> twin.Twin:
+    """The twin that an observer knows."""
+    found = twin.blank(chip.shape[0] * chip.shape[1], chip.mesh)
+    found.bias = np.concatenate([chip.oracle_biases(part) for part in "uv"], axis=1)
+    found.ratio = np.concatenate([chip._chain[part][0] for part in "uv"], axis=1)
+    found.crosstalk[:] = chip.nonidealities.crosstalk
+    found.spread[:] = 0.0
+    return found
+
+
+def normal_equations(mesh: Mesh, probes: twin.Probes, known: twin.Twin, rewrap: bool) -> tuple:
+    """`kernels.twin.normal` as the fit calls it."""
+    cores, size = len(probes.seen), 4 * mesh.count + 1
+    out = np.empty((cores, size, size)), np.empty((cores, size)), np.empty(cores)
+    kernels.twin.normal(
+        probes.drive, probes.sigma, probes.light.astype(np.float32), probes.seen.astype(np.float32), probes.power,
+        known.ratio, known.bias, known.crosstalk, mesh.around, rewrap, mesh.rail, *out,
+    )  # fmt: skip
+    return out
+
+
+# -- the kernels -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("wraps", (True, False))
+@pytest.mark.parametrize("k", (2, 3, 4, 5))
+def test_a_twin_that_knows_everything_answers_as_the_chip(k: int, wraps: bool) -> None:
+    chip = small_chip((2, 1), k, msgspec.structs.replace(PUBLISHED, heat_wraps=wraps, crosstalk=0.02, exact_sigma=True))
+    drive = twin.Drive.of(chip.nonidealities)
+    probes = twin.measure(chip, *twin.draw(drive, chip.mesh, 3, generator(2)))
+    _, _, misfit = normal_equations(chip.mesh, probes, truth(chip), drive.rewrap)
+    assert misfit.max() < 1e-10, "answers are kept in single precision"
+
+
+@pytest.mark.parametrize("power", (False, True))
+@pytest.mark.parametrize("k", (2, 3, 4))
+def test_the_normal_equations_are_those_of_the_residual(k: int, power: bool) -> None:
+    """Against central differences of the response, by every unknown."""
+    chip = small_chip((1, 2), k, msgspec.structs.replace(PUBLISHED, crosstalk=0.0))
+    mesh, rng = chip.mesh, generator(3, k)
+    known = truth(chip)
+    drive, sigma = twin.draw(twin.Drive.of(PUBLISHED), mesh, 3, rng)
+    light = rng.normal(size=(3, k, k + 1))
+    seen = rng.normal(size=(2, 3, k, k + 1))
+    probes = twin.Probes(drive[None], sigma[None], light, seen, power)
+
+    def respond(unknowns: np.ndarray) -> np.ndarray:
+        d, out = 2 * mesh.count, np.empty_like(seen)
+        parts = unknowns[:, d : 2 * d].copy(), unknowns[:, :d].copy(), unknowns[:, -1].copy()
+        kernels.twin.responses(
+            probes.drive, probes.sigma, np.ones((1, k)), light, *parts, mesh.around, False, mesh.rail, out
+        )
+        return (out**2 if power else out).reshape(2, -1)
+
+    at = np.concatenate((known.bias, known.ratio, known.crosstalk[:, None]), axis=1)
+    jacobian = np.empty((2, at.shape[1], seen[0].size))
+    for i in range(at.shape[1]):
+        step = np.zeros_like(at)
+        step[:, i] = 1e-5
+        jacobian[:, i] = (respond(at + step) - respond(at - step)) / 2e-5
+    rest = seen.reshape(2, -1) - respond(at)
+    hessian, gradient, misfit = normal_equations(mesh, probes, known, False)
+    scale = np.abs(hessian).max()
+    np.testing.assert_allclose(misfit, (rest**2).sum(axis=1), rtol=1e-5)
+    np.testing.assert_allclose(gradient, np.einsum("mij,mj->mi", jacobian, rest), atol=1e-5 * scale)
+    np.testing.assert_allclose(hessian, jacobian @ jacobian.swapaxes(1, 2), atol=1e-5 * scale)
+
+
+# -- the start ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("k", (2, 3, 4, 5, 6, 7))
+def test_the_walk_finds_any_biases_without_knowing_them(k: int) -> None:
+    it = Nonidealities(phase_bits=8, phase_bias=np.pi)
+    chip = small_chip((3, 3), k, it)
+    drive, rng, mesh = twin.Drive.of(it), generator(4, k), chip.mesh
+    first = twin.draw(drive, mesh, 1, rng)[0][0]
+    walk, signs = twin_start.walk(mesh, twin.away(drive, first, 0.5 * np.pi, rng), first)
+    assert len(walk) == (2 * k if k > 2 else 2) and (np.abs(signs) == 1).all()
+    probes = twin.measure(chip, walk, signs)
+    found = truth(chip)
+    found.bias = twin_start.peel(mesh, walk, signs, probes.seen.astype(float), 0.0)
+    off = np.mod(found.bias - truth(chip).bias + 0.5 * np.pi, np.pi) - 0.5 * np.pi
+    assert np.abs(off).max() < 1e-4
+    _, _, misfit = normal_equations(mesh, probes, found, drive.rewrap)
+    assert misfit.max() < 1e-6, "half turns that are off belong together: the responses are right"
+
+
+# -- identification ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bias", (1.0, np.pi))
+@pytest.mark.parametrize("k", (3, 4, 9))
+def test_cores_are_identified_within_what_is_stated(k: int, bias: float) -> None:
+    chip = small_chip((6, 6) if k < 9 else (4, 4), k, msgspec.structs.replace(NOISY, phase_bias=bias))
+    found = twin.identify(chip, chip.nonidealities, stream())
+    assert found.identified.all()
+    assert (found.evaluations == 3 * k + 1).all()
+    assert chip.meter.state()["idle"]["evaluations"] == found.evaluations.sum()
+    off, pull = oracle.bias_error(chip, found)
+    assert 0.8 < np.sqrt(np.mean(pull**2)) < 1.2, "errors are as large as stated"
+    assert np.abs(off).max() < 0.1 and np.abs(pull).max() < 6
+    known = truth(chip)
+    d = found.bias.shape[1]
+    assert np.sqrt(np.mean(((found.ratio - known.ratio) / found.spread[:, d:-1]) ** 2)) < 1.2
+    assert np.abs((found.crosstalk - 0.005) / found.spread[:, -1]).max() < 5
+
+
+@pytest.mark.parametrize("k", (2, 3, 4, 5, 9))
+def test_powers_identify_cores_at_any_bias(k: int) -> None:
+    """Six evaluations a setting, and no sign of an output is ever seen."""
+    it = msgspec.structs.replace(NOISY, phase_bias=np.pi)
+    chip = small_chip((3, 3), k, it)
+    found = twin.identify(chip, it, stream(), "power")
+    assert found.identified.all()
+    assert chip.meter.state()["idle"]["core_calls"] == k * found.evaluations.sum()
+    aim = mapping.target(chip, generator(9).normal(size=(3 * k, 3 * k)))
+    error = programmed(chip, found, aim)[0]
+    if k % 2 == 0:  # one sign of a whole core is nobody's to see
+        weight = chip.oracle_weights()
+        error = np.minimum(error, ((weight + aim.weight) ** 2).sum(axis=(2, 3)) / (weight**2).sum(axis=(2, 3)))
+    assert np.median(error) < 8e-4 and error.max() < 5e-3
+
+
+def test_heaters_that_are_stuck_are_found_out() -> None:
+    """They answer to nothing: a ratio of none, and their phase as the bias. Cores that are not identified are probed
+    again and named."""
+    it = msgspec.structs.replace(NOISY, stuck=0.02)
+    chip = small_chip((8, 8), 4, it)
+    found = twin.identify(chip, it, stream(), retries=1)
+    held = np.concatenate([chip._chain[part][1] for part in "uv"], axis=1)
+    stuck = ~np.isnan(held)
+    assert 5 < stuck.any(axis=1).sum() < 40
+    assert found.identified[~stuck.any(axis=1)].all()
+    known = found.identified[:, None] & np.ones_like(stuck)
+    assert known[stuck].mean() > 0.4
+    assert (found.ratio[known & stuck] < twin_program.LIVE).all() and (found.ratio[known & ~stuck] > 0.9).all()
+    assert (found.evaluations[~found.identified] == 13 + 8).all()
+
+
+def test_what_the_twin_does_not_model_shows() -> None:
+    it = msgspec.structs.replace(NOISY, splitter_error_std=0.1)
+    chip = ComplexChip((2, 2), Mesh("rectangular", 5), it, seed=1)
+    assert not twin.identify(chip, it, stream(), retries=0).identified.any()
+
+
+def test_voltage_drives_and_heat_that_does_not_wrap() -> None:
+    silicon = msgspec.structs.replace(PRESETS["silicon"], splitter_error_std=0.0, loss_db=0.0, loss_db_std=0.0)
+    chip = small_chip((4, 4), 5, silicon)
+    found = twin.identify(chip, silicon, stream())
+    assert found.identified.all()
+    aim = mapping.target(chip, generator(6).normal(size=(20, 20)))
+    assert np.median(programmed(chip, found, aim)[0]) < 3e-3
+
+
+# -- programming -------------------------------------------------------------------------------------------------------
+
+
+def programmed(chip: Chip, known: twin.Twin, aim: mapping.Target, **how: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Mapping error (p, q) before the sigma chain, as it is and as the twin expects it."""
+    told, sigma, error = twin_program.program(chip.mesh, twin.Drive.of(chip.nonidealities), known, aim, **how)
+    chip.nonidealities = msgspec.structs.replace(chip.nonidealities, exact_sigma=True)
+    command(chip, u=told, v=told)
+    chip.set_sigma(sigma)
+    above, below = oracle.mapping_error(chip, aim)
+    return above / below, error / (aim.weight**2).sum(axis=(-1, -2))
+
+
+@pytest.mark.parametrize("k", (3, 4, 9))
+def test_levels_chosen_together_beat_levels_chosen_alone(k: int) -> None:
+    chip = small_chip((4, 4), k, PUBLISHED)
+    aim = mapping.target(chip, generator(7, k).normal(size=(4 * k, 4 * k)))
+    alone, _ = programmed(chip, truth(chip), aim, jointly=False)
+    together, expected = programmed(chip, truth(chip), aim)
+    assert np.median(together) < 0.5 * np.median(alone)
+    np.testing.assert_allclose(together, expected, rtol=0.02, atol=1e-9)
+
+
+def test_continuous_phases_are_programmed_exactly() -> None:
+    chip = small_chip((2, 2), 5, msgspec.structs.replace(PUBLISHED, phase_bits=0))
+    aim = mapping.target(chip, generator(8).normal(size=(9, 10)))
+    error, _ = programmed(chip, truth(chip), aim)
+    assert error.max() < 1e-12
+
+
+def test_a_few_noisy_probes_map_to_a_thousandth() -> None:
+    chip = small_chip((5, 5), 9, NOISY)
+    aim = mapping.target(chip, generator(9).normal(size=(45, 45)))
+    error, _ = programmed(chip, twin.identify(chip, NOISY, stream()), aim)
+    assert np.median(error) < 8e-4 and error.max() < 5e-3
+
+
+def test_blocks_of_zeros_are_programmed() -> None:
+    chip = small_chip((1, 1), 3, PUBLISHED)
+    aim = mapping.target(chip, np.zeros((3, 3)))
+    told, sigma, error = twin_program.program(chip.mesh, twin.Drive.of(PUBLISHED), truth(chip), aim)
+    command(chip, u=told, v=told)
+    chip.set_sigma(sigma)
+    assert np.abs(grid.respond(chip)).max() < 1e-9 and error.max() < 1e-9
+
+
+# -- bad input ---------------------------------------------------------------------------------------------------------
+
+
+def test_other_meshes_are_refused() -> None:
+    with pytest.raises(ChipError, match="rectangular meshes only"):
+        twin.identify(small_chip(k=3, kind="triangular"), PUBLISHED, stream())
+
+
+def test_fields_are_refused() -> None:
+    with pytest.raises(ChipError, match="quadratures or powers"):
+        twin.identify(small_chip(k=3), PUBLISHED, stream(), "field")
+
+
+@pytest.mark.parametrize("field, words", (
+    ({"chip.mesh": "triangular"}, "cannot do with chip.mesh"),
+    ({"chip.readout": "field"}, "cannot do with chip.readout"),
+    ({"calibrate.method": "zcd", "map.refine": 3}, "map.refine goes on from a twin"),
+))  # fmt: skip
+def test_jobs_that_no_twin_can_do(field: dict[str, object], words: str) -> None:
+    with pytest.raises(JobError, match=words) as caught:
+        Job.preset("digits", {"calibrate.method": "twin"} | field)
+    assert "\n" not in str(caught.value)
+
+
