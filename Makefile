@@ -1,14 +1,24 @@
-# The two commands: `make run` trains a photonic network on its own chip, `make test` runs the tests.
+# The commands: `make run` trains a photonic network on its own chip, `make gui` does so in a window, `make test` runs the
+# tests.
 # `make bench` measures the kernels beside what the machine can do: make bench ARGS="--quick".
 # Both create .venv and install what they need. ARGS is passed on: make run ARGS="digits --seed 2".
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test test-gpu bench bench-gpu lint clean
+.PHONY: run gui screenshots test test-gpu bench bench-gpu lint clean
 
 run: .venv/run.stamp
 	$(BIN)/l2sim run $(ARGS)
+
+# The window with the default preset running; `make gui ARGS=` opens its start page.
+gui: ARGS ?= digits
+gui: .venv/gui.stamp
+	$(BIN)/l2sim-gui $(ARGS)
+
+# The pictures of docs/desktop.md, made from runs of their own.
+screenshots: .venv/gui.stamp
+	$(BIN)/python -m l2sim.gui.pictures docs/images
 
 test: .venv/dev.stamp
 	$(BIN)/python -m pytest $(ARGS)
@@ -18,7 +28,7 @@ test-gpu: .venv/gpu.stamp
 	L2SIM_TEST_GPU=1 $(BIN)/python -m pytest $(ARGS)
 
 bench-gpu: .venv/gpu.stamp
-	$(BIN)/python -m benchmarks --device cuda $(ARGS)
+	$(BIN)/python -m benchmarks --device cuda --json docs/results/bench-gpu.json $(ARGS)
 
 bench: .venv/run.stamp
 	$(BIN)/python -m benchmarks $(ARGS)
@@ -40,6 +50,10 @@ clean:
 
 .venv/run.stamp: setup.cfg pyproject.toml | .venv/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	touch $@
+
+.venv/gui.stamp: setup.cfg pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[gui]"
 	touch $@
 
 .venv/dev.stamp: setup.cfg pyproject.toml | .venv/bin/python

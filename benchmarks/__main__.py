@@ -17,9 +17,9 @@ blas.prepare()  # before anything imports NumPy
 
 def cases() -> dict[str, Callable[..., Iterator[Any]]]:
     """Every case by name, in the order of the run."""
-    from benchmarks import decomposition, insitu, propagation, runs, steps, sweeps
+    from benchmarks import decomposition, insitu, painting, propagation, runs, steps, stream, sweeps, window
 
-    modules = (sweeps, decomposition, propagation, insitu, steps, runs)
+    modules = (sweeps, decomposition, propagation, insitu, steps, runs, stream, painting, window)
     return {name: case for module in modules for name, case in module.CASES}
 
 
@@ -29,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="small sizes, seconds instead of minutes")
     parser.add_argument("--threads", type=int, metavar="N", help="this many threads [one, then all]")
     parser.add_argument("--busy", action="store_true", help="processor time of one thread: for a shared machine")
-    parser.add_argument("--device", metavar="NAME", default="cpu", help="cuda or cuda:N: sweeps and steps on a GPU")
+    parser.add_argument("--device", metavar="NAME", default="cpu", help="cuda or cuda:N: what runs on a GPU")
     parser.add_argument("--json", metavar="FILE", help="write the figures here")
     parser.add_argument("--list", action="store_true", help="name the cases and stop")
     told = parser.parse_args(arguments)
@@ -50,14 +50,15 @@ def main(arguments: list[str] | None = None) -> int:
 
     chips.DEVICE = backend.device(told.device)
     if told.device != "cpu":  # the other cases measure kernels of the CPU
-        chosen = {name: case for name, case in chosen.items() if name.startswith(("sweep", "step"))}
+        there = ("sweep", "step", "vgg8", "bank", "propagate", "insitu")
+        chosen = {name: case for name, case in chosen.items() if name.startswith(there)}
         told.threads = told.threads or 1
     rows: list[dict[str, Any]] = []
     most = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
     for threads in [1] if told.busy else [told.threads] if told.threads else sorted({1, most}):
         with backend.threads(threads):
             bench = Bench(told.quick, threads, told.busy, chips.DEVICE)
-            for case in (*([Bench.limits] if told.device == "cpu" else []), *chosen.values()):
+            for case in (Bench.limits, *chosen.values()):
                 for measurement in case(bench):
                     rows.append(bench.row(measurement))
                     print(_line(rows[-1]), flush=True)

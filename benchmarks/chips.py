@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from l2sim.backend import CPU, Array
+from l2sim.backend import CPU, Array, Device
 from l2sim.chip import nonidealities
 from l2sim.chip.chip import Chip
 from l2sim.chip.mesh import Mesh
@@ -26,11 +26,11 @@ def commands(chip: Chip, rng: np.random.Generator) -> Commands:
     return Commands(phases, signs)
 
 
-def chip(blocks: int, k: int, name: str = "bench", dtype: str = "float32") -> Chip:
+def chip(blocks: int, k: int, name: str = "bench", dtype: str = "float32", device: Device | None = None) -> Chip:
     """A row of cores of the published preset: 8 bit, gamma, crosstalk, bias."""
     preset = nonidealities.PRESETS["l2ight-2021"]
     mesh = Mesh("rectangular", k)
-    return Chip((1, blocks), mesh, preset, seed=1, name=name, dtype=np.dtype(dtype), device=DEVICE)
+    return Chip((1, blocks), mesh, preset, seed=1, name=name, dtype=np.dtype(dtype), device=device or DEVICE)
 
 
 class Plain(Chip):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from benchmarks.measure import Bench, Measurement
+from l2sim.backend import Array, like
 from l2sim.chip.light import MeshChip
 from l2sim.chip.mesh import Mesh
 from l2sim.chip.nonidealities import Nonidealities
@@ -20,9 +21,9 @@ CHIPS = {
 }
 
 
-def step(chips: list[MeshChip], x: np.ndarray, g: np.ndarray) -> Callable[[], None]:
+def step(chips: list[MeshChip], x: Array, g: Array) -> Callable[[], None]:
     """New phases, light forward and every gradient by digital subtraction, of each mesh."""
-    theta = np.linspace(0.1, 3.0, chips[0].mesh.count)
+    theta = like(x, np.linspace(0.1, 3.0, chips[0].mesh.count))
 
     def run() -> None:
         theta[:] += 1e-3
@@ -36,14 +37,15 @@ def step(chips: list[MeshChip], x: np.ndarray, g: np.ndarray) -> Callable[[], No
 
 def insitu(bench: Bench) -> Iterator[Measurement]:
     """Three meshes of one size; `work` is samples."""
-    rng = np.random.default_rng(0)
-    for modes in (8,) if bench.quick else (16, 64, 128):
-        batch = 32 if bench.quick else 512
-        x, g = (z[0] + 1j * z[1] for z in rng.standard_normal((2, 2, modes, batch)).astype("f4"))
-        functions = {
-            name: step([MeshChip(Mesh("rectangular", modes), it, 1, f"mesh{i}") for i in range(3)], x, g)
-            for name, it in CHIPS.items()
-        }
+    rng, device = np.random.default_rng(0), bench.device
+    for modes in ((2,) if device.numbers else (8,)) if bench.quick else (16, 64, 128):
+        batch = (3 if device.numbers else 32) if bench.quick else 512
+        x, g = (device.put(z[0] + 1j * z[1]) for z in rng.standard_normal((2, 2, modes, batch)).astype("f4"))
+
+        def made(it: Nonidealities, modes: int = modes) -> list[MeshChip]:
+            return [MeshChip(Mesh("rectangular", modes), it, 1, f"mesh{i}", device=device) for i in range(3)]
+
+        functions = {name: step(made(it), x, g) for name, it in CHIPS.items()}
         for variant, seconds in bench.paired(functions).items():
             sizes = {"modes": modes, "batch": batch}
             yield Measurement("insitu-3-meshes", variant, min(seconds), batch, "samples/s", sizes=sizes)

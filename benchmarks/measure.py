@@ -14,6 +14,8 @@ from numba import njit, prange
 from l2sim.backend import CPU, Device
 
 MATMUL, FMA, COPY = "matrix product", "fused multiply-add", "copy"
+FLOOR = "FLOP or byte floor"
+"""Of a fraction: the longer of the times that its FLOP and its bytes take at these limits."""
 GFLOPS, GBYTES = "GFLOP/s", "GB/s"
 LEAST = 0.5
 """Seconds that short functions are repeated for: the shortest run of many is the one that nothing disturbed."""
@@ -85,6 +87,7 @@ class Bench:
         repeats = repeats or (3 if self.quick else 7)
         for function in functions.values():
             function()
+        self.device.settle()
         seconds: dict[str, list[float]] = {name: [] for name in functions}
         start, least = self.clock(), 0.0 if self.quick else LEAST
         while repeats > 0 or self.clock() - start < least:
@@ -101,23 +104,37 @@ class Bench:
         return min(self.paired({"": function}, repeats)[""])
 
     def limit(self, name: str, dtype: str) -> float:
-        """FLOP/s or bytes/s (read and written) of this machine on the threads in use, measured once."""
-        key = name, dtype
+        """FLOP/s or bytes/s (read and written) of this machine on the threads in use, or of its GPU, measured once."""
+        key = self.named(name), dtype
         if key not in self._limits:
-            self._limits[key] = {MATMUL: self._matmul, FMA: self._fma, COPY: self._copy}[name](dtype)
+            self._limits[key] = {MATMUL: self._matmul, FMA: self._fma, COPY: self._copy}[key[0]](dtype)
         return self._limits[key]
+
+    def named(self, limit: str) -> str:
+        """The limit that stands for `limit`: a GPU's multiply-adds are those of cuBLAS."""
+        return MATMUL if limit == FMA and self.device.numbers else limit
+
+    def floor(self, flops: float, size: float) -> float:
+        """Seconds that so many float32 FLOP, or bytes, take at best."""
+        return max(flops / self.limit(FMA, "float32"), size / self.limit(COPY, "float32"))
 
     def limits(self) -> Iterator[Measurement]:
         """Rows for all limits."""
-        for name in (MATMUL, FMA, COPY):
+        on = {"gpu": self._gpu()} if self.device.numbers else {}
+        for name in (MATMUL, COPY) if on else (MATMUL, FMA, COPY):
             for dtype in ("float32", "float64") if name != COPY else ("float32",):
                 rate = self.limit(name, dtype)
                 unit = GBYTES if name == COPY else GFLOPS
-                yield Measurement("limit", f"{name} {dtype}", 1e9 / rate, 1e9, unit, name, dtype)
+                yield Measurement("limit", f"{name} {dtype}", 1e9 / rate, 1e9, unit, name, dtype, sizes=on)
+
+    def _gpu(self) -> str:
+        if not hasattr(self.device.xp, "cuda"):
+            return "Numba's simulator"
+        return str(self.device.xp.cuda.runtime.getDeviceProperties(self.device.numbers[0])["name"].decode())
 
     def _matmul(self, dtype: str) -> float:
-        n = 512 if self.quick else 2048
-        a = np.random.default_rng(0).standard_normal((n, n)).astype(dtype)
+        n = 512 if self.quick else 8192 if self.device.numbers else 2048
+        a = self.device.put(np.random.default_rng(0).standard_normal((n, n)).astype(dtype))
         out = np.empty_like(a)
         return 2.0 * n**3 / self.time(lambda: np.matmul(a, a, out=out), 5)
 
@@ -127,23 +144,25 @@ class Bench:
         return 16.0 * x.size * rounds / self.time(lambda: multiply_add(x, rounds), 7)
 
     def _copy(self, dtype: str) -> float:
-        source = np.ones((64, (1 << 14) if self.quick else (1 << 19)), dtype)
+        wide = 1 << (14 if self.quick else 22 if self.device.numbers else 19)
+        source = self.device.xp.ones((64, wide), dtype)
         target = np.empty_like(source)
-        return 2.0 * source.nbytes / self.time(lambda: copy(source, target), 7)
+        move = np.copyto if self.device.numbers else lambda to, origin: copy(origin, to)
+        return 2.0 * source.nbytes / self.time(lambda: move(target, source), 7)
 
     def row(self, it: Measurement) -> dict[str, Any]:
         """A measurement as it stands in the JSON."""
         scale = 1e-9 if it.unit in (GFLOPS, GBYTES) else 1.0
         if it.bound:
             fraction: float | None = it.bound / it.seconds
-        elif it.limit and not self.device.numbers:  # the limits are the processor's
+        elif it.limit:
             fraction = it.work / it.seconds / self.limit(it.limit, it.dtype)
         else:
             fraction = None
         return {
             "case": it.case, "variant": it.variant, "threads": self.threads, "seconds": it.seconds,
             "rate": it.work / it.seconds * scale, "unit": it.unit, "fraction": fraction,
-            "limit": it.limit, "dtype": it.dtype, **it.sizes,
+            "limit": self.named(it.limit), "dtype": it.dtype, **it.sizes,
         }  # fmt: skip
 
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from benchmarks.measure import FMA, GFLOPS, Bench, Measurement
-from l2sim.backend import Array, kernels
+from benchmarks.measure import FLOOR, FMA, GFLOPS, Bench, Measurement
+from l2sim.backend import CPU, Array, Device, kernels_of
 
 PAIR = 28.0
 """FLOP of a coupler on one column: four sums of four products."""
@@ -21,38 +21,40 @@ PRODUCT = 8.0
 class Layer:
     """A rectangular mesh of random phases; fields are planes (1, 2, N, B), real and imaginary."""
 
-    def __init__(self, modes: int, rng: np.random.Generator) -> None:
-        dtype, of = np.float32, kernels.propagate
+    def __init__(self, modes: int, rng: np.random.Generator, device: Device = CPU) -> None:
+        dtype, xp, put = np.float32, device.xp, device.put
         rail = np.nonzero(np.indices((modes, modes - 1)).sum(axis=0) % 2 == 0)[1]
         self.modes, self.top, self.count = modes, rail.astype(np.int64), rail.size
-        theta, phi = (rng.uniform(0, 2 * np.pi, (1, rail.size)).astype(dtype) for _ in range(2))
-        self.screen = rng.uniform(0, 2 * np.pi, (1, modes)).astype(dtype)
-        errors, ones = np.zeros((1, rail.size), dtype), np.ones((1, 4, rail.size), dtype)
-        self.phases, self.splitters = (theta, phi), np.empty((1, 4, rail.size), dtype)
-        of.splitters(errors, errors, self.splitters)
-        self.elements, self.amplitudes = np.empty((1, 12, rail.size), dtype), ones
-        self.sums = tuple(np.empty((1, size), dtype) for size in (rail.size, rail.size, modes))
-        self.dense = np.empty((1, 2, modes, modes), dtype)
+        self.bottom = self.top + 1
+        theta, phi = (put(rng.uniform(0, 2 * np.pi, (1, rail.size)).astype(dtype)) for _ in range(2))
+        self.screen = put(rng.uniform(0, 2 * np.pi, (1, modes)).astype(dtype))
+        self.of = kernels_of(theta).propagate
+        errors, ones = xp.zeros((1, rail.size), dtype), xp.ones((1, 4, rail.size), dtype)
+        self.phases, self.splitters = (theta, phi), xp.empty((1, 4, rail.size), dtype)
+        self.of.splitters(errors, errors, self.splitters)
+        self.elements, self.amplitudes = xp.empty((1, 12, rail.size), dtype), ones
+        self.sums = tuple(xp.empty((1, size), dtype) for size in (rail.size, rail.size, modes))
+        self.dense = xp.empty((1, 2, modes, modes), dtype)
         self.build()
 
     def build(self) -> None:
         """The couplers from the phases, as every new command asks for."""
-        kernels.propagate.elements(*self.phases, self.splitters, self.amplitudes, self.elements)
+        self.of.elements(*self.phases, self.splitters, self.amplitudes, self.elements)
 
     def forward(self, field: Array) -> None:
-        kernels.propagate.forward(self.elements, self.top, self.top + 1, self.screen, field)
+        self.of.forward(self.elements, self.top, self.bottom, self.screen, field)
 
     def adjoint(self, field: Array, cotangent: Array) -> None:
-        mesh = self.elements, self.splitters, self.top, self.top + 1, self.screen
-        kernels.propagate.adjoint(*mesh, field, cotangent, *self.sums)
+        mesh = self.elements, self.splitters, self.top, self.bottom, self.screen
+        self.of.adjoint(*mesh, field, cotangent, *self.sums)
 
     def matrix(self) -> Array:
-        kernels.propagate.matrices(self.elements, self.top, self.top + 1, self.screen, self.dense)
+        self.of.matrices(self.elements, self.top, self.bottom, self.screen, self.dense)
         return self.dense[0]
 
     def gradients(self, product: Array) -> None:
-        mesh = self.elements, self.splitters, self.top, self.top + 1, self.screen
-        kernels.propagate.gradients(*mesh, product[None], *self.sums)
+        mesh = self.elements, self.splitters, self.top, self.bottom, self.screen
+        self.of.gradients(*mesh, product[None], *self.sums)
 
     def direct(self, x: Array) -> Array:
         """U x in plain NumPy, column after column of the mesh: `x` (N, B) complex."""
@@ -84,28 +86,34 @@ def product(y: Array, g: Array) -> Array:
 def propagate(bench: Bench) -> Iterator[Measurement]:
     """One mesh: `forward`; `adjoint` with all gradients, column by column of the batch; `gradients`, the same through
     one N x N product of the batch, which is included; `direct`, forward in NumPy."""
-    rng = np.random.default_rng(0)
-    for modes in (16,) if bench.quick else (16, 64, 256, 1024):
-        layer = Layer(modes, rng)
+    rng, device = np.random.default_rng(0), bench.device
+    there = bool(device.numbers)
+    for modes in ((3,) if there else (16,)) if bench.quick else (16, 64, 256, 1024):
+        layer = Layer(modes, rng, device)
         n = layer.count
-        for batch in (1, 8) if bench.quick else (1, 64, 512, 4096):
-            field, other = (rng.standard_normal((1, 2, modes, batch)).astype("f4") for _ in range(2))
-            light = (field[0, 0] + 1j * field[0, 1]).astype("c8")
+        for batch in (1, 8) if bench.quick else (1, 64, 512, 4096, *([65536] if there else [])):
+            field, other = (device.put(rng.standard_normal((1, 2, modes, batch)).astype("f4")) for _ in range(2))
             functions = {
                 "forward": lambda m=layer, f=field: m.forward(f),
                 "adjoint": lambda m=layer, f=field, c=other: m.adjoint(f, c),
                 "gradients": lambda m=layer, f=field, c=other: m.gradients(product(f[0], c[0])),
-                "direct": lambda m=layer, x=light: m.direct(x),
             }
+            if not there and n * batch <= 1e8:
+                light = (field[0, 0] + 1j * field[0, 1]).astype("c8")
+                functions["direct"] = lambda m=layer, x=light: m.direct(x)
             work = {
                 "forward": PAIR * n * batch, "adjoint": ADJOINT * n * batch,
                 "gradients": ADJOINT * n * modes + PRODUCT * modes**2 * batch, "direct": PAIR * n * batch,
             }  # fmt: skip
-            if n * batch > 1e8:
-                del functions["direct"]
+            # Bytes that must move: the field in and out, the couplers; in `gradients` the batch is only read.
+            moved = {"forward": 2, "adjoint": 4, "gradients": 2}
             for variant, seconds in bench.paired(functions, 3 if n * batch > 1e8 else 0).items():
                 sizes = {"modes": modes, "batch": batch}
-                yield Measurement("propagate", variant, min(seconds), work[variant], GFLOPS, FMA, sizes=sizes)
+                floor = bench.floor(work[variant], moved[variant] * field.nbytes + 48.0 * n) if there else 0.0
+                limit = FLOOR if there else FMA
+                yield Measurement(
+                    "propagate", variant, min(seconds), work[variant], GFLOPS, limit, bound=floor, sizes=sizes
+                )
 
 
 def size(y: Array) -> Array:

@@ -34,7 +34,7 @@ class Products:
             columns = batch * (item.output[1] * item.output[2] if image else 1)
             rows, across = (-(-n // k) * k for n in models.matrix_shape(item))
             shapes = (rows, across), (across, columns), (rows, columns)
-            m, x, y = (rng.standard_normal(shape).astype(net.dtype) for shape in shapes)
+            m, x, y = (net.device.put(rng.standard_normal(shape).astype(net.dtype)) for shape in shapes)
             mask = rng.random((rows // k, across // k)) >= SPARSITY
             self.jobs.append((m, x, y, np.empty_like(y), np.empty_like(m), np.empty_like(x), mask, k if image else -k))
 
@@ -101,10 +101,11 @@ def _step(model: str, bench: Bench) -> Iterator[Measurement]:
     batch, rng = (2 if bench.quick else BATCH), np.random.default_rng(1)
     net = chips.photonic(model, rng)
     if bench.device.numbers:
-        step, work = stepper(net, batch), Products(net, batch, rng).flops()
-        for variant, seconds in bench.paired({"dense": partial(step, False), "sampled": partial(step, True)}).items():
+        step, products = stepper(net, batch), Products(net, batch, rng)
+        ways = {"dense": partial(step, False), "sampled": partial(step, True), "products": products.dense}
+        for variant, seconds in bench.paired(ways).items():
             sizes = {"model": model, "batch": batch, "blocks": _blocks(net)}
-            yield Measurement(f"step-{model}", variant, min(seconds), work, GFLOPS, sizes=sizes)
+            yield Measurement(f"step-{model}", variant, min(seconds), products.flops(), GFLOPS, MATMUL, sizes=sizes)
         return
     if _blocks(net) <= DIRECT:
         plain = stepper(chips.photonic(model, np.random.default_rng(1), kind=chips.Plain), batch)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
 from benchmarks import chips
 from benchmarks.measure import FMA, GFLOPS, Bench, Measurement
-from l2sim.backend import kernels
+from l2sim.backend import Device, host
 from l2sim.chip.chip import Chip
 from l2sim.learn import calibrate, mapping, zeroth
 from l2sim.learn.zeroth import METHODS, Search, there_and_back
@@ -16,6 +17,9 @@ from l2sim.learn.zeroth import METHODS, Search, there_and_back
 SIZES = (4, 8, 9, 16, 32)
 BLOCKS = (128, 1024, 50_000)
 VGG8_BLOCKS = 48_586
+BANK_BLOCKS, BANK_PART = 12_345_679, 400_000
+"""Cores that hold a billion weights, and how many of them are measured."""
+EPOCHS = {"calibrate": 400, "map": 300}
 LONGEST = 5e12
 """FLOP of an epoch beyond which a `direct` case is left out."""
 
@@ -26,7 +30,8 @@ def flops(k: int) -> int:
 
 
 def _epoch(chip: Chip, gain: np.ndarray, target: np.ndarray, structured: bool) -> Callable[[], object]:
-    lr, loss, rng = np.full(chip.shape, 0.1), np.full(chip.shape, np.inf), np.random.default_rng(0)
+    xp, rng = chip.xp, np.random.default_rng(0)
+    lr, loss, gain, target = xp.full(chip.shape, 0.1), xp.full(chip.shape, np.inf), xp.asarray(gain), xp.asarray(target)
 
     def epoch() -> None:
         here = loss
@@ -38,17 +43,17 @@ def _epoch(chip: Chip, gain: np.ndarray, target: np.ndarray, structured: bool) -
 
 
 def _sweep(case: str, calibrate: bool, bench: Bench) -> Iterator[Measurement]:
-    rng = np.random.default_rng(0)
-    for k in (4, 9) if bench.quick else SIZES:
-        for blocks in (32,) if bench.quick else BLOCKS:
+    rng, there = np.random.default_rng(0), bool(bench.device.numbers)
+    for k in ((2,) if there else (4, 9)) if bench.quick else SIZES:
+        for blocks in ((3,) if there else (32,)) if bench.quick else BLOCKS:
             n = k * (k - 1) // 2
             chip = chips.chip(blocks, k)
             work = 4.0 * n * blocks * flops(k)
             target = np.eye(k) if calibrate else rng.standard_normal((1, blocks, k, k)) / np.sqrt(k)
             # Calibration probes with distinct amplitudes, mapping with ones (spec, sections c and d).
             gain = np.linspace(1.0, 1.0 / k, k) if calibrate else np.ones(k)
-            epochs = {} if work > LONGEST else {"direct": _epoch(chip, gain, target, False)}
-            if hasattr(kernels, "structured"):
+            epochs = {} if work > LONGEST and not there else {"direct": _epoch(chip, gain, target, False)}
+            if not there:  # a GPU takes the direct sweep in any order
                 epochs["structured"] = _epoch(chips.chip(blocks, k), gain, target, True)
             repeats = 1 if work > 1e11 else 3
             for variant, seconds in bench.paired(epochs, repeats).items():
@@ -67,36 +72,87 @@ def pm(bench: Bench) -> Iterator[Measurement]:
     return _sweep("sweep-pm", False, bench)
 
 
+def pace(bench: Bench, chip: Chip, order: str, epochs: int, weight: np.ndarray) -> dict[str, float]:
+    """Seconds of so many epochs of calibration and of mapping onto `weight`, as the stages run them."""
+    search, rng, seconds = Search("zcd", order=order, shuffle=True), np.random.default_rng(0), {}
+    for stage in ("calibrate", "map"):
+        if stage == "calibrate":
+            problem, phases = calibrate.problem(chip), calibrate.zero_phases(chip)
+        else:
+            aim = mapping.target(chip, weight)
+            problem, phases = mapping.problem(chip, aim), mapping.start_phases(aim, None)
+        state = zeroth.start(problem, search, phases)
+        METHODS["zcd"](problem, search, state, rng)  # compiles
+        bench.device.settle()
+        begin = bench.clock()
+        for _ in range(epochs):
+            METHODS["zcd"](problem, search, state, rng)
+        bench.device.settle()
+        seconds[stage] = bench.clock() - begin
+    return seconds
+
+
 def vgg8(bench: Bench) -> Iterator[Measurement]:
-    """All cores of VGG8, k = 9: ten epochs of calibration and of mapping as the stages run them, in both orders.
+    """All cores of VGG8, k = 9: ten epochs of calibration and of mapping, in both orders (a GPU knows no difference).
 
     `whole` is what 400 + 300 epochs take at that pace.
     """
-    blocks, epochs = (64, 2) if bench.quick else (VGG8_BLOCKS, 10)
-    k, rng = 9, np.random.default_rng(0)
-    weight = rng.standard_normal((k, k * blocks)) / np.sqrt(k)
-    for order in ("published", "layer"):
-        search, chip = Search("zcd", order=order, shuffle=True), chips.chip(blocks, k)
-        pace = {}
-        for stage in ("calibrate", "map"):
-            if stage == "calibrate":
-                problem, phases = calibrate.problem(chip), calibrate.zero_phases(chip)
-            else:
-                aim = mapping.target(chip, weight)
-                problem, phases = mapping.problem(chip, aim), mapping.start_phases(aim, None)
-            state = zeroth.start(problem, search, phases)
-            METHODS["zcd"](problem, search, state, rng)  # compiles
-            begin = bench.clock()
-            for _ in range(epochs):
-                METHODS["zcd"](problem, search, state, rng)
-            seconds = bench.clock() - begin
-            pace[stage] = seconds / epochs
+    there = bool(bench.device.numbers)
+    blocks, epochs, k = (3, 1, 2) if bench.quick and there else (64, 2, 9) if bench.quick else (VGG8_BLOCKS, 10, 9)
+    weight = np.random.default_rng(0).standard_normal((k, k * blocks)) / np.sqrt(k)
+    for order in ("published",) if there else ("published", "layer"):
+        chip = chips.chip(blocks, k)
+        seconds = pace(bench, chip, order, epochs, weight)
+        for stage, took in seconds.items():
             work = 4.0 * chip.mesh.count * blocks * flops(k) * epochs
             sizes = {"stage": stage, "k": k, "blocks": blocks, "epochs": epochs}
-            yield Measurement("vgg8-ic-pm", f"{stage} {order}", seconds, work, GFLOPS, FMA, sizes=sizes)
-        whole = 400 * pace["calibrate"] + 300 * pace["map"]
+            yield Measurement("vgg8-ic-pm", f"{stage} {order}", took, work, GFLOPS, FMA, sizes=sizes)
         sizes = {"blocks": blocks, "epochs": 700, "extrapolated": True}
+        whole = sum(EPOCHS[stage] * took for stage, took in seconds.items()) / epochs
         yield Measurement("vgg8-ic-pm", f"whole {order}", whole, 700.0, "epochs/s", sizes=sizes)
 
 
-CASES = (("sweep-ic", ic), ("sweep-pm", pm), ("vgg8-ic-pm", vgg8))
+@dataclass(frozen=True)
+class Share(Device):
+    """A device of which only a share of the memory is to be used."""
+
+    share: float = 1.0
+
+    def free(self, number: int | None = None) -> int:
+        return int(super().free(number) * self.share)
+
+
+def bank(bench: Bench) -> Iterator[Measurement]:
+    """A bank of a billion weights, k = 9, on a GPU: part of it measured, with the same part of the GPU's memory.
+
+    `epochs`: epoch after epoch of all cores, as a run does it; where the bank does not fit, every sweep streams it
+    through. `batches`: cores being independent, as many as fit go through all their epochs before the next ones come,
+    so that each is carried there and back once (`carried`: what the chip holds). Both extrapolated to 400 + 300 epochs
+    of the whole bank, without fabrication and decomposition, which are the host's.
+    """
+    if not bench.device.numbers:
+        return
+    blocks, epochs, k = (3, 1, 2) if bench.quick else (BANK_PART, 3, 9)
+    weight = np.random.default_rng(0).standard_normal((k, k * blocks)).astype(np.float32) / np.sqrt(k)
+    work = 4.0 * (k * (k - 1) // 2) * BANK_BLOCKS * flops(k) * sum(EPOCHS.values())
+    for variant, share in (("epochs", blocks / BANK_BLOCKS), ("batches", 1.0)):
+        on = Share(bench.device.name, bench.device.xp, bench.device.numbers, share)
+        chip = chips.chip(blocks, k, device=on)
+        seconds = pace(bench, chip, "published", epochs, weight)
+        whole = sum(EPOCHS[stage] * took for stage, took in seconds.items()) / epochs
+        carried = bench.time(lambda chip=chip: carry(chip), 1) if variant == "batches" else 0.0  # type: ignore[misc]
+        sizes = {
+            "k": k, "blocks": BANK_BLOCKS, "measured": blocks, "epochs": epochs, "extrapolated": True,
+            "carried": carried * BANK_BLOCKS / blocks, "arrays_on": "host" if chip.xp is np else "device",
+        }  # fmt: skip
+        took = (whole + carried) * BANK_BLOCKS / blocks
+        yield Measurement("bank-ic-pm", variant, took, work, GFLOPS, FMA, sizes=sizes)
+
+
+def carry(chip: Chip) -> None:
+    """What the chip holds to the host and back."""
+    arrays, values = chip.state()
+    chip.restore({name: host(a) for name, a in arrays.items()}, values)
+
+
+CASES = (("sweep-ic", ic), ("sweep-pm", pm), ("vgg8-ic-pm", vgg8), ("bank-ic-pm", bank))

@@ -5,7 +5,15 @@ Tests of the thread count set it themselves.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+# Windows are driven without a display unless the caller names one (xvfb-run with QT_QPA_PLATFORM=xcb), on PyQt5 unless
+# PYQTGRAPH_QT_LIB says otherwise.
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+os.environ["PYTEST_QT_API"] = os.environ.setdefault("PYQTGRAPH_QT_LIB", "PyQt5").lower()
 
 import numba
 import pytest
@@ -17,3 +25,58 @@ def one_thread() -> Iterator[None]:
     numba.set_num_threads(1)
     yield
     numba.set_num_threads(before)
+
+
+def _smoke(preset: str, out: Path) -> Path:
+    from l2sim.run import job as jobs
+    from l2sim.run.folder import execute
+
+    for _ in execute(jobs.smoke(jobs.load(preset)), out):
+        pass
+    return out
+
+
+@pytest.fixture(scope="session")
+def digits_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished smoke run of `digits`; nobody writes to it."""
+    return _smoke("digits", tmp_path_factory.mktemp("runs") / "digits-1")
+
+
+@pytest.fixture(scope="session")
+def insitu_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished smoke run of `insitu-digits`; nobody writes to it."""
+    return _smoke("insitu-digits", tmp_path_factory.mktemp("runs") / "insitu-1")
+
+
+@pytest.fixture
+def make_window(qtbot: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Any]]:
+    """Makes windows of 1200 x 800 whose runs and kept layout lie in `tmp_path`; none of them may crash."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    from l2sim.gui.window import Window
+
+    made: list[Any] = []
+
+    def window() -> Any:
+        it = Window(tmp_path / "runs")
+        qtbot.addWidget(it)
+        it.resize(1200, 800)
+        it.show()
+        qtbot.waitExposed(it)
+        made.append(it)
+        return it
+
+    yield window
+    for it in made:
+        assert it.crashed == ""
+
+
+@pytest.fixture
+def window(make_window: Callable[[], Any]) -> Any:
+    return make_window()
+
+
+@pytest.fixture
+def opened(window: Any, digits_run: Path) -> Any:
+    assert window.open(digits_run)
+    window.tick(everything=True)
+    return window

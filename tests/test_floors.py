@@ -108,6 +108,24 @@ def test_there_is_no_framework() -> None:
         assert not names & FRAMEWORKS, path
 
 
+QT = {"PyQt5", "PyQt6", "PySide2", "PySide6", "qtpy", "pyqtgraph"}
+
+
+def test_only_the_window_knows_qt_and_only_through_pyqtgraph() -> None:
+    for path in sources("l2sim", "kernels", "gui", "tests", "benchmarks"):
+        names = {name for name in imports(ast.parse(path.read_text()), path) if name.partition(".")[0] in QT}
+        if path.parent.name in ("tests", "gui", "benchmarks"):
+            assert {name.partition(".")[0] for name in names} <= {"pyqtgraph"}, path
+        else:
+            assert not names, path
+
+
+def test_nobody_imports_the_window() -> None:
+    for path in sources("l2sim", "kernels"):
+        names = set(imports(ast.parse(path.read_text()), path))
+        assert not {n for n in names if n.split(".")[0] == "gui" or n.startswith("l2sim.gui")}, path
+
+
 def unparallel(tree: ast.AST) -> list[str]:
     """Functions that loop over `prange` without `parallel=True`, where it would silently be `range`."""
     bad = []

@@ -1,0 +1,183 @@
+"""The whole window: what a frame costs, how soon a long run is open, whether its memory stays flat.
+
+`gui-window` is one beat of the window's timer with all panels of the first layout at 1200 x 800, drawn by software: new
+scalars and a new frame are read from the run folder, then taken in, shown and painted. `gui-open` is from the folder's
+name to a painted window. `gui-memory` streams frames and scalars for a while (its figure is the growth of the resident
+memory from the middle to the end, in MiB; thirty minutes at 30 frames a second are 54,000 of its frames).
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib.util
+import os
+import statistics
+import sys
+import tempfile
+import time
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.measure import Bench, Measurement
+
+SIZE = (1200, 800)
+
+
+def folder(root: Path, modes: int, steps: int) -> tuple[Path, Any]:
+    """A run folder of one mesh with loss and accuracy of so many steps, and the log that goes on writing to it."""
+    import fcntl
+
+    from l2sim.run import job as jobs
+    from l2sim.run import logs
+    from l2sim.run.manifest import FORMAT, write_manifest
+
+    run = root / "long-1"
+    run.mkdir()
+    job = jobs.Job.preset("insitu-digits", {"insitu.modes": modes, "insitu.layers": 1, "insitu.group": 1})
+    (run / "job.toml").write_text(jobs.to_toml(job))
+    manifest = {"format": "l2sim-run", "version": FORMAT, "id": "0" * 32, "name": "long", "state": "running"}
+    write_manifest(run, manifest | {"process": os.getpid(), "started": time.time(), "threads": 1, "versions": {}})
+    (run / "checkpoints").mkdir()
+    lock = open(run / ".lock", "w")  # noqa: SIM115
+    fcntl.flock(lock, fcntl.LOCK_EX)  # a run whose lock is free counts as killed
+    log = logs.Logs(run)
+    log.lock = lock  # type: ignore[attr-defined]
+    log.event("stage", stage="learn", epochs=1, done=0)
+    log.scalars(0, 0.0, {"learn/loss": 2.3, "learn/accuracy": 0.1})
+    log.flush()
+    rng = np.random.default_rng(0)
+    fields = [("step", "<u8"), ("time", "<f8"), ("series", "<u4"), ("value", "<f8"), ("crc", "<u4")]
+    table = np.zeros(2 * steps, fields)
+    table["step"] = 1 + np.arange(2 * steps) // 2
+    table["series"] = np.arange(2 * steps) % 2
+    table["value"] = rng.random(2 * steps) + 1e-3
+    content = table.tobytes()
+    for i in range(2 * steps):
+        table["crc"][i] = zlib.crc32(content[32 * i : 32 * i + 28])
+    with open(run / "scalars.bin", "ab") as file:
+        file.write(table.tobytes())
+    return run, log
+
+
+def opened(run: Path) -> tuple[Any, Any]:
+    """The window with the run, and the application."""
+    os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+    os.environ.setdefault("QT_FONT_DPI", "96")
+    from l2sim.gui.app import start_qt
+
+    application = start_qt()
+    from l2sim.gui.layout import Kept
+    from l2sim.gui.window import Window
+
+    window = Window(run.parent, Kept())
+    window.timer.stop()
+    window.resize(*SIZE)
+    window.show()
+    application.processEvents()
+    window.open(run)
+    window.tick()
+    application.processEvents()
+    return window, application
+
+
+class Stream:
+    """Makes the run go on: some scalars and one frame of phases."""
+
+    def __init__(self, log: Any, modes: int, step: int) -> None:
+        rng = np.random.default_rng(1)
+        count = modes * (modes - 1) // 2
+        self.log, self.step = log, step
+        self.frames = [
+            {"mesh1.theta": rng.random(count), "mesh1.phi": rng.random(count), "mesh1.screen": rng.random(modes)}
+            for _ in range(8)
+        ]
+
+    def go(self) -> None:
+        """Write a thirtieth of a second's worth of a fast run."""
+        for _ in range(4):
+            self.step += 1
+            value = 1 / (1 + self.step % 97)
+            self.log.scalars(self.step, time.time(), {"learn/loss": value, "learn/accuracy": value})
+        self.log.phases(self.step, self.frames[self.step % 8])
+        self.log.flush()
+
+
+def absent(case: str) -> bool:
+    """Say so where Qt is not installed."""
+    if importlib.util.find_spec("pyqtgraph") is None:
+        print(f'{case} is left out: it needs Qt; pip install "l2sim[gui]"', file=sys.stderr)
+        return True
+    return False
+
+
+def window(bench: Bench) -> Iterator[Measurement]:
+    """`gui-open` and `gui-window`: 256 modes, two curves of a million points."""
+    if absent("gui-window"):
+        return
+    modes, steps = (16, 5_000) if bench.quick else (256, 1_000_000)
+    sizes = {"modes": modes, "points": 2 * steps, "width": SIZE[0], "height": SIZE[1]}
+    with tempfile.TemporaryDirectory() as root:
+        run, log = folder(Path(root), modes, steps)
+        stream = Stream(log, modes, steps)
+        stream.go()
+        shown, application = opened(run)  # Qt, numba and the fonts are loaded once
+        shown.close_quietly()
+        begin = bench.clock()
+        shown, application = opened(run)
+        taken = bench.clock() - begin
+        yield Measurement("gui-open", f"{2 * steps:,} points", taken, 1.0, "windows/s", dtype="", sizes=sizes)
+        seconds = []
+        for _ in range(10 if bench.quick else 150):
+            beat = time.monotonic()
+            stream.go()
+            begin = bench.clock()
+            shown.tick()
+            application.processEvents()
+            seconds.append(bench.clock() - begin)
+            # At the timer's pace: panels are refreshed by the time that has gone by.
+            time.sleep(max(0.0, 0.033 - (time.monotonic() - beat)))
+        seconds = seconds[3:]
+        for name, value in (("median", statistics.median(seconds)), ("p95", statistics.quantiles(seconds, n=20)[-1])):
+            yield Measurement("gui-window", f"frame {name}", value, 1.0, "frames/s", dtype="", sizes=sizes)
+        shown.close_quietly()
+        log.close()
+
+
+def memory(bench: Bench) -> Iterator[Measurement]:
+    """`gui-memory`: growth of the resident memory while frames stream, second half against first."""
+    if absent("gui-memory"):
+        return
+    modes, count = (16, 60) if bench.quick else (64, 6_000)
+    with tempfile.TemporaryDirectory() as root:
+        run, log = folder(Path(root), modes, 1_000)
+        stream = Stream(log, modes, 1_000)
+        stream.go()
+        shown, application = opened(run)
+        held = []
+        begin = bench.clock()
+        for i in range(count):
+            stream.go()
+            shown.tick()
+            application.processEvents()
+            if i in (count // 2, count - 1):
+                gc.collect()
+                held.append(_resident())
+        seconds = bench.clock() - begin
+        sizes = {"modes": modes, "frames": count, "MiB_half": held[0] / 2**20, "MiB_end": held[1] / 2**20}
+        growth = (held[1] - held[0]) / held[0]
+        variant = f"{count} frames, {100 * growth:+.1f} % of {held[0] / 2**20:.0f} MiB"
+        yield Measurement("gui-memory", variant, seconds, float(count), "frames/s", dtype="", sizes=sizes)
+        shown.close_quietly()
+        log.close()
+
+
+def _resident() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+CASES = (("gui-window", window), ("gui-memory", memory))

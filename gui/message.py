@@ -1,0 +1,127 @@
+"""What the window says in words: one line with what can be done about it, and the report of a crash."""
+
+from __future__ import annotations
+
+import platform
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pyqtgraph.Qt import QtCore, QtWidgets
+
+from l2sim._version import __version__
+
+from . import theme
+
+
+class Message(QtWidgets.QFrame):
+    """A line across the window with buttons; it stays until it is closed or the next one comes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.text = QtWidgets.QLabel()
+        self.text.setWordWrap(True)
+        self.text.setAccessibleName("Message")
+        self.text.setTextInteractionFlags(QtCore.Qt.TextInteractionFlag.TextSelectableByMouse)
+        self._row = QtWidgets.QHBoxLayout(self)
+        self._row.setContentsMargins(12, 5, 6, 5)
+        self._row.addWidget(self.text, 1)
+        self._buttons: list[Any] = []
+        close = QtWidgets.QToolButton(text="✕")
+        close.setAccessibleName("Close the message")
+        close.setToolTip("Close the message")
+        close.setAutoRaise(True)
+        close.clicked.connect(self.hide)
+        self._row.addWidget(close)
+        self.hide()
+
+    def say(self, text: str, bad: bool = False, **offers: Callable[[], Any]) -> None:
+        """Show a line; `offers` are buttons by their name, with "_" for a space."""
+        for button in self._buttons:
+            self._row.removeWidget(button)
+            button.deleteLater()
+        self._buttons = []
+        for at, (name, callback) in enumerate(offers.items()):
+            button = QtWidgets.QPushButton(name.replace("_", " "))
+            button.clicked.connect(lambda *_, it=callback: it())
+            self._row.insertWidget(1 + at, button)
+            self._buttons.append(button)
+        theme.mark(self, "said-bad" if bad else "said")
+        self.text.setText(("Problem: " if bad else "") + text)
+        self.show()
+
+    @property
+    def offers(self) -> list[str]:
+        """The names of the buttons."""
+        return [button.text() for button in self._buttons]
+
+
+def report(error: BaseException, doing: str = "") -> str:
+    """All that a developer asks for about a crash."""
+    from pyqtgraph import __version__ as graph
+    from pyqtgraph.Qt import QT_LIB
+
+    head = [
+        f"l2sim {__version__}, window, {doing or 'running'}",
+        f"python {platform.python_version()}, {platform.platform()}, {QT_LIB}, pyqtgraph {graph}",
+        "",
+    ]
+    return "\n".join(head) + "".join(traceback.format_exception(error))
+
+
+def keep(text: str, folder: Path | None) -> str:
+    """Write a crash report into the run folder, or beside other temporary files. Says where."""
+    places = [folder / "gui-crash.log"] if folder is not None and folder.is_dir() else []
+    for path in [*places, Path(tempfile.gettempdir()) / "l2sim-gui-crash.log"]:
+        try:
+            path.write_text(text, encoding="utf-8")
+            return str(path)
+        except OSError:
+            continue
+    return "nowhere: no folder can be written"
+
+
+class Crash(QtWidgets.QDialog):
+    """A crash report that can be copied. The window goes on."""
+
+    def __init__(self, parent: QtWidgets.QWidget, text: str, where: str) -> None:
+        super().__init__(parent)
+        self.setWindowTitle("Crash report")
+        words = QtWidgets.QLabel(
+            f"Something in the window went wrong. The job is not touched and runs on; the report is in {where}. "
+            "Please send it to the developers."
+        )
+        words.setWordWrap(True)
+        self.box = QtWidgets.QPlainTextEdit(text)
+        self.box.setReadOnly(True)
+        self.box.setAccessibleName("Crash report")
+        copy, close = QtWidgets.QPushButton("Copy"), QtWidgets.QPushButton("Go on")
+        copy.clicked.connect(lambda: QtWidgets.QApplication.clipboard().setText(text))
+        close.clicked.connect(self.accept)
+        row = QtWidgets.QHBoxLayout()
+        row.addStretch(1)
+        row.addWidget(copy)
+        row.addWidget(close)
+        layout = QtWidgets.QVBoxLayout(self)
+        layout.addWidget(words)
+        layout.addWidget(self.box)
+        layout.addLayout(row)
+        self.resize(720, 420)
+
+
+def catch(told: Callable[[BaseException], None]) -> None:
+    """Let errors that nobody caught be told instead of ending the program, as PyQt would."""
+
+    def hook(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+        if issubclass(kind, KeyboardInterrupt):
+            QtWidgets.QApplication.quit()
+            return
+        try:
+            told(error.with_traceback(trace))
+        except Exception:
+            sys.__excepthook__(kind, error, trace)
+
+    sys.excepthook = hook

@@ -1,0 +1,111 @@
+"""`python -m l2sim.gui.pictures FOLDER`: the pictures of docs/desktop.md, from runs made for them, in two minutes."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from .app import start_qt
+
+SIZE = (1280, 820)
+
+
+def main(folder: Path) -> None:
+    """Make two runs, and a picture of every main state of the window."""
+    os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+    os.environ.setdefault("QT_FONT_DPI", "96")
+    application = start_qt()
+    from l2sim.run import blas
+
+    blas.prepare()
+    with tempfile.TemporaryDirectory() as made:
+        os.chdir(made)
+        os.environ["XDG_CONFIG_HOME"] = made
+        for path in _states(Path("runs"), folder):
+            print(path, flush=True)
+    application.quit()
+
+
+def _states(runs: Path, folder: Path) -> Any:
+    from . import export
+    from .actions import Keys
+    from .screenshot import settle
+    from .window import Window
+
+    _run("digits", runs / "digits-1", ("calibrate.epochs=60", "calibrate.polish=10", "map.epochs=60", "map.polish=10",
+         "map.compare=false", "learn.epochs=10", "nonidealities.dead=0.002"))  # fmt: skip
+    _run("insitu-digits", runs / "insitu-digits-1", ())
+    _run("insitu-digits", runs / "insitu-digits-2", ("nonidealities.tap_noise=0.02",))
+    window = Window(runs)
+
+    def shot(name: str, widget: Any = None) -> Path:
+        settle(window, SIZE)
+        return export.picture(widget or window, folder / f"desktop-{name}.png")
+
+    settle(window, SIZE)
+    yield shot("start")
+    window.edit("digits")
+    window.form.sections.setCurrentRow(3)
+    yield shot("job")
+    window.open(runs / "digits-1")
+    settle(window, SIZE)
+    window.blocks.worst()
+    assert window.model is not None
+    stage = next(stage for stage in window.model.stages if stage.name == "calibrate")
+    window.selection.set(step=stage.last_step, element=4)
+    yield shot("block")
+    window.repaint_theme("light")
+    window.docks["Distributions"].raise_()
+    window.docks["Events"].raise_()
+    yield shot("light")
+    window.repaint_theme("dark")
+    window.docks["Matrix"].raise_()
+    window.open(runs / "insitu-digits-1")
+    window.compare(runs / "insitu-digits-2")
+    window.docks["Runs"].raise_()
+    window.selection.set(element=700)
+    settle(window, SIZE)
+    yield shot("compare")
+    keys = Keys(window, window.actions_)
+    keys.show()
+    yield shot("keys", keys)
+    keys.close()
+    window.docks["Hardware"].raise_()
+    window.begin("insitu-digits", ["learn.epochs=200"], ["--pace", "60"])
+    if _until(lambda: window.model is not None and window.model.live and window.model.newest > 150):
+        window.hardware.find.setText("noise")
+        window.hardware.ask("nonidealities.tap_noise", "0.01")
+        _until(lambda: not window.hardware.waits, 10)
+        yield shot("live")
+        window.kill()
+        _until(lambda: window.model is not None and window.model.state == "killed", 10)
+        yield shot("killed")
+    window.close_quietly()
+
+
+def _run(preset: str, folder: Path, settings: tuple[str, ...]) -> None:
+    from l2sim.run import job as jobs
+    from l2sim.run.folder import execute
+
+    for _ in execute(jobs.with_overrides(jobs.load(preset), settings), folder):
+        pass
+
+
+def _until(holds: Any, seconds: float = 120.0) -> bool:
+    from pyqtgraph.Qt import QtWidgets
+
+    end = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > end:
+            return False
+        QtWidgets.QApplication.processEvents()
+        time.sleep(0.01)
+    return True
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else ".").resolve())

@@ -1,0 +1,52 @@
+"""Which scalar series belong in one plot, and what the plot is called. No Qt here."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+AUTOMATIC = "Automatic"
+
+
+class Quantity(NamedTuple):
+    """Series that share an axis. `log` is how the axis starts."""
+
+    title: str
+    pattern: str
+    log: bool = False
+
+
+QUANTITIES = (
+    Quantity("Loss (nat)", r"(pretrain|deploy|learn|map)/(test_|train_|validation_)?loss", True),
+    Quantity("Accuracy (0 to 1)", r".*accuracy"),
+    Quantity("Search loss (calibrate)", r"calibrate/(loss|best.*)", True),
+    Quantity("Search loss (map)", r"map/(loss|best.*)", True),
+    Quantity("Identity error, oracle", r".*/oracle_identity_error.*", True),
+    Quantity("Mapping error, relative", r".*/mapping_error", True),
+    Quantity("Gradient error 1 - cos, oracle", r".*/oracle_gradient_error.*", True),
+    Quantity("Learning rate", r".*/lr", True),
+    Quantity("Evaluations", r".*/evaluations"),
+)
+_LEADING = {"calibrate": (2, 4), "map": (3, 5)}
+"""What is looked at first in a stage: places in the list above. Elsewhere loss and accuracy."""
+
+
+def matching(quantity: Quantity, series: list[str]) -> list[str]:
+    """The series of a quantity. Of `map`, `loss` is the search's and `test_loss` is of the network."""
+    found = [name for name in series if re.fullmatch(quantity.pattern, name)]
+    return [name for name in found if name != "map/loss"] if quantity.title.startswith("Loss") else found
+
+
+def present(series: list[str]) -> list[Quantity]:
+    """The quantities that a run has, and one more for every kind of series that none of them knows."""
+    found = [quantity for quantity in QUANTITIES if matching(quantity, series)]
+    known = {name for quantity in QUANTITIES for name in matching(quantity, series)}
+    others = sorted({name.rpartition("/")[2] for name in series if name not in known})
+    return found + [Quantity(name.replace("_", " "), rf"(.*/)?{re.escape(name)}") for name in others]
+
+
+def leading(stage: str, series: list[str]) -> list[Quantity]:
+    """The two quantities to look at in a stage."""
+    wanted = [QUANTITIES[i] for i in _LEADING.get(stage, (0, 1))]
+    found = [quantity for quantity in wanted if matching(quantity, series)]
+    return (found + [quantity for quantity in present(series) if quantity not in found])[:2]

@@ -1,0 +1,148 @@
+"""A run that only exists in memory: what the window's panels need of `RunModel`, with numbers that are easy to know.
+
+One layer of cores, `fc1`, of p x q cores with k modes; core (1, 1) is the worst by every metric. The movement of MZI i
+of core b at step s is b + i / 100 + s / 1000, so a panel's numbers tell where they come from.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from l2sim.gui.model import Curve, Frame, Layer, Parameter, Part, Stage
+
+from l2sim.run.job import Job
+
+
+def rectangle(modes: int, name: str, complex: bool = False) -> Part:
+    """The part of a rectangular mesh, in travel order."""
+    places = [(column, rail) for column in range(modes) for rail in range(column % 2, modes - 1, 2)]
+    columns, rails = (np.array(values) for values in zip(*places))
+    return Part(name, modes, columns, rails, np.ones_like(rails), complex)
+
+
+class FakeModel:
+    """`RunModel` without a run. `tick()` makes one more step, as a job would; orders are kept in `ordered`."""
+
+    def __init__(self, p: int = 3, q: int = 4, k: int = 9, steps: int = 200, mesh: int = 0) -> None:
+        self.folder = Path("runs/fake-1")
+        self.job = Job.preset("insitu-digits" if mesh else "digits")
+        self.p, self.q, self.k = p, q, k
+        if mesh:
+            part = rectangle(mesh, "mesh0", complex=True)
+            self.layers = {"mesh0": Layer("mesh0", 1, 1, mesh, {"": part}, None)}
+        else:
+            parts = {side: rectangle(k, f"fc1.{side}") for side in ("u", "v")}
+            self.layers = {"fc1": Layer("fc1", p, q, k, parts, "fc1.sigma")}
+        self.state, self.live, self.age, self.pid = "running", True, 0.0, None
+        self.metrics = ["movement", "identity error (oracle)"]
+        self.badge = {"phases": "commanded", "movement": "commanded", "identity error (oracle)": "oracle"}
+        self.events: list[dict[str, Any]] = [{"type": "stage", "stage": "learn", "epochs": 30, "done": 0, "step": 0}]
+        self.stages = [Stage("calibrate", 0, steps // 2, 400), Stage("learn", steps // 2, None, 30)]
+        self.checkpoints = [steps // 2]
+        self.acks: dict[int, dict[str, Any]] = {}
+        self.ordered: list[tuple[str, dict[str, Any]]] = []
+        self.parameters = [
+            Parameter("nonidealities.readout_noise", 0.0, "", 0.0, 1.0, "std of a reading", "live"),
+            Parameter("learn.lr", 1e-3, "", 0.0, 100.0, "learning rate at the start", "next epoch"),
+            Parameter("nonidealities.drive", "phase", "", None, None, "what is quantised", "restart"),
+        ]
+        self.newest = 0
+        self._news = {"scalars", "frames", "events", "state", "blocks", "parameters"}
+        for _ in range(steps):
+            self.tick()
+
+    def tick(self) -> None:
+        self.newest += 1
+        self._news |= {"scalars", "frames", "blocks"}
+
+    @property
+    def series(self) -> list[str]:
+        return ["learn/loss", "learn/accuracy"]
+
+    @property
+    def beat(self) -> dict[str, Any] | None:
+        return {"step": self.newest, "rate": 12.5, "eta": 61.0, "rss": 2.5e8, "paused": self.state == "paused"}
+
+    def stage_at(self, step: int | None) -> str:
+        return "calibrate" if step is not None and step <= self.stages[0].last_step else "learn"
+
+    def poll(self) -> set[str]:
+        news, self._news = self._news, set()
+        return news
+
+    def scalar(self, name: str) -> Curve:
+        steps = np.arange(1, self.newest + 1, dtype=float)
+        wave = np.exp(-steps / 80) * (1 + 0.2 * np.sin(steps * 1.7))
+        return Curve(steps, wave if name.endswith("loss") else 1 - 0.9 * wave, 1e9 + steps)
+
+    def frames(self, series: str) -> Any:
+        return np.arange(1, self.newest + 1)
+
+    def frame(self, series: str, step: int | None = None) -> Frame | None:
+        at = self.newest if step is None else min(step, self.newest)
+        if at < 1:
+            return None
+        if series.endswith("sigma"):
+            return Frame(at, np.tile(np.linspace(1, 0.1, self.k), (self.p * self.q, 1)))
+        name, _, side = series.partition(".")
+        count = len(next(iter(self.layers[name].parts.values())).columns)
+        if self.layers[name].sigma is None:
+            shape: tuple[int, ...] = (self.layers[name].k,) if side == "screen" else (count,)
+            return Frame(at, np.arange(shape[0]) / 100 + at / 1000)
+        return Frame(at, np.arange(self.p * self.q)[:, None] + np.arange(count) / 100 + at / 1000)
+
+    def phases(self, layer: str, block: int, side: str, step: int | None = None) -> dict[str, Any]:
+        if self.layers[layer].sigma is None:
+            names = ("theta", "phi", "screen")
+            found = {name: self.frame(f"{layer}.{name}", step) for name in names}
+            whole = found["theta"]
+            return {} if whole is None else {k: f.values for k, f in found.items() if f} | {"step": whole.step}
+        frame = self.frame(f"{layer}.{side}", step)
+        name = "sigma" if side == "sigma" else "theta"
+        return {} if frame is None else {name: frame.values[block], "step": frame.step}
+
+    def metric(self, layer: str, name: str, step: int | None = None) -> Any:
+        it = self.layers[layer]
+        values = np.linspace(0.1, 0.5, it.p * it.q).reshape(it.p, it.q)
+        values[min(1, it.p - 1), min(1, it.q - 1)] = 1.0
+        return values
+
+    def oracle(self, layer: str, block: int, side: str, step: int | None = None) -> dict[str, Any] | None:
+        return None
+
+    def target(self, layer: str, block: int, step: int | None = None) -> dict[str, Any] | None:
+        return None
+
+    def gradient(self, layer: str, block: int, side: str, step: int | None = None) -> dict[str, Any] | None:
+        return None
+
+    def oracle_gradient(self, layer: str, step: int | None = None) -> dict[str, Any] | None:
+        return None
+
+    def field(self, layer: str, block: int, port: int, step: int | None = None) -> dict[str, Any] | None:
+        return None
+
+    def job_at(self, step: int | None) -> Job:
+        return self.job
+
+    def order(self, command: str, **arguments: Any) -> int:
+        self.ordered.append((command, arguments))
+        number = len(self.ordered)
+        if command in ("pause", "run"):
+            self.state = "paused" if command == "pause" else "running"
+            self._news.add("state")
+        if command == "step":
+            for _ in range(arguments.get("n", 1)):
+                self.tick()
+        if command == "set":
+            for i, parameter in enumerate(self.parameters):
+                if parameter.path == arguments["path"]:
+                    self.parameters[i] = parameter._replace(value=arguments["value"])
+            self._news.add("parameters")
+        self.acks[number] = {"ok": True, "applied_at_step": self.newest, "error": ""}
+        return number
+
+    def close(self) -> None:
+        self.state = "closed"

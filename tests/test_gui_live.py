@@ -1,0 +1,157 @@
+"""The window and a job that runs: they live and die apart."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from l2sim.gui.model import open_run
+
+from l2sim.run.manifest import read_manifest
+from l2sim.run.replay import locked
+
+LONG = ["pretrain.epochs=500"]
+SLOW = ["--smoke", "--pace", "12"]
+WAIT = 90_000
+"""Milliseconds a job may take to begin: a machine that never ran l2sim compiles first."""
+
+
+def begun(window: Any, qtbot: Any, more: list[str]) -> Any:
+    """The model of a job that the window started, once it answers."""
+    assert window.begin("digits", LONG, more)
+    qtbot.waitUntil(lambda: window.model is not None and window.model.live, timeout=WAIT)
+    return window.model
+
+
+@pytest.fixture
+def live(window: Any, qtbot: Any) -> Any:
+    begun(window, qtbot, SLOW)
+    yield window
+    for process in window.processes:
+        if process.code is None:
+            os.kill(process.pid, signal.SIGKILL)
+    qtbot.waitUntil(lambda: not window.processes, timeout=20_000)
+
+
+def answered(window: Any, qtbot: Any, number: int) -> dict[str, Any]:
+    qtbot.waitUntil(lambda: number in window.model.acks, timeout=20_000)
+    return window.model.acks[number]
+
+
+def test_a_job_is_paused_stepped_and_resumed(live: Any, qtbot: Any) -> None:
+    model = live.model
+    assert live.work.isVisible() and "running" in live.timeline.sentence()
+    live.actions_["run"].trigger()
+    qtbot.waitUntil(lambda: model.state == "paused", timeout=20_000)
+    live.tick(everything=True)
+    assert "PAUSED" in live.timeline.state.text() and live.actions_["run"].text() == "Run"
+    before = model.newest
+    qtbot.wait(300)
+    assert model.newest == before
+    live.actions_["step"].trigger()
+    qtbot.waitUntil(lambda: model.newest == before + 1, timeout=20_000)
+    qtbot.wait(300)
+    assert model.newest == before + 1 and model.state == "paused"
+    live.actions_["epoch"].trigger()
+    qtbot.waitUntil(lambda: model.newest > before + 1 and model.state == "paused", timeout=20_000)
+    live.actions_["run"].trigger()
+    qtbot.waitUntil(lambda: model.state == "running" and model.newest > before + 3, timeout=20_000)
+
+
+def test_a_parameter_is_acknowledged_with_its_step_and_undone(live: Any, qtbot: Any) -> None:
+    model, path = live.model, "nonidealities.readout_noise"
+    old = next(p.value for p in model.parameters if p.path == path)
+    live.docks["Hardware"].raise_()
+    live.hardware.ask(path, "0.03")
+    assert live.hardware.rows[path].said.text() == "pending…"
+    qtbot.waitUntil(lambda: "since step" in live.hardware.rows[path].said.text(), timeout=20_000)
+    qtbot.waitUntil(lambda: next(p.value for p in model.parameters if p.path == path) == 0.03, timeout=20_000)
+    assert model.job.nonidealities.readout_noise == 0.03
+    qtbot.waitUntil(lambda: any(e["type"] == "parameter" for e in model.events), timeout=20_000)
+    live.actions_["undo"].trigger()
+    qtbot.waitUntil(lambda: next(p.value for p in model.parameters if p.path == path) == old, timeout=20_000)
+    live.actions_["redo"].trigger()
+    qtbot.waitUntil(lambda: model.job.nonidealities.readout_noise == 0.03, timeout=20_000)
+
+
+def test_a_value_out_of_range_is_not_sent(live: Any) -> None:
+    path = "nonidealities.readout_noise"
+    live.hardware.ask(path, "7")
+    row = live.hardware.rows[path]
+    assert "out of range" in row.editor._fault.text() and "not sent" in row.said.text()
+    assert live.hardware.stack.count() == 0 and not live.hardware.waits
+
+
+def test_a_killed_job_is_told_and_resumed(live: Any, qtbot: Any) -> None:
+    qtbot.waitUntil(lambda: live.model.newest >= 3, timeout=20_000)
+    os.kill(live.processes[0].pid, signal.SIGKILL)
+    qtbot.waitUntil(lambda: live.model.state == "killed", timeout=20_000)
+    live.tick(everything=True)
+    assert "was killed" in live.message.text.text() and live.message.offers == ["Resume"]
+    assert "KILLED" in live.timeline.sentence()
+    assert live.resume()
+    qtbot.waitUntil(lambda: live.model.state in ("running", "done") and live.model.live, timeout=WAIT)
+    live.tick(everything=True)
+    assert not live.message.isVisible() or "goes on" in live.message.text.text()
+
+
+def test_a_stopped_job_is_saved_and_can_go_on(live: Any, qtbot: Any) -> None:
+    qtbot.waitUntil(lambda: live.model.newest >= 2, timeout=20_000)
+    live.actions_["stop"].trigger()
+    qtbot.waitUntil(lambda: live.model.state == "stopped", timeout=20_000)
+    live.tick(everything=True)
+    assert "was stopped" in live.message.text.text() and live.message.offers == ["Resume"]
+
+
+def test_a_job_that_cannot_start_says_why(window: Any, qtbot: Any) -> None:
+    assert window.begin("digits", more=["--smoke", "--from", str(window.runs_folder / "nowhere")])
+    qtbot.waitUntil(lambda: window.starting is None, timeout=WAIT)
+    assert window.start.isVisible()
+    assert "did not start" in window.message.text.text() and "nowhere" in window.message.text.text()
+    assert not window.begin("no-such-preset")
+    assert "there is no preset" in window.message.text.text()
+
+
+def test_a_killed_window_leaves_its_job_running(tmp_path: Path) -> None:
+    environment = os.environ | {"XDG_CONFIG_HOME": str(tmp_path), "QT_QPA_PLATFORM": "offscreen"}
+    code = (
+        "import sys; from l2sim.gui.app import start_qt; app = start_qt(); from pathlib import Path;"
+        "from l2sim.gui.window import Window; w = Window(Path(sys.argv[1])); w.show();"
+        "w.begin('digits', ['pretrain.epochs=500'], ['--smoke', '--pace', '8']); app.exec()"
+    )
+    window = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "runs")], env=environment)
+    folder = tmp_path / "runs" / "digits-1"
+    try:
+        until(lambda: locked(folder) and (folder / "job.toml").exists())
+        model = open_run(folder)
+        until(lambda: bool(model.poll()) and model.newest >= 2)
+        window.kill()
+        window.wait()
+        before = model.newest
+        until(lambda: bool(model.poll()) and model.newest >= before + 3)
+        assert model.state == "running"
+        model.close()
+    finally:
+        window.kill()
+        if locked(folder):
+            os.kill(read_manifest(folder)["process"], signal.SIGKILL)
+
+
+def until(holds: Callable[[], bool]) -> None:
+    end = time.monotonic() + WAIT / 1000
+    while True:
+        try:
+            if holds():
+                return
+        except Exception:
+            if time.monotonic() > end:
+                raise
+        assert time.monotonic() < end
+        time.sleep(0.05)
