@@ -21,7 +21,7 @@ screenshots: .venv/gui.stamp
 	$(BIN)/python -m l2sim.gui.pictures docs/images
 
 test: .venv/dev.stamp
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(ARGS)
 
 # On a machine with an NVIDIA GPU: all tests, those of GPU code on the GPU instead of in Numba's simulator.
 test-gpu: .venv/gpu.stamp
