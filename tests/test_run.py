@@ -116,6 +116,22 @@ def test_a_run_stopped_at_any_event_resumes_to_the_same_report(reference: Path, 
         assert len(list(logs.frames(tmp_path, name))) == len(list(logs.frames(reference, name)))
 
 
+@pytest.mark.parametrize("stop", [8, 12])
+def test_twins_resume_to_the_same_report(tmp_path: Path, stop: int) -> None:
+    """Stopped around each of the layers that are identified one after the other."""
+    job = short(**{"calibrate.method": "twin", "learn.epochs": 1, "pretrain.epochs": 1})
+    reports = []
+    for name, first in (("whole", None), ("stopped", stop)):
+        stream = folder.execute(job, tmp_path / name, threads=2)
+        for _ in islice(stream, first):
+            pass
+        if first is not None:
+            stream.close()
+            list(folder.execute(job, tmp_path / name, threads=2, resume=True))
+        reports.append(report(tmp_path / name))
+    assert reports[0] == reports[1]
+
+
 def test_a_killed_process_resumes_to_the_same_report(reference: Path, tmp_path: Path) -> None:
     out = tmp_path / "killed"
     settings = [f"--set={k}={str(v).lower() if isinstance(v, bool) else v}" for k, v in SHORT.items()]

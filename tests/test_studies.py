@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import itertools
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from l2sim.nn import models
-from l2sim.study import gradients, l2ight, loss_bias, programming, runs, silicon
+from l2sim.study import gradients, l2ight, loss_bias, programming, runs, silicon, twin
 
 
 def test_loss_bias(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,3 +93,24 @@ def test_ways_to_learn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runs.folder, "execute", None)  # nothing is run again
     l2ight.main(options)
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == made
+
+
+def test_twin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = {"identify": 2, "mismatch": 3, "meshes": 0}
+    tasks = twin.tasks
+    monkeypatch.setattr(twin, "TURNS", (1, 2))
+
+    def few(part: str) -> Iterator[twin.Task]:
+        for name, _, method, _ in itertools.islice(tasks(part), kept.get(part, 0)):
+            work = partial(twin.searched, method=method) if method in ("zcd", "ztp") else twin.identified
+            yield name, 3, method, partial(work, part, name, twin.sheet(), 3, 2)
+        if part == "meshes":
+            yield "small", 4, "twin, taps", partial(twin.whole, part, "small", 4, 3, 1)
+
+    monkeypatch.setattr(twin, "tasks", few)
+    twin.main(["--out", str(tmp_path), "--part", "identify"])
+    twin.main(["--out", str(tmp_path)])
+    lines = (tmp_path / "twin.csv").read_text().splitlines()
+    assert len(lines) == len(set(lines)) == 1 + 2 * 2 + 2 + 2 * 2 + 1, "what was made is not made again"
+    page = (tmp_path / "twin.md").read_text()
+    assert all(title in page for part, title in twin.TITLES.items() if part in kept)

@@ -16,8 +16,9 @@ from l2sim.backend import Array, host, kernels
 from l2sim.chip.decompose import decompose
 from l2sim.chip.mesh import Mesh
 from l2sim.chip.protocol import Commands
+from l2sim.learn import twin_wide
 from l2sim.learn.mapping import Target
-from l2sim.learn.twin import Drive, Twin
+from l2sim.learn.twin_fit import Drive, Twin
 from l2sim.learn.twin_start import leak
 from l2sim.learn.zeroth import PARTS
 
@@ -84,6 +85,11 @@ def program(
         for old, new in zip(best, other):
             old[some[better]] = new[better]
     q, signs_u, signs_v, sigma, error = best
+    for core in np.flatnonzero(twin.wide) if jointly else ():
+        at, own = int(core), (signs_u[core], signs_v[core])
+        q[core], sigma[core], error[core] = twin_wide.program(
+            mesh, drive, twin, at, q[core], own, sigma[core], weight[core]
+        )
     q = drive.command(q)
     phases = {p: mesh.scatter(q[:, i * n : i * n + n]).reshape(*shape, *mesh.shape) for i, p in enumerate(PARTS)}
     told_signs = {p: e.reshape(*shape, k) for p, e in zip(PARTS, (signs_u, signs_v))}

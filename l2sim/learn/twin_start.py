@@ -115,50 +115,36 @@ def _undone(mesh: Mesh, matrices: Array, phases: Array, columns: list[int], sens
 def _chain(mesh: Mesh, turned: Array, column: int, heaters: Array, sines: Array) -> Array:
     """Angles (M, MZIs of `column`) at which a column turns the rotations of `heaters`, with these `sines`.
 
-    `turned` (M, k, k): sum over heaters of sine (T e_{r+1}) (T e_r)^T, antisymmetrised.
+    `turned` (M, k, k): sum over heaters of sine (T e_{r+1}) (T e_r)^T, antisymmetrised. The block of a heater links the
+    MZIs (or free rails) that its two rails go to; each gives the vector of the next its sign.
     """
-    k, cores = mesh.modes, len(turned)
-    here = np.arange(mesh.first[column], mesh.first[column + 1])
-    group = np.full(k, -1)  # which MZI of the column a rail belongs to
+    here, cores = np.arange(mesh.first[column], mesh.first[column + 1]), len(turned)
+    group = np.full(mesh.modes, -1)  # which MZI of the column a rail belongs to
     for i, h in enumerate(here):
         group[[mesh.rail[h], mesh.rail[h] + 1]] = i
-    pointing = np.zeros((cores, len(here), 2))  # (cos, sin) of every angle, as gathered
-    blocks = []
+    links = []
     for t, h in enumerate(heaters):
         r = mesh.rail[h]
         upper, lower = _rails(mesh, here, group, r), _rails(mesh, here, group, r + 1)
-        block = turned[:, lower][:, :, upper] / sines[t]
-        left, size, right = np.linalg.svd(block)
-        blocks.append((group[r], group[r + 1], upper, lower, left[:, :, 0], right[:, 0], size[:, 0]))
-    # From a free rail on down, and from one on up: each settles the signs of the next block.
-    open_blocks = list(range(len(blocks)))
-    vectors: dict[int, Array] = {}
-    if blocks and all(min(b[0], b[1]) >= 0 for b in blocks):
-        vectors[int(blocks[0][0])] = _as_angle(blocks[0][5], lower_member=True)  # no free rail: any sign will do
-    while open_blocks:
-        for b in list(open_blocks):
-            above, below, _, _, down, up, weight = blocks[b]
-            ready = above < 0 or below < 0 or int(above) in vectors or int(below) in vectors
-            if not ready:
-                continue
-            open_blocks.remove(b)
-            flip = np.ones(cores)
-            if above < 0:
-                flip = np.where(up[:, 0] >= 0, 1.0, -1.0)
-            elif below < 0:
-                flip = np.where(down[:, 0] >= 0, 1.0, -1.0)
-            elif int(above) in vectors:
-                flip = np.where((_as_angle(up, True) * vectors[int(above)]).sum(axis=1) >= 0, 1.0, -1.0)
-            else:
-                flip = np.where((_as_angle(down, False) * vectors[int(below)]).sum(axis=1) >= 0, 1.0, -1.0)
-            for g, vector, lower_member in ((int(above), up, True), (int(below), down, False)):
-                if g >= 0:
-                    found = (flip * weight)[:, None] * _as_angle(vector, lower_member)
-                    vectors[g] = vectors.get(g, np.zeros((cores, 2))) + found
-            break
-        else:
-            break
-    for g, vector in vectors.items():
+        left, size, right = np.linalg.svd(turned[:, lower][:, :, upper] / sines[t])
+        # The upper rail is the lower member of the MZI above, and the other way round.
+        ends = (int(group[r]), _as_angle(right[:, 0], True)), (int(group[r + 1]), _as_angle(left[:, :, 0], False))
+        links.append((ends, size[:, 0]))
+    found: dict[int, Array] = {}
+    while links:
+        at = next((n for n, (ends, _) in enumerate(links) if any(g < 0 or g in found for g, _ in ends)), None)
+        if at is None:  # no rail is free: any sign will do
+            (g, vector), _ = links[0][0]
+            found[g] = 1e-12 * vector
+            continue
+        ends, weight = links.pop(at)
+        known = next(((g, vector) for g, vector in ends if g < 0), None) or next((g, v) for g, v in ends if g in found)
+        along = known[1][:, 0] if known[0] < 0 else (known[1] * found[known[0]]).sum(axis=1)
+        for g, vector in ends:
+            if g >= 0:
+                found[g] = found.get(g, 0.0) + (np.where(along < 0, -weight, weight))[:, None] * vector
+    pointing = np.zeros((cores, len(here), 2))
+    for g, vector in found.items():
         pointing[:, g] = vector
     return np.arctan2(pointing[..., 1], pointing[..., 0])
 

@@ -142,12 +142,15 @@ def map_(session: L2ight, done: int) -> Iterator[Event]:
 def _programmed(session: L2ight) -> Iterator[Event]:
     """Mapping by twins: in closed form, and `map.refine` sweeps from there."""
     refine = session.job.map.refine
-    yield session.begin("map", 0, 0)
+    yield session.begin("map", 1, 0)
     with session.meter.stage("map"):
         for name in session.chips:
             twins.program(session, name)
             if refine:
                 _refine(session, name, refine)
+    session.step += 1
+    told = {"oracle_mapping_error": _mapping_error(session.chips, session)}
+    yield Epoch("map", 1, 1, session.step, told, _frames(session, "map", 1, 1))
     session.photonic = _rebuilt(session)
     result = {
         **training.scores(session, session.network),

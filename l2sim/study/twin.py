@@ -22,7 +22,7 @@ import numpy as np
 from l2sim.backend import Array, generator
 from l2sim.run.blas import prepare
 
-PARTS = ("identify", "growth", "mismatch", "network")
+PARTS = ("identify", "growth", "mismatch", "network", "meshes")
 TURNS = (3, 30, 300)
 """Epochs of zeroth-order mapping after which its error is noted."""
 
@@ -67,7 +67,6 @@ def fabricated(it: Any, k: int, cores: int, readout: str = "quadrature") -> Any:
 def errors(chip: Any, aim: Any, commands: Any, sigma: Array) -> tuple[Array, Array]:
     """Mapping errors (cores,) before and after the sigma chain."""
     from l2sim.chip.protocol import command
-    from l2sim.run import oracle
 
     it = chip.nonidealities
     command(chip, u=commands, v=commands)
@@ -79,7 +78,6 @@ def errors(chip: Any, aim: Any, commands: Any, sigma: Array) -> tuple[Array, Arr
         off = np.minimum(*(((weight + s * aim.weight) ** 2).sum(axis=(2, 3)) for s in (-1.0, 1.0)))
         found.append((off / (weight**2).sum(axis=(2, 3))).ravel())
     chip.nonidealities = it
-    del oracle
     return found[0], found[1]
 
 
@@ -152,34 +150,74 @@ CASES: dict[str, dict[str, Any]] = {
 """Departures from the published chip with 1 % readout noise."""
 
 
-def tasks(part: str) -> Iterator[tuple[str, Callable[[], Iterator[Row]]]]:
-    """Name and work of every case of a part."""
+Task = tuple[str, int, str, Callable[[], Iterator[Row]]]
+
+
+def tasks(part: str) -> Iterator[Task]:
+    """Case, k, the beginning of the methods' names, and work, of everything in a part."""
     if part == "identify":
         for k, cores in ((9, 1024), (4, 1024), (16, 64), (32, 4)):
             for name, bias in (("biases within 1 rad", 1.0), ("any bias", np.pi)):
-                yield f"{k}, {name}", partial(identified, part, name, sheet(phase_bias=bias), k, cores)
+                yield name, k, "twin, quadrature", partial(identified, part, name, sheet(phase_bias=bias), k, cores)
         for k, cores in ((9, 256), (4, 256), (16, 16)):
-            yield f"{k}, power", partial(identified, part, "any bias", sheet(phase_bias=np.pi), k, cores, "power")
+            it = sheet(phase_bias=np.pi)
+            yield "any bias", k, "twin, power", partial(identified, part, "any bias", it, k, cores, "power")
         for readout in ("quadrature", "power"):
             name = "silicon, exact splitters, no loss"
             it = sheet(base="silicon", splitter_error_std=0.0, loss_db=0.0, loss_db_std=0.0)
-            yield f"{name}, {readout}", partial(identified, part, name, it, 9, 256, readout)
-            yield f"silicon, {readout}", partial(identified, part, "silicon", sheet(base="silicon"), 9, 64, readout)
+            yield name, 9, f"twin, {readout}", partial(identified, part, name, it, 9, 256, readout)
+            it = sheet(base="silicon")
+            yield "silicon", 9, f"twin, {readout}", partial(identified, part, "silicon", it, 9, 64, readout)
     if part == "growth":
         for k, cores in ((4, 256), (9, 128), (16, 32), (32, 4)):
             for beside in (0, k // 2, k + 1, 3 * k):
                 name = f"2 k + {beside} settings"
-                how = {"beside": beside, "retries": 0}
-                yield f"{k}, {name}", partial(identified, part, name, sheet(phase_bias=np.pi), k, cores, **how)
+                it = sheet(phase_bias=np.pi)
+                work = partial(identified, part, name, it, k, cores, beside=beside, retries=0)
+                yield name, k, "twin, quadrature", work
     if part == "mismatch":
         for name, changes in CASES.items():
             cores = 16 if not sheet(**changes).real else 64
-            yield f"{name}, twin", partial(identified, part, name, sheet(**changes), 9, cores)
+            yield name, 9, "twin, quadrature", partial(identified, part, name, sheet(**changes), 9, cores)
             for method in ("zcd", "ztp"):
-                yield f"{name}, {method}", partial(searched, part, name, sheet(**changes), 9, cores, method)
+                yield name, 9, method, partial(searched, part, name, sheet(**changes), 9, cores, method)
+    if part == "meshes":
+        for modes, settings, count in ((8, 12, 8), (16, 3, 4), (16, 6, 4), (16, 12, 4)):
+            work = partial(whole, part, "any bias", modes, settings, count)
+            yield "any bias", modes, f"twin, taps, {settings} ", work
+        for name, changes in (("tap noise 0.05", {"tap_noise": 0.05}), ("splitters", {"splitter_error_std": 0.02})):
+            yield name, 16, "twin, taps", partial(whole, part, name, 16, 6, 2, **changes)
+        yield "any bias", 32, "twin, taps", partial(whole, part, "any bias", 32, 6, 1)
     if part == "network":
         name = "the 48,586 cores of VGG8"
-        yield name, partial(network, part, name)
+        yield name, 9, "twin, quadrature", partial(network, part, name)
+
+
+def whole(part: str, case: str, modes: int, settings: int, count: int, **changes: Any) -> Iterator[Row]:
+    """Meshes identified from powers at their taps and programmed to random unitary matrices."""
+    from l2sim.chip import unitary
+    from l2sim.chip.light import MeshChip
+    from l2sim.chip.mesh import Mesh
+    from l2sim.learn import twin_mesh
+    from l2sim.learn.twin_fit import Drive
+
+    it = sheet(**({"phase_bias": np.pi, "readout_noise": 0.0, "tap_noise": 0.01} | changes))
+    found, off, pulls, began = [], [], [], time.process_time()
+    for seed in range(count):
+        chip = MeshChip(Mesh("rectangular", modes), it, seed=seed, dtype="float64")
+        known = twin_mesh.identify(chip, it, generator(1, seed), settings)
+        target = unitary.haar_matrix(generator(2, seed), modes)
+        chip.set_phases(*twin_mesh.program(chip.mesh, Drive.of(it), known, target))
+        off.append(twin_mesh.row_error(target, chip.oracle_matrix()))
+        true = chip.oracle_biases()[: 2 * chip.mesh.count]
+        wrapped = np.mod(known.bias - true + np.pi, 2 * np.pi) - np.pi
+        pulls.append(np.mean((wrapped / known.spread[: true.size]) ** 2))
+        found.append(known)
+    yield Row(
+        part, case, f"twin, taps, {settings} settings", modes, count, found[0].readings / modes,
+        float(np.mean([known.identified for known in found])), float(np.median(off)), float(np.max(off)), float("nan"),
+        float(np.sqrt(np.mean(pulls))), time.process_time() - began,
+    )  # fmt: skip
 
 
 def network(part: str, case: str) -> Iterator[Row]:
@@ -188,8 +226,9 @@ def network(part: str, case: str) -> Iterator[Row]:
         part, f"{case}, from {start}", sheet(), 9, min(6_074, 48_586 - start))]  # fmt: skip
     for method in dict.fromkeys(row.method for row in whole):
         rows = [row for row in whole if row.method == method]
-        mean = [float(np.average([row[i] for row in rows], weights=[row.cores for row in rows])) for i in range(5, 11)]
-        yield Row(part, case, method, 9, sum(r.cores for r in rows), *mean, sum(r.seconds for r in rows))
+        table = np.array([row[5:11] for row in rows], float)
+        mean = (float(x) for x in np.average(table, axis=0, weights=[row.cores for row in rows]))
+        yield Row._make((part, case, method, 9, sum(r.cores for r in rows), *mean, sum(r.seconds for r in rows)))
 
 
 def read(path: Path) -> list[Row]:
@@ -208,7 +247,11 @@ Made by `python -m l2sim.study.twin --out docs/results`; every row is in [twin.c
 Cores of k x k on the published chip (8 bits, gamma 0.002, crosstalk 0.005) with readings within 1 % of the unit input
 amplitude, random weights. Evaluations are whole responses a core. Errors are |USV - W|^2 / |USV|^2 before the sigma
 chain (median, 99.9th percentile), and the median behind it. Pull: rms of the errors of the biases over what is stated.
-Seconds are of one processor, for all cores.
+Seconds are of one processor, for all cores. Noise is relative to the unit input before the gain max |sigma|; an
+element of these weights is a fifth of that gain, so that 1 % is 5 % of an element, which searches suffer from: they
+keep the lowest of many noisy readings. Searches start from the ideal phases and end with the projection that needs the
+true meshes; twins use their own. By powers, cores of an even number of rails are known up to one sign, which the error
+leaves out.
 
 """
 TITLES = {
@@ -216,6 +259,8 @@ TITLES = {
     "growth": "## How many settings it takes (biases within pi)",
     "mismatch": "## Beside searches, on other chips",
     "network": "## A whole network",
+    "meshes": "## Whole complex meshes by their taps, up to the phases of the outputs\n\n"
+    "Evaluations are vectors past the taps over N; the errors are |D U - W|^2 / |W|^2 of Haar random W.",
 }
 
 
@@ -226,14 +271,14 @@ def page(rows: list[Row]) -> str:
         some = [row for row in rows if row.part == part]
         if not some:
             continue
-        text += f"{TITLES[part]}\n\n| chip | method | k | cores | evaluations | identified | median | 99.9 % | behind sigma | "
-        text += "pull | seconds |\n|" + "---|" * 11 + "\n"
+        text += f"{TITLES[part]}\n\n| chip | method | k | cores | evaluations | identified | median | 99.9 % | "
+        text += "behind sigma | pull | seconds |\n|" + "---|" * 11 + "\n"
         for row in some:
             known = "" if np.isnan(row.identified) else f"{100 * row.identified:.1f} %"
             pull = "" if np.isnan(row.pull) else f"{row.pull:.2f}"
             cells = (
                 row.case, row.method, row.k, f"{row.cores:,}", f"{row.evaluations:,.0f}", known, f"{row.median:.2g}",
-                f"{row.high:.2g}", f"{row.chain:.2g}", pull, f"{row.seconds:.1f}",
+                f"{row.high:.2g}", "" if np.isnan(row.chain) else f"{row.chain:.2g}", pull, f"{row.seconds:.1f}",
             )  # fmt: skip
             text += "| " + " | ".join(map(str, cells)) + " |\n"
         text += "\n"
@@ -250,15 +295,10 @@ def main(arguments: list[str] | None = None) -> None:
     told.out.mkdir(parents=True, exist_ok=True)
     path = told.out / "twin.csv"
     for part in PARTS if told.part is None else (told.part,):
-        for name, work in tasks(part):
-            made = work.args if isinstance(work, partial) else ()
-            done = {(row.part, row.case, row.k, row.method.split(",")[0]) for row in read(path)}
-            method = made[5] if len(made) > 5 and made[5] in ("zcd", "ztp") else "twin"
-            readout = made[5] if len(made) > 5 and method == "twin" else "quadrature"
-            same = [row for row in read(path) if (row.part, row.case) == made[:2] and (part == "network" or row.k == made[3])]
-            if any(row.method.startswith(method if method != "twin" else f"twin, {readout}") for row in same):
+        for name, k, method, work in tasks(part):
+            same = [row.method for row in read(path) if (row.part, row.case, row.k) == (part, name, k)]
+            if any(made.startswith(method) for made in same):
                 continue
-            del done
             rows = list(work())
             fresh = not path.exists()
             with path.open("a", newline="", encoding="utf-8") as file:
@@ -266,7 +306,7 @@ def main(arguments: list[str] | None = None) -> None:
                 if fresh:
                     writer.writerow(Row._fields)
                 writer.writerows((*row[:5], *(f"{value:.5g}" for value in row[5:])) for row in rows)
-            print(name, *(f"{v:.3g}" if isinstance(v, float) else v for v in rows[0][5:]), flush=True)
+            print(name, k, method, *(f"{v:.3g}" if isinstance(v, float) else v for v in rows[0][5:]), flush=True)
             (told.out / "twin.md").write_text(page(read(path)), encoding="utf-8")
 
 
