@@ -3,7 +3,8 @@
 `gui-window` is one beat of the window's timer with all panels of the first layout at 1200 x 800, drawn by software: new
 scalars and a new frame are read from the run folder, then taken in, shown and painted. `gui-open` is from the folder's
 name to a painted window. `gui-memory` streams frames and scalars for a while (its figure is the growth of the resident
-memory from the middle to the end, in MiB; thirty minutes at 30 frames a second are 54,000 of its frames).
+memory from the middle to the end, in MiB; thirty minutes at 30 frames a second are 54,000 of its frames). `gui-click`
+is a click on the mesh of a job that runs beside the window, sent as a beat begins, until its answer is painted.
 """
 
 from __future__ import annotations
@@ -175,9 +176,68 @@ def memory(bench: Bench) -> Iterator[Measurement]:
         log.close()
 
 
+def click(bench: Bench) -> Iterator[Measurement]:
+    """`gui-click`: how soon a click is answered while the simulator runs in its own process."""
+    if absent("gui-click"):
+        return
+    modes, count = (16, 5) if bench.quick else (64, 200)
+    with tempfile.TemporaryDirectory() as root:
+        os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+        from l2sim.gui import launch
+
+        job = [f"insitu.modes={modes}", "learn.epochs=100000"]
+        process = launch.start("insitu-digits", job, name="click", runs=Path(root))
+        try:
+            _until(lambda: process.ready or process.code is not None)
+            shown, application = opened(process.folder)
+            _until(lambda: shown.tick() or (shown.model.live and shown.model.newest > 3))
+            seconds = _answers(bench, shown, application, count)
+        finally:
+            launch.kill(process.folder)
+            process.let_go()
+        sizes = {"modes": modes, "clicks": count, "width": SIZE[0], "height": SIZE[1]}
+        found = {"median": statistics.median(seconds), "p95": float(np.quantile(seconds, 0.95)), "most": max(seconds)}
+        for name, value in found.items():
+            yield Measurement("gui-click", f"answer {name}", value, 1.0, "clicks/s", dtype="", sizes=sizes)
+        shown.close_quietly()
+
+
+def _answers(bench: Bench, shown: Any, application: Any, count: int) -> list[float]:
+    from pyqtgraph.Qt import QtCore, QtTest
+
+    canvas, seconds = shown.mesh.canvas, []
+    mesh = canvas.scene.meshes[0]
+    for i in range(count + 3):
+        end = time.monotonic() + 0.07
+        while time.monotonic() < end:  # beats of the timer, as while somebody looks on
+            time.sleep(0.01)
+            shown.tick()
+            application.processEvents()
+        colour, number = mesh.colour("theta")
+        pick = canvas.raster().pick
+        heaters = np.flatnonzero((pick >= colour) & (pick < colour + number))
+        place = np.unravel_index(heaters[i * 7919 % heaters.size], pick.shape)
+        at = QtCore.QPoint(int(place[1]), int(place[0]))
+        wanted = canvas.thing_at(QtCore.QPointF(at)).element
+        begin = bench.clock()
+        shown.tick()
+        QtTest.QTest.mouseClick(canvas, QtCore.Qt.MouseButton.LeftButton, pos=at)
+        application.processEvents()
+        seconds.append(bench.clock() - begin)
+        assert shown.selection.element == wanted, "the click was not answered"
+    return seconds[3:]
+
+
+def _until(holds: Any) -> None:
+    end = time.monotonic() + 180
+    while not holds():
+        assert time.monotonic() < end, "the job did not start"
+        time.sleep(0.03)
+
+
 def _resident() -> int:
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-CASES = (("gui-window", window), ("gui-memory", memory))
+CASES = (("gui-window", window), ("gui-click", click), ("gui-memory", memory))

@@ -84,20 +84,45 @@ def command(
     if screenshot is not None:
         click.echo(pictures.of_run(folder, screenshot, step, size, theme))
         return 0
-    from . import message
+    from . import message, warm
 
+    shown = splash(application)
+    warm.up()
     window = Window(runs)
     message.catch(window.crash)
     if theme:
         window.repaint_theme(theme)
     window.resize(*size)
     window.show()
+    shown.finish(window)
     if folder is not None:
         if window.open(folder, attach) and step is not None:
             window.selection.set(step=step)
     elif source is not None:
         window.begin(source)
     return int(application.exec() if hasattr(application, "exec") else application.exec_())
+
+
+def splash(application: Any) -> Any:
+    """Says why there is no window yet."""
+    from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
+
+    from . import theme
+    from .actions import emblem
+
+    it, picture = theme.now(), QtGui.QPixmap(530, 130)
+    picture.fill(QtGui.QColor(it.base))
+    painter = QtGui.QPainter(picture)
+    painter.drawPixmap(20, 33, emblem().pixmap(64, 64))
+    painter.setPen(QtGui.QColor(it.text))
+    text = "l2sim is getting ready.\nThe first start on a machine compiles, which takes half a minute."
+    flags = int(QtCore.Qt.AlignmentFlag.AlignVCenter | QtCore.Qt.TextFlag.TextWordWrap)
+    painter.drawText(QtCore.QRect(104, 10, 416, 110), flags, text)
+    painter.end()
+    shown = QtWidgets.QSplashScreen(picture)
+    shown.show()
+    application.processEvents()
+    return shown
 
 
 def _run_folder(source: str | None) -> Path | None:

@@ -13,7 +13,7 @@ from . import theme
 from .mesh_colours import HATCH, QUIET, Scale, number, paint
 from .mesh_legend import Legend
 from .mesh_raster import MARKED
-from .panel import Panel
+from .panel import Panel, pointed
 
 if TYPE_CHECKING:
     from .model import Layer, RunModel, Selection
@@ -170,7 +170,7 @@ class Grids(QtWidgets.QWidget):
                 painter.drawRect(ring)
 
     def mouseMoveEvent(self, event: QtGui.QMouseEvent) -> None:
-        found = self.core_at(QtCore.QPointF(event.pos()))
+        found = self.core_at(pointed(event))
         self.hovered.emit("" if found is None else self.say(*found))
 
     def leaveEvent(self, event: QtCore.QEvent) -> None:
@@ -184,12 +184,12 @@ class Grids(QtWidgets.QWidget):
         return f"{strip.layer.name}{place}: {value} {self.unit}".rstrip()
 
     def mousePressEvent(self, event: QtGui.QMouseEvent) -> None:
-        found = self.core_at(QtCore.QPointF(event.pos()))
+        found = self.core_at(pointed(event))
         if found and event.button() == Qt.MouseButton.LeftButton:
             self.chosen.emit(found[0].layer.name, found[1])
 
     def mouseDoubleClickEvent(self, event: QtGui.QMouseEvent) -> None:
-        at = QtCore.QPointF(event.pos())
+        at = pointed(event)
         strip = next((s for s in self.strips if s.top - HEAD <= at.y() <= s.top + s.layer.p * s.cell), None)
         if strip is not None:
             self.jumped.emit(strip.layer.name)
@@ -199,10 +199,11 @@ class Blocks(Panel):
     """See the module. `walk` and `worst` are what the window's keys call."""
 
     title = "Blocks"
+    asked = QtCore.Signal()  # why the selected core is as it is
 
     def __init__(self, selection: Selection) -> None:
         super().__init__(selection)
-        self.metric = ""
+        self.shown_metric = ""
         self.chooser = QtWidgets.QComboBox()
         self.chooser.setAccessibleName("Figure of merit")
         self.chooser.setToolTip("The figure of merit that colours the cores")
@@ -212,10 +213,16 @@ class Blocks(Panel):
         jump.setToolTip("To the worst core of all layers; a double click in a layer goes to the worst of that one")
         jump.setAccessibleName("Go to the worst core")
         jump.clicked.connect(self.worst)
+        why = QtWidgets.QToolButton()
+        why.setText("Why?")
+        why.setToolTip("Why is the selected core as bad as it is? Its error budget")
+        why.setAccessibleName("Error budget of the selected core")
+        why.clicked.connect(self.asked)
         row = QtWidgets.QHBoxLayout()
         row.setContentsMargins(8, 5, 8, 3)
         row.addWidget(self.chooser, 1)
         row.addWidget(jump)
+        row.addWidget(why)
         self.grids = Grids()
         self.grids.chosen.connect(lambda layer, block: self.selection.set(layer=layer, block=block))
         self.grids.jumped.connect(self._jump)
@@ -296,29 +303,29 @@ class Blocks(Panel):
             self.chooser.clear()
             for name in names:
                 self.chooser.addItem(readable(name), name)
-            if self.metric not in names:
-                self.metric = next((n for part in FIRST for n in names if part in n), names[0] if names else "")
-            self.chooser.setCurrentIndex(names.index(self.metric) if names else -1)
+            if self.shown_metric not in names:
+                self.shown_metric = next((n for part in FIRST for n in names if part in n), names[0] if names else "")
+            self.chooser.setCurrentIndex(names.index(self.shown_metric) if names else -1)
             self.chooser.blockSignals(False)
 
     def _choose(self, at: int) -> None:
-        self.metric = self.chooser.itemData(at) or ""
+        self.shown_metric = self.chooser.itemData(at) or ""
         self.refresh({"all"})
 
     def _paint(self) -> None:
         assert self.model is not None
         it, grids = self.model, self.grids
-        found = [(layer, it.metric(name, self.metric, self.selection.step)) for name, layer in it.layers.items()]
+        found = [(layer, it.metric(name, self.shown_metric, self.selection.step)) for name, layer in it.layers.items()]
         values = [v for _, v in found if v is not None]
-        grids.low = self.metric in LOW_IS_WORST
+        grids.low = self.shown_metric in LOW_IS_WORST
         grids.scale = spread([v[np.isfinite(v)] for v in values])
-        grids.unit = {"movement": "rad", "update count": "frames"}.get(self.metric, "")
+        grids.unit = {"movement": "rad", "update count": "frames"}.get(self.shown_metric, "")
         grids.selected = (self.selection.layer, self.selection.block)
-        grids.note = "" if values else f"{readable(self.metric)} is not recorded at this step."
+        grids.note = "" if values else f"{readable(self.shown_metric)} is not recorded at this step."
         grids.show_layers(found, self.scroll.viewport().width())
         wrong = sum(int((~np.isfinite(v)).sum()) for v in values)
-        scale, badge = grids.scale._replace(unit=grids.unit), it.badge.get(self.metric, "commanded")
-        self.legend.show_scale(scale if values else None, readable(self.metric), badge, wrong)
+        scale, badge = grids.scale._replace(unit=grids.unit), it.badge.get(self.shown_metric, "commanded")
+        self.legend.show_scale(scale if values else None, readable(self.shown_metric), badge, wrong)
         self._say("")
 
     def _worst(self, layers: list[str]) -> tuple[str, int] | None:

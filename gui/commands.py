@@ -14,11 +14,13 @@ from l2sim.run.presets import PRESETS
 
 from . import dialogs, export, theme
 from .actions import Keys, Palette
+from .diagnose import PAGES
 
 if TYPE_CHECKING:
     from .window import Window
 
 RUN, STEP, MESH, VIEW, EXPORT, EDIT, HELP = "Run", "Step", "Mesh", "View", "Export", "Edit", "Help"
+WHY = "Diagnose"
 COLOURS = 8
 
 
@@ -92,6 +94,9 @@ def declare(window: Window) -> None:
         lambda: it.mesh.difference(),
     )
 
+    for page, key in zip(PAGES, "SBMYTH"):
+        add(page.only, WHY, page.button, page.what, key, partial(_diagnose, it, page.only))
+
     add("export", EXPORT, "Export panel…", "A panel as PNG, SVG or CSV", "Ctrl+E", lambda: dialogs.Export(it).show())
     add(
         "state",
@@ -147,6 +152,35 @@ def fill_menus(window: Window) -> None:
     for number, name in enumerate(getattr(window.mesh, "modes", [])[:COLOURS], 1):
         window.actions_[f"colour{number}"].setText(f"Colour: {name}")
         window.actions_[f"colour{number}"].setProperty("accessibleName", f"Colour: {name}")
+
+
+def offer(window: Window) -> None:
+    """The diagnoses where the MZI or block is: a button in their panels, and a menu under the right mouse button."""
+    window.inspector.sweep_asked.connect(window.actions_["sweep"].trigger)
+    window.blocks.asked.connect(window.actions_["budget"].trigger)
+    for widget, choose in ((window.mesh.canvas, _at_mesh), (window.blocks.grids, _at_block)):
+        widget.setContextMenuPolicy(QtCore.Qt.ContextMenuPolicy.CustomContextMenu)
+        widget.customContextMenuRequested.connect(partial(_menu, window, widget, choose))
+
+
+def _menu(window: Window, widget: Any, choose: Callable[[Window, Any], None], at: Any) -> None:
+    choose(window, QtCore.QPointF(at))
+    menu = QtWidgets.QMenu(widget)
+    menu.setAttribute(QtCore.Qt.WidgetAttribute.WA_DeleteOnClose)
+    menu.addActions([window.actions_[page.only] for page in PAGES])
+    menu.popup(widget.mapToGlobal(at))
+
+
+def _at_mesh(window: Window, at: Any) -> None:
+    thing = window.mesh.canvas.thing_at(at)
+    if thing is not None:
+        window.mesh.canvas.clicked.emit(thing)
+
+
+def _at_block(window: Window, at: Any) -> None:
+    found = window.blocks.grids.core_at(at)
+    if found is not None:
+        window.selection.set(layer=found[0].layer.name, block=found[1])
 
 
 # -- what actions do that is more than one call ------------------------------------------------------------------------
@@ -235,6 +269,11 @@ def _colour(window: Window, mode: int) -> None:
 def _raise(dock: Any) -> None:
     dock.show()
     dock.raise_()
+
+
+def _diagnose(window: Window, only: str) -> None:
+    _raise(window.docks[window.diagnosis.title])
+    window.diagnosis.start(only)
 
 
 def _side(window: Window) -> None:

@@ -66,7 +66,7 @@ def widget_svg(widget: QtWidgets.QWidget, path: Path) -> None:
     generator.setViewBox(widget.rect())
     generator.setTitle(getattr(widget, "title", "l2sim"))
     painter = QtGui.QPainter(generator)
-    widget.render(painter)
+    widget.render(painter, QtCore.QPoint())
     painter.end()
     write(path, bytes(content))
 

@@ -114,6 +114,7 @@ class Card(QtWidgets.QFrame):
     """One MZI."""
 
     closed = QtCore.Signal()
+    asked = QtCore.Signal()  # to sweep this MZI
 
     def __init__(self, pinned: bool) -> None:
         super().__init__()
@@ -130,6 +131,13 @@ class Card(QtWidgets.QFrame):
         self.line = Line()
         row = QtWidgets.QHBoxLayout()
         row.addWidget(self.head, 1)
+        sweep = QtWidgets.QToolButton()
+        sweep.setText("Sweep")
+        sweep.setAutoRaise(True)
+        sweep.setToolTip("Sweep the phase of this MZI and read every output")
+        sweep.setAccessibleName("Sweep this MZI")
+        sweep.clicked.connect(self.asked)
+        row.addWidget(sweep)
         if pinned:
             away = QtWidgets.QToolButton()
             away.setText("×")
@@ -150,6 +158,7 @@ class Inspector(Panel):
     """See the module."""
 
     title = "Inspector"
+    sweep_asked = QtCore.Signal()  # of the MZI that is selected then
     pins_changed = QtCore.Signal(object)  # list of (side, element) of the block on show
 
     def __init__(self, selection: Selection) -> None:
@@ -238,6 +247,7 @@ class Inspector(Panel):
         while len(self.cards) < len(places):
             card = Card(True)
             card.closed.connect(lambda card=card: self._unpin(card))
+            card.asked.connect(lambda card=card: self._sweep(card))
             self.cards.append(card)
             self.column.insertWidget(len(self.cards), card)
         for i, card in enumerate(self.cards):
@@ -259,6 +269,11 @@ class Inspector(Panel):
         """Read on in the history."""
         if self.isVisible():
             self.refresh(set())
+
+    def _sweep(self, card: Card) -> None:
+        place = card.property("place")
+        self.selection.set(layer=place.layer, block=place.block, side=place.side, element=place.element)
+        self.sweep_asked.emit()
 
     def _unpin(self, card: Card) -> None:
         place = card.property("place")

@@ -13,7 +13,7 @@ from l2sim.errors import L2simError
 from . import mesh_light, mesh_values, theme
 from .mesh_colours import HATCH, Scale, diverging, number, paint, sequential, shades
 from .mesh_raster import MARKED
-from .panel import Panel
+from .panel import Panel, pointed
 
 if TYPE_CHECKING:
     from .model import RunModel, Selection
@@ -34,12 +34,12 @@ class Told(NamedTuple):
 def realised(model: RunModel, layer: str, block: int, step: int | None) -> Told:
     """U diag(sigma) V* of a core (or the matrix of a whole mesh): as the simulated chip has it, where there is one at
     this step, else of an ideal chip at the commanded phases."""
-    it, phases = model.layers[layer], mesh_values.frame(model, layer, block, step)
+    phases = mesh_values.frame(model, layer, block, step)
     if not phases:
         return Told("realised", "", None, "no phases were recorded yet")
-    told = model.oracle(layer, block, next(iter(it.parts)), step)
-    if told and told.get("matrix") is not None:
-        return Told("realised", "oracle", np.asarray(told["matrix"]))
+    known = model.realised(layer, block, step)
+    if known is not None:
+        return Told("realised", "oracle", known)
     return commanded(model, layer, phases)
 
 
@@ -172,7 +172,7 @@ class Picture(QtWidgets.QWidget):
             painter.drawText(QtCore.QPointF(x, bar.bottom() + 14), text)
 
     def mouseMoveEvent(self, event: QtGui.QMouseEvent) -> None:
-        area, at, values = self.area(), QtCore.QPointF(event.pos()), self.told.values
+        area, at, values = self.area(), pointed(event), self.told.values
         if values is None or not area.contains(at):
             self.hovered.emit("")
             return

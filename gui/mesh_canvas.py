@@ -13,6 +13,7 @@ from l2sim.backend import Array
 from . import mesh_raster, theme
 from .mesh_colours import CANVAS, HATCH
 from .mesh_geometry import LEAD, SIGMA, Placed, Quads, Scene, Thing, View
+from .panel import pointed
 
 MARGIN = (40, 30, 40, 12)  # left, top, right, bottom: room for port numbers and titles
 STRETCH = (0.7, 6.0)
@@ -338,10 +339,10 @@ class Canvas(QtWidgets.QWidget):
 
     def mousePressEvent(self, event: QtGui.QMouseEvent) -> None:
         if event.button() in (Qt.MouseButton.LeftButton, Qt.MouseButton.MiddleButton):
-            self._press, self._dragged = _place(event), False
+            self._press, self._dragged = pointed(event), False
 
     def mouseMoveEvent(self, event: QtGui.QMouseEvent) -> None:
-        at = _place(event)
+        at = pointed(event)
         if self._press is not None:
             moved = at - self._press
             if self._dragged or abs(moved.x()) + abs(moved.y()) > DRAG:
@@ -357,7 +358,7 @@ class Canvas(QtWidgets.QWidget):
 
     def mouseReleaseEvent(self, event: QtGui.QMouseEvent) -> None:
         if self._press is not None and not self._dragged and event.button() == Qt.MouseButton.LeftButton:
-            self.clicked.emit(self.thing_at(_place(event)))
+            self.clicked.emit(self.thing_at(pointed(event)))
         self._press = None
 
     def leaveEvent(self, event: QtCore.QEvent) -> None:
@@ -414,7 +415,3 @@ class Canvas(QtWidgets.QWidget):
         self._raster = None
         if self.fits:
             self.fit()
-
-
-def _place(event: QtGui.QMouseEvent) -> QtCore.QPointF:
-    return event.position() if hasattr(event, "position") else QtCore.QPointF(event.pos())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pyqtgraph.Qt import QtWidgets
+from pyqtgraph.Qt import QtCore, QtWidgets
 
 if TYPE_CHECKING:
     from .model import RunModel, Selection
@@ -45,3 +45,8 @@ class Panel(QtWidgets.QWidget):
         from .export import widget_svg
 
         widget_svg(self, path)
+
+
+def pointed(event: Any) -> QtCore.QPointF:
+    """Where a mouse event is: Qt 5 and 6 say it differently."""
+    return event.position() if hasattr(event, "position") else QtCore.QPointF(event.pos())

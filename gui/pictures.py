@@ -38,6 +38,8 @@ def _states(runs: Path, folder: Path) -> Any:
 
     _run("digits", runs / "digits-1", ("calibrate.epochs=60", "calibrate.polish=10", "map.epochs=60", "map.polish=10",
          "map.compare=false", "learn.epochs=10", "nonidealities.dead=0.002"))  # fmt: skip
+    _run("digits", runs / "dead-heater", ("seed=49", "nonidealities.dead=0.0022", "nonidealities.phase_bias=0",
+         "calibrate.epochs=2", "calibrate.polish=1", "map.start=ideal", "map.compare=false"))  # fmt: skip
     _run("insitu-digits", runs / "insitu-digits-1", ())
     _run("insitu-digits", runs / "insitu-digits-2", ("nonidealities.tap_noise=0.02",))
     window = Window(runs)
@@ -58,6 +60,16 @@ def _states(runs: Path, folder: Path) -> Any:
     stage = next(stage for stage in window.model.stages if stage.name == "calibrate")
     window.selection.set(step=stage.last_step, element=4)
     yield shot("block")
+    window.open(runs / "dead-heater")
+    settle(window, SIZE)
+    window.blocks.worst()
+    for name, only in (("why", "budget"), ("sweep", "sweep")):
+        window.selection.set(side="v", element=22 if only == "sweep" else None)
+        window.actions_[only].trigger()
+        _until(lambda: not window.diagnosis.waits)
+        yield shot(name)
+    window.docks["Curves"].raise_()
+    window.open(runs / "digits-1")
     window.repaint_theme("light")
     window.docks["Distributions"].raise_()
     window.docks["Events"].raise_()

@@ -103,7 +103,7 @@ def run_item(row: dict[str, Any]) -> Any:
     item.setData(0, _User, str(row["folder"]))
     item.setToolTip(0, row["problem"] or str(row["folder"]))
     item.setToolTip(1, row["problem"])
-    item.setTextAlignment(2, int(QtCore.Qt.AlignmentFlag.AlignRight))
+    item.setTextAlignment(2, QtCore.Qt.AlignmentFlag.AlignRight)
     return item
 
 

@@ -17,6 +17,7 @@ from .actions import Actions, left_to_widget
 from .beat import Beat
 from .blocks import Blocks
 from .curves import Curves
+from .diagnose import Diagnosis
 from .distributions import Distributions
 from .eventlog import EventLog
 from .hardware import Hardware
@@ -98,7 +99,7 @@ class Window(QtWidgets.QMainWindow):
         self.mesh, self.blocks, self.inspector = MeshView(choose), Blocks(choose), Inspector(choose)
         self.matrix, self.distributions, self.curves = Matrix(choose), Distributions(choose), Curves(choose)
         self.hardware, self.events, self.runs = Hardware(choose), EventLog(choose), Runs(choose, self.runs_folder)
-        self.timeline = Timeline(choose, self.actions_)
+        self.timeline, self.diagnosis = Timeline(choose, self.actions_), Diagnosis(choose)
         self.inner.setCentralWidget(self.mesh)
         self.mesh.setAccessibleName(self.mesh.title)
         self.mesh.setMinimumSize(300, 200)
@@ -107,7 +108,7 @@ class Window(QtWidgets.QMainWindow):
         for panel, area in (
             (self.blocks, left), (self.matrix, left), (self.distributions, left),
             (self.inspector, right), (self.hardware, right), (self.events, right), (self.runs, right),
-            (self.curves, below),
+            (self.curves, below), (self.diagnosis, below),
         ):  # fmt: skip
             self._dock(panel, area)
         self.inner.tabifyDockWidget(self.docks["Matrix"], self.docks["Distributions"])
@@ -115,6 +116,8 @@ class Window(QtWidgets.QMainWindow):
         for name in ("Events", "Runs"):
             self.inner.tabifyDockWidget(self.docks["Hardware"], self.docks[name])
         self.docks["Hardware"].raise_()
+        self.inner.tabifyDockWidget(self.docks["Curves"], self.docks["Diagnosis"])
+        self.docks["Curves"].raise_()
         work = QtWidgets.QWidget()
         column = QtWidgets.QVBoxLayout(work)
         column.setContentsMargins(0, 0, 0, 0)
@@ -135,11 +138,12 @@ class Window(QtWidgets.QMainWindow):
         self.resize(1280, 820)
         self.panels: list[Panel] = [
             self.mesh, self.blocks, self.inspector, self.matrix, self.distributions, self.curves, self.hardware,
-            self.events, self.runs, self.timeline,
+            self.events, self.runs, self.timeline, self.diagnosis,
         ]  # fmt: skip
         self.mesh.shown.connect(self.inspector.take)
         self.mesh.hovered.connect(self.inspector.hover)
         self.inspector.pins_changed.connect(self.mesh.show_pins)
+        commands.offer(self)
         self.start.begin.connect(lambda name: self.begin(name))
         self.start.edit.connect(self.edit)
         self.start.open_.connect(self.open)
@@ -378,8 +382,9 @@ class Window(QtWidgets.QMainWindow):
         if self.model.state == "stale" or now - self._breath > 0.5:
             self._breath = now
             self.beat.note(self.timeline, ("state",))
-        if self.hardware.waits:
-            self.beat.note(self.hardware, ("acks",))
+        for panel in (self.hardware, self.diagnosis):
+            if panel.waits:
+                self.beat.note(panel, ("acks",))
         for panel in self.panels:
             self.beat.note(panel, changed)
         self.beat.go(

@@ -5,7 +5,9 @@ Tests of the thread count set it themselves.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -52,20 +54,36 @@ def insitu_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def make_window(qtbot: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Any]]:
     """Makes windows of 1200 x 800 whose runs and kept layout lie in `tmp_path`; none of them may crash."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    from l2sim.gui import launch
     from l2sim.gui.window import Window
 
     made: list[Any] = []
+    # pytest-qt closes windows before any fixture ends, and a window that is closed forgets its jobs.
+    jobs: list[int] = []
+    begin = launch.Process.__init__
+
+    def begun(self: Any, *arguments: Any) -> None:
+        begin(self, *arguments)
+        jobs.append(self.pid)
+
+    monkeypatch.setattr(launch.Process, "__init__", begun)
 
     def window() -> Any:
         it = Window(tmp_path / "runs")
         qtbot.addWidget(it)
         it.resize(1200, 800)
         it.show()
-        qtbot.waitExposed(it)
+        it.activateWindow()
+        qtbot.waitActive(it)  # else an X server without a window manager gives it no keys
         made.append(it)
         return it
 
     yield window
+    for number in jobs:
+        with contextlib.suppress(ChildProcessError):  # it ended, and somebody waited for it
+            if os.waitpid(number, os.WNOHANG) == (0, 0):
+                os.kill(number, signal.SIGKILL)
+                os.waitpid(number, 0)
     for it in made:
         assert it.crashed == ""
 

@@ -112,6 +112,9 @@ class FakeModel:
     def oracle(self, layer: str, block: int, side: str, step: int | None = None) -> dict[str, Any] | None:
         return None
 
+    def realised(self, layer: str, block: int, step: int | None = None) -> Any:
+        return None
+
     def target(self, layer: str, block: int, step: int | None = None) -> dict[str, Any] | None:
         return None
 

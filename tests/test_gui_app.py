@@ -88,3 +88,21 @@ def test_bad_arguments_are_one_line(arguments: tuple[str, ...], words: str) -> N
 def test_a_step_behind_the_end_is_refused(digits_run: Path, tmp_path: Path) -> None:
     done = gui(str(digits_run), "--screenshot", str(tmp_path / "x.png"), "--step", "999999")
     assert done.returncode == 2 and "use --step 0 to" in done.stderr
+
+
+def test_nothing_that_a_click_needs_is_left_to_compile(qtbot: object, tmp_path: Path) -> None:
+    """A mesh of 256 modes answers within 50 ms of processor time (the panel that computes most is asked for)."""
+    import time
+
+    import numpy as np
+    from doubles_gui import rectangle
+    from l2sim.gui import mesh_light, warm
+
+    shown = app.splash(app.start_qt())
+    warm.up()
+    assert shown.isVisible()
+    shown.close()
+    part = rectangle(256, "", complex=True)
+    begin = time.thread_time()
+    mesh_light.matrix(part, {"theta": np.zeros(len(part.rails))})
+    assert time.thread_time() - begin < 0.05

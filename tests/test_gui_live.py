@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -33,11 +34,7 @@ def begun(window: Any, qtbot: Any, more: list[str]) -> Any:
 @pytest.fixture
 def live(window: Any, qtbot: Any) -> Any:
     begun(window, qtbot, SLOW)
-    yield window
-    for process in window.processes:
-        if process.code is None:
-            os.kill(process.pid, signal.SIGKILL)
-    qtbot.waitUntil(lambda: not window.processes, timeout=20_000)
+    return window
 
 
 def answered(window: Any, qtbot: Any, number: int) -> dict[str, Any]:
@@ -102,6 +99,31 @@ def test_a_killed_job_is_told_and_resumed(live: Any, qtbot: Any) -> None:
     assert not live.message.isVisible() or "goes on" in live.message.text.text()
 
 
+def test_a_window_attaches_five_times_to_a_running_job_without_a_gap(live: Any, qtbot: Any) -> None:
+    folder = live.model.folder
+    for _ in range(5):
+        assert live.open(folder, attach=True)
+        model = live.model
+        qtbot.waitUntil(lambda model=model: model.live, timeout=20_000)
+        at = model.newest
+        qtbot.waitUntil(lambda model=model, at=at: model.newest >= at + 2, timeout=20_000)
+        steps = model.scalar("pretrain/loss").steps
+        assert (steps[1:] - steps[:-1] == 1).all() and len(steps) >= at
+    answered(live, qtbot, live.model.order("pause"))
+    qtbot.waitUntil(lambda: live.model.state == "paused", timeout=20_000)
+    recorded = open_run(folder)
+
+    def same() -> bool:
+        recorded.poll()
+        return all(
+            (a := live.model.scalar(name).values).shape == (b := recorded.scalar(name).values).shape and (a == b).all()
+            for name in recorded.series
+        )
+
+    qtbot.waitUntil(same, timeout=20_000)
+    recorded.close()
+
+
 def test_a_stopped_job_is_saved_and_can_go_on(live: Any, qtbot: Any) -> None:
     qtbot.waitUntil(lambda: live.model.newest >= 2, timeout=20_000)
     live.actions_["stop"].trigger()
@@ -128,8 +150,12 @@ def test_a_killed_window_leaves_its_job_running(tmp_path: Path) -> None:
     )
     window = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "runs")], env=environment)
     folder = tmp_path / "runs" / "digits-1"
+    jobs = Path(f"/proc/{window.pid}/task/{window.pid}/children")
+    begun: set[int] = set()
     try:
+        until(lambda: begun.update(map(int, jobs.read_text().split())) or folder.exists())
         until(lambda: locked(folder) and (folder / "job.toml").exists())
+        begun.update(map(int, jobs.read_text().split()))
         model = open_run(folder)
         until(lambda: bool(model.poll()) and model.newest >= 2)
         window.kill()
@@ -139,9 +165,14 @@ def test_a_killed_window_leaves_its_job_running(tmp_path: Path) -> None:
         assert model.state == "running"
         model.close()
     finally:
+        with contextlib.suppress(OSError):  # the window may be dead: then its children are in `begun`
+            begun.update(map(int, jobs.read_text().split()))
         window.kill()
         if locked(folder):
-            os.kill(read_manifest(folder)["process"], signal.SIGKILL)
+            begun.add(read_manifest(folder)["process"])
+        for job in begun:
+            with contextlib.suppress(OSError):
+                os.kill(job, signal.SIGKILL)
 
 
 def until(holds: Callable[[], bool]) -> None:

@@ -40,7 +40,7 @@ def test_every_panel_shows_the_same_step_when_scrubbed(opened: Window, qtbot) ->
     assert opened.selection.step == checkpoint
     opened.tick(everything=True)
     assert f"step {checkpoint}" in opened.timeline.state.text()
-    assert opened.curves.plots[0].line.value() == checkpoint
+    assert opened.curves.plots[0].chart.step == checkpoint
     assert "checkpoint" in scrubber.said(checkpoint)
     opened.actions_["live"].trigger()
     assert opened.selection.step is None
@@ -179,7 +179,7 @@ def test_dark_and_light(opened: Window) -> None:
         opened.repaint_theme(name)
         opened.tick(everything=True)
         assert theme.now().name == name
-        middle = opened.curves.plots[0].widget.grab().toImage().pixelColor(150, 5)
+        middle = opened.curves.plots[0].chart.grab().toImage().pixelColor(150, 5)
         assert (middle.lightness() > 128) == (name == "light")
 
 

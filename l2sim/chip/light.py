@@ -192,6 +192,10 @@ class MeshChip:
         """The phases that the light sees, by name."""
         return {part: values[0].copy() for part, values in zip(PHASES, self._effective())}
 
+    def oracle_biases(self) -> Array:
+        """The fixed phases that add to the driven ones, (2 n + N,): theta, phi, screen, rad."""
+        return self._chain[2][0].copy()
+
     def oracle_gradient(self, x: Array, g: Array) -> Gradient:
         """The exact gradient with respect to the phases that the light sees: `x`, `g` (N, B), with loss, no noise."""
         x, g = self._light(x), self._light(g)

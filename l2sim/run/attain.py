@@ -53,7 +53,8 @@ def tune(chip: Chip, target: Target, seed: int) -> float:
         return float("nan")
     signs = {part: target.commands.signs[part][0, 0] for part in PARTS}
     present = {part: chip.mesh.gather(chip.oracle_phases(part))[0, 0].astype(float) for part in PARTS}
-    chains = {part: chain_parameters(chip.mesh, chip._heaters[part], chip.nonidealities, np.dtype(float)) for part in PARTS}
+    it, exact = chip.nonidealities, np.dtype(float)
+    chains = {part: chain_parameters(chip.mesh, chip._heaters[part], it, exact) for part in PARTS}
     free = {part: np.isnan(chains[part][1][0]) for part in PARTS}
     ideal = {part: chip.mesh.gather(target.commands.phases[part])[0, 0] for part in PARTS}
     found: list[tuple[float, dict[str, Array]]] = []
@@ -71,9 +72,9 @@ def tune(chip: Chip, target: Target, seed: int) -> float:
     commands = {part: _commanded(best[part], chains[part]) for part in PARTS}
     inputs = np.ones_like(target.sigma) if target.inputs is None else target.inputs
     problem = zeroth.Problem(chip, inputs, target.weight, "quadrature", target.outputs)
-    bits = chip.nonidealities.phase_bits
-    search = zeroth.Search("ztp", lr=2 * np.pi / (2**bits - 1) if bits else 0.002)
-    state = zeroth.start(problem, search, {p: chip.mesh.scatter(commands[p])[None, None].astype(chip.dtype) for p in PARTS})
+    search = zeroth.Search("ztp", lr=2 * np.pi / (2**it.phase_bits - 1) if it.phase_bits else 0.002)
+    told = {part: chip.mesh.scatter(commands[part])[None, None].astype(chip.dtype) for part in PARTS}
+    state = zeroth.start(problem, search, told)
     for epoch in range(POLISH):
         zeroth.polish(problem, search, state, generator(seed, "attain", epoch))
     chip.set_phases(**state.phases(best=True))

@@ -30,11 +30,11 @@ RATIOS = np.linspace(0.9, 1.1, 81)
 
 
 class Heater(NamedTuple):
-    """A phase shifter: of part "u" or "v" ("" of a whole mesh), of `kind` theta, phi or screen, number `index`."""
+    """A phase shifter: of part "u" or "v" ("" of a whole mesh), of `kind` theta, phi or screen, number `number`."""
 
     part: str
     kind: str
-    index: int
+    number: int
 
 
 class Bench(Protocol):
@@ -74,12 +74,12 @@ class CoreBench:
     def put(self, heater: Heater, phase: float) -> None:
         """See `Bench`."""
         phases = self._told[heater.part].copy()
-        phases[heater.index] = phase
+        phases[heater.number] = phase
         self.chip.set_phases(**{heater.part: self.mesh.scatter(phases)[None, None]})
 
     def told(self, heater: Heater) -> float:
         """See `Bench`."""
-        return float(self._told[heater.part][heater.index])
+        return float(self._told[heater.part][heater.number])
 
     def open(self, wide: bool) -> None:
         """See `Bench`."""
@@ -90,7 +90,7 @@ class CoreBench:
         return np.asarray(self.chip.forward(light[None, None], readout=readout))[0, 0]
 
     def harmonics(self, readout: str) -> tuple[int, ...]:
-        """The field behind a push-pull MZI is a cos + b sin + c of its phase, behind one arm that of twice its phase."""
+        """Behind a push-pull MZI the field is a cos + b sin + c of its phase, with one arm of twice its phase."""
         if self._single:
             return (2,)
         return (1,) if readout == "quadrature" else (1, 2)
@@ -108,12 +108,12 @@ class MeshBench:
     def put(self, heater: Heater, phase: float) -> None:
         """See `Bench`."""
         phases = np.array(self._told[heater.kind])
-        phases[heater.index] = phase
+        phases[heater.number] = phase
         self.chip.set_phases(**{heater.kind: phases})
 
     def told(self, heater: Heater) -> float:
         """See `Bench`."""
-        return float(self._told[heater.kind][heater.index])
+        return float(self._told[heater.kind][heater.number])
 
     def open(self, wide: bool) -> None:
         """Nothing stands in the way of a whole mesh."""
@@ -168,7 +168,7 @@ def sweep(
     Light goes into every input in turn, with the attenuators open; what is kept is the input that sees most of it.
     """
     if heater not in bench.heaters:
-        raise RunError(f"there is no heater {heater.kind} {heater.index} in mesh {heater.part!r}; choose another MZI")
+        raise RunError(f"there is no heater {heater.kind} {heater.number} in mesh {heater.part!r}; choose another MZI")
     phases, volts = commands(imperfect, points)
     light, seen = np.eye(bench.mesh.modes), []
     bench.open(True)

@@ -171,6 +171,7 @@ def command() -> None:
     """
 
 
+_FINDINGS = ("worst", "budget", "heaters", "movement", "detectors", "layers", "sweep")
 _data = click.option("--data", type=click.Path(path_type=Path), metavar="DIR", help="Where data sets lie [L2SIM_DATA].")
 
 
@@ -433,6 +434,48 @@ def report(folder: Path) -> None:
     from l2sim.run.report import rebuild
 
     click.echo(rebuild(folder))
+
+
+@command.command()
+@click.argument("folder", type=click.Path(path_type=Path), metavar="RUN")
+@click.option("--layer", default="", metavar="NAME", help="Layer [that of the worst core].")
+@click.option("--core", type=click.IntRange(min=0), metavar="N", help="Core, row by row [the worst one].")
+@click.option("--step", type=click.IntRange(min=0), metavar="N", help="As it was then [last].")
+@click.option("--only", type=click.Choice(_FINDINGS), help="One part of the report; a sweep is made only here.")
+@click.option("--heater", metavar="PART:N", help="To sweep: u:4, v:4; of a whole mesh theta:4, phi:4, screen:4.")
+@click.option("--readout", type=click.Choice(("quadrature", "power")), default="quadrature", help="How light is read.")
+@click.option("--json", "as_json", is_flag=True, help="Print numbers for programs.")
+@_data
+def diagnose(
+    folder: Path,
+    layer: str,
+    core: int | None,
+    step: int | None,
+    only: str | None,
+    heater: str | None,
+    readout: str,
+    as_json: bool,
+    data: Path | None,
+) -> None:
+    """Why a run is as bad as it is: worst core, what is to blame, how its phases moved."""
+    _job_of(folder, "name the folder of a run")
+    from l2sim.run import findings
+
+    chosen = None if heater is None else _heater(heater)
+    found = findings.find(
+        folder, only or "", layer=layer, core=core, step=step, heater=chosen, readout=readout, data=data
+    )
+    click.echo(json.dumps(found) if as_json else "\n".join(findings.words(found)))
+
+
+def _heater(text: str) -> Any:
+    """The phase shifter that PART:N names."""
+    from l2sim.run.bench import Heater
+
+    name, _, number = text.partition(":")
+    if not number.isdigit() or name not in ("u", "v", "theta", "phi", "screen"):
+        raise click.UsageError(f"--heater {text} names no heater; say u:4, v:4, theta:4, phi:4 or screen:4")
+    return Heater(name, "theta", int(number)) if name in ("u", "v") else Heater("", name, int(number))
 
 
 @command.command()

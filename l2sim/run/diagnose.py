@@ -1,4 +1,4 @@
-"""Why a run is as bad as it is: its worst core, what of it is to blame, which layer, which heaters (`l2sim diagnose`).
+"""Why a core is as bad as it is: its error term by term, its heaters, detectors, and how its phases moved.
 
 Everything is computed on the run's chips made again (`run.rebuilt`); what a lab could measure there is measured by
 `run.bench`, and what it could not know is named `oracle` in `BADGES`.
@@ -6,7 +6,7 @@ Everything is computed on the run's chips made again (`run.rebuilt`); what a lab
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,18 +14,16 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from l2sim.backend import Array, generator
+from l2sim.backend import Array
 from l2sim.chip import nonidealities
 from l2sim.chip.chip import PARTS, Chip
 from l2sim.chip.light import PHASES, MeshChip
 from l2sim.chip.nonidealities import GAMMA, Nonidealities
 from l2sim.chip.protocol import Commands
 from l2sim.errors import RunError
-from l2sim.learn import mapping, zeroth
-from l2sim.nn.weights import ElectronicWeight
-from l2sim.run import attain, bench, flow, oracle, rebuild, training
+from l2sim.learn import mapping
+from l2sim.run import attain, bench, oracle, rebuild
 from l2sim.run import checkpoint as checkpoints
-from l2sim.run import session as sessions
 from l2sim.run.bench import CoreBench, Heater, MeshBench, Sweep
 from l2sim.run.recorded import Recorded
 from l2sim.run.session import chip_nonidealities
@@ -36,11 +34,7 @@ BADGES = {
 }  # fmt: skip
 """Where each part comes from: as `RunModel.badge` says it. Measured: on the chip made again, by what a lab can do."""
 ERRORS = ("oracle_mapping_error", "oracle_identity_error_u")
-"""Figures of merit of cores, the first that was recorded names the worst core."""
-TUNING, POLISH = 60, 30
-"""Epochs of the search that tunes a core again, and of those that close it."""
-SAMPLES = 2000
-"""Test samples that a network is tried with."""
+"""Figures of merit of cores; the one recorded last names the worst core."""
 FEW = 4
 """Broken heaters up to which each has its own row in a budget."""
 
@@ -48,14 +42,14 @@ TERMS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("quantised drive", {"phase_bits": 0, "drive": "phase"}),
     ("phase bias", {"phase_bias": 0.0}),
     ("phase errors", {"phase_error_std": 0.0}),
-    ("spread of heaters", {"gamma_std": 0.0}),
+    ("heater spread", {"gamma_std": 0.0}),
     ("crosstalk", {"crosstalk": 0.0}),
     ("stuck heaters", {"stuck": 0.0}),
     ("dead heaters", {"dead": 0.0}),
     ("splitter errors", {"splitter_error_std": 0.0}),
     ("loss", {"loss_db": 0.0, "loss_db_std": 0.0}),
     ("detuning", {"detuning_nm": 0.0}),
-    ("attenuators", {"exact_sigma": True}),
+    ("attenuator errors", {"exact_sigma": True}),
 )
 """What is switched off in turn, and by which fields. Noise of readings is no property of a matrix: see `detectors`."""
 
@@ -90,9 +84,8 @@ class Place:
         chip = self.chip()
         if isinstance(chip, MeshChip):
             return MeshBench(chip)
-        return CoreBench(
-            chip, *(self.told(part)["theta"] for part in PARTS), self.told("sigma")["sigma"], self.imperfect.single_arm
-        )
+        u, v, sigma = self.told("u")["theta"], self.told("v")["theta"], self.told("sigma")["sigma"]
+        return CoreBench(chip, u, v, sigma, self.imperfect.single_arm)
 
 
 def place(folder: Path, layer: str = "", core: int | None = None, step: int | None = None) -> Place:
@@ -109,19 +102,29 @@ def place(folder: Path, layer: str = "", core: int | None = None, step: int | No
 
 
 def worst(run: Recorded, layer: str = "", step: int | None = None) -> list[tuple[str, int, float]]:
-    """(layer, core, error) of every core, worst first: by the error that was recorded, else of the first core only.
+    """(layer, core, error) of every core, worst first: by the error that was recorded last, else the first core only.
 
     The error of whole meshes is that of their matrix (`matrix_error`)."""
     names = [layer] if layer else list(run.grids)
     if all(run.grids[name].whole for name in names):
         places = [Place(run, name, 0, step) for name in names]
         return sorted(((it.layer, 0, matrix_error(it.chip())) for it in places), key=lambda row: -row[2])
-    for metric in ERRORS:
-        frames = {name: run.frame(f"{name}.block.{metric}", step) for name in names}
-        rows = [(name, i, float(v)) for name, f in frames.items() if f is not None for i, v in enumerate(f.values)]
-        if rows:
-            return sorted(rows, key=lambda row: -np.nan_to_num(row[2], nan=np.inf))
-    return [(names[0], 0, float("nan"))]
+    told = {(metric, name): run.frame(f"{name}.block.{metric}", step) for metric in ERRORS for name in names}
+    newest = max((frame.step for frame in told.values() if frame is not None), default=None)
+    rows = [
+        (name, i, float(value))
+        for (_, name), frame in told.items() if frame is not None and frame.step == newest
+        for i, value in enumerate(frame.values)
+    ]  # fmt: skip
+    return sorted(rows, key=lambda row: -np.nan_to_num(row[2], nan=np.inf)) or [(names[0], 0, float("nan"))]
+
+
+def as_mapped(at: Place) -> Place:
+    """The core as mapping left it, where it learns now: learning means to change its sigma, which is no error."""
+    if at.run.grids[at.layer].whole or at.run.stage_at(at.step) != "learn":
+        return at
+    ends = [stage.last_step for stage in at.run.stages if stage.name == "map" and stage.last_step is not None]
+    return replace(at, step=ends[-1]) if ends else at
 
 
 def sweep(at: Place, heater: Heater, readout: str = "quadrature") -> Sweep:
@@ -165,8 +168,8 @@ def aim(at: Place) -> mapping.Target:
 
 @dataclass(frozen=True)
 class Term:
-    """A row of a budget: without `name` the error is `error` with the same commands, and `tuned` after the phases were
-    searched again (NaN where there is no search). `gain` is by how much it is better than the row "as it is"."""
+    """A row of a budget: without `name` the error is `error` with the same commands, and `tuned` with the best that an
+    observer finds (`attain`; NaN where there is no search). `gain`: by how much it is better than the first row."""
 
     name: str
     error: float
@@ -179,37 +182,42 @@ def budget(at: Place) -> list[Term]:
     others follow by what they gain.
 
     The commands were found on this very chip, so that what they make up for is missed when it is gone: therefore every
-    case is tuned again, by the same search from the better of the present and the target's phases, and the rows are in
-    the order of what tuning then reaches. The error is that of mapping, |W' - W|^2 / |W'|^2; while calibrating the mean
-    of the identity errors; of whole meshes `matrix_error`; these two are not tuned.
+    case is tuned again as well as can be (`attain.tune`), and the rows are in the order of what that reaches; in the
+    first row it tells what the search left undone from what the chip cannot do. The error is that of mapping,
+    |W' - W|^2 / |W'|^2; while calibrating the mean of the identity errors; of whole meshes `matrix_error`: these two
+    are not tuned. Of a core that learns ask for it `as_mapped`.
     """
-    chip = at.chip()
-    whole = isinstance(chip, MeshChip)
-    tunes = not whole and at.run.stage_at(at.step) != "calibrate"
-    target = None if whole else aim(at)
+    chip, searched = at.chip(), tunes(at)
+    target = None if isinstance(chip, MeshChip) else aim(at)
 
     def error(chip: Chip | MeshChip) -> float:
         if isinstance(chip, MeshChip):
             return matrix_error(chip)
-        if not tunes:
+        if not searched:
             return float(np.mean(list(oracle.identity_error(chip).values())))
         assert target is not None
         above, below = oracle.mapping_error(chip, target)
         return float(above[0, 0] / max(float(below[0, 0]), 1e-30))
 
     def case(name: str, chip: Chip | MeshChip) -> Term:
-        if not tunes:
-            return Term(name, error(chip), float("nan"), 0.0)
-        assert isinstance(chip, Chip) and target is not None
         now = error(chip)
+        if not searched:
+            return Term(name, now, float("nan"), 0.0)
+        assert isinstance(chip, Chip) and target is not None
         return Term(name, now, attain.tune(chip, target, at.run.job.seed), 0.0)
 
     with quiet(at, chip):
         first = case("as it is", chip)
         rows = [case(name, other) for name, other in without(at, chip)]
-    of = (lambda row: row.tuned) if tunes else (lambda row: row.error)
-    rows = [replace(row, gain=of(first) - of(row)) for row in rows]
+    tuned = np.isfinite(first.tuned)
+    gains = [first.tuned - row.tuned if tuned else first.error - row.error for row in rows]
+    rows = [replace(row, gain=gain) for row, gain in zip(rows, gains)]
     return [first, *sorted(rows, key=lambda row: -row.gain)]
+
+
+def tunes(at: Place) -> bool:
+    """Whether a core has a target that its phases can be searched for again."""
+    return not at.run.grids[at.layer].whole and at.run.stage_at(at.step) != "calibrate"
 
 
 class quiet:
@@ -253,7 +261,7 @@ def without(at: Place, chip: Chip | MeshChip) -> Iterator[tuple[str, Chip | Mesh
                     yield f"{fate} heater {heater_name(at, heater)}", other(own, heater)
             if not some or len(some) == 1:
                 continue
-        if name == "attenuators" and (isinstance(chip, MeshChip) or not (own.phase_bits or own.gamma_std)):
+        if name == "attenuator errors" and not (tunes(at) and (own.phase_bits or own.gamma_std)):
             continue
         yield name, other(msgspec.structs.replace(own, **off))
     yield "all of them", other(nonidealities.PRESETS["ideal"])
@@ -275,8 +283,8 @@ def heal(chip: Chip | MeshChip, heater: Heater | None) -> None:
 def offset(chip: Chip | MeshChip, heater: Heater) -> int:
     """Where a heater stands in the arrays of its mesh."""
     if not isinstance(chip, MeshChip):
-        return heater.index
-    return PHASES.index(heater.kind) * chip.mesh.count + heater.index
+        return heater.number
+    return PHASES.index(heater.kind) * chip.mesh.count + heater.number
 
 
 # -- heaters -----------------------------------------------------------------------------------------------------------
@@ -286,8 +294,8 @@ def heater_name(at: Place, heater: Heater) -> str:
     """A heater in words: part, MZI, column and rails."""
     mesh, title = at.run.grids[at.layer].mesh, {"u": "U ", "v": "V* "}.get(heater.part, "")
     if heater.kind == "screen":
-        return f"{title}screen of rail {heater.index}"
-    i, kind = heater.index, "" if heater.part else f"{heater.kind} of "
+        return f"{title}screen of rail {heater.number}"
+    i, kind = heater.number, "" if heater.part else f"{heater.kind} of "
     return f"{title}{kind}MZI {i} (column {mesh.column[i]}, rails {mesh.top[i]} and {mesh.bottom[i]})"
 
 
@@ -339,12 +347,11 @@ def heaters(at: Place) -> dict[str, Any]:
     for name, it in run.grids.items():
         series = [f"{name}.{kind}" for kind in (PHASES if it.whole else PARTS)]
         frames = [frame for one in series if (frame := run.frame(one, at.step)) is not None]
-        told = [electrical(frame.values, at.imperfect) for frame in frames]
-        power = sum((p.reshape(it.p * it.q, -1).sum(axis=1) for p, _ in told), np.zeros(it.p * it.q))
-        count = sum(full.size for _, full in told)
+        driven = [electrical(frame.values, at.imperfect) for frame in frames]
+        power = sum((p.reshape(it.p * it.q, -1).sum(axis=1) for p, _ in driven), np.zeros(it.p * it.q))
         layers.append({
-            "layer": name, "cores": power, "heaters": count, "total": float(power.sum()),
-            "v_max": int(sum(full.sum() for _, full in told)),
+            "layer": name, "cores": power, "heaters": sum(full.size for _, full in driven),
+            "total": float(power.sum()), "v_max": int(sum(full.sum() for _, full in driven)),
         })  # fmt: skip
     quiet_ones = bench.silent(at.bench())
     return {
@@ -373,112 +380,21 @@ def detectors(at: Place, readout: str = "quadrature") -> dict[str, Any]:
         ideal = MeshChip(chip.mesh, Nonidealities(), seed=0, name=chip.name, dtype=chip.dtype)
         ideal.set_phases(**chip.commanded)
         expected, gain = ideal.oracle_matrix(), 1.0
+        overlap = np.vdot(expected, chip.oracle_matrix())
+        expected = expected * (overlap / abs(overlap) if overlap else 1.0)  # a lab's reference has the best phase
     else:
         expected, gain = aim(at).weight[0, 0], float(np.abs(at.told("sigma")["sigma"]).max())
     found = bench.detectors(at.bench(), expected, readout)
     return {**vars(found), "sheet": it.readout_noise * gain ** (2 if readout == "power" else 1)}
 
 
-# -- the guilty layer --------------------------------------------------------------------------------------------------
-
-
-def layers(folder: Path, data: Path | None = None, step: int | None = None) -> dict[str, Any]:
-    """Test accuracy of the run's network as it is, and with each layer made ideal in turn; the guilty layer first.
-
-    Ideal is a layer of cores that computes the electronic weight it was mapped from, or, where the weights were not
-    pretrained, what ideal meshes make of its sigma; and a whole mesh without imperfections, commanded alike. At most
-    `SAMPLES` test samples. RunError where the run has no such network.
-    """
-    run = Recorded(folder)
-    stage, path = _saved(run, step)
-    saved, _ = checkpoints.read(path)
-    session = flow.FLOWS[run.job.flow].open(run.job_at(step), data)
-    sessions.restore(session, saved)
-    held = session.data
-    session.data = replace(held, test_x=held.test_x[:SAMPLES], test_y=held.test_y[:SAMPLES])
-
-    def accuracy() -> float:
-        return training.scores(session, session.network, validate=False)["accuracy"]
-
-    rows = [{"layer": "as it is", "accuracy": accuracy(), "gain": 0.0}]
-    for name in run.grids:
-        with _ideal(session, name):
-            score = accuracy()
-        rows.append({"layer": name, "accuracy": score, "gain": score - rows[0]["accuracy"]})
-    with _all_ideal(session, list(run.grids)):
-        score = accuracy()
-    rows.append({"layer": "all of them", "accuracy": score, "gain": score - rows[0]["accuracy"]})
-    found = [rows[0], *sorted(rows[1:-1], key=lambda row: -row["gain"]), rows[-1]]
-    return {"stage": stage, "step": saved.step, "samples": int(session.data.test_y.size), "rows": found}
-
-
-def _saved(run: Recorded, step: int | None) -> tuple[str, Path]:
-    """The stage that `step` belongs to and its checkpoint: the last one, or the newest."""
-    stage, folder = run.stage_at(step), run.folder / "checkpoints"
-    path = folder / f"{stage}.safetensors"
-    if step is None or not path.exists():
-        path = folder / "latest.safetensors"
-    if stage in ("", "pretrain", "calibrate"):
-        raise RunError(f"there is no network on the chips in {stage or 'a run that has not begun'}; choose a step of "
-                       "deploy, map or learn")  # fmt: skip
-    return stage, path
-
-
-class _ideal:
-    """One layer of a session made ideal for a while."""
-
-    def __init__(self, session: Any, name: str) -> None:
-        self._session, self._name = session, name
-
-    def __enter__(self) -> None:
-        chip, network = self._session.chips[self._name], self._session.network
-        if isinstance(chip, MeshChip):
-            self._undo: Callable[[], None] = lambda before=chip.nonidealities: setattr(chip, "nonidealities", before)
-            chip.nonidealities = nonidealities.PRESETS["ideal"]
-            return
-        leaf = network.convs.get(self._name) or network.linears[self._name]
-        self._undo = lambda before=leaf.weight: setattr(leaf, "weight", before)
-        leaf.weight = ElectronicWeight(_wanted(self._session, self._name, leaf.weight))
-
-    def __exit__(self, *error: object) -> None:
-        self._undo()
-
-
-class _all_ideal:
-    """All layers made ideal for a while."""
-
-    def __init__(self, session: Any, names: list[str]) -> None:
-        self._each = [_ideal(session, name) for name in names]
-
-    def __enter__(self) -> None:
-        for one in self._each:
-            one.__enter__()
-
-    def __exit__(self, *error: object) -> None:
-        for one in self._each:
-            one.__exit__()
-
-
-def _wanted(session: Any, name: str, weight: Any) -> Array:
-    """The matrix (out, in) that a layer of cores shall be."""
-    electronic, job = session.electronic.weights[name].matrix, session.job.pretrain
-    if job.epochs or job.weights:
-        return electronic
-    chip, target = session.chips[name], session.aims[name]
-    ideal = Chip(chip.shape, chip.mesh, Nonidealities(), seed=0, name=name, dtype=chip.dtype)
-    mapping.deploy(ideal, target)
-    ideal.set_sigma(weight.sigma)
-    p, q, k, _ = ideal.oracle_weights().shape
-    whole = ideal.oracle_weights().swapaxes(1, 2).reshape(p * k, q * k)
-    return whole[: weight.out_features, : weight.in_features]
-
-
 # -- how its phases moved ----------------------------------------------------------------------------------------------
 
 
 def movement(at: Place) -> list[dict[str, Any]]:
-    """How far the phases of a core moved in each stage up to the step: root mean square over its heaters, rad, beside
-    the median core of its layer; and the heater that moved most."""
+    """How far the commanded phases of a core moved in each stage up to the step, from its first frame there to its
+    last: root mean square over its heaters, rad, beside the median core of its layer; and the heater that moved most.
+    Commands are not wrapped: a heater that does not answer is led astray for many turns."""
     run, it, found = at.run, at.run.grids[at.layer], []
     names = PHASES if it.whole else PARTS
     for stage in run.stages:
@@ -487,21 +403,19 @@ def movement(at: Place) -> list[dict[str, Any]]:
             steps = run.frames(f"{at.layer}.{name}")
             here = steps[(steps > stage.first_step) & (steps <= (stage.last_step or np.inf))]
             here = here if at.step is None else here[here <= at.step]
-            before = steps[steps <= stage.first_step]
-            if not here.size:
+            if stage.name == "learn":  # it begins with the phases that are there; searches begin elsewhere
+                here = np.append(steps[steps <= stage.first_step][-1:], here)
+            if here.size < 2:
                 continue
-            first = run.frame(f"{at.layer}.{name}", int(before[-1] if before.size else here[0]))
-            last = run.frame(f"{at.layer}.{name}", int(here[-1]))
+            first, last = (run.frame(f"{at.layer}.{name}", int(here[i])) for i in (0, -1))
             assert first is not None and last is not None
-            change = (last.values - first.values).reshape(it.p * it.q, -1)
-            change = np.mod(change + np.pi, 2 * np.pi) - np.pi
+            change = (last.values.astype(float) - first.values).reshape(it.p * it.q, -1)
             rms = np.sqrt((change**2).mean(axis=1))
             most = int(np.abs(change[at.core]).argmax())
             heater = Heater("", name, most) if it.whole else Heater(name, "theta", most)
             rows.append({
-                "part": name, "rms": float(rms[at.core]), "median": float(np.median(rms)), "most": heater,
-                "name": heater_name(at, heater), "by": float(change[at.core, most]),
-                "path": run.frames(f"{at.layer}.{name}").size,
+                "part": name, "rms": float(rms[at.core]), "median": float(np.median(rms)) if rms.size > 1 else None,
+                "most": heater, "name": heater_name(at, heater), "by": float(change[at.core, most]),
             })  # fmt: skip
         if rows:
             found.append({"stage": stage.name, "last_step": stage.last_step, "parts": rows})

@@ -94,6 +94,13 @@ class Rebuilt:
             found["terms"] = {"attenuators": {"sigma": found["actual"]["sigma"] - told}}
         return found
 
+    def realised(self, layer: str, block: int, step: int | None) -> Array | None:
+        """See `Recorded.realised`."""
+        chip = self.chip(layer, block, step)
+        if chip is None:
+            return None
+        return chip.oracle_matrix() if isinstance(chip, MeshChip) else np.asarray(chip.oracle_weights()[0, 0])
+
     def target(self, layer: str, block: int, step: int | None) -> dict[str, Any] | None:
         """See `Recorded.target`."""
         model, it = self._model, self._model.grids[layer]

@@ -167,6 +167,10 @@ class Recorded:
         """
         return self.rebuilt.oracle(layer, block, side, step)
 
+    def realised(self, layer: str, block: int, step: int | None = None) -> Array | None:
+        """The `matrix` of `oracle` alone, which costs a fraction of all the rest; None as there."""
+        return self.rebuilt.realised(layer, block, step)
+
     def target(self, layer: str, block: int, step: int | None = None) -> dict[str, Any] | None:
         """What a core shall become: `matrix` W (k, k), `sigma`, and `u`, `v` with theta and signs of an ideal chip.
         None for whole meshes, which have none, and before the weights are trained."""

@@ -1,0 +1,150 @@
+"""A stranger asks the window why a block is bad, and it goes on while a process of its own finds out."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from l2sim.gui import diagnose as panels
+from pyqtgraph.Qt import QtCore, QtWidgets
+
+from l2sim.run.cli import command
+from tests.doubles_gui import FakeModel
+
+Key, Button = QtCore.Qt.Key, QtCore.Qt.MouseButton
+
+
+class Here:
+    """A diagnosis in this process: starting one takes seconds."""
+
+    def __init__(self, only: str, arguments: list[str]) -> None:
+        self.only, self.begun = only, time.monotonic()
+        self._told = CliRunner().invoke(command, ["diagnose", *arguments, "--only", only, "--json"])
+
+    def done(self) -> tuple[dict[str, Any] | None, str]:
+        if self._told.exception is not None:
+            return None, str(self._told.exception)
+        return json.loads(self._told.stdout), ""
+
+    def stop(self) -> None:
+        pass
+
+
+def answered(qtbot: Any, window: Any) -> float:
+    """Wait for the answer as the window does; the longest time that a refresh of the panel took."""
+    slowest = 0.0
+    for _ in range(3000):
+        begun = time.perf_counter()
+        window.diagnosis.refresh({"acks"})
+        slowest = max(slowest, time.perf_counter() - begun)
+        if not window.diagnosis.waits:
+            break
+        qtbot.wait(20)
+    assert not window.diagnosis.waits
+    return slowest
+
+
+def test_the_window_says_why_a_block_is_bad_while_it_goes_on(
+    opened: Any, qtbot: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    it, asked = opened.diagnosis, []
+    opened.selection.set(layer="fc1", block=3)
+    why = next(b for b in opened.blocks.findChildren(QtWidgets.QToolButton) if b.text() == "Why?")
+    qtbot.mouseClick(why, Button.LeftButton)
+    assert it.waits and "computing" in it.heads["budget"].text()
+    assert it.tabs.tabText(it.tabs.currentIndex()) == "Error budget"
+    slowest = answered(qtbot, opened)
+    assert it.faults["budget"] == "" and it.heads["budget"].text().startswith("fc1 core 3")
+    assert [bar.name for bar in it.bodies["budget"].bars][:2] == ["now", "best commands"]
+    assert "oracle" in it.notes["budget"].text()
+    opened.selection.set(block=4)
+    opened.tick(everything=True)
+    assert "not what is selected now" in it.heads["budget"].text()
+
+    monkeypatch.setattr(panels, "Task", Here)
+    opened.selection.set(side="u", element=None)
+    qtbot.keyClick(opened, Key.Key_S)
+    assert "choose an MZI first" in it.notes["sweep"].text() and not it.waits
+    opened.selection.set(element=5)
+    opened.tick(everything=True)
+    buttons = opened.inspector.cards[0].findChildren(QtWidgets.QToolButton)
+    qtbot.mouseClick(next(b for b in buttons if b.text() == "Sweep"), Button.LeftButton)
+    slowest = max(slowest, answered(qtbot, opened))
+    assert "U MZI 5" in it.heads["sweep"].text() and "moves most" in it.notes["sweep"].text()
+    assert len(it.bodies["sweep"].traces) == 12
+    head, rows = it.table()
+    assert head[0] == "phase (rad)" and len(rows) == 64 and len(rows[0]) == len(head)
+
+    for key, only in ((Key.Key_H, "heaters"), (Key.Key_T, "detectors"), (Key.Key_M, "movement"), (Key.Key_Y, "layers")):
+        qtbot.keyClick(opened, key)
+        slowest = max(slowest, answered(qtbot, opened))
+        assert it.faults[only] == "" and it.found[only][only] and it.table() is not None
+        assert not it.grab().isNull()
+        asked.append(it.notes[only].text())
+    assert "all answer" in asked[0] and "noise floor" in asked[1].lower() and "test samples" in asked[3]
+    assert slowest < 0.25  # of a machine that others use too; alone it is 10 ms
+    _, row = it.bodies["heaters"]._areas[1]
+    it.bodies["heaters"].chosen.emit(row["part"], 7)
+    assert (opened.selection.side, opened.selection.element) == ("v", 7)
+
+
+def test_a_whole_mesh_is_diagnosed_too(
+    window: Any, insitu_run: Path, qtbot: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(panels, "Task", Here)
+    assert window.open(insitu_run)
+    window.selection.set(element=40)
+    window.tick(everything=True)
+    it = window.diagnosis
+    it.kind.setCurrentText("phi")
+    window.actions_["sweep"].trigger()
+    answered(qtbot, window)
+    assert it.kind.isVisibleTo(it) and "phi of MZI 40" in it.heads["sweep"].text() and not it.faults["sweep"]
+
+
+def test_a_diagnosis_that_fails_is_one_line_and_another_run_or_closing_ends_it(
+    window: Any, digits_run: Path, qtbot: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert window.open(digits_run)
+    window.selection.set(step=1)
+    window.actions_["layers"].trigger()
+    answered(qtbot, window)
+    it = window.diagnosis
+    assert "no network on the chips in pretrain" in it.notes["layers"].text() and it.table() is None
+    window.actions_["heaters"].trigger()
+    task = it.task
+    window.open(digits_run)
+    assert not it.waits and task._process.poll() is not None and it.found == {}
+
+    def refused(*_: Any, **__: Any) -> Any:
+        raise OSError(12, "Cannot allocate memory")
+
+    monkeypatch.setattr(panels.subprocess, "Popen", refused)
+    window.actions_["heaters"].trigger()
+    assert "cannot be started: Cannot allocate memory" in it.notes["heaters"].text()
+
+
+def test_the_right_mouse_button_offers_the_diagnoses_of_what_is_under_it(opened: Any, qtbot: Any) -> None:
+    strip = opened.blocks.grids.strips[-1]
+    at = opened.blocks.grids.cell(strip, 5).center().toPoint()
+    opened.blocks.grids.customContextMenuRequested.emit(at)
+    menu = opened.blocks.grids.findChild(QtWidgets.QMenu)
+    assert (opened.selection.layer, opened.selection.block) == (strip.layer.name, 5)
+    assert [action.objectName() for action in menu.actions()] == [page.only for page in panels.PAGES]
+    menu.close()
+
+
+def test_the_panel_is_empty_without_a_run(qtbot: Any) -> None:
+    from l2sim.gui.model import Selection
+
+    panel = panels.Diagnosis(Selection())
+    qtbot.addWidget(panel)
+    panel.show()
+    panel.start("budget")
+    assert not panel.waits and panel.table() is None and panel.heads["budget"].text() == "No run is open."
+    panel.show_run(FakeModel(2, 2, 4))  # type: ignore[arg-type]
+    panel.refresh({"all"})
