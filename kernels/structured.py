@@ -363,7 +363,7 @@ def sweep(
     (`uneven`: not all of magnitude one).
     """
     groups = -(-phases.shape[0] // LANES)
-    before = threads.spare(0.05 * LANES * groups * rails.size * start.shape[1])
+    before = threads.spare(2.5 * LANES * groups * rails.size * start.shape[1])
     pieces = min(groups, PIECES * before)
     for p in prange(pieces):
         begin, end = np.int64(groups * p // pieces), np.int64(groups * (p + 1) // pieces)

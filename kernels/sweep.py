@@ -292,7 +292,7 @@ def sweep(
     k, n = start.shape[1], rails.size
     width = LANES // shares(k)
     groups = -(-phases.shape[0] // width)
-    before = threads.spare(0.1 * groups * width * n * n * k)
+    before = threads.spare(0.25 * groups * width * n * n * k)
     pieces = min(groups, PIECES * before)
     for p in prange(pieces):
         # Of one type, else `piece` is compiled twice.
