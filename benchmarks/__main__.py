@@ -17,9 +17,9 @@ blas.prepare()  # before anything imports NumPy
 
 def cases() -> dict[str, Callable[..., Iterator[Any]]]:
     """Every case by name, in the order of the run."""
-    from benchmarks import decomposition, insitu, painting, propagation, runs, steps, stream, sweeps, window
+    from benchmarks import decomposition, insitu, painting, propagation, runs, steps, stream, sweeps, tracking, window
 
-    modules = (sweeps, decomposition, propagation, insitu, steps, runs, stream, painting, window)
+    modules = (sweeps, decomposition, propagation, insitu, steps, runs, stream, tracking, painting, window)
     return {name: case for module in modules for name, case in module.CASES}
 
 

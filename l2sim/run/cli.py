@@ -191,6 +191,7 @@ _data = click.option("--data", type=click.Path(path_type=Path), metavar="DIR", h
 @click.option("--quiet", is_flag=True, help="Print only errors and the path of the report.")
 @click.option("--live", is_flag=True, help="Let readers watch the run and command it, e.g. l2sim-gui DIR.")
 @click.option("--pace", type=click.FloatRange(0, min_open=True), metavar="N", help="--live, at most N steps a second.")
+@click.option("--track", multiple=True, metavar="KIND:PLACE", help="mlflow:URI, tensorboard:DIR or wandb:PROJECT too.")
 @click.pass_obj
 def run(
     progress: Progress,
@@ -208,6 +209,7 @@ def run(
     quiet: bool,
     live: bool,
     pace: float | None,
+    track: tuple[str, ...],
 ) -> None:
     """Train a network on its own chip: a preset (digits) or a job file.
 
@@ -235,9 +237,11 @@ def run(
         threads = numba.get_num_threads()
     with backend.threads(threads):
         backend.device(job.device)  # what this machine lacks is refused before a folder is made
+    from l2sim.run import track as tracking
     from l2sim.run.console import screen, summary, watch
     from l2sim.run.folder import execute
 
+    trackers = tracking.readers(track or (tracking.kept(out) if resume and out else ()))
     out = out if resume and out else _claim(out, job.name)
     progress.out = out
     try:
@@ -245,6 +249,7 @@ def run(
             job, out, data=data, threads=threads, resume=resume, source=start,
             live=live or pace is not None, pace=pace or 0.0,
         )  # fmt: skip
+        events = tracking.follow(events, trackers, out)
         with contextlib.closing(events):  # an error in the console closes the run's files as well
             report = watch(_noting(events, progress), quiet)
     finally:
