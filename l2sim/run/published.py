@@ -3,6 +3,9 @@
 `--data` or L2SIM_DATA name the one folder looked at; without either, sets live in the user's cache and are fetched.
 A file that is there is used as it is; only what is fetched must have the published checksum. Nothing is unpacked: an
 archive is read as it was published, and so is the folder that someone else unpacked.
+
+The checksums of Fashion-MNIST, CIFAR-10 and CIFAR-100 are given by their publishers. Those of MNIST, SVHN and Tiny
+ImageNet give none: MNIST's and SVHN's are torchvision's, Tiny ImageNet's is the one that other readers of it share.
 """
 
 from __future__ import annotations
@@ -110,7 +113,6 @@ SETS: dict[str, Published] = {
             ),
         ),
     ),
-    # Neither publisher gives a checksum; these are torchvision's, and those that all readers of Tiny ImageNet share.
     "svhn": Published(
         "99,289 cropped house numbers, 32 x 32 (Netzer et al.)",
         "http://ufldl.stanford.edu/housenumbers/",

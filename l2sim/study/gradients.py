@@ -195,10 +195,10 @@ def draw(rows: list[Row]) -> Any:
         places = np.arange(len(layers)) + 0.16 * (number - 2)
         colour = COLOURS[key[1]] if key[0] == "feedback" else ("tab:gray", "tab:pink")[key[0] == "spatial"]
         name = f"{key[0]}, {key[1]}" if key[0] == "feedback" else key[0]
-        axes[0, 3].bar(places, [r.similarity for r in seen], 0.15, color=colour, label=name)
-        axes[1, 3].bar(places, [r.distance for r in seen], 0.15, color=colour)
+        axes[0, 3].bar(places, [r.similarity for r in seen], 0.15, color=colour)
+        axes[1, 3].bar(places, [r.distance for r in seen], 0.15, color=colour, label=name)
     axes[0, 3].set(title="by layer, sparsity 0.6, norm exp", ylim=(0.25, 1.02))
-    axes[0, 3].legend(fontsize=7.5, frameon=True, framealpha=0.9, loc="lower center", ncols=2)
+    axes[1, 3].legend(fontsize=7.5, frameon=False, loc="upper right")  # over conv3 and fc1, whose bars are low
     axes[1, 3].set(yscale="log", ylim=(1e-2, None), xlabel="no bar: exact")
     axes[1, 3].set_xticks(range(len(layers)), layers)
     axes[0, 0].set_ylabel("angular similarity, 1 − angle/π\n(0.5: at a right angle)")
