@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
 from l2sim.errors import JobError
+from l2sim.run import findings
 from l2sim.run import job as jobs
 
 from . import fields, theme
@@ -22,7 +23,7 @@ _WHEN = {
     "restart": ("restart", "cannot change while the run goes on: start a new job with it"),
 }
 _CHIP = ("nonidealities.", "chip.")
-_SECTIONS = ("nonidealities", "chip", "insitu", "learn", "map", "calibrate")
+_SECTIONS = ("nonidealities", "chip", "insitu", "learn", "upkeep", "map", "calibrate")
 
 
 def _order(path: str) -> int:
@@ -93,6 +94,10 @@ class Hardware(Panel):
         self.fixed.toggled.connect(lambda *_: self._fill())
         self.note = theme.mark(QtWidgets.QLabel(), "faint")
         self.note.setWordWrap(True)
+        self.spent = QtWidgets.QLabel()
+        self.spent.setWordWrap(True)
+        self.spent.setContentsMargins(8, 0, 8, 0)
+        self.spent.setAccessibleName("Energy and time on the chips so far")
         self.area = QtWidgets.QScrollArea()
         self.area.setWidgetResizable(True)
         self.area.setFrameShape(QtWidgets.QFrame.Shape.NoFrame)
@@ -104,6 +109,7 @@ class Hardware(Panel):
         layout = QtWidgets.QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addLayout(head)
+        layout.addWidget(self.spent)
         layout.addWidget(self.note)
         layout.addWidget(self.area, 1)
         self.note.setContentsMargins(8, 0, 8, 0)
@@ -115,6 +121,7 @@ class Hardware(Panel):
             self.stack.clear()
             self._waiting, self._said = {}, {}
         super().show_run(model, reference)
+        self.spent.hide()
         self._fill()
 
     def refresh(self, changed: set[str]) -> None:
@@ -122,6 +129,8 @@ class Hardware(Panel):
             return
         if self._waiting:
             self._answers()
+        if changed & {"scalars", "step", "parameters", "all"}:
+            self._bill()
         if "theme" in changed:
             self._fill()
         elif changed & {"parameters", "state", "all"}:
@@ -176,6 +185,15 @@ class Hardware(Panel):
         if path in self.rows:
             self.rows[path].editor.put(value)
         self._tell(path, "pending…", "")
+
+    def _bill(self) -> None:
+        """Joules and chip time up to the step on show, where the run knows them."""
+        assert self.model is not None
+        stages = self.model.spent(self.selection.step)
+        self.spent.setVisible(bool(stages))
+        if stages:
+            self.spent.setText(f"{findings.bill(stages)} so far, by table {self.model.job.cost.table} · estimated")
+            self.spent.setToolTip("\n".join(f"{stage}: {findings.bill({stage: it})}" for stage, it in stages.items()))
 
     def _answers(self) -> None:
         assert self.model is not None

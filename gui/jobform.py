@@ -25,6 +25,7 @@ _SECTIONS = {
     "calibrate": "Stage: calibrate",
     "map": "Stage: map",
     "learn": "Stage: learn",
+    "upkeep": "Stage: upkeep",
 }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,18 @@ def one_thread() -> Iterator[None]:
     numba.set_num_threads(1)
     yield
     numba.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def widgets_go() -> Iterator[None]:
+    """What a test closed is destroyed by Qt before the next one begins. Else it waits for an event loop, all widgets of
+    all tests are restyled with every new theme, and Python's garbage collection destroys some in an order of its own,
+    of which PySide6 has died."""
+    yield
+    qt = sys.modules.get("pyqtgraph.Qt")
+    if qt is not None and qt.QtWidgets.QApplication.instance() is not None:
+        kind = qt.QtCore.QEvent.Type.DeferredDelete
+        qt.QtCore.QCoreApplication.sendPostedEvents(None, getattr(kind, "value", kind))
 
 
 def _smoke(preset: str, out: Path) -> Path:

@@ -94,6 +94,9 @@ class Matrices:
     def set_sigma(self, sigma: np.ndarray) -> None:
         self._sigma = sigma.copy()
 
+    def wait(self, seconds: float) -> None:
+        self.meter.wait(seconds)
+
     def _weights(self) -> np.ndarray:
         return self._now["u"] @ (self._sigma[..., None] * self._now["v"])
 

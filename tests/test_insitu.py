@@ -69,7 +69,7 @@ def test_golden_gradients(name: str, variant: str, sealed: bool) -> None:
 
     close(chip.oracle_gradient(x, g), recorded(""), 1e-12)
     hardware = Sealed(chip) if sealed else chip
-    close(measure(hardware, x, g, "digital", normalise=False), recorded("insitu_"), 1e-12)
+    close(measure(hardware, x, g, "digital", scale="none"), recorded("insitu_"), 1e-12)
     close(measure(hardware, x, g, "analog"), recorded("analog_"), 1e-12)
 
 

@@ -194,7 +194,8 @@ def test_a_job_has_the_fields_of_its_flow() -> None:
     assert jobs.differences(job, jobs.load("insitu-digits")) == ["name"]
     assert (job.precision, job.learn.optimizer, job.insitu.layers) == ("float32", "adam", 3)
     sections = {field.path.partition(".")[0] for field in jobs.describe(job) if "." in field.path}
-    assert sections == {"data", "nonidealities", "insitu", "learn"} == set(jobs.to_dict(job)) & set(jobs._sections())
+    wanted = {"data", "nonidealities", "insitu", "learn", "upkeep", "cost"}
+    assert sections == wanted == set(jobs.to_dict(job)) & set(jobs._sections())
     turned = jobs.with_overrides(DIGITS, ["flow=insitu", "insitu.layers=2"])
     assert turned.flow == "insitu" and turned.insitu.layers == 2 and turned.learn == DIGITS.learn
 

@@ -272,6 +272,7 @@ def test_a_recording_can_be_replayed(tmp_path: Path) -> None:
             chip = lit_mesh(mesh, Nonidealities(tap_noise=0.1, readout_noise=0.1), dtype=dtype)
             chip.set_phases(*(np.zeros(size) for size in (mesh.count, mesh.count, mesh.modes)))
             recorder, path = MeshRecorder(Sealed(chip)), tmp_path / "mesh.npz"
+            chip.forward(np.eye(mesh.modes))  # what was written has settled
             before = chip.meter.state()["idle"]
             wanted = script(recorder)
             recorder.save(path)

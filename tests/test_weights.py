@@ -297,6 +297,66 @@ def test_complex_cores_are_exported_too(tmp_path: Path) -> None:
         np.testing.assert_allclose(chip.oracle_weights(), session.chips[name].oracle_weights(), atol=1e-12)
 
 
+@pytest.fixture(scope="module")
+def meshes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A short in situ run on imperfect meshes that read without noise."""
+    out = tmp_path_factory.mktemp("runs") / "meshes"
+    more = ["insitu.modes=11", "insitu.layers=2", "insitu.nonlinearity='saturable'", "nonidealities.phase_bias=3.1",
+            "nonidealities.splitter_error_std=0.05", "nonidealities.loss_db=0.1", "nonidealities.crosstalk=0.01",
+            "nonidealities.stuck=0.05"]  # fmt: skip
+    list(folder.execute(jobs.with_overrides(jobs.smoke(Job.preset("insitu-digits")), more), out))
+    return out
+
+
+@pytest.mark.parametrize("ending", [".safetensors", ".npz"])
+def test_a_network_of_whole_meshes_is_exported_and_computes_the_same(
+    meshes: Path, tmp_path: Path, ending: str
+) -> None:
+    path = tmp_path / f"net{ending}"
+    export.write(str(meshes), path)
+    back = export.load(path)
+    session = export._session(*export._checkpoint(str(meshes)))
+    light = RNG.random((5, *session.network.spec.input)).astype("f4")
+    np.testing.assert_array_equal(back.network.forward(light), session.network.forward(light))
+    report = json.loads((meshes / "report.json").read_text())
+    assert json.loads(tensors.read(path)[1]["l2sim"])["stage"] == report["stages"][-1]["name"] == "learn"
+    assert set(back.chips) == {"mesh1", "mesh2"} and back.job.flow == "insitu"
+
+
+def test_the_exported_phases_make_the_exported_matrix(tmp_path: Path) -> None:
+    """MZIs put together rail by rail from what the light sees alone, without splitter errors and loss."""
+    job = jobs.with_overrides(jobs.smoke(Job.preset("insitu-digits")), ["nonidealities.phase_bias=3.1",
+                              "insitu.modes=10", "insitu.layers=1"])  # fmt: skip
+    list(folder.execute(job, tmp_path / "run"))
+    export.write(str(tmp_path / "run"), tmp_path / "net.npz")
+    held, _ = tensors.read(tmp_path / "net.npz")
+    matrix = np.eye(10, dtype=complex)
+    splitter = np.array([[1, 1j], [1j, 1]]) / np.sqrt(2)
+    for top, bottom, theta, phi in zip(*(held[f"mesh1.{key}"] for key in ("top", "bottom")),
+                                       *(held[f"mesh1.realised.{key}"] for key in ("theta", "phi"))):  # fmt: skip
+        node = splitter @ np.diag([np.exp(1j * theta), 1]) @ splitter @ np.diag([np.exp(1j * phi), 1])
+        matrix[[top, bottom]] = node @ matrix[[top, bottom]]
+    matrix *= np.exp(1j * held["mesh1.realised.screen"])[:, None]
+    seen = held["mesh1.realised.matrix"] + 1j * held["mesh1.realised.matrix.imag"]
+    np.testing.assert_allclose(matrix, seen, atol=1e-5)
+    assert np.abs(held["mesh1.realised.theta"] - held["mesh1.theta"]).max() > 0.1
+
+
+def test_a_mesh_read_back_has_the_noise_of_the_file(meshes: Path, tmp_path: Path) -> None:
+    path = tmp_path / "net.npz"
+    export.write(str(meshes), path)
+    arrays, texts = tensors.read(path)
+    arrays["mesh1.noise.optics.splitters"] = arrays["mesh1.noise.optics.splitters"] + 1.0
+    tensors.write(path, arrays, texts)
+    back, session = export.load(path), export._session(*export._checkpoint(str(meshes)))
+    same = [np.allclose(back.chips[name].oracle_matrix(), session.chips[name].oracle_matrix()) for name in back.chips]
+    assert same == [False, True]
+    for name in ("mesh2.theta", "mesh1.noise.heaters.bias"):
+        tensors.write(path, {key: a for key, a in arrays.items() if key != name}, texts)
+        with pytest.raises(ModelError, match="written by `l2sim export`"):
+            export.load(path)
+
+
 def test_what_cannot_be_exported_or_read_back_is_one_line(run: Path, tmp_path: Path) -> None:
     out = tmp_path / "net.npz"
     for source, words in (

@@ -15,6 +15,7 @@ from numpy.typing import DTypeLike
 
 from l2sim.backend import CPU, Array, Device, generator, host, kernels, kernels_of, like, namespace, resident
 from l2sim.chip import blocks, fabrication, spread
+from l2sim.chip.drift import Wander
 from l2sim.chip.fabrication import chain_parameters, fabricate
 from l2sim.chip.grid import full_scale
 from l2sim.chip.mesh import Mesh, require_real
@@ -68,6 +69,8 @@ class Chip:
         self.xp = xp = self._home.xp
         self._unsound: Any = None
         self._attenuators = fabricate(seed, name, "sigma", (self._cores, mesh.modes))
+        self._wander = Wander(seed, name, dict.fromkeys(PARTS, heaters), np.stack((mesh.column, mesh.top), axis=1))
+        self._restless = False  # whether heaters were written since light was last sent
         self._noise = generator(seed, "readout", name)
         self._phases = {part: xp.zeros(heaters, self.dtype) for part in PARTS}
         self._signs = {part: xp.ones((self._cores, mesh.modes), self.dtype) for part in PARTS}
@@ -86,14 +89,15 @@ class Chip:
         if not (value.real or self.complex_cores):
             raise ChipError("such imperfections make cores complex; fabricate a l2sim.chip.complexcore.ComplexChip")
         self._nonidealities = value
+        made = {part: chain_parameters(self.mesh, self._heaters[part], value, self.dtype) for part in PARTS}
         self._chain = {
-            part: tuple(
-                self._home.put(a) if isinstance(a, np.ndarray) else a
-                for a in chain_parameters(self.mesh, self._heaters[part], value, self.dtype)
-            )
-            for part in PARTS
+            part: tuple(self._home.put(a) if isinstance(a, np.ndarray) else a for a in chain)
+            for part, chain in made.items()
         }
         self._gamma = self._home.put(1.0 + self._attenuators.gamma * (value.gamma_std / GAMMA))
+        self._still = {part: chain[2] for part, chain in made.items()}
+        self._wander.tune(value, self.meter.clock)
+        self._drifts = value.drift_std > 0.0 or value.step_std > 0.0
         self._matrices: dict[str, Array | None] = dict.fromkeys(PARTS)
         self._weight_grid: Array | None = None
         self._rested: tuple[Commands, Array, Array, Any] | None = None
@@ -126,6 +130,10 @@ class Chip:
         if self._written(sigma, self._sigma):
             self._sigma = sigma.copy()
             self._realise_sigma()
+
+    def wait(self, seconds: float) -> None:
+        """See `Hardware.wait`."""
+        self.meter.wait(seconds)
 
     def forward(self, x: Array, *, cores: Array | None = None, readout: str = "quadrature") -> Array:
         """See `Hardware.forward`."""
@@ -162,6 +170,8 @@ class Chip:
         and the last losses. Noise-free sweeps by column take `kernels.structured`.
         """
         heaters = self.mesh.by_column(part, order) if by_column else order
+        if self._drifts:
+            self._age()
         if self._device.numbers:
             return self._sweep_there(part, rule, gain, target, heaters, lr, loss, carry, outputs)
         n, k, cores = self.mesh.count, self.mesh.modes, self._cores
@@ -209,7 +219,7 @@ class Chip:
                 self._variates(phases[at].shape[0] if noise > 0 else 0, None if read is None else read[at]),
                 writes[at],
             )  # fmt: skip
-        self.meter.count(evaluations=2 * n * cores, core_calls=2 * n * cores * k, writes=int(writes.sum()))
+        self._swept(int(writes.sum()))
         self._phases[part] = phases
         self._forget(part)
         return self.mesh.scatter(phases).reshape(*self.shape, *self.mesh.shape), losses.reshape(self.shape)
@@ -242,12 +252,19 @@ class Chip:
             spread.sweep(
                 self._device, some, tuple(common), part=part, rule=RULES[rule], mesh=self.mesh, order=order, noise=noise
             )
-        writes = arrays["writes"].sum()
-        self.meter.count(evaluations=2 * n * cores, core_calls=2 * n * cores * k, writes=writes)
+        self._swept(arrays["writes"].sum())
         self._phases[part] = arrays["phases"]
         self._forget(part)
         swept = self.mesh.scatter(arrays["phases"]).reshape(*self.shape, *self.mesh.shape)
         return swept, arrays["loss"].reshape(self.shape)
+
+    def _swept(self, writes: Any) -> None:
+        """Meter a sweep: before every probe some heater is written."""
+        probes = 2 * self.mesh.count
+        calls, k, self._restless = probes * self._cores, self.mesh.modes, True
+        self.meter.count(
+            evaluations=calls, core_calls=calls * k, writes=writes, vectors=probes * k, settled=probes
+        )
 
     def product(self, x: Array, cores: Array | None = None) -> Array:
         """M x of the whole grid, (q k, N) -> (p k, N): `forward` on every core and the sum over block columns.
@@ -286,9 +303,9 @@ class Chip:
             return None
         left, right, turned = self._passes(rest)
         sent = x.shape[1] * self.shape[1] if vectors is None else np.count_nonzero(vectors)
-        self.meter.count(
-            core_calls=2 * sent * self.shape[0], writes=2 * (turned + np.count_nonzero(self._sigma != 1.0))
-        )
+        count = x.shape[1] if vectors is None else int(vectors.sum(axis=1).max())  # columns side by side
+        writes, self._restless = 2 * (turned + np.count_nonzero(self._sigma != 1.0)), True
+        self.meter.count(core_calls=2 * sent * self.shape[0], writes=writes, vectors=2 * count, settled=2)
         outer = namespace(x).zeros((self.shape[0] * self.mesh.modes, self.shape[1] * self.mesh.modes), self.dtype)
         if namespace(x) is np:
             np.matmul(dy, x.T, out=outer[: len(dy), : len(x)])
@@ -301,6 +318,8 @@ class Chip:
 
         Sigma is one in both passes: zero attenuator phase, which every chip realises exactly.
         """
+        if self._drifts:
+            self._age()
         if self._rested is None or self._rested[0] is not rest:
             u, v, still = self._matrix("u"), self._matrix("v"), {}
             turned: Any = 0
@@ -320,10 +339,14 @@ class Chip:
 
     def oracle_phases(self, part: str) -> Array:
         """The phases that the light sees in U or V, (p, q, C, k - 1), rad."""
+        if self._drifts:
+            self._age()
         return self.mesh.scatter(self._effective(part, self._phases[part])).reshape(*self.shape, *self.mesh.shape)
 
     def oracle_biases(self, part: str) -> Array:
         """The fixed phases that add to the driven ones in U or V, (cores, n), rad."""
+        if self._drifts:
+            self._age()
         return self._chain[part][2].copy()
 
     def oracle_sigma(self) -> Array:
@@ -354,7 +377,8 @@ class Chip:
             raise ChipError(f"chip {self.name} was commanded values that are not finite; lower the learning rate")
         arrays = {f"phases.{part}": self._phases[part] for part in PARTS}
         arrays |= {f"signs.{part}": self._signs[part] for part in PARTS} | {"sigma": self._sigma}
-        return {name: array.copy() for name, array in arrays.items()}, {"noise": self._noise.bit_generator.state}
+        values = {"noise": self._noise.bit_generator.state, "drift": self._wander.state(), "restless": self._restless}
+        return {name: array.copy() for name, array in arrays.items()}, values
 
     def restore(self, arrays: dict[str, Array], values: dict[str, Any]) -> None:
         """Go on from what `state` returned."""
@@ -363,6 +387,9 @@ class Chip:
             self._signs[part] = self._home.put(arrays[f"signs.{part}"].astype(self.dtype))
         self._sigma = self._home.put(arrays["sigma"].astype(self.dtype))
         self._noise.bit_generator.state = values["noise"]
+        if "drift" in values:
+            self._wander.restore(values["drift"])
+        self._restless = values.get("restless", False)
         self.nonidealities = self._nonidealities
 
     # -- inside --------------------------------------------------------------------------------------------------------
@@ -384,7 +411,25 @@ class Chip:
         if self.xp is np and not changed:
             return False
         self.meter.count(writes=changed)
+        self._restless = True
         return True
+
+    def _sent(self, vectors: int, cores: Array | None) -> None:
+        """Meter so many vectors through every core (of a mask), after whatever was written has settled."""
+        probed = self._cores if cores is None else np.count_nonzero(cores)
+        if cores is not None and not probed:
+            return
+        self.meter.count(core_calls=probed * vectors, vectors=vectors, settled=int(self._restless))
+        self._restless = False
+
+    def _age(self) -> None:
+        """Take in how far biases have wandered by now. A fused operation does so once, at its beginning."""
+        if not self._wander.moved(self.meter.clock):
+            return
+        for part in PARTS:
+            bias = (self._still[part] + self._wander.biases(part)).astype(self.dtype)
+            self._chain[part] = *self._chain[part][:2], self._home.put(bias), *self._chain[part][3:]
+            self._forget(part)
 
     def _command(self, part: str, phases: Array) -> None:
         if self._written(phases, self._phases[part]):
@@ -409,6 +454,8 @@ class Chip:
 
     def _matrix(self, part: str) -> Array:
         """The mesh's true matrices (M, k, k), rebuilt only when something changed."""
+        if self._drifts:
+            self._age()
         built = self._matrices[part]
         if built is None:
             built = self._matrices[part] = self._build(part, self._phases[part], self._signs[part])
@@ -447,6 +494,8 @@ class Chip:
 
     def _grid(self) -> Array:
         """The whole matrix M (p k, q k), kept until something changes."""
+        if self._drifts:
+            self._age()
         if self._weight_grid is None:
             sigma = self._realised.reshape(*self.shape, -1)
             self._weight_grid = blocks.assemble(self._matrix("u"), sigma, self._matrix("v"))
@@ -475,14 +524,12 @@ class Chip:
                 y = y + gain * gain * (it.readout_noise * like(y, self._normal(y.shape)))
         if cores is not None:
             y = np.where(self._home.put(cores)[:, :, None, None], y, 0.0)
-        probed = self._cores if cores is None else np.count_nonzero(cores)
-        self.meter.count(core_calls=probed * y.shape[3])
+        self._sent(y.shape[3], cores)
         return y.astype(self.dtype, copy=False)
 
     def _noisy(self, product: Array, sent: Array, axis: int, cores: Array | None) -> Array:
         """Meter a product of the whole grid with `sent` (rows, N), and add the noise of its readings."""
-        probed = self._cores if cores is None else np.count_nonzero(cores)
-        self.meter.count(core_calls=probed * sent.shape[1])
+        self._sent(sent.shape[1], cores)
         noise = self._nonidealities.readout_noise
         if noise > 0.0:
             power = self._scale.reshape(self.shape) ** 2 * (1.0 if cores is None else self._home.put(cores))

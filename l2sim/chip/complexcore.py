@@ -140,7 +140,7 @@ class ComplexChip(Chip):
         y = read(weights, x, self._scale.reshape(p, q, 1, 1), readout, self._nonidealities, self._normal)
         if cores is not None:
             y = np.where(cores[:, :, None, None], y, 0.0)
-        self.meter.count(core_calls=(p * q if cores is None else np.count_nonzero(cores)) * y.shape[3])
+        self._sent(y.shape[3], cores)
         kind = np.result_type(self.dtype, np.complex64) if readout == "field" else self.dtype
         return y.astype(kind, copy=False)
 

@@ -56,7 +56,7 @@ def product(hardware: Hardware, x: Array, cores: Array | None = None) -> Array:
     (p, q), k, count = hardware.shape, hardware.mesh.modes, x.shape[1]
     longest = q if cores is None else cores.sum(axis=1).max()
     with hardware.meter.during("forward"):
-        hardware.meter.count(accumulation_steps=np.maximum(longest - 1, 0) * count)
+        hardware.meter.count(accumulation_steps=np.maximum(longest - 1, 0) * count, loads=_blocks(hardware, cores))
         if fused(hardware, "product"):
             return hardware.product(x, cores)  # type: ignore[attr-defined]
         scale = full_scale(x)
@@ -70,7 +70,7 @@ def product_back(hardware: Hardware, y: Array, cores: Array | None = None) -> Ar
     (p, q), k, count = hardware.shape, hardware.mesh.modes, y.shape[1]
     longest = p if cores is None else cores.sum(axis=0).max()
     with hardware.meter.during("input_gradient"):
-        hardware.meter.count(accumulation_steps=np.maximum(longest - 1, 0) * count)
+        hardware.meter.count(accumulation_steps=np.maximum(longest - 1, 0) * count, loads=_blocks(hardware, cores))
         if fused(hardware, "product_back"):
             return hardware.product_back(y, cores)  # type: ignore[attr-defined]
         scale = full_scale(y)
@@ -103,7 +103,8 @@ def sigma_gradient(
     if vectors is not None:
         x = padded(x, q * k) * np.repeat(vectors, k, axis=0)
     with hardware.meter.during("weight_gradient"):
-        hardware.meter.count(accumulation_steps=count if vectors is None else vectors.sum(axis=1).max())
+        additions = count if vectors is None else vectors.sum(axis=1).max()
+        hardware.meter.count(accumulation_steps=additions, loads=p * q)
         if fused(hardware, "sigma_gradient", readout):
             gradient = hardware.sigma_gradient(x, dy, rest, vectors)  # type: ignore[attr-defined]
             if gradient is not None:
@@ -113,13 +114,20 @@ def sigma_gradient(
         light, error = (x / scale_x).reshape(1, q, k, count), (dy / scale_y).reshape(p, 1, k, count)
         command(hardware, u=rest)
         hardware.set_sigma(np.ones_like(sigma))
-        across = list(_columns(hardware.forward, light, hardware.shape, readout, vectors))
+        with hardware.meter.side_by_side():
+            across = list(_columns(hardware.forward, light, hardware.shape, readout, vectors))
         command(hardware, u=mapped, v=rest)
-        back = list(_columns(hardware.backward, error, hardware.shape, readout, vectors))
+        with hardware.meter.side_by_side():
+            back = list(_columns(hardware.backward, error, hardware.shape, readout, vectors))
         command(hardware, v=mapped)
         hardware.set_sigma(sigma)
         parts = [(a * b).real.sum(axis=-1) for a, b in zip(across, back)]
         return (scale_x * scale_y) * (parts[0] if vectors is None else sum(parts[1:], parts[0]))
+
+
+def _blocks(hardware: Hardware, cores: Array | None) -> Any:
+    """How many blocks take part."""
+    return hardware.shape[0] * hardware.shape[1] if cores is None else np.count_nonzero(cores)
 
 
 def _columns(

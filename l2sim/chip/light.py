@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from l2sim.backend import CPU, Array, Device, generator, kernels
+from l2sim.chip import fabrication
+from l2sim.chip.drift import Wander
 from l2sim.chip.fabrication import arm_parameters, chain_parameters, fabricate, fabricate_optics, splitter_parameters
 from l2sim.chip.mesh import Mesh
 from l2sim.chip.meter import Meter
@@ -48,6 +50,13 @@ def wiring(mesh: Mesh) -> Wiring:
     rails = 2 * n + np.arange(modes)
     screens[1:, 0], screens[:-1, 1] = rails[:-1], rails[1:]
     return Wiring(np.concatenate([np.hstack(thetas), np.hstack(phis), screens]).astype(np.int64))
+
+
+def places(mesh: Mesh) -> Array:
+    """Column and rail of every heater of a whole mesh, (2 n + N, 2), in the order of `wiring`."""
+    own = np.stack((mesh.column, mesh.top), axis=1)
+    ends = np.stack((np.full(mesh.modes, mesh.columns), np.arange(mesh.modes)), axis=1)
+    return np.concatenate((own, own, ends))
 
 
 def skipped(mesh: Mesh) -> tuple[Array, Array, Array]:
@@ -89,6 +98,9 @@ class MeshChip:
         self._heaters = fabricate(seed, name, "mesh", (1, 2 * mesh.count + mesh.modes))
         self._optics = fabricate_optics(seed, name, "mesh", (1, mesh.count))
         self._wiring, self._skipped = wiring(mesh), skipped(mesh)
+        size = 2 * mesh.count + mesh.modes
+        self._wander = Wander(seed, name, {"mesh": (1, size)}, places(mesh))
+        self._restless = False  # whether heaters were written since light was last sent
         self._noise = generator(seed, "readout", name)
         self._start = self._noise.bit_generator.state
         # Noise that repeats itself is drawn once: every draw since `rewind`, and where the stream then stood.
@@ -112,6 +124,9 @@ class MeshChip:
         put = self._device.put
         chain = chain_parameters(self._wiring, self._heaters, value, self.dtype)
         self._chain = tuple(put(a) if isinstance(a, np.ndarray) else a for a in chain)
+        self._still = chain[2]
+        self._wander.tune(value, self.meter.clock)
+        self._drifts = value.drift_std > 0.0 or value.step_std > 0.0
         self._splitters = put(splitter_parameters(self.mesh, self._optics, value))
         amplitudes = arm_parameters(self._optics, value)
         top, bottom, end = (10.0 ** (-2.0 * value.loss_db * columns / 20.0) for columns in self._skipped)
@@ -133,12 +148,17 @@ class MeshChip:
             self._phases[part] = values
         if wanted and (self.xp is not np or changed):  # a GPU is not asked: there, something may have changed
             self.meter.count(writes=changed)
+            self._restless = True
             self._forget()
 
     @property
     def commanded(self) -> dict[str, Array]:
         """See `MeshHardware.commanded`."""
         return {part: values.copy() for part, values in self._phases.items()}
+
+    def wait(self, seconds: float) -> None:
+        """See `MeshHardware.wait`."""
+        self.meter.wait(seconds)
 
     def forward(self, x: Array, readout: str = "field") -> Array:
         """See `MeshHardware.forward`."""
@@ -194,6 +214,8 @@ class MeshChip:
 
     def oracle_biases(self) -> Array:
         """The fixed phases that add to the driven ones, (2 n + N,): theta, phi, screen, rad."""
+        if self._drifts:
+            self._age()
         return self._chain[2][0].copy()
 
     def oracle_gradient(self, x: Array, g: Array) -> Gradient:
@@ -219,17 +241,33 @@ class MeshChip:
         fields[-1] *= self._ends
         return fields
 
+    def oracle_fabrication(self) -> dict[str, Array]:
+        """The unit draws of the fabrication, "part.draw"."""
+        return fabrication.arrays(self._draws())
+
+    def refabricate(self, arrays: dict[str, Array]) -> None:
+        """Become the chip whose `oracle_fabrication` gave `arrays`."""
+        made = fabrication.replaced(self._draws(), arrays)
+        self._heaters, self._optics = made["heaters"], made["optics"]
+        self.nonidealities = self._nonidealities
+
+    def _draws(self) -> dict[str, Any]:
+        return {"heaters": self._heaters, "optics": self._optics}
+
     def state(self) -> tuple[dict[str, Array], dict[str, Any]]:
         """What a checkpoint needs: the commanded phases, and the position of the noise stream. On a GPU this is where
         values that were not finite are told."""
         if self._unsound is not None and bool(self._unsound):
             raise ChipError(f"mesh {self.name} was sent values that are not finite; lower the learning rate")
-        return self.commanded, {"noise": self._position()}
+        return self.commanded, {"noise": self._position(), "drift": self._wander.state(), "restless": self._restless}
 
     def restore(self, arrays: dict[str, Array], values: dict[str, Any]) -> None:
         """Go on from what `state` returned."""
         self._phases = {part: self._device.put(arrays[part].astype(self.dtype)) for part in PHASES}
         self._noise.bit_generator.state, self._tape = values["noise"], None
+        if "drift" in values:
+            self._wander.restore(values["drift"])
+        self._restless = values.get("restless", False)
         self._forget()
 
     # -- inside: what is built from the commands -----------------------------------------------------------------------
@@ -239,8 +277,17 @@ class MeshChip:
         self._built: Array | None = None
         self._whole: Array | None = None
 
+    def _age(self) -> None:
+        """Take in how far biases have wandered by now. A fused operation does so once, at its beginning."""
+        if self._wander.moved(self.meter.clock):
+            bias = (self._still + self._wander.biases("mesh")).astype(self.dtype)
+            self._chain = *self._chain[:2], self._device.put(bias), *self._chain[3:]
+            self._forget()
+
     def _effective(self) -> tuple[Array, ...]:
         """theta (1, n), phi (1, n) and screen (1, N) as the light sees them."""
+        if self._drifts:
+            self._age()
         if self._seen is None:
             commanded = np.concatenate([self._phases[part] for part in PHASES])[None]
             out = np.empty_like(commanded)
@@ -254,6 +301,8 @@ class MeshChip:
         return self._seen
 
     def _elements(self) -> Array:
+        if self._drifts:
+            self._age()
         if self._built is None:
             theta, phi, _ = self._effective()
             self._built = self.xp.empty((1, 12, self.mesh.count), self.dtype)
@@ -264,6 +313,8 @@ class MeshChip:
         return self._elements(), self.mesh.top, self.mesh.bottom, self._effective()[2]
 
     def _matrix(self) -> Array:
+        if self._drifts:
+            self._age()
         if self._whole is None:
             out = self.xp.empty((1, 2, self.mesh.modes, self.mesh.modes), self.dtype)
             self._kernels.propagate.matrices(*self._common(), out)
@@ -368,7 +419,9 @@ class MeshChip:
         return self._erred(x, self._nonidealities.io_input)
 
     def _count(self, vectors: int, tapped: int) -> None:
-        self.meter.count(core_calls=vectors, tap_readings=tapped * sum(self._sizes.values()))
+        taps = tapped * sum(self._sizes.values())
+        self.meter.count(core_calls=vectors, tap_readings=taps, vectors=vectors, settled=int(self._restless))
+        self._restless = False
 
     def _erred(self, x: Array, here: bool = True) -> Array:
         """A field with the amplitude and phase errors of its modulators or detectors (spec/insitu.md, section 2)."""

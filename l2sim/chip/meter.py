@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 
-from l2sim.backend import namespace
+from l2sim.errors import ChipError
 
 
-@dataclass
+@dataclass(slots=True)
 class Counts:
     """Totals of one stage, over all cores.
 
@@ -20,6 +21,10 @@ class Counts:
     core calls each, which are counted in `core_calls` too). `writes`: heater and attenuator commands that changed.
     `accumulation_steps`: sequential electronic additions of partial sums. `tap_readings`: powers read inside a mesh.
     Core calls and additions are counted once more under the pass of a network that they belong to (`PASSES`).
+
+    What time depends on, since all cores of a chip work side by side: `vectors`, one after the other; `settled`, how
+    often they had to wait for what was written before; `loads`, blocks taken up by a pass. `clock_seconds`: what the
+    clock went on by (`Meter.clock`).
     """
 
     core_calls: int = 0
@@ -33,19 +38,70 @@ class Counts:
     forward_accumulation_steps: int = 0
     weight_gradient_accumulation_steps: int = 0
     input_gradient_accumulation_steps: int = 0
+    vectors: int = 0
+    settled: int = 0
+    loads: int = 0
+    clock_seconds: float = 0.0
 
+
+Told = dict[str, dict[str, Any]]
+"""Counts by stage, as plain numbers."""
 
 PASSES = ("forward", "weight_gradient", "input_gradient")
 """What light is sent for in a network; searches for phases are none of these."""
 
 
-@dataclass
-class Meter:
-    """Counts by stage. Chips of one network share a meter."""
+TESTS = "test"
+"""The stage of what an observer does: it takes no time from the chips."""
 
-    current: str = "idle"
-    sent_for: str = ""
-    stages: dict[str, Counts] = field(default_factory=dict)
+
+class Meter:
+    """Counts by stage. Chips of one network share a meter: each has a part of it, made by `of`, which counts its own,
+    and the whole is their sum.
+
+    `clock` is the chips' time, s: every vector takes `call_seconds`, every wait for what was written `settle_seconds`.
+    """
+
+    def __init__(self, call_seconds: float = 0.0, settle_seconds: float = 0.0, whole: Meter | None = None) -> None:
+        self.parts: dict[str, Meter] = {}
+        self.call_seconds, self.settle_seconds = call_seconds, settle_seconds
+        self._root = self if whole is None else whole
+        self._own: dict[str, Counts] = {}
+        self._stage, self._pass = "idle", ""
+        self._longest: int | None = None
+
+    def of(self, chip: str) -> Meter:
+        """The part of this meter that counts what is asked of `chip`."""
+        return self.parts.setdefault(chip, Meter(whole=self))
+
+    @property
+    def current(self) -> str:
+        """The stage that is counted now."""
+        return self._root._stage
+
+    @property
+    def clock(self) -> float:
+        """Chip time that has passed, s: the sum of all stages, so that a checkpoint of the counts keeps it."""
+        return sum(counts.clock_seconds for counts in self._root._own.values())
+
+    @property
+    def stages(self) -> dict[str, Counts]:
+        """The counts by stage, those of the parts added: sums to read, not to write."""
+        if not self.parts:
+            return self._own
+        found: dict[str, Counts] = {}
+        for meter in (self, *self.parts.values()):
+            for stage, counts in meter._own.items():
+                total = found.setdefault(stage, Counts())
+                for name in COUNTED:
+                    setattr(total, name, getattr(total, name) + getattr(counts, name))
+        return found
+
+    def wait(self, seconds: float) -> None:
+        """Let chip time pass. ChipError unless it goes forward."""
+        if not (isinstance(seconds, int | float | np.number) and math.isfinite(seconds) and seconds >= 0.0):
+            raise ChipError(f"a chip cannot wait {seconds} s; give a number of seconds from 0 on")
+        self._passed(float(seconds))
 
     def count(
         self,
@@ -55,49 +111,87 @@ class Meter:
         writes: Any = 0,
         accumulation_steps: Any = 0,
         tap_readings: Any = 0,
+        vectors: int = 0,
+        settled: int = 0,
+        loads: Any = 0,
     ) -> None:
-        """Add whole numbers to the current stage; some may be on a GPU, which nobody waits for."""
-        counts = self.stages.setdefault(self.current, Counts())
-        counts.core_calls += _whole(core_calls)
-        counts.evaluations += _whole(evaluations)
-        counts.writes += _whole(writes)
-        counts.accumulation_steps += _whole(accumulation_steps)
-        counts.tap_readings += _whole(tap_readings)
-        if self.sent_for:
-            for what, number in (("core_calls", core_calls), ("accumulation_steps", accumulation_steps)):
-                name = f"{self.sent_for}_{what}"
-                setattr(counts, name, getattr(counts, name) + _whole(number))
+        """Add whole numbers to the current stage; those that may be on a GPU nobody waits for."""
+        root = self._root
+        counts = self._own.get(root._stage) or self._own.setdefault(root._stage, Counts())
+        if self._longest is not None:
+            self._longest, vectors = max(self._longest, vectors), 0
+        counts.core_calls += core_calls
+        counts.evaluations += evaluations
+        counts.writes += writes
+        counts.accumulation_steps += accumulation_steps
+        counts.tap_readings += tap_readings
+        counts.vectors += vectors
+        counts.settled += settled
+        counts.loads += loads
+        if root._pass == "forward":
+            counts.forward_core_calls += core_calls
+            counts.forward_accumulation_steps += accumulation_steps
+        elif root._pass == "weight_gradient":
+            counts.weight_gradient_core_calls += core_calls
+            counts.weight_gradient_accumulation_steps += accumulation_steps
+        elif root._pass == "input_gradient":
+            counts.input_gradient_core_calls += core_calls
+            counts.input_gradient_accumulation_steps += accumulation_steps
+        if vectors or settled:
+            self._passed(vectors * root.call_seconds + settled * root.settle_seconds)
+
+    @contextmanager
+    def side_by_side(self) -> Iterator[None]:
+        """What the block asks of different cores happens at the same time: the longest probe counts as `vectors`."""
+        self._longest = 0
+        try:
+            yield
+        finally:
+            longest, self._longest = self._longest, None
+            self.count(vectors=longest)
+
+    def _passed(self, seconds: float) -> None:
+        """Move the clock on; tests by an observer take no time. Only the whole has a clock."""
+        root = self._root
+        if seconds and root._stage != TESTS:
+            (root._own.get(root._stage) or root._own.setdefault(root._stage, Counts())).clock_seconds += seconds
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Count what the block does under `name`."""
-        before, self.current = self.current, name
+        root = self._root
+        before, root._stage = root._stage, name
         try:
             yield
         finally:
-            self.current = before
+            root._stage = before
 
     @contextmanager
     def during(self, sent_for: str) -> Iterator[None]:
         """Count what the block does under a pass of `PASSES` too."""
-        before, self.sent_for = self.sent_for, sent_for
+        root = self._root
+        before, root._pass = root._pass, sent_for
         try:
             yield
         finally:
-            self.sent_for = before
+            root._pass = before
 
-    def state(self) -> dict[str, dict[str, int]]:
+    def state(self) -> Told:
         """Everything counted so far, as plain numbers."""
-        return {
-            name: {item.name: int(getattr(counts, item.name)) for item in fields(counts)}
-            for name, counts in self.stages.items()
-        }
+        return {stage: {name: _plain(getattr(c, name)) for name in COUNTED} for stage, c in self.stages.items()}
 
-    def restore(self, state: dict[str, dict[str, int]]) -> None:
-        """Continue from what `state` returned."""
-        self.stages = {name: Counts(**counts) for name, counts in state.items()}
+    def restore(self, state: Told, parts: dict[str, Told] | None = None) -> None:
+        """Continue from what `state` returned, of the whole and of its parts by chip."""
+        self._own = {stage: Counts(**counts) for stage, counts in state.items()}
+        for chip, told in (parts or {}).items():
+            self.of(chip).restore(told)
+            for stage, counts in told.items():
+                for name, number in counts.items():
+                    setattr(self._own[stage], name, getattr(self._own[stage], name) - number)
 
 
-def _whole(count: Any) -> Any:
-    """A count as a whole number; one that a GPU has yet to tell stays there until somebody asks."""
-    return int(count) if namespace(count) is np else count
+COUNTED = tuple(item.name for item in fields(Counts))
+
+
+def _plain(count: Any) -> int | float:
+    return count if isinstance(count, float) else int(count)

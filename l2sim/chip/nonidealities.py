@@ -59,6 +59,9 @@ class Nonidealities(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tap_noise: noise s of a tap, I = |f|^2 + s |f| n, in units of the unit input amplitude.
     detuning_nm: wavelength minus the design wavelength WAVELENGTH_NM, nm: phases go as its inverse, and the splitters'
         angle pi/4 + e changes by the share `dispersion` per nm.
+    drift_std, drift_seconds: biases wander (`l2sim.chip.drift`): stationary deviation, rad, and correlation time, in
+        seconds of chip time, which are core calls where a call is metered as a second.
+    step_std, step_seconds: size of a thermal step, rad (rms over heaters), and the mean time between steps, s.
     """
 
     phase_bits: Annotated[int, Meta(ge=0, le=24)] = 0
@@ -88,6 +91,10 @@ class Nonidealities(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tap_noise: NonNegative = 0.0
     detuning_nm: Annotated[float, Meta(ge=-200, le=200)] = 0.0
     dispersion: Annotated[float, Meta(ge=-0.01, le=0.01)] = 0.0
+    drift_std: NonNegative = 0.0
+    drift_seconds: Annotated[float, Meta(gt=0)] = 86400.0
+    step_std: NonNegative = 0.0
+    step_seconds: Annotated[float, Meta(gt=0)] = 86400.0
 
     def __post_init__(self) -> None:
         if self.drive not in ("phase", "voltage"):

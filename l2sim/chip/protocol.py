@@ -75,6 +75,10 @@ class Hardware(Protocol):
         """Command the attenuators and the electronic gain behind each core: any real numbers, (p, q, k)."""
         ...
 
+    def wait(self, seconds: float) -> None:
+        """Let chip time pass, for all chips that share the meter."""
+        ...
+
     def forward(self, x: Array, *, cores: Array | None = None, readout: str = "quadrature") -> Array:
         """Send light into the inputs of every core and read its outputs.
 
@@ -153,6 +157,10 @@ class MeshHardware(Protocol):
         """Copies of the phases last commanded, by name."""
         ...
 
+    def wait(self, seconds: float) -> None:
+        """Let chip time pass, for all chips that share the meter."""
+        ...
+
     def forward(self, x: Array, readout: str = "field") -> Array:
         """Send x (N, B) into the inputs and read the outputs: complex for "field", real for "power"."""
         ...
@@ -204,6 +212,10 @@ class SvdHardware(Protocol):
     @property
     def commanded(self) -> dict[str, Array | dict[str, Array]]:
         """Copies of what was last commanded: phases of "u" and "v" by name, and "sigma"."""
+        ...
+
+    def wait(self, seconds: float) -> None:
+        """Let chip time pass, for all chips that share the meter."""
         ...
 
     def forward(self, x: Array, readout: str = "field") -> Array:

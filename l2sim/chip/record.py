@@ -2,8 +2,8 @@
 
 `Recorder` stands in front of any `Hardware` and writes down what every probe read. `Replay` answers the same queries
 with those readings and knows nothing else, so that a run can be repeated without the chip. A query is what the chip was
-commanded at the time, the operation and the light sent. Equal queries (repeated noisy readings) are answered in order.
-Neither has fused operations: algorithms take the public path.
+commanded at the time, how long it had been waited for, the operation and the light sent. Equal queries (repeated noisy
+readings) are answered in order. Neither has fused operations: algorithms take the public path.
 
 File: one .npz without pickle. `digests` (R, 16) of the queries in order, `vectors` (R,) B of each, `answers` all
 readings (p, q, k, B) flattened one after the other; `shape`, `mesh`, `readouts`, `format`.
@@ -56,6 +56,7 @@ class _Settings:
     def __init__(self, shape: tuple[int, int], mesh: Mesh, dtype: DTypeLike = np.float64) -> None:
         self.shape, self.mesh, self.dtype = shape, mesh, dtype
         ends = (*shape, mesh.modes)
+        self.waited = 0.0
         self.arrays: dict[str, Array] = {"sigma": np.ones(ends)}
         for part in ("u", "v"):
             self.arrays |= {f"phases.{part}": np.zeros((*shape, mesh.count)), f"signs.{part}": np.ones(ends)}
@@ -80,7 +81,8 @@ class _Settings:
         p, q = self.shape
         light = np.broadcast_to(light, (p, q, *light.shape[-2:]))
         mask = np.ones(self.shape, bool) if cores is None else np.asarray(cores, bool)
-        digest = blake2b(f"{operation} {readout} {light.shape}".encode(), digest_size=16)
+        later = f" after {self.waited!r} s" if self.waited else ""
+        digest = blake2b(f"{operation} {readout} {light.shape}{later}".encode(), digest_size=16)
         parts = (light.real, light.imag) if np.iscomplexobj(light) else (light,)
         for array in (*self.arrays.values(), *parts):
             digest.update((np.asarray(array, np.float64) + 0.0).tobytes())  # adding zero makes -0.0 equal to 0.0
@@ -121,6 +123,11 @@ class Recorder:
         """See `Hardware.set_sigma`."""
         self._hardware.set_sigma(sigma)
         self._settings.set("sigma", sigma)
+
+    def wait(self, seconds: float) -> None:
+        """See `Hardware.wait`."""
+        self._hardware.wait(seconds)
+        self._settings.waited += seconds
 
     def forward(self, x: Array, *, cores: Array | None = None, readout: str = "quadrature") -> Array:
         """See `Hardware.forward`."""
@@ -166,6 +173,7 @@ class Replay:
     ) -> None:
         self.shape, self.mesh, self.readouts = shape, mesh, readouts
         self.meter = Meter() if meter is None else meter
+        self._restless = False
         self._settings = _Settings(shape, mesh, answers[0][1].dtype if answers else np.float64)
         self._answers: defaultdict[bytes, deque[Array]] = defaultdict(deque)
         for query, answer in answers:
@@ -210,6 +218,11 @@ class Replay:
         """See `Hardware.set_sigma`."""
         self._count(self._settings.set("sigma", sigma))
 
+    def wait(self, seconds: float) -> None:
+        """See `Hardware.wait`. What is asked afterwards is answered with what was read then."""
+        self.meter.wait(seconds)
+        self._settings.waited += seconds
+
     def forward(self, x: Array, *, cores: Array | None = None, readout: str = "quadrature") -> Array:
         """See `Hardware.forward`."""
         return self._recall("forward", x, cores, readout)
@@ -221,6 +234,7 @@ class Replay:
     def _count(self, changed: int) -> None:
         if changed:
             self.meter.count(writes=changed)
+            self._restless = True
 
     def _recall(self, operation: str, light: Array, cores: Array | None, readout: str) -> Array:
         query = self._settings.query(operation, light, cores, readout)
@@ -229,7 +243,9 @@ class Replay:
         if not self._answers[query]:
             raise ChipError(f"this {operation} probe was recorded fewer times than it is asked; repeat the run exactly")
         probed = self.shape[0] * self.shape[1] if cores is None else int(np.count_nonzero(cores))
-        self.meter.count(core_calls=probed * light.shape[-1])
+        count = light.shape[-1]
+        self.meter.count(core_calls=probed * count, vectors=count, settled=int(self._restless))
+        self._restless = False
         answer = self._answers[query].popleft()
         # One array holds all answers: where some are fields, all came back complex.
         return answer.real.copy() if readout != "field" else answer.copy()

@@ -28,9 +28,10 @@ KINDS = ("field", "power", "taps")
 PHASES = ("theta", "phi", "screen")
 
 
-def digest(phases: dict[str, Array], operation: str, light: Array) -> bytes:
-    """Of what is commanded and of one probe."""
-    found = blake2b(f"{operation} {light.shape}".encode(), digest_size=16)
+def digest(phases: dict[str, Array], operation: str, light: Array, waited: float = 0.0) -> bytes:
+    """Of what is commanded, how long it was waited, and one probe."""
+    later = f" after {waited!r} s" if waited else ""
+    found = blake2b(f"{operation} {light.shape}{later}".encode(), digest_size=16)
     for array in (*phases.values(), np.real(light), np.imag(light)):
         found.update((np.asarray(array, np.float64) + 0.0).tobytes())  # adding zero makes -0.0 equal to 0.0
     return found.digest()
@@ -42,6 +43,7 @@ class MeshRecorder:
     def __init__(self, hardware: MeshHardware) -> None:
         self.mesh, self.readouts = hardware.mesh, hardware.readouts
         self._hardware = hardware
+        self._waited = 0.0
         self._queries: list[bytes] = []
         self._kinds: list[int] = []
         self._vectors: list[int] = []
@@ -62,6 +64,11 @@ class MeshRecorder:
         """See `MeshHardware.set_phases`."""
         self._hardware.set_phases(theta, phi, screen)
 
+    def wait(self, seconds: float) -> None:
+        """See `MeshHardware.wait`."""
+        self._hardware.wait(seconds)
+        self._waited += seconds
+
     def forward(self, x: Array, readout: str = "field") -> Array:
         """See `MeshHardware.forward`."""
         return self._note(f"forward {readout}", x, readout, self._hardware.forward(x, readout))
@@ -77,7 +84,7 @@ class MeshRecorder:
         return self._note(f"taps {back}", x, "taps", field), taps
 
     def _note(self, operation: str, light: Array, kind: str, answer: Array) -> Array:
-        self._queries.append(digest(self._hardware.commanded, operation, light))
+        self._queries.append(digest(self._hardware.commanded, operation, light, self._waited))
         self._kinds.append(KINDS.index(kind))
         self._vectors.append(light.shape[1])
         (self._powers if kind == "power" else self._fields).append(answer.copy())
@@ -111,6 +118,7 @@ class MeshReplay:
         self, mesh: Mesh, readouts: tuple[str, ...], answers: list[tuple[bytes, tuple[Array, ...]]], meter: Meter
     ) -> None:
         self.mesh, self.readouts, self.meter = mesh, readouts, meter
+        self._waited, self._restless = 0.0, False
         self._kind = answers[0][1][0].real.dtype if answers else np.dtype(np.float64)
         sizes = (mesh.count, mesh.count, mesh.modes)
         self._phases = {part: np.zeros(size, self._kind) for part, size in zip(PHASES, sizes)}
@@ -154,6 +162,12 @@ class MeshReplay:
                 self._phases[part] = now
         if changed:
             self.meter.count(writes=changed)
+            self._restless = True
+
+    def wait(self, seconds: float) -> None:
+        """See `MeshHardware.wait`."""
+        self.meter.wait(seconds)
+        self._waited += seconds
 
     def forward(self, x: Array, readout: str = "field") -> Array:
         """See `MeshHardware.forward`."""
@@ -170,12 +184,13 @@ class MeshReplay:
         return field, Taps(*taps)
 
     def _recall(self, operation: str, light: Array) -> tuple[Array, ...]:
-        query = digest(self._phases, operation, light)
+        query = digest(self._phases, operation, light, self._waited)
         if query not in self._answers:
             raise ChipError(f"the recording holds no such {operation} probe; repeat the run exactly as it was recorded")
         if not self._answers[query]:
             raise ChipError(f"this {operation} probe was recorded fewer times than it is asked; repeat the run exactly")
-        self.meter.count(core_calls=light.shape[1])
+        self.meter.count(core_calls=light.shape[1], vectors=light.shape[1], settled=int(self._restless))
+        self._restless = False
         return tuple(array.copy() for array in self._answers[query].popleft())
 
 

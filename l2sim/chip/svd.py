@@ -81,6 +81,10 @@ class SvdChip:
         """See `SvdHardware.commanded`."""
         return {"u": self._u.commanded, "v": self._v.commanded, "sigma": self._sigma.copy()}
 
+    def wait(self, seconds: float) -> None:
+        """See `SvdHardware.wait`."""
+        self.meter.wait(seconds)
+
     def forward(self, x: Array, readout: str = "field") -> Array:
         """See `SvdHardware.forward`."""
         return self._probe(x, self._v, self._u, False, readout)
@@ -125,7 +129,7 @@ class SvdChip:
             ports = [name for name in self.readouts if name != "tap_power"]
             raise ChipError(f"this chip has no {readout!r} readout at its ports; it has {', '.join(ports)}")
         x = near._light(x)
-        self.meter.count(core_calls=x.shape[1])
+        self.meter.count(core_calls=x.shape[1], vectors=x.shape[1])
         x = near._erred(x, self.nonidealities.io_input)
         return far._read(far._pass(self._realised * near._pass(x, back), back), readout)
 

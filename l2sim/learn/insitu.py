@@ -33,6 +33,8 @@ from l2sim.errors import ChipError
 
 __all__ = ["Gradient", "depths", "measure"]
 
+SCALES = ("row", "peak", "none")
+
 
 def measure(
     hardware: MeshHardware,
@@ -41,7 +43,7 @@ def measure(
     scheme: str = "digital",
     loss_per_column: float = 0.0,
     frozen: bool = False,
-    normalise: bool = True,
+    scale: str = "row",
 ) -> Gradient:
     """dL/dtheta, dL/dphi (n,), dL/dscreen (N,) summed over the batch, and U^T g, as the hardware's taps show them.
 
@@ -49,9 +51,11 @@ def measure(
 
     `x`, `g` (N, B) complex: the light, and the cotangents at the outputs. `scheme`: see the module. `loss_per_column`:
     known uniform loss, dB, that is corrected for. `frozen`: every measurement repeats the same noise, as simphox does;
-    only hardware that can `rewind` its noise (a simulation) does that. `normalise`: light is sent divided by the
-    largest norm of a row of x, cotangents by that of g, and the result is scaled back, so that neither drowns the other
-    in noise. Without noise that changes nothing but the bias that loss gives to digital subtraction.
+    only hardware that can `rewind` its noise (a simulation) does that. `scale`: how strong the light is that is sent,
+    for which the result is scaled back. "row": x divided by the largest norm of a row of x, and g by that of g, as
+    simphox does; of a batch every single vector is then dim. "peak": x as it is and g with the largest amplitude of
+    x, which is what modulators can do. "none": both as they are. Without noise that changes nothing but the bias that
+    loss gives to digital subtraction.
 
     Takes the hardware's fused operations where it has them, which give the same distribution. Raises ChipError.
     """
@@ -64,15 +68,27 @@ def measure(
         if not hasattr(hardware, "rewind"):
             raise ChipError("this hardware cannot repeat its noise; measure with frozen=False")
         hardware.rewind()
-    scale_x, scale_g = row_norm(x, normalise), row_norm(g, normalise)
+    if scale not in SCALES:
+        raise ChipError(f"scale {scale!r} is unknown; use one of {', '.join(SCALES)}")
+    scale_x, scale_g = row_norm(x, scale == "row"), row_norm(g, scale == "row")
+    if scale == "peak":
+        scale_g = peak(g, 1.0) / peak(x, peak(g, 1.0))
     x, g = x / scale_x, g / scale_g
     found = None
     if hasattr(hardware, "gradient"):
         found = hardware.gradient(x, g, scheme)
     if found is None:
         found = _probed(hardware, x, g, scheme, loss_per_column)
-    scale = scale_x * scale_g
-    return Gradient(scale * found.theta, scale * found.phi, scale * found.screen, scale_g * found.x)
+    back = scale_x * scale_g
+    return Gradient(back * found.theta, back * found.phi, back * found.screen, scale_g * found.x)
+
+
+def peak(light: Array, dark: Any) -> Any:
+    """The largest amplitude in `light` (N, B); `dark` where there is none. On a GPU it stays there."""
+    largest = np.abs(light).max()
+    if namespace(light) is not np:
+        return np.where(largest > 0, largest, dark).astype(largest.dtype)
+    return float(largest) or dark
 
 
 def row_norm(x: Array, wanted: bool) -> Any:

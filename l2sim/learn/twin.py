@@ -47,8 +47,9 @@ __all__ = [
 ]
 
 RETRIES = 3
-NEAR = 200.0
-"""Misfit below which a core is near its right twin, and what is missing is in the model."""
+NEAR = {False: 200.0, True: 2000.0}
+"""Misfit, of quadratures or of powers, below which a core is near its right twin, and what is missing is in the model.
+Powers are read with light in all inputs, which shows a wrong model more clearly."""
 
 
 def measure(
@@ -83,12 +84,14 @@ def identify(
     readout: str = "quadrature",
     retries: int = RETRIES,
     beside: int | None = None,
+    only: Array | None = None,
 ) -> Twin:
     """Identify every core of a grid: a walk of 2 k settings that starts the fit (`twin_start`), k + 1 random ones (or
     `beside`) with it, and for cores whose residual noise does not explain another walk, up to `retries` times.
 
     `sheet` is the data sheet; `stream` gives random streams by name; `readout` "quadrature" or "power", which takes six
-    evaluations a setting (`twin_power`). Leaves signs at +1, phases and sigma anywhere.
+    evaluations a setting (`twin_power`). `only` the cores of a mask (p, q); of the others nothing is known then. Leaves
+    signs at +1, phases and sigma anywhere.
     """
     mesh, shape, drive = hardware.mesh, hardware.shape, Drive.of(sheet)
     if mesh.kind != "rectangular" or mesh.inner_signs:
@@ -98,7 +101,7 @@ def identify(
     ones = np.ones((*shape, mesh.modes))
     hardware.set_signs(u=ones, v=ones)
     cores = shape[0] * shape[1]
-    found, lost = blank(cores, mesh), np.arange(cores)
+    found, lost = blank(cores, mesh), np.arange(cores) if only is None else np.flatnonzero(only)
     probes: Probes | None = None
     extra = mesh.modes + 1 if beside is None else beside
     for turn in range(1 + retries):
@@ -112,7 +115,7 @@ def identify(
         probes = seen if probes is None else probes.then(seen)
         start = found.of(lost)
         start.bias, start.ratio[:], start.crosstalk[:] = bias, 1.0, sheet.crosstalk
-        again = fit(mesh, drive, sheet, probes, start)
+        again = fit(mesh, drive, sheet, probes, start, xp=grid.arrays(hardware))
         better = again.identified | (again.misfit < found.misfit[lost])
         found.put(lost[better], again.of(better))
         _widen(mesh, drive, sheet, probes, found, lost)
@@ -133,7 +136,7 @@ def track(
     ones = np.ones((*hardware.shape, mesh.modes))
     hardware.set_signs(u=ones, v=ones)
     seen = measure(hardware, *draw(drive, mesh, probes, rng))
-    found = fit(mesh, drive, sheet, seen, known, drift)
+    found = fit(mesh, drive, sheet, seen, known, drift, grid.arrays(hardware))
     found.evaluations += probes
     found.wide, found.passive = known.wide.copy(), known.passive.copy()
     return found
@@ -174,10 +177,8 @@ def from_responses(mesh: Mesh, sheet: Nonidealities, told: tuple[Array, Array], 
 
 def _widen(mesh: Mesh, drive: Drive, sheet: Nonidealities, probes: Probes, found: Twin, cores: Array) -> None:
     """Try the wider model on those of `cores`, which `probes` are of, that are near and not identified."""
-    if probes.power:
-        return
     for at, core in enumerate(cores):
-        if not found.identified[core] and found.misfit[core] < NEAR:
+        if not found.identified[core] and found.misfit[core] < NEAR[probes.power]:
             wide = twin_wide.fit(mesh, drive, sheet, probes.of(np.array([at])), found, core)
             if wide.identified or wide.misfit < found.misfit[core] / 2:
                 wide.enter(found, core)

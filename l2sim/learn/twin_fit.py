@@ -8,10 +8,11 @@ with the core R of `kernels.twin`. The uncertainties are those of the posterior,
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
-from l2sim.backend import Array, kernels
+from l2sim.backend import Array, host, kernels_of, resident
 from l2sim.chip.mesh import Mesh
 from l2sim.chip.nonidealities import GAMMA, Nonidealities
 
@@ -149,10 +150,17 @@ def blank(cores: int, mesh: Mesh) -> Twin:
 
 
 def fit(
-    mesh: Mesh, drive: Drive, sheet: Nonidealities, probes: Probes, start: Twin, drift: float | None = None
+    mesh: Mesh,
+    drive: Drive,
+    sheet: Nonidealities,
+    probes: Probes,
+    start: Twin,
+    drift: float | None = None,
+    xp: Any = np,
 ) -> Twin:
     """Levenberg-Marquardt from `start`; cores that have converged leave the batch. Fills all of the result but
-    `evaluations`. `drift`: `start` is a twin whose biases have since moved by about so much, rad; it is the prior."""
+    `evaluations`. `drift`: `start` is a twin whose biases have since moved by about so much, rad; it is the prior.
+    `xp`: the module of the arrays to compute with; what is given and returned is on the host."""
     from threadpoolctl import threadpool_limits
 
     cores = len(probes.seen)
@@ -161,15 +169,15 @@ def fit(
     with threadpool_limits(1, user_api="blas"):  # cores are dealt over the threads
         for lo in range(0, cores, chunk):
             some = np.arange(lo, min(cores, lo + chunk))
-            out.put(some, _fit(mesh, drive, sheet, probes.of(some), start.of(some), drift))
+            out.put(some, _fit(mesh, drive, sheet, probes.of(some), start.of(some), drift, xp))
     return out
 
 
 def _fit(
-    mesh: Mesh, drive: Drive, sheet: Nonidealities, probes: Probes, start: Twin, drift: float | None
+    mesh: Mesh, drive: Drive, sheet: Nonidealities, probes: Probes, start: Twin, drift: float | None, xp: Any
 ) -> Twin:
-    n, cores = mesh.count, len(probes.seen)
-    size, diagonal = 4 * n + 1, np.arange(4 * n + 1)
+    n, cores, there = mesh.count, len(probes.seen), xp.asarray
+    size, diagonal = 4 * n + 1, there(np.arange(4 * n + 1))
     noise = max(sheet.readout_noise, NOISE_FLOOR)
     here = np.concatenate((start.bias, start.ratio, start.crosstalk[:, None]), axis=1)
     if drift is None:
@@ -179,34 +187,37 @@ def _fit(
         moved = np.concatenate((np.full(2 * n, drift), np.zeros(2 * n + 1)))
         precision, centre = 1.0 / (start.spread**2 + moved**2), here.copy()
     best, damping = here.copy(), np.full(cores, 1e-3)
-    hessian, gradient, misfit = np.zeros((cores, size, size)), np.zeros((cores, size)), np.full(cores, np.inf)
+    hessian, gradient, misfit = xp.zeros((cores, size, size)), np.zeros((cores, size)), np.full(cores, np.inf)
     cost, left = np.full(cores, np.inf), np.arange(cores)
+    told, light = [there(probes.drive), there(probes.sigma)], there(probes.light.astype(np.float32))
+    seen = there(probes.seen)
     for turn in range(ROUNDS + 1):
-        data, trial = probes.of(left), here[left]
-        normal, down, wrong = np.empty((len(left), size, size)), np.empty((len(left), size)), np.empty(len(left))
-        kernels.twin.normal(
-            data.drive, data.sigma, data.light.astype(np.float32), data.seen, data.power,
-            trial[:, 2 * n : 4 * n].copy(), trial[:, : 2 * n].copy(), trial[:, -1].copy(), mesh.around, drive.rewrap,
-            mesh.rail, normal, down, wrong,
+        trial, rows = here[left], there(left)
+        unknowns = (there(a.copy()) for a in (trial[:, 2 * n : 4 * n], trial[:, : 2 * n], trial[:, -1]))
+        normal, down, wrong = xp.empty((len(left), size, size)), xp.empty((len(left), size)), xp.empty(len(left))
+        kernels_of(seen).twin.normal(
+            *(a if len(a) == 1 else a[rows] for a in told), light, seen[rows], probes.power, *unknowns,
+            resident(seen, mesh.around), drive.rewrap, resident(seen, mesh.rail), normal, down, wrong,
         )  # fmt: skip
+        wrong = host(wrong)
         weak, away = precision[left], trial - (centre if drift is None else centre[left])
         total = wrong / noise**2 + (weak * away**2).sum(axis=1)
         better = total < cost[left]
         gained = cost[left] - total
         at = left[better]
         best[at], cost[at], misfit[at] = trial[better], total[better], wrong[better]
-        hessian[at] = normal[better] / noise**2
-        gradient[at] = down[better] / noise**2 - (weak * away)[better]
-        hessian[at[:, None], diagonal, diagonal] += precision[at]
+        hessian[there(at)] = normal[there(np.flatnonzero(better))] / noise**2
+        gradient[at] = host(down)[better] / noise**2 - (weak * away)[better]
+        hessian[there(at)[:, None], diagonal, diagonal] += there(precision[at])
         damping[left] = np.where(better, np.maximum(0.2 * damping[left], 1e-7), 6.0 * damping[left])
         done = (better & (gained < 0.1)) | (damping[left] > 1e6)
         left = left[~done]
         if not len(left) or turn == ROUNDS:
             break
-        normal = hessian[left]
-        normal[:, diagonal, diagonal] *= 1.0 + damping[left][:, None]
-        here[left] = best[left] + np.linalg.solve(normal, gradient[left][..., None])[..., 0]
-    variance = np.maximum(np.linalg.inv(hessian)[:, diagonal, diagonal], 0.0)
+        normal = hessian[there(left)]
+        normal[:, diagonal, diagonal] *= there(1.0 + damping[left][:, None])
+        here[left] = best[left] + host(xp.linalg.solve(normal, there(gradient[left][..., None])))[..., 0]
+    variance = np.maximum(host(xp.linalg.inv(hessian)[:, diagonal, diagonal]), 0.0)
     # What priors hold is not fitted: it takes no degree of freedom.
     freedom = np.maximum(1.0, probes.seen[0].size - (1.0 - precision * variance).sum(axis=1))
     level, spread = misfit / noise**2 / freedom, np.sqrt(variance)
@@ -220,5 +231,6 @@ def _fit(
 def priors(sheet: Nonidealities, n: int) -> Array:
     """Inverse variances (4 n + 1,) of bias, ratio and crosstalk before anything is measured."""
     bias = max(sheet.phase_bias / np.sqrt(3.0), sheet.phase_error_std, 0.01) if sheet.phase_bias < 3.0 else 100.0
+    bias = float(np.hypot(bias, np.hypot(sheet.drift_std, sheet.step_std)))
     ratio = max(sheet.gamma_std / GAMMA, 1e-4)
     return np.concatenate((np.full(2 * n, bias**-2.0), np.full(2 * n, ratio**-2.0), [CROSSTALK_STD**-2.0]))

@@ -96,6 +96,13 @@ def program(
     return Commands(phases, told_signs), sigma.reshape(*shape, k), error.reshape(shape)
 
 
+def identities(mesh: Mesh, drive: Drive, twin: Twin, shape: tuple[int, int]) -> Commands:
+    """Commands at which both meshes of every core (p, q) are identities, each heater at its nearest level."""
+    n, q = mesh.count, drive.command(drive.near(solve(mesh, drive, twin, np.zeros_like(twin.bias))))
+    phases = {p: mesh.scatter(q[:, i * n : i * n + n]).reshape(*shape, *mesh.shape) for i, p in enumerate(PARTS)}
+    return Commands(phases, {part: np.ones((*shape, mesh.modes)) for part in PARTS})
+
+
 def _settled(
     mesh: Mesh, drive: Drive, twin: Twin, form: list[Array], weight: Array, jointly: bool
 ) -> tuple[Array, Array, Array, Array, Array]:

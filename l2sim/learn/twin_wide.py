@@ -24,8 +24,7 @@ from l2sim.learn.twin_start import leak
 LOSS_STD = 0.01
 SPLITTER_STD = 0.03
 """Prior spreads of the logarithm of an arm's amplitude and of a splitter's error, rad, around none."""
-ROUNDS = 12
-STEP = 1e-5
+ROUNDS = 40
 
 
 @dataclass(frozen=True)
@@ -58,46 +57,66 @@ def effective(mesh: Mesh, drive: Drive, q: Array, bias: Array, ratio: Array, cro
     return heat + crosstalk * leak(mesh, heat) + bias
 
 
-def meshes(mesh: Mesh, phases: Array, passive: Array) -> Array:
-    """Phases (M, n) and passive parts (M, 4, n) to complex matrices (M, k, k)."""
-    left, right = np.pi / 4 + passive[:, 0], np.pi / 4 + passive[:, 1]
-    splitters = np.stack((np.cos(left), np.sin(left), np.cos(right), np.sin(right)), axis=1)
-    out = np.empty((len(phases), mesh.modes, mesh.modes), complex)
-    ends = np.ones((len(phases), mesh.modes))
-    kernels.cores.matrices(
-        np.ascontiguousarray(phases), np.ascontiguousarray(splitters), np.ascontiguousarray(np.exp(passive[:, 2:])),
-        False, ends, mesh.rail, out,
-    )  # fmt: skip
-    return out
+def elements(phases: Array, passive: Array) -> tuple[Array, Array]:
+    """T (S, n, 2, 2) of every MZI (`kernels.cores`), and its derivatives (S, n, 5, 2, 2) by phase and the four passive
+    parts, from phases (S, n) and passive parts (4, n)."""
+    eye, cross = np.eye(2), 1j * (1.0 - np.eye(2))
+    splitters = []
+    for error in passive[:2]:
+        c, s = np.cos(np.pi / 4 + error)[:, None, None], np.sin(np.pi / 4 + error)[:, None, None]
+        splitters.append((c * eye + s * cross, c * cross - s * eye))
+    (left, by_left), (right, by_right) = splitters
+    left, by_left, right = left * [1.0, -1.0], by_left * [1.0, -1.0], -1j * right
+    by_right = -1j * by_right
+    turn = 0.5 * np.pi - phases
+    arms = np.exp(passive[2:].T + 1j * np.stack((turn, -turn), axis=-1))[..., None]  # (S, n, 2, 1)
+    there = arms * left
+    kinds = (arms * [[-1j], [1j]] * left, arms * by_left, None, [[1.0], [0.0]] * there, [[0.0], [1.0]] * there)
+    return right @ there, np.stack([by_right @ there if a is None else right @ a for a in kinds], axis=2)
 
 
-def tangents(mesh: Mesh, phases: Array, passive: Array, sigma: Array, all_: bool) -> tuple[Array, Array]:
-    """Re R (S, k, k) of settings and its derivatives (S, 2, 5 or 1, n, k, k) by phase and passive parts of every MZI.
+def inside(mesh: Mesh, each: Array, light: Array) -> tuple[Array, Array, Array]:
+    """Light (S, k, B) behind a mesh of MZIs `each` (S, n, 2, 2), before each MZI on its two rails (S, n, 2, B), and
+    what is behind an MZI as a matrix from its rails (S, n, k, 2)."""
+    settings, n, k = len(each), mesh.count, mesh.modes
+    field, before = light.astype(complex), np.empty((settings, n, 2, light.shape[-1]), complex)
+    for h, r in enumerate(mesh.rail):
+        before[:, h] = field[:, r : r + 2]
+        field[:, r : r + 2] = each[:, h] @ before[:, h]
+    rest = np.broadcast_to(np.eye(k, dtype=complex), (settings, k, k)).copy()
+    behind = np.empty((settings, n, k, 2), complex)
+    for h in range(n - 1, -1, -1):
+        r = mesh.rail[h]
+        behind[:, h] = rest[:, :, r : r + 2]
+        rest[:, :, r : r + 2] = behind[:, h] @ each[:, h]
+    return field, before, behind
 
-    `phases` (S, 2 n), `passive` (2, 4, n), `sigma` (S, k).
+
+def tangents(
+    mesh: Mesh, phases: Array, passive: Array, sigma: Array, light: Array, power: bool = False
+) -> tuple[Array, Array]:
+    """What is read (S, k, B) and its derivatives (S, 2, 5, n, k B) by phase and passive parts of every MZI.
+
+    `phases` (S, 2 n), `passive` (2, 4, n), `sigma` (S, k), `light` (S, k, B); real parts, or powers if `power`.
     """
     n, k, settings = mesh.count, mesh.modes, len(phases)
-    kinds = 5 if all_ else 1
-    base = [meshes(mesh, phases[:, i * n : i * n + n], np.repeat(passive[i][None], settings, 0)) for i in range(2)]
-    out = np.empty((settings, 2, kinds, n, k, k))
-    u, v = base[0] * sigma[:, None, :], sigma[:, :, None] * base[1]
-    for part in range(2):
-        for kind in range(kinds):
-            moved = np.repeat(phases[:, None, part * n : part * n + n], n, axis=1)
-            parts = np.repeat(np.repeat(passive[part][None, None], n, axis=1), settings, axis=0)
-            if kind == 0:
-                moved[:, np.arange(n), np.arange(n)] += STEP
-            else:
-                parts[:, np.arange(n), kind - 1, np.arange(n)] += STEP
-            near = meshes(mesh, moved.reshape(-1, n), parts.reshape(-1, 4, n)).reshape(settings, n, k, k)
-            slope = (near - base[part][:, None]) / STEP
-            out[:, part, kind] = (slope @ v[:, None] if part == 0 else u[:, None] @ slope).real
-    return (u @ base[1]).real, out
+    (u, by_u), (v, by_v) = (elements(phases[:, i * n : i * n + n], passive[i]) for i in range(2))
+    field, before_v, behind_v = inside(mesh, v, light)
+    field, before_u, behind_u = inside(mesh, u, sigma[:, :, None] * field)
+    matrix = inside(mesh, u, np.broadcast_to(np.eye(k), (settings, k, k)))[0]
+    behind_v = (matrix * sigma[:, None, :])[:, None] @ behind_v
+    out = np.empty((settings, 2, 5, n, k * light.shape[-1]), np.float32)
+    weight = 2.0 * field.conj() if power else np.ones_like(field)
+    for part, (by, before, behind) in enumerate(((by_u, before_u, behind_u), (by_v, before_v, behind_v))):
+        for kind in range(5):
+            slope = behind @ (by[:, :, kind] @ before)
+            out[:, part, kind] = (weight[:, None] * slope).real.reshape(settings, n, -1)
+    return (np.abs(field) ** 2 if power else field.real), out
 
 
 def fit(mesh: Mesh, drive: Drive, sheet: Nonidealities, probes: Probes, start: Twin, core: int) -> Wide:
-    """The wider twin of core `core` of `start`, whose quadratures of unit light are `probes` (of that core alone)."""
-    n, k = mesh.count, mesh.modes
+    """The wider twin of core `core` of `start`; `probes` are of that core alone."""
+    n = mesh.count
     noise = max(sheet.readout_noise, NOISE_FLOOR)
     own = np.zeros(8 * n)
     here = np.concatenate((start.bias[core], start.ratio[core], [start.crosstalk[core]], own))
@@ -105,29 +124,32 @@ def fit(mesh: Mesh, drive: Drive, sheet: Nonidealities, probes: Probes, start: T
     stds = np.repeat([max(sheet.splitter_error_std, SPLITTER_STD)] * 2 + [LOSS_STD] * 2, n)
     precision = np.concatenate((priors(sheet, n), np.tile(stds, 2) ** -2.0))
     q, sigma, seen = probes.drive[0], probes.sigma[0], probes.seen[0].astype(float)
-    cost, damping, best, misfit = np.inf, 1e-3, here, np.inf
+    cost, damping, best, misfit = np.inf, 0.1, here, np.inf
     normal, down = np.empty(0), np.empty(0)
     for _ in range(ROUNDS):
         bias, ratio, crosstalk, passive = split(here, n)
-        value, slopes = tangents(mesh, effective(mesh, drive, q, bias, ratio, crosstalk), passive, sigma, True)
+        phases = effective(mesh, drive, q, bias, ratio, crosstalk)
+        value, slopes = tangents(mesh, phases, passive, sigma, probes.light, probes.power)
         wrong = seen - value
         total = (wrong**2).sum() / noise**2 + (precision * (here - centre) ** 2).sum()
         if total < cost:
             gained, cost, best, misfit = cost - total, total, here, float((wrong**2).sum())
             heat = np.mod(q * ratio, 2.0 * np.pi) if drive.rewrap else q * ratio
-            flat = slopes.reshape(len(q), 2, 5, n, k * k)
-            by_phase = flat[:, :, 0].reshape(len(q), 2 * n, k * k)
+            by_phase = slopes[:, :, 0].reshape(len(q), 2 * n, -1)
             spread = by_phase + crosstalk * leak(mesh, by_phase.swapaxes(1, 2)).swapaxes(1, 2)
-            columns = [by_phase, q[:, :, None] * spread, (leak(mesh, heat)[:, None] @ by_phase)]
-            jacobian = np.concatenate((*columns, flat[:, :, 1:].reshape(len(q), 8 * n, k * k)), axis=1)
-            jacobian = jacobian.swapaxes(0, 1).reshape(len(here), -1)
-            normal = jacobian @ jacobian.T / noise**2 + np.diag(precision)
-            down = jacobian @ wrong.ravel() / noise**2 - precision * (here - centre)
-            damping = max(0.2 * damping, 1e-6)
+            columns = (by_phase, q[:, :, None] * spread, leak(mesh, heat)[:, None] @ by_phase)
+            passives = slopes[:, :, 1:].reshape(len(q), 8 * n, -1)
+            table = np.concatenate((*columns, passives), axis=1, dtype=np.float32)
+            jacobian = table.swapaxes(0, 1).reshape(len(here), -1)
+            normal = (jacobian @ jacobian.T).astype(float) / noise**2 + np.diag(precision)
+            down = jacobian @ wrong.ravel().astype(np.float32) / noise**2 - precision * (here - centre)
+            damping = max(0.2 * damping, 1e-3)
             if gained < 0.1:
                 break
+        elif total < cost + 0.1:
+            break
         else:
-            damping *= 6.0
+            damping *= 8.0
         here = best + np.linalg.solve(normal + damping * np.diag(np.diag(normal)), down)
     variance = np.diag(np.linalg.inv(normal))
     freedom = max(1.0, seen.size - (1.0 - precision * variance).sum())
@@ -146,14 +168,16 @@ def program(
     )
     levels = drive.levels
     tops = np.full(2 * n, len(levels) - 1)
-    ends = signs[0][:, None]
+    ends, eye = signs[0][:, None], np.eye(k)[None]
 
     def linear(at: Array, gain: Array) -> tuple[Array, Array]:
         """Derivatives of the core by driven phase (2 n, k k) and by sigma (k, k k)."""
         phases = effective(mesh, drive, at, bias, ratio, crosstalk)[None]
-        _, slopes = tangents(mesh, phases, passive, (gain * signs[1])[None], False)
-        u, v = (meshes(mesh, phases[:, i * n : i * n + n], passive[i : i + 1])[0] for i in range(2))
-        by = (ends * slopes[0].reshape(2 * n, k, k)).reshape(2 * n, -1)
+        _, slopes = tangents(mesh, phases, passive, (gain * signs[1])[None], eye)
+        u, v = (
+            inside(mesh, elements(phases[:, i * n : i * n + n], passive[i])[0], eye)[0][0] for i in range(2)
+        )  # fmt: skip
+        by = (ends * slopes[0, :, 0].astype(float).reshape(2 * n, k, k)).reshape(2 * n, -1)
         by = ratio[:, None] * (by + crosstalk * leak(mesh, by.T).T)
         free = np.stack([(ends * np.outer(u[:, i], signs[1][i] * v[i])).real.ravel() for i in range(k)])
         return by, free

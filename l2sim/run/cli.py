@@ -22,6 +22,7 @@ import click
 
 from l2sim._version import __version__
 from l2sim.errors import JobError, L2simError, RunError
+from l2sim.run.cost_command import cost
 
 if TYPE_CHECKING:
     from l2sim.run.events import Event
@@ -481,6 +482,9 @@ def _heater(text: str) -> Any:
     if not number.isdigit() or name not in ("u", "v", "theta", "phi", "screen"):
         raise click.UsageError(f"--heater {text} names no heater; say u:4, v:4, theta:4, phi:4 or screen:4")
     return Heater(name, "theta", int(number)) if name in ("u", "v") else Heater("", name, int(number))
+
+
+command.add_command(cost)
 
 
 @command.command()

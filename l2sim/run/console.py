@@ -111,8 +111,8 @@ def _bars(events: Iterable[Event], console: Console) -> dict[str, Any]:
                 progress.update(task, note=_note(event.scalars))
             elif isinstance(event, Epoch):
                 rate = (event.epoch - done) / max(time.monotonic() - began, 1e-9)
-                left = (event.epochs - event.epoch) / rate if rate > 0 else 0.0
-                note = f"{_rate(rate)}  {_left(left)}  {_note(event.scalars)}"
+                rest = (event.epochs - event.epoch) / rate if rate > 0 else 0.0
+                note = f"{_rate(rate)}  {left(rest)}  {_note(event.scalars)}"
                 progress.update(task, completed=event.epoch, total=max(event.epochs, 1), note=note)
             elif isinstance(event, StageDone):
                 total = progress.tasks[-1].total
@@ -132,7 +132,8 @@ def _rate(rate: float) -> str:
     return f"{rate:.3g} epochs/s" if rate >= 1 else f"{1 / max(rate, 1e-9):.3g} s/epoch"
 
 
-def _left(seconds: float) -> str:
+def left(seconds: float) -> str:
+    """A time that is left, in words."""
     if seconds < 60:
         return f"{seconds:.0f} s left"
     minutes = round(seconds / 60)

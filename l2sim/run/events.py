@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from l2sim.backend import Array
 
+if TYPE_CHECKING:
+    from l2sim.run.job import Job
+
 STAGES = {
     "l2ight": ("pretrain", "deploy", "calibrate", "map", "learn"),
     "insitu": ("deploy", "learn"),
 }
-"""The stages of each flow, in order."""
+"""The stages of each flow, in order; "upkeep" follows where a job asks for hours of service (`stages`)."""
+
+
+def stages(job: Job) -> tuple[str, ...]:
+    """The stages of a job, in order."""
+    return STAGES[job.flow] + (("upkeep",) if job.upkeep.hours > 0 else ())
 
 
 class StageStarted(msgspec.Struct, frozen=True, tag="stage"):

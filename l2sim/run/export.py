@@ -11,12 +11,20 @@ Of every photonic layer, by its name (p x q cores of k modes):
     NAME.noise.PART.DRAW   unit draws of the fabrication, which the non-idealities of the job scale
     NAME.weight, .bias, .running_mean, .running_var   of a batch norm
 
+Of every whole mesh of the in situ flow (n couplers, N rails), in travel order:
+
+    NAME.theta, .phi, .screen   commanded phases (n,), (n,), (N,), rad
+    NAME.top, .bottom, .column  the rails (n,) that a coupler couples, and its column
+    NAME.realised.theta, ...    the phases that the light sees, and NAME.realised.matrix (N, N), .imag beside it
+    NAME.noise.PART.DRAW        as above
+
 The text "l2sim" holds as JSON: format, version, stage, epoch, seed of the chips, job and model.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,6 +34,7 @@ import numpy as np
 from l2sim import backend
 from l2sim.backend import Array, generator, host
 from l2sim.chip.chip import PARTS, Chip
+from l2sim.chip.light import MeshChip
 from l2sim.chip.protocol import Commands
 from l2sim.errors import ModelError, RunError
 from l2sim.nn import network
@@ -33,9 +42,10 @@ from l2sim.nn.models import ModelSpec
 from l2sim.nn.network import Network
 from l2sim.nn.photonic import PhotonicWeight
 from l2sim.run import checkpoint as checkpoints
-from l2sim.run import data, described, l2ight, tensors
+from l2sim.run import data, described, insitu, l2ight, tensors
 from l2sim.run import job as jobs
-from l2sim.run.events import STAGES, Checkpoint
+from l2sim.run.events import Checkpoint, stages
+from l2sim.run.insitu import Insitu
 from l2sim.run.job import Job
 from l2sim.run.l2ight import L2ight
 from l2sim.run.session import chip_nonidealities, under
@@ -48,7 +58,7 @@ class Realised(NamedTuple):
 
     job: Job
     network: Network
-    chips: dict[str, Chip]
+    chips: Mapping[str, Chip | MeshChip]
 
 
 def write(source: str, out: Path) -> None:
@@ -56,14 +66,17 @@ def write(source: str, out: Path) -> None:
     job, saved = _checkpoint(source)
     session = _session(job, saved)
     net = session.network
-    arrays: dict[str, Array] = {}
-    for name, chip in session.chips.items():
-        arrays |= {f"{name}.{key}": host(a) for key, a in _layer(session, name, chip).items()}
-    photonic = set(net.weights)
-    arrays |= {key: host(a) for key, a in net.state().items() if key.rpartition(".")[0] not in photonic}
+    if isinstance(session, Insitu):
+        arrays = net.state()
+        made = {name: _mesh(chip) for name, chip in session.chips.items()}
+    else:
+        arrays = {key: a for key, a in net.state().items() if key.rpartition(".")[0] not in net.weights}
+        made = {name: _layer(session, name, chip) for name, chip in session.chips.items()}
+    arrays |= {f"{name}.{key}": a for name, held in made.items() for key, a in held.items()}
+    arrays = {key: host(a) for key, a in arrays.items()}
     about = {
         "format": FORMAT, "version": VERSION, "stage": saved.stage, "epoch": saved.epoch, "seed": session.chip_seed,
-        "job": jobs.to_dict(job), "model": msgspec.to_builtins(net.spec),
+        "job": jobs.to_dict(job), "model": msgspec.to_builtins(net.spec), "clock": session.meter.clock,
     }  # fmt: skip
     out.parent.mkdir(parents=True, exist_ok=True)
     tensors.write(out, arrays, {"l2sim": json.dumps(about)})
@@ -78,10 +91,16 @@ def load(path: Path) -> Realised:
             raise ModelError(f"{path} is of format {about['format']} {about['version']}; read it with a newer l2sim")
         job = jobs.from_dict(about["job"])
         spec = msgspec.convert(about["model"], ModelSpec)
+        if job.flow == "insitu":
+            dark = _dark(job, spec, int(about["seed"]))
+            found = _of_meshes(job, dark, arrays)
+            dark.meter.wait(about.get("clock", 0.0))
+            return found
         session = _empty(job, spec, int(about["seed"]))
         session.chips = l2ight.fabricate(session, chip_nonidealities(job), session.meter)
         net = network.build(spec, _commanded(session.chips, arrays, job), session.electronic.dtype)
         net.load({name: arrays[name] for name in net.state()})
+        session.meter.wait(about.get("clock", 0.0))
     except (KeyError, ValueError, TypeError, msgspec.ValidationError) as error:
         what = f"lacks {error}" if isinstance(error, KeyError) else str(error)
         raise ModelError(f"{path} is no network written by `l2sim export`: it {what}; write it again") from None
@@ -110,8 +129,32 @@ def _layer(session: L2ight, name: str, chip: Chip) -> dict[str, Array]:
     matrix = whole[: weight.out_features, : weight.in_features]
     conv = session.network.convs.get(name)
     found["weight"] = matrix if conv is None else matrix.reshape(len(matrix), -1, conv.kernel, conv.kernel)
+    return _apart(found)
+
+
+def _apart(found: dict[str, Array]) -> dict[str, Array]:
+    """Real and imaginary parts, which files of arrays do not have in one."""
     found |= {f"{key}.imag": a.imag for key, a in found.items() if np.iscomplexobj(a)}
     return {key: a.real for key, a in found.items()}
+
+
+def _mesh(chip: MeshChip) -> dict[str, Array]:
+    """The arrays of one whole mesh beside its commands."""
+    mesh = chip.mesh
+    found = {"top": mesh.top, "bottom": mesh.bottom, "column": mesh.column}
+    found |= {f"realised.{part}": a for part, a in chip.oracle_phases().items()}
+    found |= {f"noise.{key}": a for key, a in chip.oracle_fabrication().items()}
+    return _apart(found | {"realised.matrix": chip.oracle_matrix()})
+
+
+def _of_meshes(job: Job, session: Insitu, arrays: dict[str, Array]) -> Realised:
+    """The network of whole meshes that `arrays` hold."""
+    insitu.fabricate(session)
+    session.network.load({name: arrays[name] for name in session.network.state()})
+    for name, chip in session.chips.items():
+        chip.refabricate(under(arrays, f"{name}.noise."))
+        session.network.meshes[name].write()
+    return Realised(job, session.network, session.chips)
 
 
 def _commanded(chips: dict[str, Chip], arrays: dict[str, Array], job: Job) -> network.MakeWeight:
@@ -137,9 +180,16 @@ def _commands(held: dict[str, Array], phases: str, signs: str) -> Commands:
     return Commands(*({part: held[f"{what}.{part}"] for part in PARTS} for what in (phases, signs)))
 
 
-def _session(job: Job, saved: Checkpoint) -> L2ight:
+def _session(job: Job, saved: Checkpoint) -> L2ight | Insitu:
     """The session of a checkpoint, without its data."""
     held = saved.values.get("model")
+    if job.flow == "insitu":
+        if held is None:
+            raise RunError("that run was made by an l2sim that did not keep its model; run it again")
+        light = _dark(job, msgspec.convert(held, ModelSpec), saved.values["chip_seed"])
+        light.take(saved.arrays, saved.values)
+        light.meter.restore(saved.values["meter"])
+        return light
     if held is None:
         matrices = [a for a in under(saved.arrays, "electronic/").values() if a.ndim == 2]
         spec = described.model(job, len(matrices[-1]))
@@ -147,6 +197,7 @@ def _session(job: Job, saved: Checkpoint) -> L2ight:
         spec = msgspec.convert(held, ModelSpec)
     session = _empty(job, spec, saved.values["chip_seed"])
     session.take(saved.arrays, saved.values)
+    session.meter.restore(saved.values["meter"])
     if not session.chips:
         raise RunError(f"the checkpoint of {saved.stage} has no chips yet; export from deploy on")
     return session
@@ -161,6 +212,13 @@ def _empty(job: Job, spec: ModelSpec, chip_seed: int) -> L2ight:
     return L2ight(job, nothing, none, none, chip_seed, electronic=electronic)
 
 
+def _dark(job: Job, spec: ModelSpec, chip_seed: int) -> Insitu:
+    """A session of the in situ flow without data, on the CPU."""
+    none = np.empty((0, *spec.input))
+    nothing = data.DataSet(none, none, none, none, spec.classes)
+    return Insitu(msgspec.structs.replace(job, device="cpu"), nothing, none, none, chip_seed)
+
+
 def _checkpoint(source: str) -> tuple[Job, Checkpoint]:
     """Job and checkpoint of RUN[@stage[:epoch]]."""
     run, _, place = source.rpartition("@") if "@" in source else (source, "", "")
@@ -168,12 +226,10 @@ def _checkpoint(source: str) -> tuple[Job, Checkpoint]:
     if not (folder / "job.toml").is_file():
         raise RunError(f"{folder} is not a run folder (it has no job.toml); name one")
     job = jobs.load(folder / "job.toml")
-    if job.flow != "l2ight":
-        raise RunError(f"{folder} is a run of the in situ flow; `l2sim export` writes networks of tensor cores")
     stage, _, epoch = place.partition(":")
     kept = folder / "checkpoints"
     if not stage:
-        done = [name for name in STAGES[job.flow] if (kept / f"{name}.safetensors").exists()]
+        done = [name for name in stages(job) if (kept / f"{name}.safetensors").exists()]
         stage = done[-1] if done else "learn"
     path = kept / (f"{stage}-{int(epoch):05d}.safetensors" if epoch.isdigit() else f"{stage}.safetensors")
     if not path.exists():

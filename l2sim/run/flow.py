@@ -13,7 +13,8 @@ from l2sim.run import insitu, l2ight, stages
 from l2sim.run import session as sessions
 from l2sim.run.control import Control
 from l2sim.run.data import DataSet
-from l2sim.run.events import STAGES, Checkpoint, Done, Event
+from l2sim.run.events import Checkpoint, Done, Event
+from l2sim.run.events import stages as stages_of
 from l2sim.run.job import Job, to_dict
 from l2sim.run.session import Session
 
@@ -21,7 +22,7 @@ REPORT_VERSION = 1
 
 
 class Flow(NamedTuple):
-    """What runs a flow: `open(job, data folder)` makes its session; `stages` by the names in `events.STAGES`."""
+    """What runs a flow: `open(job, data folder)` makes its session; `stages` by the names of `events.stages`."""
 
     open: Callable[[Job, Path | DataSet | None], Any]
     stages: Mapping[str, Callable[[Any, int], Iterator[Event]]]
@@ -47,7 +48,7 @@ def run(
 
 
 def _events(job: Job, session: Session, checkpoint: Checkpoint | None, control: Control) -> Iterator[Event]:
-    flow, names = FLOWS[job.flow], STAGES[job.flow]
+    flow, names = FLOWS[job.flow], stages_of(job)
     done = {}
     first = 0
     if checkpoint is not None:
@@ -96,6 +97,6 @@ def report(session: Session, job: Job) -> dict[str, Any]:
         "device": session.job.device,
         "seconds": sum(stage["seconds"] for stage in session.results),
         "stages": session.results,
-        "test_cost": session.meter.state().get("test", {}),
+        "test_cost": session.meter.state().get("test", {}) | session.bill("test"),
         **({"changes": changes} if changes else {}),
     }

@@ -23,7 +23,8 @@ from l2sim.run import checkpoint as checkpoints
 from l2sim.run import flow, report
 from l2sim.run import job as jobs
 from l2sim.run.control import Control
-from l2sim.run.events import STAGES, Changed, Checkpoint, Done, Epoch, Event, StageDone, StageStarted, Step, Warned
+from l2sim.run.events import Changed, Checkpoint, Done, Epoch, Event, StageDone, StageStarted, Step, Warned
+from l2sim.run.events import stages as stages_of
 from l2sim.run.job import Job
 from l2sim.run.logs import Logs, Positions, events
 from l2sim.run.manifest import FORMAT, read_manifest, write_manifest
@@ -44,10 +45,12 @@ def execute(
     source: str | None = None,
     live: bool = False,
     pace: float = 0.0,
+    page: bool = True,
 ) -> Iterator[Event]:
     """Run `job` into the folder `out`, yielding every event after it was written down.
 
     `live` serves readers that watch and command (`run.stream`), at most `pace` steps a second where that is not 0.
+    Without `page` it leaves `report.html` to `l2sim report`: that page takes longer than a small run.
 
     `resume` goes on with what `out` holds; `source` RUN[@stage[:epoch]] starts from another run's checkpoint.
     Close the generator (or interrupt it) at any moment: what was finished stays and can be resumed.
@@ -68,7 +71,7 @@ def execute(
             (out / "checkpoints").mkdir(exist_ok=True)
             with closing(_control(out, manifest, changes, live, pace)) as control:
                 stream = flow.run(job, data, checkpoint, control)
-                yield from _record(stream, out, manifest, positions if resume else None, resume, control)
+                yield from _record(stream, out, manifest, positions if resume else None, resume, control, page)
         finally:
             lock.close()
 
@@ -89,6 +92,7 @@ def _record(
     positions: Positions | None,
     resume: bool,
     control: Control,
+    page: bool,
 ) -> Iterator[Event]:
     """Write every event of `stream` into the folder, then pass it on."""
     if resume and positions is None:
@@ -125,7 +129,7 @@ def _record(
                 case Done():
                     logs.event("done")
                     logs.flush()
-                    report.write(out, event.report, event.figures)
+                    report.write(out, event.report, event.figures, page)
                     state = "done"
             yield event
     except (KeyboardInterrupt, GeneratorExit):
@@ -190,7 +194,7 @@ def _start_from(source: str, job: Job) -> tuple[Checkpoint, Job]:
     stage, _, epoch = place.partition(":")
     folder = Path(run)
     read_manifest(folder)
-    stages = STAGES[job.flow]
+    stages = stages_of(job)
     if stage and stage not in stages:
         raise RunError(f"--from {source}: there is no stage {stage!r}; use one of {', '.join(stages)}")
     kept = folder / "checkpoints"

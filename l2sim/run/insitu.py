@@ -2,6 +2,7 @@
 
     deploy      the chips are fabricated and every mesh gets random phases: the accuracy to start from
     learn       phases are trained by gradients that the chips' power taps measure (Pai et al., Science 380, 398 (2023))
+    upkeep      in service, where hours of it are asked for: training goes on while biases wander (`l2sim.run.upkeep`)
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import numpy as np
 
 from l2sim import backend
 from l2sim.backend import Array, float_type, generator, host
-from l2sim.chip import unitary
+from l2sim.chip import cost, unitary
 from l2sim.chip.light import MeshChip
 from l2sim.chip.mesh import Mesh
 from l2sim.chip.protocol import Gradient, MeshHardware
@@ -29,7 +30,7 @@ from l2sim.nn import models, network
 from l2sim.nn.losses import OBJECTIVES
 from l2sim.nn.network import Network
 from l2sim.nn.optics import Measure, MeshLayer
-from l2sim.run import data, features, oracle, training
+from l2sim.run import data, features, oracle, training, upkeep
 from l2sim.run.events import Epoch, Event
 from l2sim.run.job import Job
 from l2sim.run.session import PHASE_BYTES, Session, chip_nonidealities, under
@@ -81,6 +82,9 @@ class Insitu(Session):
     def trained(self, stage: str) -> Network:
         return self.network
 
+    def geometry(self) -> dict[str, cost.Geometry]:
+        return {name: cost.whole(chip.mesh) for name, chip in self.chips.items()}
+
     def design(self) -> dict[str, Any]:
         it = self.job.insitu
         return {"insitu.mesh": it.mesh, "insitu.modes": it.modes, "insitu.layers": it.layers}
@@ -113,9 +117,11 @@ class Insitu(Session):
         for name, chip in self.chips.items():
             held, noise[name] = chip.state()
             arrays |= {f"chip/{name}/{key}": a for key, a in held.items()}
+        values = {"noise": noise}
         if self.built is not None:
             arrays |= {f"network/{name}": a for name, a in self.built.state().items()}
-        return arrays, {"noise": noise}
+            values["model"] = msgspec.to_builtins(self.built.spec)
+        return arrays, values
 
     def take(self, arrays: dict[str, Array], values: dict[str, Any]) -> None:
         if not values["noise"]:
@@ -159,7 +165,7 @@ def measured(job: Job) -> Measure:
     arm sections."""
     it, imperfect = job.insitu, chip_nonidealities(job)
     way = measure_frozen if it.noise == "frozen" and imperfect.tap_noise else measure
-    return partial(way, scheme=it.scheme, loss_per_column=2 * imperfect.loss_db)
+    return partial(way, scheme=it.scheme, loss_per_column=2 * imperfect.loss_db, scale=it.scale)
 
 
 def fabricate(session: Insitu) -> None:
@@ -171,7 +177,7 @@ def fabricate(session: Insitu) -> None:
     def make(name: str, spec: models.Mesh) -> MeshLayer:
         mesh = Mesh(spec.kind, spec.modes)
         chip = MeshChip(
-            mesh, imperfect, seed=session.chip_seed, name=name, meter=session.meter, dtype=dtype, device=device
+            mesh, imperfect, seed=session.chip_seed, name=name, meter=session.meter.of(name), dtype=dtype, device=device
         )
         session.chips[name] = chip
         phases = (device.put(a, dtype) for a in unitary.haar(mesh, session.stream("phases", name)))
@@ -198,11 +204,19 @@ def deploy(session: Insitu, done: int) -> Iterator[Event]:
 
 def learn(session: Insitu, done: int) -> Iterator[Event]:
     """Train the phases."""
-    watch = partial(gradient_errors, session)
+
+    def watch() -> dict[str, float]:
+        return gradient_errors(session) | session.told_cost("learn")
+
     yield from training.train(session, "learn", session.job.learn, done, partial(frames, session), watch)
 
 
-STAGES = {"deploy": deploy, "learn": learn}
+def serve(session: Insitu, done: int) -> Iterator[Event]:
+    """In service, while biases wander."""
+    yield from upkeep.serve(session, done, partial(frames, session))
+
+
+STAGES = {"deploy": deploy, "learn": learn, "upkeep": serve}
 
 
 def probe(session: Insitu) -> dict[str, MeshLayer]:

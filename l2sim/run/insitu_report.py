@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from l2sim.run import pages
+from l2sim.run import pages, upkeep
 from l2sim.run.job import Job
 from l2sim.run.material import Material
 from l2sim.run.pages import percent
@@ -189,6 +189,6 @@ def _notebook(job: Job) -> bool:
 
 FIRST = (overview, decision)
 """Sections before the table of numbers ..."""
-BEFORE_COST = (gradients, phases)
+BEFORE_COST = (gradients, phases, upkeep.section)
 AFTER_COST = (publication,)
 """... and around the cost."""

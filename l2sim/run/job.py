@@ -25,6 +25,7 @@ from l2sim.run.sections import (
     Calibrate,
     Chip,
     Colour,
+    Cost,
     Data,
     Insitu,
     Learn,
@@ -35,6 +36,7 @@ from l2sim.run.sections import (
     Plane,
     Pretrain,
     Section,
+    Upkeep,
     said,
 )
 
@@ -58,6 +60,8 @@ class Job(Section, frozen=True):
     calibrate: Calibrate = Calibrate()
     map: Map = Map()
     learn: Learn = Learn()
+    upkeep: Upkeep = Upkeep()
+    cost: Cost = Cost()
 
     @staticmethod
     def preset(name: str, overrides: Mapping[str, Any] | None = None) -> Job:
@@ -182,6 +186,28 @@ def with_overrides(job: Job, settings: Iterable[str]) -> Job:
     return _replaced(job, changes)
 
 
+def field(path: str, value: Any) -> Any:
+    """`value` as the field at `path` holds it, whatever the other fields say. Raises JobError."""
+    return _checked(path, value)
+
+
+def varied(job: Job, values: Mapping[str, Any]) -> Job:
+    """`job` with some fields as `field` gave them: what `from_dict` would make, thirty times as fast. Raises JobError."""
+    if "flow" in values:
+        return _replaced(job, values)
+    parts: dict[str, dict[str, Any]] = {}
+    for path, value in values.items():
+        _check_flow(path, job.flow)
+        head, _, leaf = path.rpartition(".")
+        parts.setdefault(head, {})[leaf] = value
+    tops = parts.pop("", {})
+    made = msgspec.structs.replace(
+        job, **tops, **{head: msgspec.structs.replace(getattr(job, head), **leaves) for head, leaves in parts.items()}
+    )
+    _check_together(made)
+    return made
+
+
 def changed(job: Job, path: str, value: Any) -> Job:
     """`job` with another value of a field that may change while a run goes on. Raises JobError."""
     if path in _annotations() and (when := str((_parts(_annotations()[path])[1].extra or {})["when"])) == RESTART:
@@ -195,6 +221,7 @@ def smoke(job: Job) -> Job:
     Large models get few channels, and nothing is compiled that a first run would not need anyway.
     """
     short: dict[str, Any] = {"name": "smoke", "learn.epochs": min(job.learn.epochs, 1)}
+    short |= {"upkeep.hours": min(job.upkeep.hours, 2 * job.upkeep.every)}
     if job.model.name.startswith(("cnn-l", "vgg", "resnet")):
         short |= {"model.width": min(job.model.width, 0.0625), "model.input": ()}
     if job.flow == "insitu":
@@ -358,6 +385,7 @@ def _check_together(job: Job) -> None:
             raise JobError(f"{stage}.lr_floor is above {stage}.lr = {_read(job, f'{stage}.lr')}; lower the floor")
     _check_optics(job)
     _check_learning(job)
+    _check_upkeep(job)
     for path, bad, can in (("chip.mesh", "triangular", "rectangular"), ("chip.readout", "field", "quadrature")):
         if job.calibrate.method == "twin" and _read(job, path) == bad:
             raise JobError(f"calibrate.method = 'twin' cannot do with {path} = {bad!r}; use {can!r}")
@@ -415,6 +443,23 @@ def _check_learning(job: Job) -> None:
         raise JobError(f"learn.{drawn[0]} samples a measured gradient, which {it.protocol!r} has not; leave it out")
     if it.profile == "legacy" and it.protocol != "subspace":
         raise JobError(f"learn.profile = 'legacy' knows subspace learning only, not {it.protocol!r}; leave it out")
+
+
+def _check_upkeep(job: Job) -> None:
+    """Whether the flow and its calibration can do what keeps chips right."""
+    it = job.upkeep
+    if not it.hours:
+        return
+    if it.every > it.hours:
+        raise JobError(f"upkeep.every = {it.every:g} h is longer than upkeep.hours = {it.hours:g}; shorten it")
+    if it.policy in ("none", "learn"):
+        return
+    if job.flow == "insitu":
+        raise JobError(f"upkeep.policy = {it.policy!r} is of tensor cores, not of flow = 'insitu'; use 'learn'")
+    if job.chip.readout == "power":
+        raise JobError(f"upkeep.policy = {it.policy!r} reads signed amplitudes; set chip.readout = 'quadrature'")
+    if it.policy == "track" and job.calibrate.method != "twin":
+        raise JobError("upkeep.policy = 'track' follows twins; set calibrate.method = 'twin'")
 
 
 def _unknown(path: str) -> JobError:

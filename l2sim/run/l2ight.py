@@ -11,13 +11,13 @@ import numpy as np
 
 from l2sim import backend
 from l2sim.backend import Array, float_type, generator, host
-from l2sim.chip import nonidealities
+from l2sim.chip import cost, nonidealities
 from l2sim.chip.chip import Chip
 from l2sim.chip.complexcore import fabricated_as
 from l2sim.chip.mesh import Mesh
 from l2sim.chip.meter import Meter
 from l2sim.chip.protocol import Commands
-from l2sim.errors import JobError
+from l2sim.errors import JobError, RunError
 from l2sim.learn import mapping, twin, zeroth
 from l2sim.learn.mapping import Target
 from l2sim.nn import models, network
@@ -34,7 +34,8 @@ from l2sim.run.session import Session, chip_nonidealities, under
 @dataclass
 class L2ight(Session):
     """A run of the L2ight flow; `chips`, `aims`, `rest`, `mapped`, by layer name, fill up as the stages go on;
-    `attenuators` where they are commanded by their phases (`protocols.Phases`); `renewed`: the classifier is new.
+    `attenuators` where they are commanded by their phases (`protocols.Phases`); `renewed`: the classifier is new;
+    `service`: what the layers answered when service began, as matrices.
     """
 
     electronic: Network = field(kw_only=True)
@@ -45,6 +46,7 @@ class L2ight(Session):
     searches: dict[str, zeroth.State] = field(default_factory=dict)
     twins: dict[str, twin.Twin] = field(default_factory=dict)
     attenuators: dict[str, Array] = field(default_factory=dict)
+    service: dict[str, Array] = field(default_factory=dict)
     renewed: bool = False
     photonic: Network | None = None
 
@@ -55,7 +57,10 @@ class L2ight(Session):
         return self.photonic
 
     def trained(self, stage: str) -> Network:
-        return self.network if stage == "learn" else self.electronic
+        return self.network if stage in ("learn", "upkeep") else self.electronic
+
+    def geometry(self) -> dict[str, cost.Geometry]:
+        return {name: cost.blocked(chip.shape, chip.mesh) for name, chip in self.chips.items()}
 
     def design(self) -> dict[str, Any]:
         return {"model.name": self.job.model.name, "chip.mesh": self.job.chip.mesh}
@@ -118,13 +123,19 @@ class L2ight(Session):
         if self.photonic is not None:
             arrays |= {f"photonic/{name}": a for name, a in self.photonic.state().items()}
         arrays |= {f"attenuators/{name}": a.copy() for name, a in self.attenuators.items()}
+        arrays |= {f"service/{name}": a.copy() for name, a in self.service.items()}
         model = msgspec.to_builtins(self.electronic.spec)
         return arrays, {"noise": noise, "renewed": self.renewed, "model": model}
 
     def take(self, arrays: dict[str, Array], values: dict[str, Any]) -> None:
         self.renewed = bool(self.job.learn.new_classifier and values["noise"])
         last = list(self.electronic.weights)[-1] if self.renewed and not values.get("renewed") else ""
-        self.electronic.load(under(arrays, "electronic/") | _own(self.electronic, last))
+        held, classifier = under(arrays, "electronic/"), list(self.electronic.weights)[-1]
+        theirs, ours = (len(a.get(f"{classifier}.weight", ())) for a in (held, self.electronic.state()))
+        if theirs != ours and not last:
+            cure = "learn.new_classifier = true gives it a new classifier"
+            raise RunError(f"the checkpoint is of a network for {theirs} classes and this one has {ours}; {cure}")
+        self.electronic.load(held | _own(self.electronic, last))
         if not values["noise"]:
             return
         put_on_chip(self)
@@ -144,7 +155,7 @@ class L2ight(Session):
                 self.searches[name] = zeroth.restore(search, chip)
             if known := under(arrays, f"twin/{name}/"):
                 self.twins[name] = twin.Twin(**known)
-        self.attenuators = under(arrays, "attenuators/")
+        self.attenuators, self.service = under(arrays, "attenuators/"), under(arrays, "service/")
         self.photonic = photonic_network(self, self.chips)
         self.photonic.load(under(arrays, "photonic/") | _own(self.photonic, last))
 
@@ -196,7 +207,7 @@ def fabricate(session: L2ight, imperfect: nonidealities.Nonidealities, meter: Me
             imperfect,
             seed=session.chip_seed,
             name=name,
-            meter=meter,
+            meter=meter.of(name),
             dtype=session.electronic.dtype,
             device=session.electronic.device,
         )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from l2sim.run import pages, savings, twins
+from l2sim.run import pages, savings, twins, upkeep
 from l2sim.run.job import Job
 from l2sim.run.material import SEARCHES, TRAININGS, Material
 from l2sim.run.pages import number, percent
@@ -232,6 +232,6 @@ def _noise(job: Job) -> float:
 
 FIRST = (overview,)
 """Sections before the table of numbers ..."""
-BEFORE_COST = (calibration, mapping, training, phases)
+BEFORE_COST = (calibration, mapping, training, phases, upkeep.section)
 AFTER_COST = (savings.section, publication)
 """... and around the cost."""

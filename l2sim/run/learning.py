@@ -110,6 +110,7 @@ class Tally:
             "images": before["images"] + images,
             "images_offered": before["images_offered"] + int(session.data.train_y.size),
             "core_calls": int(session.meter.stages["learn"].core_calls),
+            **session.told_cost("learn"),
         }
 
     def result(self) -> dict[str, Any]:

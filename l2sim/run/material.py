@@ -53,7 +53,7 @@ class Report(TypedDict):
     device: str
     seconds: float
     stages: list[Stage]
-    test_cost: dict[str, int]
+    test_cost: dict[str, Any]
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,12 @@ FACTS = {
     "images_offered": ("images offered", "with those that data sampling left out"),
     "activation_bytes": ("activations remembered", "bytes a mini-batch, between forward and backward pass"),
     "activation_bytes_dense": ("activations without sampling", "bytes a mini-batch"),
-    "seconds": ("time", "s"),
+    "energy_j.total": ("energy on the chips", "J, by the job's device table"),
+    "chip_seconds": ("time on the chips", "s, by the job's device table"),
+    "vectors": ("vectors in a row", "core calls where those of a chip count once"),
+    "settled": ("waits", "for what was written to settle"),
+    "loads": ("blocks taken up", "by a pass of the network"),
+    "seconds": ("time of the simulation", "s"),
 }
 """What the stage table shows: key of `report.json` -> label and meaning with unit."""
 

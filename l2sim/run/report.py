@@ -12,8 +12,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from l2sim.run import bill, insitu_report, l2ight_report, logs, pages, presets
 from l2sim.run import checkpoint as checkpoints
-from l2sim.run import insitu_report, l2ight_report, logs, pages, presets
 from l2sim.run import job as jobs
 from l2sim.run.job import Job
 from l2sim.run.material import Material, gather
@@ -23,12 +23,14 @@ PARTS: dict[str, Any] = {"l2ight": l2ight_report, "insitu": insitu_report}
 """What the page of each flow adds: WHAT it is, `title` and `picture`, and sections FIRST, BEFORE_COST, AFTER_COST."""
 
 
-def write(out: Path, report: dict[str, Any], figures: dict[str, Any]) -> None:
-    """Write `report.json`, `figures.json` and `report.html` of a finished run into its folder, in this order."""
+def write(out: Path, report: dict[str, Any], figures: dict[str, Any], page: bool = True) -> None:
+    """Write `report.json`, `figures.json` and `report.html` (`page`) of a finished run into its folder, in this order.
+    """
     text = json.dumps(logs.plain(report), indent=2, allow_nan=False)
     checkpoints.replace(out / "report.json", (text + "\n").encode())
     checkpoints.replace(out / "figures.json", (json.dumps(logs.plain(figures), allow_nan=False) + "\n").encode())
-    rebuild(out)
+    if page:
+        rebuild(out)
 
 
 def rebuild(out: Path) -> Path:
@@ -61,7 +63,7 @@ def render(material: Material) -> str:
 
     job, own = material.job, PARTS[material.job.flow]
     title = own.title(job)
-    sections = *own.FIRST, _table, *own.BEFORE_COST, _cost, *own.AFTER_COST
+    sections = *own.FIRST, _table, *own.BEFORE_COST, _cost, bill.section, *own.AFTER_COST
     with matplotlib.rc_context(figures.STYLE):
         body = [_head(material, title), *(section(material) for section in sections)]
     body += [_settings(job), _reproduce(material)]

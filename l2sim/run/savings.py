@@ -12,6 +12,8 @@ from l2sim.run.pages import number
 
 TITLE = "What sampling saved"
 KINDS = ("core_calls", "accumulation_steps")
+APART = ("total", "writes", "heaters", "taps")
+"""Energy that goes with time and with writes, not with calls."""
 
 
 class Level(NamedTuple):
@@ -64,15 +66,16 @@ def section(material: Material) -> str:
     if "dense_cost_of_an_image" not in stage or not stage.get("images"):
         return pages.section(TITLE, pages.missing("Nothing has been learnt on the chips yet."))
     found = levels(material.job.learn, stage)
-    rows = [(level.name, "", _cells(level, found[0])) for level in found]
+    call_j = _call_energy(stage)
+    rows = [(level.name, "", _cells(level, found[0], call_j)) for level in found]
     if legacy := stage.get("legacy"):
         rows.append((
             "by the published rules", "",
             [number(legacy[f"{name}_core_calls"]) for name in PASSES]
-            + [number(legacy["core_calls"]), "", number(legacy["accumulation_steps"]), ""],
+            + [number(legacy["core_calls"]), "", number(legacy["accumulation_steps"]), ""] + [""] * bool(call_j),
         ))  # fmt: skip
     heads = ["", *(f"{name.replace('_', ' ')}, core calls" for name in PASSES), "all core calls", "saved"]
-    heads += ["accumulation steps", "saved"]
+    heads += ["accumulation steps", "saved"] + ["energy of these calls, J"] * bool(call_j)
     kept, whole = stage["activation_bytes"], stage["activation_bytes_dense"]
     text = (
         f"<p>Learning {number(int(stage['images']))} images of {number(int(stage['images_offered']))} offered. Every "
@@ -85,9 +88,15 @@ def section(material: Material) -> str:
     return pages.section(TITLE, text + pages.table(heads, rows))
 
 
-def _cells(level: Level, dense: Level) -> list[str]:
+def _call_energy(stage: dict[str, Any]) -> float:
+    """What a core call of this stage cost on average without writing and holding phases, J; 0 where nobody knows."""
+    spent = {part: joules for part, joules in stage.get("energy_j", {}).items() if part not in APART}
+    return sum(spent.values()) / stage["core_calls"] if stage["core_calls"] else 0.0
+
+
+def _cells(level: Level, dense: Level, call_j: float) -> list[str]:
     cells = [number(round(level.cost[f"{name}_core_calls"])) for name in PASSES]
     for kind in KINDS:
         total = level.total(kind)
         cells += [number(round(total)), f"{dense.total(kind) / total:.2f} ×" if total else ""]
-    return cells
+    return cells + ([number(call_j * level.total("core_calls"))] if call_j else [])

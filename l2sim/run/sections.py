@@ -88,9 +88,13 @@ class Nonidealities(Section, frozen=True):
     io_amplitude_error: Annotated[float, _live("relative error of a modulated or read field", "", 0, 1)] | None = None
     io_phase_error: Annotated[float, _live("error of its phase", "pi rad", 0, 1)] | None = None
     io_input: Annotated[bool, _live("modulators have these errors too, not only readings")] | None = None
-    tap_noise: Annotated[float, _live("std of a tap's power reading at unit power", "", 0, 1)] | None = None
+    tap_noise: Annotated[float, _live("std of a tap's power reading at unit power", "", 0, 100)] | None = None
     detuning_nm: Annotated[float, _live("wavelength off the design wavelength", "nm", -200, 200)] | None = None
     dispersion: Annotated[float, _live("change of the splitters' angle per nm", "1/nm", -0.01, 0.01)] | None = None
+    drift_std: Annotated[float, _live("how far a phase offset wanders in time, std", "rad", 0, _PI)] | None = None
+    drift_seconds: Annotated[float, _live("its correlation time in chip time", "s", 1e-9, 1e12)] | None = None
+    step_std: Annotated[float, _live("size of a thermal step, rms over a mesh", "rad", 0, _PI)] | None = None
+    step_seconds: Annotated[float, _live("mean chip time between thermal steps", "s", 1e-9, 1e12)] | None = None
 
 
 class Chip(Section, frozen=True):
@@ -98,6 +102,14 @@ class Chip(Section, frozen=True):
     readout: Annotated[
         Literal["quadrature", "power", "field"], _m("homodyne, signed; direct detection; or both quadratures")
     ] = "quadrature"
+    cores: Annotated[int, _m("cores that all blocks share in time, for what it costs; 0: one a block", "", 0, 10**9)] = 0
+
+
+class Cost(Section, frozen=True):
+    table: Annotated[
+        Literal["thermal", "suspended", "mems", "electro-optic", "insitu-2023", "insitu-2023-complex"],
+        _m("devices that give joules and seconds of what is metered; `l2sim cost --explain` lists them"),
+    ] = "thermal"
 
 
 class Insitu(Section, frozen=True):
@@ -119,6 +131,9 @@ class Insitu(Section, frozen=True):
     scheme: Annotated[
         Literal["digital", "analog", "sweep", "toggle"], _m("how gradients are read from the power taps")
     ] = "digital"
+    scale: Annotated[
+        Literal["row", "peak"], _m("light that measures: rows of norm one, as published; or as strong as the data")
+    ] = "row"
     light: Annotated[
         Literal["batch", "matrix"], _m("measured with the data, or with unit vectors as the published simulation")
     ] = "batch"
@@ -213,3 +228,19 @@ class Learn(Section, frozen=True):
     ] = "metered"
     shuffle: Annotated[bool, _m("mini-batches drawn anew every epoch; false: whole ones only, in order")] = True
     legacy_adam: Annotated[bool, _m("adam's step count restarts every epoch, as in a published notebook")] = False
+
+
+class Upkeep(Section, frozen=True):
+    """Service after learning, while biases wander (drift_std, step_std of the non-idealities), and what is done."""
+
+    hours: Annotated[float, _m("chip time in service; 0: none", "h", 0, 1_000_000)] = 0.0
+    every: Annotated[float, _epoch("chip time from one look to the next", "h", 1e-6, 1_000_000)] = 1.0
+    policy: Annotated[
+        Literal["none", "periodic", "triggered", "track", "learn"],
+        _epoch("nothing; calibrate anew always, or cores that test vectors show wrong; follow by twins; learn on"),
+    ] = "none"
+    threshold: Annotated[float, _epoch("triggered: error of a core from which on it is calibrated", "", 0, 10)] = 0.01
+    probes: Annotated[int, _epoch("triggered: test vectors of a look; track: settings of a look", "", 1, 10_000)] = 2
+    sweeps: Annotated[int, _epoch("calibrated anew by search: sweeps of ternary probing", "sweeps", 1, 10_000)] = 10
+    batches: Annotated[int, _epoch("learn: mini-batches of a look", "", 1, 1_000_000)] = 10
+    lr: Annotated[float, _epoch("learn: learning rate", *_LR)] = 1e-3

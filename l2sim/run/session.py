@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from l2sim.backend import Array, generator, host
-from l2sim.chip import nonidealities
+from l2sim.chip import cost, nonidealities
 from l2sim.chip.meter import Meter
 from l2sim.errors import RunError
 from l2sim.learn.train import TEST_BATCH, Objective
@@ -29,6 +29,9 @@ SMALL_BYTES = 1 << 22
 LARGE_SECONDS = 20.0
 """Checkpoints of up to so many bytes are taken after every epoch, larger ones so many seconds apart."""
 
+BILLED = ("energy_j", "chip_s")
+"""Scalars of the last epoch that a stage's own bill replaces."""
+
 PHASE_BYTES = 1 << 26
 """Phase frames of one stage are thinned out to about this many bytes."""
 
@@ -42,7 +45,7 @@ class Session(ABC):
     and epochs of search; `saved` is when the last checkpoint was taken and how many bytes it had, `began` when the
     stage (`stage`) began, less the time it took before a resume. `changes` are the fields of the job that were changed
     while the run went on (`events.Changed` as plain values), and `job` has them; `save` asks for a checkpoint after
-    the epoch.
+    the epoch. `looks`: what every look at the chips in service found (`l2sim.run.upkeep`).
     """
 
     job: Job
@@ -61,6 +64,15 @@ class Session(ABC):
     changes: list[dict[str, Any]] = field(default_factory=list)
     save: bool = False
     stage: str = ""
+    looks: list[dict[str, float]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        table = cost.TABLES[self.job.cost.table]
+        self.meter.call_seconds, self.meter.settle_seconds = cost.call_seconds(table), cost.wait_seconds(table, 0)
+
+    @abstractmethod
+    def geometry(self) -> dict[str, cost.Geometry]:
+        """What the chips are made of, by name; nothing before there are any."""
 
     @abstractmethod
     def keep(self) -> tuple[dict[str, Array], dict[str, Any]]:
@@ -122,10 +134,41 @@ class Session(ABC):
     def finish(self, stage: str, result: dict[str, Any], figures: dict[str, Any]) -> StageDone:
         """Enter the stage's result, with what the meter counted, into the report."""
         counts = self.meter.state().get(stage, {})
-        entry = {"name": stage, **result, **counts, "seconds": time.perf_counter() - self.began}
+        told = {name: value for name, value in result.items() if name not in BILLED}
+        entry = {"name": stage, **told, **counts, **self.bill(stage), "seconds": time.perf_counter() - self.began}
         self.results.append(entry)
         self.figures[stage] = figures
         return StageDone(stage, entry, figures)
+
+    def bill(self, stage: str) -> dict[str, Any]:
+        """What a stage cost so far by the job's device table: `energy_j`, `chip_seconds`, and the counts `by_chip` that
+        they follow from. Empty where the chips were asked nothing, or a checkpoint did not know who was asked."""
+        at = self.geometry()
+        counts = {name: self.meter.of(name).state().get(stage, {}) for name in at}
+        known = sum(its.get("core_calls", 0) for its in counts.values())
+        if not any(counts.values()) or known != self.meter.state()[stage]["core_calls"]:
+            return {}
+        return billed(self.job, counts, at)
+
+    def told_cost(self, stage: str) -> dict[str, float]:
+        """The same as scalars of an epoch."""
+        bill = self.bill(stage)
+        return {"energy_j": bill["energy_j"]["total"], "chip_s": bill["chip_seconds"]} if bill else {}
+
+
+def billed(job: Job, counts: dict[str, dict[str, int]], at: dict[str, cost.Geometry]) -> dict[str, Any]:
+    """Energy and time of what chips were asked, as `report.json` has them."""
+    asked = {name: its for name, its in counts.items() if its}
+    cores = job.chip.cores if job.flow == "l2ight" else 0
+    spent = cost.spent_by(counts, at, cost.TABLES[job.cost.table], cores)
+    return {
+        "energy_j": {"total": spent.total_j, **{part: joules for part, joules in spent.energy_j.items() if joules}},
+        "chip_seconds": spent.seconds,
+        "by_chip": {
+            name: {"geometry": at[name]._asdict(), "counts": {what: number for what, number in its.items() if number}}
+            for name, its in asked.items()
+        },
+    }
 
 
 def chip_nonidealities(job: Job) -> nonidealities.Nonidealities:
@@ -161,10 +204,12 @@ def snapshot(session: Session, stage: str, epoch: int, keep: bool = False) -> Ch
         "design": session.design(),
         "chip_seed": session.chip_seed,
         "meter": session.meter.state(),
+        "meters": {name: part.state() for name, part in session.meter.parts.items()},
         "results": list(session.results),
         "figures": dict(session.figures),
         "scores": dict(session.scores),
         "changes": list(session.changes),
+        "looks": list(session.looks),
         "elapsed": 0.0 if epoch < 0 else time.perf_counter() - session.began,
         **own,
     }
@@ -185,10 +230,11 @@ def restore(session: Session, saved: Checkpoint) -> None:
     for change in session.changes:
         session.job = jobs.changed(session.job, change["path"], change["value"])
     session.take(saved.arrays, values)
-    session.meter.restore(values["meter"])
+    session.meter.restore(values["meter"], values.get("meters"))
     session.results, session.figures = list(values["results"]), dict(values["figures"])
     session.began = time.perf_counter() - values["elapsed"]
     session.scores, session.step = dict(values["scores"]), saved.step
+    session.looks = list(values.get("looks", []))
     if "optimiser" in values:
         session.optimiser = optim.start(values["optimiser"], session.trained(saved.stage).parameters())
         optim.load(session.optimiser, under(saved.arrays, "optimiser/"))

@@ -1,10 +1,11 @@
-"""The five stages of the L2ight flow as generators of events. Each starts after `done` epochs and ends its result.
+"""The stages of the L2ight flow as generators of events. Each starts after `done` epochs and ends its result.
 
     pretrain    electronic weights
     deploy      their ideal phases on the imperfect chip: the accuracy collapses
     calibrate   both meshes of every core to identities
     map         the meshes to the weights, from the calibrated state; ends with the projection a lab can do
     learn       sigma and batch norm, on the chip
+    upkeep      in service, where hours of it are asked for (`l2sim.run.upkeep`)
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from l2sim.learn import mapping, train, zeroth
 from l2sim.nn.network import Network
 from l2sim.nn.photonic import PhotonicWeight
 from l2sim.run import job as jobs
-from l2sim.run import l2ight, learning, oracle, pretrained, training, twins
+from l2sim.run import l2ight, learning, oracle, pretrained, training, twins, upkeep
 from l2sim.run import session as sessions
 from l2sim.run.events import Epoch, Event, Warned
 from l2sim.run.l2ight import L2ight
@@ -215,7 +216,14 @@ def _renew(session: L2ight) -> None:
     session.photonic = _rebuilt(session)
 
 
-STAGES: dict[str, Stage] = {"pretrain": pretrain, "deploy": deploy, "calibrate": calibrate, "map": map_, "learn": learn}
+def serve(session: L2ight, done: int) -> Iterator[Event]:
+    """In service, while biases wander."""
+    yield from upkeep.serve(session, done, partial(_frames, session, "upkeep"))
+
+
+STAGES: dict[str, Stage] = {
+    "pretrain": pretrain, "deploy": deploy, "calibrate": calibrate, "map": map_, "learn": learn, "upkeep": serve,
+}  # fmt: skip
 
 
 # -- what the stages share ---------------------------------------------------------------------------------------------
@@ -283,7 +291,7 @@ def _spread(session: L2ight, stage: str, scales: dict[str, Array] | float) -> di
     loss = _mean([state.loss for state in session.searches.values()])
     return {
         "loss": loss, "best": float(np.mean(best)), "best_p10": float(p10), "best_p50": float(p50),
-        "best_p90": float(p90), "evaluations": float(counts.evaluations),
+        "best_p90": float(p90), "evaluations": float(counts.evaluations), **session.told_cost(stage),
     }  # fmt: skip
 
 

@@ -41,6 +41,7 @@ def calibrate(session: L2ight, done: int) -> Iterator[Event]:
         scalars = {
             "loss": float(found.mean()), "best": float(found.mean()), "best_p10": p10, "best_p50": p50, "best_p90": p90,
             "evaluations": float(session.meter.stages.get("calibrate", Counts()).evaluations),
+            **session.told_cost("calibrate"),
         }  # fmt: skip
         yield Epoch("calibrate", number_, len(names), session.step, scalars, session.told(name))
         yield from sessions.checkpoint(session, "calibrate", number_)
@@ -49,15 +50,10 @@ def calibrate(session: L2ight, done: int) -> Iterator[Event]:
 
 def resting(mesh: Mesh, session: L2ight, name: str) -> Commands:
     """Commands at which both meshes are identities, each heater at its nearest level."""
-    aim, known = session.aims[name], session.twins[name]
+    chip, there = session.chips[name], session.chips[name].xp.asarray
     drive = twin.Drive.of(sessions.chip_nonidealities(session.job))
-    shape, n = aim.sigma.shape, mesh.count
-    q = drive.command(drive.near(twin_program.solve(mesh, drive, known, np.zeros_like(known.bias))))
-    there = session.chips[name].xp.asarray
-    return Commands(
-        {p: there(mesh.scatter(q[:, i * n : i * n + n]).reshape(*shape[:2], *mesh.shape)) for i, p in enumerate("uv")},
-        {p: there(np.ones(shape)) for p in "uv"},
-    )
+    rest = twin_program.identities(mesh, drive, session.twins[name], chip.shape)
+    return Commands(*({part: there(a) for part, a in kind.items()} for kind in (rest.phases, rest.signs)))
 
 
 def program(session: L2ight, name: str) -> None:

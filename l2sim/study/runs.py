@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +32,15 @@ def accuracy(job: Job, out: Path) -> Array | None:
         raise RunError(f"the run in {out} is of another job; delete it, or choose another folder with --runs")
     values: Array = np.asarray(logs.scalars(out)["learn/test_accuracy"][2], float)
     return values
+
+
+def interval(values: Sequence[float]) -> float:
+    """Half the width of the 95 % confidence interval of the mean of `values` (Student's t); NaN of a single one."""
+    if len(values) < 2:
+        return float("nan")
+    from scipy import stats
+
+    return float(stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values)))
 
 
 def complete(tasks: Iterable[tuple[Job, Path]], data: Path | None, source: str | None = None) -> None:

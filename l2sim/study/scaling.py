@@ -1,0 +1,262 @@
+"""What a photonic product and a step of in situ backpropagation cost over the size of the mesh, and when that is better
+than a digital machine.
+
+    python -m l2sim.study.scaling --out docs/results
+
+The published surfaces (Pai et al., Science 380, 398 (2023)) grow with N for ever: they leave out the loss of the mesh,
+the power that holds its phases and the time they take to settle. The device tables of `l2sim.chip.devices` have these;
+light is sized so that its noise is that of 8 bits behind the loss of N columns (`l2sim.chip.cost.lit`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from l2sim.chip import cost
+
+SIZES = (4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
+SHOWN = (4, 16, 64, 256)
+BATCH = 100
+OPERATIONS = "real"
+MOST = 512
+"""The largest N that is tried against digital machines."""
+DEVICES = ("thermal", "suspended", "mems", "electro-optic")
+PUBLISHED = "insitu-2023"
+COLOURS = dict(zip((*DEVICES, PUBLISHED), ("tab:red", "tab:orange", "tab:green", "tab:blue", "black")))
+WORDS = {
+    "thermal": "heaters", "suspended": "suspended heaters", "mems": "micromechanical", "electro-optic": "electro-optic",
+    PUBLISHED: "as published (no loss, no power to hold phases)",
+}  # fmt: skip
+STACKED = "electro-optic"
+LAYERS = {
+    "light, with its loss": ("laser",), "converters": ("modulator", "dac", "tia", "adc"),
+    "memory, additions": ("memory", "digital"), "holding phases": ("heaters",),
+}  # fmt: skip
+LAYER_COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#d55e00")
+
+
+class Row(NamedTuple):
+    """One table at one size: efficiencies in TOPS/W; energy of a product by part, J; light that a port needs, W; power
+    of all phase shifters, W; times, s."""
+
+    table: str
+    modes: int
+    product_tops_per_w: float
+    step_tops_per_w: float
+    laser_j: float
+    converters_j: float
+    digital_j: float
+    holding_j: float
+    port_w: float
+    shifters_w: float
+    flight_s: float
+    settle_s: float
+    step_s: float
+
+
+def row(name: str, modes: int) -> Row:
+    """One point."""
+    table = cost.lit(cost.TABLES[name], modes)
+    product, step = cost.design("mvm", table, modes), cost.design("step", table, modes, BATCH)
+    laser, ports, digital, holding = (
+        sum(product.energy_j[part] for part in parts) for parts in LAYERS.values()
+    )  # fmt: skip
+    return Row(
+        name, modes, cost.efficiency("mvm", table, modes, 1, OPERATIONS),
+        cost.efficiency("step", table, modes, BATCH, OPERATIONS), laser, ports + product.energy_j["other"], digital,
+        holding, table.port_w, modes**2 * table.pi_w, cost.flight_seconds(table, modes), table.settle_s, step.seconds,
+    )  # fmt: skip
+
+
+def rows(sizes: tuple[int, ...] = SIZES) -> list[Row]:
+    """Every point of the study."""
+    return [row(name, modes) for name in (*DEVICES, PUBLISHED) for modes in sizes]
+
+
+# ------------------------------------------------------------------------------------------------------ the figure
+
+
+def draw(found: list[Row]) -> Any:
+    """Efficiency of products and steps over N | the published surface || energy by part | time | power."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(14.5, 8.6), layout="constrained")
+    axes = figure.subplots(2, 3)
+    _efficiency(axes[0, 0], found, "product_tops_per_w", "A product with a vector")
+    _efficiency(axes[0, 1], found, "step_tops_per_w", f"A training step, batch of {BATCH}")
+    axes[0, 1].annotate(
+        "heaters: every update waits for heat\nwhile all of them draw power", (20, 1.3e-3), (4.3, 1.2e-2), fontsize=8,
+        arrowprops={"arrowstyle": "-", "color": "0.5"},
+    )  # fmt: skip
+    _surface(axes[0, 2], figure)
+    _parts(axes[1, 0], found)
+    _times(axes[1, 1], found)
+    _power(axes[1, 2], found)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False)
+    figure.suptitle(
+        "One N x N mesh with 8-bit converters at 10⁹ vectors a second, its light strong enough for 8 bits behind its "
+        "loss; N² multiply-adds a product"
+    )
+    return figure
+
+
+def _over_size(ax: Any) -> None:
+    ax.set_xscale("log", base=2)
+    ax.set_xticks(SIZES[::2], SIZES[::2])
+    ax.set_xlabel("modes N of the mesh")
+    ax.grid(color="0.93")
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+def _line(ax: Any, found: list[Row], name: str, what: str, **style: Any) -> None:
+    seen = [it for it in found if it.table == name]
+    style = {"label": WORDS[name], "color": COLOURS[name], "ls": "--" if name == PUBLISHED else "-"} | style
+    ax.plot([it.modes for it in seen], [getattr(it, what) for it in seen], lw=1.8, **style)
+
+
+def _efficiency(ax: Any, found: list[Row], what: str, title: str) -> None:
+    for name in (*DEVICES, PUBLISHED):
+        _line(ax, found, name, what)
+    for digital in ("h100", "tpu-2017"):
+        it = cost.DIGITAL[digital]
+        ax.axhline(1e-12 / it.operation_j, color="0.6", lw=1, ls=":")
+        ax.annotate(
+            it.title.partition(",")[0], (256, 1e-12 / it.operation_j), (0, 2), textcoords="offset points", fontsize=8,
+            color="0.4", ha="right",
+        )  # fmt: skip
+    ax.set(yscale="log", ylim=(3e-4, 300), ylabel="10¹² operations a joule (TOPS/W)", title=title)
+    _over_size(ax)
+
+
+def _surface(ax: Any, figure: Any) -> None:
+    n, m = np.arange(4, 257, 4), np.arange(1, 256, 4)
+    table = cost.TABLES[PUBLISHED]
+    made = np.array([[cost.efficiency("step", table, int(i), int(j)) for i in n] for j in m])
+    image = ax.pcolormesh(n, m, made, vmin=0, vmax=50, cmap="viridis", rasterized=True)
+    formula = 1 / (4.731 / n[None, :] + 0.0343 / m[:, None])
+    lines = ax.contour(n, m, formula, levels=[4, 8, 16, 32], colors="white", linewidths=1.2)
+    ax.clabel(lines, fmt="%d", fontsize=8)
+    figure.colorbar(image, ax=ax, label="TOPS/W")
+    ax.set(xlabel="modes N of the mesh", ylabel="batch M", title="A step as published: computed, formula (lines)")
+
+
+def _parts(ax: Any, found: list[Row]) -> None:
+    seen = [it for it in found if it.table == STACKED]
+    modes = [it.modes for it in seen]
+    each = [np.array([getattr(it, what) for it in seen]) / np.square(modes) / 2 * 1e15
+            for what in ("laser_j", "converters_j", "digital_j", "holding_j")]  # fmt: skip
+    for values, label, colour, above in zip(each, LAYERS, LAYER_COLOURS, (True, False, False, True)):
+        ax.plot(modes, values, color=colour, lw=2)
+        ax.annotate(
+            label, (modes[-1], values[-1]), (-14 if label.startswith("light") else 0, 4 if above else -12),
+            textcoords="offset points", fontsize=8, color=colour, ha="right",
+        )  # fmt: skip
+    ax.plot(modes, np.sum(each, axis=0), color="black", lw=1, ls=":")
+    ax.annotate("all", (modes[1], np.sum(each, axis=0)[1]), (3, 5), textcoords="offset points", fontsize=8)
+    ax.set(yscale="log", ylim=(0.3, 1e5), ylabel="femtojoules an operation",
+           title=f"Where the energy of a product goes ({WORDS[STACKED]})")  # fmt: skip
+    _over_size(ax)
+
+
+def _times(ax: Any, found: list[Row]) -> None:
+    for name in DEVICES:
+        _line(ax, found, name, "step_s")
+        _line(ax, found, name, "flight_s", ls=":", label="")
+    ax.annotate("dotted: time of flight through the mesh", (4.3, 4e-12), fontsize=8, color="0.4")
+    ax.axhline(3 * BATCH * 1e-9, color="0.8", lw=1, zorder=0)
+    ax.annotate(f"{3 * BATCH} vectors at 10⁹ a second", (300, 3 * BATCH * 1e-9), (0, 4), textcoords="offset points",
+                ha="right", fontsize=8, color="0.4")  # fmt: skip
+    ax.set(yscale="log", ylim=(2e-12, 2e-2), ylabel="seconds", title="A step takes: vectors, then settling")
+    _over_size(ax)
+
+
+def _power(ax: Any, found: list[Row]) -> None:
+    for name in DEVICES:
+        _line(ax, found, name, "shifters_w")
+        _line(ax, found, name, "port_w", ls=":", label="")
+    ax.annotate("dotted: light that each port needs", (4.3, 4e2), fontsize=8, color="0.4")
+    ax.set(yscale="log", ylim=(1e-9, 1e4), ylabel="watts", title="Power that holds all N² phases")
+    _over_size(ax)
+
+
+# -------------------------------------------------------------------------------------------------------- the page
+
+
+def spans() -> list[tuple[str, str, str, str]]:
+    """(baseline, table, N of better products, N of better steps)."""
+    return [
+        (digital.title, name, _span("mvm", name, digital), _span("step", name, digital))
+        for digital in cost.DIGITAL.values() for name in (*DEVICES, PUBLISHED)
+    ]  # fmt: skip
+
+
+def _span(kind: Literal["mvm", "step"], name: str, digital: cost.Digital) -> str:
+    span = cost.break_even(kind, cost.TABLES[name], digital, BATCH, OPERATIONS, most=MOST)
+    if span is None:
+        return "none"
+    return f"{span[0]} on" if span[1] == MOST else f"{span[0]} to {span[1]}"
+
+
+def page(found: list[Row]) -> str:
+    """The results as a page of Markdown."""
+    by = {(it.table, it.modes): it for it in found}
+    lines = [
+        "# What a mesh costs over its size", "",
+        "Made by `python -m l2sim.study.scaling --out docs/results`; the constants and their sources are in",
+        "[cost.md](../cost.md), and `l2sim cost` prints the same for any size, batch, resolution, rate and device.", "",
+        "![Efficiency, energy by part, time and power over N](scaling.png)", "",
+        f"A rectangular mesh of N modes, 8 bit, 10^9 vectors a second, a batch of M = {BATCH}. A product counts 2 N^2",
+        "operations, a step those of its M forward products. Light is sized to the loss of N columns.", "",
+        "| devices | " + " | ".join(f"N = {n}" for n in SHOWN) + " | settling | holding a phase |",
+        "|---|" + "---|" * (len(SHOWN) + 2),
+    ]  # fmt: skip
+    for name in (*DEVICES, PUBLISHED):
+        table = cost.TABLES[name]
+        cells = (f"{by[name, n].product_tops_per_w:.2g} / {by[name, n].step_tops_per_w:.2g}" for n in SHOWN)
+        lines.append(
+            f"| `{name}`: {WORDS[name]} | " + " | ".join(cells) + f" | {table.settle_s:.3g} s | {table.pi_w:.3g} W |"
+        )
+    lines += ["", "TOPS/W of a product / of a step. The published figures leave out settling and power."]
+    lines += [
+        "", "## When it is better than a digital machine", "",
+        "| baseline | devices | products: N | steps: N |", "|---|---|---|---|",
+        *(f"| {digital} | `{name}` | {products} | {steps} |" for digital, name, products, steps in spans()),
+        "",
+        *(f"- {it.title}: {1e-12 / it.operation_j:.3g} TOPS/W. {it.source}" for it in cost.DIGITAL.values()),
+        "",
+        "The published surfaces, 0.635 N and 1 / (4.731/N + 0.0343/M) TOPS/W, are met to 0.2 %: three optical passes a",
+        "step, N^2 readings and writes a batch (`tests/test_cost.py` compares every cell of the digitised maps). They",
+        "count operations by a convention that is not published: `--operations complex` takes 8 N^2, and table",
+        "`insitu-2023-complex` then has the same surface with four times the energy.", "",
+        "What they leave out decides the rest. Converters and memory cost N, a product does N^2: efficiency grows",
+        "with N until the light for the loss of N columns takes over, at 50 to 100 modes for 0.2 to 0.4 dB a column.",
+        "Heaters draw power whether they compute or not, and N^2 of them take away what a larger product gains. A step",
+        "pays three passes and a wait for every update, during which all phases are held: heaters need batches of",
+        "thousands before that is forgotten.",
+    ]  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Write scaling.csv, scaling.png and scaling.md to the folder `--out`."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--out", type=Path, default=Path("docs/results"), help="folder of the results [docs/results]")
+    out = parser.parse_args(arguments).out
+    out.mkdir(parents=True, exist_ok=True)
+    found = rows()
+    with (out / "scaling.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(Row._fields)
+        writer.writerows((*it[:2], *(f"{value:.4g}" for value in it[2:])) for it in found)
+    draw(found).savefig(out / "scaling.png", dpi=110)
+    (out / "scaling.md").write_text(page(found), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
