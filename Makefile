@@ -6,7 +6,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run gui screenshots test test-gpu bench bench-gpu lint clean
+.PHONY: run gui screenshots test test-pyside test-gpu test-sweep smoke bench bench-gpu lint clean
 
 run: .venv/run.stamp
 	$(BIN)/l2sim run $(ARGS)
@@ -22,6 +22,20 @@ screenshots: .venv/gui.stamp
 
 test: .venv/dev.stamp
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(ARGS)
+
+# Every preset for a few steps on synthetic data, seconds each; the tests have a handful of them.
+smoke: .venv/run.stamp
+	@$(BIN)/python -c "from l2sim.run.presets import PRESETS; print(*PRESETS, sep='\n')" | while read -r preset; do \
+		out=$$(mktemp -d) && echo "$$preset" && $(BIN)/l2sim run "$$preset" --smoke --quiet --out "$$out" $(ARGS) </dev/null >/dev/null \
+			|| exit 1; rm -rf "$$out"; done
+
+# The tests of the window on PySide6 instead of PyQt5, in an environment of their own.
+test-pyside: .venv/pyside.stamp
+	PYQTGRAPH_QT_LIB=PySide6 .venv/pyside/bin/python -m pytest --numprocesses auto --dist loadfile $(ARGS) tests/test_gui*.py
+
+# Two hundred points on every engine while processes are killed, minutes; writes docs/results/sweep.md.
+test-sweep: .venv/dev.stamp
+	$(BIN)/python -m l2sim.study.sweep --out docs/results $(ARGS)
 
 # On a machine with an NVIDIA GPU: all tests, those of GPU code on the GPU instead of in Numba's simulator.
 test-gpu: .venv/gpu.stamp

@@ -17,9 +17,21 @@ blas.prepare()  # before anything imports NumPy
 
 def cases() -> dict[str, Callable[..., Iterator[Any]]]:
     """Every case by name, in the order of the run."""
-    from benchmarks import decomposition, insitu, painting, propagation, runs, steps, stream, sweeps, tracking, window
+    from benchmarks import (
+        decomposition,
+        insitu,
+        painting,
+        points,
+        propagation,
+        runs,
+        steps,
+        stream,
+        sweeps,
+        tracking,
+        window,
+    )
 
-    modules = (sweeps, decomposition, propagation, insitu, steps, runs, stream, tracking, painting, window)
+    modules = (sweeps, decomposition, propagation, insitu, steps, runs, stream, tracking, points, painting, window)
     return {name: case for module in modules for name, case in module.CASES}
 
 

@@ -23,6 +23,7 @@ import click
 from l2sim._version import __version__
 from l2sim.errors import JobError, L2simError, RunError
 from l2sim.run.cost_command import cost
+from l2sim.run.sweep_command import sweep
 
 if TYPE_CHECKING:
     from l2sim.run.events import Event
@@ -43,6 +44,7 @@ class Progress:
 
     out: Path | None = None
     saved: str = ""
+    hint: str = ""
 
 
 def main(args: list[str] | None = None) -> NoReturn:
@@ -88,7 +90,7 @@ def _outcome(args: list[str], progress: Progress) -> int:
     except MemoryError:
         return _fail(f"out of memory; use a smaller batch, model or data set, or precision=float32{_remains(progress)}")
     except Exception as error:
-        line = _cause(error) if isinstance(error, OSError) else None
+        line = cause(error) if isinstance(error, OSError) else None
         _hush()
         if line:
             return _fail(f"{line}{_remains(progress)}")
@@ -126,13 +128,15 @@ def _hush() -> None:
 
 def _remains(progress: Progress) -> str:
     """What is saved, and the line that goes on from it."""
+    if progress.hint:
+        return f"; what is finished stays: {progress.hint} goes on"
     if progress.out is None:
         return "; nothing was started"
     saved = f"saved up to {progress.saved}" if progress.saved else "no checkpoint yet"
     return f"; {saved} in {progress.out}; go on with `l2sim run --resume --out {progress.out}`"
 
 
-def _cause(error: OSError) -> str | None:
+def cause(error: OSError) -> str | None:
     """The line for a file system that refuses; None for an error that only a bug explains."""
     where = f" {error.filename}" if error.filename else ""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -484,6 +488,7 @@ def _heater(text: str) -> Any:
     return Heater(name, "theta", int(number)) if name in ("u", "v") else Heater("", name, int(number))
 
 
+command.add_command(sweep)
 command.add_command(cost)
 
 

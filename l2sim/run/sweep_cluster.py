@@ -1,0 +1,88 @@
+"""Where the workers of a sweep come from: the section `[cluster]` of its file (docs/sweeps.md)."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import socket
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from l2sim.errors import JobError, RunError
+
+KINDS = {
+    "local": ("distributed", "LocalCluster", '"l2sim[cluster]"', ""),
+    "slurm": ("dask_jobqueue", "SLURMCluster", "dask-jobqueue", ""),
+    "kubernetes": ("dask_kubernetes.operator", "KubeCluster", "dask-kubernetes", ""),
+    "ssh": ("distributed", "SSHCluster", "distributed asyncssh", "asyncssh"),
+}
+"""Module and class of each kind, what to install for it, and what it needs besides."""
+TIMEOUT = 10.0
+"""Seconds that a scheduler has to answer."""
+
+
+def connect(address: str) -> Any:
+    """A client of the scheduler at `address`. RunError, soon, where none answers."""
+    distributed = _module("distributed", "--scheduler", '"l2sim[cluster]"')
+    quiet()
+    told = f"no scheduler answers at {address}"
+    cure = "start one with `dask scheduler`, or correct the address, e.g. tcp://127.0.0.1:8786"
+    parts = urlsplit(address if "://" in address else f"tcp://{address}")
+    try:
+        if parts.scheme == "tcp":  # Dask would try a closed port again and again
+            socket.create_connection((parts.hostname or "", parts.port or 8786), TIMEOUT / 2).close()
+        return distributed.Client(address, timeout=TIMEOUT, set_as_default=False)
+    except (OSError, ValueError, TypeError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else "") or str(error).partition("\n")[0] or "no answer"
+        raise RunError(f"{told} ({reason[:120]}); {cure}") from None
+
+
+def start(section: Mapping[str, Any], workers: int) -> tuple[Any, Any]:
+    """A client of the cluster that a section describes, with so many workers, and the cluster. JobError where it cannot
+    be had."""
+    kind = section.get("kind", "local")
+    module, name, install, besides = KINDS[kind]
+    made = getattr(_module(module, f'[cluster] kind = "{kind}"', install), name)
+    if besides:
+        _module(besides, f'[cluster] kind = "{kind}"', install)
+    quiet()
+    options = dict(section.get("options", {}))
+    if kind == "local":
+        options = {
+            "n_workers": workers, "threads_per_worker": 1, "dashboard_address": ":0", "silence_logs": logging.CRITICAL,
+        } | options  # fmt: skip
+    elif kind == "ssh" and not options.get("hosts"):
+        raise JobError('[cluster.options] of kind = "ssh" names no hosts; write hosts = ["scheduler", "worker", ...]')
+    try:
+        cluster = made(**options)
+        if kind == "slurm":
+            cluster.scale(jobs=workers)
+        elif kind == "kubernetes":
+            cluster.scale(workers)
+    except Exception as error:  # what these raise is theirs; the user can cure all of it in this section
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0][:200]
+        raise JobError(f'[cluster] kind = "{kind}" cannot be started ({reason}); see [cluster.options]') from None
+    import distributed
+
+    return distributed.Client(cluster, timeout=TIMEOUT, set_as_default=False), cluster
+
+
+def count(section: Mapping[str, Any], threads: int) -> int:
+    """How many workers a sweep gets where nobody says: as many as this machine has cores for."""
+    return int(section.get("workers") or max(1, len(os.sched_getaffinity(0)) // threads))
+
+
+def quiet() -> None:
+    """Dask tells of every lost connection; the sweep says in a line what it means."""
+    for name in list(logging.root.manager.loggerDict):  # those below have levels of their own
+        if name.partition(".")[0] in ("distributed", "tornado", "asyncio", "bokeh"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def _module(name: str, wanted: str, install: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        raise JobError(f"{wanted} needs {name}; pip install {install}") from None

@@ -1,0 +1,326 @@
+"""The same sweep on every engine while processes are killed: the same table, and no finished point is run again.
+
+Points sleep (`benchmarks/sleeper.py`); everything else is real: processes, pipes, Dask, sockets on several loopback
+addresses, folders. `make test-sweep` does so with 200 points that compute.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import sleeper
+from l2sim.errors import JobError, RunError
+from l2sim.run import sweep, sweep_cluster, sweep_local, sweep_plan, sweep_point
+from l2sim.run.sweep_local import Local
+
+SLEEP = 0.05
+PRELOAD = sleeper.__name__
+ROOT = Path(sleeper.__file__).resolve().parent.parent
+
+
+def planned(points: int = 12, **more: Any) -> sweep_plan.Plan:
+    grid = {"seed": [*range(1, points // 2 + 1)], "learn.lr_floor": [1e-4, 1e-5]}
+    return sweep_plan.plan({"job": "digits", "overrides": {"learn.lr": SLEEP}, "grid": grid} | more)
+
+
+@pytest.fixture(autouse=True)
+def sleepers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep_local, "WORKER", list(sweep_local.WORKER))
+    sleeper.use()
+
+
+@pytest.fixture(scope="module")
+def wanted(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The table of the sweep, from one worker that nobody disturbs."""
+    out = tmp_path_factory.mktemp("wanted") / "s"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sweep_local, "WORKER", list(sweep_local.WORKER))
+        sleeper.use()
+        assert sweep.run(planned(), out, lambda: Local(1, 1)).done == 12
+    table = (out / "results.csv").read_bytes()
+    assert len(set(table.splitlines())) == 13
+    return table
+
+
+def finished(out: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in out.glob("points/*/report.json")}
+
+
+def unchanged(before: dict[Path, int]) -> bool:
+    return before == {path: path.stat().st_mtime_ns for path in before}
+
+
+class Killer:
+    """Kills a process each time that so many more points are done; `watch` for `sweep.run`."""
+
+    def __init__(self, kill: Any, every: int = 4) -> None:
+        self._kill, self._every, self._next, self.killed = kill, every, every, 0
+
+    def watch(self, counts: sweep.Counts) -> None:
+        if counts.done >= self._next:
+            self._next += self._every
+            self._kill()
+            self.killed += 1
+
+
+def test_workers_that_are_killed_are_replaced(wanted: bytes, tmp_path: Path) -> None:
+    engine, chance = Local(2, 1, tmp_path / "words"), random.Random(1)
+
+    def kill() -> None:
+        os.kill(chance.choice([child.pid for child in engine._children if child]), signal.SIGKILL)
+
+    killer = Killer(kill)
+    counts = sweep.run(planned(), tmp_path / "s", lambda: engine, watch=killer.watch)
+    assert counts.done == 12 and killer.killed >= 2
+    assert (tmp_path / "s" / "results.csv").read_bytes() == wanted
+
+
+CLIENT = """
+import sys; sys.path.insert(0, {root!r})
+from benchmarks import sleeper
+from l2sim.run import cli
+if __name__ == "__main__":
+    sleeper.use()
+    cli.main(sys.argv[1:])
+"""
+FILE = """
+job = "digits"
+overrides = ["learn.lr={sleep}"]
+[grid]
+seed = [1, 2, 3, 4, 5, 6]
+"learn.lr_floor" = [1e-4, 1e-5]
+"""
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Any:
+    """Starts `l2sim sweep` with workers that sleep, in `tmp_path`/s."""
+    (tmp_path / "client.py").write_text(CLIENT.format(root=str(ROOT)))
+    (tmp_path / "s.toml").write_text(FILE.format(sleep=SLEEP))
+    words = [sys.executable, str(tmp_path / "client.py"), "sweep", str(tmp_path / "s.toml"), "--out"]
+
+    def start(*more: str) -> subprocess.Popen[bytes]:
+        pipe = subprocess.PIPE
+        return subprocess.Popen([*words, str(tmp_path / "s"), *more], cwd=tmp_path, stdout=pipe, stderr=pipe)
+
+    return start
+
+
+def until(condition: Any, seconds: float = 120.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("number", (signal.SIGKILL, signal.SIGINT))
+def test_a_client_that_is_stopped_goes_on_where_it_was(
+    number: signal.Signals, wanted: bytes, tmp_path: Path, command: Any
+) -> None:
+    out = tmp_path / "s"
+    first = command("--workers", "2")
+    until(lambda: len(finished(out)) >= 4)
+    first.send_signal(number)
+    _, told = first.communicate()
+    assert first.returncode == (-9 if number == signal.SIGKILL else 130)
+    if number == signal.SIGINT:
+        assert b"stopped by Ctrl-C; what is finished stays" in told and len(told.splitlines()) == 1
+    before = finished(out)
+    assert 4 <= len(before) < 12
+    second = command("--workers", "2", "--quiet")
+    _, told = second.communicate()
+    assert (second.returncode, told) == (0, b"")
+    assert (out / "results.csv").read_bytes() == wanted and unchanged(before)
+
+
+def test_workers_that_never_answer_are_an_error(tmp_path: Path) -> None:
+    sweep_local.WORKER[:] = [sys.executable, "-c", ""]
+    with pytest.raises(RunError, match="workers end before their first answer: its worker ended with exit code 0"):
+        sweep.run(planned(), tmp_path / "s", lambda: Local(1, 1))
+
+
+def test_every_worker_sees_one_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    assert sweep_local.gpus() == ["3", "5"]
+    code = "import os; print(os.environ['CUDA_VISIBLE_DEVICES'], os.environ['OMP_NUM_THREADS'])"
+    sweep_local.WORKER[:] = [sys.executable, "-c", code]
+    seen = []
+    for number in range(3):
+        child = sweep_local.Child(2, sweep_local.gpus()[number % 2])
+        seen.append(child.out.readline().split())
+        child.close()
+    assert seen == [[b"3", b"2"], [b"5", b"2"], [b"3", b"2"]]
+
+
+# ------------------------------------------------------------------------------------------------------------- Dask
+
+
+class Cluster:
+    """A scheduler and three workers on loopback addresses of their own, as they would be started by hand."""
+
+    HOSTS = ("127.0.0.2", "127.0.0.3", "127.0.0.4")
+
+    def __init__(self, place: Path) -> None:
+        self.place, self.held = place, {}
+        with socket.socket() as it:
+            it.bind(("127.0.0.1", 0))
+            self.port = it.getsockname()[1]
+        self.address = f"tcp://127.0.0.1:{self.port}"
+        self.start()
+
+    def start(self) -> None:
+        host = ["--host", "127.0.0.1", "--port", str(self.port), "--dashboard-address", ":0"]
+        self._run("scheduler", "distributed.cli.dask_scheduler", *host)
+
+        def listens() -> bool:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
+                return True
+            return False
+
+        until(listens)
+        for name in self.HOSTS:
+            self.worker(name)
+
+    def worker(self, host: str) -> None:
+        more = ["--host", host, "--nthreads", "1", "--no-nanny", "--dashboard-address", ":0", "--preload", PRELOAD]
+        folder = self.place / host
+        self._run(host, "distributed.cli.dask_worker", self.address, *more, "--local-directory", str(folder))
+
+    def _run(self, name: str, *words: str) -> None:
+        with open(self.place / "words", "ab") as log:
+            command = [sys.executable, "-m", *words]
+            self.held[name] = subprocess.Popen(command, stdout=log, stderr=log, cwd=ROOT)
+
+    def kill(self, name: str) -> None:
+        self.held[name].kill()
+        self.held[name].wait()
+
+    def stop(self) -> None:
+        for name in self.held:
+            self.kill(name)
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    pytest.importorskip("distributed")
+    if sys.platform != "linux":
+        pytest.skip("only Linux has all of 127.0.0.0/8")
+    it = Cluster(tmp_path_factory.mktemp("cluster"))
+    yield it
+    it.stop()
+
+
+def dask(cluster: Cluster, out: Path, shared: bool | None) -> Any:
+    from l2sim.run.sweep_dask import Dask
+
+    return lambda: Dask(sweep_cluster.connect(cluster.address), out, None, shared)
+
+
+@pytest.mark.parametrize("shared", (False, None))
+def test_a_scheduler_with_three_workers_gives_the_same_table(
+    shared: bool | None, cluster: Cluster, wanted: bytes, tmp_path: Path
+) -> None:
+    out = tmp_path / "s"
+    victims = iter(cluster.HOSTS)
+
+    def kill() -> None:
+        host = next(victims)
+        cluster.kill(host)
+        cluster.worker(host)
+
+    killer = Killer(kill, 6)
+    counts = sweep.run(planned(), out, dask(cluster, out, shared), watch=killer.watch)
+    assert counts.done == 12 and killer.killed >= 1
+    assert (out / "results.csv").read_bytes() == wanted
+    assert len(list(out.glob("points/*/checkpoints"))) == (0 if shared is False else 12)
+    assert len(list(out.glob("shared/*/checkpoints/map.safetensors"))) == 6
+
+
+def test_a_worker_of_another_version_gets_nothing(
+    cluster: Cluster, wanted: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from l2sim.run import sweep_dask
+
+    out = tmp_path / "s"
+    monkeypatch.setattr(sweep_dask, "VERSIONS", sweep_point.VERSIONS | {"l2sim": "9.9"})
+    with pytest.raises(RunError, match=r"worker tcp://127\.0\.0\.\d:\d+ has l2sim .*, and this is l2sim 9\.9; install"):
+        sweep.run(planned(), out, dask(cluster, out, None))
+    assert sweep_dask.mismatch({"python": "3.1"}, {}) == "has no python, and this is python 3.1; install the same there"
+
+
+def test_a_scheduler_that_is_gone_is_one_line_and_the_command_goes_on(
+    cluster: Cluster, wanted: bytes, tmp_path: Path, command: Any
+) -> None:
+    out = tmp_path / "s"
+    first = command("--scheduler", cluster.address)
+    until(lambda: len(finished(out)) >= 3)
+    cluster.kill("scheduler")
+    _, told = first.communicate()
+    assert first.returncode == 2 and len(told.splitlines()) == 1
+    assert f"the scheduler at {cluster.address} is gone; what is finished is in {out}".encode() in told
+    before = finished(out)
+    cluster.stop()
+    cluster.start()
+    second = command("--scheduler", cluster.address, "--quiet")
+    _, told = second.communicate()
+    assert (second.returncode, told) == (0, b"")
+    assert (out / "results.csv").read_bytes() == wanted and unchanged(before)
+
+
+def test_a_local_cluster_gives_the_same_table(wanted: bytes, tmp_path: Path) -> None:
+    pytest.importorskip("distributed")
+    from l2sim.run.sweep_dask import Dask
+
+    out = tmp_path / "s"
+    section = {"kind": "local", "options": {"preload": PRELOAD, "local_directory": str(tmp_path)}}
+    counts = sweep.run(planned(cluster=section), out, lambda: Dask(*clustered(section, 2, out)))
+    assert counts.done == 12 and (out / "results.csv").read_bytes() == wanted
+
+
+def clustered(section: dict[str, Any], workers: int, out: Path) -> tuple[Any, Path, Any]:
+    client, cluster = sweep_cluster.start(section, workers)
+    return client, out, cluster
+
+
+@pytest.mark.parametrize("kind, name, scaled", (
+    ("slurm", "dask_jobqueue", {"jobs": 3}), ("kubernetes", "dask_kubernetes.operator", 3),
+    ("ssh", "distributed", None),
+))  # fmt: skip
+def test_clusters_are_made_as_their_section_says(
+    kind: str, name: str, scaled: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    distributed = pytest.importorskip("distributed")
+    made: list[Any] = []
+
+    class Made:
+        def __init__(self, **options: Any) -> None:
+            made.append(options)
+            if "bad" in options:
+                raise TypeError("unexpected keyword 'bad'\nand more")
+
+        def scale(self, *n: int, **more: int) -> None:
+            made.append(n[0] if n else more)
+
+    module = type(sys)(name)
+    setattr(module, sweep_cluster.KINDS[kind][1], Made)
+    monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setitem(sys.modules, "asyncssh", module)
+    vars(module)["Client"] = lambda cluster, **more: "client"
+    monkeypatch.setattr(distributed, "Client", lambda cluster, **more: "client")
+    section = {"kind": kind, "options": {"hosts": ["a", "b"]}}
+    assert sweep_cluster.start(section, 3)[0] == "client"
+    assert made == [{"hosts": ["a", "b"]}, *([scaled] if scaled else [])]
+    with pytest.raises(JobError, match=rf'kind = "{kind}" cannot be started \(TypeError: unexpected keyword .bad.\)'):
+        sweep_cluster.start(section | {"options": {"hosts": ["a"], "bad": 1}}, 1)
