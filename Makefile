@@ -74,6 +74,12 @@ clean:
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
 	touch $@
 
+.venv/pyside.stamp: setup.cfg pyproject.toml | .venv/bin/python
+	$(BIN)/python -m venv .venv/pyside
+	.venv/pyside/bin/python -m pip install --quiet --disable-pip-version-check --editable . \
+		PySide6-Essentials 'pyqtgraph>=0.13.7' 'pytest>=8' 'pytest-qt>=4.4' 'pytest-xdist>=3.6' 'hypothesis>=6.100'
+	touch $@
+
 .venv/gpu.stamp: setup.cfg pyproject.toml | .venv/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev,gpu]"
 	touch $@

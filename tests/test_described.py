@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import pickle
 import runpy
 from pathlib import Path
 from typing import Any
@@ -10,12 +12,14 @@ import numpy as np
 import pytest
 
 from l2sim.backend import generator
-from l2sim.errors import DataError, JobError, ModelError
+from l2sim.errors import DataError, JobError, ModelError, RunError
 from l2sim.nn import models, network
+from l2sim.run import checkpoint as checkpoints
 from l2sim.run import cli, described, flow
 from l2sim.run import job as jobs
 from l2sim.run.data import DataSet
 from l2sim.run.events import Done, StageDone
+from l2sim.run.folder import execute
 from l2sim.run.job import Job
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
@@ -118,6 +122,43 @@ def test_the_experiments_have_smoke_runs(name: str) -> None:
     done = [event for event in flow.run(short) if isinstance(event, StageDone)]
     assert [event.stage for event in done] == ["pretrain", "deploy", "calibrate", "map", "learn"]
     assert all(np.isfinite(event.result.get("accuracy", 0.0)) for event in done)
+
+
+def published_cifar(top: Path, classes: int, count: int = 40) -> Path:
+    """A CIFAR of random pictures in the layout of its publisher."""
+    fine = classes == 100
+    folder = top / ("cifar-100-python" if fine else "cifar-10-batches-py")
+    folder.mkdir(parents=True)
+    for name in ("train", "test") if fine else ("data_batch_1", "test_batch"):
+        pictures = generator(1, name).integers(0, 256, (count, 3072), dtype=np.uint8)
+        labels = {b"fine_labels" if fine else b"labels": [i % classes for i in range(count)]}
+        (folder / name).write_bytes(pickle.dumps({b"data": pictures} | labels, 2))
+    return top
+
+
+def test_a_network_of_cifar100_is_transferred_to_cifar10(tmp_path: Path) -> None:
+    """The two presets of the published transfer, short, on files in the published layouts."""
+    published_cifar(published_cifar(tmp_path, 100), 10)
+    first, second = (
+        jobs.with_overrides(jobs.smoke(jobs.load(preset)), [f"data.name='{data}'", "model.input=[3,32,32]"])
+        for preset, data in (("cifar100-vgg8-map", "cifar100"), ("cifar10-vgg8-transfer", "cifar10"))
+    )
+    list(execute(first, tmp_path / "first", data=tmp_path))
+    list(execute(second, tmp_path / "second", data=tmp_path, source=f"{tmp_path / 'first'}@map"))
+    before, after = (
+        checkpoints.read(tmp_path / where)[0].arrays
+        for where in ("first/checkpoints/map.safetensors", "second/checkpoints/learn.safetensors")
+    )
+    last = "photonic/fc1.sigma" if "photonic/fc1.sigma" in before else "photonic/fc2.sigma"
+    assert before[last].shape[0] > after[last].shape[0] == 2, "ten classes on cores of nine"
+    for part in ("u", "v"):  # what lies below stays on the phases that it was mapped to
+        for name in ("conv1", "conv3"):
+            np.testing.assert_array_equal(before[f"mapped/{name}/{part}/phases"], after[f"mapped/{name}/{part}/phases"])
+    told = json.loads((tmp_path / "second" / "report.json").read_text())
+    assert told["stages"][-1]["name"] == "learn" and 0 <= told["stages"][-1]["accuracy"] <= 1
+    with pytest.raises(RunError, match="100 classes and this one has 10"):
+        list(execute(jobs.with_overrides(second, ["learn.new_classifier=false"]), tmp_path / "third", data=tmp_path,
+                     source=f"{tmp_path / 'first'}@map"))  # fmt: skip
 
 
 def test_the_models_command(capsys: pytest.CaptureFixture[str]) -> None:

@@ -45,15 +45,15 @@ def content(path: Path) -> bytes:
         raise DataError(f"{path} cannot be read: {error.strerror or error}; {CURE}") from None
 
 
-def checked(x: Array, y: Array, classes: int, where: object) -> Labelled:
+def checked(x: Array, y: Array, classes: int, where: object, cure: str = CURE) -> Labelled:
     """Images and classes that fit together. `where` names them in the error."""
     if len(x) != len(y):
-        raise DataError(f"{where} has {len(x)} images but {len(y)} classes; {CURE}")
+        raise DataError(f"{where} has {len(x)} images but {len(y)} classes; {cure}")
     if not len(x):
-        raise DataError(f"{where} holds no images; {CURE}")
+        raise DataError(f"{where} holds no images; {cure}")
     if y.min() < 0 or y.max() >= classes:
         odd = y.min() if y.min() < 0 else y.max()
-        raise DataError(f"{where} has class {odd} where 0 to {classes - 1} are known; {CURE}")
+        raise DataError(f"{where} has class {odd} where 0 to {classes - 1} are known; {cure}")
     return np.ascontiguousarray(x), y.astype(np.int64)
 
 
@@ -332,7 +332,7 @@ def _own_arrays(x: Array, y: Array, classes: int, where: str) -> Labelled:
         x = x.astype(float)
         if not (np.isfinite(x).all() and x.min() >= 0 and x.max() <= 1):
             raise DataError(f"{where}_x has values outside 0 to 1; scale it, or give bytes (uint8)")
-    return checked(x, y.astype(np.int64), classes, where)
+    return checked(x, y.astype(np.int64), classes, where, "give every image a class, from 0 on, as in training")
 
 
 def _own_folder(tree: Tree) -> tuple[Labelled, Labelled, int]:

@@ -29,8 +29,8 @@ GATHER = 0.5
 """Seconds for which a tracker gathers rows, to hand them on together."""
 FULL = 10_000
 """Rows that wait for a tracker at most; what it is too slow for is left out."""
-PATIENCE = 20.0
-"""Seconds that the end of a run waits for its trackers; a quarter of it where the run was stopped."""
+PATIENCE = 60.0
+"""Seconds that the end of a run waits for its trackers; a twelfth of it where the run was stopped."""
 FILE = "track.json"
 
 
@@ -97,6 +97,9 @@ def kept(out: Path) -> list[str]:
 
 def follow(events: Iterable[Event], trackers: Sequence[Tracker], out: Path) -> Iterator[Event]:
     """Pass on `events` of the run in the folder `out`, which is written before this sees them, and track them."""
+    if not trackers:
+        yield from events
+        return
     state, book, last = "failed", _Book(out), 0
     rows = _Rows()
     try:
@@ -121,7 +124,7 @@ def follow(events: Iterable[Event], trackers: Sequence[Tracker], out: Path) -> I
             events.close()  # the folder is as it stays, whatever the trackers take
         for tracker in trackers:
             tracker.put(state)
-        until = time.monotonic() + (PATIENCE if state == "done" else PATIENCE / 4)
+        until = time.monotonic() + (PATIENCE if state == "done" else PATIENCE / 12)
         for tracker in trackers:
             tracker.wait(until, last)
 
@@ -206,14 +209,16 @@ class _Rows:
         if isinstance(event, Step | Epoch):
             rank, now = int(isinstance(event, Epoch)), time.monotonic()
             self._step = event.step
+            passes = now >= self._next[rank]
+            if not passes and not rank:
+                return
             values = {f"{event.stage}/{name}": float(value) for name, value in event.scalars.items()}
             row = Row(event.step, rank, time.time(), values)
-            passes = now >= self._next[rank]
+            if rank:
+                self._waiting = None if passes else row
             if passes:
                 self._next[rank] = now + EVERY
                 yield row
-            if rank:
-                self._waiting = None if passes else row
         elif isinstance(event, StageDone):
             if self._waiting is not None:
                 yield self._waiting
@@ -225,7 +230,7 @@ class _Rows:
 def _numbers(values: dict[str, Any], above: str = "") -> Iterator[tuple[str, float]]:
     """The numbers among nested values, by path."""
     for name, value in values.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and name != "by_chip":  # as many as there are layers
             yield from _numbers(value, f"{above}{name}/")
         elif isinstance(value, int | float) and not isinstance(value, bool):
             yield above + str(name), float(value)
