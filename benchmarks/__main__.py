@@ -1,4 +1,4 @@
-"""python -m benchmarks [--only PATTERN] [--quick] [--threads N] [--busy] [--device NAME] [--json FILE]"""
+"""python -m benchmarks [--only PATTERN] [--quick] [--threads N] [--minutes M] [--busy] [--device NAME] [--json FILE]"""
 
 from __future__ import annotations
 
@@ -40,6 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--only", metavar="PATTERN", default="*", help="cases whose name matches, e.g. 'sweep*'")
     parser.add_argument("--quick", action="store_true", help="small sizes, seconds instead of minutes")
     parser.add_argument("--threads", type=int, metavar="N", help="this many threads [one, then all]")
+    parser.add_argument("--minutes", type=float, default=1.0, metavar="M", help="how long gui-memory watches a job [1]")
     parser.add_argument("--busy", action="store_true", help="processor time of one thread: for a shared machine")
     parser.add_argument("--device", metavar="NAME", default="cpu", help="cuda or cuda:N: what runs on a GPU")
     parser.add_argument("--json", metavar="FILE", help="write the figures here")
@@ -69,7 +70,7 @@ def main(arguments: list[str] | None = None) -> int:
     most = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
     for threads in [1] if told.busy else [told.threads] if told.threads else sorted({1, most}):
         with backend.threads(threads):
-            bench = Bench(told.quick, threads, told.busy, chips.DEVICE)
+            bench = Bench(told.quick, threads, told.busy, chips.DEVICE, told.minutes)
             for case in (Bench.limits, *chosen.values()):
                 for measurement in case(bench):
                     rows.append(bench.row(measurement))

@@ -74,8 +74,10 @@ class Bench:
     disturbs less; that tells something with one thread only.
     """
 
-    def __init__(self, quick: bool, threads: int, busy: bool = False, device: Device = CPU) -> None:
-        self.quick, self.threads, self.device = quick, threads, device
+    def __init__(
+        self, quick: bool, threads: int, busy: bool = False, device: Device = CPU, minutes: float = 1.0
+    ) -> None:
+        self.quick, self.threads, self.device, self.minutes = quick, threads, device, minutes
         self.clock = time.process_time if busy else time.perf_counter
         self._limits: dict[tuple[str, str], float] = {}
 

@@ -2,13 +2,14 @@
 
 `gui-window` is one beat of the window's timer with all panels of the first layout at 1200 x 800, drawn by software: new
 scalars and a new frame are read from the run folder, then taken in, shown and painted. `gui-open` is from the folder's
-name to a painted window. `gui-memory` streams frames and scalars for a while (its figure is the growth of the resident
-memory from the middle to the end, in MiB; thirty minutes at 30 frames a second are 54,000 of its frames). `gui-click`
-is a click on the mesh of a job that runs beside the window, sent as a beat begins, until its answer is painted.
+name to a painted window. `gui-memory` watches a job for a minute (`--minutes 30`: half an hour); its figure is how far
+the resident memory rose above what it was after the first thirtieth of that. `gui-click` is a click on the mesh of a
+job that runs beside the window, sent as a beat begins, until its answer is painted.
 """
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib.util
 import os
@@ -26,6 +27,10 @@ import numpy as np
 from benchmarks.measure import Bench, Measurement
 
 SIZE = (1200, 800)
+PACE = 30
+"""Steps a second of the job whose watcher must not grow."""
+SAMPLES = 30
+"""Looks at the memory."""
 
 
 def folder(root: Path, modes: int, steps: int) -> tuple[Path, Any]:
@@ -149,57 +154,61 @@ def window(bench: Bench) -> Iterator[Measurement]:
 
 
 def memory(bench: Bench) -> Iterator[Measurement]:
-    """`gui-memory`: growth of the resident memory while frames stream, second half against first."""
+    """`gui-memory`: growth of the resident memory while a job of 30 steps a second is watched."""
     if absent("gui-memory"):
         return
-    modes, count = (16, 60) if bench.quick else (64, 6_000)
-    with tempfile.TemporaryDirectory() as root:
-        run, log = folder(Path(root), modes, 1_000)
-        stream = Stream(log, modes, 1_000)
-        stream.go()
-        shown, application = opened(run)
-        held = []
-        begin = bench.clock()
-        for i in range(count):
-            stream.go()
+    modes, minutes = (16, 0.2) if bench.quick else (64, bench.minutes)
+    with tempfile.TemporaryDirectory() as root, running(Path(root), modes, "--pace", str(PACE)) as (shown, application):
+        begin, count, held = time.monotonic(), 0, []
+        while (gone := (time.monotonic() - begin) / (60.0 * minutes)) < 1.0:
+            beat = time.monotonic()
             shown.tick()
             application.processEvents()
-            if i in (count // 2, count - 1):
+            count += 1
+            if gone >= (len(held) + 1) / SAMPLES:
                 gc.collect()
-                held.append(_resident())
-        seconds = bench.clock() - begin
-        sizes = {"modes": modes, "frames": count, "MiB_half": held[0] / 2**20, "MiB_end": held[1] / 2**20}
-        growth = (held[1] - held[0]) / held[0]
-        variant = f"{count} frames, {100 * growth:+.1f} % of {held[0] / 2**20:.0f} MiB"
-        yield Measurement("gui-memory", variant, seconds, float(count), "frames/s", dtype="", sizes=sizes)
-        shown.close_quietly()
-        log.close()
+                held.append(_resident() / 2**20)
+            time.sleep(max(0.0, 0.033 - (time.monotonic() - beat)))
+        gc.collect()
+        held.append(_resident() / 2**20)
+        steps = shown.model.newest
+        sizes = {"modes": modes, "minutes": minutes, "steps": steps, "MiB": " ".join(f"{it:.1f}" for it in held)}
+        growth = 100.0 * (max(held) / held[0] - 1.0)
+        variant = f"{growth:+.1f} % of {held[0]:.0f} MiB"
+        yield Measurement("gui-memory", variant, 60.0 * minutes, float(count), "frames/s", dtype="", sizes=sizes)
+
+
+@contextlib.contextmanager
+def running(root: Path, modes: int, *more: str) -> Iterator[tuple[Any, Any]]:
+    """A window that watches a job of whole meshes, which runs in its own process, and the application."""
+    os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+    from l2sim.gui import launch
+
+    job = [f"insitu.modes={modes}", "learn.epochs=100000"]
+    process = launch.start("insitu-digits", job, name="watched", runs=root, more=more)
+    try:
+        _until(lambda: process.ready or process.code is not None)
+        shown, application = opened(process.folder)
+        _until(lambda: shown.tick() or (shown.model.live and shown.model.newest > 3))
+        yield shown, application
+    finally:
+        launch.kill(process.folder)
+        process.let_go()
+    shown.close_quietly()
 
 
 def click(bench: Bench) -> Iterator[Measurement]:
     """`gui-click`: how soon a click is answered while the simulator runs in its own process."""
     if absent("gui-click"):
         return
-    modes, count = (16, 5) if bench.quick else (64, 200)
-    with tempfile.TemporaryDirectory() as root:
-        os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
-        from l2sim.gui import launch
-
-        job = [f"insitu.modes={modes}", "learn.epochs=100000"]
-        process = launch.start("insitu-digits", job, name="click", runs=Path(root))
-        try:
-            _until(lambda: process.ready or process.code is not None)
-            shown, application = opened(process.folder)
-            _until(lambda: shown.tick() or (shown.model.live and shown.model.newest > 3))
+    for modes in (16,) if bench.quick else (64, 256):
+        count = 5 if bench.quick else 200
+        with tempfile.TemporaryDirectory() as root, running(Path(root), modes) as (shown, application):
             seconds = _answers(bench, shown, application, count)
-        finally:
-            launch.kill(process.folder)
-            process.let_go()
         sizes = {"modes": modes, "clicks": count, "width": SIZE[0], "height": SIZE[1]}
         found = {"median": statistics.median(seconds), "p95": float(np.quantile(seconds, 0.95)), "most": max(seconds)}
         for name, value in found.items():
             yield Measurement("gui-click", f"answer {name}", value, 1.0, "clicks/s", dtype="", sizes=sizes)
-        shown.close_quietly()
 
 
 def _answers(bench: Bench, shown: Any, application: Any, count: int) -> list[float]:

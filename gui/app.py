@@ -73,7 +73,7 @@ def command(
             raise L2simError(f"--screenshot needs the folder of a run, and {source} is none")
         import os
 
-        os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+        os.environ["QT_QPA_PLATFORM"] = "offscreen"  # also where a display is there: pictures do not depend on it
         os.environ.setdefault("QT_FONT_DPI", "96")  # one pixel is one pixel: the picture has the size asked for
     application = start_qt()
     from . import screenshot as pictures

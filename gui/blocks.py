@@ -24,6 +24,8 @@ CELL = (4.0, 30.0)
 HEAD, GAP, RIM = 22, 12, 10
 LOW_IS_WORST = {"last update"}
 """Metrics of which the smallest value is the one to look at."""
+WORDS = {"movement": "most", "update count": "most", "last update": "longest ago"}
+"""What the value to look at is called where it is not the worst."""
 FIRST = ("mapping_error", "identity_error", "loss", "gradient", "movement")
 """What is looked at when a run is opened: the first metric with one of these in its name."""
 SEEN = {"all", "theme", "blocks", "frames", "step", "layer", "block"}
@@ -39,11 +41,14 @@ class Strip(NamedTuple):
 
 
 def worst_of(values: Array | None, low: bool = False) -> int | None:
-    """The core with the worst value; one without a number is worse than any."""
+    """The core with the worst value; one without a number is worse than any. None where nothing is wrong or stands
+    out: where all are 0, or (`low`) alike."""
     if values is None or not values.size:
         return None
     flat = values.reshape(-1).astype(float)
     if not np.isfinite(flat).any():
+        return None
+    if not flat.any() or (low and flat.size > 1 and (flat == flat[0]).all()):
         return None
     if np.isnan(flat).any() and not low:
         return int(np.flatnonzero(np.isnan(flat))[0])
@@ -84,6 +89,7 @@ class Grids(QtWidgets.QWidget):
         self.scale: Scale = Scale("sequential", 0.0, 1.0)
         self.unit = ""
         self.low = False
+        self.word = "worst"
         self.selected: tuple[str, int] = ("", 0)
         self.note = ""
 
@@ -127,12 +133,13 @@ class Grids(QtWidgets.QWidget):
     def _strip(self, painter: QtGui.QPainter, strip: Strip) -> None:
         now, layer, values = theme.now(), strip.layer, strip.values
         painter.setPen(QtGui.QColor(now.text))
-        size = f"{layer.p} × {layer.q} cores of {layer.k}" if layer.sigma else f"one mesh of {layer.k} modes"
+        size = f"{layer.p} × {layer.q} cores of {layer.k}" if layer.sigma else f"{layer.k} modes"
         worst = worst_of(values, self.low)
         said = "nothing recorded"
-        if values is not None and worst is not None:
-            said = number(float(values.reshape(-1)[worst])) + f" {self.unit}".rstrip()
-            said = f"worst {worst}: {said}" if layer.p * layer.q > 1 else said
+        if values is not None and np.isfinite(values).any():
+            said = number(float(values.reshape(-1)[worst or 0])) + f" {self.unit}".rstrip()
+            if layer.p * layer.q > 1:
+                said = f"{self.word} {worst}: {said}" if worst is not None else f"all {said}"
         painter.drawText(QtCore.QPointF(RIM, strip.top - 6), layer.name)
         room = painter.fontMetrics().horizontalAdvance(layer.name + "  ")
         painter.setPen(QtGui.QColor(now.faint))
@@ -317,7 +324,7 @@ class Blocks(Panel):
         it, grids = self.model, self.grids
         found = [(layer, it.metric(name, self.shown_metric, self.selection.step)) for name, layer in it.layers.items()]
         values = [v for _, v in found if v is not None]
-        grids.low = self.shown_metric in LOW_IS_WORST
+        grids.low, grids.word = self.shown_metric in LOW_IS_WORST, WORDS.get(self.shown_metric, "worst")
         grids.scale = spread([v[np.isfinite(v)] for v in values])
         grids.unit = {"movement": "rad", "update count": "frames"}.get(self.shown_metric, "")
         grids.selected = (self.selection.layer, self.selection.block)
@@ -349,9 +356,12 @@ class Blocks(Panel):
         """What is under the pointer, or else where to look."""
         if not text:
             found = self._worst([strip.layer.name for strip in self.grids.strips])
-            if found:
-                strip = next(s for s in self.grids.strips if s.layer.name == found[0])
-                text = f"Worst: {self.grids.say(strip, found[1])}. Click a core to open it."
+            strip = next((s for s in self.grids.strips if found and s.layer.name == found[0]), None)
+            if found and strip is not None:
+                what = "core" if strip.layer.sigma else "mesh"
+                text = f"{self.grids.word.capitalize()}: {self.grids.say(strip, found[1])}. Click a {what} to open it."
+            elif any(s.values is not None and np.isfinite(s.values).any() for s in self.grids.strips):
+                text = f"{readable(self.shown_metric)}: all alike, none stands out."
         self.said.setText(text)
 
     def resizeEvent(self, event: QtGui.QResizeEvent) -> None:

@@ -21,6 +21,7 @@ from l2sim.run import findings
 from . import theme
 from .diagnose_views import Bars, HeaterMap, Plot, broken_of, budget_bars, layer_bars, movement_bars
 from .mesh_colours import number
+from .mesh_values import NO_ORACLE
 from .panel import Panel
 
 if TYPE_CHECKING:
@@ -203,7 +204,7 @@ class Diagnosis(Panel):
         """Begin a diagnosis of what is selected; one that is under way is given up."""
         self.tabs.setCurrentIndex([page.only for page in PAGES].index(only))
         model, it = self.model, self.selection
-        if model is None or it.layer not in model.layers:
+        if model is None or it.layer not in model.layers or not self._known(only):
             return
         arguments = [str(Path(model.folder).resolve())]
         if it.step is not None:
@@ -275,7 +276,7 @@ class Diagnosis(Panel):
         for page in PAGES:
             found, fault = self.found.get(page.only), self.faults.get(page.only, "")
             busy = self.task is not None and self.task.only == page.only
-            self.buttons[page.only].setEnabled(self.model is not None)
+            self.buttons[page.only].setEnabled(self.model is not None and self._known(page.only))
             self.bodies[page.only].setVisible(bool(found))
             head, note = self.heads[page.only], self.notes[page.only]
             if busy and self.task is not None:
@@ -283,7 +284,9 @@ class Diagnosis(Panel):
             else:
                 head.setText("No run is open." if self.model is None else self._where(page.only))
             head.setVisible(bool(head.text()))
-            if fault:
+            if not self._known(page.only):
+                note.setText(NO_ORACLE)
+            elif fault:
                 note.setText(f"<span style='color:{theme.now().bad}'>{fault}</span>")
             elif found:
                 note.setText(self._words(page.only, found))
@@ -291,6 +294,10 @@ class Diagnosis(Panel):
                     self._draw(page.only, found[page.only])
             else:
                 note.setText(page.what)
+
+    def _known(self, only: str) -> bool:
+        """Whether it can be told: of a chip that is not simulated only what the logs tell."""
+        return self.model is None or self.model.simulated or only in findings.RECORDED
 
     def _where(self, only: str) -> str:
         """What the result on show is of."""
@@ -337,7 +344,7 @@ class Diagnosis(Panel):
         return (
             f"{'<br>'.join(findings.disobeying(it))}<br>At V_max: {full} · commanded<br>"
             f"Power in P_pi = v_pi²/R, what turns a heater by π: {power} · commanded<br>"
-            f"So far {findings.cost(it['meter'])} · measured"
+            f"So far {findings.cost(it['meter'])} · measured; {findings.bill(it['spent'])} · estimated"
         )
 
     def _draw(self, only: str, it: Any) -> None:

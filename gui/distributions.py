@@ -44,7 +44,7 @@ class Histogram(QtWidgets.QWidget):
         finite = values[np.isfinite(values)]
         wrong = values.size - finite.size
         said = f", {wrong} not a number" if wrong else ""
-        self.heading = f"{self.name} ({finite.size}{said}){more}"
+        self.heading = f"{self.name} ({finite.size}{said}){more}" if values.size else self.name
         self.setAccessibleName(f"Distribution of {self.heading}, {self.unit}")
         self.note, self.at = note, at
         self.counts, self.edges, self.ticks = np.zeros(0, np.int64), np.zeros(0), []
@@ -141,7 +141,7 @@ class Distributions(Panel):
         self.cores.unit = f"{readable(metric)} · {model.badge.get(metric, '')}"
         single = layer.p * layer.q == 1
         if values is None or single:
-            note = "one mesh: there is nothing to compare it with"
+            note = f"one {'core' if layer.sigma else 'mesh'}: there is nothing to compare it with"
             note = note if single else f"{readable(metric)} is not recorded yet"
             self.cores.show_values(np.zeros(0), note)
         else:
@@ -159,11 +159,12 @@ class Distributions(Panel):
         return np.concatenate(found) if found else np.zeros(0)
 
     def _weights(self, model: RunModel) -> None:
-        it = self.selection
+        it, layer = self.selection, model.layers[self.selection.layer]
         apart = matrix.three(model, it.layer, it.block, it.step)[2]
-        self.weights.name = f"Weight error of block {it.block}"
+        self.weights.name = f"Weight error of block {it.block}" if layer.sigma else f"Matrix error of {it.layer}"
         badge = f" · {apart.badge}" if apart.badge else ""
-        self.weights.unit = f"realised - target{badge}"
+        aim = "ideal" if layer.sigma is None else "target"
+        self.weights.unit = f"realised - {aim}{badge}"
         if apart.values is None:
             self.weights.show_values(np.zeros(0), "needs a target and a realised matrix")
             return

@@ -125,8 +125,10 @@ class Card(QtWidgets.QFrame):
         self.body.setTextFormat(Qt.TextFormat.RichText)
         self.body.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.body.setWordWrap(True)
-        for label in (self.head, self.body):  # a long line must not widen the card
-            label.setSizePolicy(QtWidgets.QSizePolicy.Policy.Ignored, QtWidgets.QSizePolicy.Policy.Preferred)
+        policy = QtWidgets.QSizePolicy(QtWidgets.QSizePolicy.Policy.Ignored, QtWidgets.QSizePolicy.Policy.Preferred)
+        policy.setHeightForWidth(True)  # a long line must not widen the card, nor be cut off
+        for label in (self.head, self.body):
+            label.setSizePolicy(policy)
             label.setMinimumWidth(1)
         self.line = Line()
         row = QtWidgets.QHBoxLayout()
@@ -317,11 +319,9 @@ class Inspector(Panel):
     def _lines(self, place: Place, part: Part, step: int | None) -> tuple[Array, dict[str, Array]]:
         history = self.history.setdefault((place.layer, place.block), History())
         history.of(self.model, place.layer, place.block)
-        found, steps = {}, np.zeros(0)
-        for kind, name in (("theta", "θ"), ("phi", "φ")):
-            if kind == "theta" or part.complex:
-                steps, found[name] = history.line((place.side, kind), place.element, step)
-        return steps, found
+        named = {"theta": "θ", "phi": "φ"} if part.complex else {"theta": "θ"}
+        lines = list(history.lines([(place.side, kind) for kind in named], place.element, step))
+        return lines[-1][0], {name: values for name, (_, values) in zip(named.values(), lines)}
 
     def _body(self, place: Place, part: Part, phases: dict[str, Any], step: int | None) -> str:
         """The numbers as a table."""
@@ -348,7 +348,7 @@ class Inspector(Panel):
             rows += [("crosses, oracle", crossing), ("matrix, oracle", self._matrix(turned))]
         rows += self._gradient(place, part)
         said = [] if step is None else [f"step {step}, as painted in the mesh"]
-        said += [] if told else ["actual phases: no oracle for this run"]
+        said += [] if told else ["actual phases: no oracle"]
         head = f"<div style='color:{now.faint}'>{'; '.join(said)}</div>" if said else ""
         left = f"<td style='color:{now.faint}; padding-right:8px'>"
         lines = "".join(f"<tr>{left}{a}</td><td>{b}</td></tr>" for a, b in rows)
@@ -392,13 +392,18 @@ class Inspector(Panel):
     def _gradient(self, place: Place, part: Part) -> list[tuple[str, str]]:
         model, step, found = self.model, self.selection.step, []
         assert model is not None
-        measured = model.gradient(place.layer, place.block, place.side, step)
         true = model.oracle_gradient(place.layer, step) if part.complex else None
+        at = true["step"] if true else step  # both of the same light
+        measured = model.gradient(place.layer, place.block, place.side, at)
         for kind, name in (("theta", "θ"), ("phi", "φ")):
             for told, badge in ((measured, model.badge.get("gradient", "measured")), (true, "oracle")):
                 if told and told.get(kind) is not None:
                     found.append((f"dL/d{name}, {badge}", f"{number(float(told[kind][place.element]))} /rad"))
-        return found or [("gradient", "not recorded at this step")]
+        if not found:
+            return [("gradient", "not recorded at this step")]
+        of = (measured or true or {}).get("step")
+        now = self.painted.step if self.painted is not None else step
+        return [*found, ("gradient of", f"step {of}")] if of != now else found
 
     def table(self) -> tuple[list[str], list[tuple[Any, ...]]] | None:
         """Commanded phases of all MZIs on show."""

@@ -15,7 +15,8 @@ STALE = 5.0
 """Seconds without a word, besides the longest iterations, after which a run that lives is called stale."""
 RECENT = 512
 RECENT_BYTES = 1 << 24
-"""How many live frames of a series are remembered, and how many bytes of them."""
+RECENT_GRADIENTS = 32
+"""How many live frames of a series are remembered, and how many bytes of them; of gradients, which no history draws."""
 LOOK_EVERY = 0.25
 """Seconds between changes of what is looked at."""
 
@@ -80,7 +81,7 @@ class Link:
             elif topic in ("phase", "block"):
                 changed.add("frames" if topic == "phase" else "blocks")
                 for name, values in pictures(header, payload).items():
-                    self._remember(name, Frame(int(header["step"]), values))
+                    self._remember(name, Frame(int(header["step"]), values.copy()))  # a view would hold all of it
             elif topic == "field":
                 power = pictures(header, payload)
                 self._fields = header["layer"], int(header["input"]), {"step": int(header["step"]), "power": power}
@@ -100,7 +101,8 @@ class Link:
         return changed
 
     def _remember(self, name: str, frame: Frame) -> None:
-        most = max(2, min(RECENT, RECENT_BYTES // max(1, frame.values.nbytes)))
+        many = RECENT_GRADIENTS if ".grad_" in name else RECENT
+        most = max(2, min(many, RECENT_BYTES // max(1, frame.values.nbytes)))
         held = self._recent.setdefault(name, deque(maxlen=most))
         if held and held[-1].step == frame.step:
             held.pop()

@@ -82,7 +82,7 @@ def three(model: RunModel, layer: str, block: int, step: int | None) -> list[Tol
         ideal = commanded(model, layer, phases) if phases else got
         first = ideal._replace(title="|U|, ideal chip")
         if got.badge != "oracle":
-            got = Told("|U| realised", "", None, "there is no oracle: a real chip shows only what is measured")
+            got = Told("|U| realised", "", None, mesh_values.NO_ORACLE)
         first, second = (t._replace(values=None if t.values is None else np.abs(t.values)) for t in (first, got))
         second = second._replace(title="|U| realised")
     else:
@@ -93,6 +93,13 @@ def three(model: RunModel, layer: str, block: int, step: int | None) -> list[Tol
     if first.values is None or second.values is None or first.values.shape != second.values.shape:
         return [first, second, Told("difference", "", None, "needs both")]
     return [first, second, Told("difference", second.badge, np.real(second.values - first.values))]
+
+
+def largest(values: Array, used: tuple[int, int] | None) -> tuple[int, int]:
+    """Where the largest value by size is, among the outputs and inputs that count."""
+    part = np.abs(np.nan_to_num(values[slice(used and used[0]), slice(used and used[1])]))
+    row, column = np.unravel_index(int(part.argmax()), part.shape)
+    return int(row), int(column)
 
 
 class Picture(QtWidgets.QWidget):
@@ -107,15 +114,15 @@ class Picture(QtWidgets.QWidget):
         self.setMinimumSize(90, 100)
         self.setMouseTracking(True)
         self.marked: tuple[int, int] | None = None
+        self.used: tuple[int, int] | None = None
 
-    def show_matrix(self, told: Told, scale: Scale) -> None:
-        """Show another one."""
-        self.told, self.scale = told, scale
+    def show_matrix(self, told: Told, scale: Scale, used: tuple[int, int] | None = None) -> None:
+        """Show another one, of which so many outputs and inputs count."""
+        self.told, self.scale, self.used = told, scale, used
         self.setAccessibleName(f"Matrix: {told.title}, {told.badge or told.note}")
         self.marked = None
         if told.title == "difference" and told.values is not None and told.values.size:
-            row, column = np.unravel_index(int(np.nanargmax(np.abs(np.nan_to_num(told.values)))), told.values.shape)
-            self.marked = int(row), int(column)
+            self.marked = largest(told.values, used)
         self.update()
 
     def area(self) -> QtCore.QRectF:
@@ -147,9 +154,14 @@ class Picture(QtWidgets.QWidget):
         image = QtGui.QImage(colours.data, columns, rows, 4 * columns, QtGui.QImage.Format.Format_RGB32)
         area = self.area()
         painter.drawImage(area, image)
+        cell = area.width() / columns
+        if self.used is not None and self.used != (rows, columns):
+            tall, wide = (count * cell for count in self.used)
+            veil = QtGui.QBrush(QtGui.QColor(now.faint), Qt.BrushStyle.BDiagPattern)
+            painter.fillRect(QtCore.QRectF(area.left(), area.top() + tall, area.width(), area.height() - tall), veil)
+            painter.fillRect(QtCore.QRectF(area.left() + wide, area.top(), area.width() - wide, tall), veil)
         if self.marked:
             row, column = self.marked
-            cell = area.width() / columns
             painter.setPen(QtGui.QPen(QtGui.QColor(now.warn), 2))
             painter.drawRect(QtCore.QRectF(area.left() + column * cell, area.top() + row * cell, cell, cell))
         self._bar(painter, QtCore.QRectF(area.left(), area.bottom() + 6, area.width(), 6))
@@ -193,6 +205,7 @@ class Matrix(Panel):
     def __init__(self, selection: Selection) -> None:
         super().__init__(selection)
         self.told: list[Told] = []
+        self.used: tuple[int, int] | None = None
         self.pictures = [Picture() for _ in range(3)]
         self.grid = QtWidgets.QGridLayout()
         self.grid.setSpacing(2)
@@ -222,7 +235,8 @@ class Matrix(Panel):
         it = self.selection
         if self.model is None or not changed & SEEN or it.layer not in self.model.layers:
             return
-        self._show(three(self.model, it.layer, it.block, it.step))
+        told = three(self.model, it.layer, it.block, it.step)
+        self._show(told, self.model.used(it.layer, it.block, it.step))
 
     def resizeEvent(self, event: QtGui.QResizeEvent) -> None:
         super().resizeEvent(event)
@@ -238,25 +252,30 @@ class Matrix(Panel):
                 place = (0, i, 1, 1) if wide else ((0, 0, 1, 1), (0, 1, 1, 1), (1, 0, 1, 2))[i]
                 self.grid.addWidget(picture, *place)
 
-    def _show(self, told: list[Told]) -> None:
-        self.told = told
+    def _show(self, told: list[Told], used: tuple[int, int] | None = None) -> None:
+        self.told, self.used = told, used
         both = [t.values for t in told[:2] if t.values is not None]
         amounts = "|" in told[0].title
         common = sequential(both, "") if amounts else diverging(both, "")
         for picture, one in zip(self.pictures, told):
             apart = one.title == "difference" and one.values is not None
-            picture.show_matrix(one, diverging([one.values], "") if apart and one.values is not None else common)
+            scale = diverging([one.values], "") if apart and one.values is not None else common
+            picture.show_matrix(one, scale, used)
         self._say("")
 
     def _say(self, text: str) -> None:
         _, second, apart = self.told
         if not text and apart.values is not None and second.values is not None:
             size = float((np.abs(second.values) ** 2).sum()) or 1.0
-            row, column = np.unravel_index(int(np.abs(np.nan_to_num(apart.values)).argmax()), apart.values.shape)
+            rows, columns = self.used or apart.values.shape
+            row, column = largest(apart.values, self.used)
+            error = float((apart.values[:rows, :columns] ** 2).sum()) / size
             text = (
-                f"relative error |Δ|² / |realised|² = {number(float((apart.values**2).sum()) / size)}; "
+                f"relative error |Δ|² / |realised|² = {number(error)}; "
                 f"largest Δ at output {row}, input {column}: {number(float(apart.values[row, column]))}"
             )
+            if (rows, columns) != apart.values.shape:
+                text += "; hatched: padding, which does not count"
         notes = [t.note for t in self.told if t.note and t.values is not None and t.title != "target"]
         self.said.setText("; ".join([text, *notes] if text else notes))
 

@@ -65,6 +65,8 @@ class Canvas(QtWidgets.QWidget):
         self.note = ""
         self.side = ""
         self.port: int | None = None
+        self.way = "→"
+        """Which way the light goes."""
         self.texts: dict[tuple[str, str], Array] = {}  # what is written in the boxes, with so many digits
         self.digits = 2
         self._rasteriser = mesh_raster.Rasteriser()
@@ -191,7 +193,8 @@ class Canvas(QtWidgets.QWidget):
         bar = QtGui.QColor(now.base)
         bar.setAlpha(225)
         painter.fillRect(QtCore.QRectF(0, 0, self.width(), 24), bar)
-        self._text(painter, QtCore.QRectF(6, 2, 90, 20), "light →", now.faint, int(Qt.AlignmentFlag.AlignVCenter))
+        left = int(Qt.AlignmentFlag.AlignVCenter)
+        self._text(painter, QtCore.QRectF(6, 2, 90, 20), f"light {self.way}", now.faint, left)
         titles = self.scene.titles()
         if len(titles) < 2:
             return

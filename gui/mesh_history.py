@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from l2sim.backend import Array
 
-from . import mesh_values
 from .mesh_values import Key
+from .model import PARTS
 
 if TYPE_CHECKING:
-    from .model import RunModel
+    from .model import Layer, RunModel
 
 KEPT = 512
-BUDGET = 0.01
-"""Seconds that one look may take; what is left is read at the next one."""
+BUDGET = 0.004
+"""Seconds of its own that one look may take; what is left is read at the next one."""
 LATER = 30
 """Milliseconds until the next look."""
 
 Numbers = dict[Key, Array]
+
+
+def series(layer: str, it: Layer) -> list[tuple[Key, str]]:
+    """The series that the phases of a layer are recorded under."""
+    if it.sigma is None:
+        return [(("", kind), f"{layer}.{kind}") for kind in PARTS]
+    return [*(((side, "theta"), part.name) for side, part in it.parts.items()), (("sigma", "sigma"), it.sigma)]
 
 
 class History:
@@ -53,24 +61,31 @@ class History:
         wanted = self._recorded(layer)
         if step is not None:
             wanted = wanted[: np.searchsorted(wanted, step, side="right")]
-        end = time.perf_counter() + BUDGET
+        end = time.thread_time() + BUDGET
         held: dict[int, Numbers] = {}
         keep = wanted[-KEPT:].tolist()
         for s in reversed(keep):
-            if s not in self._held and time.perf_counter() > end and held:
+            if s not in self._held and time.thread_time() > end and held:
                 break
             frame = self._held.get(s)
-            if frame is None:
-                found = mesh_values.numbers(mesh_values.frame(self._model, layer, block, s))
-                frame = {key: values.astype(np.float32) for key, values in found.items()}
-            held[s] = frame
+            held[s] = self._read(layer, block, s) if frame is None else frame
         self.pending = len(held) < len(keep)
         self._held, self._steps = held, sorted(held)
+
+    def _read(self, layer: str, block: int, step: int) -> Numbers:
+        """One frame: of a whole mesh the arrays that the model holds, of a core a copy of its part."""
+        assert self._model is not None
+        it, found = self._model.layers[layer], {}
+        for key, name in series(layer, it):
+            frame = self._model.frame(name, step)
+            if frame is not None:
+                found[key] = frame.values if it.sigma is None else np.array(frame.values[block])
+        return found
 
     def _recorded(self, layer: str) -> Array:
         assert self._model is not None
         it = self._model.layers[layer]
-        names = [*(p.name for p in it.parts.values()), it.sigma] if it.sigma else [f"{layer}.theta"]
+        names = [name for _, name in series(layer, it)][: None if it.sigma else 1]
         return np.unique(np.concatenate([np.asarray(self._model.frames(name), np.int64) for name in names]))
 
     def updates(self, step: int | None) -> tuple[Numbers, int]:
@@ -87,9 +102,10 @@ class History:
         self._counted = list(self._steps), counts
         return {key: count.copy() for key, count in counts.items()}, len(self._steps)
 
-    def line(self, key: Key, index: int, step: int | None) -> tuple[Array, Array]:
-        """(steps, values) of one phase over the last frames."""
+    def lines(self, keys: Iterable[Key], index: int, step: int | None) -> Iterator[tuple[Array, Array]]:
+        """(steps, values) of one phase of each key over the last frames."""
         self._follow(step)
-        found = [(s, self._held[s][key][index]) for s in self._steps if key in self._held[s]]
-        steps, values = zip(*found) if found else ((), ())
-        return np.array(steps, float), np.array(values, float)
+        for key in keys:
+            found = [(s, self._held[s][key][index]) for s in self._steps if key in self._held[s]]
+            steps, values = zip(*found) if found else ((), ())
+            yield np.array(steps, float), np.array(values, float)

@@ -31,12 +31,14 @@ MODES = (
     "Optical power",
 )
 THETA, PHI, DIFFERENCE, BEFORE, GRADIENT, UPDATES, LEVEL, POWER = range(8)
+NO_ORACLE = "this chip is not simulated: there is no oracle to say what is true"
 DARKEST = -40.0
 """dB of the input that are drawn as dark."""
 TARGET, PINNED, REFERENCE = "from target", "from pinned frame", "from reference run"
 MEASURED, TRUE, ERROR = "measured", "true (oracle)", "measured - true"
 IDEAL, ACTUAL = "of an ideal chip", "of this chip (oracle)"
 LIVE = {"forward, live": "forward", "backward, live": "backward", "sum, live": "sum"}
+WAY = {"forward": "→", "backward": "←", "sum": "↔"}
 CHOICES = {DIFFERENCE: (TARGET, PINNED, REFERENCE), GRADIENT: (MEASURED, TRUE, ERROR), POWER: (IDEAL, ACTUAL, *LIVE)}
 """What there is to choose in some ways of colouring; the first is where one begins."""
 Key = tuple[str, str]
@@ -207,13 +209,18 @@ def _gradient(out: Painted, model: RunModel, history: History, reference: RunMod
     request, layer = out.request, model.layers[out.request.layer]
     measured = {side: model.gradient(request.layer, request.block, side, request.step) for side in sides(layer)}
     true = model.oracle_gradient(request.layer, request.step) if layer.sigma is None else None
+    if true and request.choice == ERROR:  # a job that is watched tells what it measured more often than what is true
+        measured[""] = model.gradient(request.layer, request.block, "", true["step"])
     one, other = (numbers({side: held for side, held in told.items() if held}) for told in (measured, {"": true}))
     out.badge = model.badge.get("gradient", "measured")
-    out.title = f"Gradient, {request.choice or MEASURED}"
+    told = [true] if request.choice in (TRUE, ERROR) else list(measured.values())
+    of = max((int(held["step"]) for held in told if held), default=out.step)
+    out.title = f"Gradient, {request.choice or MEASURED}" + (f", of step {of}" if of != out.step else "")
     why = "no gradients were recorded at this step; they come with the stage learn"
     if request.choice in (TRUE, ERROR):
         out.badge = "oracle"
-        why = "no true gradients were recorded at this step"
+        why = "no true gradients were recorded up to this step: they come after epochs of a mesh that learns in situ"
+        why = why if model.simulated else NO_ORACLE
         error = {key: values - other[key] for key, values in one.items() if key in other}
         one = other if request.choice == TRUE else error
     out.values = one
@@ -267,16 +274,16 @@ def _power(out: Painted, model: RunModel, history: History, reference: RunModel 
         live = choice in LIVE
         at = request.step if live or request.step is not None else model.newest
         told = (model.field(request.layer, request.block, request.input, at) or {}).get("power", {})
+        out.badge = "oracle"
         if live:
-            out.badge = "measured"
-            out.title = f"Optical power, {choice.partition(',')[0]} light of sample {request.input}"
+            out.title = f"Optical power, {LIVE[choice]} light of sample {request.input} of the last mini-batch"
             # Of the light in a mesh that learns there are all three; else forward is of the oracle.
             powers = {"": told[LIVE[choice]]} if "sum" in told and not layer.sigma else {}
             why = "comes while a mesh that learns in situ is watched live, at the newest step"
+            why = why if model.simulated else NO_ORACLE
         else:
-            out.badge = "oracle"
             powers = told if layer.sigma else {"": told["forward"]} if "forward" in told else {}
-            why = "this run has no simulated chip, or nothing was commanded yet"
+            why = "nothing was commanded yet" if model.simulated else NO_ORACLE
     out.values = {(side, "guide"): decibels(power) for side, power in powers.items()}
     top = max((float(values[np.isfinite(values)].max(initial=0.0)) for values in out.values.values()), default=0.0)
     out.scale = Scale("sequential", top + DARKEST, top, "dB of the input" if choice not in LIVE else "dB of unit power")

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 NAMES = {"theta": "θ", "phi": "φ", "screen": "screen", "sigma": "σ"}
 SHOWN = {"all", "theme", "frames", "step", "layer", "block", "side", "input", "parameters"}
 MARKS = {"element"}
+PORT = "The input port that light of unit power enters"
+SAMPLE = "Which sample of the mini-batch that the gradient was last measured with"
 
 
 class MeshView(Panel):
@@ -60,7 +62,7 @@ class MeshView(Panel):
         self.port = QtWidgets.QSpinBox()
         self.port.setPrefix("input ")
         self.port.setAccessibleName("Input that light enters")
-        self.port.setToolTip("The input port that light of unit power enters")
+        self.port.setToolTip(PORT)
         self.port.valueChanged.connect(lambda value: self.selection.set(input=value))
         whole = QtWidgets.QToolButton()
         whole.setText("Fit")
@@ -171,6 +173,18 @@ class MeshView(Panel):
             self.chosen[self.mode] = choice
             self.refresh({"all"})
 
+    def _live(self) -> str:
+        """Which light of a mesh that learns is shown: forward, backward or sum; "" for none of them."""
+        return mesh_values.LIVE.get(self.chosen[POWER], "") if self.mode == POWER else ""
+
+    def _limit(self) -> int:
+        """The last port that light can enter, or the last sample of a mini-batch."""
+        assert self.model is not None
+        if self._live():
+            return int(self.model.job.learn.batch) - 1
+        layer = self.model.layers.get(self._layer())
+        return next(iter(layer.parts.values())).modes - 1 if layer else 0
+
     def _controls(self) -> None:
         choices = list(CHOICES.get(self.mode, ()))
         self.choice.setVisible(bool(choices))
@@ -182,6 +196,14 @@ class MeshView(Panel):
             self.choice.setCurrentText(self.chosen[self.mode])
         self.choice.blockSignals(False)
         self.port.setVisible(self.mode == POWER)
+        if self.mode == POWER and self.model is not None:
+            sample = bool(self._live())
+            self.port.blockSignals(True)
+            self.port.setPrefix("sample " if sample else "input ")
+            self.port.setToolTip(SAMPLE if sample else PORT)
+            self.port.setMaximum(self._limit())
+            self.port.setValue(self.selection.input)
+            self.port.blockSignals(False)
 
     def _side(self) -> str:
         scene = self.canvas.scene
@@ -208,14 +230,11 @@ class MeshView(Panel):
         if self._scene_of != (model, name):
             self._scene_of = model, name
             self.canvas.show_scene(Scene(layer))
-            self.port.setMaximum(next(iter(layer.parts.values())).modes - 1)
-        self.port.blockSignals(True)
-        self.port.setValue(self.selection.input)
-        self.port.blockSignals(False)
         self._controls()
         self.history.of(model, name, block)
         choice, it = self.chosen.get(self.mode, ""), self.selection
-        request = Request(name, block, it.step, self.mode, choice, it.input, it.side, self.pinned)
+        enters = min(it.input, self._limit())
+        request = Request(name, block, it.step, self.mode, choice, enters, it.side, self.pinned)
         self.painted = mesh_values.show(model, request, self.history, self.reference)
         self._broken(name, block)
         self._colour()
@@ -279,9 +298,11 @@ class MeshView(Panel):
         canvas.side = self._side()
         element = self.selection.element
         canvas.selected = None if element is None else (canvas.side, element)
-        canvas.port = self.selection.input if self.mode == POWER else None
         if it is None:
             return
+        live = self._live()
+        canvas.port = it.request.input if self.mode == POWER and not live else None
+        canvas.way = mesh_values.WAY[live or "forward"]
         canvas.note = it.note
         canvas.rings = [(*key, int(i)) for key, found in it.bad.items() for i in found if key[1] != "guide"]
         worst = it.worst
@@ -359,7 +380,7 @@ class MeshView(Panel):
         elif thing.element >= 0 or thing.kind in ("theta", "phi"):
             element = thing.element if thing.element >= 0 else thing.at
             self.selection.set(side=thing.side, element=element)
-        elif thing.kind == "guide" and self.mode == POWER and thing.position == 0:
+        elif thing.kind == "guide" and self.mode == POWER and thing.position == 0 and not self._live():
             self.selection.set(input=thing.at)
 
     def _walk(self, side: str, element: int) -> None:

@@ -180,8 +180,7 @@ class RunModel(Recorded):
     def newest(self) -> int:
         """The newest step known."""
         steps = [event["step"] for event in self.events[-8:] if "step" in event]
-        steps += [int(curve.steps[-1]) for name in self.series[-8:] if (curve := self.scalar(name)).steps.size]
-        return max([*steps, int((self.beat or {}).get("step", 0))], default=0)
+        return max([*steps, self._disk.newest, int((self.beat or {}).get("step", 0))])
 
     @property
     def parameters(self) -> list[Parameter]:
@@ -357,4 +356,6 @@ def _layer(name: str, grid: topology.Grid) -> Layer:
 def _badge(name: str) -> str:
     if "oracle" in name or "mapping_error" in name:
         return "oracle"
+    if name.endswith(("/energy_j", "/chip_s")):
+        return "estimated"
     return "commanded" if name.endswith(("/lr", "/evaluations")) else "measured"

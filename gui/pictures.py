@@ -33,6 +33,7 @@ def main(folder: Path) -> None:
 def _states(runs: Path, folder: Path) -> Any:
     from . import export
     from .actions import Keys
+    from .mesh_values import LIVE, POWER
     from .screenshot import settle
     from .window import Window
 
@@ -55,10 +56,12 @@ def _states(runs: Path, folder: Path) -> Any:
     yield shot("job")
     window.open(runs / "digits-1")
     settle(window, SIZE)
-    window.blocks.worst()
     assert window.model is not None
     stage = next(stage for stage in window.model.stages if stage.name == "calibrate")
     window.selection.set(step=stage.last_step, element=4)
+    window.blocks.chooser.setCurrentIndex(window.blocks.chooser.findData("oracle_identity_error_u"))
+    settle(window, SIZE)
+    window.blocks.worst()
     yield shot("block")
     window.open(runs / "dead-heater")
     settle(window, SIZE)
@@ -93,6 +96,11 @@ def _states(runs: Path, folder: Path) -> Any:
         window.hardware.ask("nonidealities.tap_noise", "0.01")
         _until(lambda: not window.hardware.waits, 10)
         yield shot("live")
+        window.mesh.colour(POWER)
+        window.mesh.choice.setCurrentText(next(iter(LIVE)))
+        _until(lambda: bool(window.mesh.painted and window.mesh.painted.values), 10)
+        yield shot("insitu")
+        window.mesh.colour(0)
         window.kill()
         _until(lambda: window.model is not None and window.model.state == "killed", 10)
         yield shot("killed")

@@ -26,6 +26,8 @@ QUANTITIES = (
     Quantity("Gradient error 1 - cos, oracle", r".*/oracle_gradient_error.*", True),
     Quantity("Learning rate", r".*/lr", True),
     Quantity("Evaluations", r".*/evaluations"),
+    Quantity("Energy on the chips (J), estimated", r".*/energy_j"),
+    Quantity("Chip time (s), estimated", r".*/chip_s"),
 )
 _LEADING = {"calibrate": (2, 4), "map": (3, 5)}
 """What is looked at first in a stage: places in the list above. Elsewhere loss and accuracy."""

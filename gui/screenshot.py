@@ -50,3 +50,4 @@ def settle(
     while time.monotonic() < end:
         QtWidgets.QApplication.processEvents()
         window.tick(everything=True)
+    QtWidgets.QApplication.processEvents()  # what the last beat moved finds its place, however slow the machine

@@ -98,6 +98,8 @@ class Timeline(Panel):
         words = [_STATES.get(model.state, model.state)]
         if model.state == "stale":
             words = [f"STALE {model.age:.0f} s: no word from the job"]
+        if not model.simulated:
+            words.append("real chip, no oracle")
         step = self._shown()
         stage = model.stage_at(step)
         if stage:

@@ -26,7 +26,7 @@ class FakeModel:
     """`RunModel` without a run. `tick()` makes one more step, as a job would; orders are kept in `ordered`."""
 
     def __init__(self, p: int = 3, q: int = 4, k: int = 9, steps: int = 200, mesh: int = 0) -> None:
-        self.folder = Path("runs/fake-1")
+        self.folder, self.simulated = Path("runs/fake-1"), True
         self.job = Job.preset("insitu-digits" if mesh else "digits")
         self.p, self.q, self.k = p, q, k
         if mesh:
@@ -77,6 +77,9 @@ class FakeModel:
         wave = np.exp(-steps / 80) * (1 + 0.2 * np.sin(steps * 1.7))
         return Curve(steps, wave if name.endswith("loss") else 1 - 0.9 * wave, 1e9 + steps)
 
+    def spent(self, step: int | None = None) -> dict[str, tuple[float, float]]:
+        return {"learn": (0.0123, 4.5e-6)}
+
     def frames(self, series: str) -> Any:
         return np.arange(1, self.newest + 1)
 
@@ -114,6 +117,9 @@ class FakeModel:
 
     def realised(self, layer: str, block: int, step: int | None = None) -> Any:
         return None
+
+    def used(self, layer: str, block: int, step: int | None = None) -> tuple[int, int]:
+        return self.layers[layer].k, self.layers[layer].k
 
     def target(self, layer: str, block: int, step: int | None = None) -> dict[str, Any] | None:
         return None

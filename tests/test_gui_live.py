@@ -12,7 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from l2sim.gui.mesh_values import ERROR, GRADIENT, LIVE, POWER, WAY
 from l2sim.gui.model import open_run
 
 from l2sim.run.manifest import read_manifest
@@ -24,9 +26,9 @@ WAIT = 90_000
 """Milliseconds a job may take to begin: a machine that never ran l2sim compiles first."""
 
 
-def begun(window: Any, qtbot: Any, more: list[str]) -> Any:
+def begun(window: Any, qtbot: Any, more: list[str], preset: str = "digits", settings: list[str] = LONG) -> Any:
     """The model of a job that the window started, once it answers."""
-    assert window.begin("digits", LONG, more)
+    assert window.begin(preset, settings, more)
     qtbot.waitUntil(lambda: window.model is not None and window.model.live, timeout=WAIT)
     return window.model
 
@@ -60,6 +62,26 @@ def test_a_job_is_paused_stepped_and_resumed(live: Any, qtbot: Any) -> None:
     qtbot.waitUntil(lambda: model.newest > before + 1 and model.state == "paused", timeout=20_000)
     live.actions_["run"].trigger()
     qtbot.waitUntil(lambda: model.state == "running" and model.newest > before + 3, timeout=20_000)
+
+
+def test_light_and_gradients_in_a_mesh_are_seen_while_it_learns(window: Any, qtbot: Any) -> None:
+    model, mesh = begun(window, qtbot, SLOW, "insitu-digits", ["learn.epochs=500"]), window.mesh
+    qtbot.waitUntil(lambda: model.oracle_gradient("mesh1") is not None, timeout=20_000)  # after the first epoch
+    mesh.colour(POWER)
+    for choice, kind in LIVE.items():
+        mesh.choice.setCurrentText(choice)
+        mesh.port.setValue(3)
+        title = f"Optical power, {kind} light of sample 3 of the last mini-batch"
+        qtbot.waitUntil(lambda title=title: mesh.painted.title == title and bool(mesh.painted.values), timeout=20_000)
+        assert mesh.port.text() == "sample 3" and mesh.painted.badge == "oracle" and mesh.canvas.way == WAY[kind]
+        power = 10 ** (mesh.painted.values["", "guide"].reshape(-1, model.layers["mesh1"].k) / 10)
+        if kind != "sum":  # nothing is lost on the way, in which direction ever
+            np.testing.assert_allclose(power.sum(axis=1), power[0].sum(), rtol=1e-3)
+    mesh.colour(GRADIENT)
+    mesh.choice.setCurrentText(ERROR)
+    qtbot.waitUntil(lambda: bool(mesh.painted.values), timeout=20_000)
+    true = model.oracle_gradient("mesh1")
+    assert np.abs(mesh.painted.values["", "theta"]).max() < 1e-3 * np.abs(true["theta"]).max()  # of the same step
 
 
 def test_a_parameter_is_acknowledged_with_its_step_and_undone(live: Any, qtbot: Any) -> None:

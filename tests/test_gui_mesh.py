@@ -510,7 +510,7 @@ def test_history_counts_changes_and_reads_only_what_is_new() -> None:
     while history.pending and time.monotonic() < deadline:
         counts, frames = history.updates(None)
     assert frames == 30 and (counts["u", "theta"] == 29).all() and (counts["sigma", "sigma"] == 0).all()
-    steps, values = history.line(("u", "theta"), 1, 12)
+    (steps, values), _ = history.lines([("u", "theta"), ("v", "theta")], 1, 12)
     assert steps[-1] == 12 and values[-1] == pytest.approx(0.01 + 0.012, abs=1e-6)
 
 

@@ -14,6 +14,7 @@ from l2sim.gui.blocks import Blocks, worst_of
 from l2sim.gui.distributions import Distributions
 from l2sim.gui.inspector import Inspector, node, split
 from l2sim.gui.matrix import Matrix
+from l2sim.gui.mesh_colours import number
 from l2sim.gui.mesh_geometry import Thing
 from l2sim.gui.mesh_view import MeshView
 from l2sim.gui.model import RunModel, Selection, open_run
@@ -91,11 +92,13 @@ def test_the_worst_core_is_the_largest_or_the_one_without_a_number() -> None:
     assert worst_of(np.array([[0.1, 0.3], [0.2, 0.0]]), low=True) == 3
     assert worst_of(np.array([[0.1, np.nan], [0.2, 0.0]])) == 1
     assert worst_of(np.array([[np.nan, np.nan]])) is None and worst_of(None) is None
+    assert worst_of(np.zeros((2, 2))) is None and worst_of(np.full((2, 2), 7.0), low=True) is None
+    assert worst_of(np.full((1, 1), 7.0), low=True) == 0
 
 
 def test_a_double_click_goes_to_the_worst_core_and_keys_walk(qtbot: Any) -> None:
     blocks = shown(qtbot, Blocks, FakeModel(p=3, q=4))
-    assert blocks.said.text().startswith("Worst: fc1 block 5 (row 1, column 1): 1")
+    assert blocks.said.text().startswith("Most: fc1 block 5 (row 1, column 1): 1")
     strip = blocks.grids.strips[0]
     centre = blocks.grids.cell(strip, 0).center().toPoint()
     qtbot.mouseDClick(blocks.grids, Qt.MouseButton.LeftButton, pos=centre)
@@ -147,12 +150,25 @@ def test_a_core_without_a_number_is_hatched_and_counted(qtbot: Any) -> None:
 # -- matrix ------------------------------------------------------------------------------------------------------------
 
 
+def test_what_is_padding_does_not_count_in_the_error(qtbot: Any, digits: RunModel) -> None:
+    panel = shown(qtbot, Matrix, digits)
+    name, it = next((n, it) for n, it in digits.layers.items() if digits.used(n, it.p * it.q - 1) != (it.k, it.k))
+    panel.selection.set(layer=name, block=it.p * it.q - 1)
+    panel.refresh({"layer", "block"})
+    rows, columns = digits.used(name, it.p * it.q - 1)
+    _, second, apart = panel.told
+    error = (apart.values[:rows, :columns] ** 2).sum() / (second.values**2).sum()
+    assert f"= {number(error)}" in panel.said.text() and "padding" in panel.said.text()
+    row, column = panel.pictures[2].marked
+    assert row < rows and column < columns
+    panel.grab()
+
+
 def test_the_realised_matrix_of_a_core_is_that_of_its_chip_or_else_of_an_ideal_one(digits: RunModel) -> None:
     layer = list(digits.layers)[1]
     first, second, apart = matrices.three(digits, layer, 2, None)
-    told = digits.oracle(layer, 2, "u")
-    assert told is not None and second.badge == "oracle"
-    np.testing.assert_array_equal(second.values, told["matrix"])
+    assert second.badge == "oracle"
+    np.testing.assert_array_equal(second.values, digits.realised(layer, 2))
     np.testing.assert_allclose(apart.values, second.values - first.values)
     phases = {side: digits.phases(layer, 2, side) for side in ("u", "v", "sigma")}
     ideal = matrices.commanded(digits, layer, phases)

@@ -70,6 +70,8 @@ class Place:
 
     def chip(self) -> Chip | MeshChip:
         """The chip made again and commanded as it was. RunError before there is one."""
+        if not self.run.simulated:
+            raise RunError("this chip is not simulated, so there is no oracle; ask how its phases moved, or measure it")
         chip = self.run.rebuilt.chip(self.layer, self.core, self.step)
         if chip is None:
             raise RunError(f"nothing was commanded to {self.layer} yet; diagnose it at a later step")
@@ -106,7 +108,7 @@ def worst(run: Recorded, layer: str = "", step: int | None = None) -> list[tuple
 
     The error of whole meshes is that of their matrix (`matrix_error`)."""
     names = [layer] if layer else list(run.grids)
-    if all(run.grids[name].whole for name in names):
+    if run.simulated and all(run.grids[name].whole for name in names):
         places = [Place(run, name, 0, step) for name in names]
         return sorted(((it.layer, 0, matrix_error(it.chip())) for it in places), key=lambda row: -row[2])
     told = {(metric, name): run.frame(f"{name}.block.{metric}", step) for metric in ERRORS for name in names}
@@ -353,13 +355,16 @@ def heaters(at: Place) -> dict[str, Any]:
             "layer": name, "cores": power, "heaters": sum(full.size for _, full in driven),
             "total": float(power.sum()), "v_max": int(sum(full.sum() for _, full in driven)),
         })  # fmt: skip
-    quiet_ones = bench.silent(at.bench())
+    quiet_ones = bench.silent(at.bench()) if run.simulated else None
+    broken = faults(at) if run.simulated else []
     return {
         "unit": "P_pi = v_pi^2 / R", "core": core, "layers": layers,
         "silent": None if quiet_ones is None
         else [{"heater": h, "name": heater_name(at, h), "share": share} for h, share in quiet_ones],
-        "faults": [{"heater": h, "name": heater_name(at, h), "fate": fate} for h, fate in faults(at)],
+        "faults": [{"heater": h, "name": heater_name(at, h), "fate": fate} for h, fate in broken],
+        "simulated": run.simulated,
         "meter": cost(run.folder),
+        "spent": run.spent(at.step),
     }  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ from l2sim.run.diagnose import Place
 
 PARTS = ("worst", "budget", "heaters", "movement", "detectors", "layers", "sweep")
 """What can be asked for; all but the sweep is what a whole report has."""
+RECORDED = ("heaters", "movement")
+"""What the logs tell of a chip that is not simulated."""
 ALONE, LEFT = 0.1, 0.5
 """The search alone is to blame, or it too, where the best phases would leave less than this share of the error, ..."""
 BLAMED = 0.3
@@ -44,7 +46,8 @@ def find(
         "sweep": lambda: diagnose.sweep(at, heater or first_broken(at), readout),
     }
     stage = at.run.stage_at(step)
-    names = [only] if only else [n for n in PARTS if n != "sweep" and (n != "layers" or stage != "calibrate")]
+    names = [n for n in PARTS if n != "sweep" and (n != "layers" or stage != "calibrate")]
+    names = [only] if only else names if at.run.simulated else list(RECORDED)
     found = {name: ways[name]() for name in names}
     it = at.run.grids[at.layer]
     where = {"run": str(folder), "layer": at.layer, "core": at.core, "cores": it.p * it.q, "step": step, "stage": stage}
@@ -159,12 +162,14 @@ def _heaters(it: dict[str, Any]) -> list[str]:
     for row in it["layers"]:
         full = f", {row['v_max']} at V_max" if row["v_max"] else ""
         lines += [f"  {row['layer']}: {row['heaters']} heaters take {row['total']:.1f} {it['unit']} [commanded]{full}"]
-    lines += ["So far [measured]: " + cost(it["meter"])]
+    lines += [f"So far [measured]: {cost(it['meter'])}; {bill(it['spent'])} [estimated]"]
     return lines
 
 
 def disobeying(it: dict[str, Any]) -> list[str]:
     """Which heaters do not obey, as measured and as an oracle knows, in a line or two."""
+    if not it["simulated"]:
+        return ["whether they obey is to be tried on the chip itself: it is not simulated, so that there is no oracle"]
     broken = {row["name"]: row["fate"] for row in it["faults"]}
     silent = None if it["silent"] is None else [row["name"] for row in it["silent"]]
     lines = ["not tried one by one: there are too many"]
@@ -178,10 +183,25 @@ def disobeying(it: dict[str, Any]) -> list[str]:
 
 
 def cost(meter: dict[str, dict[str, int]]) -> str:
-    """Core calls by stage in words; energy and time of a chip are known of none."""
+    """Core calls by stage in words."""
     told = [f"{stage} {counts['core_calls']:,}" for stage, counts in meter.items() if counts.get("core_calls")]
-    calls = f"core calls {', '.join(told)}" if told else "nothing was counted"
-    return f"{calls}; joules and chip time are not known"
+    return f"core calls {', '.join(told)}" if told else "nothing was counted"
+
+
+def bill(spent: Mapping[str, Sequence[float]]) -> str:
+    """Joules and chip time of all stages in words."""
+    if not spent:
+        return "joules and chip time are not known"
+    joules, seconds = (sum(its[i] for its in spent.values()) for i in (0, 1))
+    return f"{scaled(joules, 'J')} and {scaled(seconds, 's')} on the chips"
+
+
+def scaled(value: float, unit: str) -> str:
+    """A quantity with the prefix that leaves one to three digits before the point."""
+    for prefix, size in (("k", 1e3), ("", 1.0), ("m", 1e-3), ("µ", 1e-6), ("n", 1e-9)):
+        if abs(value) >= 0.9995 * size:
+            return f"{value / size:.3g} {prefix}{unit}"
+    return f"{value:.3g} {unit}"
 
 
 def _movement(stages: list[dict[str, Any]]) -> list[str]:

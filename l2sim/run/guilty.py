@@ -29,6 +29,8 @@ def layers(folder: Path, data: Path | None = None, step: int | None = None) -> d
     """Test accuracy of the run's network as it is and with each layer made ideal (`tried`), at the last checkpoint, or,
     where a step is named, at the end of its stage. RunError where the run has no network on its chips then."""
     run = Recorded(folder)
+    if not run.simulated:
+        raise RunError(f"{folder} has no oracle, its chip is not simulated: no layer of it can be made ideal")
     stage, path = _saved(run, step)
     saved, _ = checkpoints.read(path)
     session = flow.FLOWS[run.job.flow].open(run.job_at(-1), data)

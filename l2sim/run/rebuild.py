@@ -130,5 +130,4 @@ def mesh_state(chip: MeshChip) -> dict[str, Any]:
         "terms": {name: parts(a) for name, a in terms(told, chip._wiring, heaters, it).items()},
         "stuck": parts(stuck),
         "dead": parts(dead),
-        "matrix": chip.oracle_matrix(),
     }

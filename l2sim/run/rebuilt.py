@@ -43,8 +43,11 @@ class Rebuilt:
         return self._layers[layer]
 
     def chip(self, layer: str, block: int, step: int | None) -> Chip | MeshChip | None:
-        """One core or one whole mesh, commanded as it was at `step`; None where nothing was recorded yet."""
+        """One core or one whole mesh, commanded as it was at `step`; None where nothing was recorded yet, and of a chip
+        that is not simulated."""
         model = self._model
+        if not model.simulated:
+            return None
         imperfect = chip_nonidealities(model.job_at(step))
         held = self._layer(layer)
         if isinstance(held, MeshChip):
@@ -84,15 +87,10 @@ class Rebuilt:
             return None
         if isinstance(chip, MeshChip):
             return rebuild.mesh_state(chip)
-        found: dict[str, Any] = {"matrix": chip.oracle_weights()[0, 0]}
         if side in PARTS:
-            told = self._model.phases(layer, block, side, step)["theta"]
-            found |= rebuild.core_state(chip, side, told) | {"mesh_matrix": chip.oracle_matrix(side)[0, 0]}
-        else:
-            found["actual"] = {"sigma": chip.oracle_sigma()[0, 0]}
-            told = self._model.phases(layer, block, "sigma", step)["sigma"]
-            found["terms"] = {"attenuators": {"sigma": found["actual"]["sigma"] - told}}
-        return found
+            return rebuild.core_state(chip, side, self._model.phases(layer, block, side, step)["theta"])
+        actual, told = chip.oracle_sigma()[0, 0], self._model.phases(layer, block, "sigma", step)["sigma"]
+        return {"actual": {"sigma": actual}, "terms": {"attenuators": {"sigma": actual - told}}}
 
     def realised(self, layer: str, block: int, step: int | None) -> Array | None:
         """See `Recorded.realised`."""

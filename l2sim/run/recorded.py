@@ -59,6 +59,11 @@ class Recorded:
         return True
 
     @property
+    def simulated(self) -> bool:
+        """Whether the chip of the run can be made again. Of another one nothing is known but what was logged."""
+        return bool(self._disk.manifest.get("chip", "simulated") == "simulated")
+
+    @property
     def job(self) -> Job:
         """The job with the parameters in force now."""
         return self._jobs[-1][1]
@@ -115,6 +120,19 @@ class Recorded:
         """(steps, values, times) of a series."""
         return self._disk.scalar(name)
 
+    def spent(self, step: int | None = None) -> dict[str, tuple[float, float]]:
+        """Joules and seconds of the chips up to `step`, estimated by the job's device table, of every stage that was
+        billed by then."""
+        found = {}
+        for name in self.series:
+            stage, _, what = name.rpartition("/")
+            if what == "energy_j":
+                joules, seconds = (self.scalar(f"{stage}/{one}") for one in ("energy_j", "chip_s"))
+                at = len(joules.steps) if step is None else int(np.searchsorted(joules.steps, step, side="right"))
+                if 0 < at <= len(seconds.values):
+                    found[stage] = float(joules.values[at - 1]), float(seconds.values[at - 1])
+        return found
+
     def frame(self, series: str, step: int | None = None) -> Frame | None:
         """The newest frame of a phase series at or before `step`."""
         return self._disk.frame(series, step)
@@ -160,16 +178,24 @@ class Recorded:
     # -- the chip behind it --------------------------------------------------------------------------------------------
 
     def oracle(self, layer: str, block: int, side: str, step: int | None = None) -> dict[str, Any] | None:
-        """What a lab cannot know of one mesh; None where nothing was recorded yet.
+        """What a lab cannot know of one mesh; None where nothing was recorded yet, and of a chip that is not simulated.
 
         `actual` phases by name; `terms` by non-ideality, what each adds to them, rad (they sum to actual - commanded
-        but for whole turns); `stuck`, `dead` heaters; `matrix`, the true one of the core or the whole mesh.
+        but for whole turns); `stuck`, `dead` heaters.
         """
         return self.rebuilt.oracle(layer, block, side, step)
 
     def realised(self, layer: str, block: int, step: int | None = None) -> Array | None:
-        """The `matrix` of `oracle` alone, which costs a fraction of all the rest; None as there."""
+        """The true matrix of the core or the whole mesh; None as `oracle`."""
         return self.rebuilt.realised(layer, block, step)
+
+    def used(self, layer: str, block: int, step: int | None = None) -> tuple[int, int]:
+        """Outputs and inputs of a core that count; the others are padding. In calibration all of them do."""
+        it, shape = self.grids[layer], self.rebuilt.shape(layer)
+        if it.whole or shape is None or self.stage_at(step) == "calibrate":
+            return it.k, it.k
+        row, column = divmod(block, it.q)
+        return min(it.k, shape[0] - row * it.k), min(it.k, shape[1] - column * it.k)
 
     def target(self, layer: str, block: int, step: int | None = None) -> dict[str, Any] | None:
         """What a core shall become: `matrix` W (k, k), `sigma`, and `u`, `v` with theta and signs of an ideal chip.

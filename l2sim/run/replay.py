@@ -235,6 +235,8 @@ class Replay:
         self.shapes: dict[str, tuple[int, ...]] = {}
         self._numbers: dict[str, int] = {}
         self._curves: dict[int, Growing] = {}
+        self.newest = 0
+        """The newest step that has a scalar."""
         self._index: dict[int, Growing] = {}
         self._cache: dict[tuple[int, int], Array] = {}
         self._parts = {}
@@ -276,6 +278,7 @@ class Replay:
         if not len(table):
             return set()
         self._tail_scalars.take(content[: table.nbytes])
+        self.newest = max(self.newest, int(table["step"][-1]))
         series = np.ascontiguousarray(table["series"])
         for number in np.flatnonzero(np.bincount(series)) if series.max() < 1 << 16 else np.unique(series):
             rows = table[series == number]

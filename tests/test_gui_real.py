@@ -1,0 +1,74 @@
+"""A chip that is not simulated, live or recorded: nothing is known but what was logged, and the window stays useful."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from l2sim.gui.mesh_values import CHOICES, MODES, NO_ORACLE
+
+from l2sim.errors import RunError
+from l2sim.run import findings
+
+
+def real(run: Path, to: Path) -> Path:
+    """A copy of a run as a lab would have written it: without any series of an oracle."""
+    shutil.copytree(run, to)
+    manifest = json.loads((to / "manifest.json").read_text())
+    (to / "manifest.json").write_text(json.dumps(manifest | {"chip": "real"}))
+    lines = (to / "events.jsonl").read_text().splitlines(keepends=True)
+    (to / "events.jsonl").write_text("".join(line for line in lines if "oracle" not in line))
+    return to
+
+
+@pytest.fixture(params=("digits_run", "insitu_run"))
+def opened(window: Any, request: pytest.FixtureRequest, tmp_path: Path) -> Any:
+    assert window.open(real(request.getfixturevalue(request.param), tmp_path / "runs" / "lab-1"))
+    window.tick(everything=True)
+    return window
+
+
+def test_the_window_stays_useful_without_an_oracle(opened: Any) -> None:
+    model, whole = opened.model, opened.model.layers[opened.selection.layer].sigma is None
+    assert not any("oracle" in name for name in [*model.series, *model.metrics])
+    assert "real chip, no oracle" in opened.timeline.sentence()
+    opened.selection.set(element=2)
+    for dock in opened.docks.values():
+        dock.raise_()
+        opened.tick(everything=True)
+    assert "commanded" in opened.inspector.cards[0].body.text() and "no oracle" in opened.inspector.cards[0].body.text()
+    told = opened.matrix.told
+    assert told[0].badge == "estimated" and told[0].values is not None
+    assert told[1].note == NO_ORACLE if whole else told[1].badge == "estimated"
+    assert opened.crashed == ""
+
+
+def test_every_colouring_is_drawn_or_says_why_not(opened: Any) -> None:
+    for mode in range(len(MODES)):
+        for choice in CHOICES.get(mode, ("",)):
+            if choice:
+                opened.mesh.chosen[mode] = choice
+            opened.mesh.colour(mode)
+            it = opened.mesh.painted
+            assert bool(it.values) != bool(it.note) and not (it.values and it.badge == "oracle"), choice
+            assert it.note == NO_ORACLE or "oracle" not in choice
+    assert opened.crashed == ""
+
+
+def test_diagnosis_tells_what_the_logs_tell(opened: Any) -> None:
+    for only, button in opened.diagnosis.buttons.items():
+        opened.diagnosis.refresh({"all"})
+        if not button.isEnabled():  # a key asks for it all the same
+            opened.diagnosis.start(only)
+            assert not opened.diagnosis.waits
+        assert button.isEnabled() == (only in findings.RECORDED)
+        assert (opened.diagnosis.notes[only].text() == NO_ORACLE) != button.isEnabled()
+    folder, layer = opened.model.folder, opened.selection.layer
+    text = "\n".join(findings.words(findings.find(folder, layer=layer, core=0)))
+    assert "moved" in text and "not simulated" in text and "[oracle]" not in text
+    for only in ("budget", "sweep", "detectors", "layers"):
+        with pytest.raises(RunError, match="not simulated"):
+            findings.find(folder, only, layer=layer, core=0)
