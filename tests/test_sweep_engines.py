@@ -260,6 +260,41 @@ def test_a_worker_of_another_version_gets_nothing(
     assert sweep_dask.mismatch({"python": "3.1"}, {}) == "has no python, and this is python 3.1; install the same there"
 
 
+class Pinned:
+    """As much of a Dask client as hands out tasks to two workers, of which the second is an older one."""
+
+    status = "running"
+
+    def __init__(self) -> None:
+        self.scheduler, self.submitted = type("S", (), {"address": "tcp://s"}), []
+
+    def run(self, function: Any, *told: Any, **more: Any) -> dict[str, Any]:
+        return {"tcp://a": sweep_point.VERSIONS, "tcp://b": sweep_point.VERSIONS | {"l2sim": "0.0.1"}}
+
+    def nthreads(self) -> dict[str, int]:
+        return {"tcp://a": 2, "tcp://b": 1}
+
+    def submit(self, *told: Any, **more: Any) -> Any:
+        self.submitted.append(more)
+        return type("F", (), {"add_done_callback": lambda self, call: None})()
+
+    def close(self, **more: Any) -> None:
+        pass
+
+
+def test_only_workers_of_this_version_get_points(tmp_path: Path) -> None:
+    pytest.importorskip("distributed")
+    from l2sim.run.sweep_dask import Dask
+
+    client = Pinned()
+    with Dask(client, tmp_path) as engine:
+        assert engine.notes[0].startswith("worker tcp://b gets no points: it has l2sim 0.0.1, and this is l2sim ")
+        assert engine.room() == 3
+        engine.submit({"name": "0-x", "sweep": "1" * 32, "source": ""})
+        assert client.submitted[0]["workers"] == ["tcp://a"] and not client.submitted[0]["allow_other_workers"]
+        assert engine.room() == 2 and not engine.exclude("tcp://a")  # nobody else is left
+
+
 def test_a_scheduler_that_is_gone_is_one_line_and_the_command_goes_on(
     cluster: Cluster, wanted: bytes, tmp_path: Path, command: Any
 ) -> None:

@@ -35,6 +35,12 @@ def test_fields_may_be_written_in_any_of_tomls_ways(tmp_path: Path) -> None:
     assert len(digests) == 1
 
 
+def test_the_cluster_is_no_part_of_what_is_compared(tmp_path: Path) -> None:
+    text = "[grid]\nseed = [1]\n"
+    it = plan(text + "[cluster]\nkind = 'local'\nworkers = 2\nshared = false\n", tmp_path)
+    assert it.cluster == {"kind": "local", "workers": 2, "shared": False} and it.digest == plan(text, tmp_path).digest
+
+
 def test_lists_go_side_by_side_and_multiply_with_the_rest(tmp_path: Path) -> None:
     it = plan('[list]\n"pretrain.lr" = [1, 2]\n"learn.lr" = [3, 4]\n[grid]\nseed = [1, 2, 3]\n', tmp_path)
     assert [tuple(it.values(i).values()) for i in range(len(it))] == [
@@ -115,6 +121,8 @@ def test_names_are_stable_readable_and_tell_jobs_apart(tmp_path: Path) -> None:
     ("[latin]\nsamples = 3\n'map.method' = {low = 'zcd', high = 'ztp'}\n", "map.method is no number"),
     (f"[grid]\nseed = {[*range(3000)]}\n'learn.epochs' = {[*range(4000)]}\n", "there are 12,000,000 points"),
     ("[cluster]\nkind = 'slrum'\n[grid]\nseed = [1]\n", "[cluster] kind = 'slrum': use one of local, slurm"),
+    ("[cluster]\nworkers = 0\n[grid]\nseed = [1]\n", "[cluster] workers = 0: use a whole number from 1"),
+    ("[cluster]\nworkers = true\n[grid]\nseed = [1]\n", "[cluster] workers = True: use a whole number from 1"),
     ("[cluster]\nqueue = 'a'\n[grid]\nseed = [1]\n", "[cluster] has no queue"),
     ("[grid\n", "is not valid TOML"),
 ))  # fmt: skip

@@ -166,7 +166,10 @@ class _Watch:
 
     def say(self, line: str) -> None:
         """Show a line that people should read."""
-        click.echo(f"warning: {line}", err=True)
+        if self._bar:
+            self._console.print(f"warning: {line}")  # above the bar
+        else:
+            click.echo(f"warning: {line}", err=True)
 
 
 def _note(counts: Counts) -> str:

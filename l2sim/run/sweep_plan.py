@@ -212,14 +212,15 @@ def _cluster(section: Any) -> dict[str, Any]:
     if not isinstance(section, Mapping):
         raise JobError('cluster is a section; write [cluster] and then kind = "slurm"')
     kinds: dict[str, tuple[type, str]] = {
-        "kind": (str, f"one of {', '.join(KINDS)}"), "workers": (int, "a whole number"),
+        "kind": (str, f"one of {', '.join(KINDS)}"), "workers": (int, "a whole number from 1"),
         "shared": (bool, "true or false"), "options": (dict, "a section [cluster.options]"),
     }  # fmt: skip
     for key, value in section.items():
         if key not in kinds:
             raise JobError(f"[cluster] has no {key}; it has {', '.join(kinds)}")
         kind, wanted = kinds[key]
-        if not isinstance(value, kind) or (key == "kind" and value not in KINDS) or value == 0:
+        right = isinstance(value, kind) and (key != "kind" or value in KINDS)
+        if not right or (key == "workers" and (value is True or value is False or value < 1)):
             raise JobError(f"[cluster] {key} = {value!r}: use {wanted}")
     return dict(section)
 

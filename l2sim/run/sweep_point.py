@@ -49,7 +49,10 @@ def run(task: Task) -> Outcome:
     except Exception as error:
         from l2sim.run.cli import cause
 
-        line = cause(error) if isinstance(error, OSError) else None
+        line = None
+        if isinstance(error, OSError):
+            error.filename = error.filename or str(out)  # a file that is open does not say its name
+            line = cause(error)
         if line:
             return {"status": "failed", "error": _line(line), "unfit": True}
         with contextlib.suppress(OSError):
