@@ -259,7 +259,8 @@ class Matrix(Panel):
         common = sequential(both, "") if amounts else diverging(both, "")
         for picture, one in zip(self.pictures, told):
             apart = one.title == "difference" and one.values is not None
-            scale = diverging([one.values], "") if apart and one.values is not None else common
+            rows, columns = used or (None, None)
+            scale = diverging([one.values[:rows, :columns]], "") if apart and one.values is not None else common
             picture.show_matrix(one, scale, used)
         self._say("")
 

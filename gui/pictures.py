@@ -65,6 +65,8 @@ def _states(runs: Path, folder: Path) -> Any:
     yield shot("block")
     window.open(runs / "dead-heater")
     settle(window, SIZE)
+    window.blocks.chooser.setCurrentIndex(window.blocks.chooser.findData("oracle_mapping_error"))
+    settle(window, SIZE)
     window.blocks.worst()
     for name, only in (("why", "budget"), ("sweep", "sweep")):
         window.selection.set(side="v", element=22 if only == "sweep" else None)

@@ -190,6 +190,11 @@ def test_a_part_of_a_meter_counts_for_the_whole() -> None:
         two.forward(np.ones((1, 1, 3, 5)))
     assert [meter.of(name).state()["learn"]["forward_core_calls"] for name in "ab"] == [2, 5]
     assert meter.state()["learn"]["core_calls"] == 7 and meter.of("a") is one.meter
+    other = Meter()
+    other.restore(meter.state(), {name: part.state() for name, part in meter.parts.items()})
+    assert other.state() == meter.state() and other.of("b").state() == two.meter.state()
+    other.restore(meter.state())  # a checkpoint of an older l2sim
+    assert other.state() == meter.state()
 
 
 # -- the published surfaces --------------------------------------------------------------------------------------------
@@ -341,6 +346,10 @@ def test_bills_of_a_run_by_other_tables(run: Path) -> None:
         assert own[stage["name"]].spent.seconds == pytest.approx(stage["chip_seconds"])
     hot = {it.stage: it.spent for it in bill.read(report, cost.TABLES["thermal"])}
     alone = {it.stage: it.spent for it in bill.read(report, cores=0)}
+    learn = own["learn"]
+    assert sum(learn.passes_j.values()) == pytest.approx(
+        sum(learn.spent.energy_j[part] for part in cost.call_energy(cost.TABLES["mems"], 9))
+    ), "every core call of learning belongs to a pass"
     assert hot["map"].energy_j["heaters"] > 1e3 * own["map"].spent.energy_j["heaters"]
     assert alone["learn"].seconds < own["learn"].spent.seconds
     for stage in report["stages"]:

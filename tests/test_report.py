@@ -27,6 +27,7 @@ SECTIONS = [
     "Training",
     "Phases",
     "Cost",
+    "Energy and time on the chips",
     "What sampling saved",
     "What differs from the publication",
     "Settings",

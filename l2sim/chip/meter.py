@@ -183,6 +183,8 @@ class Meter:
     def restore(self, state: Told, parts: dict[str, Told] | None = None) -> None:
         """Continue from what `state` returned, of the whole and of its parts by chip."""
         self._own = {stage: Counts(**counts) for stage, counts in state.items()}
+        for part in self.parts.values():
+            part.restore({})
         for chip, told in (parts or {}).items():
             self.of(chip).restore(told)
             for stage, counts in told.items():

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from l2sim.chip import cost
+from l2sim.chip.meter import PASSES
 from l2sim.errors import ChipError, L2simError, RunError
 from l2sim.run import job as jobs
 from l2sim.run import pages
@@ -17,11 +18,13 @@ TESTING = "testing"
 
 
 class Bill(NamedTuple):
-    """One stage of a run: its core calls, and the joules by part and seconds that its chips took."""
+    """One stage of a run: its core calls, the joules by part and seconds that its chips took, and of these joules the
+    calls of a network's passes, without holding phases and writing."""
 
     stage: str
     core_calls: int
     spent: cost.Spent
+    passes_j: dict[str, float]
 
 
 def table_of(name: str, settings: Iterable[str] = ()) -> cost.Table:
@@ -57,7 +60,13 @@ def read(report: dict[str, Any], table: cost.Table | None = None, cores: int | N
         if chips := stage.get("by_chip"):
             at = {name: cost.Geometry(**its["geometry"]) for name, its in chips.items()}
             counts = {name: EMPTY | its["counts"] for name, its in chips.items()}
-            found.append(Bill(stage["name"], stage["core_calls"], cost.spent_by(counts, at, table, cores)))
+            spent = cost.spent_by(counts, at, table, cores)
+            call_j = {name: sum(cost.call_energy(table, it.modes).values()) for name, it in at.items()}
+            passes = {
+                one: sum(its["counts"].get(f"{one}_core_calls", 0) * call_j[name] for name, its in chips.items())
+                for one in PASSES
+            }
+            found.append(Bill(stage["name"], stage["core_calls"], spent, passes))
     return found
 
 
@@ -78,6 +87,10 @@ def rows(bills: list[Bill]) -> list[tuple[str, str, list[str]]]:
     parts = [part for part in cost.PARTS if any(bill.spent.energy_j[part] for bill in bills)]
     told = [(WORDS[part], "J", [energy(bill.spent.energy_j[part]) for bill in bills]) for part in parts]
     told.append(("all of it", "J", [energy(bill.spent.total_j) for bill in bills]))
+    for one in PASSES:
+        if any(bill.passes_j[one] for bill in bills):
+            words = f"of it calls {'forward' if one == 'forward' else 'for ' + one.replace('_', ' ') + 's'}"
+            told.append((words, "J", [energy(bill.passes_j[one]) for bill in bills]))
     told.append(("time", "s", [energy(bill.spent.seconds) for bill in bills]))
     told.append(("core calls", "", [f"{bill.core_calls:,}" for bill in bills]))
     return told

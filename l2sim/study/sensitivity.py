@@ -1,0 +1,251 @@
+"""How sensitive a network is to every one of its heaters, drawn on the meshes as they are built.
+
+    python -m l2sim.study.sensitivity --out docs/results
+
+Whole meshes (`insitu-digits`, trained): the root mean square over images of dL/dphase, L the loss of one image, for
+theta and phi of every MZI. Cores (`digits`, pretrained weights on ideal phases): |dW/dphase| / |W| of every rotation,
+W = U S V the core's matrix, which is how much mapping error a radian makes to first order. Every entry of W is linear
+in the cosine and sine of a phase, so that dW/dphase = (W(phase + pi/2) - W(phase - pi/2)) / 2 without error.
+"""
+
+from __future__ import annotations
+
+from l2sim.run.blas import prepare
+
+if __name__ == "__main__":
+    prepare()  # before anything imports NumPy
+
+import csv
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from l2sim import backend
+from l2sim.backend import Array, host
+from l2sim.chip import grid
+from l2sim.chip import mesh as meshes
+from l2sim.chip.decompose import decompose
+from l2sim.chip.mesh import Mesh
+from l2sim.nn.network import Network
+from l2sim.nn.optics import MeshLayer
+from l2sim.nn.weights import ElectronicWeight
+from l2sim.run import checkpoint, insitu, l2ight
+from l2sim.run import session as sessions
+from l2sim.run.job import Job
+from l2sim.study import runs
+
+IMAGES = 200
+RANGE = 300.0
+"""Of the colours of whole meshes: weaker heaters are as dark as the weakest shown."""
+QUICK: dict[str, dict[str, Any]] = {
+    "insitu-digits": {"learn.epochs": 10},
+    "digits": {
+        "calibrate.epochs": 0, "calibrate.polish": 0, "map.epochs": 0, "map.polish": 0, "map.compare": False,
+        "learn.epochs": 1,
+    },
+}  # fmt: skip
+"""What is run: nothing is needed of the L2ight flow but its pretrained weights."""
+
+
+class Part(NamedTuple):
+    """Sensitivities (n,) of the heaters of one kind in one mesh, in travel order."""
+
+    title: str
+    mesh: Mesh
+    heater: str
+    values: Array
+
+
+# -- the two measures --------------------------------------------------------------------------------------------------
+
+
+def of_loss(network: Network, objective: Any, x: Array, y: Array) -> dict[str, tuple[Array, Array]]:
+    """Root mean square over the images of dL/dtheta and dL/dphi (n,), nat / rad, of every mesh of `network`.
+
+    `x` (S, ...), `y` (S,): images and classes; L is the loss of one image. Gradients are the oracle's, without noise.
+    """
+    logits = network.forward(x, train=True)
+    network.backward(objective(logits, y)[1] * len(y))  # of every image by itself, not of their mean
+    found = {}
+    for name, layer in network.meshes.items():
+        assert layer.sent is not None
+        found[name] = each(layer, *layer.sent)
+    return found
+
+
+def each(layer: MeshLayer, x: Array, g: Array) -> tuple[Array, Array]:
+    """Root mean square over the vectors of the gradients for light `x` (N, B) and cotangents `g` (N, B)."""
+    chip: Any = layer.hardware
+    slopes = [chip.oracle_gradient(x[:, b : b + 1], g[:, b : b + 1]) for b in range(x.shape[1])]
+    theta, phi = (np.sqrt(np.mean([host(s[part]) ** 2 for s in slopes], axis=0)) for part in (0, 1))
+    return theta, phi
+
+
+def of_core(mesh: Mesh, u: Array, sigma: Array, v: Array) -> tuple[Array, Array]:
+    """|dW/dphase| / |W| of every rotation of both meshes, (n,) each, 1 / rad; W = U diag(sigma) V.
+
+    `u`, `v`: phases (C, N - 1) of `mesh`; signs at the ports change no norm and are left out.
+    """
+    first, last = meshes.matrix(mesh, v), meshes.matrix(mesh, u)
+    size = np.linalg.norm(sigma)
+
+    def turned(phases: Array) -> Array:
+        shifts = mesh.scatter(np.pi / 2 * np.eye(mesh.count))
+        return (meshes.matrix(mesh, phases + shifts) - meshes.matrix(mesh, phases - shifts)) / 2
+
+    by_u = (turned(u) * sigma) @ first
+    by_v = (last * sigma) @ turned(v)
+    by_u, by_v = (np.sqrt((by**2).sum(axis=(1, 2))) / size for by in (by_u, by_v))
+    return by_u, by_v
+
+
+# -- what is drawn -----------------------------------------------------------------------------------------------------
+
+
+def whole_meshes(folder: Path) -> list[Part]:
+    """theta and phi of every mesh of the trained in situ network."""
+    job = Job.preset("insitu-digits", QUICK["insitu-digits"])
+    out = folder / "sensitivity-insitu-digits"
+    runs.complete([(job, out)], None)
+    session = insitu.open_session(job, None)
+    sessions.restore(session, checkpoint.read(out / "checkpoints" / "latest.safetensors")[0])
+    images, labels = session.data.test_x[:IMAGES], session.data.test_y[:IMAGES]
+    found = of_loss(session.network, session.objective, images, labels)
+    return [
+        Part(f"{name}, {heater}", session.chips[name].mesh, heater, values)
+        for name, both in found.items()
+        for heater, values in zip(("theta", "phi"), both)
+    ]
+
+
+def cores(folder: Path) -> list[Part]:
+    """U and V of the tensor cores of the pretrained CNN: root mean square over all cores."""
+    job = Job.preset("digits", QUICK["digits"])
+    out = folder / "sensitivity-digits"
+    runs.complete([(job, out)], None)
+    session = l2ight.open_session(job, None)
+    sessions.restore(session, checkpoint.read(out / "checkpoints" / "latest.safetensors")[0])
+    mesh, found = session.chips[next(iter(session.chips))].mesh, []
+    for name, weight in session.electronic.weights.items():
+        assert session.chips[name].mesh == mesh and isinstance(weight, ElectronicWeight)
+        u, sigma, v = np.linalg.svd(grid.blocks(weight.matrix.astype(float), mesh.modes))
+        phases_u, phases_v = decompose(mesh, u)[0], decompose(mesh, v)[0]
+        places = [at for at in np.ndindex(sigma.shape[:2]) if sigma[at].any()]
+        found += [of_core(mesh, phases_u[at], sigma[at], phases_v[at]) for at in places]
+    u_all, v_all = (np.sqrt(np.mean(np.square(part), axis=0)) for part in zip(*found))
+    return [Part("V (light meets it first)", mesh, "rotation", v_all), Part("U", mesh, "rotation", u_all)]
+
+
+def paint(ax: Any, part: Part, norm: Any) -> Any:
+    """Every MZI of the mesh as a box from its upper to its lower rail, coloured by sensitivity; light goes right."""
+    from matplotlib.collections import PolyCollection
+
+    mesh = part.mesh
+    gap = 0.03 if mesh.modes <= 16 else 0.0  # of large meshes it would be less than a dot
+    corners = (0.5 - gap) * np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)])
+    middle = np.stack((mesh.column, (mesh.top + mesh.bottom) / 2), axis=1)
+    tall = np.stack((np.ones(mesh.count), mesh.bottom - mesh.top + 1.0), axis=1)
+    shape: Any = middle[:, None] + corners * tall[:, None]
+    boxes = PolyCollection(shape, array=part.values, cmap="cividis", norm=norm, antialiased=gap > 0, linewidths=0)
+    ax.add_collection(boxes)
+    ax.set(xlim=(-0.7, mesh.columns - 0.3), ylim=(mesh.modes - 0.3, -0.7), aspect="equal", title=part.title)
+    ax.grid(visible=False)
+    return boxes
+
+
+def draw(network: list[Part], core: list[Part]) -> Any:
+    """Whole meshes left, theta above phi; the two meshes of a core right."""
+    import matplotlib
+    from matplotlib.colors import LogNorm, Normalize
+    from matplotlib.figure import Figure
+
+    from l2sim.run import figures
+
+    with matplotlib.rc_context(figures.STYLE):
+        sheet = Figure((14.5, 7.4), layout="constrained")
+        parts: Any = sheet.subfigures(1, 2, width_ratios=(3.4, 1.25))
+        left, right = parts
+        columns = len(network) // 2
+        panels = left.subplots(2, columns, sharex=True, sharey=True)
+        every = np.concatenate([part.values for part in network])
+        norm: Normalize = LogNorm(float(every.max()) / RANGE, float(every.max()))
+        for number, part in enumerate(network):
+            ax = panels[number % 2, number // 2]
+            boxes = paint(ax, part, norm)
+            if np.mean(part.values == 0) > 0.1:
+                ax.text(0.97, 0.04, "no effect:\nreaches no port\nthat is read", ha="right", transform=ax.transAxes)
+        for ax in panels[1]:
+            ax.set_xlabel("column (light goes right)")
+        for ax in panels[:, 0]:
+            ax.set_ylabel("rail")
+        bar = left.colorbar(boxes, ax=panels, shrink=0.7, extend="min", pad=0.015)
+        bar.set_label("dL/dphase, rms over images (nat/rad)")
+        left.suptitle("insitu-digits, trained: whole meshes, theta above phi", fontsize=11)
+        both = right.subplots(2, 1)
+        norm = Normalize(0.0, max(float(part.values.max()) for part in core))
+        for ax, part in zip(both, core):
+            boxes = paint(ax, part, norm)
+            ax.set(xlabel="column", ylabel="rail")
+        right.colorbar(boxes, ax=both, shrink=0.7, pad=0.02).set_label("|dW/dphase| / |W| (1/rad)")
+        right.suptitle("digits: cores W = U S V, rms of all", fontsize=11)
+    return sheet
+
+
+def page(network: list[Part], core: list[Part]) -> str:
+    """The results as a page of Markdown."""
+    lines = [
+        "# How sensitive a network is to its heaters", "",
+        "Made by `python -m l2sim.study.sensitivity --out docs/results`; every heater is in",
+        "[sensitivity.csv](sensitivity.csv).", "",
+        "![Every MZI of three 64-mode meshes and of a core's two meshes, coloured by sensitivity](sensitivity.png)", "",
+        f"Left: three whole meshes trained in situ (`insitu-digits`, {QUICK['insitu-digits']['learn.epochs']} epochs),",
+        f"root mean square over {IMAGES} test images of the derivative of an image's loss. Right: the tensor cores of",
+        "the pretrained CNN (`digits`) at their ideal phases, |dW/dphase| / |W|, root mean square over all cores.", "",
+        "| mesh | heaters | without effect | median | largest | share of the squares in the top tenth |",
+        "|---|---|---|---|---|---|",
+    ]  # fmt: skip
+    for part in (*network, *core):
+        falling = np.sort(part.values)[::-1]
+        tenth = max(1, len(falling) // 10)
+        dark = f"{np.mean(falling == 0):.0%}"
+        share = (falling[:tenth] ** 2).sum() / (falling**2).sum()
+        cells = f"{len(falling):,}", dark, f"{np.median(falling):.2g}", f"{falling[0]:.2g}", f"{share:.0%}"
+        lines.append(f"| {part.title} | " + " | ".join(cells) + " |")
+    return "\n".join([*lines, "", *said(network)]) + "\n"
+
+
+def said(network: list[Part]) -> list[str]:
+    """What the maps show, in words."""
+    whole = {heater: np.concatenate([p.values for p in network if p.heater == heater]) for heater in ("theta", "phi")}
+    ratio = np.sqrt((whole["theta"] ** 2).mean() / (whole["phi"] ** 2).mean())
+    return [
+        "The normalised error of a *matrix* is equally sensitive to every phase of a mesh",
+        "([mesh-errors.md](mesh-errors.md)); a network is not, since light is not everywhere and not every port is",
+        "read: heaters of the last mesh whose light reaches none of the ten ports that are read do nothing. In a core",
+        "those count most that the largest singular value passes, behind V's upper ports and before U's.",
+        f"Theta counts {ratio:.2f} times as much as phi in whole meshes (root mean square). First-order maps are of",
+        "one network and one data set; what a phase does together with others is not in them.",
+    ]
+
+
+def main(args: list[str] | None = None) -> None:
+    """Write sensitivity.csv, sensitivity.png and sensitivity.md to the folder `--out`."""
+    options = runs.parser(__doc__.partition("\n")[0]).parse_args(args)
+    with backend.threads(1):
+        network, core = whole_meshes(options.runs), cores(options.runs)
+    options.out.mkdir(parents=True, exist_ok=True)
+    with open(options.out / "sensitivity.csv", "w", newline="", encoding="utf-8") as file:
+        out = csv.writer(file, lineterminator="\n")
+        out.writerow(["mesh", "heater", "column", "rail", "sensitivity_per_rad"])
+        for part in (*network, *core):
+            name = part.title.partition(",")[0].partition(" ")[0]
+            for column, rail, value in zip(part.mesh.column, part.mesh.top, part.values):
+                out.writerow([name, part.heater, column, rail, f"{value:.4g}"])
+    draw(network, core).savefig(options.out / "sensitivity.png", dpi=110)
+    (options.out / "sensitivity.md").write_text(page(network, core), encoding="utf-8")
+    print(options.out / "sensitivity.md")
+
+
+if __name__ == "__main__":
+    main()
