@@ -8,6 +8,7 @@ import json
 import struct
 import sys
 import threading
+import time
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -190,9 +191,14 @@ def test_wandb_offline_writes_into_the_run_folder(out: Path, monkeypatch: pytest
     pb = pytest.importorskip("wandb.proto.wandb_internal_pb2")
     assert lines(events(), ["wandb:meshes"], out) == (ALL, [])
     (path,) = (out / "wandb").glob("offline-run-*/run-*.wandb")
-    written = [pb.Record.FromString(record) for record in leveldb(path.read_bytes())]
-    rows = [{"/".join(i.nested_key) or i.key: i.value_json for i in r.history.item} for r in written if r.history.item]
-    found = {int(row["_step"]): float(row["learn/loss"]) for row in rows if "learn/loss" in row}
+    found: dict[int, float] = {}
+    until = time.monotonic() + 60
+    while len(found) < len(LOSS) and time.monotonic() < until:  # its own process may still be writing
+        time.sleep(0.1)
+        written = [pb.Record.FromString(record) for record in leveldb(path.read_bytes())]
+        history = [r.history.item for r in written if r.history.item]
+        rows = [{"/".join(i.nested_key) or i.key: i.value_json for i in items} for items in history]
+        found = {int(row["_step"]): float(row["learn/loss"]) for row in rows if "learn/loss" in row}
     assert found == pytest.approx(LOSS)
     config = {i.key or "/".join(i.nested_key): i.value_json for r in written for i in r.run.config.update}
     assert config["learn.epochs"] == "30"
@@ -206,6 +212,8 @@ def leveldb(content: bytes) -> Iterator[bytes]:
             at += 32768 - at % 32768
             continue
         size, kind = struct.unpack_from("<HB", content, at + 4)
+        if at + 7 + size > len(content):
+            return
         parts += content[at + 7 : at + 7 + size]
         at += 7 + size
         if kind in (1, 4):  # whole, or the last part
