@@ -30,6 +30,7 @@ from l2sim.run import job as jobs
 from l2sim.run.checkpoint import read
 from l2sim.run.events import Checkpoint, Epoch
 from l2sim.run.job import Job
+from l2sim.study import drift
 
 DAY = 86400.0
 SHEET = Nonidealities(
@@ -283,3 +284,27 @@ def test_whole_meshes_learn_on_in_service(tmp_path: Path) -> None:
         assert len(rows) == 4
         ends[policy] = np.mean([row["kept_loss"] for row in rows])
     assert ends["learn"] < ends["none"]
+
+
+# -- the study ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_study_finds_the_cheapest_setting_that_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+
+    def served(way: drift.Way, value: float, seed: int, runs: Path) -> list[drift.Look]:
+        made.append((way.name, value, seed))
+        loss = (0.0035 * value if way.what == "upkeep.every" else 0.03) + 0.001 * seed
+        return [drift.Look(way.name, value, seed, h, 0.97, 0.97 - loss, 100 / value, 9, 0) for h in (1, 2)]
+
+    monkeypatch.setattr(drift, "served", served)
+    told = ["--out", str(tmp_path / "out"), "--runs", str(tmp_path)]
+    drift.main(told)
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"drift.csv", "drift.md", "drift.png"}
+    page = (tmp_path / "out" / "drift.md").read_text()
+    assert "| periodic, by twins | 2 h between looks | 0.90 ± " in page
+    assert "none of those tried; 40 mini-batches" in page
+    assert len(made) == len(set(made)), "nothing twice"
+    before = len(made)
+    drift.main(told)
+    assert len(made) == before and (tmp_path / "out" / "drift.md").read_text() == page
