@@ -48,4 +48,6 @@ class Beat:
         ready = [p for p in seen if waited[p] >= 3 * self._cost.get(p, 0.0) or WHOLE & self._dirty[p]]
         first = [p for p in ready if not p.every or self._dirty[p] & asked]
         calm = [p for p in ready if p not in first and waited[p] >= p.every]
+        if any(self._dirty[p] & asked for p in first):  # what was asked is answered first; the others have time
+            calm = []
         return first + sorted(calm, key=lambda p: -waited[p])[:1]

@@ -39,7 +39,7 @@ def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(folder.report, "write", without_figures)
 
 
-def without_figures(out: Path, report: dict[str, Any], figures: dict[str, Any]) -> None:
+def without_figures(out: Path, report: dict[str, Any], figures: dict[str, Any], page: bool = True) -> None:
     (out / "report.json").write_text(json.dumps(report))
 
 

@@ -191,8 +191,9 @@ class Recorded:
 
     def used(self, layer: str, block: int, step: int | None = None) -> tuple[int, int]:
         """Outputs and inputs of a core that count; the others are padding. In calibration all of them do."""
-        it, shape = self.grids[layer], self.rebuilt.shape(layer)
-        if it.whole or shape is None or self.stage_at(step) == "calibrate":
+        it = self.grids[layer]
+        shape = None if it.whole or self.stage_at(step) == "calibrate" else self.rebuilt.shape(layer)
+        if shape is None:
             return it.k, it.k
         row, column = divmod(block, it.q)
         return min(it.k, shape[0] - row * it.k), min(it.k, shape[1] - column * it.k)

@@ -154,10 +154,11 @@ class Live(Control):
             "token": self._token,
             **{name: f"ipc://{place / f'live-{name}'}" for name in self._sockets},
         }
-        path = self._out / ADDRESS
-        path.unlink(missing_ok=True)
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        part = self._out / f"{ADDRESS}.part"
+        part.unlink(missing_ok=True)
+        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             json.dump(address, file)
+        part.replace(self._out / ADDRESS)  # readers see it whole
 
     def close(self) -> None:
         """Stop serving."""
