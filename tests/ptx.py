@@ -76,6 +76,13 @@ def signatures(real: Any) -> Iterator[tuple[str, Any, tuple]]:
     yield "gather", light.gather, (f2, int64, f2, f2, f2)
     yield "added", of.powers.added, (a(2, float64), int64, d3, boolean, a(2, float64), a(2, float64))
     yield "watch_each", of.powers.watch_each, (f3, d3, i1, i1, f2, f4, f3, f3)
+    twin, q3, q2, q1 = of.twin, d3, a(2, float64), a(1, float64)
+    yield "twin drive_all", twin.drive_all, (q3, q2, q2, q1, i2, boolean, q3, q3, q3, f3, f3)
+    yield "twin send_all", twin.send_all, (f3, f3, q3, f2, i1, f3, f4, f4)
+    yield "twin suffix_all", twin.suffix_all, (f3, f3, q3, i1, f4, f5)
+    yield "twin slope_all", twin.slope_all, (f3, f3, i1, f5, a(4, float32), boolean, f4, f4, f4, f3, f4)
+    yield "twin collect_all", twin.collect_all, (q3, f4, q3)
+    yield "twin edge_all", twin.edge_all, (q3, f3, f3, q1, i2, q3, q2)
     yield "trace_all", of.inside.trace_all, (f2, f2, d3, d3, i1, i1, i1, f2, boolean, f5)
     yield "tap_all", of.inside.tap_all, (f2, f2, d3, d3, i1, i1, f2, boolean, f4, f5)
 

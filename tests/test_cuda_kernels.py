@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from device import host, put
+from device import host, put, xp
+from doubles import small_chip
 from test_kernels import COARSE, PUBLISHED, RULES, Sweep, orthogonal
 from test_propagate import Light, make, waves, whole
 from tolerances import DTYPES, kernel
@@ -17,6 +18,7 @@ from l2sim.backend import generator, kernels
 from l2sim.chip.fabrication import chain_parameters, fabricate
 from l2sim.chip.mesh import KINDS, Mesh
 from l2sim.chip.nonidealities import Nonidealities
+from l2sim.learn import twin
 
 cuda, reference = kernels.cuda, kernels.reference
 VOLTS = Nonidealities(drive="voltage", phase_bits=5, v_max=6.0, gamma_std=0.01, crosstalk=0.02, stuck=0.2)
@@ -369,6 +371,37 @@ def test_powers(kind: str, modes: int, batch: int, dtype: type) -> None:
     both("powers", "each", light.elements, light.factors, *mesh, x, *seen, stay=(2, 3), atol=light.tolerance)
 
 
+# -- twins -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("wraps, power", ((True, False), (False, True)))
+def test_twins(wraps: bool, power: bool) -> None:
+    """Normal equations and responses of two cores, two settings of their own each."""
+    mesh, rng, cores, settings, k = Mesh("rectangular", 3), generator(11), 2, 2, 3
+    d, width = 2 * mesh.count, 4
+    told = rng.uniform(0, 6, (cores, settings, d)), rng.choice([-1.0, 1.0], (cores, settings, k))
+    light = rng.normal(size=(settings, k, width))
+    seen = rng.normal(size=(cores, settings, k, width)).astype(np.float32)
+    known = rng.normal(1, 0.1, (cores, d)), rng.uniform(-3, 3, (cores, d)), rng.uniform(0, 0.03, cores)
+    out = np.zeros((cores, 2 * d + 1, 2 * d + 1)), np.zeros((cores, 2 * d + 1)), np.zeros(cores)
+    layout = mesh.around, wraps, mesh.rail
+    # In the precision that the fit takes: numbers of the normal matrix are up to 5e4.
+    both("twin", "normal", *told, light.astype(np.float32), seen, power, *known, *layout, *out, atol=0.05)
+    both("twin", "responses", *told, np.ones((1, k)), light, *known, *layout, np.zeros(seen.shape))
+
+
+def test_a_twin_is_fitted_on_the_device_as_on_the_host() -> None:
+    sheet = Nonidealities(phase_bits=8, phase_bias=1.0, gamma_std=0.002, crosstalk=0.005, readout_noise=0.01)
+    chip = small_chip((1, 2), 2, sheet)
+    probes = twin.measure(chip, *twin.settings(chip.mesh, twin.Drive.of(sheet), generator(1), 3))
+    start = twin.blank(2, chip.mesh)
+    start.bias[:] = twin.begin(chip.mesh, sheet, probes)
+    ours, theirs = (twin.fit(chip.mesh, twin.Drive.of(sheet), sheet, probes, start, xp=side) for side in (xp, np))
+    assert ours.identified.all() and theirs.identified.all()
+    np.testing.assert_allclose(ours.bias, theirs.bias, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(ours.spread, theirs.spread, rtol=1e-3)
+
+
 def test_a_kernel_refuses_arrays_of_the_host() -> None:
     x = np.ones((2, 3))
     with pytest.raises(TypeError, match="host"):
@@ -390,6 +423,7 @@ def test_a_kernel_refuses_arrays_of_the_host() -> None:
             ("splitters", "elements", "forward", "backward", "matrices", "adjoint", "gradients", "adjoint_lossy"),
         ),
         ("sweep", ("sweep",)),
+        ("twin", ("normal", "responses")),
     ),
 )
 def test_both_sides_take_the_same_arguments(family: str, names: tuple[str, ...]) -> None:

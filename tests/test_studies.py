@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from l2sim.nn import models
-from l2sim.study import gradients, l2ight, loss_bias, programming, runs, silicon, twin
+from l2sim.study import gradients, l2ight, loss_bias, programming, runs, silicon, twin, twin_digits
 
 
 def test_loss_bias(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,21 +96,30 @@ def test_ways_to_learn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_twin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = {"identify": 2, "mismatch": 3, "meshes": 0}
+    kept = {"identify": 2, "mismatch": 4, "meshes": 0}
     tasks = twin.tasks
     monkeypatch.setattr(twin, "TURNS", (1, 2))
 
     def few(part: str) -> Iterator[twin.Task]:
         for name, _, method, _ in itertools.islice(tasks(part), kept.get(part, 0)):
-            work = partial(twin.searched, method=method) if method in ("zcd", "ztp") else twin.identified
+            search = method.rpartition(", ")[0]
+            work = partial(twin.searched, method=search) if method[0] == "z" else twin.identified
             yield name, 3, method, partial(work, part, name, twin.sheet(), 3, 2)
         if part == "meshes":
-            yield "small", 4, "twin, taps", partial(twin.whole, part, "small", 4, 3, 1)
+            yield "small", 4, "twin, taps", partial(twin.whole, part, "small", 4, 1, 3)
 
     monkeypatch.setattr(twin, "tasks", few)
     twin.main(["--out", str(tmp_path), "--part", "identify"])
     twin.main(["--out", str(tmp_path)])
     lines = (tmp_path / "twin.csv").read_text().splitlines()
-    assert len(lines) == len(set(lines)) == 1 + 2 * 2 + 2 + 2 * 2 + 1, "what was made is not made again"
+    assert len(lines) == len(set(lines)) == 1 + 2 * 2 + 2 + 3 * 2 + 1, "what was made is not made again"
     page = (tmp_path / "twin.md").read_text()
     assert all(title in page for part, title in twin.TITLES.items() if part in kept)
+
+
+def test_what_twins_cost_digits_and_what_noisy_tests_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(twin_digits, "REPEATS", 1)
+    (row,) = twin_digits.table(1, (0.02,), **{"pretrain.epochs": 2})
+    assert row.evaluations == 28.0 and row.mapping_error < 5e-3
+    assert abs(row.twin - row.exact) < 0.03 and abs(row.twin_noisy - row.exact_noisy) < 0.06
+    assert "| 0.02 | 28 |" in twin_digits.page([row])

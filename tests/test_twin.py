@@ -17,7 +17,7 @@ from l2sim.chip.mesh import Mesh
 from l2sim.chip.nonidealities import PRESETS, Nonidealities
 from l2sim.chip.protocol import command
 from l2sim.errors import ChipError, JobError
-from l2sim.learn import mapping, twin, twin_program, twin_start
+from l2sim.learn import mapping, twin, twin_program, twin_start, twin_wide
 from l2sim.run import oracle
 from l2sim.run.job import Job
 
@@ -43,8 +43,8 @@ def normal_equations(mesh: Mesh, probes: twin.Probes, known: twin.Twin, rewrap: 
     cores, size = len(probes.seen), 4 * mesh.count + 1
     out = np.empty((cores, size, size)), np.empty((cores, size)), np.empty(cores)
     kernels.twin.normal(
-        probes.drive, probes.sigma, probes.light.astype(np.float32), probes.seen.astype(np.float32), probes.power,
-        known.ratio, known.bias, known.crosstalk, mesh.around, rewrap, mesh.rail, *out,
+        probes.drive, probes.sigma, np.ascontiguousarray(probes.light, np.float32), probes.seen.astype(np.float32),
+        probes.power, known.ratio, known.bias, known.crosstalk, mesh.around, rewrap, mesh.rail, *out,
     )  # fmt: skip
     return out
 
@@ -184,6 +184,57 @@ def test_splitter_errors_and_losses_show_and_the_wider_twin_explains_them() -> N
         errors.append(((chip.oracle_weights().real - aim.weight) ** 2).sum() / (aim.weight**2).sum())
     assert errors[1] < 2e-3 and errors[1] < 0.6 * errors[0]
     assert not twin.identify(small_chip(k=5, it=NOISY), NOISY, stream()).wide.any()
+
+
+def test_powers_alone_show_splitter_errors_and_losses() -> None:
+    """The realistic chip, at any bias, with the probes of an exact one."""
+    silicon, k, cores = PRESETS["silicon"], 4, 2
+    chip = ComplexChip((cores, 1), Mesh("rectangular", k), silicon, seed=1)
+    found = twin.identify(chip, silicon, stream(), "power", retries=0)
+    assert found.identified.all() and found.wide.all()
+    assert np.sqrt(np.mean(oracle.bias_error(chip, found)[1] ** 2)) < 1.5
+    aim = mapping.target(chip, generator(9).normal(size=(k * cores, k)))
+    told, sigma, _ = twin_program.program(chip.mesh, twin.Drive.of(silicon), found, aim)
+    chip.nonidealities = msgspec.structs.replace(silicon, exact_sigma=True)
+    command(chip, u=told, v=told)
+    chip.set_sigma(sigma)
+    seen = chip.oracle_weights().real
+    off = np.minimum(*(((seen + sign * aim.weight) ** 2).sum(axis=(2, 3)) for sign in (1.0, -1.0)))
+    assert (off / (aim.weight**2).sum(axis=(2, 3))).max() < 5e-3
+
+
+def test_derivatives_of_the_wider_twin_are_those_of_what_it_reads() -> None:
+    mesh, rng = Mesh("rectangular", 3), generator(4)
+    n, light = mesh.count, rng.normal(size=(2, 3, 4))
+    at = np.concatenate((rng.uniform(0, 6, 2 * n), rng.normal(0, 0.05, 8 * n)))
+    sigma = rng.choice([-1.0, 1.0], (2, 3))
+
+    def read(at: np.ndarray, power: bool) -> tuple[np.ndarray, np.ndarray]:
+        phases = np.repeat(at[None, : 2 * n], 2, axis=0)
+        return twin_wide.tangents(mesh, phases, at[2 * n :].reshape(2, 4, n), sigma, light, power)
+
+    for power in (False, True):
+        slopes = read(at, power)[1].reshape(2, 10 * n, -1)
+        for i in range(at.size):
+            step = 1e-6 * (np.arange(at.size) == i)
+            wanted = (read(at + step, power)[0] - read(at - step, power)[0]).reshape(2, -1) / 2e-6
+            part, h = divmod(i, n) if i < 2 * n else (0, 0)
+            row = part * 5 * n + h if i < 2 * n else (i - 2 * n) // (4 * n) * 5 * n + n + (i - 2 * n) % (4 * n)
+            np.testing.assert_allclose(slopes[:, row], wanted, atol=1e-5)
+
+
+def test_stated_uncertainties_cover_what_they_should() -> None:
+    """Of the errors of 16 x 72 biases about 95 % are within two standard deviations and two in three within one, with
+    priors that say something and with none; of ratios likewise."""
+    for bias in (1.0, np.pi):
+        it = msgspec.structs.replace(NOISY, phase_bias=bias)
+        chip = small_chip((4, 4), 9, it)
+        found = twin.identify(chip, it, stream())
+        pull = np.abs(oracle.bias_error(chip, found)[1])
+        assert 0.93 < (pull < 2.0).mean() < 0.98 and 0.6 < (pull < 1.0).mean() < 0.76
+        d = 2 * chip.mesh.count
+        off = np.abs(found.ratio - truth(chip).ratio) / found.spread[:, d:-1]
+        assert 0.92 < (off < 2.0).mean() < 0.98
 
 
 def test_what_no_twin_models_is_named() -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 FAMILIES = (
     "blocks", "chain", "im2col", "inside", "launch", "mesh", "pointwise", "powers", "propagate", "simulated", "sweep",
+    "twin",
 )  # fmt: skip
 
 

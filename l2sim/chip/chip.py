@@ -417,7 +417,7 @@ class Chip:
     def _sent(self, vectors: int, cores: Array | None) -> None:
         """Meter so many vectors through every core (of a mask), after whatever was written has settled."""
         probed = self._cores if cores is None else np.count_nonzero(cores)
-        if cores is not None and not probed:
+        if self.xp is np and not probed:  # a GPU is not asked
             return
         self.meter.count(core_calls=probed * vectors, vectors=vectors, settled=int(self._restless))
         self._restless = False

@@ -189,8 +189,9 @@ def _fit(
     best, damping = here.copy(), np.full(cores, 1e-3)
     hessian, gradient, misfit = xp.zeros((cores, size, size)), np.zeros((cores, size)), np.full(cores, np.inf)
     cost, left = np.full(cores, np.inf), np.arange(cores)
-    told, light = [there(probes.drive), there(probes.sigma)], there(probes.light.astype(np.float32))
-    seen = there(probes.seen)
+    # One layout of all arrays in memory, for every other one is compiled for again.
+    told = [there(np.ascontiguousarray(a, float)) for a in (probes.drive, probes.sigma)]
+    light, seen = (there(np.ascontiguousarray(a, np.float32)) for a in (probes.light, probes.seen))
     for turn in range(ROUNDS + 1):
         trial, rows = here[left], there(left)
         unknowns = (there(a.copy()) for a in (trial[:, 2 * n : 4 * n], trial[:, : 2 * n], trial[:, -1]))

@@ -11,13 +11,15 @@ rail no tap follows soon: there theta's bias is the best of a scan, each value w
 Marquardt over all biases, heater ratios and the crosstalk then fits all taps together.
 
 Gauge: a phase at an output is seen by no power meter, so the biases of the screen (N) stay unknown; the matrix is known
-up to a phase of each row. What is modelled: the noise chain with the neighbours of `l2sim.chip.light.wiring`, no
-splitter errors, no loss.
+up to a phase of each row. What is modelled: the noise chain with the neighbours of `l2sim.chip.light.wiring`, and,
+where that does not explain what is seen, the errors of all splitters; no loss. By the powers at the outputs alone:
+`l2sim.learn.twin_outputs`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -29,57 +31,135 @@ from l2sim.chip.nonidealities import GAMMA, Nonidealities
 from l2sim.chip.protocol import MeshHardware
 from l2sim.errors import ChipError
 from l2sim.learn.twin_fit import CROSSTALK_STD, SURE, Drive
+from l2sim.learn.twin_wide import SPLITTER_STD
 
 FLOOR = 1e-3
 """Least noise of a tap that a fit assumes, in units of the unit input amplitude, and of a reading of no light."""
 SCAN = 90
 SETTINGS = 12
-ROUNDS = 12
-STEP = 1e-6
+ROUNDS = 20
+NEAR = 1000.0
+"""Misfit below which a fit is near, and what is missing may be the splitters' errors."""
 
 
 @dataclass(frozen=True)
 class MeshTwin:
-    """`bias` and `ratio` (2 n,) of theta, then phi, in travel order; `crosstalk`; `spread` (4 n + 1,) their standard
-    deviations; `misfit`: squared residual over the noise's; `readings`: vectors sent past the taps."""
+    """`bias` and `ratio` (2 n,) of theta, then phi, in travel order; `crosstalk`; `splitters` (2, n) the errors of left
+    and right ones, rad; `spread` (4 n + 1,) the standard deviations of the former, or (6 n + 1,) where splitters were
+    fitted too; `misfit`: squared residual over the noise's; `readings`: vectors sent past the detectors."""
 
     bias: Array
     ratio: Array
     crosstalk: float
+    splitters: Array
     spread: Array
     misfit: float
     identified: bool
     readings: int
 
 
+class Seen(NamedTuple):
+    """What was measured: driven phases (S, 2 n), light (N, B), powers (S, R, B), and what noise a power I has: the
+    variance `by_power` I + `floor`. R = 2 n + N, at theta, phi and the screen, or N, at the outputs alone."""
+
+    q: Array
+    light: Array
+    powers: Array
+    by_power: float
+    floor: float
+
+
+def neighbours(mesh: Mesh) -> Array:
+    """The heaters beside each one, (2 n, W), -1 for none; the screen is left cold."""
+    around = wiring(mesh).around[: 2 * mesh.count]
+    return np.where(around < 2 * mesh.count, around, -1)
+
+
+def leaks(mesh: Mesh, heat: Array) -> Array:
+    """The sum over the neighbours of every heater, (..., 2 n)."""
+    around = neighbours(mesh)
+    return np.where(around >= 0, heat[..., np.maximum(around, 0)], 0.0).sum(axis=-1)
+
+
 def effective(mesh: Mesh, drive: Drive, twin: MeshTwin, q: Array) -> Array:
     """Phases (..., 2 n) that the light sees when heaters are driven by q (..., 2 n); the screen is left cold."""
-    around = wiring(mesh).around[: 2 * mesh.count]
-    around = np.where(around < 2 * mesh.count, around, -1)
     heat = q * twin.ratio
     heat = np.mod(heat, 2.0 * np.pi) if drive.rewrap else heat
-    leak = np.where(around >= 0, heat[..., np.maximum(around, 0)], 0.0).sum(axis=-1)
-    return heat + twin.crosstalk * leak + twin.bias
+    return heat + twin.crosstalk * leaks(mesh, heat) + twin.bias
+
+
+def follow(
+    mesh: Mesh, phases: Array, light: Array, splitters: Array, kinds: int = 0, taps: bool = True
+) -> tuple[Array, Array]:
+    """Powers (R, B) of one setting, phases (2 n,), and their derivatives (kinds n, R, B): by theta and phi (kinds 2),
+    and by the errors of left and right splitters (kinds 4). Light and its derivatives go through the mesh together."""
+    n, modes, width = mesh.count, mesh.modes, light.shape[1]
+    field, moved = light.astype(complex), np.zeros((kinds, n, modes, width), complex)
+    rows = modes + (2 * n if taps else 0)
+    out, slopes = np.empty((rows, width)), np.zeros((kinds, n, rows, width), np.float32)
+    turn = np.exp(1j * phases)
+    angles = np.pi / 4 + splitters
+
+    def note(row: int, rail: int, upto: int) -> None:
+        out[row] = np.abs(field[rail]) ** 2
+        slopes[:, :upto, row] = 2.0 * (field[rail].conj() * moved[:, :upto, rail]).real
+
+    def couple(side: int, t: int, i: int, j: int) -> None:
+        c, s = np.cos(angles[side, t]), 1j * np.sin(angles[side, t])
+        a, b = field[i].copy(), field[j].copy()
+        field[i], field[j] = c * a + s * b, s * a + c * b
+        da, db = moved[:, : t + 1, i].copy(), moved[:, : t + 1, j].copy()
+        moved[:, : t + 1, i], moved[:, : t + 1, j] = c * da + s * db, s * da + c * db
+        if kinds > 2:
+            moved[2 + side, t, i], moved[2 + side, t, j] = 1j * (s * a + c * b), 1j * (c * a + s * b)
+
+    def shift(kind: int, t: int, i: int) -> None:
+        step = turn[kind * n + t]
+        field[i] *= step
+        moved[:, : t + 1, i] *= step
+        if kinds:
+            moved[kind, t, i] += 1j * field[i]
+
+    for t, (i, j) in enumerate(zip(mesh.top, mesh.bottom)):
+        if taps:
+            note(n + t, i, t)
+        shift(1, t, i)
+        couple(0, t, i, j)
+        if taps:
+            note(t, i, t + 1)
+        shift(0, t, i)
+        couple(1, t, i, j)
+    for rail in range(modes):
+        note(rows - modes + rail, rail, n)
+    return out, slopes.reshape(kinds * n, rows, width)
 
 
 def powers(mesh: Mesh, phases: Array, light: Array) -> Array:
     """Powers (S, 2 n + N, B) at theta's and phi's taps and at the screen, of phases (S, 2 n) and light (N, B)."""
-    n, settings = mesh.count, len(phases)
-    field = np.repeat(light[None].astype(complex), settings, axis=0)
-    out = np.empty((settings, 2 * n + mesh.modes, light.shape[1]))
-    turn = np.exp(1j * phases)
-    for t in range(n):
-        a, b = field[:, mesh.top[t]], field[:, mesh.bottom[t]]
-        out[:, n + t] = np.abs(a) ** 2
-        u, v = _split(turn[:, n + t, None] * a, b)
-        out[:, t] = np.abs(u) ** 2
-        field[:, mesh.top[t]], field[:, mesh.bottom[t]] = _split(turn[:, t, None] * u, v)
-    out[:, 2 * n :] = np.abs(field) ** 2
-    return out
+    exact = np.zeros((2, mesh.count))
+    return np.stack([follow(mesh, one, light, exact)[0] for one in phases])
 
 
 def _split(a: Array, b: Array) -> tuple[Array, Array]:
     return (a + 1j * b) / np.sqrt(2.0), (1j * a + b) / np.sqrt(2.0)
+
+
+def checked(hardware: MeshHardware, readout: str) -> Mesh:
+    """The mesh, if a twin can be fitted to this readout of it."""
+    mesh = hardware.mesh
+    if mesh.kind != "rectangular" or mesh.node != "mzi":
+        raise ChipError(f"twins of whole meshes are rectangular, of plain MZIs; not {mesh.kind} of {mesh.node}s")
+    if readout not in hardware.readouts:
+        what = "has no power taps" if readout == "tap_power" else "reads no powers at its outputs"
+        raise ChipError(f"this mesh {what}, which its twin is fitted to; it needs the readout {readout!r}")
+    return mesh
+
+
+def draw(drive: Drive, mesh: Mesh, settings: int, vectors: int, rng: np.random.Generator) -> tuple[Array, Array]:
+    """Random settings, driven phases (S, 2 n), and random light of unit amplitude in every input (N, B)."""
+    light = rng.normal(size=(mesh.modes, vectors)) + 1j * rng.normal(size=(mesh.modes, vectors))
+    light /= np.abs(light)
+    return drive.near(min(drive.top, 2.0 * np.pi) * rng.uniform(0.02, 0.97, (settings, 2 * mesh.count))), light
 
 
 def identify(
@@ -89,26 +169,38 @@ def identify(
     settings: int = SETTINGS,
     vectors: int | None = None,
 ) -> MeshTwin:
-    """Identify a mesh from `settings` random settings, each lit by the same `vectors` (N) random fields."""
-    mesh, drive = hardware.mesh, Drive.of(sheet)
-    if mesh.kind != "rectangular" or mesh.node != "mzi":
-        raise ChipError(f"twins of whole meshes are rectangular, of plain MZIs; not {mesh.kind} of {mesh.node}s")
-    if "tap_power" not in hardware.readouts:
-        raise ChipError("this mesh has no power taps, which its twin is fitted to; it needs the readout 'tap_power'")
+    """Identify a mesh by its taps, from `settings` random settings, each lit by the same `vectors` (N) random fields;
+    with splitter errors too where the rest does not explain what is seen."""
+    mesh, drive = checked(hardware, "tap_power"), Drive.of(sheet)
     n, modes = mesh.count, mesh.modes
-    count = modes if vectors is None else vectors
-    light = rng.normal(size=(modes, count)) + 1j * rng.normal(size=(modes, count))
-    light /= np.abs(light)
-    q = drive.near(min(drive.top, 2.0 * np.pi) * rng.uniform(0.02, 0.97, (settings, 2 * n)))
-    seen = np.empty((settings, 2 * n + modes, count))
+    q, light = draw(drive, mesh, settings, modes if vectors is None else vectors, rng)
+    read = np.empty((settings, 2 * n + modes, light.shape[1]))
     for m in range(settings):
         told = drive.command(q[m])
         hardware.set_phases(told[:n], told[n:], np.zeros(modes))
-        seen[m] = np.concatenate(hardware.taps(light)[1])
-    start = MeshTwin(
-        np.zeros(2 * n), np.ones(2 * n), sheet.crosstalk, np.full(4 * n + 1, np.inf), np.inf, False, settings * count
+        read[m] = np.concatenate(hardware.taps(light)[1])
+    seen = Seen(q, light, read, max(sheet.tap_noise, FLOOR) ** 2, FLOOR**2)
+    start = blank(mesh, sheet, q.shape[0] * light.shape[1])
+    start = replace(start, bias=begin(mesh, effective(mesh, drive, start, q), light, read))
+    return widest(mesh, drive, sheet, start, seen)
+
+
+def widest(mesh: Mesh, drive: Drive, sheet: Nonidealities, start: MeshTwin, seen: Seen) -> MeshTwin:
+    """The fit from `start`; with splitter errors where it is near and yet does not explain what is seen."""
+    found = fit(mesh, drive, sheet, start, seen)
+    if not found.identified and found.misfit < NEAR:
+        wider = fit(mesh, drive, sheet, found, seen, wide=True)
+        found = wider if wider.identified or wider.misfit < found.misfit / 2 else found
+    return found
+
+
+def blank(mesh: Mesh, sheet: Nonidealities, readings: int) -> MeshTwin:
+    """A mesh of which nothing is known."""
+    n = mesh.count
+    exact = np.zeros((2, n))
+    return MeshTwin(
+        np.zeros(2 * n), np.ones(2 * n), sheet.crosstalk, exact, np.full(4 * n + 1, np.inf), np.inf, False, readings
     )
-    return _fit(mesh, drive, sheet, start, begin(mesh, effective(mesh, drive, start, q), light, seen), q, light, seen)
 
 
 def begin(mesh: Mesh, phases: Array, light: Array, seen: Array) -> Array:
@@ -172,68 +264,95 @@ def _after(mesh: Mesh) -> Array:
     return out
 
 
-def _fit(
-    mesh: Mesh, drive: Drive, sheet: Nonidealities, start: MeshTwin, bias: Array, q: Array, light: Array, seen: Array
+def fit(
+    mesh: Mesh, drive: Drive, sheet: Nonidealities, start: MeshTwin, seen: Seen, wide: bool = False
 ) -> MeshTwin:
-    """Levenberg-Marquardt over all taps, derivatives by differences."""
+    """Levenberg-Marquardt from `start` over biases, ratios and crosstalk, with the errors of splitters if `wide`.
+
+    The noise of a power follows from the power that the model sees, so that low readings get no undue weight; it is
+    taken from the readings at first, and from the fit when that has come to an end."""
     n = mesh.count
-    size = 4 * n + 1
-    std = np.sqrt((max(sheet.tap_noise, FLOOR) ** 2) * np.maximum(seen, 0.0) + FLOOR**2)
-    centre = np.concatenate((np.zeros(2 * n), np.ones(2 * n), [0.0]))
-    ratio = max(sheet.gamma_std / GAMMA, 1e-4)
-    precision = np.concatenate((np.full(2 * n, 1e-4), np.full(2 * n, ratio**-2.0), [CROSSTALK_STD**-2.0]))
-    here = np.concatenate((bias, np.ones(2 * n), [start.crosstalk]))
-    around = wiring(mesh).around[: 2 * n]
-    around = np.where(around < 2 * n, around, -1)
-    best, cost, damping, misfit = here, np.inf, 1e-3, np.inf
-    normal, down = np.eye(size), np.zeros(size)
-    for _ in range(ROUNDS):
-        twin = MeshTwin(here[: 2 * n], here[2 * n : -1], float(here[-1]), start.spread, 0.0, False, 0)
-        phases = effective(mesh, drive, twin, q)
-        value = powers(mesh, phases, light)
-        wrong = (seen - value) / std
-        total = float((wrong**2).sum() + (precision * (here - centre) ** 2).sum())
-        if total < cost:
-            gained, cost, best, misfit = cost - total, total, here, float((wrong**2).sum())
-            heat = np.mod(q * twin.ratio, 2.0 * np.pi) if drive.rewrap else q * twin.ratio
-            leak = np.where(around >= 0, heat[:, np.maximum(around, 0)], 0.0).sum(axis=-1)
-            jacobian = np.zeros((size, *seen.shape))
-            for h in range(2 * n):
-                moved = phases.copy()
-                moved[:, h] += STEP
-                slope = (powers(mesh, moved, light) - value) / (STEP * std)
-                jacobian[h] = slope
-                jacobian[2 * n + h] += q[:, h, None, None] * slope
-                for g in around[h][around[h] >= 0]:
-                    jacobian[2 * n + g] += twin.crosstalk * q[:, g, None, None] * slope
-                jacobian[-1] += leak[:, h, None, None] * slope
-            flat = jacobian.reshape(size, -1)
-            normal = flat @ flat.T + np.diag(precision)
-            down = flat @ wrong.ravel() - precision * (here - centre)
-            damping = max(0.2 * damping, 1e-6)
-            if gained < 0.1:
+    ratio, splitter = max(sheet.gamma_std / GAMMA, 1e-4), max(sheet.splitter_error_std, SPLITTER_STD)
+    centre = np.concatenate((np.zeros(2 * n), np.ones(2 * n), [0.0], np.zeros(2 * n)))
+    precision = np.repeat([1e-4, ratio**-2.0, CROSSTALK_STD**-2.0, splitter**-2.0], [2 * n, 2 * n, 1, 2 * n])
+    size = len(centre) if wide else 4 * n + 1
+    centre, precision = centre[:size], precision[:size]
+    here = np.concatenate((start.bias, start.ratio, [start.crosstalk], start.splitters.ravel()))[:size]
+    best, modelled, normal, misfit = here, seen.powers, np.eye(size), np.inf
+    for _ in range(2):
+        noise = np.sqrt(seen.by_power * np.maximum(modelled, 0.0) + seen.floor)
+        cost, damping, here = np.inf, 1e-3, best
+        for _ in range(ROUNDS):
+            value, wrong, table, slope = _linear(mesh, drive, here, seen, noise, wide)
+            total = wrong + float((precision * (here - centre) ** 2).sum())
+            if total < cost:
+                gained, cost, best, misfit, modelled = cost - total, total, here, wrong, value
+                normal, down = table + np.diag(precision), slope - precision * (here - centre)
+                damping = max(0.2 * damping, 1e-6)
+                if gained < 0.1:
+                    break
+            elif total < cost + 0.1:
                 break
-        else:
-            damping *= 6.0
-        here = best + np.linalg.solve(normal + damping * np.diag(np.diag(normal)), down)
+            else:
+                damping *= 6.0
+            here = best + np.linalg.solve(normal + damping * np.diag(np.diag(normal)), down)
     variance = np.diag(np.linalg.inv(normal))
-    freedom = max(1.0, seen.size - (1.0 - precision * variance).sum())
+    freedom = max(1.0, seen.powers.size - (1.0 - precision * variance).sum())
     level = misfit / freedom
-    known = level < 1.0 + SURE * np.sqrt(2.0 / freedom)
+    splitters = best[4 * n + 1 :].reshape(2, n) if wide else start.splitters
     return MeshTwin(
-        best[: 2 * n], best[2 * n : -1], float(best[-1]), np.sqrt(variance), level, bool(known), start.readings
-    )
+        best[: 2 * n], best[2 * n : 4 * n], float(best[4 * n]), splitters, np.sqrt(variance), level,
+        bool(level < 1.0 + SURE * np.sqrt(2.0 / freedom)), start.readings,
+    )  # fmt: skip
+
+
+def _linear(
+    mesh: Mesh, drive: Drive, here: Array, seen: Seen, noise: Array, wide: bool
+) -> tuple[Array, float, Array, Array]:
+    """Powers, misfit, J'J and J'(seen - model), in units of the noise, setting by setting: of a setting's derivatives
+    by phase and splitter, G = J J' gives all (`kernels.twin`; there, too, a ratio's part by its neighbours is left to
+    the gradient)."""
+    n, size = mesh.count, len(here)
+    d, edge = 2 * n, 4 * n
+    splitters = here[edge + 1 :].reshape(2, n) if wide else np.zeros((2, n))
+    twin = MeshTwin(here[:d], here[d:edge], float(here[edge]), splitters, here, 0.0, False, 0)
+    around = neighbours(mesh)
+    values, table, down, wrong = np.empty_like(seen.powers), np.zeros((size, size)), np.zeros(size), 0.0
+    taps = seen.powers.shape[1] > mesh.modes
+    for s, q in enumerate(seen.q):
+        phases = effective(mesh, drive, twin, q)
+        values[s], slopes = follow(mesh, phases, seen.light, splitters, 4 if wide else 2, taps)
+        rest = ((seen.powers[s] - values[s]) / noise[s]).ravel()
+        wrong += float(rest @ rest)
+        slopes = (slopes / noise[s].astype(np.float32)).reshape(len(slopes), -1)
+        gram, slope = (slopes @ slopes.T).astype(float), (slopes @ rest.astype(np.float32)).astype(float)
+        heat = np.mod(q * twin.ratio, 2.0 * np.pi) if drive.rewrap else q * twin.ratio
+        leak, g = leaks(mesh, heat), gram[:d, :d]
+        near = np.where(around >= 0, slope[np.maximum(around, 0)], 0.0).sum(axis=1)
+        table[:d, :d] += g
+        table[:d, d:edge] += g * q
+        table[d:edge, d:edge] += q[:, None] * g * q
+        table[:d, edge] += g @ leak
+        table[d:edge, edge] += q * (g @ leak)
+        table[edge, edge] += leak @ g @ leak
+        down[: edge + 1] += np.concatenate((slope[:d], q * (slope[:d] + twin.crosstalk * near), [leak @ slope[:d]]))
+        if wide:
+            cross = gram[:d, d:]
+            table[: edge + 1, edge + 1 :] += np.concatenate((cross, q[:, None] * cross, (leak @ cross)[None]))
+            table[edge + 1 :, edge + 1 :] += gram[d:, d:]
+            down[edge + 1 :] += slope[d:]
+    upper = np.triu(table)
+    return values, wrong, upper + np.triu(table, 1).T, down
 
 
 def program(mesh: Mesh, drive: Drive, twin: MeshTwin, target: Array) -> tuple[Array, Array]:
     """Theta and phi (n,) to command for a unitary target (N, N), up to a phase of each of its rows."""
     n = mesh.count
-    wanted = unitary.decompose(mesh, target)
+    wanted = unitary.decompose(mesh, target, twin.splitters)
     goal = np.concatenate((wanted.theta, wanted.phi))
-    heat = np.zeros(2 * n)
+    heat, even = np.zeros(2 * n), replace(twin, ratio=np.ones(2 * n))
     for _ in range(20):
-        at = MeshTwin(twin.bias, np.ones(2 * n), twin.crosstalk, twin.spread, 0.0, True, 0)
-        heat = np.mod(heat + goal - effective(mesh, drive, at, heat), 2.0 * np.pi)
+        heat = np.mod(heat + goal - effective(mesh, drive, even, heat), 2.0 * np.pi)
     q = drive.command(drive.near(np.minimum(heat / twin.ratio, drive.top)))
     return q[:n], q[n:]
 

@@ -110,7 +110,7 @@ def _settled(
     (M, k, k): phases of U and V (M, n), signs of U and V, sigma."""
     from threadpoolctl import threadpool_limits
 
-    phases_u, phases_v, *rest = (np.array(a, float) for a in form)
+    phases_u, phases_v, *rest = (np.array(a, float, order="C") for a in form)
     signs_u, signs_v, sigma = rest
     q, error = solve(mesh, drive, twin, np.concatenate((phases_u, phases_v), axis=1)), np.empty(len(weight))
     levels, tops = drive.levels if jointly else np.empty(0), highest(drive, twin)

@@ -192,7 +192,7 @@ def field(path: str, value: Any) -> Any:
 
 
 def varied(job: Job, values: Mapping[str, Any]) -> Job:
-    """`job` with some fields as `field` gave them: what `from_dict` would make, thirty times as fast. Raises JobError."""
+    """`job` with some fields as `field` gave them: what `from_dict` makes, thirty times as fast. Raises JobError."""
     if "flow" in values:
         return _replaced(job, values)
     parts: dict[str, dict[str, Any]] = {}

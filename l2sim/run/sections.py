@@ -102,7 +102,7 @@ class Chip(Section, frozen=True):
     readout: Annotated[
         Literal["quadrature", "power", "field"], _m("homodyne, signed; direct detection; or both quadratures")
     ] = "quadrature"
-    cores: Annotated[int, _m("cores that all blocks share in time, for what it costs; 0: one a block", "", 0, 10**9)] = 0
+    cores: Annotated[int, _m("cores that all blocks share in time, for its cost; 0: one a block", "", 0, 10**9)] = 0
 
 
 class Cost(Section, frozen=True):

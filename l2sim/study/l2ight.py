@@ -221,9 +221,9 @@ def verdict(found: list[Row]) -> list[str]:
             lines.append(f"{ends} for {times:.2f} times its core calls: {words}.")
     blind = [m for m in mean if m.startswith(("FLOPS", "MixedTrn"))]
     if blind:
-        below = all(mean[m] <= mean["+ data (L2ight)"] for m in blind)
+        behind = all(mean[m] <= mean["+ data (L2ight)"] for m in blind)
         told = ", ".join(f"{m} {100 * mean[m]:.2f} %" for m in blind)
-        words = "all end below L2ight, as claimed" if below else "the publication claims that all end below L2ight"
+        words = "all end below L2ight, as claimed" if behind else "the publication claims that all end below L2ight"
         lines.append(f"Without gradients: {told}; {words}.")
     return lines
 
