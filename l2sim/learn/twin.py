@@ -176,7 +176,12 @@ def from_responses(mesh: Mesh, sheet: Nonidealities, told: tuple[Array, Array], 
 
 
 def _widen(mesh: Mesh, drive: Drive, sheet: Nonidealities, probes: Probes, found: Twin, cores: Array) -> None:
-    """Try the wider model on those of `cores`, which `probes` are of, that are near and not identified."""
+    """Try the wider model on those of `cores`, which `probes` are of, that are near and not identified.
+
+    By powers a core takes seconds, so that it is tried only where the data sheet speaks of splitter errors or loss.
+    """
+    if probes.power and sheet.real:
+        return
     for at, core in enumerate(cores):
         if not found.identified[core] and found.misfit[core] < NEAR[probes.power]:
             wide = twin_wide.fit(mesh, drive, sheet, probes.of(np.array([at])), found, core)
