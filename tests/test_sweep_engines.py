@@ -192,6 +192,10 @@ class Cluster:
         until(listens)
         for name in self.HOSTS:
             self.worker(name)
+        from distributed import Client
+
+        with Client(self.address, set_as_default=False) as client:  # a sweep warns where there are no workers yet
+            client.wait_for_workers(len(self.HOSTS), timeout=120)
 
     def worker(self, host: str) -> None:
         more = ["--host", host, "--nthreads", "1", "--no-nanny", "--dashboard-address", ":0", "--preload", PRELOAD]
