@@ -17,10 +17,11 @@ from l2sim.chip.mesh import Mesh
 from l2sim.chip.nonidealities import PRESETS, Nonidealities
 from l2sim.chip.protocol import command
 from l2sim.errors import ChipError, JobError
-from l2sim.learn import mapping, twin, twin_program, twin_start, twin_wide
+from l2sim.learn import mapping, twin, twin_program, twin_start, twin_stuck, twin_wide
 from l2sim.run import oracle
 from l2sim.run.job import Job
 
+reference = kernels.reference
 NOISY = msgspec.structs.replace(PUBLISHED, readout_noise=0.01)
 
 
@@ -152,20 +153,41 @@ def test_powers_identify_cores_at_any_bias(k: int) -> None:
     assert np.median(error) < 8e-4 and error.max() < 5e-3
 
 
-def test_heaters_that_are_stuck_are_found_out() -> None:
-    """They answer to nothing: a ratio of none, and their phase as the bias. Cores that are not identified are probed
-    again and named."""
+@pytest.mark.parametrize("k", (4, 5))
+def test_heaters_that_are_stuck_are_found_out(k: int) -> None:
+    """They answer to nothing: a ratio of none, and their phase as the bias, in the right one of two mirror images.
+    Cores that are not identified are probed again and named."""
     it = msgspec.structs.replace(NOISY, stuck=0.02)
-    chip = small_chip((8, 8), 4, it)
+    chip = small_chip((8, 8), k, it)
     found = twin.identify(chip, it, stream(), retries=1)
-    held = np.concatenate([chip._chain[part][1] for part in "uv"], axis=1)
-    stuck = ~np.isnan(held)
+    stuck = np.concatenate([~np.isnan(chip._chain[part][1]) for part in "uv"], axis=1)
     assert 5 < stuck.any(axis=1).sum() < 40
     assert found.identified[~stuck.any(axis=1)].all()
     known = found.identified[:, None] & np.ones_like(stuck)
-    assert known[stuck].mean() > 0.4
-    assert (found.ratio[known & stuck] < twin_program.LIVE).all() and (found.ratio[known & ~stuck] > 0.9).all()
-    assert (found.evaluations[~found.identified] == 13 + 8).all()
+    assert known[stuck].mean() > 0.7
+    assert (found.ratio[known & stuck] == 0.0).all() and (found.ratio[known & ~stuck] > 0.9).all()
+    pull = oracle.bias_error(chip, found)[1]
+    sure = found.spread[found.identified, : pull.shape[1]] < 0.1  # some MZIs beside a stuck one turn only together
+    assert np.sqrt(np.mean(pull[sure] ** 2)) < 1.2 and sure.mean() > 0.95
+    assert (found.evaluations[~found.identified] == 3 * k + 1 + 2 * k).all()
+
+
+@pytest.mark.parametrize("k", (2, 3, 4, 5, 6, 9))
+def test_a_stuck_mzi_and_its_mirror_image_give_one_response(k: int) -> None:
+    """Without crosstalk, whatever the signs of sigma, where half turns of others make good for it."""
+    mesh, rng = Mesh("rectangular", k), generator(1)
+    turns, n, signs = twin_stuck.half_turns(mesh), mesh.count, rng.choice([-1.0, 1.0], k)
+    assert turns.any() == (k > 2)
+
+    def response(phases: np.ndarray) -> np.ndarray:
+        u, v = (reference.matrix(mesh.scatter(half), mesh.mask) for half in (phases[:n], phases[n:]))
+        return (u * signs) @ v
+
+    for heater in np.flatnonzero(turns.any(axis=1)):
+        phases = rng.uniform(0.0, 2.0 * np.pi, 2 * n)
+        image = phases + np.pi * turns[heater]
+        image[heater] *= -1.0
+        np.testing.assert_allclose(response(image), response(phases), atol=1e-12)
 
 
 def test_splitter_errors_and_losses_show_and_the_wider_twin_explains_them() -> None:

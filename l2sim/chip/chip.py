@@ -344,10 +344,11 @@ class Chip:
         return self.mesh.scatter(self._effective(part, self._phases[part])).reshape(*self.shape, *self.mesh.shape)
 
     def oracle_biases(self, part: str) -> Array:
-        """The fixed phases that add to the driven ones in U or V, (cores, n), rad."""
+        """The phases of U or V with nothing commanded, (cores, n), rad: biases, where broken heaters are stuck, and
+        what these leak to their neighbours."""
         if self._drifts:
             self._age()
-        return self._chain[part][2].copy()
+        return self._effective(part, self.xp.zeros_like(self._phases[part]))
 
     def oracle_sigma(self) -> Array:
         """The sigma that the attenuators realise, (p, q, k)."""

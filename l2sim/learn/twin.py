@@ -18,6 +18,7 @@ drive's resolution and the spreads of what is not known (a `Nonidealities`).
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -28,8 +29,8 @@ from l2sim.chip.meter import Counts
 from l2sim.chip.nonidealities import Nonidealities
 from l2sim.chip.protocol import Hardware
 from l2sim.errors import ChipError
-from l2sim.learn import twin_power, twin_start, twin_wide
-from l2sim.learn.twin_fit import Drive, Probes, Twin, away, blank, draw, fit
+from l2sim.learn import twin_power, twin_start, twin_stuck, twin_wide
+from l2sim.learn.twin_fit import STUCK, Drive, Probes, Twin, away, blank, draw, fit
 
 __all__ = [
     "Drive",
@@ -115,7 +116,7 @@ def identify(
         probes = seen if probes is None else probes.then(seen)
         start = found.of(lost)
         start.bias, start.ratio[:], start.crosstalk[:] = bias, 1.0, sheet.crosstalk
-        again = fit(mesh, drive, sheet, probes, start, xp=grid.arrays(hardware))
+        again = _fit(mesh, drive, sheet, probes, start, xp=grid.arrays(hardware))
         better = again.identified | (again.misfit < found.misfit[lost])
         found.put(lost[better], again.of(better))
         _widen(mesh, drive, sheet, probes, found, lost)
@@ -170,20 +171,31 @@ def from_responses(mesh: Mesh, sheet: Nonidealities, told: tuple[Array, Array], 
     start = blank(len(seen), mesh)
     start.bias, start.crosstalk[:] = begin(mesh, sheet, probes), sheet.crosstalk
     start.evaluations[:] = len(drive)
-    found = fit(mesh, Drive.of(sheet), sheet, probes, start)
+    found = _fit(mesh, Drive.of(sheet), sheet, probes, start)
     _widen(mesh, Drive.of(sheet), sheet, probes, found, np.arange(len(seen)))
     return found
+
+
+def _fit(mesh: Mesh, drive: Drive, sheet: Nonidealities, probes: Probes, start: Twin, xp: Any = np) -> Twin:
+    """Fitted twins, those with stuck heaters once more (`twin_stuck`)."""
+
+    def again(probes: Probes, start: Twin) -> Twin:
+        return fit(mesh, drive, sheet, probes, start, xp=xp)
+
+    return twin_stuck.settled(mesh, again(probes, start), probes, again)
 
 
 def _widen(mesh: Mesh, drive: Drive, sheet: Nonidealities, probes: Probes, found: Twin, cores: Array) -> None:
     """Try the wider model on those of `cores`, which `probes` are of, that are near and not identified.
 
-    By powers a core takes seconds, so that it is tried only where the data sheet speaks of splitter errors or loss.
+    Where the data sheet speaks of neither splitter errors nor loss, not by powers, with which a core takes seconds, and
+    not where heaters are stuck: with so many unknowns a wrong image of these could pass for the right one.
     """
-    if probes.power and sheet.real:
-        return
+    worth = ~found.identified & (found.misfit < NEAR[probes.power])
+    if sheet.real:
+        worth &= not probes.power and ~(found.ratio < STUCK).any(axis=1)
     for at, core in enumerate(cores):
-        if not found.identified[core] and found.misfit[core] < NEAR[probes.power]:
+        if worth[core]:
             wide = twin_wide.fit(mesh, drive, sheet, probes.of(np.array([at])), found, core)
             if wide.identified or wide.misfit < found.misfit[core] / 2:
                 wide.enter(found, core)

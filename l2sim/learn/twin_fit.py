@@ -25,6 +25,10 @@ FULL = 2.0 * np.pi * (1.0 - 1e-6)
 """The largest command that is not wrapped, rad."""
 SURE = 6.0
 """Standard deviations of chi squared above which a core is not identified."""
+STUCK = 0.5
+"""Heater strength below which a heater is nearer to a stuck one."""
+HOLD = 1e12
+"""Inverse variance of a heater strength of none that a fit starts from: what is stuck stays so."""
 CHUNK_BYTES = 1 << 28
 
 
@@ -180,12 +184,14 @@ def _fit(
     size, diagonal = 4 * n + 1, there(np.arange(4 * n + 1))
     noise = max(sheet.readout_noise, NOISE_FLOOR)
     here = np.concatenate((start.bias, start.ratio, start.crosstalk[:, None]), axis=1)
+    held = np.zeros(here.shape, bool)
+    held[:, 2 * n : 4 * n] = start.ratio == 0.0
     if drift is None:
-        precision = np.broadcast_to(priors(sheet, n), here.shape)
-        centre = np.concatenate((np.zeros(2 * n), np.ones(2 * n), [0.0]))
+        precision = np.where(held, HOLD, priors(sheet, n))
     else:
         moved = np.concatenate((np.full(2 * n, drift), np.zeros(2 * n + 1)))
-        precision, centre = 1.0 / (start.spread**2 + moved**2), here.copy()
+        precision = np.where(held, HOLD, 1.0 / (start.spread**2 + moved**2))
+    known = here.copy()
     best, damping = here.copy(), np.full(cores, 1e-3)
     hessian, gradient, misfit = xp.zeros((cores, size, size)), np.zeros((cores, size)), np.full(cores, np.inf)
     cost, left = np.full(cores, np.inf), np.arange(cores)
@@ -201,7 +207,7 @@ def _fit(
             resident(seen, mesh.around), drive.rewrap, resident(seen, mesh.rail), normal, down, wrong,
         )  # fmt: skip
         wrong = host(wrong)
-        weak, away = precision[left], trial - (centre if drift is None else centre[left])
+        weak, away = precision[left], trial - (expected(trial, n) if drift is None else known[left])
         total = wrong / noise**2 + (weak * away**2).sum(axis=1)
         better = total < cost[left]
         gained = cost[left] - total
@@ -218,6 +224,7 @@ def _fit(
         normal = hessian[there(left)]
         normal[:, diagonal, diagonal] *= there(1.0 + damping[left][:, None])
         here[left] = best[left] + host(xp.linalg.solve(normal, there(gradient[left][..., None])))[..., 0]
+        here[held] = 0.0  # to the last digit: what is below none would wrap to a whole turn of heat
     variance = np.maximum(host(xp.linalg.inv(hessian)[:, diagonal, diagonal]), 0.0)
     # What priors hold is not fitted: it takes no degree of freedom.
     freedom = np.maximum(1.0, probes.seen[0].size - (1.0 - precision * variance).sum(axis=1))
@@ -227,6 +234,14 @@ def _fit(
         level < 1.0 + SURE * np.sqrt(2.0 / freedom), start.evaluations, spread,
         np.zeros(cores, bool), np.zeros((cores, 2, 4, n), np.float32),
     )  # fmt: skip
+
+
+def expected(here: Array, n: int) -> Array:
+    """What priors expect of cores (M, 4 n + 1) that are `here`: no bias, no crosstalk, and heaters of strength one, or
+    of none where that is nearer, for stuck ones answer to nothing."""
+    centre = np.zeros_like(here)
+    centre[:, 2 * n : 4 * n] = here[:, 2 * n : 4 * n] > STUCK
+    return centre
 
 
 def priors(sheet: Nonidealities, n: int) -> Array:

@@ -45,11 +45,13 @@ def projection(chip: Chip, aim: Target) -> Array:
 def bias_error(chip: Chip, twin: Twin) -> tuple[Array, Array]:
     """How far the biases of twins are off the true ones (M, 2 n), rad, and the same over what the twins state.
 
-    Modulo half turns: some of them, taken together, change no response.
+    Of the M cores that are identified: the others state nothing. Modulo half turns: some of them, taken together,
+    change no response.
     """
     true = np.concatenate([host(chip.oracle_biases(part)) for part in ("u", "v")], axis=1)
-    off = np.mod(twin.bias - true + 0.5 * np.pi, np.pi) - 0.5 * np.pi
-    return off, off / twin.spread[:, : off.shape[1]]
+    known = twin.identified
+    off = np.mod((twin.bias - true)[known] + 0.5 * np.pi, np.pi) - 0.5 * np.pi
+    return off, off / twin.spread[known, : off.shape[1]]
 
 
 def powers(session: Any, layer: str, block: int = 0, input: int = 0) -> dict[str, Array]:

@@ -1,0 +1,67 @@
+"""Twins of cores with stuck heaters: which of two mirror images is the right one.
+
+A stuck heater holds its MZI at some theta whatever is commanded. -theta looks almost the same: with Z the signs that
+turn all rails on one side of this MZI, its own rail there included,
+
+    Z R(theta) Z = R(-theta),
+
+MZIs with both rails in Z do not change, and where these rails pair up in the columns before and behind, Z is a half
+turn of the MZIs there, whose biases take it up. A healthy heater would have to turn backwards. Only what its neighbours
+leak tells: it adds to theta in one image, and takes from it in the other. So a fit that began in the wrong one stays
+there, with a residual a little higher than noise explains, or not identified; both are tried.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from l2sim.backend import Array
+from l2sim.chip.mesh import Mesh
+from l2sim.learn.twin_fit import STUCK, Probes, Twin
+
+CLEAR = 0.999
+"""Share of the misfit below which an image explains more. Without crosstalk both explain as much: either will do."""
+
+
+def settled(mesh: Mesh, found: Twin, probes: Probes, fit: Callable[[Probes, Twin], Twin]) -> Twin:
+    """The twins (M) `found` from `probes`, where heaters are stuck fitted once more with these held at no strength, and
+    from mirror images, which are kept where they explain more."""
+    turns, left = half_turns(mesh), np.flatnonzero((found.ratio < STUCK).any(axis=1))
+
+    def again(cores: Array, start: Twin, clear: float) -> Array:
+        start.ratio[start.ratio < STUCK] = 0.0
+        fresh = fit(probes.of(cores), start)
+        better = fresh.misfit < clear * start.misfit
+        found.put(cores[better], fresh.of(better))
+        return cores[better]
+
+    while len(left):
+        again(left, found.of(left), np.inf)
+        moved = []
+        for heater in np.flatnonzero((found.ratio[left] < STUCK).any(axis=0) & turns.any(axis=1)):
+            cores = left[found.ratio[left, heater] < STUCK]
+            start = found.of(cores)
+            start.bias[:, heater] *= -1.0
+            start.bias += np.pi * turns[heater]
+            moved.append(again(cores, start, CLEAR))
+        left = np.unique(np.concatenate(moved)) if moved else left[:0]  # in it another image may explain more now
+    return found
+
+
+def half_turns(mesh: Mesh) -> Array:
+    """Which heaters (2 n, 2 n) make good by a half turn that one is mirrored; none where its image is another core.
+
+    Light passes the columns of V, then, sigma being signs, those of U."""
+    n, columns, rails = mesh.count, int(mesh.column[-1]) + 1, np.arange(mesh.modes)
+    place = np.concatenate((mesh.column + columns, mesh.column))  # U, then V, in the order in which light passes
+    top = np.concatenate((mesh.top, mesh.top))
+    turned = np.zeros((2 * n, 2 * n), bool)
+    for heater in range(2 * n):
+        for side in (rails > top[heater], rails <= top[heater]):
+            beside = [np.flatnonzero((place == place[heater] + step) & side[top] & side[top + 1]) for step in (-1, 1)]
+            if all(2 * len(some) == side.sum() for some in beside):
+                turned[heater, np.concatenate(beside)] = True
+                break
+    return turned
