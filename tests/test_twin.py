@@ -172,6 +172,18 @@ def test_heaters_that_are_stuck_are_found_out(k: int) -> None:
     assert (found.evaluations[~found.identified] == 3 * k + 1 + 2 * k).all()
 
 
+def test_other_heaters_make_good_for_stuck_ones() -> None:
+    it = msgspec.structs.replace(NOISY, stuck=0.02)
+    chip = small_chip((4, 4), 7, it)
+    found = twin.identify(chip, it, stream())
+    stuck = np.concatenate([~np.isnan(chip._chain[part][1]) for part in "uv"], axis=1).sum(axis=1).reshape(4, 4)
+    aim = mapping.target(chip, generator(9).normal(size=(28, 28)))
+    error = programmed(chip, found, aim)[0]
+    known = found.identified.reshape(4, 4)
+    assert (known & (stuck == 1)).sum() > 3 and error[known & (stuck < 2)].max() < 0.02
+    assert np.median(error[stuck > 0]) < 2e-3
+
+
 @pytest.mark.parametrize("k", (2, 3, 4, 5, 6, 9))
 def test_a_stuck_mzi_and_its_mirror_image_give_one_response(k: int) -> None:
     """Without crosstalk, whatever the signs of sigma, where half turns of others make good for it."""

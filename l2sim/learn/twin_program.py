@@ -10,6 +10,8 @@ chosen jointly, with sigma free (`kernels.twin.settle`), for errors of one heate
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from l2sim.backend import Array, host, kernels
@@ -18,23 +20,24 @@ from l2sim.chip.mesh import Mesh
 from l2sim.chip.protocol import Commands
 from l2sim.learn import twin_wide
 from l2sim.learn.mapping import Target
-from l2sim.learn.twin_fit import Drive, Twin
+from l2sim.learn.twin_fit import STUCK, Drive, Twin
 from l2sim.learn.twin_start import leak
 from l2sim.learn.zeroth import PARTS
 
 TURNS = 20
-LIVE = 0.3
-"""Heater ratio below which a heater counts as one that does not answer."""
 MARGIN = 3.0
 """Standard deviations of a ratio that a heater keeps away from a full turn."""
 PASSES = 2
 TRIES = 3
+AROUND = 8
+GOOD = 5e-4
+"""Error, relative to the weight's power, about what levels leave of a healthy core: no need to look further."""
 
 
 def solve(mesh: Mesh, drive: Drive, twin: Twin, phases: Array) -> Array:
     """Driven phases (M, 2 n), not yet rounded, at which twins have the effective `phases` (M, 2 n)."""
     wanted, heat = phases - twin.bias, np.zeros_like(phases)
-    live = twin.ratio > LIVE
+    live = twin.ratio > STUCK
     ratio = np.where(live, twin.ratio, 1.0)
     for _ in range(TURNS):
         fixed = np.where(live, heat, 0.0)
@@ -51,7 +54,7 @@ def highest(drive: Drive, twin: Twin) -> Array:
     if not drive.rewrap:
         return np.full(twin.ratio.shape, last)
     room = 1.0 - MARGIN * twin.spread[:, twin.ratio.shape[1] : -1]
-    edge = 2.0 * np.pi * room / np.maximum(twin.ratio, LIVE)
+    edge = 2.0 * np.pi * room / np.maximum(twin.ratio, STUCK)
     return np.minimum(np.searchsorted(drive.levels, edge) - 1, last)
 
 
@@ -63,7 +66,8 @@ def program(
 
     A weight has many decompositions: U P D, D P' S P, P' V* for any order P and signs D of its singular vectors. Some
     need phases that a heater does not reach, between the top of its drive and a full turn. So the cores in the worse
-    half are programmed `tries` times more, with other orders and signs, and the best is kept.
+    half are programmed `tries` times more, with other orders and signs, and the best is kept; those with stuck heaters
+    up to `AROUND` times.
     """
     shape, k, n = aim.sigma.shape[:2], mesh.modes, mesh.count
     told = [mesh.gather(host(aim.commands.phases[p])).reshape(-1, n) for p in PARTS]
@@ -71,29 +75,24 @@ def program(
     weight = host(aim.weight).reshape(-1, k, k).astype(float)
     sigma = host(aim.sigma).reshape(-1, k)
     best = _settled(mesh, drive, twin, [*told, *ends, sigma], weight, jointly)
-    u, s, v = np.linalg.svd(weight)
+    power = np.maximum((weight**2).sum(axis=(1, 2)), 1e-30)
+    cut = np.linalg.svd(weight)
     for turn in range(1, 1 + tries if jointly and drive.levels.size else 1):
-        power = np.maximum((weight**2).sum(axis=(1, 2)), 1e-30)
         some = np.argsort(-best[-1] / power, kind="stable")[: -(-len(power) // 2)]
-        order = np.roll(np.arange(k), turn)
-        signs = np.where((np.arange(k) * turn) % (turn + 2) < (turn + 2) / 2, 1.0, -1.0)
-        parts = u[some][:, :, order] * signs, v[some][:, order] * signs[:, None]
-        cut = [decompose(mesh, part) for part in parts]
-        form = [mesh.gather(c[0]) for c in cut] + [c[1] for c in cut] + [s[some][:, order]]
+        form = _form(mesh, [part[some] for part in cut], turn)
         other = _settled(mesh, drive, twin.of(some), form, weight[some], jointly)
         better = other[-1] < best[-1][some]
         for old, new in zip(best, other):
             old[some[better]] = new[better]
-    q, signs_u, signs_v, sigma, error = best
-    for core in np.flatnonzero(twin.wide) if jointly else ():
-        at, own = int(core), (signs_u[core], signs_v[core])
-        q[core], sigma[core], error[core] = twin_wide.program(
-            mesh, drive, twin, at, q[core], own, sigma[core], weight[core]
-        )
+    for core in np.flatnonzero(twin.wide | (twin.ratio < STUCK).any(axis=1)) if jointly else ():
+        one = np.arange(core, core + 1)
+        rows = [part[core : core + 1] for part in best]  # views, so that they are filled
+        _around(mesh, drive, twin.of(one), rows, [part[one] for part in cut], weight[one])
+    q, signs_u, signs_v, sigma, _ = best
     q = drive.command(q)
     phases = {p: mesh.scatter(q[:, i * n : i * n + n]).reshape(*shape, *mesh.shape) for i, p in enumerate(PARTS)}
     told_signs = {p: e.reshape(*shape, k) for p, e in zip(PARTS, (signs_u, signs_v))}
-    return Commands(phases, told_signs), sigma.reshape(*shape, k), error.reshape(shape)
+    return Commands(phases, told_signs), sigma.reshape(*shape, k), best[-1].reshape(shape)
 
 
 def identities(mesh: Mesh, drive: Drive, twin: Twin, shape: tuple[int, int]) -> Commands:
@@ -101,6 +100,35 @@ def identities(mesh: Mesh, drive: Drive, twin: Twin, shape: tuple[int, int]) -> 
     n, q = mesh.count, drive.command(drive.near(solve(mesh, drive, twin, np.zeros_like(twin.bias))))
     phases = {p: mesh.scatter(q[:, i * n : i * n + n]).reshape(*shape, *mesh.shape) for i, p in enumerate(PARTS)}
     return Commands(phases, {part: np.ones((*shape, mesh.modes)) for part in PARTS})
+
+
+def _form(mesh: Mesh, cut: Sequence[Array], turn: int) -> list[Array]:
+    """The decomposition of weights (M, k, k) that is `turn` orders and signs further on, from `cut`, that of `svd`:
+    phases of U and V (M, n), signs of U and V (M, k), sigma (M, k)."""
+    u, s, v = cut
+    at = np.arange(mesh.modes)
+    order = np.roll(at, turn)
+    signs = np.where((at * turn) % (turn + 2) < (turn + 2) / 2, 1.0, -1.0)
+    (u, ends_u), (v, ends_v) = (decompose(mesh, a) for a in (u[:, :, order] * signs, v[:, order] * signs[:, None]))
+    return [mesh.gather(u), mesh.gather(v), ends_u, ends_v, s[:, order]]
+
+
+def _around(mesh: Mesh, drive: Drive, twin: Twin, best: list[Array], cut: Sequence[Array], weight: Array) -> None:
+    """Program one core, of wide twins or with stuck heaters, from what `_settled` left in `best` (1, ...) of it: around
+    what is stuck, some decompositions lead further than others."""
+    found, lowest, tops = best[:3], np.inf, highest(drive, twin)[0]
+    for turn in range(1 + AROUND * bool((twin.ratio < STUCK).any())):
+        if turn:
+            form = _form(mesh, cut, turn)
+            found = [solve(mesh, drive, twin, np.concatenate(form[:2], axis=1)), *form[2:4]]
+        q, *signs = (part[0].astype(float) for part in found)
+        q, sigma, error = twin_wide.program(mesh, drive, twin, q, signs, weight[0], tops)
+        if error < lowest:
+            lowest = error
+            for part, new in zip(best, (q, *signs, sigma, error)):
+                part[0] = new
+        if lowest < GOOD * (weight**2).sum():
+            break
 
 
 def _settled(

@@ -5,12 +5,14 @@ splitters and the loss of both arms, and the crosstalk: 12 n + 1. It is fitted f
 same probes, one core at a time and with derivatives by differences: it is for the few (or for a chip whose data sheet
 says so), not for speed. The wider model is kept where it explains what the narrow one does not (chi squared).
 
-Programming starts from the narrow closed form; a few Gauss-Newton steps on the phases, sigma with them, then find what
-the real part of the wider twin needs, and the levels are chosen jointly as before.
+Programming starts from the narrow closed form; Levenberg-Marquardt on the phases, sigma with them, then finds what the
+real part of the wider twin needs, and the levels are chosen jointly as before. It serves cores with stuck heaters too,
+whose other heaters make good for these as far as they can.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +27,8 @@ LOSS_STD = 0.01
 SPLITTER_STD = 0.03
 """Prior spreads of the logarithm of an arm's amplitude and of a splitter's error, rad, around none."""
 ROUNDS = 40
+STEPS, PASSES = 40, 3
+"""Of programming: Levenberg-Marquardt at most, and rounding to levels."""
 
 
 @dataclass(frozen=True)
@@ -158,47 +162,52 @@ def fit(mesh: Mesh, drive: Drive, sheet: Nonidealities, probes: Probes, start: T
 
 
 def program(
-    mesh: Mesh, drive: Drive, twin: Twin, core: int, q: Array, signs: tuple[Array, Array], sigma: Array, weight: Array
+    mesh: Mesh, drive: Drive, twin: Twin, q: Array, signs: Sequence[Array], weight: Array, tops: Array
 ) -> tuple[Array, Array, float]:
-    """Driven phases (2 n,), sigma (k,) and error |W(q, sigma) - W|^2 for a weight (k, k), from those of the narrow twin
-    with its signs (k,) of U and V."""
+    """Driven phases (2 n,), sigma (k,) and error |W(q, sigma) - W|^2 of one core `twin` for a weight (k, k), from
+    phases `q` (2 n,) with signs (k,) of U and V: Levenberg-Marquardt, then levels, up to `tops` (2 n,), chosen
+    jointly."""
     n, k = mesh.count, mesh.modes
-    bias, ratio, crosstalk, passive = (
-        twin.bias[core], twin.ratio[core], float(twin.crosstalk[core]), twin.passive[core].astype(float)
-    )
-    levels = drive.levels
-    tops = np.full(2 * n, len(levels) - 1)
+    bias, ratio, crosstalk, passive = twin.bias[0], twin.ratio[0], float(twin.crosstalk[0]), twin.passive[0]
+    passive = passive.astype(float)
     ends, eye = signs[0][:, None], np.eye(k)[None]
 
-    def linear(at: Array, gain: Array) -> tuple[Array, Array]:
-        """Derivatives of the core by driven phase (2 n, k k) and by sigma (k, k k)."""
+    def look(at: Array) -> tuple[Array, float, Array, Array]:
+        """The best sigma (k,) at driven phases (2 n,) and the error it leaves; J J' (2 n, 2 n) and J r of what moving
+        the phases does that sigma cannot make good."""
         phases = effective(mesh, drive, at, bias, ratio, crosstalk)[None]
-        _, slopes = tangents(mesh, phases, passive, (gain * signs[1])[None], eye)
         u, v = (
             inside(mesh, elements(phases[:, i * n : i * n + n], passive[i])[0], eye)[0][0] for i in range(2)
         )  # fmt: skip
+        free = np.stack([(ends * np.outer(u[:, i], signs[1][i] * v[i])).real.ravel() for i in range(k)])
+        sigma = np.linalg.lstsq(free.T, weight.ravel(), rcond=None)[0]
+        _, slopes = tangents(mesh, phases, passive, (sigma * signs[1])[None], eye)
         by = (ends * slopes[0, :, 0].astype(float).reshape(2 * n, k, k)).reshape(2 * n, -1)
         by = ratio[:, None] * (by + crosstalk * leak(mesh, by.T).T)
-        free = np.stack([(ends * np.outer(u[:, i], signs[1][i] * v[i])).real.ravel() for i in range(k)])
-        return by, free
-
-    best_q, best_sigma, best = q.copy(), sigma.copy(), np.inf
-    for turn in range(8):
-        by, free = linear(q, sigma)
-        sigma = np.linalg.lstsq(free.T, weight.ravel(), rcond=None)[0]
-        rest = (sigma @ free) - weight.ravel()
-        basis = np.linalg.qr(free.T)[0]
+        basis, rest = np.linalg.qr(free.T)[0], sigma @ free - weight.ravel()
         by = by - (by @ basis) @ basis.T
-        gram, slope = by @ by.T, by @ rest
-        error = float(rest @ rest)
-        if (turn > 4 or not levels.size) and error < best:
-            best_q, best_sigma, best = q.copy(), sigma.copy(), error
-        if turn < 4 or not levels.size:
-            ridge = 1e-2 * np.trace(gram) / len(gram)
-            q = np.clip(q - np.linalg.solve(gram + ridge * np.eye(len(gram)), slope), 0.0, drive.top)
-            continue
+        return sigma, float(rest @ rest), by @ by.T, by @ rest
+
+    here, damping = look(q), 1e-2
+    for _ in range(STEPS):
+        error, gram, slope = here[1:]
+        ridge = damping * np.trace(gram) / len(gram)
+        trial = np.clip(q - np.linalg.solve(gram + ridge * np.eye(len(gram)), slope), 0.0, drive.top)
+        there = look(trial)
+        damping *= 0.3 if there[1] < error else 5.0
+        if there[1] < error:
+            q, here = trial, there
+        if damping > 1e4 or 0.0 < error - there[1] < 1e-3 * error:
+            break
+    if not drive.levels.size:
+        return q, here[0], here[1]
+    best_q, best = q, (here[0], np.inf)
+    for turn in range(PASSES):
         q = q.copy()
-        if turn == 4:
-            kernels.twin.nearest_plane(q, gram, slope, levels, tops)
-        kernels.twin.descend(q, gram, slope, levels, tops)
-    return best_q, best_sigma, best
+        if turn == 0:
+            kernels.twin.nearest_plane(q, *here[2:], drive.levels, tops)
+        kernels.twin.descend(q, *here[2:], drive.levels, tops)
+        here = look(q)
+        if here[1] < best[1]:
+            best_q, best = q, here[:2]
+    return best_q, *best
