@@ -13,7 +13,7 @@ from l2sim.chip.light import MeshChip
 from l2sim.chip.mesh import Mesh
 from l2sim.chip.nonidealities import Nonidealities
 from l2sim.errors import ChipError
-from l2sim.learn import twin_mesh, twin_outputs
+from l2sim.learn import twin_mesh
 from l2sim.learn.twin_fit import Drive
 
 NOISY = Nonidealities(phase_bits=8, phase_bias=np.pi, gamma_std=0.002, crosstalk=0.005, tap_noise=0.01)
@@ -74,50 +74,8 @@ def test_a_mesh_that_the_model_does_not_explain_is_named() -> None:
     assert not twin_mesh.identify(chip(4, it), it, generator(2)).identified
 
 
-# -- by the outputs alone ----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("modes", (2, 3, 5))
-def test_powers_at_the_outputs_find_any_biases_in_closed_form(modes: int) -> None:
-    """Without noise and with heaters alike; where phi means nothing, too."""
-    mesh, rng = Mesh("rectangular", modes), generator(5, modes)
-    bias, driven = rng.uniform(-np.pi, np.pi, 2 * mesh.count), rng.uniform(-1, 1, (4, 2 * mesh.count))
-    zero = np.zeros(modes)
-    seen = [unitary.matrix(mesh, unitary.Settings(*np.split(q + bias, 2), zero)) for q in driven]
-    light = (rng.normal(size=(modes, 2 * modes**2)) + 1j * rng.normal(size=(modes, 2 * modes**2))) / 2
-    rows = twin_outputs.rows(light, np.abs(np.array(seen) @ light) ** 2)
-    found = twin_outputs.begin(mesh, driven, rows)
-    assert np.abs(np.mod(found - bias + np.pi, 2 * np.pi) - np.pi).max() < 1e-6
-
-
-@pytest.mark.parametrize("modes", (2, 4))
-def test_powers_at_the_outputs_identify_a_small_mesh(modes: int) -> None:
-    it = msgspec.structs.replace(NOISY, readout_noise=0.01)
-    mesh = MeshChip(Mesh("rectangular", modes), it, seed=3, dtype="float64", readouts=("power",))
-    found = twin_outputs.identify(Sealed(mesh), it, generator(2))
-    assert found.identified and found.readings == 14 * modes**2 == mesh.meter.state()["idle"]["core_calls"]
-    target = unitary.haar_matrix(generator(4), modes)
-    mesh.set_phases(*twin_mesh.program(mesh.mesh, Drive.of(it), found, target))
-    assert twin_mesh.row_error(target, mesh.oracle_matrix()) < 1e-3
-
-
-@pytest.mark.parametrize("modes", (3, 4, 5))
-def test_what_no_output_power_shows_are_phases_of_rows_and_of_columns(modes: int) -> None:
-    """The rank of the Jacobian by all biases: all of theta and phi are seen, but for the relative phases of inputs that
-    are lit one at a time. The screen, N more biases, is never seen."""
-    mesh, rng = Mesh("rectangular", modes), generator(6, modes)
-    n = mesh.count
-    driven, exact = rng.uniform(0, 6, (8, 2 * n)), np.zeros((2, n))
-    together = rng.normal(size=(modes, 3 * modes)) + 1j * rng.normal(size=(modes, 3 * modes))
-    for light, hidden in ((together, 0), (np.eye(modes), modes - 1)):
-        slopes = [twin_mesh.follow(mesh, q, light, exact, 2, taps=False)[1].reshape(2 * n, -1) for q in driven]
-        assert np.linalg.matrix_rank(np.concatenate(slopes, axis=1), tol=1e-3) == 2 * n - hidden
-
-
 def test_meshes_that_no_twin_can_do() -> None:
     with pytest.raises(ChipError, match="are rectangular"):
         twin_mesh.identify(MeshChip(Mesh("triangular", 4), NOISY, 1), NOISY, generator(1))
-    with pytest.raises(ChipError, match="needs the readout 'power'"):
-        twin_outputs.identify(MeshChip(Mesh("rectangular", 4), NOISY, 1, readouts=("field",)), NOISY, generator(1))
     with pytest.raises(ChipError, match="needs the readout 'tap_power'"):
         twin_mesh.identify(MeshChip(Mesh("rectangular", 4), NOISY, 1, readouts=("power",)), NOISY, generator(1))

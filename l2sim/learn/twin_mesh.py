@@ -149,6 +149,8 @@ def checked(hardware: MeshHardware, readout: str) -> Mesh:
     mesh = hardware.mesh
     if mesh.kind != "rectangular" or mesh.node != "mzi":
         raise ChipError(f"twins of whole meshes are rectangular, of plain MZIs; not {mesh.kind} of {mesh.node}s")
+    if mesh.modes < 2:
+        raise ChipError("a mesh of one rail has no heater to identify; twins are of meshes of two rails or more")
     if readout not in hardware.readouts:
         what = "has no power taps" if readout == "tap_power" else "reads no powers at its outputs"
         raise ChipError(f"this mesh {what}, which its twin is fitted to; it needs the readout {readout!r}")

@@ -231,9 +231,13 @@ def tasks(part: str) -> Iterator[Task]:
         for modes, settings, count in ((8, 12, 8), (16, 3, 2), (16, 6, 2), (16, 12, 2)):
             work = partial(whole, part, "any bias", modes, count, settings)
             yield "any bias", modes, f"twin, taps, {settings} ", work
-        for modes, noise in ((4, 0.01), (6, 0.001), (8, 1e-4)):
-            name = f"output noise {noise:g}"
-            yield name, modes, "twin, outputs", partial(whole, part, name, modes, 4, readout_noise=noise)
+        for modes, count, noise, splitters in (
+            (4, 8, 0.01, 0.0), (8, 8, 0.01, 0.0), (16, 4, 0.01, 0.0), (32, 1, 0.01, 0.0),
+            (16, 4, 0.1, 0.0), (16, 4, 0.2, 0.0), (16, 4, 0.01, 0.02), (16, 4, 0.01, 0.05), (32, 1, 0.01, 0.02),
+        ):  # fmt: skip
+            name = f"output noise {noise:g}" + (f", splitters {splitters:g} rad" if splitters else "")
+            changes = {"readout_noise": noise, "splitter_error_std": splitters}
+            yield name, modes, "twin, outputs", partial(whole, part, name, modes, count, **changes)
     if part == "network":
         name = "the 48,586 cores of VGG8"
         yield name, 9, "twin, quadrature", partial(network, part, name)
@@ -267,8 +271,9 @@ def whole(
         found.append(known)
     yield Row(
         part, case, f"twin, taps, {settings} settings" if settings else "twin, outputs", modes, count,
-        found[0].readings / modes, float(np.mean([known.identified for known in found])), float(np.median(off)),
-        float(np.max(off)), float("nan"), float(np.sqrt(np.mean(pulls))), time.process_time() - began,
+        float(np.mean([known.readings for known in found])) / modes,
+        float(np.mean([known.identified for known in found])), float(np.median(off)), float(np.max(off)), float("nan"),
+        float(np.sqrt(np.mean(pulls))), time.process_time() - began,
     )  # fmt: skip
 
 
@@ -327,8 +332,8 @@ TITLES = {
     "growth": "## How many settings it takes (biases within pi)",
     "mismatch": "## Beside searches, on other chips",
     "network": "## A whole network",
-    "meshes": "## Whole complex meshes by their taps, up to the phases of the outputs\n\n"
-    "Evaluations are vectors past the taps over N; the errors are |D U - W|^2 / |W|^2 of Haar random W.",
+    "meshes": "## Whole complex meshes by powers at their taps or outputs, up to the phases of the outputs\n\n"
+    "Evaluations are vectors sent over N; the errors are |D U - W|^2 / |W|^2 of Haar random W.",
 }
 
 
