@@ -177,12 +177,14 @@ def from_responses(mesh: Mesh, sheet: Nonidealities, told: tuple[Array, Array], 
 
 
 def _fit(mesh: Mesh, drive: Drive, sheet: Nonidealities, probes: Probes, start: Twin, xp: Any = np) -> Twin:
-    """Fitted twins, those with stuck heaters once more (`twin_stuck`)."""
+    """Fitted twins, those with stuck heaters once more (`twin_stuck`) unless the data sheet speaks of splitter errors
+    or loss: what these leave unexplained is no sign of stuck heaters."""
 
     def again(probes: Probes, start: Twin) -> Twin:
         return fit(mesh, drive, sheet, probes, start, xp=xp)
 
-    return twin_stuck.settled(mesh, again(probes, start), probes, again)
+    found = again(probes, start)
+    return twin_stuck.settled(mesh, found, probes, again) if sheet.real else found
 
 
 def _widen(mesh: Mesh, drive: Drive, sheet: Nonidealities, probes: Probes, found: Twin, cores: Array) -> None:

@@ -188,10 +188,10 @@ def _fit(
     held[:, 2 * n : 4 * n] = start.ratio == 0.0
     if drift is None:
         precision = np.where(held, HOLD, priors(sheet, n))
+        centre = np.where(held, 0.0, np.concatenate((np.zeros(2 * n), np.ones(2 * n), [0.0])))
     else:
         moved = np.concatenate((np.full(2 * n, drift), np.zeros(2 * n + 1)))
-        precision = np.where(held, HOLD, 1.0 / (start.spread**2 + moved**2))
-    known = here.copy()
+        precision, centre = np.where(held, HOLD, 1.0 / (start.spread**2 + moved**2)), here.copy()
     best, damping = here.copy(), np.full(cores, 1e-3)
     hessian, gradient, misfit = xp.zeros((cores, size, size)), np.zeros((cores, size)), np.full(cores, np.inf)
     cost, left = np.full(cores, np.inf), np.arange(cores)
@@ -207,7 +207,7 @@ def _fit(
             resident(seen, mesh.around), drive.rewrap, resident(seen, mesh.rail), normal, down, wrong,
         )  # fmt: skip
         wrong = host(wrong)
-        weak, away = precision[left], trial - (expected(trial, n) if drift is None else known[left])
+        weak, away = precision[left], trial - centre[left]
         total = wrong / noise**2 + (weak * away**2).sum(axis=1)
         better = total < cost[left]
         gained = cost[left] - total
@@ -234,14 +234,6 @@ def _fit(
         level < 1.0 + SURE * np.sqrt(2.0 / freedom), start.evaluations, spread,
         np.zeros(cores, bool), np.zeros((cores, 2, 4, n), np.float32),
     )  # fmt: skip
-
-
-def expected(here: Array, n: int) -> Array:
-    """What priors expect of cores (M, 4 n + 1) that are `here`: no bias, no crosstalk, and heaters of strength one, or
-    of none where that is nearer, for stuck ones answer to nothing."""
-    centre = np.zeros_like(here)
-    centre[:, 2 * n : 4 * n] = here[:, 2 * n : 4 * n] > STUCK
-    return centre
 
 
 def priors(sheet: Nonidealities, n: int) -> Array:

@@ -27,26 +27,28 @@ CLEAR = 0.999
 
 def settled(mesh: Mesh, found: Twin, probes: Probes, fit: Callable[[Probes, Twin], Twin]) -> Twin:
     """The twins (M) `found` from `probes`, where heaters are stuck fitted once more with these held at no strength, and
-    from mirror images, which are kept where they explain more."""
-    turns, left = half_turns(mesh), np.flatnonzero((found.ratio < STUCK).any(axis=1))
+    from mirror images, which are kept where they explain more; if all that does not identify a core, as it was."""
+    turns, trial = half_turns(mesh), found.of(np.arange(len(found.misfit)))
+    left = np.flatnonzero((trial.ratio < STUCK).any(axis=1))
 
     def again(cores: Array, start: Twin, clear: float) -> Array:
         start.ratio[start.ratio < STUCK] = 0.0
         fresh = fit(probes.of(cores), start)
         better = fresh.misfit < clear * start.misfit
-        found.put(cores[better], fresh.of(better))
+        trial.put(cores[better], fresh.of(better))
         return cores[better]
 
     while len(left):
-        again(left, found.of(left), np.inf)
-        moved = []
-        for heater in np.flatnonzero((found.ratio[left] < STUCK).any(axis=0) & turns.any(axis=1)):
-            cores = left[found.ratio[left, heater] < STUCK]
-            start = found.of(cores)
+        again(left, trial.of(left), np.inf)
+        moved = [left[((trial.ratio[left] < STUCK) & (trial.ratio[left] != 0.0)).any(axis=1)]]  # one shows another
+        for heater in np.flatnonzero((trial.ratio[left] < STUCK).any(axis=0) & turns.any(axis=1)):
+            cores = left[trial.ratio[left, heater] < STUCK]
+            start = trial.of(cores)
             start.bias[:, heater] *= -1.0
             start.bias += np.pi * turns[heater]
             moved.append(again(cores, start, CLEAR))
-        left = np.unique(np.concatenate(moved)) if moved else left[:0]  # in it another image may explain more now
+        left = np.unique(np.concatenate(moved))  # in these another image may explain more now
+    found.put(trial.identified, trial.of(trial.identified))
     return found
 
 
