@@ -28,10 +28,10 @@ class Layer:
         self.bottom = self.top + 1
         theta, phi = (put(rng.uniform(0, 2 * np.pi, (1, rail.size)).astype(dtype)) for _ in range(2))
         self.screen = put(rng.uniform(0, 2 * np.pi, (1, modes)).astype(dtype))
-        self.of = kernels_of(theta).propagate
+        self.of, self.couplers = kernels_of(theta).propagate, kernels_of(theta).couplers
         errors, ones = xp.zeros((1, rail.size), dtype), xp.ones((1, 4, rail.size), dtype)
         self.phases, self.splitters = (theta, phi), xp.empty((1, 4, rail.size), dtype)
-        self.of.splitters(errors, errors, self.splitters)
+        self.couplers.splitters(errors, errors, self.splitters)
         self.elements, self.amplitudes = xp.empty((1, 12, rail.size), dtype), ones
         self.sums = tuple(xp.empty((1, size), dtype) for size in (rail.size, rail.size, modes))
         self.dense = xp.empty((1, 2, modes, modes), dtype)
@@ -39,7 +39,7 @@ class Layer:
 
     def build(self) -> None:
         """The couplers from the phases, as every new command asks for."""
-        self.of.elements(*self.phases, self.splitters, self.amplitudes, self.elements)
+        self.couplers.elements(*self.phases, self.splitters, self.amplitudes, self.elements)
 
     def forward(self, field: Array) -> None:
         self.of.forward(self.elements, self.top, self.bottom, self.screen, field)

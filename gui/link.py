@@ -9,7 +9,7 @@ from typing import Any
 
 from l2sim.errors import RunError
 from l2sim.run.replay import Frame, Replay
-from l2sim.run.stream import Reader, pictures
+from l2sim.run.stream_reader import Reader, pictures
 
 STALE = 5.0
 """Seconds without a word, besides the longest iterations, after which a run that lives is called stale."""

@@ -127,10 +127,6 @@ class Canvas(QtWidgets.QWidget):
 
     # -- painting ------------------------------------------------------------------------------------------------------
 
-    def recolour(self) -> None:
-        """The colours have changed."""
-        self.update()
-
     def quads(self) -> Quads:
         """What is in sight, as vectors."""
         assert self.scene is not None

@@ -108,7 +108,7 @@ def matrix(part: Part, phases: dict[str, Any]) -> Array:
         return _turned(part, theta[0])
     n, modes = theta.size, part.modes
     parts, out = np.empty((1, 12, n)), np.empty((1, 2, modes, modes))
-    kernels.propagate.elements(theta, phi, np.full((1, 4, n), np.sqrt(0.5)), np.ones((1, 4, n)), parts)
+    kernels.couplers.elements(theta, phi, np.full((1, 4, n), np.sqrt(0.5)), np.ones((1, 4, n)), parts)
     kernels.propagate.matrices(parts, part.rails, part.rails + part.spans, screen, out)
     return out[0, 0] + 1j * out[0, 1]
 

@@ -9,7 +9,8 @@ import numpy as np
 from numba import njit, prange
 
 from . import threads
-from .propagate import FUSED, NANOSECONDS, WIDE, cossin
+from .couplers import FUSED, cossin
+from .propagate import NANOSECONDS, WIDE
 
 
 @njit(inline="always")

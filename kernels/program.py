@@ -22,7 +22,7 @@ import math
 import numpy as np
 from numba import njit
 
-from .propagate import cossin
+from .couplers import cossin
 
 
 @njit

@@ -127,7 +127,7 @@ class ThinMesh:
 
     def set_phases(self, theta: Any = None, phi: Any = None, screen: Any = None) -> None:
         args = (np.asarray(a, float)[None] for a in (theta, phi))
-        kernels.propagate.elements(*args, self.splitters, self.amplitudes, self.elements)
+        kernels.couplers.elements(*args, self.splitters, self.amplitudes, self.elements)
         self.screen = np.asarray(screen, float)[None].copy()
 
     def planes(self, x: Array) -> Array:

@@ -64,8 +64,8 @@ def signatures(real: Any) -> Iterator[tuple[str, Any, tuple]]:
     yield "weights", of.blocks.weights, (f3, f3, f3, f2)
     yield "diagonals", of.blocks.diagonals, (f3, f2, f3, f3)
     light = of.propagate
-    yield "split", light.split, (a(2, float64), a(2, float64), d3)
-    yield "couplers", light.couplers, (f2, f2, d3, d3, f3)
+    yield "split", of.couplers.split, (a(2, float64), a(2, float64), d3)
+    yield "couplers", of.couplers.build, (f2, f2, d3, d3, f3)
     head, tiles = (f3, d3, i1, i1, i1, f2, boolean, f4), light.capacity(64, 1 << 12, 5, np.dtype(dtype).itemsize)
     yield "send", light.sender(real, *tiles), (f3, i1, i1, i1, f2, boolean, boolean, f4, f4)
     yield "reverse", light.reverser(real, *tiles), (*head, f4, f4, f2)

@@ -256,9 +256,9 @@ class There:
 def test_elements_and_matrices(kind: str, modes: int, loss: float, dtype: type) -> None:
     light = make(kind, modes, loss=loss, dtype=dtype)
     left, right = (np.ascontiguousarray(a) for a in np.moveaxis(light.errors, 2, 0))
-    both("propagate", "splitters", left, right, np.zeros_like(light.splitters), atol=1e-15)
+    both("couplers", "splitters", left, right, np.zeros_like(light.splitters), atol=1e-15)
     both(
-        "propagate", "elements", light.theta, light.phi, light.splitters, light.factors, np.zeros_like(light.elements),
+        "couplers", "elements", light.theta, light.phi, light.splitters, light.factors, np.zeros_like(light.elements),
         atol=light.tolerance,
     )  # fmt: skip
     out = put(np.full((2, 2, modes, modes), np.nan, dtype))
@@ -413,15 +413,13 @@ def test_a_kernel_refuses_arrays_of_the_host() -> None:
     (
         ("blocks", ("assemble", "project")),
         ("chain", ("apply",)),
+        ("couplers", ("splitters", "elements")),
         ("im2col", ("im2col", "col2im", "max_pool", "max_pool_back")),
         ("inside", ("tap", "trace")),
         ("mesh", ("matrices",)),
         ("pointwise", ("normalise", "normalise_back", "clip", "clip_back")),
         ("powers", ("powers", "each")),
-        (
-            "propagate",
-            ("splitters", "elements", "forward", "backward", "matrices", "adjoint", "gradients", "adjoint_lossy"),
-        ),
+        ("propagate", ("forward", "backward", "matrices", "adjoint", "gradients", "adjoint_lossy")),
         ("sweep", ("sweep",)),
         ("twin", ("normal", "responses")),
     ),

@@ -15,13 +15,13 @@ from l2sim.backend import generator
 from l2sim.chip import grid
 from l2sim.chip.complexcore import ComplexChip
 from l2sim.chip.drift import TICKS, Wander, profile
-from l2sim.chip.light import places
 from l2sim.chip.mesh import Mesh
 from l2sim.chip.meter import Meter
 from l2sim.chip.nonidealities import Nonidealities
 from l2sim.chip.protocol import command
 from l2sim.chip.record import Recorder, Replay
 from l2sim.chip.record_mesh import MeshRecorder, MeshReplay
+from l2sim.chip.wiring import places
 from l2sim.errors import ChipError
 
 STD, TAU = 0.1, 100.0

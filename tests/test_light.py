@@ -16,12 +16,13 @@ from scipy import stats
 from tolerances import DTYPES, kernel
 
 from l2sim.backend import kernels
-from l2sim.chip.light import MeshChip, wiring
+from l2sim.chip.light import MeshChip
 from l2sim.chip.mesh import NODES, Mesh
 from l2sim.chip.nonidealities import PRESETS, WAVELENGTH_NM, Nonidealities
 from l2sim.chip.protocol import MeshHardware
 from l2sim.chip.record_mesh import MeshRecorder, MeshReplay
 from l2sim.chip.topology import LAYOUTS
+from l2sim.chip.wiring import wiring
 from l2sim.errors import ChipError
 
 LOSSY = Nonidealities(splitter_error_std=0.05, loss_db=0.1, loss_db_std=0.05, phase_error_std=0.02)

@@ -1,4 +1,4 @@
-"""Complex meshes: every kernel of `kernels.propagate` against dense NumPy, golden data and physics."""
+"""Complex meshes: the kernels of `couplers` and `propagate` against dense NumPy, golden data and physics."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ class Light:
     def __post_init__(self) -> None:
         self.splitters = np.full((self.meshes, 4, self.count), np.nan)
         left, right = np.ascontiguousarray(np.moveaxis(self.errors, 2, 0))
-        propagate.splitters(left, right, self.splitters)
+        kernels.couplers.splitters(left, right, self.splitters)
         self.factors = np.ascontiguousarray(np.swapaxes(self.amplitudes, 1, 2))
         self.elements = np.full((self.meshes, 12, self.count), np.nan, self.dtype)
-        propagate.elements(self.theta, self.phi, self.splitters, self.factors, self.elements)
+        kernels.couplers.elements(self.theta, self.phi, self.splitters, self.factors, self.elements)
         self.common = (self.elements, self.top, self.bottom, self.screen)
         self.parts = (self.theta, self.phi, self.splitters, self.factors, self.top, self.bottom)
 
@@ -165,7 +165,7 @@ def test_cossin() -> None:
     x = np.concatenate(
         (generator(1).uniform(-1e5, 1e5, 2000), np.linspace(-20, 20, 997), np.arange(-64, 65) * np.pi / 4)
     )
-    ours = np.array([propagate.cossin(v) for v in x])
+    ours = np.array([kernels.couplers.cossin(v) for v in x])
     np.testing.assert_allclose(ours, np.stack((np.cos(x), np.sin(x)), 1), rtol=0, atol=3e-16)
 
 

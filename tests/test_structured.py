@@ -50,7 +50,7 @@ def swept(chip: Chip, layer: bool, part: str, rule: str, calibrating: bool, seed
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("calibrating", [False, True])
 def test_equals_the_direct_sweep(name: str, kind: str, calibrating: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("l2sim.chip.chip.UNEVEN_FROM", 0)  # as well where the chip would take the direct sweep
+    monkeypatch.setattr("l2sim.chip.sweep.UNEVEN_FROM", 0)  # as well where the chip would take the direct sweep
     for k in (2, 3, 4, 5, 8, 9):
         for part, rule in (("u", "zcd"), ("v", "ztp"), ("u", "ztp"), ("v", "zcd")):
             one, two = (

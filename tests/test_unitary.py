@@ -215,9 +215,9 @@ def test_five_hundred_and_twelve_modes_in_seconds() -> None:
     for kind in ("rectangular", "chain_cascade"):
         mesh = Mesh(kind, 512)
         unitary.decompose(Mesh(kind, 4), np.eye(4))  # compiled
-        start = time.perf_counter()
+        start = time.process_time()
         found = unitary.decompose(mesh, u)
-        assert time.perf_counter() - start < 20.0
+        assert time.process_time() - start < 20.0
         assert np.abs(unitary.matrix(mesh, found) - u).max() < 1e-12 * 512
 
 

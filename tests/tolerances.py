@@ -16,3 +16,6 @@ TRAJECTORY = 1e-10
 def kernel(dtype: object, k: int = 1) -> float:
     """Tolerance of one kernel on k x k matrices: rounding adds up over up to 2 k rotations on every path."""
     return KERNEL[np.dtype(dtype)] * max(1.0, k / 8)  # type: ignore[arg-type]
+
+PATIENCE = 300_000
+"""Milliseconds after which a test gives up waiting for what must come, on a machine however busy or new to l2sim."""

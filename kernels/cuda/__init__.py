@@ -12,8 +12,8 @@ import importlib
 from typing import Any
 
 FAMILIES = (
-    "blocks", "chain", "im2col", "inside", "launch", "mesh", "pointwise", "powers", "propagate", "simulated", "sweep",
-    "twin",
+    "blocks", "chain", "couplers", "im2col", "inside", "launch", "mesh", "pointwise", "powers", "propagate",
+    "simulated", "sweep", "twin",
 )  # fmt: skip
 
 

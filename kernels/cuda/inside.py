@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from numba import cuda, float64
 
+from .couplers import cossin
 from .launch import spread
-from .propagate import cossin, layout, turn
+from .propagate import layout, turn
 
 
 @cuda.jit(device=True)

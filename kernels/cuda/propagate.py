@@ -16,11 +16,9 @@ from functools import cache
 import numpy as np
 from numba import cuda, float32, float64
 
-from .. import propagate as cpu
-from .launch import SIMULATED, WARP, device, run, scratch, spread
+from .couplers import cossin
+from .launch import SIMULATED, WARP, run, scratch, spread
 
-cossin = device(cpu.cossin)
-element = device(cpu.element)
 TRAIL_BYTES = 1 << 28
 """Fields that a lossy adjoint keeps on the way, in all blocks together."""
 SUM_BYTES = 1 << 29
@@ -69,31 +67,6 @@ def capacity(modes, batch, tiles, itemsize):
     while width > NARROW and batch < width * BLOCKS:
         width //= 2
     return rails, width
-
-
-@cuda.jit
-def split(left, right, out):
-    n = left.shape[1]
-    for index in range(cuda.grid(1), left.size, cuda.gridsize(1)):
-        m, t = index // n, index % n
-        out[m, 0, t], out[m, 1, t] = cossin(0.7853981633974483 + left[m, t])
-        out[m, 2, t], out[m, 3, t] = cossin(0.7853981633974483 + right[m, t])
-
-
-@cuda.jit
-def couplers(theta, phi, splitters, amplitudes, out):
-    n = theta.shape[1]
-    for index in range(cuda.grid(1), theta.size, cuda.gridsize(1)):
-        m, t = index // n, index % n
-        er, ei = cossin(float64(theta[m, t]))
-        fr, fi = cossin(float64(phi[m, t]))
-        a, s = amplitudes[m], splitters[m]
-        (
-            out[m, 0, t], out[m, 1, t], out[m, 2, t], out[m, 3, t], out[m, 4, t], out[m, 5, t],
-            out[m, 6, t], out[m, 7, t], out[m, 8, t], out[m, 9, t], out[m, 10, t], out[m, 11, t],
-        ) = element(
-            a[0, t] * er, a[0, t] * ei, a[2, t] * fr, a[2, t] * fi, s[0, t], s[1, t], s[2, t], s[3, t], a[1, t], a[3, t]
-        )  # fmt: skip
 
 
 @cuda.jit(device=True)
@@ -379,16 +352,6 @@ def gather(sums, blocks, by_theta, by_phi, by_screen):
             by_phi[m, at - n] = total
         else:
             by_screen[m, at - 2 * n] = total
-
-
-def splitters(left, right, out):
-    """As `kernels.propagate.splitters`."""
-    spread(split, left.size, left, right, out)
-
-
-def elements(theta, phi, splitters, amplitudes, out):
-    """As `kernels.propagate.elements`."""
-    spread(couplers, theta.size, theta, phi, splitters, amplitudes, out)
 
 
 def real_of(field):

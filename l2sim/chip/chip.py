@@ -8,13 +8,14 @@ What only an observer may see is named `oracle_...`.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from l2sim.backend import CPU, Array, Device, generator, host, kernels, kernels_of, like, namespace, resident
-from l2sim.chip import blocks, fabrication, spread
+from l2sim.backend import CPU, Array, Device, generator, host, kernels_of, like, namespace, resident
+from l2sim.chip import blocks, fabrication, spread, sweep
 from l2sim.chip.drift import Wander
 from l2sim.chip.fabrication import chain_parameters, fabricate
 from l2sim.chip.grid import full_scale
@@ -25,13 +26,8 @@ from l2sim.chip.protocol import READOUTS, Commands
 from l2sim.errors import ChipError
 
 PARTS = ("u", "v")
-RULES = {"zcd": 0, "ztp": 1}
 SPARSE = 0.75
 """A masked product skips blocks where fewer than this share of them is kept."""
-VARIATES_BYTES = 1 << 28
-"""Readout variates of a sweep are drawn for at most this many bytes of cores at a time."""
-UNEVEN_FROM = 8
-"""Modes from which on a sweep by column beats the direct one also where V moves in calibration."""
 
 
 class Chip:
@@ -169,94 +165,37 @@ class Chip:
         as they are; `outputs` (p, q, k) is 0 where nobody reads (`learn.zeroth.Problem`). Returns the commanded phases
         and the last losses. Noise-free sweeps by column take `kernels.structured`.
         """
-        heaters = self.mesh.by_column(part, order) if by_column else order
         if self._drifts:
             self._age()
-        if self._device.numbers:
-            return self._sweep_there(part, rule, gain, target, heaters, lr, loss, carry, outputs)
-        n, k, cores = self.mesh.count, self.mesh.modes, self._cores
-        rest = self._matrix("v" if part == "u" else "u")
-        sigma = self._realised[:, :, None]
-        gain = np.array(np.broadcast_to(gain, (*self.shape, k)), self.dtype, order="C").reshape(cores, k)
-        target = np.broadcast_to(target, (*self.shape, k, k)).reshape(cores, k, k).astype(self.dtype)
+        k, cores, xp, noise = self.mesh.modes, self._cores, self.xp, self._nonidealities.readout_noise
+        ratio, fixed, bias, *shared = self._chain[part]
         flip, signs = self.mesh.resolve_signs(self._signs[part])
-        read = None if outputs is None else outputs.reshape(cores, k).astype(self.dtype)
-        if part == "u":
-            start, rows = sigma * rest * gain[:, None, :], signs if read is None else signs * read
-        else:
-            start, rows, target = sigma * rest.swapaxes(1, 2) * signs[:, :, None], gain, target.swapaxes(1, 2)
-            start = start if read is None else start * read[:, None, :]
-        start, target = np.ascontiguousarray(start), np.ascontiguousarray(target)
-        noise = self._nonidealities.readout_noise
-        amplitudes = (gain * self._scale * noise).astype(self.dtype)
-        phases, losses = self._phases[part].copy(), np.array(loss, self.dtype).reshape(cores)
-        steps = np.array(np.broadcast_to(lr, self.shape), self.dtype).reshape(cores)
-        keep = np.zeros(cores, bool) if carry is None else np.array(carry, bool).reshape(cores)
-        writes = np.zeros(cores, np.int64)
-        chain = self._chain[part]
-        done, uneven = 0, False
-        if by_column and noise == 0.0 and not keep.any() and (flip == 1.0).all():
-            # It needs rows of X that are orthogonal where g is uneven. Masks at both ends do not leave them so: there
-            # is one such core, the last, where rows and columns of the padding meet.
-            crossed = np.zeros(cores, bool) if read is None else (read != 1.0).any(1) & (gain != gain[:, :1]).any(1)
-            done = int(crossed.argmax()) if crossed.any() else cores
-            uneven = bool((np.abs(rows[:done]) != 1.0).any())
-            done = 0 if uneven and k < UNEVEN_FROM else done
-        if done:
-            sense = self.dtype.type(1.0 if part == "u" else -1.0)  # type: ignore[call-overload]
-            kernels.structured.sweep(
-                RULES[rule], uneven, phases[:done], losses[:done], steps[:done],
-                (*(a[:done] for a in chain[:3]), *chain[3:]), self.mesh.rail, self.mesh.first, self.mesh.starts, sense,
-                np.asarray(order, np.int64), start[:done], rows[:done], target[:done], writes[:done],
-            )  # fmt: skip
-        chunk = max(1, VARIATES_BYTES // (4 * n * k * self.dtype.itemsize)) if noise > 0 else cores
-        for lo in range(done, cores, chunk):
-            at = slice(lo, lo + chunk)
-            kernels.sweep.sweep(
-                RULES[rule], phases[at], losses[at], keep[at], steps[at], heaters,
-                (*(a[at] for a in chain[:3]), *chain[3:]), flip[at], self.mesh.rail, part == "v",
-                start[at], rows[at], target[at], noise > 0.0, amplitudes[at],
-                self._variates(phases[at].shape[0] if noise > 0 else 0, None if read is None else read[at]),
-                writes[at],
-            )  # fmt: skip
-        self._swept(int(writes.sum()))
-        self._phases[part] = phases
-        self._forget(part)
-        return self.mesh.scatter(phases).reshape(*self.shape, *self.mesh.shape), losses.reshape(self.shape)
-
-    def _sweep_there(
-        self, part: str, rule: str, gain: Array, target: Array, order: Array, lr: Array, loss: Array,
-        carry: Array | None, outputs: Array | None,
-    ) -> tuple[Array, Array]:  # fmt: skip
-        """`sweep` on GPUs."""
-        n, k, cores, xp = self.mesh.count, self.mesh.modes, self._cores, self.xp
-        noise = self._nonidealities.readout_noise
-        ratio, fixed, bias, *common = self._chain[part]
-        arrays = {
+        read = xp.ones((cores, k), self.dtype) if outputs is None else xp.array(outputs, self.dtype).reshape(cores, k)
+        on = {
             "phases": self._phases[part].copy(), "loss": xp.array(loss, self.dtype).reshape(cores),
             "writes": xp.zeros(cores, np.int64), "ratio": ratio, "fixed": fixed, "bias": bias,
-            "carry": xp.zeros(cores, bool) if carry is None else carry.reshape(cores),
-            "lr": xp.array(np.broadcast_to(lr, self.shape), self.dtype).reshape(cores),
+            "carry": xp.zeros(cores, bool) if carry is None else xp.array(carry, bool).reshape(cores),
+            "lr": xp.array(np.broadcast_to(lr, self.shape), self.dtype).reshape(cores), "flip": flip, "signs": signs,
             "rest": self._matrix("v" if part == "u" else "u"), "sigma": self._realised, "scale": self._scale,
             "gain": xp.array(np.broadcast_to(gain, (*self.shape, k)), self.dtype).reshape(cores, k),
             "target": xp.array(np.broadcast_to(target, (*self.shape, k, k)), self.dtype).reshape(cores, k, k),
+            "read": read,
         }  # fmt: skip
-        arrays["flip"], arrays["signs"] = self.mesh.resolve_signs(self._signs[part])
-        read = xp.ones((cores, k), self.dtype) if outputs is None else xp.array(outputs, self.dtype).reshape(cores, k)
-        arrays["read"] = read
-        chunk = max(1, VARIATES_BYTES // (4 * n * k * self.dtype.itemsize)) if noise > 0 else cores
+        heaters, columns = (self.mesh.by_column(part, order), order) if by_column else (order, None)
+        there = bool(self._device.numbers)
+        run = partial(spread.sweep, self._device) if there else partial(sweep.here, columns=columns)
+        bytes_of_one = 4 * self.mesh.count * k * self.dtype.itemsize
+        chunk = max(1, sweep.VARIATES_BYTES // bytes_of_one) if noise > 0 else cores
         for lo in range(0, cores, chunk):
-            some = {name: a[lo : lo + chunk] for name, a in arrays.items()}
+            some = {name: a[lo : lo + chunk] for name, a in on.items()}
             if noise > 0:
-                some["variates"] = self._variates(len(some["loss"]), None if outputs is None else host(some["read"]))
-            spread.sweep(
-                self._device, some, tuple(common), part=part, rule=RULES[rule], mesh=self.mesh, order=order, noise=noise
-            )
-        self._swept(arrays["writes"].sum())
-        self._phases[part] = arrays["phases"]
+                ports = None if outputs is None else host(some["read"])
+                some["variates"] = sweep.variates(self._noise, len(some["loss"]), self.mesh, self.dtype, ports)
+            run(some, tuple(shared), part=part, rule=rule, mesh=self.mesh, order=heaters, noise=noise)
+        self._swept(on["writes"].sum() if there else int(on["writes"].sum()))
+        self._phases[part] = on["phases"]
         self._forget(part)
-        swept = self.mesh.scatter(arrays["phases"]).reshape(*self.shape, *self.mesh.shape)
-        return swept, arrays["loss"].reshape(self.shape)
+        return self.mesh.scatter(on["phases"]).reshape(*self.shape, *self.mesh.shape), on["loss"].reshape(self.shape)
 
     def _swept(self, writes: Any) -> None:
         """Meter a sweep: before every probe some heater is written."""
@@ -540,16 +479,3 @@ class Chip:
 
     def _normal(self, shape: tuple[int, ...]) -> Array:
         return self._noise.standard_normal(shape, self.dtype)  # type: ignore[arg-type]
-
-    def _variates(self, cores: int, read: Array | None = None) -> Array:
-        """Aggregate noise of every reading of a sweep, (cores, 2 n, 2, k): along the residual, and chi2 of the rest.
-
-        `read` (cores, k) is 0 for outputs that nobody reads.
-        """
-        k = self.mesh.modes
-        rest: Any = (k - 1) / 2 if read is None else np.maximum(read.sum(axis=1) - 1, 0)[:, None, None] / 2
-        out = np.empty((cores, 2 * self.mesh.count, 2, k), self.dtype)
-        if cores:
-            out[:, :, 0] = self._normal(out[:, :, 0].shape)
-            out[:, :, 1] = 2.0 * self._noise.standard_gamma(rest, out[:, :, 1].shape, self.dtype)  # type: ignore[arg-type]
-        return out

@@ -9,7 +9,7 @@ besides that the chip offers fused operations (`tap_sums`, `gradient`) that give
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -22,52 +22,10 @@ from l2sim.chip.mesh import Mesh
 from l2sim.chip.meter import Meter
 from l2sim.chip.nonidealities import WAVELENGTH_NM, Nonidealities
 from l2sim.chip.protocol import MESH_READOUTS, SCHEMES, Gradient, Taps
+from l2sim.chip.wiring import places, skipped, wiring
 from l2sim.errors import ChipError
 
 PHASES = ("theta", "phi", "screen")
-
-
-class Wiring(NamedTuple):
-    """The heaters of a whole mesh: theta, then phi in travel order, then the screen. `around`: see `wiring`."""
-
-    around: Array
-
-
-def wiring(mesh: Mesh) -> Wiring:
-    """Which heaters stand beside each other, -1 for none, (2 n + N, W).
-
-    In each column phi stands before theta. Neighbours are: the two of one MZI; equal ones of MZIs beside it in its
-    column; theta of one column and phi of the next; and screens of adjacent rails.
-    """
-    n, modes = mesh.count, mesh.modes
-    beside = mesh.around
-    ahead = np.where(beside >= 0, mesh.column[beside] - mesh.column[:, None], 0) if n else beside
-    own = np.arange(n)[:, None]
-    thetas = [own + n, np.where((beside >= 0) & (ahead == 0), beside, -1), np.where(ahead > 0, beside + n, -1)]
-    phis = [own, np.where((beside >= 0) & (ahead == 0), beside + n, -1), np.where(ahead < 0, beside, -1)]
-    width = 1 + 2 * beside.shape[1]
-    screens = np.full((modes, width), -1, np.int64)
-    rails = 2 * n + np.arange(modes)
-    screens[1:, 0], screens[:-1, 1] = rails[:-1], rails[1:]
-    return Wiring(np.concatenate([np.hstack(thetas), np.hstack(phis), screens]).astype(np.int64))
-
-
-def places(mesh: Mesh) -> Array:
-    """Column and rail of every heater of a whole mesh, (2 n + N, 2), in the order of `wiring`."""
-    own = np.stack((mesh.column, mesh.top), axis=1)
-    ends = np.stack((np.full(mesh.modes, mesh.columns), np.arange(mesh.modes)), axis=1)
-    return np.concatenate((own, own, ends))
-
-
-def skipped(mesh: Mesh) -> tuple[Array, Array, Array]:
-    """Columns that each rail passes without a coupler: before every coupler on its top and on its bottom rail (n,), and
-    behind the last one of each rail (N,)."""
-    last = np.full(mesh.modes, -1)
-    before = np.zeros((2, mesh.count), np.int64)
-    for t, (column, *rails) in enumerate(zip(mesh.column, mesh.top, mesh.bottom)):
-        before[:, t] = column - 1 - last[rails]
-        last[rails] = column
-    return before[0], before[1], mesh.columns - 1 - last
 
 
 class MeshChip:
@@ -306,7 +264,7 @@ class MeshChip:
         if self._built is None:
             theta, phi, _ = self._effective()
             self._built = self.xp.empty((1, 12, self.mesh.count), self.dtype)
-            self._kernels.propagate.elements(theta, phi, self._splitters, self._amplitudes, self._built)
+            self._kernels.couplers.elements(theta, phi, self._splitters, self._amplitudes, self._built)
         return self._built
 
     def _common(self) -> tuple[Array, ...]:

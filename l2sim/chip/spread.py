@@ -13,6 +13,7 @@ import numpy as np
 
 from l2sim.backend import CPU, Array, Device, host, kernels, namespace
 from l2sim.chip.mesh import Mesh
+from l2sim.chip.sweep import RULES, ends
 
 UPDATED = ("phases", "loss", "writes")
 """What a sweep changes."""
@@ -45,10 +46,7 @@ def shares(count: int, most: int, ways: int) -> Iterator[list[slice]]:
 
 
 def sweep(device: Device, arrays: dict[str, Array], chain: tuple, **how: Any) -> None:
-    """Sweep all cores. `arrays` by core, on the host or on the first GPU: those `UPDATED`, and what `_batch` reads.
-
-    `chain`: what the noise chain of all cores shares, from `around` on; `how`: see `_batch`.
-    """
+    """As `sweep.here`, on GPUs: `arrays` (its `on`) are on the host or on the first GPU, those `UPDATED` change."""
     count = len(arrays["loss"])
     each = max(1, HEADROOM * sum(a.nbytes for a in arrays.values()) // count)
     most = int(min(device.free(number) for number in device.numbers) * ROOM) // each
@@ -67,22 +65,14 @@ def sweep(device: Device, arrays: dict[str, Array], chain: tuple, **how: Any) ->
 
 
 def _batch(
-    on: dict[str, Array], chain: tuple, *, part: str, rule: int, mesh: Mesh, order: Array, noise: float, device: Device,
+    on: dict[str, Array], chain: tuple, *, part: str, rule: str, mesh: Mesh, order: Array, noise: float, device: Device,
     number: int,
 ) -> None:  # fmt: skip
-    """One batch on the GPU in use. `on`: phases, loss, writes, carry, lr, ratio, fixed, bias, flip, signs, rest, sigma,
-    gain, scale, target, read and, with noise, variates, all by core."""
-    xp, gain, target = device.xp, on["gain"], on["target"]
-    start = on["sigma"][:, :, None]
-    if part == "u":
-        start, rows = start * on["rest"] * gain[:, None, :], on["signs"] * on["read"]
-    else:
-        start = start * on["rest"].swapaxes(1, 2) * on["signs"][:, :, None] * on["read"][:, None, :]
-        rows, target = gain, target.swapaxes(1, 2)
-    amplitudes = (gain * on["scale"] * noise).astype(gain.dtype)
+    """One batch, its arrays on the GPU in use."""
+    start, rows, target, amplitudes = ends(on, part, noise)
     kernels.cuda.sweep.sweep(
-        rule, on["phases"], on["loss"], on["carry"], on["lr"], device.here(order, number),
+        RULES[rule], on["phases"], on["loss"], on["carry"], on["lr"], device.here(order, number),
         (on["ratio"], on["fixed"], on["bias"], *chain), on["flip"], mesh.rail, part == "v",
-        xp.ascontiguousarray(start), xp.ascontiguousarray(rows), xp.ascontiguousarray(target), noise > 0.0, amplitudes,
-        on["variates"] if noise > 0.0 else xp.empty((0, 1, 1, 1), gain.dtype), on["writes"],
+        start, rows, target, noise > 0.0, amplitudes,
+        on["variates"] if noise > 0.0 else device.xp.empty((0, 1, 1, 1), start.dtype), on["writes"],
     )  # fmt: skip

@@ -88,8 +88,8 @@ def elements(
     arms = np.ones((4, n)) if amplitudes is None else checked(amplitudes, (4, n), "arm amplitudes")
     left, right = np.ascontiguousarray(mesh.splitters(errors)[:, None])
     splitters, out = np.empty((1, 4, n)), np.empty((1, 12, n))
-    kernels.propagate.splitters(left, right, splitters)
-    kernels.propagate.elements(theta, phi, splitters, np.ascontiguousarray(arms[None], np.float64), out)
+    kernels.couplers.splitters(left, right, splitters)
+    kernels.couplers.elements(theta, phi, splitters, np.ascontiguousarray(arms[None], np.float64), out)
     return out, splitters, screen
 
 

@@ -11,7 +11,7 @@ rail no tap follows soon: there theta's bias is the best of a scan, each value w
 Marquardt over all biases, heater ratios and the crosstalk then fits all taps together.
 
 Gauge: a phase at an output is seen by no power meter, so the biases of the screen (N) stay unknown; the matrix is known
-up to a phase of each row. What is modelled: the noise chain with the neighbours of `l2sim.chip.light.wiring`, and,
+up to a phase of each row. What is modelled: the noise chain with the neighbours of `l2sim.chip.wiring`, and,
 where that does not explain what is seen, the errors of all splitters; no loss. By the powers at the outputs alone:
 `l2sim.learn.twin_outputs`.
 """
@@ -25,10 +25,10 @@ import numpy as np
 
 from l2sim.backend import Array
 from l2sim.chip import unitary
-from l2sim.chip.light import wiring
 from l2sim.chip.mesh import Mesh
 from l2sim.chip.nonidealities import GAMMA, Nonidealities
 from l2sim.chip.protocol import MeshHardware
+from l2sim.chip.wiring import wiring
 from l2sim.errors import ChipError
 from l2sim.learn.twin_fit import CROSSTALK_STD, SURE, Drive
 from l2sim.learn.twin_wide import SPLITTER_STD

@@ -23,6 +23,7 @@ import click
 from l2sim._version import __version__
 from l2sim.errors import JobError, L2simError, RunError
 from l2sim.run.cost_command import cost
+from l2sim.run.data_command import data, place
 from l2sim.run.sweep_command import sweep
 
 if TYPE_CHECKING:
@@ -177,14 +178,13 @@ def command() -> None:
 
 
 _FINDINGS = ("worst", "budget", "heaters", "movement", "detectors", "layers", "sweep")
-_data = click.option("--data", type=click.Path(path_type=Path), metavar="DIR", help="Where data sets lie [L2SIM_DATA].")
 
 
 @command.command()
 @click.argument("source", metavar="[PRESET|JOB.toml]", required=False)
 @click.option("--set", "settings", multiple=True, metavar="PATH=VALUE", help="Change a field, e.g. learn.epochs=5.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Run folder [runs/NAME-N].")
-@_data
+@place
 @click.option("--seed", type=int, metavar="N", help="Random seed [the job's].")
 @click.option("--device", metavar="NAME", help="cpu, cuda (all GPUs) or cuda:N [the job's].")
 @click.option("--threads", type=int, metavar="N", help="Threads [all cores].")
@@ -380,62 +380,6 @@ def export(source: str, out: Path) -> None:
     click.echo(out)
 
 
-@command.group()
-def data() -> None:
-    """List, fetch and verify data sets."""
-
-
-@data.command("list")
-@_data
-def data_list(data: Path | None) -> None:
-    """What a job can name as data.name, and where it is."""
-    from rich.table import Table
-
-    from l2sim.run import published as sets
-    from l2sim.run.console import screen
-
-    table = Table("data set", "what it is", "where it is")
-    for row in sets.list_sets(data):
-        table.add_row(*row)
-    screen().print(table)
-
-
-@data.command("fetch")
-@click.argument("names", nargs=-1, required=True, metavar="NAME...")
-@_data
-def data_fetch(names: tuple[str, ...], data: Path | None) -> None:
-    """Download data sets.
-
-    They go into --data, L2SIM_DATA or the user's cache; files that are as published stay."""
-    from l2sim.run import published as sets
-
-    for name in names:
-        sets.fetch(name, data)
-        click.echo(sets.folder(name, data))
-
-
-@data.command("verify")
-@click.argument("names", nargs=-1, required=True, metavar="NAME...")
-@_data
-def data_verify(names: tuple[str, ...], data: Path | None) -> None:
-    """Compare the files of a data set with the published checksums."""
-    from rich.table import Table
-
-    from l2sim.run import published as sets
-    from l2sim.run.console import screen
-
-    table = Table("data set", "file", "state")
-    bad = []
-    for name in names:
-        for file, path, state in sets.verify(name, data):
-            table.add_row(name, str(path or file), state)
-            if state not in ("as published", sets.UNPACKED):
-                bad.append(name)
-    screen().print(table)
-    if bad:
-        raise L2simError(f"{bad[0]} is not as published; fetch it with `l2sim data fetch {bad[0]}`")
-
-
 @command.command()
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
 def report(folder: Path) -> None:
@@ -455,7 +399,7 @@ def report(folder: Path) -> None:
 @click.option("--heater", metavar="PART:N", help="To sweep: u:4, v:4; of a whole mesh theta:4, phi:4, screen:4.")
 @click.option("--readout", type=click.Choice(("quadrature", "power")), default="quadrature", help="How light is read.")
 @click.option("--json", "as_json", is_flag=True, help="Print numbers for programs.")
-@_data
+@place
 def diagnose(
     folder: Path,
     layer: str,
@@ -490,6 +434,7 @@ def _heater(text: str) -> Any:
 
 command.add_command(sweep)
 command.add_command(cost)
+command.add_command(data)
 
 
 @command.command()

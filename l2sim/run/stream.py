@@ -24,7 +24,6 @@ from typing import Any
 
 import numpy as np
 
-from l2sim.backend import Array
 from l2sim.errors import L2simError, RunError
 from l2sim.run import job as jobs
 from l2sim.run import oracle
@@ -32,10 +31,9 @@ from l2sim.run.control import KINDS, Control, StopAsked, apply
 from l2sim.run.events import Changed, Checkpoint, Epoch, Event, StageStarted, Step
 from l2sim.run.logs import plain
 from l2sim.run.session import Session, effective
+from l2sim.run.stream_reader import ADDRESS, VERSION, zeromq
 from l2sim.run.topology import grids
 
-VERSION = 1
-ADDRESS = "live.json"
 LOOK = 0.05
 FLUSH = 0.1
 BEAT = 1.0
@@ -52,15 +50,6 @@ SHARE = 0.004
 """The largest share of its time that the simulator spends on what one reader wants of one topic."""
 RATES = {"phase": 10.0, "block": 2.0, "field": 10.0}
 LOGS = {"scalar": "scalars.bin", "event": "events.jsonl"}
-
-
-def zeromq() -> Any:
-    """The module zmq, which only live runs need."""
-    try:
-        import zmq
-    except ImportError:
-        raise RunError("live runs need pyzmq, which is not installed; install it with `pip install pyzmq`") from None
-    return zmq
 
 
 @dataclass
@@ -129,7 +118,8 @@ class Live(Control):
         self._room: Path | None = None
         place = self._out.resolve()
         if len(os.fsencode(place / "live-control")) > PATH_BYTES:
-            place = self._room = Path(tempfile.mkdtemp(prefix="l2sim-", dir=os.environ.get("XDG_RUNTIME_DIR")))
+            own = os.environ.get("XDG_RUNTIME_DIR", "")  # which may name what is not there: after su, in a container
+            place = self._room = Path(tempfile.mkdtemp(prefix="l2sim-", dir=own if os.path.isdir(own) else None))
         self._sockets = {}
         before = os.umask(0o077)
         try:
@@ -434,79 +424,3 @@ def resident_bytes() -> int:
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError, IndexError):
         return 0
-
-
-# -- the reader's side -------------------------------------------------------------------------------------------------
-
-
-class Reader:
-    """A reader of the run that is served in the folder `root`. Nothing here waits. RunError where none is served."""
-
-    def __init__(self, root: Path) -> None:
-        self._zmq = zmq = zeromq()
-        try:
-            self.address = json.loads((root / ADDRESS).read_text())
-            version = int(self.address["version"])
-        except FileNotFoundError:
-            raise RunError(f"the run in {root} is not served; start it with `l2sim run --live`") from None
-        except (OSError, ValueError, KeyError, TypeError):
-            raise RunError(f"{root / ADDRESS} cannot be read; the run is not served, or not to you") from None
-        if version > VERSION:
-            raise RunError(f"{root} is served by a newer l2sim (version {version}); install that version to watch it")
-        self._context = zmq.Context()
-        self._sockets = []
-        for name, kind, most in (("stream", zmq.SUB, 100_000), ("frames", zmq.SUB, 4), ("control", zmq.DEALER, 1000)):
-            socket = self._context.socket(kind)
-            socket.linger, socket.rcvhwm = 0, most
-            if kind == zmq.SUB:
-                socket.subscribe(b"")
-            socket.connect(self.address[name])
-            self._sockets.append(socket)
-        self._number = 0
-
-    def order(self, command: str, **arguments: Any) -> int:
-        """Send a command; `answers` has the answer under the number returned."""
-        self._number += 1
-        asked = {"id": self._number, "command": command, "token": self.address["token"], **arguments}
-        with suppress(self._zmq.Again):
-            self._sockets[2].send(json.dumps(asked).encode(), self._zmq.NOBLOCK)
-        return self._number
-
-    def messages(self) -> Iterator[tuple[str, dict[str, Any], bytes]]:
-        """(topic, header, payload) of all that has come, what is not as it should be left out."""
-        for socket in self._sockets[:2]:
-            while socket.getsockopt(self._zmq.EVENTS) & self._zmq.POLLIN:
-                parts = socket.recv_multipart(self._zmq.NOBLOCK)
-                try:
-                    topic, header, payload = parts
-                    yield topic.decode(), json.loads(header), payload
-                except ValueError:
-                    continue
-
-    def answers(self) -> Iterator[tuple[dict[str, Any], bytes]]:
-        """(answer, payload) of all commands answered since."""
-        socket = self._sockets[2]
-        while socket.getsockopt(self._zmq.EVENTS) & self._zmq.POLLIN:
-            parts = socket.recv_multipart(self._zmq.NOBLOCK)
-            try:
-                header, payload = parts
-                yield json.loads(header), payload
-            except ValueError:
-                continue
-
-    def close(self) -> None:
-        """Leave."""
-        for socket in self._sockets:
-            socket.close()
-        self._context.term()
-
-
-def pictures(header: dict[str, Any], payload: bytes) -> dict[str, Array]:
-    """The frames of a message of phase, block or field by series. ValueError where they do not fit."""
-    found, at = {}, 0
-    for row in header["frames"]:
-        shape = tuple(int(size) for size in row["shape"])
-        size = int(np.prod(shape))
-        found[str(row["series"])] = np.frombuffer(payload, "<f4", size, at).reshape(shape)
-        at += 4 * size
-    return found

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from l2sim.run.blas import prepare
+from l2sim.study import results
 
 SEEDS = (1, 2, 3)
 DAYS = 1
@@ -300,11 +301,7 @@ def main(arguments: list[str] | None = None) -> None:
     table.tried(NOTHING, NOTHING.values[0])
     chosen += [(way, *search(table, way)) for way in WAYS]
     rows = [row(way, value, holds, table.tried(way, value)) for way, value, holds in chosen]
-    with (out / "drift.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(Look._fields)
-        for it in sorted(table.looks):
-            writer.writerow((*it[:3], *(f"{value:.6g}" for value in it[3:])))
+    results.write(out / "drift.csv", sorted(table.looks), 3, 6)
     start = float(np.mean([it.start for it in table.looks if it.way == NOTHING.name]))
     (out / "drift.md").write_text(page(rows, start) + NOTE, encoding="utf-8")
     picture(rows, table.looks, out / "drift.png")

@@ -13,12 +13,9 @@ from l2sim.run.blas import prepare
 if __name__ == "__main__":
     prepare()  # before anything imports NumPy
 
-import argparse
-import csv
 import itertools
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -36,6 +33,7 @@ from l2sim.nn.photonic import PhotonicWeight
 from l2sim.nn.weights import ElectronicWeight
 from l2sim.run import data, learning
 from l2sim.run.job import Learn
+from l2sim.study import results
 
 EPOCHS, BATCH, BATCHES = 2, 16, 8
 RULES = ("btopk", "gtopk", "uniform")
@@ -262,18 +260,12 @@ def said(rows: list[Row]) -> list[str]:
 
 def main(arguments: list[str] | None = None) -> None:
     """Write gradients.csv, gradients.png and gradients.md to the folder `--out`."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--out", type=Path, required=True, help="folder of the results")
-    out = parser.parse_args(arguments).out
-    out.mkdir(parents=True, exist_ok=True)
+    out = results.folder(__doc__, arguments)
     spec = models.get("cnn-l")
     channels, *size = spec.input
     images = data.load("digits", None, (size[0], size[1]), channels)
     rows = table(pretrained(spec, images), images)
-    with (out / "gradients.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(Row._fields)
-        writer.writerows((*row[:5], *(f"{value:.4g}" for value in row[5:])) for row in rows)
+    results.write(out / "gradients.csv", rows, 5, 4)
     draw(rows).savefig(out / "gradients.png", dpi=130)
     (out / "gradients.md").write_text(page(rows), encoding="utf-8")
     print(out / "gradients.md")

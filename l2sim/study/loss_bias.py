@@ -9,9 +9,6 @@ arm loses more or less than the mean stays.
 
 from __future__ import annotations
 
-import argparse
-import csv
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,6 +19,7 @@ from l2sim.chip.mesh import Mesh
 from l2sim.chip.nonidealities import Nonidealities
 from l2sim.chip.unitary import haar
 from l2sim.learn.insitu import measure
+from l2sim.study import results
 
 SIZES = (4, 8, 16, 32, 64)
 SEEDS = 8
@@ -154,15 +152,9 @@ def page(rows: list[Row]) -> str:
 
 def main(arguments: list[str] | None = None) -> None:
     """Write loss-bias.csv, loss-bias.png and loss-bias.md to the folder `--out`."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--out", type=Path, required=True, help="folder of the results")
-    out = parser.parse_args(arguments).out
-    out.mkdir(parents=True, exist_ok=True)
+    out = results.folder(__doc__, arguments)
     rows = table()
-    with (out / "loss-bias.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(Row._fields)
-        writer.writerows((*row[:4], f"{row.relative_error:.4g}", f"{row.angle_degrees:.4g}") for row in rows)
+    results.write(out / "loss-bias.csv", rows, 4, 4)
     draw(rows).savefig(out / "loss-bias.png", dpi=130)
     (out / "loss-bias.md").write_text(page(rows), encoding="utf-8")
 

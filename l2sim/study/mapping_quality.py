@@ -13,7 +13,6 @@ from l2sim.run.blas import prepare
 if __name__ == "__main__":
     prepare()  # before anything imports NumPy
 
-import csv
 import json
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from l2sim.run.job import Job
-from l2sim.study import runs
+from l2sim.study import results, runs
 
 SEEDS = (1, 2, 3)
 SNAPSHOTS = (2, 5, 10, 20, 40, 80, 160, 250)
@@ -153,10 +152,7 @@ def main(args: list[str] | None = None) -> None:
             if runs.accuracy(job, out) is not None:
                 rows.append(row(job, out))
     options.out.mkdir(parents=True, exist_ok=True)
-    with open(options.out / "mapping-quality.csv", "w", newline="", encoding="utf-8") as file:
-        out_csv = csv.writer(file, lineterminator="\n")
-        out_csv.writerow(Row._fields)
-        out_csv.writerows((*r[:2], *(f"{value:.5g}" for value in r[2:])) for r in rows)
+    results.write(options.out / "mapping-quality.csv", rows, 2, 5)
     draw(rows).savefig(options.out / "mapping-quality.png", dpi=120)
     (options.out / "mapping-quality.md").write_text(page(rows), encoding="utf-8")
     print(options.out / "mapping-quality.md")

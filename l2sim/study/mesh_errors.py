@@ -14,11 +14,8 @@ a gradient that is measured in situ (`learn.insitu`; Pai et al., Science 380, 39
 
 from __future__ import annotations
 
-import argparse
-import csv
 import math
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,7 +28,7 @@ from l2sim.chip.mesh import Mesh
 from l2sim.chip.nonidealities import Nonidealities
 from l2sim.learn.insitu import measure
 from l2sim.run import oracle
-from l2sim.study import runs
+from l2sim.study import results, runs
 
 SIZES = (4, 8, 16, 32, 64, 128, 256)
 SEEDS = 8
@@ -262,16 +259,10 @@ def said(rows: list[Row]) -> list[str]:
 
 def main(arguments: list[str] | None = None) -> None:
     """Write mesh-errors.csv, mesh-errors.png and mesh-errors.md to the folder `--out`."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--out", type=Path, required=True, help="folder of the results")
-    out = parser.parse_args(arguments).out
-    out.mkdir(parents=True, exist_ok=True)
+    out = results.folder(__doc__, arguments)
     with backend.threads(1):  # a second one only waits: the matrices are small
         rows = table()
-    with (out / "mesh-errors.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(Row._fields)
-        writer.writerows((*row[:4], *(f"{value:.4g}" for value in row[4:])) for row in rows)
+    results.write(out / "mesh-errors.csv", rows, 4, 4)
     draw(rows).savefig(out / "mesh-errors.png", dpi=110)
     (out / "mesh-errors.md").write_text(page(rows), encoding="utf-8")
     print(out / "mesh-errors.md")

@@ -9,9 +9,6 @@ always clipped. Methods: `l2sim.chip.selfconfigure`; nodes: Hamerly et al., Natu
 
 from __future__ import annotations
 
-import argparse
-import csv
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +18,7 @@ from l2sim.chip import selfconfigure, unitary
 from l2sim.chip.light import MeshChip
 from l2sim.chip.mesh import Mesh
 from l2sim.chip.nonidealities import Nonidealities
+from l2sim.study import results
 
 SIZES = (4, 8, 16, 32, 64)
 SEEDS = 8
@@ -57,6 +55,14 @@ class Row(NamedTuple):
     least: float
     most: float
     clipped: float
+
+
+class Step(NamedTuple):
+    """One step of the descent: the error from Clements' phases of the ideal mesh, and from those corrected locally."""
+
+    step: int
+    from_none: float
+    from_local: float
 
 
 def drawn(mesh: Mesh, seed: int, errors: str) -> Array:
@@ -205,21 +211,11 @@ def page(rows: list[Row], seeds: int = SEEDS) -> str:
 
 def main(arguments: list[str] | None = None) -> None:
     """Write programming.csv, programming-steps.csv, programming.png and programming.md to the folder `--out`."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--out", type=Path, required=True, help="folder of the results")
-    out = parser.parse_args(arguments).out
-    out.mkdir(parents=True, exist_ok=True)
+    out = results.folder(__doc__, arguments)
     rows, curves = table()
-    tables: dict[str, list[tuple]] = {
-        "programming.csv": [Row._fields, *((*r[:4], *(f"{v:.4g}" for v in r[4:])) for r in rows)],
-        "programming-steps.csv": [
-            ("step", "from_none", "from_local"),
-            *((i, f"{a:.4g}", f"{b:.4g}") for i, (a, b) in enumerate(zip(curves["none"], curves["local"]))),
-        ],
-    }
-    for name, lines in tables.items():
-        with (out / name).open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file, lineterminator="\n").writerows(lines)
+    steps = [Step(i, a, b) for i, (a, b) in enumerate(zip(curves["none"], curves["local"]))]
+    results.write(out / "programming.csv", rows, 4, 4)
+    results.write(out / "programming-steps.csv", steps, 1, 4)
     draw(rows, curves).savefig(out / "programming.png", dpi=130)
     (out / "programming.md").write_text(page(rows), encoding="utf-8")
 

@@ -11,13 +11,13 @@ light is sized so that its noise is that of 8 bits behind the loss of N columns 
 from __future__ import annotations
 
 import argparse
-import csv
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from l2sim.chip import cost
+from l2sim.study import results
 
 SIZES = (4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 SHOWN = (4, 16, 64, 256)
@@ -250,10 +250,7 @@ def main(arguments: list[str] | None = None) -> None:
     out = parser.parse_args(arguments).out
     out.mkdir(parents=True, exist_ok=True)
     found = rows()
-    with (out / "scaling.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(Row._fields)
-        writer.writerows((*it[:2], *(f"{value:.4g}" for value in it[2:])) for it in found)
+    results.write(out / "scaling.csv", found, 2, 4)
     draw(found).savefig(out / "scaling.png", dpi=110)
     (out / "scaling.md").write_text(page(found), encoding="utf-8")
 

@@ -9,14 +9,12 @@ public path, probe by probe, so that epochs are fewer than in the preset; the pu
 
 from __future__ import annotations
 
-import argparse
-import csv
 import itertools
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from l2sim.run.blas import prepare
+from l2sim.study import results
 
 CHIPS = ("l2ight-2021", "silicon")
 DRIVES = {"push-pull": False, "single-arm": True}
@@ -173,19 +171,13 @@ def verdict(found: dict[tuple[str, str, str], Mean]) -> str:
 def main(arguments: list[str] | None = None) -> None:
     """Write silicon.csv and silicon.md to the folder `--out`."""
     prepare()
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--out", type=Path, required=True, help="folder of the results")
-    out = parser.parse_args(arguments).out
-    out.mkdir(parents=True, exist_ok=True)
+    out = results.folder(__doc__, arguments)
     rows = []
     for told in settings():
         for seed in SEEDS:
             rows.append(one(*told, seed))
             print(*rows[-1], flush=True)
-    with (out / "silicon.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(Row._fields)
-        writer.writerows((*row[:4], *(f"{value:.5g}" for value in row[4:])) for row in rows)
+    results.write(out / "silicon.csv", rows, 4, 5)
     (out / "silicon.md").write_text(page(rows), encoding="utf-8")
 
 

@@ -8,15 +8,13 @@ of the test; and so are chips without any imperfection that have the trained wei
 
 from __future__ import annotations
 
-import argparse
-import csv
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 
 from l2sim.run.blas import prepare
+from l2sim.study import results
 
 NOISE = (0.0, 0.01, 0.02)
 SEEDS = (1, 2)
@@ -116,18 +114,12 @@ def page(rows: list[Row]) -> str:
 def main(arguments: list[str] | None = None) -> None:
     """Write twin-digits.csv and twin-digits.md into the folder `--out`."""
     prepare()
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--out", type=Path, required=True, help="folder of the results")
-    told = parser.parse_args(arguments)
-    told.out.mkdir(parents=True, exist_ok=True)
+    out = results.folder(__doc__, arguments)
     rows: list[Row] = []
     for seed in SEEDS:
         rows += table(seed)
-        with (told.out / "twin-digits.csv").open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(Row._fields)
-            writer.writerows([f"{value:.5g}" for value in row] for row in rows)
-        (told.out / "twin-digits.md").write_text(page(rows), encoding="utf-8")
+        results.write(out / "twin-digits.csv", rows, 0, 5)
+        (out / "twin-digits.md").write_text(page(rows), encoding="utf-8")
         print(*rows[-len(NOISE) :], sep="\n", flush=True)
 
 

@@ -9,9 +9,6 @@ by so many random settings and the chips programmed anew; or nothing is done.
 
 from __future__ import annotations
 
-import argparse
-import csv
-from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
@@ -19,6 +16,7 @@ import numpy as np
 
 from l2sim.backend import generator
 from l2sim.run.blas import prepare
+from l2sim.study import results
 
 RATE = 0.03
 INTERVALS = 10
@@ -95,18 +93,12 @@ def page(rows: list[Row]) -> str:
 def main(arguments: list[str] | None = None) -> None:
     """Write twin-drift.csv and twin-drift.md to the folder `--out`."""
     prepare()
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--out", type=Path, required=True, help="folder of the results")
-    out = parser.parse_args(arguments).out
-    out.mkdir(parents=True, exist_ok=True)
+    out = results.folder(__doc__, arguments)
     rows: list[Row] = []
     for probes in PROBES:
         rows += table(probes)
         print(*rows[-1], flush=True)
-    with (out / "twin-drift.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(Row._fields)
-        writer.writerows((*row[:2], *(f"{value:.5g}" for value in row[2:])) for row in rows)
+    results.write(out / "twin-drift.csv", rows, 2, 5)
     (out / "twin-drift.md").write_text(page(rows), encoding="utf-8")
 
 
