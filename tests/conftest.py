@@ -1,11 +1,12 @@
 """One kernel thread for all tests: their problems are tiny, and OpenMP threads that wait for a busy core cost seconds.
 
-Tests of the thread count set it themselves.
+Tests of the thread count set it themselves. No outcome depends on how busy or how large the machine is, or on chance.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import signal
 import sys
@@ -17,9 +18,33 @@ from typing import Any
 # PYQTGRAPH_QT_LIB says otherwise.
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 os.environ["PYTEST_QT_API"] = os.environ.setdefault("PYQTGRAPH_QT_LIB", "PyQt5").lower()
+os.environ.setdefault("NUMBA_NUM_THREADS", str(max(2, len(os.sched_getaffinity(0)))))  # two can be tried on one core
 
+import hypothesis
 import numba
 import pytest
+from numba.core.caching import IndexDataCacheFile
+
+from tests.tolerances import PATIENCE
+
+# The same examples everywhere and every time, however long one takes; `--hypothesis-profile default` looks for others.
+hypothesis.settings.register_profile(
+    "same", deadline=None, derandomize=True, database=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("same")
+
+_save = IndexDataCacheFile.save
+
+
+def _save_alone(self: Any, key: Any, data: Any) -> None:
+    """Numba's cache on disk is written by one process at a time: two that compile the same function for other types at
+    one moment would take the same file for both."""
+    with open(Path(self._cache_path) / "writer.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _save(self, key, data)
+
+
+IndexDataCacheFile.save = _save_alone
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -85,9 +110,9 @@ def make_window(qtbot: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         it = Window(tmp_path / "runs")
         qtbot.addWidget(it)
         it.resize(1200, 800)
-        it.show()
-        it.activateWindow()
-        qtbot.waitActive(it)  # else an X server without a window manager gives it no keys
+        with qtbot.waitActive(it, timeout=PATIENCE):  # else an X server without a window manager gives it no keys
+            it.show()
+            it.activateWindow()
         made.append(it)
         return it
 

@@ -17,7 +17,7 @@ from l2sim.run import doctor
 def gui(*arguments: str, code: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", f"{code}\nimport sys; from l2sim.gui.app import main; main(sys.argv[1:])"]
     around = os.environ | environment
-    return subprocess.run([*command, *arguments], capture_output=True, text=True, env=around, timeout=120)
+    return subprocess.run([*command, *arguments], capture_output=True, text=True, env=around, timeout=600)
 
 
 def test_help_needs_no_qt() -> None:
@@ -91,7 +91,8 @@ def test_a_step_behind_the_end_is_refused(digits_run: Path, tmp_path: Path) -> N
 
 
 def test_nothing_that_a_click_needs_is_left_to_compile(qtbot: object, tmp_path: Path) -> None:
-    """A mesh of 256 modes answers within 50 ms of processor time (the panel that computes most is asked for)."""
+    """A mesh of 256 modes answers in some 10 ms of a processor (the panel that computes most is asked for); to compile
+    takes seconds of one."""
     import time
 
     import numpy as np
@@ -105,4 +106,4 @@ def test_nothing_that_a_click_needs_is_left_to_compile(qtbot: object, tmp_path: 
     part = rectangle(256, "", complex=True)
     begin = time.thread_time()
     mesh_light.matrix(part, {"theta": np.zeros(len(part.rails))})
-    assert time.thread_time() - begin < 0.05
+    assert time.thread_time() - begin < 0.2

@@ -13,6 +13,7 @@ import pytest
 from l2sim.gui import dialogs, export, message
 
 from l2sim.run import job as jobs
+from tests.tolerances import PATIENCE
 
 
 @pytest.fixture
@@ -52,7 +53,7 @@ def test_a_folder_that_is_no_run_and_a_damaged_one(window: Any, copy: Path, tmp_
 def test_a_run_folder_deleted_while_it_is_open(opened: Any, copy: Path, qtbot: Any) -> None:
     newest = opened.model.newest
     shutil.rmtree(copy)
-    qtbot.waitUntil(lambda: opened.model.state == "deleted", timeout=5000)
+    qtbot.waitUntil(lambda: opened.model.state == "deleted", timeout=PATIENCE)
     opened.tick(everything=True)
     assert "has been deleted" in said(opened)
     opened.selection.set(step=newest - 1)

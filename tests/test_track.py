@@ -31,7 +31,7 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every row passes, nobody is asked, and the environment stays as it was."""
     monkeypatch.setattr(track, "EVERY", 0.0)
     monkeypatch.setattr(track, "GATHER", 0.02)
-    monkeypatch.setattr(track, "PATIENCE", 60.0)  # of a crowded machine
+    monkeypatch.setattr(track, "PATIENCE", 1200.0)  # of a crowded machine; a twelfth of it where a run was stopped
     for name in ("MLFLOW_ALLOW_FILE_STORE", "MLFLOW_DISABLE_TELEMETRY"):
         monkeypatch.setenv(name, "true")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
@@ -192,7 +192,7 @@ def test_wandb_offline_writes_into_the_run_folder(out: Path, monkeypatch: pytest
     assert lines(events(), ["wandb:meshes"], out) == (ALL, [])
     (path,) = (out / "wandb").glob("offline-run-*/run-*.wandb")
     found: dict[int, float] = {}
-    until = time.monotonic() + 60
+    until = time.monotonic() + 300
     while len(found) < len(LOSS) and time.monotonic() < until:  # its own process may still be writing
         time.sleep(0.1)
         written = [pb.Record.FromString(record) for record in leveldb(path.read_bytes())]
@@ -332,7 +332,7 @@ class Sunk:
     def _call(self, name: str) -> None:
         if name == self.at:
             if self.error is None:
-                self.released.wait(10)
+                self.released.wait(600)
             else:
                 raise self.error
 

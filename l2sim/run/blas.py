@@ -125,7 +125,7 @@ def measure(kernel: str | None) -> tuple[float, str]:
     environ |= {"OPENBLAS_NUM_THREADS": "1", **({VARIABLE: kernel} if kernel else {})}
     try:
         done = subprocess.run(
-            [sys.executable, "-c", _PROBE], env=environ, capture_output=True, text=True, timeout=20, check=True
+            [sys.executable, "-c", _PROBE], env=environ, capture_output=True, text=True, timeout=60, check=True
         )
         rate, _, name = done.stdout.strip().partition(" ")
         return float(rate), name

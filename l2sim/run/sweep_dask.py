@@ -62,14 +62,16 @@ class Dask:
             self._client.close(timeout=2)
         with contextlib.suppress(Exception):
             if self._cluster is not None:
-                self._cluster.close(timeout=5)
+                self._cluster.close(timeout=30)
 
     def _compare(self) -> None:
         """Give nothing to workers of another l2sim or Python; RunError where there are no others."""
         told = self._client.run(about, on_error="return")
         wrong = {}
-        for address, versions in told.items():
-            if versions != VERSIONS:
+        for address, versions in list(told.items()):
+            if isinstance(versions, OSError):  # it was lost on the way: what it has nobody knows
+                del told[address]
+            elif versions != VERSIONS:
                 wrong[address] = mismatch(VERSIONS, versions if isinstance(versions, dict) else {})
         if wrong and len(wrong) == len(told):
             raise RunError(f"worker {min(wrong)} {wrong[min(wrong)]}, and no other worker fits")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -83,8 +84,8 @@ class TensorBoard:
         name = run.id if run.id and (self._top / run.id).is_dir() else self._claim(run.out.name)
         # The plain writer: the one with a thread of its own would print the traceback of a full disk.
         self._folder = self._top / name
-        # A name of its own: a file of the same second would be written over.
-        self._writer: Any = EventsWriter(str(self._folder / "events"), f".{uuid.uuid4().hex[:8]}")
+        # A name of its own, which sorts by time: a file of the same second would be written over, or read first.
+        self._writer: Any = EventsWriter(str(self._folder / "events"), f".{time.time_ns()}")
         if not run.id:
             rows = "".join(f"\n| {key} | {value} |" for key, value in run.settings.items())
             self._text("job", f"| setting | value |\n|---|---|{rows}")
