@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -340,3 +343,28 @@ def test_one_mode_is_one_phase() -> None:
     chip = MeshChip(Mesh("rectangular", 1), PRESETS["ideal"], 1, dtype="float64")
     chip.set_phases(screen=[0.5])
     close(chip.forward(np.ones((1, 1))), np.exp([[0.5j]]))
+
+
+COLD = """
+import hashlib
+import numpy as np
+from l2sim.chip.light import MeshChip
+from l2sim.chip.mesh import Mesh
+from l2sim.chip.nonidealities import Nonidealities
+
+rng = np.random.default_rng(1)
+for modes, batch in ((16, 8), (16, 40), (24, 40)):
+    chip = MeshChip(Mesh("rectangular", modes), Nonidealities(), seed=1, dtype="float32")
+    chip.set_phases(*(rng.uniform(0, 6, n).astype("f4") for n in (chip.mesh.count, chip.mesh.count, modes)))
+    x, g = rng.normal(size=(2, modes, batch, 2)).astype("f4").view("c8")[..., 0]
+    seen = chip.oracle_gradient(x, g)
+    print(*(hashlib.sha256(a.tobytes()).hexdigest() for a in (chip.forward(x), seen.theta, seen.phi, seen.screen)))
+"""
+
+
+def test_a_kernel_from_the_cache_gives_the_bytes_that_it_gave_when_it_was_compiled(tmp_path: Path) -> None:
+    """What is loaded was optimised once more, so that nothing may depend on how a sum of a few terms is compiled."""
+    environ = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", COLD]
+    first, second = (subprocess.run(command, env=environ, capture_output=True, check=True).stdout for _ in range(2))
+    assert len(first.split()) == 12 and first == second
