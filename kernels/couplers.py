@@ -16,6 +16,10 @@ from numba import njit, prange
 from . import threads
 
 FUSED = {"contract"}
+SUMMED = {"contract", "reassoc"}
+"""`reassoc` lets a sum over lanes be kept in one register. Its order is fixed when compiled, but what Numba loads from
+its cache was optimised once more than what it ran when compiling: what is summed must be one product, or a function of
+its own without `reassoc`."""
 
 # pi/2 in three parts for the argument reduction, and the polynomials of fdlibm's k_sin.c and k_cos.c on [-pi/4, pi/4].
 HALF_PI = (1.57079632673412561417e00, 6.07710050630396597660e-11, 2.02226624871116645580e-21)

@@ -13,7 +13,8 @@ import numpy as np
 from numba import njit, prange
 
 from . import threads
-from .propagate import NANOSECONDS, NARROW, PARTS, SUMMED, WIDE, gather, pack, pair, room, turn, unpack
+from .couplers import SUMMED
+from .propagate import NANOSECONDS, NARROW, PARTS, WIDE, gather, pack, pair, room, turn, unpack
 
 
 @njit(inline="always")

@@ -32,7 +32,7 @@ import numpy as np
 from numba import njit, prange
 
 from . import threads
-from .couplers import FUSED, cossin
+from .couplers import FUSED, SUMMED, cossin
 
 WIDE = 64
 """Columns of the batch in a strip: wide enough to hide what a coupler costs once, narrow enough for the cache."""
@@ -42,8 +42,6 @@ PARTS = 16
 """The most parts that a batch is dealt into; each sums its own gradients."""
 NANOSECONDS = 0.2
 """What a coupler takes on one column of the batch, roughly; with gradients four times that."""
-SUMMED = {"contract", "reassoc"}
-"""`reassoc` lets a sum over the lanes of a strip be kept in one register; the order is fixed when compiled."""
 
 
 # -- strips (N, 2 w): w real parts, then w imaginary parts of every rail -----------------------------------------------
@@ -234,7 +232,7 @@ def alone(top, bottom, w, ar, ai, br, bi, cr, ci, dr, di):
         bottom[j + w] = br * xi - bi * xr + dr * yi - di * yr
 
 
-@njit(fastmath={"contract"})
+@njit(fastmath=FUSED)
 def slope(kr, ks, xr, xi, yr, yi, ur, ui, vr, vi):
     """One lane of dL/dtheta. Only sums over lanes may be in any order: were the terms of one lane, a compiled kernel
     and the same one from the cache, which was optimised once more, would differ in the last digit."""

@@ -24,9 +24,10 @@ from numba import njit, prange
 
 from . import threads
 from .chain import wrapped
+from .couplers import SUMMED
 
 
-@njit(fastmath=True)
+@njit(fastmath={"contract"})
 def driven_phases(q, ratio, bias, crosstalk, around, rewrap, heat, leak, phases):
     """Driven phases q (2 n,) to `heat` = D q, `leak` = N D q and `phases` of U, then of V."""
     n = around.shape[0]
@@ -43,7 +44,7 @@ def driven_phases(q, ratio, bias, crosstalk, around, rewrap, heat, leak, phases)
         phases[h] = heat[h] + crosstalk * leak[h] + bias[h]
 
 
-@njit(fastmath=True)
+@njit(fastmath={"contract"})
 def turn(x, y, c, s):
     """Rotate two rows: (x, y) <- (c x - s y, s x + c y)."""
     for b in range(x.size):
@@ -52,7 +53,7 @@ def turn(x, y, c, s):
         x[b] = top
 
 
-@njit(fastmath=True)
+@njit(fastmath={"contract"})
 def answer(cosines, sines, sigma, signs, rails, light, inner, out):
     """The response `out` (k, B) to `light`, and `inner` = V X (k, B) on the way. Arrays by heater: U, then V."""
     n = rails.size
@@ -69,7 +70,7 @@ def answer(cosines, sines, sigma, signs, rails, light, inner, out):
             out[i, b] *= signs[i]
 
 
-@njit(fastmath=True)
+@njit(fastmath={"contract"})
 def tangents(cosines, sines, sigma, signs, rails, inner, out, running, suffix, jacobian):
     """dY/dphi of every heater, `jacobian` (2 n, k B), from the response `out` and `inner` of `answer`.
 
@@ -170,7 +171,7 @@ def normal_of_one(
     return total
 
 
-@njit(fastmath=True)
+@njit(fastmath=SUMMED)
 def compare(seen, y, power, rest, jacobian):
     """`rest` = seen - model and its square; of powers, derivatives become those of powers."""
     total, width = 0.0, y.shape[1]
@@ -186,7 +187,7 @@ def compare(seen, y, power, rest, jacobian):
     return total
 
 
-@njit(fastmath=True)
+@njit(fastmath=SUMMED)
 def collect(q, leak, gram, slope, spread, crosstalk, around, full, down):
     """Add one setting to the upper half of the normal matrix `full` and to the gradient `down`."""
     n = around.shape[0]
@@ -293,7 +294,7 @@ def settle_one(
     return total
 
 
-@njit(fastmath=True)
+@njit(fastmath={"contract"})
 def project(c, s, signs_u, signs_v, sigma, target, rails, eye, left, right):
     """`left` = U, `right` = V with their signs, and sigma_i = u_i' W v_i."""
     n, k = rails.size, eye.shape[0]
@@ -413,7 +414,7 @@ def descend(drive, gram, slope, levels, tops):
             at[two] += 2 * r - 1
 
 
-@njit(fastmath=True)
+@njit(fastmath={"contract"})
 def step(h, x, drive, gram, slope):
     """Move one heater by x."""
     drive[h] += x
