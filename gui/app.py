@@ -137,6 +137,8 @@ def _run_folder(source: str | None) -> Path | None:
 
         read_manifest(path)
         return path
+    if path.suffix == ".npz" and path.exists():
+        raise L2simError(f"{source} is a recorded chip, which only answers again, and no run; name a run's folder")
     from l2sim.run.job import load
 
     load(source)

@@ -244,8 +244,8 @@ class Diagnosis(Panel):
             columns = [c for pair in zip(found["readings"], found["fitted"]) for c in pair]
             return head, [(at, *row) for at, row in zip(x, zip(*columns))]
         if only == "budget":
-            head = ["without", "error, same commands", "error, best commands"]
-            return head, [(row["name"], row["error"], row["tuned"]) for row in found]
+            head = ["without", "error, same commands", "error, best commands", "error, it alone"]
+            return head, [(row["name"], row["error"], row["tuned"], row["alone"]) for row in found]
         if only == "movement":
             return ["stage", "part", "rms (rad)", "median block (rad)", "moved most", "by (rad)"], [
                 (stage["stage"], row["part"], row["rms"], row["median"], row["name"], row["by"])
@@ -307,15 +307,18 @@ class Diagnosis(Panel):
         where = found["place"]
         said = f"{findings.core_name(where)}, {where['heater']}" if "heater" in where else findings.core_name(where)
         same = (where["layer"], where["core"], where["step"]) == (it.layer, it.block, it.step)
-        return f"{said}, {findings.when(where)}" + ("" if same else " (not what is selected now)")
+        note = f"<br>{where['note']}" if "note" in where else ""
+        return f"{said}, {findings.when(where)}" + ("" if same else " (not what is selected now)") + note
 
     def _words(self, only: str, found: dict[str, Any]) -> str:
         it, badge = found[only], f" · {found['badges'][only]}" if only in found.get("badges", {}) else ""
         if only == "budget":
-            what = "error |W' − W|² / |W'|²" if it[0]["tuned"] is not None else "error"
-            mapped = found["place"].get("mapped")
-            since = "" if mapped is None else f", as it was mapped at step {mapped}"
-            return f"{findings.verdict(it)}<br>Bars: {what}{since}{badge}"
+            where, ways = found["place"], "best" if it[0]["tuned"] is not None else "same"
+            since = f", as it was mapped at step {where['mapped']}" if "mapped" in where else ""
+            noise = f"<br>{findings.readings(where)}" if where["left_out"] else ""
+            what = where["measure"].replace("^2", "²").replace("'", "′").replace(" - ", " − ")
+            thin = f"thin: with this imperfection alone, {ways} commands"
+            return f"{findings.verdict(it)}<br>Bars: {what}{since}; {thin}{badge}{noise}"
         if only == "movement":
             return f"{findings.moved(it)}<br>Bars: root mean square of the changes, rad{badge}"
         if only == "layers":

@@ -21,12 +21,13 @@ ROW = 24
 
 
 class Bar(NamedTuple):
-    """A named number; `said` stands behind its bar, `kind` "" or "now", "good", "faint"."""
+    """A named number; `said` stands behind its bar, `kind` "" or "now", "good", "faint"; `thin` is a second one."""
 
     name: str
     value: float
     said: str
     kind: str = ""
+    thin: float = float("nan")
 
 
 class Bars(QtWidgets.QWidget):
@@ -52,7 +53,8 @@ class Bars(QtWidgets.QWidget):
         left = min(widest, int(self.width() * 0.56))
         right = max((measure.horizontalAdvance(bar.said) for bar in self.bars), default=0) + 16
         room = max(20, self.width() - left - right)
-        most = max((bar.value for bar in self.bars if np.isfinite(bar.value)), default=0.0) or 1.0
+        every = [value for bar in self.bars for value in (bar.value, bar.thin) if np.isfinite(value)]
+        most = max(every, default=0.0) or 1.0
         colours = {"now": now.bad, "good": now.good, "faint": now.line}
         for i, bar in enumerate(self.bars):
             line = QtCore.QRect(8, 4 + i * ROW, left - 14, ROW)
@@ -64,6 +66,10 @@ class Bars(QtWidgets.QWidget):
                 QtCore.QRectF(left, 4 + i * ROW + 5, max(1.0, long), ROW - 10),
                 QtGui.QColor(colours.get(bar.kind, now.accent)),
             )
+            if np.isfinite(bar.thin):
+                thin = room * max(0.0, bar.thin) / most
+                painter.fillRect(QtCore.QRectF(left, 4 + (i + 1) * ROW - 4, max(1.0, thin), 3), QtGui.QColor(now.warn))
+                long = max(long, thin)
             painter.drawText(QtCore.QPointF(left + long + 6, 4 + i * ROW + ROW * 0.68), bar.said)
         painter.end()
 
@@ -279,7 +285,11 @@ def budget_bars(rows: list[dict[str, Any]]) -> list[Bar]:
     bars = [_bar("now", first["error"], "now")]
     bars += [_bar("best commands", first["tuned"], "good")] if tunes else []
     lead = "same, " if tunes else ""
-    bars += [_bar(f"{lead}no {r['name'].partition(' (')[0]}", r[of]) for r in rows[1:] if r["name"] != ALL]
+    for r in rows[1:]:
+        if r["name"] != ALL:
+            bar, alone = _bar(f"{lead}no {r['name'].partition(' (')[0]}", r[of]), r["alone"]
+            thin = {} if alone is None else {"said": f"{bar.said}  (alone {_said(alone)})", "thin": alone}
+            bars.append(bar._replace(**thin))
     return bars + [_bar(f"{lead}ideal chip", r[of], "faint") for r in rows[1:] if r["name"] == ALL]
 
 
@@ -307,7 +317,12 @@ def layer_bars(rows: list[dict[str, Any]]) -> list[Bar]:
 
 
 def _bar(name: str, value: float | None, kind: str = "") -> Bar:
-    return Bar(name, float("nan"), "no number", kind) if value is None else Bar(name, value, number(value), kind)
+    return Bar(name, float("nan"), "no number", kind) if value is None else Bar(name, value, _said(value), kind)
+
+
+def _said(value: float) -> str:
+    """A number in words; what arithmetic rounds is none."""
+    return number(value if abs(value) > 1e-15 else 0.0)
 
 
 def broken_of(it: dict[str, Any]) -> dict[tuple[str, str, int], str]:

@@ -349,6 +349,7 @@ class Inspector(Panel):
         rows += self._gradient(place, part)
         said = [] if step is None else [f"step {step}, as painted in the mesh"]
         said += [] if told else ["actual phases: no oracle"]
+        said += [note] if (note := self.model.timeless(self.selection.step)) else []
         head = f"<div style='color:{now.faint}'>{'; '.join(said)}</div>" if said else ""
         left = f"<td style='color:{now.faint}; padding-right:8px'>"
         lines = "".join(f"<tr>{left}{a}</td><td>{b}</td></tr>" for a, b in rows)

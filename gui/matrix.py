@@ -31,6 +31,9 @@ class Told(NamedTuple):
     note: str = ""
 
 
+REAL = "imaginary parts are not shown"
+
+
 def realised(model: RunModel, layer: str, block: int, step: int | None) -> Told:
     """U diag(sigma) V* of a core (or the matrix of a whole mesh): as the simulated chip has it, where there is one at
     this step, else of an ideal chip at the commanded phases."""
@@ -90,6 +93,8 @@ def three(model: RunModel, layer: str, block: int, step: int | None) -> list[Tol
         aim = np.asarray(told["matrix"]) if told and told.get("matrix") is not None else None
         first = Told("target", model.badge.get("target", "estimated"), aim, "the weights are not trained yet")
         second = got
+        if got.values is not None and np.iscomplexobj(got.values):
+            second = got._replace(title="Re of realised", values=np.real(got.values), note=REAL)
     if first.values is None or second.values is None or first.values.shape != second.values.shape:
         return [first, second, Told("difference", "", None, "needs both")]
     return [first, second, Told("difference", second.badge, np.real(second.values - first.values))]

@@ -356,6 +356,6 @@ def _layer(name: str, grid: topology.Grid) -> Layer:
 def _badge(name: str) -> str:
     if "oracle" in name or "mapping_error" in name:
         return "oracle"
-    if name.endswith(("/energy_j", "/chip_s")):
+    if name.endswith(("/energy_j", "/chip_s", "/clock_s")):
         return "estimated"
     return "commanded" if name.endswith(("/lr", "/evaluations")) else "measured"

@@ -41,6 +41,8 @@ def _states(runs: Path, folder: Path) -> Any:
          "map.compare=false", "learn.epochs=10", "nonidealities.dead=0.002"))  # fmt: skip
     _run("digits", runs / "dead-heater", ("seed=49", "nonidealities.dead=0.0022", "nonidealities.phase_bias=0",
          "calibrate.epochs=2", "calibrate.polish=1", "map.start=ideal", "map.compare=false"))  # fmt: skip
+    _run("insitu-digits", runs / "worn-mesh", ("nonidealities.base=silicon", "nonidealities.phase_bias=0.1",
+         "nonidealities.crosstalk=0.0005", "nonidealities.splitter_error_std=0.05", "learn.epochs=5"))  # fmt: skip
     _run("insitu-digits", runs / "insitu-digits-1", ())
     _run("insitu-digits", runs / "insitu-digits-2", ("nonidealities.tap_noise=0.02",))
     window = Window(runs)
@@ -73,6 +75,12 @@ def _states(runs: Path, folder: Path) -> Any:
         window.actions_[only].trigger()
         _until(lambda: not window.diagnosis.waits)
         yield shot(name)
+    window.open(runs / "worn-mesh")
+    settle(window, SIZE)
+    window.selection.set(layer="mesh2", element=4)
+    window.actions_["budget"].trigger()
+    _until(lambda: not window.diagnosis.waits)
+    yield shot("why-mesh")
     window.docks["Curves"].raise_()
     window.open(runs / "digits-1")
     window.repaint_theme("light")

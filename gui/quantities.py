@@ -28,6 +28,7 @@ QUANTITIES = (
     Quantity("Evaluations", r".*/evaluations"),
     Quantity("Energy on the chips (J), estimated", r".*/energy_j"),
     Quantity("Chip time (s), estimated", r".*/chip_s"),
+    Quantity("Clock of the chips (s), estimated", r".*/clock_s"),
 )
 _LEADING = {"calibrate": (2, 4), "map": (3, 5)}
 """What is looked at first in a stage: places in the list above. Elsewhere loss and accuracy."""

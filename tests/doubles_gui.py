@@ -53,6 +53,10 @@ class FakeModel:
         for _ in range(steps):
             self.tick()
 
+    def timeless(self, step: int | None = None) -> str:
+        """See `Recorded.timeless`."""
+        return ""
+
     def tick(self) -> None:
         self.newest += 1
         self._news |= {"scalars", "frames", "blocks"}

@@ -20,7 +20,7 @@ from l2sim.chip.mesh import Mesh
 from l2sim.chip.nonidealities import GAMMA, V_PI, Nonidealities
 from l2sim.errors import RunError
 from l2sim.learn import mapping
-from l2sim.run import attain, bench, cli, diagnose, findings, folder, guilty, l2ight, rebuild, stages
+from l2sim.run import attain, bench, budget, cli, diagnose, findings, folder, guilty, l2ight, rebuild, stages
 from l2sim.run.bench import CoreBench, Heater, MeshBench
 from tests.test_run import short
 from tests.test_stream import without_figures
@@ -203,7 +203,7 @@ def test_the_worst_core_is_the_one_with_the_dead_heater_and_its_budget_names_it(
     at = diagnose.as_mapped(diagnose.place(bad_run))
     assert (at.layer, at.core) == ("fc1", 6) and at.run.stage_at(at.step) == "map"
     assert diagnose.faults(at) == [(Heater("v", "theta", 22), "dead")]
-    rows = diagnose.budget(at)
+    rows = budget.budget(at)
     best = next(row for row in rows[1:] if row.name != "all of them")
     assert best.name.startswith("dead heater V* MZI 22 ") and best.tuned < 0.5 * rows[0].tuned
     assert rows[0].name == "as it is" and rows[0].tuned <= rows[0].error
@@ -229,7 +229,7 @@ def test_how_far_phases_moved_is_what_the_frames_say(bad_run: Path) -> None:
 
 def test_without_an_imperfection_the_error_is_that_of_a_chip_without_it(bad_run: Path) -> None:
     at = diagnose.place(bad_run, "conv2", 1)
-    rows = {row.name: row for row in diagnose.budget(at)}
+    rows = {row.name: row for row in budget.budget(at)}
     chip = at.run.rebuilt.core("conv2", 1, None, at.imperfect)
     other = at.run.rebuilt.core("conv2", 1, None, Nonidealities())
     wanted = at.run.target("conv2", 1)
@@ -245,9 +245,9 @@ def test_without_an_imperfection_the_error_is_that_of_a_chip_without_it(bad_run:
 def test_while_calibrating_and_of_whole_meshes_budgets_are_made_too(bad_run: Path, insitu_run: Path) -> None:
     calibrating = int(diagnose.Recorded(bad_run).frames("fc1.u")[1])
     assert diagnose.Recorded(bad_run).stage_at(calibrating) == "calibrate"
-    rows = diagnose.budget(diagnose.place(bad_run, "conv1", 0, calibrating))
+    rows = budget.budget(diagnose.place(bad_run, "conv1", 0, calibrating))
     assert all(np.isnan(row.tuned) for row in rows) and rows[0].error > 0
-    rows = diagnose.budget(diagnose.place(insitu_run))
+    rows = budget.budget(diagnose.place(insitu_run))
     assert rows[-1].error < 1e-9 or rows[-1].name == "all of them"
 
 

@@ -10,10 +10,13 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from l2sim.gui import diagnose as panels
+from l2sim.gui.diagnose_views import budget_bars
+from l2sim.gui.matrix import REAL
 from pyqtgraph.Qt import QtCore, QtWidgets
 
 from l2sim.run.cli import command
 from tests.doubles_gui import FakeModel
+from tests.tolerances import PATIENCE
 
 Key, Button = QtCore.Qt.Key, QtCore.Qt.MouseButton
 
@@ -35,12 +38,12 @@ class Here:
 
 
 def answered(qtbot: Any, window: Any) -> float:
-    """Wait for the answer as the window does; the longest time that a refresh of the panel took."""
-    slowest = 0.0
-    for _ in range(3000):
-        begun = time.perf_counter()
+    """Wait for the answer as the window does; the longest time of a processor that a refresh of the panel took."""
+    slowest, end = 0.0, time.monotonic() + PATIENCE / 1000
+    while time.monotonic() < end:
+        begun = time.thread_time()
         window.diagnosis.refresh({"acks"})
-        slowest = max(slowest, time.perf_counter() - begun)
+        slowest = max(slowest, time.thread_time() - begun)
         if not window.diagnosis.waits:
             break
         qtbot.wait(20)
@@ -86,10 +89,43 @@ def test_the_window_says_why_a_block_is_bad_while_it_goes_on(
         assert not it.grab().isNull()
         asked.append(it.notes[only].text())
     assert "all answer" in asked[0] and "noise floor" in asked[1].lower() and "test samples" in asked[3]
-    assert slowest < 0.25  # of a machine that others use too; alone it is 10 ms
+    assert slowest < 0.25  # of a slow machine; others have 10 ms
     _, row = it.bodies["heaters"]._areas[1]
     it.bodies["heaters"].chosen.emit(row["part"], 7)
     assert (opened.selection.side, opened.selection.element) == ("v", 7)
+
+
+def test_a_budget_shows_every_imperfection_alone_beside_what_is_left_without_it() -> None:
+    def row(name: str, error: float, tuned: float | None, alone: float | None) -> dict[str, Any]:
+        return {"name": name, "error": error, "tuned": tuned, "alone": alone, "gain": 0.0}
+
+    rows = [row("as it is", 0.5, 0.4, None), row("loss", 0.9, 0.1, 0.3), row("all of them", 2.0, 1e-30, None)]
+    bars = budget_bars(rows)
+    assert [bar.name for bar in bars] == ["now", "best commands", "same, no loss", "same, ideal chip"]
+    assert (bars[2].value, bars[2].thin, bars[2].said) == (0.1, 0.3, "0.1  (alone 0.3)")
+    assert bars[3].said == "0"  # what arithmetic rounds
+    same = budget_bars([row("as it is", 0.5, None, None), row("drift", 0.2, None, 0.3)])
+    assert [(bar.name, bar.value) for bar in same] == [("now", 0.5), ("no drift", 0.2)] and same[1].thin == 0.3
+
+
+def test_biases_that_nobody_can_tell_are_said_to_be_undrifted_and_complex_cores_to_be_complex(
+    opened: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = opened.model.realised
+    monkeypatch.setattr(opened.model, "realised", lambda *place: known(*place) * (1 + 0.5j))
+    monkeypatch.setattr(opened.model, "timeless", lambda step=None: "shown undrifted")
+    opened.selection.set(layer="fc1", block=2, element=3)
+    opened.tick(everything=True)
+    assert "shown undrifted" in opened.inspector.cards[0].body.text()
+    assert opened.matrix.told[1].title == "Re of realised" and REAL in opened.matrix.said.text()
+    place = {"layer": "fc1", "core": 2, "cores": 22, "step": None, "stage": "map", "note": "shown undrifted",
+             "measure": "some error", "left_out": ["tap noise"]}  # fmt: skip
+    row = {"name": "as it is", "error": 0.5, "tuned": None, "alone": None, "gain": 0.0}
+    opened.diagnosis.found["budget"] = {"place": place, "badges": {"budget": "oracle"}, "budget": [row]}
+    opened.diagnosis.refresh({"all"})
+    assert "shown undrifted" in opened.diagnosis.heads["budget"].text()
+    for words in ("some error", "same commands", "oracle", "it acts in readings: tap noise"):
+        assert words in opened.diagnosis.notes["budget"].text()
 
 
 def test_a_whole_mesh_is_diagnosed_too(

@@ -7,10 +7,17 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from click.testing import CliRunner
+from l2sim.gui.app import command
 from l2sim.gui.mesh_values import CHOICES, MODES, NO_ORACLE
 
-from l2sim.errors import RunError
+from l2sim.chip.light import MeshChip
+from l2sim.chip.mesh import Mesh
+from l2sim.chip.nonidealities import Nonidealities
+from l2sim.chip.record_mesh import MeshRecorder
+from l2sim.errors import L2simError, RunError
 from l2sim.run import findings
 
 
@@ -44,6 +51,14 @@ def test_the_window_stays_useful_without_an_oracle(opened: Any) -> None:
     assert told[0].badge == "estimated" and told[0].values is not None
     assert told[1].note == NO_ORACLE if whole else told[1].badge == "estimated"
     assert opened.crashed == ""
+
+
+def test_a_recording_of_a_chip_is_said_to_be_no_run(tmp_path: Path) -> None:
+    recorder = MeshRecorder(MeshChip(Mesh("rectangular", 4), Nonidealities(), seed=1))
+    recorder.forward(np.eye(4))
+    recorder.save(tmp_path / "chip.npz")
+    told = CliRunner().invoke(command, [str(tmp_path / "chip.npz")]).exception
+    assert isinstance(told, L2simError) and "is a recorded chip" in str(told) and "\n" not in str(told)
 
 
 def test_every_colouring_is_drawn_or_says_why_not(opened: Any) -> None:

@@ -1,4 +1,5 @@
-"""Why a core is as bad as it is: its error term by term, its heaters, detectors, and how its phases moved.
+"""Why a core is as bad as it is: which is the worst, its heaters, detectors, and how its phases moved. `run.budget`
+has its error term by term.
 
 Everything is computed on the run's chips made again (`run.rebuilt`); what a lab could measure there is measured by
 `run.bench`, and what it could not know is named `oracle` in `BADGES`.
@@ -6,23 +7,20 @@ Everything is computed on the run's chips made again (`run.rebuilt`); what a lab
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 
 from l2sim.backend import Array
-from l2sim.chip import nonidealities
 from l2sim.chip.chip import PARTS, Chip
 from l2sim.chip.light import PHASES, MeshChip
 from l2sim.chip.nonidealities import GAMMA, Nonidealities
 from l2sim.chip.protocol import Commands
 from l2sim.errors import RunError
 from l2sim.learn import mapping
-from l2sim.run import attain, bench, oracle, rebuild
+from l2sim.run import bench, rebuild
 from l2sim.run import checkpoint as checkpoints
 from l2sim.run.bench import CoreBench, Heater, MeshBench, Sweep
 from l2sim.run.recorded import Recorded
@@ -35,25 +33,6 @@ BADGES = {
 """Where each part comes from: as `RunModel.badge` says it. Measured: on the chip made again, by what a lab can do."""
 ERRORS = ("oracle_mapping_error", "oracle_identity_error_u")
 """Figures of merit of cores; the one recorded last names the worst core."""
-FEW = 4
-"""Broken heaters up to which each has its own row in a budget."""
-
-TERMS: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("quantised drive", {"phase_bits": 0, "drive": "phase"}),
-    ("phase bias", {"phase_bias": 0.0}),
-    ("phase errors", {"phase_error_std": 0.0}),
-    ("heater spread", {"gamma_std": 0.0}),
-    ("crosstalk", {"crosstalk": 0.0}),
-    ("stuck heaters", {"stuck": 0.0}),
-    ("dead heaters", {"dead": 0.0}),
-    ("splitter errors", {"splitter_error_std": 0.0}),
-    ("loss", {"loss_db": 0.0, "loss_db_std": 0.0}),
-    ("detuning", {"detuning_nm": 0.0}),
-    ("attenuator errors", {"exact_sigma": True}),
-)
-"""What is switched off in turn, and by which fields. Noise of readings is no property of a matrix: see `detectors`."""
-
-
 @dataclass(frozen=True)
 class Place:
     """Which core, or whole mesh, of a run, at which step (None: the newest recorded)."""
@@ -106,11 +85,11 @@ def place(folder: Path, layer: str = "", core: int | None = None, step: int | No
 def worst(run: Recorded, layer: str = "", step: int | None = None) -> list[tuple[str, int, float]]:
     """(layer, core, error) of every core, worst first: by the error that was recorded last, else the first core only.
 
-    The error of whole meshes is that of their matrix (`matrix_error`)."""
+    The error of whole meshes is that of their matrix (`mesh_error`)."""
     names = [layer] if layer else list(run.grids)
     if run.simulated and all(run.grids[name].whole for name in names):
         places = [Place(run, name, 0, step) for name in names]
-        return sorted(((it.layer, 0, matrix_error(it.chip())) for it in places), key=lambda row: -row[2])
+        return sorted(((it.layer, 0, mesh_error(it.chip())) for it in places), key=lambda row: -row[2])
     told = {(metric, name): run.frame(f"{name}.block.{metric}", step) for metric in ERRORS for name in names}
     newest = max((frame.step for frame in told.values() if frame is not None), default=None)
     rows = [
@@ -134,18 +113,29 @@ def sweep(at: Place, heater: Heater, readout: str = "quadrature") -> Sweep:
     return bench.sweep(at.bench(), heater, at.imperfect, readout)
 
 
-# -- the error of one core, term by term -------------------------------------------------------------------------------
+# -- what it is and what it shall be -----------------------------------------------------------------------------------
 
 
-def matrix_error(chip: Chip | MeshChip) -> float:
-    """How far a whole mesh is from what an ideal one would do with the same commands: |U - e^{ia} U_c|^2 / N, least
-    over the overall phase a, which nobody sees."""
+def mesh_error(chip: Chip | MeshChip) -> float:
+    """How far a whole mesh is from what an ideal one would do with the same commands, U_c: |U - z U_c|^2 / |U|^2, least
+    over a complex number z, since nobody sees the phase of all light, and light that is lost evenly is missed
+    nowhere. From 0, the same, to 1, nothing in common."""
     assert isinstance(chip, MeshChip)
+    return apart(chip.oracle_matrix(), ideal_matrix(chip))
+
+
+def ideal_matrix(chip: MeshChip) -> Array:
+    """What an ideal mesh would do with the commands of this one, (N, N)."""
     ideal = MeshChip(chip.mesh, Nonidealities(), seed=0, name=chip.name, dtype=chip.dtype)
     ideal.set_phases(**chip.commanded)
-    u, c = chip.oracle_matrix(), ideal.oracle_matrix()
-    size = float((np.abs(u) ** 2).sum()) + c.shape[0] - 2 * float(abs(np.vdot(c, u)))
-    return max(0.0, size / c.shape[0])
+    return ideal.oracle_matrix()
+
+
+def apart(u: Array, c: Array) -> float:
+    """|U - z C|^2 / |U|^2 of two matrices, least over z."""
+    u, c = u.astype(complex), c.astype(complex)
+    left = u - c * (np.vdot(c, u) / np.vdot(c, c))
+    return float(np.vdot(left, left).real / max(float(np.vdot(u, u).real), 1e-30))
 
 
 def aim(at: Place) -> mapping.Target:
@@ -166,127 +156,6 @@ def aim(at: Place) -> mapping.Target:
         for count, real, i in zip((it.p, it.q), shape, divmod(at.core, it.q))
     ]
     return mapping.Target(weight, commands, sigma, ports[0], ports[1])
-
-
-@dataclass(frozen=True)
-class Term:
-    """A row of a budget: without `name` the error is `error` with the same commands, and `tuned` with the best that an
-    observer finds (`attain`; NaN where there is no search). `gain`: by how much it is better than the first row."""
-
-    name: str
-    error: float
-    tuned: float
-    gain: float
-
-
-def budget(at: Place) -> list[Term]:
-    """The error of one core with each non-ideality switched off in turn, and with all; the first row is as it is, the
-    others follow by what they gain.
-
-    The commands were found on this very chip, so that what they make up for is missed when it is gone: therefore every
-    case is tuned again as well as can be (`attain.tune`), and the rows are in the order of what that reaches; in the
-    first row it tells what the search left undone from what the chip cannot do. The error is that of mapping,
-    |W' - W|^2 / |W'|^2; while calibrating the mean of the identity errors; of whole meshes `matrix_error`: these two
-    are not tuned. Of a core that learns ask for it `as_mapped`.
-    """
-    chip, searched = at.chip(), tunes(at)
-    target = None if isinstance(chip, MeshChip) else aim(at)
-
-    def error(chip: Chip | MeshChip) -> float:
-        if isinstance(chip, MeshChip):
-            return matrix_error(chip)
-        if not searched:
-            return float(np.mean(list(oracle.identity_error(chip).values())))
-        assert target is not None
-        above, below = oracle.mapping_error(chip, target)
-        return float(above[0, 0] / max(float(below[0, 0]), 1e-30))
-
-    def case(name: str, chip: Chip | MeshChip) -> Term:
-        now = error(chip)
-        if not searched:
-            return Term(name, now, float("nan"), 0.0)
-        assert isinstance(chip, Chip) and target is not None
-        return Term(name, now, attain.tune(chip, target, at.run.job.seed), 0.0)
-
-    with quiet(at, chip):
-        first = case("as it is", chip)
-        rows = [case(name, other) for name, other in without(at, chip)]
-    tuned = np.isfinite(first.tuned)
-    gains = [first.tuned - row.tuned if tuned else first.error - row.error for row in rows]
-    rows = [replace(row, gain=gain) for row, gain in zip(rows, gains)]
-    return [first, *sorted(rows, key=lambda row: -row.gain)]
-
-
-def tunes(at: Place) -> bool:
-    """Whether a core has a target that its phases can be searched for again."""
-    return not at.run.grids[at.layer].whole and at.run.stage_at(at.step) != "calibrate"
-
-
-class quiet:
-    """While budgets are made a whole mesh takes on one set of imperfections after the other; then it has its own."""
-
-    def __init__(self, at: Place, chip: Chip | MeshChip) -> None:
-        self._chip, self._before = chip, chip.nonidealities
-        self._heaters = chip._heaters
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, *error: object) -> None:
-        if isinstance(self._chip, MeshChip):
-            self._chip._heaters = self._heaters  # type: ignore[assignment]
-            self._chip.nonidealities = self._before
-
-
-def without(at: Place, chip: Chip | MeshChip) -> Iterator[tuple[str, Chip | MeshChip]]:
-    """The chip without one non-ideality after the other, by name: every broken heater of a few by itself; then without
-    any. Commanded alike."""
-    own = at.imperfect
-
-    def other(changed: Nonidealities, healed: Heater | None = None) -> Chip | MeshChip:
-        made: Chip | MeshChip = chip
-        if not isinstance(chip, MeshChip):
-            made = at.run.rebuilt.core(at.layer, at.core, at.step, changed)
-        heal(made, healed)
-        made.nonidealities = changed
-        return made
-
-    broken = faults(at)
-    for name, off in TERMS:
-        if all(getattr(own, key) == value for key, value in off.items()):
-            continue
-        fate = name.split()[0]
-        some = [heater for heater, how in broken if how == fate]
-        if fate in ("stuck", "dead"):
-            if 0 < len(some) <= FEW:
-                for heater in some:
-                    yield f"{fate} heater {heater_name(at, heater)}", other(own, heater)
-            if not some or len(some) == 1:
-                continue
-        if name == "attenuator errors" and not (tunes(at) and (own.phase_bits or own.gamma_std)):
-            continue
-        yield name, other(msgspec.structs.replace(own, **off))
-    yield "all of them", other(nonidealities.PRESETS["ideal"])
-
-
-def heal(chip: Chip | MeshChip, heater: Heater | None) -> None:
-    """Let one heater obey; None: as fabricated."""
-    if heater is None:
-        return
-    held = chip._heaters if isinstance(chip, MeshChip) else chip._heaters[heater.part]
-    fate = held.fate.copy()
-    fate[0, offset(chip, heater)] = 1.0
-    if isinstance(chip, MeshChip):
-        chip._heaters = replace(held, fate=fate)
-    else:
-        chip._heaters[heater.part] = replace(held, fate=fate)
-
-
-def offset(chip: Chip | MeshChip, heater: Heater) -> int:
-    """Where a heater stands in the arrays of its mesh."""
-    if not isinstance(chip, MeshChip):
-        return heater.number
-    return PHASES.index(heater.kind) * chip.mesh.count + heater.number
 
 
 # -- heaters -----------------------------------------------------------------------------------------------------------
@@ -382,9 +251,7 @@ def detectors(at: Place, readout: str = "quadrature") -> dict[str, Any]:
     with the same commands. `sheet` is the noise that the job gives a reading."""
     chip, it = at.chip(), at.imperfect
     if isinstance(chip, MeshChip):
-        ideal = MeshChip(chip.mesh, Nonidealities(), seed=0, name=chip.name, dtype=chip.dtype)
-        ideal.set_phases(**chip.commanded)
-        expected, gain = ideal.oracle_matrix(), 1.0
+        expected, gain = ideal_matrix(chip), 1.0
         overlap = np.vdot(expected, chip.oracle_matrix())
         expected = expected * (overlap / abs(overlap) if overlap else 1.0)  # a lab's reference has the best phase
     else:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from l2sim.run import bench, diagnose, guilty
+from l2sim.run import bench, budget, diagnose, guilty
 from l2sim.run.bench import Heater
 from l2sim.run.diagnose import Place
 
@@ -38,7 +38,7 @@ def find(
     mapped = diagnose.as_mapped(at)
     ways: dict[str, Callable[[], Any]] = {
         "worst": lambda: diagnose.worst(at.run, "", step)[:5],
-        "budget": lambda: diagnose.budget(mapped),
+        "budget": lambda: budget.budget(mapped),
         "heaters": lambda: diagnose.heaters(at),
         "movement": lambda: diagnose.movement(at),
         "detectors": lambda: diagnose.detectors(at, readout),
@@ -55,6 +55,10 @@ def find(
         where["heater"] = diagnose.heater_name(at, found["sweep"].heater)
     if mapped is not at:
         where["mapped"] = mapped.step
+    if "budget" in found:
+        where |= {"measure": budget.measure(mapped), "left_out": budget.left_out(mapped)}
+    if note := at.run.timeless(mapped.step if only == "budget" else step):
+        where["note"] = note
     plain: dict[str, Any] = bench.plain({"place": where, "badges": diagnose.BADGES, **found})
     return plain
 
@@ -69,16 +73,17 @@ def words(found: dict[str, Any]) -> list[str]:
     """The findings as lines of text."""
     lines = []
     if "place" in found:
-        lines += [f"{core_name(found['place'])} of {found['place']['run']}, {when(found['place'])}", ""]
+        where = found["place"]
+        lines += [f"{core_name(where)} of {where['run']}, {when(where)}"]
+        lines += [f"Note: {where['note']}"] if "note" in where else []
+        lines += [""]
     ways: dict[str, Callable[[Any], list[str]]] = {
-        "worst": _worst, "budget": _budget, "sweep": _sweep, "heaters": _heaters, "movement": _movement,
+        "worst": _worst, "budget": list, "sweep": _sweep, "heaters": _heaters, "movement": _movement,
         "detectors": _detectors, "layers": _layers,
     }  # fmt: skip
     for name, way in ways.items():
         if found.get(name) is not None:
-            told = way(found[name])
-            if name == "budget" and "mapped" in found["place"]:
-                told[0] = told[0].replace("Why", f"Why, as it was mapped at step {found['place']['mapped']}", 1)
+            told = _budget(found[name], found["place"]) if name == "budget" else way(found[name])
             lines += [*told, ""]
     return lines[:-1]
 
@@ -106,7 +111,8 @@ def few(names: list[str], most: int = 3) -> str:
 
 
 def _error(value: float | None) -> str:
-    return "no number" if value is None else f"{value:.3g}"
+    """A number in words; what arithmetic rounds is none."""
+    return "no number" if value is None else f"{value if abs(value) > 1e-15 else 0:.3g}"
 
 
 def verdict(rows: list[dict[str, Any]]) -> str:
@@ -119,8 +125,8 @@ def verdict(rows: list[dict[str, Any]]) -> str:
     if error is None:
         return "The error is not a number."
     if tuned is not None and tuned < ALONE * error:
-        return f"The search is to blame: with other commands this chip could reach {_error(tuned)}."
-    if tuned is not None and tuned < LEFT * error:
+        said.append(f"The search is to blame: with other commands this chip could reach {_error(tuned)}.")
+    elif tuned is not None and tuned < LEFT * error:
         said.append(f"The search stopped early: with other commands this chip could reach {_error(tuned)}.")
     if best is not None and best["gain"] is not None and best["gain"] > BLAMED * base:
         left = best["error"] if tuned is None else best["tuned"]
@@ -128,18 +134,30 @@ def verdict(rows: list[dict[str, Any]]) -> str:
         said.append(f"{lead}: {best['name']}; without it {_error(left)}.")
     elif base:
         said.append("No single imperfection stands out" + (" in what remains." if said else "."))
+    worst = max(others, key=lambda row: row["alone"] or 0.0, default=None)
+    if worst is not None and (worst["alone"] or 0.0) > ALONE * base:
+        said.append(f"Largest by itself: {worst['name']}, {_error(worst['alone'])}.")
     return " ".join(said) or "There is no error to explain."
 
 
-def _budget(rows: list[dict[str, Any]]) -> list[str]:
+def _budget(rows: list[dict[str, Any]], where: dict[str, Any]) -> list[str]:
     tunes = rows[0]["tuned"] is not None
-    head = f"  {'':62s} {'same commands':>14s}" + (f" {'best commands':>14s}" if tunes else "")
+    head = f"  {'':62s} {'same commands':>14s}" + (f" {'best commands':>14s}" if tunes else "") + f" {'it alone':>14s}"
     table = [
         f"  {('without ' if i else '') + row['name']:62s} {_error(row['error']):>14s}"
         + (f" {_error(row['tuned']):>14s}" if tunes else "")
+        + f" {'' if row['alone'] is None else _error(row['alone']):>14s}"
         for i, row in enumerate(rows)
     ]
-    return ["Why [oracle]: " + verdict(rows), head, *table]
+    since = f", as it was mapped at step {where['mapped']}" if "mapped" in where else ""
+    told = [f"  Error: {where['measure']}", *([f"  {readings(where)}"] if where["left_out"] else [])]
+    return [f"Why{since} [oracle]: " + verdict(rows), *told, head, *[row.rstrip() for row in table]]
+
+
+def readings(where: dict[str, Any]) -> str:
+    """Which noise is not part of a budget, in words; empty where there is none."""
+    names = ", ".join(where["left_out"])
+    return f"Not in it, since it acts in readings: {names} (see detectors)" if names else ""
 
 
 def _sweep(it: dict[str, Any]) -> list[str]:

@@ -7,13 +7,15 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
+
 from l2sim._version import __version__
 from l2sim.errors import RunError
 from l2sim.run import insitu, l2ight, stages
 from l2sim.run import session as sessions
 from l2sim.run.control import Control
 from l2sim.run.data import DataSet
-from l2sim.run.events import Checkpoint, Done, Event
+from l2sim.run.events import Checkpoint, Done, Epoch, Event
 from l2sim.run.events import stages as stages_of
 from l2sim.run.job import Job, to_dict
 from l2sim.run.session import Session
@@ -43,8 +45,17 @@ def run(
     control = Control() if control is None else control
     session = FLOWS[job.flow].open(job, data)
     for event in _events(job, session, checkpoint, control):
+        event = _timed(event, session)
         yield event
         yield from control.between(event, session)
+
+
+def _timed(event: Event, session: Session) -> Event:
+    """An epoch with the chips' clock, where biases wander with it: so readers make the chips again as they were."""
+    it = sessions.chip_nonidealities(session.job)
+    if not isinstance(event, Epoch) or not (it.drift_std or it.step_std) or not session.geometry():
+        return event
+    return msgspec.structs.replace(event, scalars=event.scalars | {"clock_s": session.meter.clock})
 
 
 def _events(job: Job, session: Session, checkpoint: Checkpoint | None, control: Control) -> Iterator[Event]:

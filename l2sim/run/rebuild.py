@@ -6,6 +6,7 @@ to every phase, in the order of `kernels.chain`.
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,12 @@ import numpy as np
 from l2sim.backend import Array, float_type
 from l2sim.chip.chip import PARTS, Chip
 from l2sim.chip.complexcore import ComplexChip, fabricated_as
+from l2sim.chip.drift import Wander
 from l2sim.chip.fabrication import Heaters, chain_parameters, fabricate, fabricate_optics
 from l2sim.chip.light import PHASES, MeshChip
+from l2sim.chip.meter import Meter
 from l2sim.chip.nonidealities import WAVELENGTH_NM, Nonidealities
+from l2sim.chip.wiring import places
 from l2sim.run import checkpoint as checkpoints
 from l2sim.run.job import Job
 from l2sim.run.session import chip_nonidealities
@@ -64,7 +68,52 @@ def _row(held: Any, block: int) -> Any:
     return replace(held, **{item.name: getattr(held, item.name)[block : block + 1] for item in fields(held)})
 
 
-def terms(commanded: Array, mesh: Any, heaters: Heaters, imperfect: Nonidealities) -> dict[str, Array]:
+class Row:
+    """What the biases of one core, number `row` of a grid, wander by: a `chip.drift.Wander` of a chip of one core."""
+
+    def __init__(self, whole: Wander, row: int) -> None:
+        self.tune, self.moved, self.state, self.restore = whole.tune, whole.moved, whole.state, whole.restore
+        self._whole, self._row = whole, row
+
+    def __copy__(self) -> Row:
+        return Row(copy(self._whole), self._row)
+
+    def biases(self, part: str) -> Array:
+        """See `Wander.biases`, (1, n)."""
+        return self._whole.biases(part)[self._row : self._row + 1]
+
+
+def weather(seed: int, name: str, grid: Grid, history: list[tuple[Job, float]]) -> Wander:
+    """How the biases of a layer wander whose jobs, one after the other, hold from these clocks on."""
+    mesh, heaters = grid.mesh, (grid.p * grid.q, grid.mesh.count)
+    if grid.whole:
+        found = Wander(seed, name, {"mesh": (1, 2 * mesh.count + mesh.modes)}, places(mesh))
+    else:
+        found = Wander(seed, name, dict.fromkeys(PARTS, heaters), np.stack((mesh.column, mesh.top), axis=1))
+    for job, clock in history:
+        found.tune(chip_nonidealities(job), clock)
+    return found
+
+
+def age(chip: Chip | MeshChip, wander: Row, clock: float) -> None:
+    """Bring a chip made again to the `clock` of its run: its biases have wandered as `wander` says."""
+    chip.meter = Meter()
+    chip.meter.wait(clock)
+    chip._wander = wander  # type: ignore[assignment]
+    chip.nonidealities = chip.nonidealities
+
+
+def drifted(chip: Chip | MeshChip, part: str = "") -> Array | None:
+    """By how much the biases of one mesh of a chip that light went through have wandered, (n,); None without drift."""
+    if not chip._drifts:
+        return None
+    now, still = (chip._chain, chip._still) if isinstance(chip, MeshChip) else (chip._chain[part], chip._still[part])
+    return np.asarray(now[2][0] - still[0], float)
+
+
+def terms(
+    commanded: Array, mesh: Any, heaters: Heaters, imperfect: Nonidealities, drift: Array | None = None
+) -> dict[str, Array]:
     """What every non-ideality adds to the phases `commanded` (n,) of one mesh, rad; they sum, but for whole turns, to
     actual - commanded. `stuck` and `dead` say which heaters are."""
     ratio, fixed, _, around, lsb, levels, thresholds, share, rewrap = chain_parameters(
@@ -90,8 +139,10 @@ def terms(commanded: Array, mesh: Any, heaters: Heaters, imperfect: Nonidealitie
         "bias": imperfect.phase_bias * heaters.bias[0],
         "fixed error": imperfect.phase_error_std * heaters.error[0],
     }
+    if drift is not None:
+        found["drift"] = drift
     if imperfect.detuning_nm:
-        whole = warm[:-1] + leak + found["bias"] + found["fixed error"]
+        whole = warm[:-1] + leak + found["bias"] + found["fixed error"] + (0.0 if drift is None else drift)
         found["detuning"] = whole / (1.0 + imperfect.detuning_nm / WAVELENGTH_NM) - whole
     return found
 
@@ -107,9 +158,11 @@ def core_state(chip: Chip, side: str, commanded: Array) -> dict[str, Any]:
     """Actual phases of one mesh of a single core that was commanded, and what made them so (`Recorded.oracle`)."""
     heaters, it = chip._heaters[side], chip.nonidealities
     stuck, dead = faults(heaters, it)
+    actual = chip.mesh.gather(chip.oracle_phases(side)[0, 0])
+    found = terms(commanded, chip.mesh, heaters, it, drifted(chip, side))
     return {
-        "actual": {"theta": chip.mesh.gather(chip.oracle_phases(side)[0, 0])},
-        "terms": {name: {"theta": a} for name, a in terms(commanded, chip.mesh, heaters, it).items()},
+        "actual": {"theta": actual},
+        "terms": {name: {"theta": a} for name, a in found.items()},
         "stuck": {"theta": stuck},
         "dead": {"theta": dead},
     }
@@ -125,9 +178,10 @@ def mesh_state(chip: MeshChip) -> dict[str, Any]:
     def parts(a: Array) -> dict[str, Array]:
         return dict(zip(PHASES, np.split(a, sizes)))
 
+    actual = chip.oracle_phases()
     return {
-        "actual": chip.oracle_phases(),
-        "terms": {name: parts(a) for name, a in terms(told, chip._wiring, heaters, it).items()},
+        "actual": actual,
+        "terms": {name: parts(a) for name, a in terms(told, chip._wiring, heaters, it, drifted(chip)).items()},
         "stuck": parts(stuck),
         "dead": parts(dead),
     }

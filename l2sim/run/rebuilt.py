@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,15 @@ class Rebuilt:
         self._targets: dict[tuple[str, int], dict[str, Any]] = {}
         self._seed: int | None = None
 
+    def _aged(self, chip: Chip | MeshChip, layer: str, row: int, step: int | None) -> None:
+        """Bring a chip that was just made, core number `row` of its layer, to the clock of `step`."""
+        if self._model.drifts(step):
+            clock, it = self._model.clock(step), self._model.grids[layer]
+            assert self._seed is not None
+            history = [(job, self._model.clock(since)) for since, job in self._model.jobs_until(step)]
+            wander = rebuild.weather(self._seed, layer, it, [(job, at or 0.0) for job, at in history])
+            rebuild.age(chip, rebuild.Row(wander, row), clock or 0.0)
+
     def _layer(self, layer: str) -> rebuild.Cores | MeshChip:
         model = self._model
         if self._seed is None:
@@ -54,6 +64,7 @@ class Rebuilt:
             told = model.phases(layer, block, "", step)
             if not told:
                 return None
+            self._aged(held, layer, 0, step)
             if held.nonidealities != imperfect:
                 held.nonidealities = imperfect
             held.set_phases(**{part: told[part] for part in ("theta", "phi", "screen")})
@@ -62,12 +73,24 @@ class Rebuilt:
             return None
         return self.core(layer, block, step, imperfect)
 
+    def made(self, layer: str, block: int, step: int | None, imperfect: Nonidealities) -> Chip | MeshChip:
+        """A core or a whole mesh of its own, with imperfections of choice, commanded as it was at `step`."""
+        if not self._model.grids[layer].whole:
+            return self.core(layer, block, step, imperfect)
+        held = self.chip(layer, block, step)
+        assert isinstance(held, MeshChip)
+        made = copy(held)  # it replaces what it changes, but for these
+        made._phases, made._wander = dict(held._phases), copy(held._wander)
+        made.nonidealities = imperfect
+        return made
+
     def core(self, layer: str, block: int, step: int | None, imperfect: Nonidealities) -> Chip:
         """One core with imperfections of choice, commanded as it was at `step`."""
         held, model = self._layer(layer), self._model
         assert isinstance(held, rebuild.Cores)
         told = {side: model.phases(layer, block, side, step) for side in (*PARTS, "sigma")}
         chip, mesh = held.core(block, imperfect), model.grids[layer].mesh
+        self._aged(chip, layer, block, step)
         for part in PARTS:
             phases = mesh.scatter(np.asarray(told[part]["theta"], chip.dtype))
             chip.set_phases(**{part: phases[None, None]})

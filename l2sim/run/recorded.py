@@ -12,11 +12,13 @@ import numpy as np
 
 from l2sim.backend import Array
 from l2sim.errors import L2simError
+from l2sim.run import checkpoint as checkpoints
 from l2sim.run import job as jobs
 from l2sim.run import topology
 from l2sim.run.job import Job
 from l2sim.run.rebuilt import Rebuilt
 from l2sim.run.replay import Curve, Frame, Replay
+from l2sim.run.session import chip_nonidealities
 
 PARTS = ("theta", "phi", "screen")
 
@@ -71,6 +73,46 @@ class Recorded:
     def job_at(self, step: int | None) -> Job:
         """The job with the parameters in force at `step`."""
         return [job for since, job in self._jobs if step is None or since < step or since < 0][-1]
+
+    def jobs_until(self, step: int | None) -> list[tuple[int, Job]]:
+        """The jobs that were in force up to `step`, each with the step since when; the first since -1."""
+        return [(since, job) for since, job in self._jobs if step is None or since < step or since < 0]
+
+    # -- chip time -----------------------------------------------------------------------------------------------------
+
+    def drifts(self, step: int | None = None) -> bool:
+        """Whether the biases of the chips wander at `step`."""
+        it = chip_nonidealities(self.job_at(step))
+        return bool(it.drift_std or it.step_std)
+
+    def clock(self, step: int | None = None) -> float | None:
+        """What the chips' clock showed at `step`, s: as of the last epoch by then that told it. Of a run from before
+        epochs did, as of the checkpoint that was kept at the last epoch by then; None where there is none."""
+        if step is not None and step < 0:
+            return 0.0
+        curves = [self.scalar(name) for name in self.series if name.endswith("/clock_s")]
+        told = [
+            (curve.steps[at - 1], curve.values[at - 1]) for curve in curves
+            if (at := len(curve.steps) if step is None else int(np.searchsorted(curve.steps, step, side="right")))
+        ]  # fmt: skip
+        if told:
+            return float(max(told)[1])
+        ends = [it["step"] for it in self.events if it["type"] == "epoch" and (step is None or it["step"] <= step)]
+        kept = [it for it in self.events if it["type"] == "checkpoint" and ends and it["step"] == ends[-1]]
+        return self._kept_clock(kept[-1]) if kept else None
+
+    def _kept_clock(self, event: dict[str, Any]) -> float | None:
+        name = event["stage"] if event["epoch"] < 0 else f"{event['stage']}-{event['epoch']:05d}"
+        meter = checkpoints.peek(self.folder / "checkpoints" / f"{name}.safetensors").get("meter", {})
+        told = [counts["clock_seconds"] for counts in meter.values() if "clock_seconds" in counts]
+        return float(sum(told)) if told else None
+
+    def timeless(self, step: int | None = None) -> str:
+        """One line where biases wander and nothing tells by how much at `step`, else empty."""
+        early = self.stage_at(step) in ("", "pretrain")  # there are no chips yet
+        if early or not self.simulated or not self.drifts(step) or self.clock(step) is not None:
+            return ""
+        return "this run did not record the chips' clock at this step: biases are shown as the fab left them, undrifted"
 
     @property
     def notice(self) -> str:
