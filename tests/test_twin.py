@@ -220,6 +220,13 @@ def test_splitter_errors_and_losses_show_and_the_wider_twin_explains_them() -> N
     assert not twin.identify(small_chip(k=5, it=NOISY), NOISY, stream()).wide.any()
 
 
+def test_large_splitter_errors_are_found_from_the_probes_of_one_walk() -> None:
+    """No error at all is a saddle of quadratures, which the fit must not start on."""
+    it = msgspec.structs.replace(PRESETS["silicon"], splitter_error_std=0.05)
+    found = twin.identify(ComplexChip((2, 2), Mesh("rectangular", 7), it, seed=1), it, stream(), retries=0)
+    assert found.identified.all() and found.wide.all()
+
+
 def test_powers_alone_show_splitter_errors_and_losses() -> None:
     """The realistic chip, at any bias, with the probes of an exact one."""
     silicon, k, cores = PRESETS["silicon"], 4, 2

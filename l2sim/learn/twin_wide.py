@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from l2sim.backend import Array, kernels
+from l2sim.backend import Array, generator, kernels
 from l2sim.chip.mesh import Mesh
 from l2sim.chip.nonidealities import Nonidealities
 from l2sim.learn.twin_fit import NOISE_FLOOR, SURE, Drive, Probes, Twin, priors
@@ -26,6 +26,9 @@ from l2sim.learn.twin_start import leak
 LOSS_STD = 0.01
 SPLITTER_STD = 0.03
 """Prior spreads of the logarithm of an arm's amplitude and of a splitter's error, rad, around none."""
+KICK = 0.01
+"""Errors of splitters, rad, that a fit starts from. With none at all the quadratures of a core do not change to first
+order: an error turns what was real into what is imaginary, and the fit would sit on a saddle."""
 ROUNDS = 40
 STEPS, PASSES = 40, 3
 """Of programming: Levenberg-Marquardt at most, and rounding to levels."""
@@ -122,8 +125,9 @@ def fit(mesh: Mesh, drive: Drive, sheet: Nonidealities, probes: Probes, start: T
     """The wider twin of core `core` of `start`; `probes` are of that core alone."""
     n = mesh.count
     noise = max(sheet.readout_noise, NOISE_FLOOR)
-    own = np.zeros(8 * n)
-    here = np.concatenate((start.bias[core], start.ratio[core], [start.crosstalk[core]], own))
+    own, kick = np.zeros(8 * n), np.zeros((2, 4, n))
+    kick[:, :2] = KICK * generator(1, "kick").normal(size=(2, 2, n))
+    here = np.concatenate((start.bias[core], start.ratio[core], [start.crosstalk[core]], kick.ravel()))
     centre = np.concatenate((np.zeros(2 * n), np.ones(2 * n), [0.0], own))
     stds = np.repeat([max(sheet.splitter_error_std, SPLITTER_STD)] * 2 + [LOSS_STD] * 2, n)
     precision = np.concatenate((priors(sheet, n), np.tile(stds, 2) ** -2.0))
