@@ -52,8 +52,10 @@ def run(
 
 def _timed(event: Event, session: Session) -> Event:
     """An epoch with the chips' clock, where biases wander with it: so readers make the chips again as they were."""
+    if not isinstance(event, Epoch):  # first, for there are many steps
+        return event
     it = sessions.chip_nonidealities(session.job)
-    if not isinstance(event, Epoch) or not (it.drift_std or it.step_std) or not session.geometry():
+    if not (it.drift_std or it.step_std) or not session.geometry():
         return event
     return msgspec.structs.replace(event, scalars=event.scalars | {"clock_s": session.meter.clock})
 
