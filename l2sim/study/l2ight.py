@@ -225,6 +225,9 @@ def verdict(found: list[Row]) -> list[str]:
         told = ", ".join(f"{m} {100 * mean[m]:.2f} %" for m in blind)
         words = "all end below L2ight, as claimed" if behind else "the publication claims that all end below L2ight"
         lines.append(f"Without gradients: {told}; {words}.")
+    worse = [method for method in mean if mean[method] < found[0].start]
+    if worse:
+        lines.append(f"Below the mapped state that they start from: {'; '.join(worse)}.")
     return lines
 
 
