@@ -15,11 +15,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol
 
 from l2sim.backend import Array
 from l2sim.chip.mesh import Mesh
 from l2sim.chip.meter import Meter
+from l2sim.errors import ChipError
 
 READOUTS = ("power", "quadrature")
 """`power`: direct detection, |y|^2. `quadrature`: balanced homodyne against a reference, signed Re(y). Where cores are
@@ -39,7 +40,6 @@ class Commands:
             yield part, self.phases[part], self.signs[part]
 
 
-@runtime_checkable
 class Hardware(Protocol):
     """A p x q grid of k x k tensor cores as a laboratory sees it."""
 
@@ -126,7 +126,6 @@ class Gradient(NamedTuple):
     x: Array
 
 
-@runtime_checkable
 class MeshHardware(Protocol):
     """One N-mode mesh of MZIs, U = diag(e^{i screen}) T_{n-1} ... T_0, as a laboratory sees it.
 
@@ -181,7 +180,6 @@ class SvdTaps(NamedTuple):
     v: Taps
 
 
-@runtime_checkable
 class SvdHardware(Protocol):
     """W = U diag(s) V of two N-mode meshes and a column of attenuators, as a laboratory sees it: light enters and
     leaves at the outer ports only."""
@@ -229,3 +227,38 @@ class SvdHardware(Protocol):
     def taps(self, x: Array, back: bool = False) -> tuple[Array, SvdTaps]:
         """`forward` (or `backward`) with the field read at the far end and the power at every phase shifter."""
         ...
+
+
+# -- what a chip has ---------------------------------------------------------------------------------------------------
+
+KINDS: tuple[type, ...] = (Hardware, MeshHardware, SvdHardware)
+"""The kinds of chip that algorithms ask for."""
+
+
+def lacks(chip: object, kind: type = Hardware) -> list[str]:
+    """The names of `kind`, one of `KINDS`, that `chip` does not answer to, in the order of the Protocol.
+
+    What counts is what the chip does when asked, on every Python: a wrapper that passes names on by `__getattr__`
+    lacks nothing, whereas a method that cannot be called and an attribute that is None are lacking.
+    """
+    wanted = {name: member for name, member in vars(kind).items() if not name.startswith("_")}
+    return [name for name, member in wanted.items() if not _answers(chip, name, member)]
+
+
+def check(chip: object, kind: type = Hardware) -> None:
+    """Raise ChipError where `chip` cannot stand for `kind`, naming what it lacks. Every algorithm that is handed a chip
+    begins with this."""
+    lacking = lacks(chip, kind)
+    if lacking:
+        raise ChipError(
+            f"{type(chip).__name__} is no {kind.__name__}: it lacks {', '.join(lacking)}; "
+            f"see l2sim.chip.protocol.{kind.__name__} for what each does"
+        )
+
+
+def _answers(chip: object, name: str, member: object) -> bool:
+    if isinstance(member, property):
+        # A property of the chip's own class is not asked for its value: reading it may cost, or touch the hardware.
+        declared = any(isinstance(vars(one).get(name), property) for one in type(chip).__mro__)
+        return declared or getattr(chip, name, None) is not None
+    return callable(getattr(chip, name, None))

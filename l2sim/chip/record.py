@@ -25,7 +25,7 @@ from numpy.typing import DTypeLike
 from l2sim.backend import Array
 from l2sim.chip.mesh import Mesh
 from l2sim.chip.meter import Meter
-from l2sim.chip.protocol import Hardware
+from l2sim.chip.protocol import Hardware, check
 from l2sim.errors import ChipError
 
 __all__ = ["Recorder", "Replay"]
@@ -94,6 +94,7 @@ class Recorder:
     """A `Hardware` that passes everything on to `hardware` and writes the answers down. Start it on a fresh chip."""
 
     def __init__(self, hardware: Hardware) -> None:
+        check(hardware)
         self.shape, self.mesh, self.readouts = hardware.shape, hardware.mesh, hardware.readouts
         self._hardware = hardware
         self._settings = _Settings(self.shape, self.mesh)

@@ -17,7 +17,7 @@ import numpy as np
 from l2sim.backend import Array
 from l2sim.chip.mesh import Mesh
 from l2sim.chip.meter import Meter
-from l2sim.chip.protocol import MeshHardware, Taps
+from l2sim.chip.protocol import MeshHardware, Taps, check
 from l2sim.chip.record import DAMAGED, write
 from l2sim.errors import ChipError
 
@@ -41,6 +41,7 @@ class MeshRecorder:
     """A `MeshHardware` that passes everything on to `hardware` and writes the answers down."""
 
     def __init__(self, hardware: MeshHardware) -> None:
+        check(hardware, MeshHardware)
         self.mesh, self.readouts = hardware.mesh, hardware.readouts
         self._hardware = hardware
         self._waited = 0.0

@@ -12,7 +12,7 @@ import numpy as np
 from l2sim.backend import Array, kernels
 from l2sim.chip import styles, unitary
 from l2sim.chip.mesh import Mesh
-from l2sim.chip.protocol import MeshHardware
+from l2sim.chip.protocol import MeshHardware, check
 from l2sim.chip.unitary import Settings
 from l2sim.errors import ChipError
 
@@ -210,6 +210,7 @@ def progressive(hardware: MeshHardware, target: Array) -> None:
     after Miller, Photonics Research 1, 1 (2013); with detectors at the ports only: Hamerly et al., PR Applied 18,
     024019 (2022). `darken` is ours.
     """
+    check(hardware, MeshHardware)
     mesh = hardware.mesh
     if "power" not in hardware.readouts:
         raise ChipError(f"this mesh has no 'power' readout, which self-configuration needs; it has {hardware.readouts}")
@@ -230,6 +231,7 @@ def progressive(hardware: MeshHardware, target: Array) -> None:
 def align(hardware: MeshHardware, target: Array) -> None:
     """Set the screen by interference: |u_0m + e^{i a} u_nm|^2 at every input m, for three phases a, with light sent
     into outputs 0 and n, gives u_nm conj(u_0m) and so the phase of row n beside that of row 0."""
+    check(hardware, MeshHardware)
     modes = hardware.mesh.modes
     if modes == 1:
         return  # the phase of all light together is seen by no detector

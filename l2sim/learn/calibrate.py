@@ -16,7 +16,7 @@ import numpy as np
 
 from l2sim.backend import Array
 from l2sim.chip import grid
-from l2sim.chip.protocol import Commands, Hardware
+from l2sim.chip.protocol import Commands, Hardware, check
 from l2sim.learn.zeroth import PARTS, Problem, State
 
 RESTART_ABOVE = 0.09
@@ -28,6 +28,7 @@ def problem(hardware: Hardware, readout: str = "quadrature", probe: Array | None
 
     `probe` (k,): the distinct sigma to probe with; default: the geometric series from 0.2 to 1.
     """
+    check(hardware)
     shape, k = hardware.shape, hardware.mesh.modes
     if probe is None:
         probe = np.geomspace(0.2, 1.0, k)

@@ -28,7 +28,7 @@ import numpy as np
 
 from l2sim.backend import Array, like, namespace
 from l2sim.chip.mesh import Mesh
-from l2sim.chip.protocol import SCHEMES, Gradient, MeshHardware, Taps
+from l2sim.chip.protocol import SCHEMES, Gradient, MeshHardware, Taps, check
 from l2sim.errors import ChipError
 
 __all__ = ["Gradient", "depths", "measure"]
@@ -59,6 +59,7 @@ def measure(
 
     Takes the hardware's fused operations where it has them, which give the same distribution. Raises ChipError.
     """
+    check(hardware, MeshHardware)
     if scheme not in SCHEMES:
         raise ChipError(f"scheme {scheme!r} is unknown; use one of {', '.join(SCHEMES)}")
     x, g = namespace(x).asarray(x), namespace(g).asarray(g)

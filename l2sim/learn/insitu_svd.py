@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from l2sim.backend import Array
-from l2sim.chip.protocol import SvdHardware, SvdTaps, Taps
+from l2sim.chip.protocol import SvdHardware, SvdTaps, Taps, check
 from l2sim.errors import ChipError
 from l2sim.learn.insitu import row_norm
 
@@ -39,6 +39,7 @@ def measure_svd(hardware: SvdHardware, x: Array, g: Array) -> SvdGradient:
 
     Leaves the hardware as it was. Raises ChipError.
     """
+    check(hardware, SvdHardware)
     x, g = np.asarray(x), np.asarray(g)
     if x.shape != g.shape or x.ndim != 2 or x.shape[1] == 0:
         raise ChipError(f"light {x.shape} and cotangents {g.shape} must both be (N, B), with at least one vector")

@@ -9,7 +9,7 @@ import numpy as np
 from l2sim.backend import Array, host
 from l2sim.chip import grid
 from l2sim.chip.decompose import decompose
-from l2sim.chip.protocol import Commands, Hardware, command
+from l2sim.chip.protocol import Commands, Hardware, check, command
 from l2sim.learn.zeroth import PARTS, Problem
 
 RESTART_ABOVE = 0.4
@@ -40,6 +40,7 @@ def target(hardware: Hardware, weight: Array) -> Target:
 
     Done once, and on the host whatever the hardware.
     """
+    check(hardware)
     k = hardware.mesh.modes
     blocks = grid.blocks(host(weight), k)
     u, sigma, v = np.linalg.svd(blocks)

@@ -27,7 +27,7 @@ from l2sim.chip import grid
 from l2sim.chip.mesh import Mesh
 from l2sim.chip.meter import Counts
 from l2sim.chip.nonidealities import Nonidealities
-from l2sim.chip.protocol import Hardware
+from l2sim.chip.protocol import Hardware, check
 from l2sim.errors import ChipError
 from l2sim.learn import twin_power, twin_start, twin_stuck, twin_wide
 from l2sim.learn.twin_fit import STUCK, Drive, Probes, Twin, away, blank, draw, fit
@@ -94,6 +94,7 @@ def identify(
     evaluations a setting (`twin_power`). `only` the cores of a mask (p, q); of the others nothing is known then. Leaves
     signs at +1, phases and sigma anywhere.
     """
+    check(hardware)
     mesh, shape, drive = hardware.mesh, hardware.shape, Drive.of(sheet)
     if mesh.kind != "rectangular" or mesh.inner_signs:
         raise ChipError("twins start in closed form on rectangular meshes only; use chip.mesh = 'rectangular'")
@@ -133,6 +134,7 @@ def track(
     """Bring twins up to date whose biases have drifted by about `drift` rad since: `probes` random settings, read by
     quadratures, and what was known before as the prior. Leaves signs at +1, phases and sigma anywhere; a core that
     comes out not identified has moved more than that, and wants `identify`. Passive parts stay."""
+    check(hardware)
     mesh, drive = hardware.mesh, Drive.of(sheet)
     ones = np.ones((*hardware.shape, mesh.modes))
     hardware.set_signs(u=ones, v=ones)

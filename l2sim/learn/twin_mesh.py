@@ -27,7 +27,7 @@ from l2sim.backend import Array
 from l2sim.chip import unitary
 from l2sim.chip.mesh import Mesh
 from l2sim.chip.nonidealities import GAMMA, Nonidealities
-from l2sim.chip.protocol import MeshHardware
+from l2sim.chip.protocol import MeshHardware, check
 from l2sim.chip.wiring import wiring
 from l2sim.errors import ChipError
 from l2sim.learn.twin_fit import CROSSTALK_STD, SURE, Drive
@@ -146,6 +146,7 @@ def _split(a: Array, b: Array) -> tuple[Array, Array]:
 
 def checked(hardware: MeshHardware, readout: str) -> Mesh:
     """The mesh, if a twin can be fitted to this readout of it."""
+    check(hardware, MeshHardware)
     mesh = hardware.mesh
     if mesh.kind != "rectangular" or mesh.node != "mzi":
         raise ChipError(f"twins of whole meshes are rectangular, of plain MZIs; not {mesh.kind} of {mesh.node}s")

@@ -15,7 +15,7 @@ from collections.abc import Callable
 import numpy as np
 
 from l2sim.backend import Array, namespace
-from l2sim.chip.protocol import Gradient, MeshHardware
+from l2sim.chip.protocol import Gradient, MeshHardware, check
 from l2sim.errors import ModelError
 from l2sim.nn.layers import Layer
 
@@ -60,6 +60,7 @@ class MeshLayer(Layer):
         by_matrix: bool = False,
         frozen: bool = False,
     ) -> None:
+        check(hardware, MeshHardware)
         self.hardware, self.measure = hardware, measure
         self.theta, self.phi, self.screen = theta, phi, screen
         self.train_screen, self.by_matrix, self.frozen = train_screen, by_matrix, frozen

@@ -9,7 +9,7 @@ import numpy as np
 
 from l2sim.backend import Array, like, namespace
 from l2sim.chip import grid
-from l2sim.chip.protocol import Commands, Hardware
+from l2sim.chip.protocol import Commands, Hardware, check
 
 __all__ = ["Cores", "PhotonicWeight", "Rank", "Vectors"]
 
@@ -45,6 +45,7 @@ class PhotonicWeight:
         sigma: Array,
         readout: str = "quadrature",
     ) -> None:
+        check(hardware)
         self.hardware, self.mapped, self.rest, self.sigma, self.readout = hardware, mapped, rest, sigma, readout
         self.gradient = np.zeros_like(sigma)
         self.feedback: Cores | None = None

@@ -14,7 +14,7 @@ import numpy as np
 from l2sim.backend import Array
 from l2sim.chip.mesh import Mesh
 from l2sim.chip.nonidealities import Nonidealities
-from l2sim.chip.protocol import Hardware, MeshHardware
+from l2sim.chip.protocol import Hardware, MeshHardware, check
 from l2sim.errors import RunError
 
 TAU = 2.0 * np.pi
@@ -66,6 +66,7 @@ class CoreBench:
     """A chip of one core, told phases `u`, `v` (n,) in travel order and `sigma` (k,)."""
 
     def __init__(self, chip: Hardware, u: Array, v: Array, sigma: Array, single_arm: bool = False) -> None:
+        check(chip)
         self.chip, self.mesh, self._single = chip, chip.mesh, single_arm
         self._told = {"u": np.array(u, float), "v": np.array(v, float)}
         self._sigma = np.asarray(sigma)[None, None]
@@ -100,6 +101,7 @@ class MeshBench:
     """One whole mesh as it is commanded now."""
 
     def __init__(self, chip: MeshHardware) -> None:
+        check(chip, MeshHardware)
         self.chip, self.mesh, self._told = chip, chip.mesh, chip.commanded
         active = np.flatnonzero(chip.mesh.active).tolist()
         self.heaters = [Heater("", kind, i) for kind in ("theta", "phi") for i in active]
