@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 import click
 
+from l2sim import system
 from l2sim._version import __version__
 from l2sim.errors import L2simError
 
@@ -169,23 +170,19 @@ def start_qt() -> Any:
 
 def missing(error: BaseException) -> str:
     """What an ImportError of Qt means, and its cure."""
-    from l2sim.run.doctor import qt_package
-
     text = str(error).partition("\n")[0]
-    package = qt_package(text)
+    package = system.package_of(text)
     if package:
-        return f"Qt cannot be loaded: {text}; on Debian: apt-get install {package}"
+        return f"Qt cannot be loaded: {text}; on Debian: {system.cure([package])}"
     if isinstance(error, ModuleNotFoundError) or "No module named" in text or "requires" in text:
         return 'the window needs Qt, which is not installed; pip install "l2sim[gui]"'
     return f"Qt cannot be loaded: {text}; `l2sim doctor` says what this machine lacks"
 
 
 def _check_xcb() -> None:
-    from l2sim.run.doctor import missing_qt_packages
-
-    packages = missing_qt_packages()
-    if packages:
-        raise QtError(f"Qt lacks libraries to open a window; on Debian: apt-get install {' '.join(packages)}")
+    lacking = system.missing("window", "display")
+    if lacking:
+        raise QtError(f"Qt lacks libraries to open a window; on Debian: {system.cure(lacking.values())}")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from l2sim.run import doctor
+from l2sim import system
+from l2sim.run import doctor, fits
 
 
 def findings() -> dict[str, doctor.Finding]:
@@ -39,12 +40,12 @@ def test_extras_are_optional_and_their_brackets_are_printed(
 
     monkeypatch.setattr(doctor.importlib, "import_module", absent)
     monkeypatch.setattr(doctor.shutil, "which", lambda name: None)
-    monkeypatch.setattr(doctor, "_loads", lambda library: library != "libGL.so.1")
+    monkeypatch.setattr(system, "_here", lambda name: name != "libGL.so.1")
     monkeypatch.setattr(doctor.sys, "platform", "linux")
     assert doctor.show()
     shown = capsys.readouterr().out
     assert 'pip install "l2sim[gui]"' in shown and 'pip install "l2sim[gpu]"' in shown
-    assert "apt-get install libgl1" in shown and "libxcb-xinerama0" not in shown
+    assert "apt-get install" in shown and "libgl1" in shown and "libxcb-xinerama0" not in shown
 
 
 def test_a_cache_that_cannot_be_written_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -96,3 +97,75 @@ def test_a_driver_that_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
     installed(monkeypatch, cupy_cuda13x="14.2")
     monkeypatch.setattr(doctor, "_driver", lambda: 12)
     assert "too old" in doctor._agreement("NVIDIA H200", True)[0].found
+
+
+def versions(**those: str | None) -> fits.Versions:
+    """The versions here, but for `those`, with _ for -."""
+    told = {name.replace("_", "-").lower(): version for name, version in those.items()}
+    real = doctor._version
+    return lambda name: told[name.lower()] if name.lower() in told else real(name)
+
+
+@pytest.mark.parametrize(
+    "cuda, numpy, fit",
+    (
+        ("0.30.4", "2.5.0", False),
+        ("0.30.0", "3.0", False),
+        ("0.30.4", "2.4.9", True),
+        ("0.30.5", "2.5.0", True),
+        (None, "2.5.0", True),
+        ("0.30.4", None, True),
+    ),
+)
+def test_numba_cuda_and_numpy(cuda: str | None, numpy: str | None, fit: bool) -> None:
+    found = list(fits.known(versions(numba_cuda=cuda, numpy=numpy, PySide6_Essentials=None)))
+    assert [misfit.package for misfit in found] == ([] if fit else ["numba-cuda"])
+    assert fit or (found[0].what, found[0].cure) == (
+        f"numba-cuda {cuda} with numpy {numpy}", 'pip install "numpy<2.5"'
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "pyside, python, fit",
+    (("6.12.0", "3.11.9", False), ("6.12.0", "3.12.0", True), ("6.11.3", "3.11.9", True), ("6.12.1", "3.11.9", True)),
+)
+def test_pyside_and_python(pyside: str, python: str, fit: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fits, "PYTHON", python)
+    assert [m.package for m in fits.known(versions(PySide6_Essentials=pyside, numba_cuda=None))] == (
+        [] if fit else ["PySide6-Essentials"]
+    )
+
+
+def test_what_packages_ask_of_each_other_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert list(fits.declared(doctor._version)) == []
+    found = {m.what: m for m in fits.declared(versions(numpy="99.0"))}
+    (numba,) = (m for what, m in found.items() if what.startswith("numba ") and what.endswith("with numpy 99.0"))
+    assert numba.why.startswith("it needs numpy") and numba.cure.startswith('pip install "numpy')
+    old = [m for m in fits.declared(versions(click="7.0")) if m.what.startswith("l2sim ")]
+    assert [m.why for m in old] == ["it needs click >=8.4"]
+    extras = [m.what for m in fits.declared(versions(pyqtgraph="0.1"))]
+    assert any(what.startswith("l2sim ") for what in extras)
+    monkeypatch.setattr(fits, "PYTHON", "3.10.1")
+    assert any(m.what.startswith("l2sim ") and m.what.endswith("python 3.10.1") for m in fits.declared(doctor._version))
+
+
+def test_pairs_that_do_not_fit_are_shown_and_do_not_stop_a_run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert findings()["pairs"] == doctor.Finding("pairs", "none")
+    monkeypatch.setattr(doctor, "_version", versions(numba_cuda="0.30.4", numpy="2.5.5"))
+    assert findings()["numba-cuda 0.30.4 with numpy 2.5.5"].state == "unfit"
+    assert doctor.show()
+    shown = capsys.readouterr().out
+    assert "misfit" in shown and 'pip install "numpy<2.5"' in shown
+
+
+def test_a_package_that_cannot_be_imported_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> list[doctor.Finding]:
+        raise ImportError("Numba needs NumPy 2.0 or less. Got NumPy 2.4.\nmore")
+
+    monkeypatch.setattr(doctor, "_kernels", broken)
+    found = dict(doctor.examine())["kernels"]
+    assert [f.state for f in found] == ["missing"]
+    assert found[0].found == "ImportError: Numba needs NumPy 2.0 or less. Got NumPy 2.4."
+    assert not doctor.show()

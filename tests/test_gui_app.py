@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from l2sim.gui import app
 
+from l2sim import system
 from l2sim.run import doctor
 
 
@@ -42,15 +43,15 @@ def test_without_qt_the_cure_is_one_line(digits_run: Path) -> None:
 def test_a_missing_library_is_named_with_its_debian_package(
     text: str, package: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert doctor.qt_package(text) == package
-    assert f"apt-get install {package}" in app.missing(ImportError(text)) and text in app.missing(ImportError(text))
+    assert system.package_of(text) == package
+    assert system.cure([package]) in app.missing(ImportError(text)) and text in app.missing(ImportError(text))
 
     def broken(name: str) -> None:
         raise ImportError(text)
 
     monkeypatch.setattr(doctor.importlib, "import_module", broken)
     found = {finding.what: finding for finding in doctor._window()}
-    assert found["PyQt5"].found == text and found["PyQt5"].cure == f"apt-get install {package}"
+    assert found["PyQt5"].found == text and found["PyQt5"].cure == system.cure([package])
 
 
 def test_without_a_display_there_is_still_a_way() -> None:
@@ -59,8 +60,8 @@ def test_without_a_display_there_is_still_a_way() -> None:
 
 
 def test_a_display_without_its_libraries_is_said_before_qt_aborts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "_loads", lambda library: library != "libxcb-icccm.so.4")
-    with pytest.raises(app.QtError, match="apt-get install libxcb-icccm4"):
+    monkeypatch.setattr(system, "_here", lambda name: name != "libxcb-icccm.so.4")
+    with pytest.raises(app.QtError, match=r"apt-get install .* libxcb-icccm4$"):
         app._check_xcb()
 
 

@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 import configparser
+import re
 from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+from l2sim.run import doctor, fits
 
 ROOT = Path(__file__).resolve().parent.parent
 MAPPED = ("kernels", "gui")
@@ -43,3 +51,78 @@ def test_package_data_exists() -> None:
     for package, names in config()["options.package_data"].items():
         for name in names.split(","):
             assert (ROOT / package.replace(".", "/") / name.strip()).exists(), f"{package}: {name}"
+
+
+def required(section: str = "options", extra: str = "install_requires") -> list[Requirement]:
+    """What setup.cfg asks for, without the extras that name others."""
+    lines = map(str.strip, config()[section][extra].splitlines())
+    return [Requirement(line) for line in lines if line and not line.startswith(("#", "l2sim["))]
+
+
+EXTRAS = {extra: required("options.extras_require", extra) for extra in config()["options.extras_require"]}
+SETS = sorted(path.stem for path in (ROOT / "requirements").glob("*.txt"))
+PYTHONS = ("3.11", "3.12", "3.13", "3.14")
+
+
+def test_the_doctor_asks_for_what_is_required() -> None:
+    assert sorted(map(canonicalize_name, doctor._PACKAGES)) == sorted(canonicalize_name(r.name) for r in required())
+
+
+def test_releases_are_refused_only_where_a_pair_is_known_to_break() -> None:
+    refused = {
+        (canonicalize_name(r.name), str(one)[:-2] if str(one).endswith(".0") else str(one))
+        for r in (*required(), *(r for extra in EXTRAS.values() for r in extra))
+        for one in r.specifier
+        if one.operator != ">="
+    }
+    cures = {re.fullmatch(r'pip install "([\w-]+)(\W+[\d.]+)"', pair.cure) for pair in fits.KNOWN}
+    known = {(canonicalize_name(c[1]), c[2][:-2] if c[2].endswith(".0") else c[2]) for c in cures if c}
+    assert refused == known and len(known) == len(fits.KNOWN)
+    for pair in fits.KNOWN:
+        assert pair.breaks and pair.until
+
+
+def pins(name: str, python: str) -> dict[str, str]:
+    """What a set installs on a version of Python on Linux: package to version."""
+    text = (ROOT / "requirements" / f"{name}.txt").read_text(encoding="utf-8").replace("\\\n", " ")
+    here = {"python_version": python, "python_full_version": f"{python}.0", "extra": ""}
+    found = {}
+    for line in text.splitlines():
+        if not line or line.startswith(("#", " ")):
+            continue
+        assert line.count("--hash=sha256:") > 0, line
+        requirement = Requirement(line.partition("--hash")[0])
+        if requirement.marker is None or requirement.marker.evaluate(here):
+            (pin,) = requirement.specifier
+            assert pin.operator == "==" and canonicalize_name(requirement.name) not in found
+            found[canonicalize_name(requirement.name)] = pin.version
+    return found
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+@pytest.mark.parametrize("name, extras", (
+    ("run", ()), ("gui", ("gui",)), ("dev", ("dev", "gui", "cluster", "cuda", "test")),
+    ("gpu", ("gpu", "dev", "gui", "cluster", "cuda", "test")), ("pyside", ("pyside", "test")),
+))  # fmt: skip
+def test_known_sets_hold_what_is_asked_for(name: str, extras: tuple[str, ...], python: str) -> None:
+    """`make requirements` was run after the last change of a bound."""
+    pinned = pins(name, python)
+    assert "setuptools" in pinned
+    for requirement in (*required(), *(r for extra in extras for r in EXTRAS[extra])):
+        assert requirement.specifier.contains(pinned[canonicalize_name(requirement.name)]), requirement
+    assert {p: v for p, v in pinned.items() if pins("gpu", python).get(p, v) != v} == {}
+    assert list(fits.known(lambda package: pinned.get(canonicalize_name(package)))) == []
+
+
+def test_the_lowest_set_is_the_lower_bounds() -> None:
+    pinned = pins("lowest", "3.11")
+    for requirement in (*required(), *(r for e in ("dev", "gui", "cluster", "cuda", "test") for r in EXTRAS[e])):
+        lower = [one.version for one in requirement.specifier if one.operator == ">="]
+        assert not lower or Version(pinned[canonicalize_name(requirement.name)]) >= Version(lower[0])
+
+
+def test_the_sets_are_those_that_are_resolved() -> None:
+    text = (ROOT / "requirements" / "resolve.py").read_text(encoding="utf-8")
+    assert all(f'"{name}"' in text for name in SETS) and len(SETS) == 6
+    for path in (ROOT / "requirements").glob("*.txt"):
+        assert not re.search(r"https?://|--(extra-)?index|--find-links", path.read_text(encoding="utf-8"))

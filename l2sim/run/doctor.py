@@ -16,11 +16,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from l2sim import system
 from l2sim.run import blas
 
 
 class Finding(NamedTuple):
-    """`state` is `ok`, `missing` (l2sim cannot run) or `optional` (a feature is absent); `cure` is a line to type."""
+    """`state` is `ok`, `missing` (l2sim cannot run), `optional` (a feature is absent) or `unfit` (packages that do not
+    fit each other); `cure` is a line to type."""
 
     what: str
     found: str
@@ -30,33 +32,28 @@ class Finding(NamedTuple):
 
 CUDA = "13"
 """The CUDA of the extra `gpu`."""
-_PACKAGES = ["numpy", "numba", "scipy", "msgspec", "click", "rich", "pooch", "tomli-w", "threadpoolctl", "matplotlib"]
-
-# The window needs these shared libraries, which a bare Debian lacks: library -> package.
-_QT_LIBRARIES = {
-    "libGL.so.1": "libgl1",
-    "libgthread-2.0.so.0": "libglib2.0-0",
-    "libfontconfig.so.1": "libfontconfig1",
-    "libdbus-1.so.3": "libdbus-1-3",
-    "libxkbcommon-x11.so.0": "libxkbcommon-x11-0",
-    "libxcb-icccm.so.4": "libxcb-icccm4",
-    "libxcb-image.so.0": "libxcb-image0",
-    "libxcb-keysyms.so.1": "libxcb-keysyms1",
-    "libxcb-randr.so.0": "libxcb-randr0",
-    "libxcb-render-util.so.0": "libxcb-render-util0",
-    "libxcb-shape.so.0": "libxcb-shape0",
-    "libxcb-xinerama.so.0": "libxcb-xinerama0",
-    "libxcb-xkb.so.1": "libxcb-xkb1",
-}
-
+_PACKAGES = (
+    "numpy", "numba", "scipy", "msgspec", "click", "rich", "pooch", "requests", "pillow", "tomli-w", "threadpoolctl",
+    "packaging", "matplotlib", "pyzmq",
+)  # fmt: skip
+"""What l2sim cannot do without, as setup.cfg has it."""
 
 def examine() -> Iterator[tuple[str, list[Finding]]]:
-    """Findings by topic."""
-    yield "program", _program()
-    yield "processor", _processor()
-    yield "kernels", _kernels()
-    yield "GPU (optional)", _gpu()
-    yield "window (optional)", _window()
+    """Findings by topic. What a broken installation raises while it is looked at is a finding too."""
+    topics = {
+        "program": _program,
+        "packages that do not fit": _misfits,
+        "processor": _processor,
+        "kernels": _kernels,
+        "GPU (optional)": _gpu,
+        "window (optional)": _window,
+    }
+    for topic, look in topics.items():
+        try:
+            yield topic, look()
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+            yield topic, [Finding("cannot be looked at", reason, "missing", 'pip install --upgrade "l2sim"')]
 
 
 def show() -> bool:
@@ -66,7 +63,12 @@ def show() -> bool:
 
     from l2sim.run.console import screen
 
-    marks = {"ok": Text("ok", "green"), "missing": Text("missing", "red"), "optional": Text("absent", "yellow")}
+    marks = {
+        "ok": Text("ok", "green"),
+        "missing": Text("missing", "red"),
+        "optional": Text("absent", "yellow"),
+        "unfit": Text("misfit", "red"),
+    }
     table = Table("", "found", "state", "install with")
     well = True
     for topic, findings in examine():
@@ -86,6 +88,18 @@ def _version(package: str) -> str | None:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
+
+
+def _misfits() -> list[Finding]:
+    """Pairs of packages that break each other, before they are run into."""
+    if not _version("packaging"):
+        return [Finding("pairs", "not compared without packaging", "optional", 'pip install "packaging"')]
+    from l2sim.run import fits
+
+    pairs = {misfit.what: misfit for misfit in (*fits.declared(_version), *fits.known(_version))}
+    if not pairs:
+        return [Finding("pairs", "none")]
+    return [Finding(misfit.what, misfit.why, "unfit", misfit.cure) for misfit in pairs.values()]
 
 
 def _program() -> list[Finding]:
@@ -246,23 +260,13 @@ def _driver() -> int:
 def _window() -> list[Finding]:
     rows = [_optional(module, "gui") for module in ("PyQt5", "pyqtgraph")]
     if sys.platform.startswith("linux"):
-        lacking = [library for library in _QT_LIBRARIES if not _loads(library)]
+        lacking = system.missing("window", "display")
         if lacking:
-            cure = "apt-get install " + " ".join(sorted({_QT_LIBRARIES[library] for library in lacking}))
-            rows.append(Finding("Qt's libraries", "without " + ", ".join(lacking), "optional", cure))
+            cure = system.cure(lacking.values())
+            rows.append(Finding("Qt's libraries", f"without {', '.join(lacking)}", "optional", cure))
         else:
-            rows.append(Finding("Qt's libraries", f"all {len(_QT_LIBRARIES)}"))
+            rows.append(Finding("Qt's libraries", "all"))
     return rows
-
-
-def missing_qt_packages() -> list[str]:
-    """The Debian packages that a window on a display lacks here."""
-    return sorted({package for library, package in _QT_LIBRARIES.items() if not _loads(library)})
-
-
-def qt_package(text: str) -> str:
-    """The Debian package of the shared library that an error of Qt names, "" where it names none of them."""
-    return next((package for library, package in _QT_LIBRARIES.items() if library in text), "")
 
 
 def _optional(module: str, extra: str) -> Finding:
@@ -270,15 +274,8 @@ def _optional(module: str, extra: str) -> Finding:
         found = importlib.import_module(module)
     except Exception as error:  # a broken installation raises anything
         reason = "not installed" if isinstance(error, ModuleNotFoundError) else str(error).partition("\n")[0]
-        package = qt_package(reason)
-        cure = f"apt-get install {package}" if package else f'pip install "l2sim[{extra}]"'
+        package = system.package_of(reason)
+        cure = system.cure([package]) if package else f'pip install "l2sim[{extra}]"'
         return Finding(module, reason, "optional", cure)
     return Finding(module, str(getattr(found, "__version__", None) or _version(module) or "found"))
 
-
-def _loads(library: str) -> bool:
-    try:
-        ctypes.CDLL(library)
-    except OSError:
-        return False
-    return True

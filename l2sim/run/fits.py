@@ -1,0 +1,127 @@
+"""Packages that do not fit each other: what their own metadata say, and pairs that only trying has shown.
+
+`KNOWN` repeats the upper bounds of setup.cfg, for environments that were not installed from it.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from packaging.markers import default_environment
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.utils import canonicalize_name
+
+Versions = Callable[[str], str | None]
+"""Gives the version of a package here, None where it is not installed."""
+PYTHON = platform.python_version()
+
+
+class Pair(NamedTuple):
+    """Releases of `package` (PEP 440) that break with releases of `other`, a package or `python`: what happens, until
+    when, and the line that mends it."""
+
+    package: str
+    releases: str
+    other: str
+    others: str
+    breaks: str
+    until: str
+    cure: str
+
+
+class Misfit(NamedTuple):
+    """`what` the two are with their versions, and `why` they do not fit. `cure` is a line to type."""
+
+    package: str
+    what: str
+    why: str
+    cure: str
+
+
+KNOWN = (
+    Pair(
+        "numba-cuda",
+        "<=0.30.4",
+        "numpy",
+        ">=2.5",
+        "it calls numpy.row_stack, which NumPy 2.5 no longer has: nothing runs on a GPU",
+        "a release of numba-cuda that does without",
+        'pip install "numpy<2.5"',
+    ),
+    Pair(
+        "PySide6-Essentials",
+        "==6.12.0",
+        "python",
+        "<3.12",
+        "every QPainter.setPen gives back one reference to None too many: the window dies",
+        "6.12.0 is withdrawn, or Python 3.11 is no longer supported",
+        'pip install "PySide6-Essentials!=6.12.0"',
+    ),
+)
+
+
+def known(versions: Versions) -> Iterator[Misfit]:
+    """The pairs of `KNOWN` that are here."""
+    for pair in KNOWN:
+        one, other = versions(pair.package), PYTHON if pair.other == "python" else versions(pair.other)
+        if one and other and _within(one, pair.releases) and _within(other, pair.others):
+            what = f"{pair.package} {one} with {pair.other} {other}"
+            yield Misfit(pair.package, what, pair.breaks, pair.cure)
+
+
+def declared(versions: Versions) -> Iterator[Misfit]:
+    """Requirements that are not met, of l2sim and of all that it uses here, by the packages' own metadata."""
+    for distribution in _used():
+        name = distribution.metadata["Name"]
+        for wanted in distribution.metadata.get_all("Requires-Python") or []:
+            if _within(PYTHON, wanted):
+                continue
+            what = f"{name} {distribution.version} with python {PYTHON}"
+            yield Misfit(name, what, f"it is made for Python {wanted}", f'pip install --upgrade "{name}"')
+        for requirement in _requirements(distribution):
+            here = versions(requirement.name)
+            if here is not None and not _within(here, str(requirement.specifier)):
+                what = f"{name} {distribution.version} with {requirement.name} {here}"
+                line = f'pip install "{requirement.name}{requirement.specifier}"'
+                yield Misfit(requirement.name, what, f"it needs {requirement.name} {requirement.specifier}", line)
+
+
+def _used() -> Iterator[importlib.metadata.Distribution]:
+    """l2sim and the installed packages that it reaches, those of its extras included."""
+    waiting, seen = ["l2sim"], set[str]()
+    while waiting:
+        name = canonicalize_name(waiting.pop())
+        if name in seen:
+            continue
+        seen.add(name)
+        try:
+            distribution = importlib.metadata.distribution(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        yield distribution
+        waiting += [requirement.name for requirement in _requirements(distribution)]
+
+
+def _requirements(distribution: importlib.metadata.Distribution) -> Iterator[Requirement]:
+    """What applies here; of l2sim's own with all extras, so that what is installed of them is compared."""
+    extras = distribution.metadata.get_all("Provides-Extra") or [] if distribution.metadata["Name"] == "l2sim" else []
+    for text in distribution.requires or []:
+        try:
+            requirement = Requirement(text)
+        except InvalidRequirement:
+            continue
+        environments = [{**default_environment(), "extra": extra} for extra in ("", *extras)]
+        if requirement.marker is None or any(requirement.marker.evaluate(one) for one in environments):
+            yield requirement
+
+
+def _within(version: str, specifier: str) -> bool:
+    """Whether a version is in a specifier; a specifier that cannot be read excludes nothing."""
+    try:
+        return SpecifierSet(specifier).contains(version, prereleases=True)
+    except InvalidSpecifier:
+        return True
