@@ -1,85 +1,103 @@
 # The commands: `make run` trains a photonic network on its own chip, `make gui` does so in a window, `make test` runs the
-# tests.
-# `make bench` measures the kernels beside what the machine can do: make bench ARGS="--quick".
-# Both create .venv and install what they need. ARGS is passed on: make run ARGS="digits --seed 2".
+# tests. Each sets up what it needs: a Python environment in .venv from a known set of packages (requirements/), and for
+# the window the libraries of the operating system, which root gets installed and anyone else gets told how to.
+# ARGS is passed on: make run ARGS="digits --seed 2". PYTHON names a Python: make test PYTHON=python3.12.
 
-PYTHON ?= python3
-BIN := .venv/bin
+PYTHON ?=
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := ready$(subst /,-,$(PYTHON))
+EXACT := $(if $(PYTHON),--exact)
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
-.PHONY: run gui screenshots test test-pyside test-gpu test-sweep smoke bench bench-gpu lint clean
+.PHONY: run gui screenshots test test-display test-pyside test-pythons test-bare test-newest test-lowest test-gpu \
+	test-sweep smoke bench bench-gpu lint requirements clean
 
-run: .venv/run.stamp
+run: $(VENV)/run.$(READY)
 	$(BIN)/l2sim run $(ARGS)
 
 # The window with the default preset running; `make gui ARGS=` opens its start page.
 gui: ARGS ?= digits
-gui: .venv/gui.stamp
+gui: $(VENV)/gui.$(READY)
+	@$(BIN)/python -m l2sim.system window display
 	$(BIN)/l2sim-gui $(ARGS)
 
 # The pictures of docs/desktop.md, made from runs of their own.
-screenshots: .venv/gui.stamp
+screenshots: $(VENV)/gui.$(READY)
+	@$(BIN)/python -m l2sim.system window
 	$(BIN)/python -m l2sim.gui.pictures docs/images
 
-test: .venv/dev.stamp
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(ARGS)
+# Without the window's libraries its tests are left out, and the last lines say so (tests/conftest.py).
+test: $(VENV)/dev.$(READY)
+	@$(BIN)/python -m l2sim.system window || true
+	$(PYTEST) $(ARGS)
+
+# Once more on a display: what keys, mouse and pixels are driven in.
+test-display: $(VENV)/dev.$(READY)
+	@$(BIN)/python -m l2sim.system window display xvfb
+	QT_QPA_PLATFORM=xcb xvfb-run -a -s "-screen 0 1920x1200x24" $(BIN)/python -m pytest $(ARGS) \
+		tests/test_gui_window.py tests/test_gui_mesh.py tests/test_gui_curves.py
+
+# The tests of the window on PySide6 instead of PyQt5, in an environment of their own.
+test-pyside:
+	@$(MAKE) --no-print-directory .venv/pyside/pyside.$(READY) VENV=.venv/pyside
+	@.venv/pyside/bin/python -m l2sim.system window pyside
+	PYQTGRAPH_QT_LIB=PySide6 .venv/pyside/bin/python -m pytest --numprocesses auto --dist loadfile $(ARGS) tests/test_gui*.py
+
+# Kernels, chips, flows, the window and a smoke run on every Python that this machine has and `make test` does not use.
+test-pythons: $(VENV)/dev.$(READY)
+	@requirements/pythons.sh $(BIN)/python
+
+# Both commands of the README in new roots of Debian 12 and 13, as root and as an ordinary user; an hour, root only.
+test-bare:
+	requirements/bare.sh $(ARGS)
+
+# All tests on the newest releases that setup.cfg allows, and which of them break something; on its lower bounds, which
+# are those of the oldest Python.
+test-newest:
+	@$(MAKE) --no-print-directory .venv/newest/newest.$(READY) VENV=.venv/newest
+	.venv/newest/bin/python requirements/newest.py $(ARGS)
+
+test-lowest:
+	@$(MAKE) --no-print-directory .venv/lowest/lowest.ready-python3.11 VENV=.venv/lowest PYTHON=python3.11
+	.venv/lowest/bin/python -m pytest --numprocesses auto --dist loadfile $(ARGS)
+
+# Two hundred points on every engine while processes are killed, minutes; writes docs/results/sweep.md.
+test-sweep: $(VENV)/dev.$(READY)
+	$(BIN)/python -m l2sim.study.sweep --out docs/results $(ARGS)
+
+# On a machine with an NVIDIA GPU: all tests, those of GPU code on the GPU instead of in Numba's simulator.
+test-gpu: $(VENV)/gpu.$(READY)
+	L2SIM_TEST_GPU=1 $(BIN)/python -m pytest $(ARGS)
 
 # Every preset for a few steps on synthetic data, seconds each; the tests have a handful of them.
-smoke: .venv/run.stamp
+smoke: $(VENV)/run.$(READY)
 	@$(BIN)/python -c "from l2sim.run.presets import PRESETS; print(*PRESETS, sep='\n')" | while read -r preset; do \
 		out=$$(mktemp -d) && echo "$$preset" && $(BIN)/l2sim run "$$preset" --smoke --quiet --out "$$out" $(ARGS) </dev/null >/dev/null \
 			|| exit 1; rm -rf "$$out"; done
 
-# The tests of the window on PySide6 instead of PyQt5, in an environment of their own.
-test-pyside: .venv/pyside.stamp
-	PYQTGRAPH_QT_LIB=PySide6 .venv/pyside/bin/python -m pytest --numprocesses auto --dist loadfile $(ARGS) tests/test_gui*.py
-
-# Two hundred points on every engine while processes are killed, minutes; writes docs/results/sweep.md.
-test-sweep: .venv/dev.stamp
-	$(BIN)/python -m l2sim.study.sweep --out docs/results $(ARGS)
-
-# On a machine with an NVIDIA GPU: all tests, those of GPU code on the GPU instead of in Numba's simulator.
-test-gpu: .venv/gpu.stamp
-	L2SIM_TEST_GPU=1 $(BIN)/python -m pytest $(ARGS)
-
-bench-gpu: .venv/gpu.stamp
-	$(BIN)/python -m benchmarks --device cuda --json docs/results/bench-gpu.json $(ARGS)
-
-bench: .venv/run.stamp
+# The kernels beside what the machine can do: make bench ARGS="--quick".
+bench: $(VENV)/run.$(READY)
 	$(BIN)/python -m benchmarks $(ARGS)
 
-lint: .venv/dev.stamp
+bench-gpu: $(VENV)/gpu.$(READY)
+	$(BIN)/python -m benchmarks --device cuda --json docs/results/bench-gpu.json $(ARGS)
+
+lint: $(VENV)/dev.$(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# The known sets from setup.cfg's bounds: pins stay where they fit; ARGS=--upgrade takes the newest releases.
+requirements:
+	@python=$$(requirements/python.sh $(PYTHON)) && $$python -m venv .venv/resolve
+	.venv/resolve/bin/python -m pip install --quiet --disable-pip-version-check 'uv >=0.9'
+	.venv/resolve/bin/python requirements/resolve.py $(ARGS)
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.venv/bin/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-		|| { echo "l2sim needs Python 3.11 or newer; name one with: make PYTHON=python3.12"; exit 2; }
-	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null \
-		|| { echo "this Python has no venv; on Debian: apt-get install python3-venv"; exit 2; }
-	$(PYTHON) -m venv .venv
-
-.venv/run.stamp: setup.cfg pyproject.toml | .venv/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
-	touch $@
-
-.venv/gui.stamp: setup.cfg pyproject.toml | .venv/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[gui]"
-	touch $@
-
-.venv/dev.stamp: setup.cfg pyproject.toml | .venv/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
-	touch $@
-
-.venv/pyside.stamp: setup.cfg pyproject.toml | .venv/bin/python
-	$(BIN)/python -m venv .venv/pyside
-	.venv/pyside/bin/python -m pip install --quiet --disable-pip-version-check --editable . \
-		PySide6-Essentials 'pyqtgraph>=0.13.7' 'pytest>=8' 'pytest-qt>=4.4' 'pytest-xdist>=3.6' 'hypothesis>=6.100'
-	touch $@
-
-.venv/gpu.stamp: setup.cfg pyproject.toml | .venv/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev,gpu]"
-	touch $@
+# An environment with one of the sets. Making it anew removes these files, so that nothing is taken for installed.
+$(VENV)/%.$(READY): setup.cfg pyproject.toml requirements/install.py $(wildcard requirements/*.txt)
+	@python=$$(requirements/python.sh $(PYTHON)) && $$python requirements/install.py $* $(VENV) $(EXACT)
+	@touch $(VENV)/$*.ready $@

@@ -1,6 +1,8 @@
 """One kernel thread for all tests: their problems are tiny, and OpenMP threads that wait for a busy core cost seconds.
 
 Tests of the thread count set it themselves. No outcome depends on how busy or how large the machine is, or on chance.
+Where the window cannot be opened its tests are left out and say why, but never in CI (`tests/windowless.py`); warnings
+of other packages are counted at the end (`tests/warned.py`).
 """
 
 from __future__ import annotations
@@ -26,6 +28,8 @@ import pytest
 from numba.core.caching import IndexDataCacheFile
 
 from tests.tolerances import PATIENCE
+from tests.warned import pytest_terminal_summary  # noqa: F401  (pytest calls these)
+from tests.windowless import pytest_addoption, pytest_pycollect_makemodule  # noqa: F401
 
 # The same examples everywhere and every time, however long one takes; `--hypothesis-profile default` looks for others.
 hypothesis.settings.register_profile(
