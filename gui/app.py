@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import click
 
-from l2sim import system
+from l2sim import fits, system
 from l2sim._version import __version__
 from l2sim.errors import L2simError
 
@@ -149,11 +149,13 @@ def _run_folder(source: str | None) -> Path | None:
 def start_qt() -> Any:
     """The application. QtError says in one line what is missing and how it is installed."""
     try:
-        from pyqtgraph.Qt import mkQApp
+        from pyqtgraph.Qt import QT_LIB, mkQApp
     except Exception as error:  # a broken installation raises anything
         raise QtError(missing(error)) from None
     import os
 
+    if QT_LIB == "PySide6":
+        fits.refuse("PySide6-Essentials", QtError, "the window")
     if sys.platform.startswith("linux") and not os.environ.get("QT_QPA_PLATFORM"):
         if not os.environ.get("DISPLAY") and not os.environ.get("WAYLAND_DISPLAY"):
             raise QtError("there is no display; use --screenshot FILE.png, or `l2sim run`, which needs no window")

@@ -107,6 +107,9 @@ def device(name: str) -> Device:
     if not re.fullmatch(r"cuda(:\d+)?", name):
         raise JobError(f"device {name!r} is unknown; use cpu, cuda or cuda:N")
     number = int(name[5:]) if ":" in name else None
+    from l2sim import fits  # late: only a GPU asks for it
+
+    fits.refuse("numba-cuda", JobError, f"device {name}")
     try:
         launch: Any = kernels.cuda.launch
         xp: Any

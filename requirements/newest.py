@@ -2,7 +2,7 @@
 
 The releases that are newer than those of the known set (`dev.txt`) are listed. Where tests fail, each of these is taken
 back to the set's release, one after the other, and the failed tests run again: what mends a test had broken it. The
-environment ends as it began. Also lists the bounds of `l2sim.run.fits` whose package has a release that was not tried.
+environment ends as it began. Also lists the bounds of `l2sim.fits` whose package has a release that was not tried.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from l2sim.run import fits
+from l2sim import fits
 
 SET = Path(__file__).resolve().parent / "dev.txt"
 

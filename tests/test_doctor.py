@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from l2sim import system
-from l2sim.run import doctor, fits
+from l2sim import fits, system
+from l2sim.backend import CPU, device
+from l2sim.errors import JobError
+from l2sim.run import doctor
 
 
 def findings() -> dict[str, doctor.Finding]:
@@ -134,6 +136,17 @@ def test_pyside_and_python(pyside: str, python: str, fit: bool, monkeypatch: pyt
     assert [m.package for m in fits.known(versions(PySide6_Essentials=pyside, numba_cuda=None))] == (
         [] if fit else ["PySide6-Essentials"]
     )
+
+
+def test_what_would_break_is_refused_before_it_is_run_into(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fits, "version", versions(numba_cuda="0.30.4", numpy="2.5.5", PySide6_Essentials="6.12.0"))
+    monkeypatch.setattr(fits, "PYTHON", "3.11.9")
+    for name in ("cuda", "cuda:0"):
+        with pytest.raises(JobError, match=rf'^device {name}: numba-cuda 0.30.4 with numpy 2.5.5 do not fit: .*"$'):
+            device(name)
+    assert device("cpu") is CPU
+    with pytest.raises(JobError, match=r"the window: PySide6-Essentials 6.12.0 with python 3.11.9 do not fit"):
+        fits.refuse("PySide6-Essentials", JobError, "the window")
 
 
 def test_what_packages_ask_of_each_other_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from l2sim.run import doctor, fits
+from l2sim import fits
+from l2sim.run import doctor
 
 ROOT = Path(__file__).resolve().parent.parent
 MAPPED = ("kernels", "gui")

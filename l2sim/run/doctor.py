@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from l2sim import system
+from l2sim import fits, system
 from l2sim.run import blas
 
 
@@ -30,6 +30,7 @@ class Finding(NamedTuple):
     cure: str = ""
 
 
+_version = fits.version
 CUDA = "13"
 """The CUDA of the extra `gpu`."""
 _PACKAGES = (
@@ -83,19 +84,10 @@ def show() -> bool:
     return well
 
 
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
 def _misfits() -> list[Finding]:
     """Pairs of packages that break each other, before they are run into."""
     if not _version("packaging"):
         return [Finding("pairs", "not compared without packaging", "optional", 'pip install "packaging"')]
-    from l2sim.run import fits
-
     pairs = {misfit.what: misfit for misfit in (*fits.declared(_version), *fits.known(_version))}
     if not pairs:
         return [Finding("pairs", "none")]

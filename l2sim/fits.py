@@ -1,6 +1,7 @@
 """Packages that do not fit each other: what their own metadata say, and pairs that only trying has shown.
 
-`KNOWN` repeats the upper bounds of setup.cfg, for environments that were not installed from it.
+`KNOWN` repeats the upper bounds of setup.cfg, for environments that were not installed from it. The package `packaging`
+is imported late: `l2sim doctor` says that it is missing, where it is.
 """
 
 from __future__ import annotations
@@ -8,12 +9,12 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from packaging.markers import default_environment
-from packaging.requirements import InvalidRequirement, Requirement
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
-from packaging.utils import canonicalize_name
+from l2sim.errors import L2simError
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
 
 Versions = Callable[[str], str | None]
 """Gives the version of a package here, None where it is not installed."""
@@ -64,13 +65,29 @@ KNOWN = (
 )
 
 
-def known(versions: Versions) -> Iterator[Misfit]:
+def version(package: str) -> str | None:
+    """The version of a package here, None where it is not installed."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def known(versions: Versions | None = None) -> Iterator[Misfit]:
     """The pairs of `KNOWN` that are here."""
+    versions = versions or version
     for pair in KNOWN:
         one, other = versions(pair.package), PYTHON if pair.other == "python" else versions(pair.other)
         if one and other and _within(one, pair.releases) and _within(other, pair.others):
             what = f"{pair.package} {one} with {pair.other} {other}"
             yield Misfit(pair.package, what, pair.breaks, pair.cure)
+
+
+def refuse(package: str, error: type[L2simError], use: str) -> None:
+    """Raise `error` where `package` is in a pair that is known to break: `use` is what it would have broken."""
+    for misfit in known():
+        if misfit.package == package:
+            raise error(f"{use}: {misfit.what} do not fit: {misfit.why}; {misfit.cure}")
 
 
 def declared(versions: Versions) -> Iterator[Misfit]:
@@ -92,6 +109,8 @@ def declared(versions: Versions) -> Iterator[Misfit]:
 
 def _used() -> Iterator[importlib.metadata.Distribution]:
     """l2sim and the installed packages that it reaches, those of its extras included."""
+    from packaging.utils import canonicalize_name
+
     waiting, seen = ["l2sim"], set[str]()
     while waiting:
         name = canonicalize_name(waiting.pop())
@@ -108,6 +127,9 @@ def _used() -> Iterator[importlib.metadata.Distribution]:
 
 def _requirements(distribution: importlib.metadata.Distribution) -> Iterator[Requirement]:
     """What applies here; of l2sim's own with all extras, so that what is installed of them is compared."""
+    from packaging.markers import default_environment
+    from packaging.requirements import InvalidRequirement, Requirement
+
     extras = distribution.metadata.get_all("Provides-Extra") or [] if distribution.metadata["Name"] == "l2sim" else []
     for text in distribution.requires or []:
         try:
@@ -121,6 +143,8 @@ def _requirements(distribution: importlib.metadata.Distribution) -> Iterator[Req
 
 def _within(version: str, specifier: str) -> bool:
     """Whether a version is in a specifier; a specifier that cannot be read excludes nothing."""
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
     try:
         return SpecifierSet(specifier).contains(version, prereleases=True)
     except InvalidSpecifier:
