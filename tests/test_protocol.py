@@ -107,28 +107,30 @@ def layer(chip: Any) -> MeshLayer:
     return MeshLayer(chip, insitu.measure, np.zeros(MESH.count), np.zeros(MESH.count), np.zeros(4))
 
 
-DOORS: dict[str, tuple[type, Callable[[Any], object]]] = {
-    "calibrate": (Hardware, calibrate.problem),
-    "target": (Hardware, lambda chip: mapping.target(chip, np.eye(4))),
-    "twin": (Hardware, lambda chip: twin.identify(chip, SHEET, stream)),
-    "photonic weight": (Hardware, photonic),
-    "core bench": (Hardware, lambda chip: CoreBench(chip, np.zeros(6), np.zeros(6), np.ones(4))),
-    "recorder": (Hardware, Recorder),
-    "mesh recorder": (MeshHardware, MeshRecorder),
-    "mesh bench": (MeshHardware, MeshBench),
-    "mesh layer": (MeshHardware, layer),
-    "gradients": (MeshHardware, lambda chip: insitu.measure(chip, EYE, EYE)),
-    "twin by taps": (MeshHardware, lambda chip: twin_mesh.identify(chip, SHEET, stream("probes"))),
-    "twin by outputs": (MeshHardware, lambda chip: twin_outputs.identify(chip, SHEET, stream("probes"))),
-    "self-configuration": (MeshHardware, lambda chip: selfconfigure.progressive(chip, EYE)),
-    "alignment": (MeshHardware, lambda chip: selfconfigure.align(chip, EYE)),
-    "gradients of two meshes": (SvdHardware, lambda chip: measure_svd(chip, EYE, EYE)),
+DOORS: dict[str, tuple[type, str, Callable[[Any], object]]] = {
+    "calibrate": (Hardware, "wait", calibrate.problem),
+    "target": (Hardware, "set_signs", lambda chip: mapping.target(chip, np.eye(4))),
+    "twin": (Hardware, "set_sigma", lambda chip: twin.identify(chip, SHEET, stream)),
+    "photonic weight": (Hardware, "backward", photonic),
+    "core bench": (Hardware, "meter", lambda chip: CoreBench(chip, np.zeros(6), np.zeros(6), np.ones(4))),
+    "recorder": (Hardware, "readouts", Recorder),
+    "mesh recorder": (MeshHardware, "wait", MeshRecorder),
+    "mesh bench": (MeshHardware, "commanded", MeshBench),
+    "mesh layer": (MeshHardware, "set_phases", layer),
+    "gradients": (MeshHardware, "taps", lambda chip: insitu.measure(chip, EYE, EYE)),
+    "twin by taps": (MeshHardware, "taps", lambda chip: twin_mesh.identify(chip, SHEET, stream("probes"))),
+    "twin by outputs": (MeshHardware, "forward", lambda chip: twin_outputs.identify(chip, SHEET, stream("probes"))),
+    "self-configuration": (MeshHardware, "forward", lambda chip: selfconfigure.progressive(chip, EYE)),
+    "alignment": (MeshHardware, "backward", lambda chip: selfconfigure.align(chip, EYE)),
+    "gradients of two meshes": (SvdHardware, "set_sigma", lambda chip: measure_svd(chip, EYE, EYE)),
 }
+PARTS = {"mesh layer", "twin by outputs", "self-configuration", "alignment"}
+"""Doors that a mesh without power taps may enter."""
 
 
 @pytest.mark.parametrize("door", DOORS)
 def test_every_door_takes_a_driver_and_says_what_a_chip_lacks(door: str) -> None:
-    kind, enter = DOORS[door]
-    enter(Driver(chip_of(kind)))
-    with pytest.raises(ChipError, match=f"Driver is no {kind.__name__}: it lacks wait;"):
-        enter(Driver(chip_of(kind), "wait"))
+    kind, need, enter = DOORS[door]
+    enter(Driver(chip_of(kind), *(["taps"] if door in PARTS else [])))
+    with pytest.raises(ChipError, match=f"Driver is no {kind.__name__}: it lacks {need};"):
+        enter(Driver(chip_of(kind), need))

@@ -235,20 +235,21 @@ KINDS: tuple[type, ...] = (Hardware, MeshHardware, SvdHardware)
 """The kinds of chip that algorithms ask for."""
 
 
-def lacks(chip: object, kind: type = Hardware) -> list[str]:
-    """The names of `kind`, one of `KINDS`, that `chip` does not answer to, in the order of the Protocol.
+def lacks(chip: object, kind: type = Hardware, *needs: str) -> list[str]:
+    """The names of `kind`, one of `KINDS`, that `chip` does not answer to, in the order of the Protocol; where some are
+    named, of these `needs` only.
 
     What counts is what the chip does when asked, on every Python: a wrapper that passes names on by `__getattr__`
     lacks nothing, whereas a method that cannot be called and an attribute that is None are lacking.
     """
-    wanted = {name: member for name, member in vars(kind).items() if not name.startswith("_")}
+    wanted = {n: member for n, member in vars(kind).items() if (n in needs if needs else not n.startswith("_"))}
     return [name for name, member in wanted.items() if not _answers(chip, name, member)]
 
 
-def check(chip: object, kind: type = Hardware) -> None:
+def check(chip: object, kind: type = Hardware, *needs: str) -> None:
     """Raise ChipError where `chip` cannot stand for `kind`, naming what it lacks. Every algorithm that is handed a chip
-    begins with this."""
-    lacking = lacks(chip, kind)
+    begins with this, and where it needs only a part of what such a chip can do, it names the part."""
+    lacking = lacks(chip, kind, *needs)
     if lacking:
         raise ChipError(
             f"{type(chip).__name__} is no {kind.__name__}: it lacks {', '.join(lacking)}; "

@@ -210,7 +210,7 @@ def progressive(hardware: MeshHardware, target: Array) -> None:
     after Miller, Photonics Research 1, 1 (2013); with detectors at the ports only: Hamerly et al., PR Applied 18,
     024019 (2022). `darken` is ours.
     """
-    check(hardware, MeshHardware)
+    check(hardware, MeshHardware, "mesh", "readouts", "set_phases", "commanded", "forward", "backward")
     mesh = hardware.mesh
     if "power" not in hardware.readouts:
         raise ChipError(f"this mesh has no 'power' readout, which self-configuration needs; it has {hardware.readouts}")
@@ -231,7 +231,7 @@ def progressive(hardware: MeshHardware, target: Array) -> None:
 def align(hardware: MeshHardware, target: Array) -> None:
     """Set the screen by interference: |u_0m + e^{i a} u_nm|^2 at every input m, for three phases a, with light sent
     into outputs 0 and n, gives u_nm conj(u_0m) and so the phase of row n beside that of row 0."""
-    check(hardware, MeshHardware)
+    check(hardware, MeshHardware, "mesh", "set_phases", "commanded", "backward")
     modes = hardware.mesh.modes
     if modes == 1:
         return  # the phase of all light together is seen by no detector

@@ -59,7 +59,7 @@ def measure(
 
     Takes the hardware's fused operations where it has them, which give the same distribution. Raises ChipError.
     """
-    check(hardware, MeshHardware)
+    check(hardware, MeshHardware, "mesh", "backward", "taps")
     if scheme not in SCHEMES:
         raise ChipError(f"scheme {scheme!r} is unknown; use one of {', '.join(SCHEMES)}")
     x, g = namespace(x).asarray(x), namespace(g).asarray(g)

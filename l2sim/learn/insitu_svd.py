@@ -39,7 +39,7 @@ def measure_svd(hardware: SvdHardware, x: Array, g: Array) -> SvdGradient:
 
     Leaves the hardware as it was. Raises ChipError.
     """
-    check(hardware, SvdHardware)
+    check(hardware, SvdHardware, "mesh", "set_sigma", "commanded", "taps")
     x, g = np.asarray(x), np.asarray(g)
     if x.shape != g.shape or x.ndim != 2 or x.shape[1] == 0:
         raise ChipError(f"light {x.shape} and cotangents {g.shape} must both be (N, B), with at least one vector")

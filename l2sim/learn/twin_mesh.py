@@ -146,7 +146,7 @@ def _split(a: Array, b: Array) -> tuple[Array, Array]:
 
 def checked(hardware: MeshHardware, readout: str) -> Mesh:
     """The mesh, if a twin can be fitted to this readout of it."""
-    check(hardware, MeshHardware)
+    check(hardware, MeshHardware, "mesh", "readouts", "set_phases", "taps" if readout == "tap_power" else "forward")
     mesh = hardware.mesh
     if mesh.kind != "rectangular" or mesh.node != "mzi":
         raise ChipError(f"twins of whole meshes are rectangular, of plain MZIs; not {mesh.kind} of {mesh.node}s")

@@ -60,7 +60,7 @@ class MeshLayer(Layer):
         by_matrix: bool = False,
         frozen: bool = False,
     ) -> None:
-        check(hardware, MeshHardware)
+        check(hardware, MeshHardware, "set_phases", "forward")
         self.hardware, self.measure = hardware, measure
         self.theta, self.phi, self.screen = theta, phi, screen
         self.train_screen, self.by_matrix, self.frozen = train_screen, by_matrix, frozen

@@ -101,7 +101,7 @@ class MeshBench:
     """One whole mesh as it is commanded now."""
 
     def __init__(self, chip: MeshHardware) -> None:
-        check(chip, MeshHardware)
+        check(chip, MeshHardware, "mesh", "commanded", "set_phases", "forward")
         self.chip, self.mesh, self._told = chip, chip.mesh, chip.commanded
         active = np.flatnonzero(chip.mesh.active).tolist()
         self.heaters = [Heater("", kind, i) for kind in ("theta", "phi") for i in active]
