@@ -32,6 +32,11 @@ CAUSES = (
     ),
     (r"No space left on device", "the disk is full"),
     (
+        r"command '[^']*(?:gcc|g\+\+|cc|clang)[^']*' failed|Failed (?:building wheel|to build)",
+        "a package without a wheel for Python {python} on {machine} was to be built, which takes a compiler and the "
+        "headers of Python: apt-get install build-essential python3-dev; or take Python {oldest} to {newest} on x86-64",
+    ),
+    (
         r"(?:No matching distribution found for|satisfies the requirement) ([\w.-]+)",
         "{0} has no wheel for Python {python} on {machine}, and the sets build nothing: take Python {oldest} to "
         "{newest} on x86-64 Linux, or build it with a compiler (apt-get install build-essential python3-dev) and "
