@@ -10,7 +10,7 @@ READY := ready$(subst /,-,$(PYTHON))
 EXACT := $(if $(PYTHON),--exact)
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
-.PHONY: run gui screenshots test test-display test-pyside test-pythons test-bare test-newest test-lowest test-gpu \
+.PHONY: run gui screenshots test test-display test-pyside test-pythons test-bare test-newest test-lowest test-gpu same \
 	test-sweep smoke bench bench-gpu lint requirements clean
 
 run: $(VENV)/run.$(READY)
@@ -65,6 +65,10 @@ test-lowest:
 # Two hundred points on every engine while processes are killed, minutes; writes docs/results/sweep.md.
 test-sweep: $(VENV)/dev.$(READY)
 	$(BIN)/python -m l2sim.study.sweep --out docs/results $(ARGS)
+
+# Whether this checkout gives the same results as another one, byte for byte: make same OLD=DIR. Ten minutes.
+same: $(VENV)/dev.$(READY)
+	$(BIN)/python tests/same_results.py $(OLD) . $(ARGS)
 
 # On a machine with an NVIDIA GPU: all tests, those of GPU code on the GPU instead of in Numba's simulator.
 test-gpu: $(VENV)/gpu.$(READY)
