@@ -6,7 +6,7 @@
 PYTHON ?=
 VENV ?= .venv
 BIN := $(VENV)/bin
-READY := ready$(subst /,-,$(PYTHON))
+READY := ready$(if $(PYTHON),-$(subst /,-,$(PYTHON)))
 EXACT := $(if $(PYTHON),--exact)
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 

@@ -38,9 +38,9 @@ CAUSES = (
     ),
     (
         r"(?:No matching distribution found for|satisfies the requirement) ([\w.-]+)",
-        "{0} has no wheel for Python {python} on {machine}, and the sets build nothing: take Python {oldest} to "
-        "{newest} on x86-64 Linux, or build it with a compiler (apt-get install build-essential python3-dev) and "
-        'pip install --editable ".[dev]"',
+        "no wheel of {0} was found for Python {python} on {machine}, and the sets build nothing: see that the package "
+        "index is whole (PIP_INDEX_URL), take Python {oldest} to {newest} on x86-64 Linux, or build it with a compiler "
+        '(apt-get install build-essential python3-dev) and pip install --editable ".[dev]"',
     ),
 )
 

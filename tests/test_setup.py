@@ -188,7 +188,7 @@ def installer() -> Any:
         ),
         ("ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE.", "its hash differs"),
         ("ERROR: Could not install packages: [Errno 28] No space left on device", "the disk is full"),
-        ("ERROR: No matching distribution found for pyqt5-qt5==5.15", "pyqt5-qt5 has no wheel for Python 3."),
+        ("ERROR: No matching distribution found for pyqt5-qt5==5.15", "no wheel of pyqt5-qt5 was found for Python 3."),
         (
             "error: command 'x86_64-linux-gnu-gcc' failed: No such file\nERROR: Failed to build",
             "which takes a compiler",
