@@ -6,11 +6,8 @@ one stays. Every refusal of the disk is one line that says what to do.
 
 from __future__ import annotations
 
-import contextlib
 import csv
-import errno
 import io
-import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pyqtgraph.Qt import QtCore, QtGui, QtSvg, QtWidgets
 
+from l2sim import files
 from l2sim.errors import L2simError
 from l2sim.run import job as jobs
 
@@ -107,7 +105,7 @@ def frames(
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ExportError(refusal(error, folder)) from None
+        raise ExportError(str(files.refusal(error, folder, "choose another place") or error)) from None
     for number, step in enumerate(steps):
         show(step)
         yield step, picture(widget, folder / f"frame-{number:05d}.png")
@@ -115,27 +113,7 @@ def frames(
 
 def write(path: Path, content: bytes) -> Path:
     """Write a file whole or not at all. ExportError where the disk refuses."""
-    part = path.with_name(path.name + ".part")
-    try:
-        with open(part, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
-        raise ExportError(refusal(error, path)) from None
-    return path
-
-
-def refusal(error: OSError, path: Path) -> str:
-    """The line for a disk that refuses."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"the disk is full: {path} was not written; free some space or choose another place"
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return f"no permission to write {path}; choose another place"
-    return f"{path} cannot be written: {error.strerror or error}; choose another place"
+    return files.write(path, content, refuse=ExportError)
 
 
 def _frame_series(model: RunModel) -> list[str]:

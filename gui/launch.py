@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from l2sim.errors import RunError
+from l2sim.files import held
 from l2sim.run.manifest import read_manifest
-from l2sim.run.replay import locked
 
 
 class Process:
@@ -72,7 +72,7 @@ def start(source: str, settings: Iterable[str] = (), *, name: str, runs: Path, m
 def resume(folder: Path, more: Iterable[str] = ()) -> Process:
     """Go on with a run that was stopped or killed. RunError where it is none, is done, or still runs."""
     manifest = read_manifest(folder)
-    if locked(folder):
+    if held(folder):
         raise RunError(f"the run in {folder} is going on; attach to it instead")
     if manifest["state"] == "done":
         raise RunError(f"the run in {folder} is finished; start a new one with its job")
@@ -83,7 +83,7 @@ def kill(folder: Path) -> int:
     """End the job of a run folder at once, by SIGKILL; what it saved stays. Returns its id; RunError if none runs."""
     manifest = read_manifest(folder)
     number = manifest.get("process")
-    if not locked(folder) or not isinstance(number, int) or number <= 1:
+    if not held(folder) or not isinstance(number, int) or number <= 1:
         raise RunError(f"no job runs in {folder}")
     try:
         os.kill(number, signal.SIGKILL)
@@ -124,7 +124,7 @@ def summary(folder: Path) -> dict[str, Any]:
     except RunError as error:
         return found | {"problem": str(error), "state": "unreadable"}
     state = str(manifest.get("state", ""))
-    if state == "running" and not locked(folder):
+    if state == "running" and not held(folder):
         state = "killed"
     found |= {"state": state, "started": float(manifest.get("started") or 0.0)}
     try:

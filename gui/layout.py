@@ -12,6 +12,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from l2sim import files
+
 VERSION = 1
 """Of the file. Another one is not read: docks may have other names."""
 _FORMAT = "l2sim-layout"
@@ -55,11 +57,9 @@ class Kept:
         """Write the file; OSError where that is impossible."""
         path = folder() / "window.json"
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".json.part")
-        part.write_text(json.dumps(self.values | {"format": _FORMAT, "version": VERSION}, indent=1), encoding="utf-8")
         if path.exists() and self._whole(path):
-            os.replace(path, path.with_suffix(".json.bak"))
-        os.replace(part, path)
+            files.write(path.with_suffix(".json.bak"), path.read_bytes())
+        files.write(path, json.dumps(self.values | {"format": _FORMAT, "version": VERSION}, indent=1).encode())
 
     @staticmethod
     def _whole(path: Path) -> bool:

@@ -17,7 +17,7 @@ from pyqtgraph.Qt import QtCore, QtGui
 
 from l2sim.backend import Array
 
-from . import theme
+from . import export, theme
 from .mesh_colours import HATCH, Scale, shades
 from .mesh_geometry import Thing
 from .mesh_raster import MARKED
@@ -33,7 +33,7 @@ FONT = 'font-family="DejaVu Sans, Helvetica, Arial, sans-serif"'
 
 def write(view: MeshView, path: Path) -> None:
     """Write what `view` shows to `path`."""
-    path.write_text("\n".join(document(view)) + "\n", encoding="utf-8")
+    export.write(path, ("\n".join(document(view)) + "\n").encode())
 
 
 def document(view: MeshView) -> Iterator[str]:

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 FLOORS = ("kernels", "ground", "chip", "nn", "learn", "run", "study", "gui")
 """From the bottom. `ground` is the single files of l2sim/ that all stand on."""
-GROUND = {"backend", "errors", "fits", "system", "_version", "__version__"}
+GROUND = {"backend", "errors", "files", "fits", "system", "_version", "__version__"}
 DOORS = {"__init__.py", "__main__.py"}
 """The two files of l2sim/ itself that lead anywhere, lazily; checked in test_imports."""
 FRAMEWORKS = {"torch", "jax", "jaxlib", "tensorflow", "keras", "flax"}

@@ -17,8 +17,8 @@ import pytest
 from l2sim.gui.mesh_values import ERROR, GRADIENT, LIVE, POWER, WAY
 from l2sim.gui.model import open_run
 
+from l2sim.files import held
 from l2sim.run.manifest import read_manifest
-from l2sim.run.replay import locked
 from tests.tolerances import PATIENCE
 
 LONG = ["pretrain.epochs=500"]
@@ -175,7 +175,7 @@ def test_a_killed_window_leaves_its_job_running(tmp_path: Path) -> None:
     begun: set[int] = set()
     try:
         until(lambda: begun.update(map(int, jobs.read_text().split())) or folder.exists())
-        until(lambda: locked(folder) and (folder / "job.toml").exists())
+        until(lambda: held(folder) and (folder / "job.toml").exists())
         begun.update(map(int, jobs.read_text().split()))
         model = open_run(folder)
         until(lambda: bool(model.poll()) and model.newest >= 2)
@@ -189,7 +189,7 @@ def test_a_killed_window_leaves_its_job_running(tmp_path: Path) -> None:
         with contextlib.suppress(OSError):  # the window may be dead: then its children are in `begun`
             begun.update(map(int, jobs.read_text().split()))
         window.kill()
-        if locked(folder):
+        if held(folder):
             begun.add(read_manifest(folder)["process"])
         for job in begun:
             with contextlib.suppress(OSError):

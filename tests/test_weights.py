@@ -361,7 +361,7 @@ def test_what_cannot_be_exported_or_read_back_is_one_line(run: Path, tmp_path: P
     out = tmp_path / "net.npz"
     for source, words in (
         (f"{run}@pretrain", "no chips yet"),
-        (f"{run}@nowhere", "no such checkpoint; kept are"),
+        (f"{run}@nowhere", "there is no stage 'nowhere'"),
         (str(tmp_path), "not a run folder"),
     ):
         with pytest.raises(RunError, match=words):

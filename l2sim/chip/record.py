@@ -11,7 +11,6 @@ readings (p, q, k, B) flattened one after the other; `shape`, `mesh`, `readouts`
 
 from __future__ import annotations
 
-import os
 import zipfile
 import zlib
 from collections import defaultdict, deque
@@ -22,6 +21,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import DTypeLike
 
+from l2sim import files
 from l2sim.backend import Array
 from l2sim.chip.mesh import Mesh
 from l2sim.chip.meter import Meter
@@ -36,18 +36,8 @@ DAMAGED = (OSError, EOFError, ValueError, LookupError, TypeError, NotImplemented
 
 def write(path: str | Path, **arrays: Array) -> None:
     """Write arrays to `path` (.npz), whole or not at all. ChipError where it cannot be written."""
-    path = Path(path)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError as error:
-        raise ChipError(f"recording {path} cannot be written ({error.strerror}); choose another place") from error
-    finally:
-        part.unlink(missing_ok=True)
+    with files.replacing(Path(path), refuse=ChipError) as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
 class _Settings:

@@ -13,11 +13,13 @@ NPZ holds the same as arrays: `drive` (M, 2 n), `sigma` (M, k); `responses` (cor
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
+from l2sim import files
 from l2sim.backend import Array
 from l2sim.chip.mesh import Mesh
 from l2sim.chip.protocol import Commands
@@ -33,7 +35,7 @@ def write_settings(path: str | Path, mesh: Mesh, told: tuple[Array, Array]) -> N
     """Write the settings of `l2sim.learn.twin.settings`, in the order in which they are to be commanded."""
     drive, sigma = told
     if Path(path).suffix == ".npz":
-        np.savez(path, drive=drive, sigma=sigma)
+        _save(path, drive=drive, sigma=sigma)
         return
     rows = []
     for m, (phases, ends) in enumerate(zip(drive, sigma)):
@@ -64,7 +66,7 @@ def read_settings(path: str | Path, mesh: Mesh) -> tuple[Array, Array]:
 def write_responses(path: str | Path, responses: Array) -> None:
     """Write measured responses (cores, M, k, k) as [output, input]."""
     if Path(path).suffix == ".npz":
-        np.savez(path, responses=responses)
+        _save(path, responses=responses)
         return
     _write(path, RESPONSES, ((*at, repr(float(value))) for at, value in np.ndenumerate(responses)))
 
@@ -87,7 +89,7 @@ def write_phases(path: str | Path, mesh: Mesh, told: Commands, sigma: Array) -> 
     arrays: dict[str, Array] = {part: told.phases[part].reshape(-1, *mesh.shape) for part in PARTS}
     arrays |= {f"{part}_sign": told.signs[part].reshape(-1, k) for part in PARTS} | {"sigma": sigma.reshape(-1, k)}
     if Path(path).suffix == ".npz":
-        np.savez(path, **arrays)  # type: ignore[arg-type]
+        _save(path, **arrays)
         return
     rows = []
     for part, values in arrays.items():
@@ -100,10 +102,16 @@ def write_phases(path: str | Path, mesh: Mesh, told: Commands, sigma: Array) -> 
 
 
 def _write(path: str | Path, names: tuple[str, ...], rows: Iterable[tuple]) -> None:
-    with Path(path).open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(names)
-        writer.writerows(rows)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(names)
+    writer.writerows(rows)
+    files.write(Path(path), text.getvalue().encode(), refuse=ChipError)
+
+
+def _save(path: str | Path, **arrays: Array) -> None:
+    with files.replacing(Path(path), refuse=ChipError) as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
 def _rows(path: str | Path, names: tuple[str, ...]) -> Iterable[tuple[int, list[str]]]:

@@ -8,13 +8,13 @@ header and of the array bytes.
 from __future__ import annotations
 
 import json
-import os
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from l2sim import files
 from l2sim.backend import Array
 from l2sim.errors import RunError
 from l2sim.run.events import Checkpoint
@@ -39,7 +39,7 @@ def write(path: Path, checkpoint: Checkpoint, logs: dict[str, Any], durable: boo
     text = json.dumps(values | {"values": checkpoint.values, "logs": logs})
     header["__metadata__"] = {"l2sim": text, "digest": _digest(text, json.dumps(header), parts)}
     head = json.dumps(header).encode()
-    replace(path, b"".join([len(head).to_bytes(8, "little"), head, *parts]), durable)
+    files.write(path, b"".join([len(head).to_bytes(8, "little"), head, *parts]), durable)
 
 
 def read(path: Path) -> tuple[Checkpoint, dict[str, Any]]:
@@ -76,17 +76,6 @@ def peek(path: Path) -> dict[str, Any]:
         return values
     except (OSError, ValueError, KeyError, TypeError, OverflowError, MemoryError):
         return {}
-
-
-def replace(path: Path, content: bytes, durable: bool = True) -> None:
-    """Put `content` in the place of `path` so that a reader sees the old file or the new one, never half of it."""
-    beside = path.with_name(path.name + ".part")
-    with open(beside, "wb") as file:
-        file.write(content)
-        if durable:
-            file.flush()
-            os.fsync(file.fileno())
-    os.replace(beside, path)
 
 
 def _digest(text: str, header: str, parts: list[bytes]) -> str:

@@ -7,9 +7,9 @@ Nothing slow is imported before a command needs it: `l2sim --help` is instant.
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
+import shutil
 import signal
 import sys
 import time
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from l2sim import files
 from l2sim._version import __version__
 from l2sim.errors import JobError, L2simError, RunError
 from l2sim.run.cost_command import cost
@@ -91,7 +92,7 @@ def _outcome(args: list[str], progress: Progress) -> int:
     except MemoryError:
         return _fail(f"out of memory; use a smaller batch, model or data set, or precision=float32{_remains(progress)}")
     except Exception as error:
-        line = cause(error) if isinstance(error, OSError) else None
+        line = files.refusal(error) if isinstance(error, OSError) else None
         _hush()
         if line:
             return _fail(f"{line}{_remains(progress)}")
@@ -135,18 +136,6 @@ def _remains(progress: Progress) -> str:
         return "; nothing was started"
     saved = f"saved up to {progress.saved}" if progress.saved else "no checkpoint yet"
     return f"; {saved} in {progress.out}; go on with `l2sim run --resume --out {progress.out}`"
-
-
-def cause(error: OSError) -> str | None:
-    """The line for a file system that refuses; None for an error that only a bug explains."""
-    where = f" {error.filename}" if error.filename else ""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"the disk is full: cannot write{where}; free some space"
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return f"no permission for{where}: {error.strerror}; choose another folder with --out"
-    if error.errno in (errno.EMFILE, errno.ENFILE, errno.EIO, errno.ENAMETOOLONG):
-        return f"cannot use{where}: {error.strerror}; choose another folder with --out"
-    return None
 
 
 def _crash_log(error: Exception, out: Path | None) -> str:
@@ -258,8 +247,8 @@ def run(
         with contextlib.closing(events):  # an error in the console closes the run's files as well
             report = watch(_noting(events, progress), quiet)
     finally:
-        if not resume and out.is_dir() and not any(out.iterdir()):
-            out.rmdir()  # an error before anything was written leaves no folder behind
+        if not resume and out.is_dir() and {path.name for path in out.iterdir()} <= {files.LOCK}:
+            shutil.rmtree(out)  # an error before anything was written leaves no folder behind
             progress.out = None
     if not quiet:
         summary(report, screen())
@@ -269,9 +258,10 @@ def run(
 def _requested(source: str | None, settings: Iterable[str], seed: int | None, smoke: bool, start: str | None) -> Job:
     """The job of the command line. Without a name it is the job of the run started from, or digits."""
     from l2sim.run import job as jobs
+    from l2sim.run.source import parse
 
     if source is None and start is not None:
-        made = _job_of(Path(start.rpartition("@")[0] or start), "name one with --from")
+        made = _job_of(parse(start).folder, "name one with --from")
     else:
         made = jobs.load(source or "digits")
     return _changed(jobs.smoke(made) if smoke else made, settings, seed)

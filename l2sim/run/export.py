@@ -44,6 +44,7 @@ from l2sim.nn.photonic import PhotonicWeight
 from l2sim.run import checkpoint as checkpoints
 from l2sim.run import data, described, insitu, l2ight, tensors
 from l2sim.run import job as jobs
+from l2sim.run import source as sources
 from l2sim.run.events import Checkpoint, stages
 from l2sim.run.insitu import Insitu
 from l2sim.run.job import Job
@@ -219,22 +220,10 @@ def _dark(job: Job, spec: ModelSpec, chip_seed: int) -> Insitu:
     return Insitu(msgspec.structs.replace(job, device="cpu"), nothing, none, none, chip_seed)
 
 
-def _checkpoint(source: str) -> tuple[Job, Checkpoint]:
+def _checkpoint(text: str) -> tuple[Job, Checkpoint]:
     """Job and checkpoint of RUN[@stage[:epoch]]."""
-    run, _, place = source.rpartition("@") if "@" in source else (source, "", "")
-    folder = Path(run)
-    if not (folder / "job.toml").is_file():
-        raise RunError(f"{folder} is not a run folder (it has no job.toml); name one")
-    job = jobs.load(folder / "job.toml")
-    stage, _, epoch = place.partition(":")
-    kept = folder / "checkpoints"
-    if not stage:
-        done = [name for name in stages(job) if (kept / f"{name}.safetensors").exists()]
-        stage = done[-1] if done else "learn"
-    path = kept / (f"{stage}-{int(epoch):05d}.safetensors" if epoch.isdigit() else f"{stage}.safetensors")
-    if not path.exists():
-        there = ", ".join(sorted(p.stem for p in kept.glob("*.safetensors"))) or "none"
-        raise RunError(f"{source}: there is no such checkpoint; kept are {there}")
-    return job, checkpoints.read(path)[0]
-
-
+    source = sources.parse(text)
+    if not (source.folder / "job.toml").is_file():
+        raise RunError(f"{source.folder} is not a run folder (it has no job.toml); name one")
+    job = jobs.load(source.folder / "job.toml")
+    return job, checkpoints.read(sources.checkpoint(source, stages(job))[1])[0]

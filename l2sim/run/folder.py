@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import platform
 import shutil
@@ -11,17 +10,18 @@ import uuid
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import msgspec
 import numpy as np
 
-from l2sim import backend
+from l2sim import backend, files
 from l2sim._version import __version__
 from l2sim.errors import RunError
 from l2sim.run import checkpoint as checkpoints
 from l2sim.run import flow, report
 from l2sim.run import job as jobs
+from l2sim.run import source as sources
 from l2sim.run.control import Control
 from l2sim.run.events import Changed, Checkpoint, Done, Epoch, Event, StageDone, StageStarted, Step, Warned
 from l2sim.run.events import stages as stages_of
@@ -56,18 +56,18 @@ def execute(
     Close the generator (or interrupt it) at any moment: what was finished stays and can be resumed.
     """
     with backend.threads(threads):
-        lock = _lock(out)
+        checkpoint, positions, changes = None, None, []
+        if source is not None and not resume:  # before the folder is made: a mistyped name leaves nothing behind
+            checkpoint, job = _start_from(source, job)
+        lock = files.hold(out)
         try:
-            checkpoint, positions, changes = None, None, []
             if resume:
                 checkpoint, positions = latest(out)
                 # Those behind the checkpoint are cut off with the logs, and made again.
                 changes = [event for event in events(out) if event["type"] == "parameter"]
-            elif source is not None:
-                checkpoint, job = _start_from(source, job)
             manifest = _manifest(out, job, threads, source)
             if not resume:
-                checkpoints.replace(out / "job.toml", jobs.to_toml(job).encode())
+                files.write(out / "job.toml", jobs.to_toml(job).encode())
             (out / "checkpoints").mkdir(exist_ok=True)
             with closing(_control(out, manifest, changes, live, pace)) as control:
                 stream = flow.run(job, data, checkpoint, control)
@@ -163,9 +163,8 @@ class _Checkpoints:
         checkpoints.write(path, event, positions._asdict(), durable)
         if event.keep:
             name = f"{event.stage}.safetensors" if event.epoch < 0 else f"{event.stage}-{event.epoch:05d}.safetensors"
-            beside = self._folder / (name + ".part")
-            shutil.copyfile(path, beside)
-            os.replace(beside, self._folder / name)
+            with files.replacing(self._folder / name, durable=False) as copy, open(path, "rb") as whole:
+                shutil.copyfileobj(whole, copy, 1 << 20)
 
 
 def latest(out: Path) -> tuple[Checkpoint | None, Positions | None]:
@@ -188,32 +187,17 @@ def latest(out: Path) -> tuple[Checkpoint | None, Positions | None]:
     return None, None
 
 
-def _start_from(source: str, job: Job) -> tuple[Checkpoint, Job]:
+def _start_from(text: str, job: Job) -> tuple[Checkpoint, Job]:
     """The checkpoint RUN[@stage[:epoch]] and the job that goes on from it."""
-    run, _, place = source.rpartition("@") if "@" in source else (source, "", "")
-    stage, _, epoch = place.partition(":")
-    folder = Path(run)
-    read_manifest(folder)
-    stages = stages_of(job)
-    if stage and stage not in stages:
-        raise RunError(f"--from {source}: there is no stage {stage!r}; use one of {', '.join(stages)}")
-    kept = folder / "checkpoints"
-    if not stage:
-        finished = [name for name in stages[:-1] if (kept / f"{name}.safetensors").exists()]
-        if not finished:
-            raise RunError(f"--from {source}: that run has not finished a stage yet; resume it first")
-        stage = finished[-1]
-    if epoch and not epoch.isdigit():
-        raise RunError(f"--from {source}: {epoch!r} is not an epoch; write e.g. {run}@map:20")
-    path = kept / (f"{stage}-{int(epoch):05d}.safetensors" if epoch else f"{stage}.safetensors")
-    if not path.exists():
-        there = ", ".join(sorted(p.stem for p in kept.glob("*.safetensors"))) or "none"
-        raise RunError(f"--from {source}: there is no such checkpoint; kept are {there} (map.snapshots keeps epochs)")
+    source = sources.parse(text)
+    read_manifest(source.folder)
+    last = stages_of(job)[-1]  # from which nothing follows, unless it is named
+    stage, path = sources.checkpoint(source, [name for name in stages_of(job) if source.stage or name != last])
     checkpoint, _ = checkpoints.read(path)
     checkpoint.values.pop("changes", None)  # this job says what holds
-    if epoch:
+    if source.epoch is not None:
         # The stage ends at that epoch: its projection is made there, and the next stage follows.
-        job = jobs.with_overrides(job, [f"{stage}.epochs={int(epoch)}"])
+        job = jobs.with_overrides(job, [f"{stage}.epochs={source.epoch}"])
         if stage in ("calibrate", "map"):
             job = jobs.with_overrides(job, [f"{stage}.polish=0"])
     return checkpoint, job
@@ -240,17 +224,3 @@ def _manifest(out: Path, job: Job, threads: int, source: str | None) -> dict[str
     }
     write_manifest(out, manifest)
     return manifest
-
-
-def _lock(out: Path) -> IO[str]:
-    """Hold the folder for this process."""
-    out.mkdir(parents=True, exist_ok=True)
-    lock = open(out / ".lock", "w")  # noqa: SIM115
-    for _ in range(5):
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return lock
-        except OSError:
-            time.sleep(0.02)  # a reader that looks whether a run goes on holds it for an instant
-    lock.close()
-    raise RunError(f"a run is going on in {out}; wait for it, stop it, or choose another --out")

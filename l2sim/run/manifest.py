@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from l2sim import files
 from l2sim.errors import RunError
-from l2sim.run.checkpoint import replace
 
 FORMAT = 1
 
@@ -28,4 +28,4 @@ def read_manifest(out: Path) -> dict[str, Any]:
 
 def write_manifest(out: Path, manifest: dict[str, Any]) -> None:
     """Put `manifest` into the folder, all or nothing."""
-    replace(out / "manifest.json", (json.dumps(manifest, indent=2) + "\n").encode())
+    files.write(out / "manifest.json", (json.dumps(manifest, indent=2) + "\n").encode())

@@ -7,7 +7,6 @@ back: that shows in the last record read, and everything is read again.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
 import zlib
@@ -18,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from l2sim import files
 from l2sim.backend import Array
 from l2sim.errors import RunError
 from l2sim.run import job as jobs
@@ -257,7 +257,7 @@ class Replay:
             if not self.root.exists():
                 self.manifest = self.manifest | {"state": "deleted"}
         if self.manifest["state"] == "running" and time.monotonic() - self._looked > LOCK_EVERY:
-            self._looked, self._locked = time.monotonic(), locked(self.root)
+            self._looked, self._locked = time.monotonic(), files.held(self.root)
             if not self._locked:  # a run that ends frees the lock last; look again at what it left
                 with suppress(RunError):
                     self.manifest = read_manifest(self.root)
@@ -391,15 +391,3 @@ class Replay:
             return None
         content = _read_at(self._parts[part], offset, size)
         return content if len(content) == size else None
-
-
-def locked(root: Path) -> bool:
-    """Whether a process runs in this folder."""
-    try:
-        with open(root / ".lock") as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            return False
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False

@@ -12,8 +12,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from l2sim import files
 from l2sim.run import bill, insitu_report, l2ight_report, logs, pages, presets
-from l2sim.run import checkpoint as checkpoints
 from l2sim.run import job as jobs
 from l2sim.run.job import Job
 from l2sim.run.material import Material, gather
@@ -27,8 +27,8 @@ def write(out: Path, report: dict[str, Any], figures: dict[str, Any], page: bool
     """Write `report.json`, `figures.json` and `report.html` (`page`) of a finished run into its folder, in this order.
     """
     text = json.dumps(logs.plain(report), indent=2, allow_nan=False)
-    checkpoints.replace(out / "report.json", (text + "\n").encode())
-    checkpoints.replace(out / "figures.json", (json.dumps(logs.plain(figures), allow_nan=False) + "\n").encode())
+    files.write(out / "report.json", (text + "\n").encode())
+    files.write(out / "figures.json", (json.dumps(logs.plain(figures), allow_nan=False) + "\n").encode())
     if page:
         rebuild(out)
 
@@ -36,7 +36,7 @@ def write(out: Path, report: dict[str, Any], figures: dict[str, Any], page: bool
 def rebuild(out: Path) -> Path:
     """Write `report.html` from what the folder holds and return its path. RunError where that cannot be read."""
     page = render(gather(out))
-    checkpoints.replace(out / "report.html", page.encode())
+    files.write(out / "report.html", page.encode())
     return out / "report.html"
 
 

@@ -18,9 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from l2sim import files
 from l2sim._version import __version__
 from l2sim.errors import L2simError, RunError
-from l2sim.run import checkpoint as checkpoints
 from l2sim.run import job as jobs
 from l2sim.run import sweep_share as share
 from l2sim.run import sweep_table as table
@@ -74,7 +74,7 @@ def _id(planned: Plan, out: Path) -> str:
         raise RunError(f"{out} is in use; choose another folder with --out")
     told = {"format": "l2sim-sweep", "version": FORMAT, "id": uuid.uuid4().hex, "l2sim": __version__}
     told |= {"digest": planned.digest, "points": len(planned), "plan": planned.source}
-    checkpoints.replace(out / "sweep.json", (json.dumps(told, indent=1) + "\n").encode())
+    files.write(out / "sweep.json", (json.dumps(told, indent=1) + "\n").encode())
     return str(told["id"])
 
 

@@ -18,7 +18,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from l2sim import files
 from l2sim.errors import RunError
+from l2sim.run.source import parse
 from l2sim.run.sweep import pack, unpack
 from l2sim.run.sweep_local import Child
 from l2sim.run.sweep_point import VERSIONS, Outcome, Task
@@ -111,7 +113,8 @@ class Dask:
             return None
         if self._shared is None and all(self._sees().values()):
             return None
-        run, _, stage = task["source"].rpartition("@")
+        source = parse(task["source"])
+        run, stage = str(source.folder), source.stage
         if run in self._sent and self._sent[run].status == "finished":
             self._sent.move_to_end(run)
             return self._sent[run]
@@ -210,17 +213,16 @@ def work(task: Task, source: dict[str, bytes] | None) -> Outcome:
     if apart:
         root = Path(worker.local_directory) / "l2sim" / task["sweep"]
     try:
-        if apart and source and not (root / task["source"].partition("@")[0]).exists():
-            _take(source, root / task["source"].partition("@")[0])
+        if apart and source and not (shared := root / parse(task["source"]).folder).exists():
+            _take(source, shared)
         outcome = _child(task["threads"]).call(task | {"root": str(root)})
         if apart and outcome["status"] == "done":
             outcome["files"] = pack(root / task["folder"], task.get("stage", ""))
             if not task.get("stage"):
                 shutil.rmtree(root / task["folder"])
     except OSError as error:
-        from l2sim.run.cli import cause
-
-        outcome = {"status": "failed", "error": cause(error) or f"{type(error).__name__}: {error}", "unfit": True}
+        line = files.refusal(error) or f"{type(error).__name__}: {error}"
+        outcome = {"status": "failed", "error": line, "unfit": True}
     return outcome | {"worker": worker.address}
 
 

@@ -23,13 +23,14 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from l2sim import files
 from l2sim._version import __version__
-from l2sim.errors import L2simError, RunError
+from l2sim.errors import L2simError
+from l2sim.run.source import parse
 
 VERSIONS = {"l2sim": __version__, "python": ".".join(platform.python_version_tuple()[:2])}
 WAIT = 1.0
 """Seconds between looks at a folder that another process still writes."""
-BUSY = "a run is going on"
 APART = ("seconds", "by_chip")
 """Of a report: what differs from run to run, and what has other columns for every model."""
 Task = dict[str, Any]
@@ -47,12 +48,10 @@ def run(task: Task) -> Outcome:
     except MemoryError:
         return {"status": "failed", "error": "out of memory; use fewer workers, or a smaller batch or model"}
     except Exception as error:
-        from l2sim.run.cli import cause
-
         line = None
         if isinstance(error, OSError):
             error.filename = error.filename or str(out)  # a file that is open does not say its name
-            line = cause(error)
+            line = files.refusal(error)
         if line:
             return {"status": "failed", "error": _line(line), "unfit": True}
         with contextlib.suppress(OSError):
@@ -84,9 +83,7 @@ def _made(task: Task, out: Path) -> Outcome:
                 if stage and isinstance(event, Checkpoint) and (event.stage, event.epoch) == (stage, -1):
                     events.close()  # type: ignore[attr-defined]
                     return {}
-        except RunError as error:
-            if BUSY not in str(error):
-                raise
+        except files.Busy:
             time.sleep(WAIT)  # the worker of a client that was killed, say; it will be done, or gone
         fresh = False
 
@@ -102,10 +99,12 @@ def _start(task: Task, out: Path, fresh: bool) -> dict[str, Any]:
                 shutil.rmtree(path)
             elif path.name != ".lock":
                 path.unlink()
-    run, _, stage = (task.get("source") or "").rpartition("@")
-    source = Path(task["root"]) / run
-    there = run and (source / "checkpoints" / f"{stage}.safetensors").exists()
-    return {"source": f"{source}@{stage}"} if there else {}
+    if not task.get("source"):
+        return {}
+    shared = parse(task["source"])
+    source = shared._replace(folder=Path(task["root"]) / shared.folder)
+    there = (source.folder / "checkpoints" / f"{source.stage}.safetensors").exists()
+    return {"source": str(source)} if there else {}
 
 
 def finished(out: Path, stage: str = "") -> Outcome | None:

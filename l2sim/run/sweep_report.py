@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from l2sim import files
 from l2sim.backend import Array
-from l2sim.run import checkpoint as checkpoints
 from l2sim.run import pages
 from l2sim.run import sweep_share as share
 from l2sim.run import sweep_table as table
@@ -37,7 +37,7 @@ FAILURES = 20
 
 def write(plan: Plan, log: Log, out: Path) -> None:
     """Make `report.html`."""
-    checkpoints.replace(out / "report.html", render(plan, log, out.name).encode())
+    files.write(out / "report.html", render(plan, log, out.name).encode())
 
 
 def render(plan: Plan, log: Log, name: str) -> str:

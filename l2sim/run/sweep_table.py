@@ -7,11 +7,13 @@ Rows are read from the log one by one, so that a table of any length takes littl
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from l2sim import files
 from l2sim.run.events import STAGES
 from l2sim.run.sweep_log import STATES, Log
 from l2sim.run.sweep_plan import Plan
@@ -100,10 +102,10 @@ def _runs(file: IO[str], log: Log) -> None:
 
 
 def _replace(path: Path, write: Any) -> None:
-    beside = path.with_name(path.name + ".part")
-    with open(beside, "w", newline="", encoding="utf-8") as file:
+    with files.replacing(path, durable=False) as raw, io.TextIOWrapper(raw, encoding="utf-8", newline="") as file:
         write(file)
-    beside.replace(path)
+        file.flush()
+        file.detach()
 
 
 def _parquet(out: Path, kinds: dict[str, str]) -> None:

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
+from l2sim import files
 from l2sim.backend import Array
 from l2sim.errors import ModelError
-from l2sim.run import checkpoint
 
 _TYPES = {
     "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1",
@@ -68,11 +68,8 @@ def _read_npz(path: Path) -> tuple[dict[str, Array], dict[str, str]]:
 def write(path: Path, arrays: Mapping[str, Array], texts: Mapping[str, str]) -> None:
     """Write a .safetensors or .npz file, all or nothing. Raises ModelError for another ending."""
     if path.suffix == ".npz":
-        import io
-
-        held = io.BytesIO()
-        np.savez(held, **{TEXTS: np.array(json.dumps(dict(texts)))}, **arrays)  # type: ignore[arg-type]
-        checkpoint.replace(path, held.getvalue())
+        with files.replacing(path) as file:
+            np.savez(file, **{TEXTS: np.array(json.dumps(dict(texts)))}, **arrays)  # type: ignore[arg-type]
         return
     if path.suffix != ".safetensors":
         raise ModelError(f"{path} has no ending that says what to write; use .safetensors or .npz")
@@ -85,4 +82,4 @@ def write(path: Path, arrays: Mapping[str, Array], texts: Mapping[str, str]) -> 
         at += len(raw)
     head = json.dumps(header).encode()
     head += b" " * (-len(head) % 8)
-    checkpoint.replace(path, b"".join([len(head).to_bytes(8, "little"), head, *parts]))
+    files.write(path, b"".join([len(head).to_bytes(8, "little"), head, *parts]))

@@ -21,6 +21,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from l2sim import files
 from l2sim.run.events import Done, Epoch, Event, StageDone, Step
 
 EVERY = 0.1
@@ -268,11 +269,9 @@ class _Book:
 
     def write(self, spec: str, known: str, sent: tuple[int, int]) -> None:
         with self._lock:
-            from l2sim.run.checkpoint import replace
-
             entries = _kept(self.out) | {_public(spec): {"id": known, "step": sent[0], "rank": sent[1]}}
             text = json.dumps({"version": 1, "trackers": entries}, indent=2) + "\n"
-            replace(self.out / FILE, text.encode(), durable=False)
+            files.write(self.out / FILE, text.encode(), durable=False)
 
 
 def _kept(out: Path) -> dict[str, dict[str, Any]]:

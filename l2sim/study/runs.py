@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from l2sim import files
 from l2sim.backend import Array
 from l2sim.errors import RunError
 from l2sim.run import folder, logs
@@ -58,7 +59,5 @@ def complete(tasks: Iterable[tuple[Job, Path]], data: Path | None, source: str |
             more = {"resume": True} if resume else {"source": source}
             for _ in folder.execute(job, out, data=data, threads=1, **more):
                 pass
-        except RunError as error:
-            if "a run is going on" not in str(error):
-                raise
+        except files.Busy:
             print(f"{out} is being run by another process", flush=True)
