@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from l2sim.gui import dialogs, export, message
 
+from l2sim import files
 from l2sim.run import job as jobs
 from tests.tolerances import PATIENCE
 
@@ -86,7 +87,7 @@ def test_a_disk_that_refuses_an_export(
 
     kept = tmp_path / "curves.csv"
     kept.write_text("of before")
-    monkeypatch.setattr(export.os, "fsync", refuse)
+    monkeypatch.setattr(files.os, "fsync", refuse)
     dialog = dialogs.Export(opened)
     qtbot.addWidget(dialog)
     dialog.panel.setCurrentText("Curves")
@@ -142,6 +143,10 @@ def test_exports_are_what_is_shown(opened: Any, tmp_path: Path) -> None:
     lines = (tmp_path / "curves.csv").read_text().splitlines()
     steps = sum(len(opened.model.scalar(t.name).steps) for plot in opened.curves.plots for t in plot.traces)
     assert len(lines) == 1 + steps
+    for panel in opened.panels:
+        for ending in ("png", "svg"):
+            with pytest.raises(export.ExportError, match="there is no folder for"):
+                export.panel(panel, tmp_path / "no" / f"a.{ending}")
     with pytest.raises(export.ExportError, match=r"use \.png, \.svg or \.csv"):
         export.panel(opened.curves, tmp_path / "curves.gif")
     with pytest.raises(export.ExportError, match="no numbers"):

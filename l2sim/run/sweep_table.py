@@ -102,9 +102,9 @@ def _runs(file: IO[str], log: Log) -> None:
 
 
 def _replace(path: Path, write: Any) -> None:
-    with files.replacing(path, durable=False) as raw, io.TextIOWrapper(raw, encoding="utf-8", newline="") as file:
+    with files.replacing(path, durable=False) as raw:
+        file = io.TextIOWrapper(raw, encoding="utf-8", newline="")
         write(file)
-        file.flush()
         file.detach()
 
 
