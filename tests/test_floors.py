@@ -114,7 +114,7 @@ QT = {"PyQt5", "PyQt6", "PySide2", "PySide6", "qtpy", "pyqtgraph"}
 def test_only_the_window_knows_qt_and_only_through_pyqtgraph() -> None:
     for path in sources("l2sim", "kernels", "gui", "tests", "benchmarks"):
         names = {name for name in imports(ast.parse(path.read_text()), path) if name.partition(".")[0] in QT}
-        if path.parent.name in ("tests", "gui", "benchmarks"):
+        if path.parent.name in ("tests", "cases", "gui", "benchmarks"):
             assert {name.partition(".")[0] for name in names} <= {"pyqtgraph"}, path
         else:
             assert not names, path
