@@ -42,7 +42,8 @@ test-display: $(VENV)/dev.$(READY)
 test-pyside:
 	@$(MAKE) --no-print-directory .venv/pyside/pyside.$(READY) VENV=.venv/pyside
 	@.venv/pyside/bin/python -m l2sim.system window pyside
-	PYQTGRAPH_QT_LIB=PySide6 .venv/pyside/bin/python -m pytest --numprocesses auto --dist loadfile $(ARGS) tests/test_gui*.py
+	PYQTGRAPH_QT_LIB=PySide6 .venv/pyside/bin/python -m pytest --numprocesses auto --dist loadfile $(ARGS) \
+		tests/test_gui*.py tests/cases/test_gui*.py
 
 # Kernels, chips, flows, the window and a smoke run on every Python that this machine has and `make test` does not use.
 test-pythons: $(VENV)/dev.$(READY)
