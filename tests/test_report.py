@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from l2sim.errors import RunError
-from l2sim.run import flow, folder, material, report
+from l2sim.run import figures, flow, folder, material, report
 from l2sim.run import job as jobs
 from l2sim.run.events import Epoch, StageDone, StageStarted
 from l2sim.run.job import Job
@@ -245,3 +245,30 @@ def test_the_picture_of_the_readme_is_one_that_the_code_draws(run: Path, tmp_pat
         assert content.startswith(b"\x89PNG") and len(content) < 150_000
         width, height = (int.from_bytes(content[at : at + 4], "big") for at in (16, 20))
         assert (width, height) == (1610, 504)
+
+
+@pytest.mark.parametrize(
+    "classes, name, words", ((4, "digits", "one in 4 classes"), (None, "digits", "one in 10 classes"),
+                             (None, "cifar100", "one in 100 classes"), (None, "tiny-imagenet", "one in 200 classes"),
+                             (None, "own", "one in as many as there are classes")),
+)  # fmt: skip
+def test_chance_is_what_the_data_say(classes: int | None, name: str, words: str, copy: Path) -> None:
+    """A report of before November 2026 has no `classes`: then the published set says it."""
+    content = json.loads((copy / "report.json").read_text())
+    assert content.pop("classes") == 10
+    content["job"]["data"]["name"] = name
+    if name != "digits":
+        content["job"]["model"] |= {"name": "vgg8", "input": []}
+    content |= {"classes": classes} if classes else {}
+    (copy / "report.json").write_text(json.dumps(content))
+    assert material.gather(copy).classes == (None if name == "own" else int(words.split()[2]))
+    report.rebuild(copy)
+    assert words in (copy / "report.html").read_text()
+
+
+@pytest.mark.parametrize("guess", (0.01, 0.5, None))
+def test_the_line_of_chance_lies_where_a_guess_is(guess: float | None) -> None:
+    sheet, axes = figures.sheet(1, 4.0, 3.0)
+    figures.accuracy(axes[0, 0], [{"name": "learn", "accuracy": 0.9}], guess)
+    lines = [line.get_ydata()[0] for line in axes[0, 0].lines]
+    assert lines == ([] if guess is None else [100 * guess]) and sheet is not None

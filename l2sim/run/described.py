@@ -9,11 +9,8 @@ from l2sim.nn import models
 from l2sim.nn.models import ModelSpec
 from l2sim.nn.specs import Image
 from l2sim.run.job import Job
+from l2sim.run.published import SETS
 from l2sim.run.sections import Plane
-
-CLASSES = {"cifar100": 100, "tiny-imagenet": 200}
-"""Sets that do not have ten classes."""
-COLOUR = ("cifar10", "cifar100", "svhn", "tiny-imagenet")
 
 
 def model(job: Job, classes: int, channels: int | None = None) -> ModelSpec:
@@ -40,10 +37,12 @@ def model(job: Job, classes: int, channels: int | None = None) -> ModelSpec:
 
 def expected(job: Job) -> ModelSpec:
     """The model of a job of either flow before its data are there; those of the set "own" are taken for ten classes."""
-    classes = 2 if job.data.name in get_args(Plane) else CLASSES.get(job.data.name, 10)
+    published = SETS.get(job.data.name)
+    classes, channels = (published.classes, published.shape[0]) if published else (10, 1)
+    classes = 2 if job.data.name in get_args(Plane) else classes
     if job.flow == "l2ight":
         if job.model.name == "custom":
             classes = getattr(job.model.layers[-1], "out", classes)
-        return model(job, classes, None if job.model.input else 3 if job.data.name in COLOUR else None)
+        return model(job, classes, None if job.model.input or channels == 1 else channels)
     it = job.insitu
     return models.onn(classes, (it.modes,), it.modes, it.layers, it.mesh, it.nonlinearity, it.group)

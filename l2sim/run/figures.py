@@ -63,10 +63,12 @@ def sheet(columns: int, width: float, height: float, rows: int = 1, **more: Any)
     return figure, figure.subplots(rows, columns, squeeze=False, **more)
 
 
-def accuracy(ax: Axes, stages: Sequence[dict[str, Any]], chance: float) -> None:
-    """Test accuracy after every stage that has one; the hollow bar is that with the oracle projection."""
-    shown = [stage for stage in stages if stage.get("accuracy") is not None]
-    ax.axhline(100 * chance, color=INK, lw=1, ls=(0, (4, 3)), zorder=0.9, label="chance")
+def accuracy(ax: Axes, stages: Sequence[dict[str, Any]], guess: float | None) -> None:
+    """Test accuracy after every stage that has one; the hollow bar is that with the oracle projection. The line is the
+    accuracy of a `guess`, where that is known."""
+    shown, chance = [stage for stage in stages if stage.get("accuracy") is not None], guess or 0.0
+    if guess is not None:
+        ax.axhline(100 * chance, color=INK, lw=1, ls=(0, (4, 3)), zorder=0.9, label="chance")
     for at, stage in enumerate(shown):
         height = 100 * stage["accuracy"]
         ax.bar(at, height, 0.5, color=GREY if stage["name"] == "pretrain" else BLUE)
@@ -83,7 +85,8 @@ def accuracy(ax: Axes, stages: Sequence[dict[str, Any]], chance: float) -> None:
     ax.set_yticks(range(0, 101, 20))
     ax.grid(axis="x", visible=False)
     ax.set(ylabel="test accuracy (%)", title="Accuracy after each stage")
-    ax.legend(loc="upper center", bbox_to_anchor=(0.4, 0.9))
+    if guess is not None:
+        ax.legend(loc="upper center", bbox_to_anchor=(0.4, 0.9))
 
 
 _STAGE_WORDS = {
@@ -264,12 +267,12 @@ COST_COLOURS = dict(zip(COSTS, (BLUE, PURPLE, GREEN, VERMILLION)))
 
 
 def overview(
-    stages: Sequence[dict[str, Any]], calibrate: Values, map_: Values, training: dict[str, Lines], chance: float
+    stages: Sequence[dict[str, Any]], calibrate: Values, map_: Values, training: dict[str, Lines], guess: float | None
 ) -> Figure:
     """Accuracy by stage | identity and mapping error | accuracy while training: a whole run in one wide picture."""
     figure, axes = sheet(3, 11.5, 3.6, width_ratios=(1.1, 1, 1))
     left, middle, right = axes[0]
-    accuracy(left, stages, chance)
+    accuracy(left, stages, guess)
     for run, name, colour, dash, words in (
         (calibrate, "best", BLUE, "-", "calibrate (measured loss)"),
         (map_, "best", VERMILLION, (0, (5, 1.5)), "map (relative error)"),

@@ -108,6 +108,7 @@ def report(session: Session, job: Job) -> dict[str, Any]:
         "job": to_dict(job),
         "seed": session.job.seed,
         "device": session.job.device,
+        "classes": session.data.classes,
         "seconds": sum(stage["seconds"] for stage in session.results),
         "stages": session.results,
         "test_cost": session.meter.state().get("test", {}) | session.bill("test"),

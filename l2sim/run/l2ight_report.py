@@ -15,9 +15,6 @@ from l2sim.run.pages import number, percent
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-CHANCE = 0.1
-"""Accuracy of a guess: every data set has ten classes."""
-
 WHAT = (
     "A photonic neural network, simulated with the imperfections of its chips: it is trained electronically, "
     "deployed on the chips as if they were perfect, calibrates and maps itself there, and learns on. The method is "
@@ -37,7 +34,8 @@ def picture(material: Material) -> Figure:
     from l2sim.run import figures
 
     scalars = {stage: material.scalars.get(stage, {}) for stage in SEARCHES}
-    return figures.overview(material.report["stages"], scalars["calibrate"], scalars["map"], material.training, CHANCE)
+    stages, classes = material.report["stages"], material.classes
+    return figures.overview(stages, scalars["calibrate"], scalars["map"], material.training, classes and 1 / classes)
 
 
 def overview(material: Material) -> str:
@@ -50,7 +48,8 @@ def overview(material: Material) -> str:
     )  # fmt: skip
     caption = (
         "Left: accuracy on the test set. Imperfect chips lose what was learnt electronically (deploy); calibration and "
-        "mapping are to bring it back, and learning on the chip the rest. The dashed line is chance. "
+        "mapping are to bring it back, and learning on the chip the rest. The dashed line is chance, one in "
+        f"{material.classes or 'as many as there are'} classes. "
         "The hollow bar is the oracle projection: sigma computed from the true meshes, which a lab cannot know. "
         "Middle: the errors that the chips minimise by themselves, from readings only. Right: the loss in training."
     )

@@ -13,8 +13,8 @@ import numpy as np
 from l2sim.backend import Array
 from l2sim.errors import RunError
 from l2sim.run import checkpoint as checkpoints
+from l2sim.run import described, logs
 from l2sim.run import job as jobs
-from l2sim.run import logs
 from l2sim.run.job import Job
 from l2sim.run.manifest import read_manifest
 
@@ -81,6 +81,12 @@ class Material:
     @property
     def job(self) -> Job:
         return jobs.from_dict(self.report["job"])
+
+    @property
+    def classes(self) -> int | None:
+        """How many classes the data have; of a run that did not write it down, and whose job does not say, None."""
+        told = self.report.get("classes")
+        return told or (None if self.job.data.name == "own" else described.expected(self.job).classes)
 
     def stage(self, name: str) -> dict[str, Any]:
         """The entry of a stage in the report; empty if it has none."""
