@@ -70,9 +70,9 @@ def refusal(error: OSError, path: Path | None = None, cure: str = ELSEWHERE) -> 
     if error.errno in (errno.EMFILE, errno.ENFILE, errno.EIO, errno.ENAMETOOLONG):
         return f"cannot use{where}: {error.strerror}; {cure}"
     if path is not None and error.errno in (errno.ENOENT, errno.ENOTDIR):
-        return f"there is no folder for {path}; {cure}"
+        return f"{path} cannot be written, there is no folder for it; {cure}"
     if path is not None and error.errno == errno.EISDIR:
-        return f"{path} is a folder; {cure}"
+        return f"{path} cannot be written, it is a folder; {cure}"
     return None
 
 

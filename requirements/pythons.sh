@@ -4,14 +4,15 @@
 set -eu
 own=$("$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 ran="" absent=""
+tests=${TESTS:-tests/test_kernels.py tests/test_propagate.py tests/test_cuda_kernels.py tests/test_cuda_ptx.py \
+tests/test_chip.py tests/test_light.py tests/test_closed_box.py tests/test_protocol.py tests/test_run.py \
+tests/test_insitu_run.py tests/test_doctor.py tests/test_packaging.py tests/test_gui_app.py tests/test_gui_window.py \
+tests/test_gui_mesh.py}
 for version in 3.11 3.12 3.13 3.14; do
     [ "$version" != "$own" ] || continue
     python=$(requirements/python.sh "python$version" 2>/dev/null) || { absent="$absent $version"; continue; }
     echo "== Python $version: $python"
-    make --no-print-directory test VENV=".venv/$version" PYTHON="$python" ARGS="tests/test_kernels.py \
-        tests/test_propagate.py tests/test_cuda_kernels.py tests/test_cuda_ptx.py tests/test_chip.py tests/test_light.py \
-        tests/test_closed_box.py tests/test_protocol.py tests/test_run.py tests/test_insitu_run.py tests/test_doctor.py \
-        tests/test_packaging.py tests/test_gui_app.py tests/test_gui_window.py tests/test_gui_mesh.py"
+    make --no-print-directory test VENV=".venv/$version" PYTHON="$python" ARGS="$tests"
     out=$(mktemp -d)
     ".venv/$version/bin/l2sim" run --smoke --quiet --out "$out/smoke"
     test -s "$out/smoke/report.html"

@@ -428,6 +428,6 @@ def test_saving_is_all_or_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(ChipError, match="No space left"):
+    with pytest.raises(ChipError, match="the disk is full"):
         recording(path)
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]

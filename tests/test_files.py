@@ -44,10 +44,11 @@ def test_a_disk_that_refuses_is_an_os_error_or_one_line(tmp_path: Path) -> None:
     missing = tmp_path / "no" / "a.bin"
     with pytest.raises(FileNotFoundError):
         files.write(missing, b"")
-    with pytest.raises(ChipError, match=f"^there is no folder for {missing}; choose another place$"):
+    line = f"^{missing} cannot be written, there is no folder for it; choose another place$"
+    with pytest.raises(ChipError, match=line):
         files.write(missing, b"", refuse=ChipError)
     (tmp_path / "folder").mkdir()
-    with pytest.raises(RunError, match="is a folder; choose another place"):
+    with pytest.raises(RunError, match="cannot be written, it is a folder; choose another place"):
         files.write(tmp_path / "folder", b"", refuse=RunError)
     assert os.listdir(tmp_path) == ["folder"]
 
@@ -93,7 +94,7 @@ def test_every_writer_below_a_run_keeps_the_old_file_and_says_why(writer: str, t
     before = (tmp_path / name).read_bytes()
     WRITERS[writer](tmp_path / name)
     assert len((tmp_path / name).read_bytes()) == len(before) and os.listdir(tmp_path) == [name]
-    with pytest.raises(ChipError, match="there is no folder for"):
+    with pytest.raises(ChipError, match="there is no folder for it"):
         WRITERS[writer](tmp_path / "no" / name)
 
 

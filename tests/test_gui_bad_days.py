@@ -145,7 +145,7 @@ def test_exports_are_what_is_shown(opened: Any, tmp_path: Path) -> None:
     assert len(lines) == 1 + steps
     for panel in opened.panels:
         for ending in ("png", "svg"):
-            with pytest.raises(export.ExportError, match="there is no folder for"):
+            with pytest.raises(export.ExportError, match="there is no folder for it"):
                 export.panel(panel, tmp_path / "no" / f"a.{ending}")
     with pytest.raises(export.ExportError, match=r"use \.png, \.svg or \.csv"):
         export.panel(opened.curves, tmp_path / "curves.gif")

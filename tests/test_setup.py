@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from l2sim import system
+from tests.windowless import obstacle
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = ROOT / "requirements" / "python.sh"
@@ -262,5 +263,6 @@ def test_without_its_libraries_the_window_is_left_out_with_the_reason(tmp_path: 
 
 
 def test_in_ci_the_window_is_never_left_out(tmp_path: Path) -> None:
+    """On a machine that really lacks something the tests run all the same, and fail."""
     done = windowless(tmp_path, CI="true")
-    assert done.returncode == 0 and "skipped" not in done.stdout, done.stdout
+    assert "skipped" not in done.stdout and (done.returncode == 0) == (not obstacle()), done.stdout

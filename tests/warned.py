@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Generator
 from typing import Any
 
+import pytest
 
-def pytest_terminal_summary(terminalreporter: Any) -> None:
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: Any) -> Generator[None, None, None]:
     """In place of pytest's own list, which shows every place."""
+    reports = terminalreporter.stats.pop("warnings", [])
+    yield
     counts: Counter[str] = Counter()
-    for report in terminalreporter.stats.pop("warnings", []):
+    for report in reports:
         place, _, kind, message = _parts(report.message)
         package = re.search(r"site-packages/([\w-]+)", place)
         counts[f"{package[1] if package else place}: {kind}: {message}"] += 1

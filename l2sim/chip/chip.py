@@ -20,7 +20,7 @@ from l2sim.chip.drift import Wander
 from l2sim.chip.fabrication import chain_parameters, fabricate
 from l2sim.chip.grid import full_scale
 from l2sim.chip.mesh import Mesh, require_real
-from l2sim.chip.meter import Meter
+from l2sim.chip.meter import Meter, Settling
 from l2sim.chip.nonidealities import GAMMA, Nonidealities
 from l2sim.chip.protocol import READOUTS, Commands
 from l2sim.errors import ChipError
@@ -66,7 +66,7 @@ class Chip:
         self._unsound: Any = None
         self._attenuators = fabricate(seed, name, "sigma", (self._cores, mesh.modes))
         self._wander = Wander(seed, name, dict.fromkeys(PARTS, heaters), np.stack((mesh.column, mesh.top), axis=1))
-        self._restless = False  # whether heaters were written since light was last sent
+        self._settling = Settling()
         self._noise = generator(seed, "readout", name)
         self._phases = {part: xp.zeros(heaters, self.dtype) for part in PARTS}
         self._signs = {part: xp.ones((self._cores, mesh.modes), self.dtype) for part in PARTS}
@@ -200,7 +200,8 @@ class Chip:
     def _swept(self, writes: Any) -> None:
         """Meter a sweep: before every probe some heater is written."""
         probes = 2 * self.mesh.count
-        calls, k, self._restless = probes * self._cores, self.mesh.modes, True
+        self._settling.wrote()
+        calls, k = probes * self._cores, self.mesh.modes
         self.meter.count(
             evaluations=calls, core_calls=calls * k, writes=writes, vectors=probes * k, settled=probes
         )
@@ -243,7 +244,8 @@ class Chip:
         left, right, turned = self._passes(rest)
         sent = x.shape[1] * self.shape[1] if vectors is None else np.count_nonzero(vectors)
         count = x.shape[1] if vectors is None else int(vectors.sum(axis=1).max())  # columns side by side
-        writes, self._restless = 2 * (turned + np.count_nonzero(self._sigma != 1.0)), True
+        self._settling.wrote()
+        writes = 2 * (turned + np.count_nonzero(self._sigma != 1.0))
         self.meter.count(core_calls=2 * sent * self.shape[0], writes=writes, vectors=2 * count, settled=2)
         outer = namespace(x).zeros((self.shape[0] * self.mesh.modes, self.shape[1] * self.mesh.modes), self.dtype)
         if namespace(x) is np:
@@ -317,7 +319,8 @@ class Chip:
             raise ChipError(f"chip {self.name} was commanded values that are not finite; lower the learning rate")
         arrays = {f"phases.{part}": self._phases[part] for part in PARTS}
         arrays |= {f"signs.{part}": self._signs[part] for part in PARTS} | {"sigma": self._sigma}
-        values = {"noise": self._noise.bit_generator.state, "drift": self._wander.state(), "restless": self._restless}
+        restless = self._settling.restless
+        values = {"noise": self._noise.bit_generator.state, "drift": self._wander.state(), "restless": restless}
         return {name: array.copy() for name, array in arrays.items()}, values
 
     def restore(self, arrays: dict[str, Array], values: dict[str, Any]) -> None:
@@ -329,7 +332,7 @@ class Chip:
         self._noise.bit_generator.state = values["noise"]
         if "drift" in values:
             self._wander.restore(values["drift"])
-        self._restless = values.get("restless", False)
+        self._settling.restless = values.get("restless", False)
         self.nonidealities = self._nonidealities
 
     # -- inside --------------------------------------------------------------------------------------------------------
@@ -351,7 +354,7 @@ class Chip:
         if self.xp is np and not changed:
             return False
         self.meter.count(writes=changed)
-        self._restless = True
+        self._settling.wrote()
         return True
 
     def _sent(self, vectors: int, cores: Array | None) -> None:
@@ -359,8 +362,7 @@ class Chip:
         probed = self._cores if cores is None else np.count_nonzero(cores)
         if self.xp is np and not probed:  # a GPU is not asked
             return
-        self.meter.count(core_calls=probed * vectors, vectors=vectors, settled=int(self._restless))
-        self._restless = False
+        self.meter.count(core_calls=probed * vectors, vectors=vectors, settled=self._settling.waits())
 
     def _age(self) -> None:
         """Take in how far biases have wandered by now. A fused operation does so once, at its beginning."""

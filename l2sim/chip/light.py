@@ -19,7 +19,7 @@ from l2sim.chip import fabrication
 from l2sim.chip.drift import Wander
 from l2sim.chip.fabrication import arm_parameters, chain_parameters, fabricate, fabricate_optics, splitter_parameters
 from l2sim.chip.mesh import Mesh
-from l2sim.chip.meter import Meter
+from l2sim.chip.meter import Meter, Settling
 from l2sim.chip.nonidealities import WAVELENGTH_NM, Nonidealities
 from l2sim.chip.protocol import MESH_READOUTS, SCHEMES, Gradient, Taps
 from l2sim.chip.wiring import places, skipped, wiring
@@ -58,7 +58,7 @@ class MeshChip:
         self._wiring, self._skipped = wiring(mesh), skipped(mesh)
         size = 2 * mesh.count + mesh.modes
         self._wander = Wander(seed, name, {"mesh": (1, size)}, places(mesh))
-        self._restless = False  # whether heaters were written since light was last sent
+        self.settling = Settling()  # light that passes several meshes waits once: they share one
         self._noise = generator(seed, "readout", name)
         self._start = self._noise.bit_generator.state
         # Noise that repeats itself is drawn once: every draw since `rewind`, and where the stream then stood.
@@ -106,7 +106,7 @@ class MeshChip:
             self._phases[part] = values
         if wanted and (self.xp is not np or changed):  # a GPU is not asked: there, something may have changed
             self.meter.count(writes=changed)
-            self._restless = True
+            self.settling.wrote()
             self._forget()
 
     @property
@@ -217,7 +217,8 @@ class MeshChip:
         values that were not finite are told."""
         if self._unsound is not None and bool(self._unsound):
             raise ChipError(f"mesh {self.name} was sent values that are not finite; lower the learning rate")
-        return self.commanded, {"noise": self._position(), "drift": self._wander.state(), "restless": self._restless}
+        values = {"noise": self._position(), "drift": self._wander.state(), "restless": self.settling.restless}
+        return self.commanded, values
 
     def restore(self, arrays: dict[str, Array], values: dict[str, Any]) -> None:
         """Go on from what `state` returned."""
@@ -225,7 +226,7 @@ class MeshChip:
         self._noise.bit_generator.state, self._tape = values["noise"], None
         if "drift" in values:
             self._wander.restore(values["drift"])
-        self._restless = values.get("restless", False)
+        self.settling.restless = values.get("restless", False)
         self._forget()
 
     # -- inside: what is built from the commands -----------------------------------------------------------------------
@@ -378,8 +379,7 @@ class MeshChip:
 
     def _count(self, vectors: int, tapped: int) -> None:
         taps = tapped * sum(self._sizes.values())
-        self.meter.count(core_calls=vectors, tap_readings=taps, vectors=vectors, settled=int(self._restless))
-        self._restless = False
+        self.meter.count(core_calls=vectors, tap_readings=taps, vectors=vectors, settled=self.settling.waits())
 
     def _erred(self, x: Array, here: bool = True) -> Array:
         """A field with the amplitude and phase errors of its modulators or detectors (spec/insitu.md, section 2)."""

@@ -192,6 +192,23 @@ class Meter:
                     setattr(self._own[stage], name, getattr(self._own[stage], name) - number)
 
 
+class Settling:
+    """Heaters settle after they were written: the light that is sent next waits for all of them, once. What is lit
+    together shares one (the two meshes and the attenuators of an `SvdChip`)."""
+
+    def __init__(self) -> None:
+        self.restless = False
+
+    def wrote(self) -> None:
+        """Something was written."""
+        self.restless = True
+
+    def waits(self) -> int:
+        """How often light that is sent now has to wait: 1 after something was written, else 0."""
+        waits, self.restless = int(self.restless), False
+        return waits
+
+
 COUNTED = tuple(item.name for item in fields(Counts))
 
 

@@ -24,7 +24,7 @@ from numpy.typing import DTypeLike
 from l2sim import files
 from l2sim.backend import Array
 from l2sim.chip.mesh import Mesh
-from l2sim.chip.meter import Meter
+from l2sim.chip.meter import Meter, Settling
 from l2sim.chip.protocol import Hardware, check
 from l2sim.errors import ChipError
 
@@ -164,7 +164,7 @@ class Replay:
     ) -> None:
         self.shape, self.mesh, self.readouts = shape, mesh, readouts
         self.meter = Meter() if meter is None else meter
-        self._restless = False
+        self._settling = Settling()
         self._settings = _Settings(shape, mesh, answers[0][1].dtype if answers else np.float64)
         self._answers: defaultdict[bytes, deque[Array]] = defaultdict(deque)
         for query, answer in answers:
@@ -225,7 +225,7 @@ class Replay:
     def _count(self, changed: int) -> None:
         if changed:
             self.meter.count(writes=changed)
-            self._restless = True
+            self._settling.wrote()
 
     def _recall(self, operation: str, light: Array, cores: Array | None, readout: str) -> Array:
         query = self._settings.query(operation, light, cores, readout)
@@ -235,8 +235,7 @@ class Replay:
             raise ChipError(f"this {operation} probe was recorded fewer times than it is asked; repeat the run exactly")
         probed = self.shape[0] * self.shape[1] if cores is None else int(np.count_nonzero(cores))
         count = light.shape[-1]
-        self.meter.count(core_calls=probed * count, vectors=count, settled=int(self._restless))
-        self._restless = False
+        self.meter.count(core_calls=probed * count, vectors=count, settled=self._settling.waits())
         answer = self._answers[query].popleft()
         # One array holds all answers: where some are fields, all came back complex.
         return answer.real.copy() if readout != "field" else answer.copy()

@@ -16,7 +16,7 @@ import numpy as np
 
 from l2sim.backend import Array
 from l2sim.chip.mesh import Mesh
-from l2sim.chip.meter import Meter
+from l2sim.chip.meter import Meter, Settling
 from l2sim.chip.protocol import MeshHardware, Taps, check
 from l2sim.chip.record import DAMAGED, write
 from l2sim.errors import ChipError
@@ -119,7 +119,7 @@ class MeshReplay:
         self, mesh: Mesh, readouts: tuple[str, ...], answers: list[tuple[bytes, tuple[Array, ...]]], meter: Meter
     ) -> None:
         self.mesh, self.readouts, self.meter = mesh, readouts, meter
-        self._waited, self._restless = 0.0, False
+        self._waited, self._settling = 0.0, Settling()
         self._kind = answers[0][1][0].real.dtype if answers else np.dtype(np.float64)
         sizes = (mesh.count, mesh.count, mesh.modes)
         self._phases = {part: np.zeros(size, self._kind) for part, size in zip(PHASES, sizes)}
@@ -163,7 +163,7 @@ class MeshReplay:
                 self._phases[part] = now
         if changed:
             self.meter.count(writes=changed)
-            self._restless = True
+            self._settling.wrote()
 
     def wait(self, seconds: float) -> None:
         """See `MeshHardware.wait`."""
@@ -190,8 +190,7 @@ class MeshReplay:
             raise ChipError(f"the recording holds no such {operation} probe; repeat the run exactly as it was recorded")
         if not self._answers[query]:
             raise ChipError(f"this {operation} probe was recorded fewer times than it is asked; repeat the run exactly")
-        self.meter.count(core_calls=light.shape[1], vectors=light.shape[1], settled=int(self._restless))
-        self._restless = False
+        self.meter.count(core_calls=light.shape[1], vectors=light.shape[1], settled=self._settling.waits())
         return tuple(array.copy() for array in self._answers[query].popleft())
 
 

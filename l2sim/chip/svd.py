@@ -16,7 +16,7 @@ from l2sim.backend import Array
 from l2sim.chip.fabrication import fabricate
 from l2sim.chip.light import MeshChip
 from l2sim.chip.mesh import Mesh
-from l2sim.chip.meter import Meter
+from l2sim.chip.meter import Meter, Settling
 from l2sim.chip.nonidealities import GAMMA, Nonidealities
 from l2sim.chip.protocol import MESH_READOUTS, SvdTaps, Taps
 from l2sim.errors import ChipError
@@ -44,6 +44,7 @@ class SvdChip:
         self._u, self._v = (
             MeshChip(mesh, nonidealities, seed, f"{name}.{part}", self.meter, dtype, readouts) for part in "uv"
         )
+        self._settling = self._u.settling = self._v.settling = Settling()  # one wait for all that light passes
         self.dtype = self._u.dtype
         self._gamma = fabricate(seed, name, "sigma", (1, mesh.modes)).gamma[0]
         self._sigma = np.ones(mesh.modes, self.dtype)
@@ -72,9 +73,12 @@ class SvdChip:
         sigma = np.array(sigma, self.dtype)
         if sigma.shape != self._sigma.shape or not (np.abs(sigma) <= 1.0).all():
             raise ChipError(f"sigma of shape {sigma.shape} is not ({self.mesh.modes},) numbers from -1 to 1; scale it")
-        self.meter.count(writes=int(np.count_nonzero(sigma != self._sigma)))
-        self._sigma = sigma
-        self._realise()
+        changed = np.count_nonzero(sigma != self._sigma)
+        if changed:
+            self.meter.count(writes=changed)
+            self._settling.wrote()
+            self._sigma = sigma
+            self._realise()
 
     @property
     def commanded(self) -> dict[str, Array | dict[str, Array]]:
@@ -129,7 +133,7 @@ class SvdChip:
             ports = [name for name in self.readouts if name != "tap_power"]
             raise ChipError(f"this chip has no {readout!r} readout at its ports; it has {', '.join(ports)}")
         x = near._light(x)
-        self.meter.count(core_calls=x.shape[1], vectors=x.shape[1])
+        self.meter.count(core_calls=x.shape[1], vectors=x.shape[1], settled=self._settling.waits())
         x = near._erred(x, self.nonidealities.io_input)
         return far._read(far._pass(self._realised * near._pass(x, back), back), readout)
 

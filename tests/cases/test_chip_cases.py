@@ -72,9 +72,6 @@ def both(chip: SvdChip) -> None:
     chip.set_phases(u={"theta": PHASES[0]}, v={"theta": PHASES[1]})
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="an SvdChip waits for its meshes one by one, or not, and never for sigma"
-)
 @pytest.mark.parametrize(
     "write, probe",
     (
