@@ -65,6 +65,7 @@ try() {
 [ $# -gt 0 ] || set -- bookworm-root bookworm-user trixie-root trixie-user
 failed=0
 for case in "$@"; do
-    (try "$case") || failed=1
+    try "$case" &  # by itself, so that whatever fails on the way ends the case
+    wait $! || failed=1
 done
 exit "$failed"
