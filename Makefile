@@ -8,8 +8,12 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := ready$(if $(PYTHON),-$(subst /,-,$(PYTHON)))
 EXACT := $(if $(PYTHON),--exact)
+# An environment whose Python or programs are gone, after an upgrade or a move, has nothing installed.
+$(if $(wildcard $(VENV)/*.ready*),$(shell $(BIN)/l2sim --version >/dev/null 2>&1 || rm -f $(VENV)/*.ready*))
+$(if $(word 2,$(PYTHON)),$(error PYTHON must be a name or a path without spaces, not "$(PYTHON)"))
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
+.NOTPARALLEL:
 .PHONY: run gui screenshots test test-display test-pyside test-pythons test-bare test-newest test-lowest test-gpu same \
 	test-sweep smoke bench bench-gpu lint requirements clean
 
@@ -56,6 +60,7 @@ test-bare:
 # All tests on the newest releases that setup.cfg allows, and which of them break something; on its lower bounds, which
 # are those of the oldest Python.
 test-newest:
+	@rm -f .venv/newest/newest.ready*
 	@$(MAKE) --no-print-directory .venv/newest/newest.$(READY) VENV=.venv/newest
 	.venv/newest/bin/python requirements/newest.py $(ARGS)
 

@@ -7,7 +7,7 @@ is imported late: `l2sim doctor` says that it is missing, where it is.
 from __future__ import annotations
 
 import importlib.metadata
-import platform
+import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 Versions = Callable[[str], str | None]
 """Gives the version of a package here, None where it is not installed."""
-PYTHON = platform.python_version()
+PYTHON = ".".join(map(str, sys.version_info[:3]))
+"""As pip compares it: without the + or rc of a build."""
 
 
 class Pair(NamedTuple):
@@ -78,7 +79,7 @@ def known(versions: Versions | None = None) -> Iterator[Misfit]:
     versions = versions or version
     for pair in KNOWN:
         one, other = versions(pair.package), PYTHON if pair.other == "python" else versions(pair.other)
-        if one and other and _within(one, pair.releases) and _within(other, pair.others):
+        if one and other and _within(one, pair.releases, False) and _within(other, pair.others, False):
             what = f"{pair.package} {one} with {pair.other} {other}"
             yield Misfit(pair.package, what, pair.breaks, pair.cure)
 
@@ -126,26 +127,32 @@ def _used() -> Iterator[importlib.metadata.Distribution]:
 
 
 def _requirements(distribution: importlib.metadata.Distribution) -> Iterator[Requirement]:
-    """What applies here; of l2sim's own with all extras, so that what is installed of them is compared."""
+    """What applies here; of l2sim's own also the packages that only extras bring, which are compared where they
+    are there. What an extra asks of a package that is wanted anyway holds with that extra only: see `KNOWN`."""
     from packaging.markers import default_environment
     from packaging.requirements import InvalidRequirement, Requirement
 
     extras = distribution.metadata.get_all("Provides-Extra") or [] if distribution.metadata["Name"] == "l2sim" else []
+    always: set[str] = set()
     for text in distribution.requires or []:
         try:
             requirement = Requirement(text)
         except InvalidRequirement:
             continue
         environments = [{**default_environment(), "extra": extra} for extra in ("", *extras)]
-        if requirement.marker is None or any(requirement.marker.evaluate(one) for one in environments):
+        applies = [requirement.marker is None or requirement.marker.evaluate(one) for one in environments]
+        if applies[0]:
+            always.add(requirement.name)
+        if applies[0] or (any(applies) and requirement.name not in always):
             yield requirement
 
 
-def _within(version: str, specifier: str) -> bool:
-    """Whether a version is in a specifier; a specifier that cannot be read excludes nothing."""
+def _within(version: str, specifier: str, unread: bool = True) -> bool:
+    """Whether a version is in a specifier; `unread` where one of them cannot be read."""
     from packaging.specifiers import InvalidSpecifier, SpecifierSet
+    from packaging.version import InvalidVersion
 
     try:
         return SpecifierSet(specifier).contains(version, prereleases=True)
-    except InvalidSpecifier:
-        return True
+    except (InvalidSpecifier, InvalidVersion):
+        return unread

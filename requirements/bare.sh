@@ -44,7 +44,7 @@ try() {
     fi
     git clone --quiet --bare "file://$here" "$root/srv/l2sim.git"
     packages "$root" >"$place/$1.before"
-    inside "$root" "$user" "git config --global --add safe.directory /srv/l2sim.git; git clone -q /srv/l2sim.git" >"$log" 2>&1
+    inside "$root" "$user" "git config --global --add safe.directory /srv/l2sim.git; git clone -q /srv/l2sim.git" >"$log" 2>&1 || { tail -n 3 "$log" >&2; exit 1; }
     for command in "make run" "make test"; do
         began=$(date +%s)
         echo "\$ $command" >>"$log"
@@ -63,9 +63,14 @@ try() {
 }
 
 [ $# -gt 0 ] || set -- bookworm-root bookworm-user trixie-root trixie-user
+if [ $# = 1 ]; then
+    exec 9>"$place/$1.lock"
+    flock -n 9 || { echo "$1 is being tried by another process" >&2; exit 2; }
+    try "$1"
+    exit
+fi
 failed=0
 for case in "$@"; do
-    try "$case" &  # by itself, so that whatever fails on the way ends the case
-    wait $! || failed=1
+    "$0" "$case" || failed=1  # by itself, so that whatever fails on the way ends the case
 done
 exit "$failed"

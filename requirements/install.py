@@ -21,20 +21,20 @@ ROOT = HERE.parent
 TESTED = ((3, 11), (3, 13))
 """The oldest and newest Python on which all tests were run; the sets hold wheels for 3.14 too."""
 CAUSES = (
-    (
-        r"Max retries|NewConnectionError|NameResolutionError|Temporary failure in name resolution|CERTIFICATE_VERIFY|"
-        r"Network is unreachable|ProxyError|ReadTimeout|ConnectionError",
-        "the package index does not answer: look at the network, and at PIP_INDEX_URL, PIP_PROXY and PIP_CERT",
-    ),
+    (r"No space left on device|Errno 28", "the disk is full"),
     (
         r"DO NOT MATCH THE HASHES",
         "a package is not the file that was tested, its hash differs: try again, or ask who runs your package mirror",
     ),
-    (r"No space left on device", "the disk is full"),
     (
         r"command '[^']*(?:gcc|g\+\+|cc|clang)[^']*' failed|Failed (?:building wheel|to build)",
         "a package without a wheel for Python {python} on {machine} was to be built, which takes a compiler and the "
         "headers of Python: apt-get install build-essential python3-dev; or take Python {oldest} to {newest} on x86-64",
+    ),
+    (
+        r"Max retries|NewConnectionError|NameResolutionError|Temporary failure in name resolution|CERTIFICATE_VERIFY|"
+        r"Network is unreachable|ProxyError|ReadTimeout|ConnectionError",
+        "the package index does not answer: look at the network, and at PIP_INDEX_URL, PIP_PROXY and PIP_CERT",
     ),
     (
         r"(?:No matching distribution found for|satisfies the requirement) ([\w.-]+)",
@@ -69,8 +69,11 @@ def environment(folder: Path, python: Path, exact: bool) -> None:
     there = None
     if python.exists():
         asked = [str(python), "-c", "import sys, pip; print(*sys.version_info[:2])"]
-        done = subprocess.run(asked, capture_output=True, text=True)
-        there = tuple(map(int, done.stdout.split())) if done.returncode == 0 else None
+        try:
+            done = subprocess.run(asked, capture_output=True, text=True)
+            there = tuple(map(int, done.stdout.split())) if done.returncode == 0 else None
+        except OSError:  # of another machine
+            there = None
     wanted = sys.version_info[:2] if exact else there
     if there and there == wanted and there >= TESTED[0]:
         return

@@ -18,6 +18,8 @@ from packaging.specifiers import SpecifierSet
 
 from l2sim import fits
 
+CRASHED = ["the run itself"]
+"""In place of tests, where pytest ended before it could name some."""
 SET = Path(__file__).resolve().parent / "dev.txt"
 
 
@@ -40,8 +42,8 @@ def failures(tests: list[str]) -> list[str]:
     command = [sys.executable, "-m", "pytest", "-rfE", *parallel, *tests]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
     print(done.stdout, flush=True)
-    failed = re.findall(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE)
-    return failed if failed or done.returncode == 0 else ["tests"]
+    failed = re.findall(r"^(?:FAILED|ERROR) (\S+?::.*?\]|\S+)(?: - |$)", done.stdout, re.MULTILINE)
+    return failed if failed or done.returncode == 0 else CRASHED
 
 
 def install(package: str, release: str) -> bool:
@@ -57,7 +59,7 @@ def main(tests: list[str]) -> int:
     for package, (pinned, here) in changed.items() if failed else ():
         if install(package, pinned):
             still = failures(failed)
-            culprits[package] = [test for test in failed if test not in still]
+            culprits[package] = [test for test in failed if test not in still] if still != CRASHED else []
         install(package, here)
     print(f"{len(changed)} releases are newer than the known set:")
     for package, (pinned, here) in changed.items():

@@ -32,14 +32,18 @@ packages="python3 python3-venv"
 case $named in python3.*) packages="$named $named-venv" ;; esac
 if [ -z "$named" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     echo "no Python with venv on this machine; installing with: apt-get install $packages" >&2
-    { apt-get update -q; DEBIAN_FRONTEND=noninteractive apt-get install --yes -q --no-install-recommends $packages; } \
-        >/dev/null 2>&1
+    said=$({ apt-get update -q; DEBIAN_FRONTEND=noninteractive apt-get install --yes -q --no-install-recommends $packages; } \
+        2>&1 >/dev/null)
     find_one && exit 0
+    echo "$said" | grep '^E:' | tail -n 1 >&2
 fi
 for python in $(candidates); do
+    if "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+        fail "$python has no venv; on Debian: apt-get install python3${python##*python3}-venv"
+    fi
+done
+for python in $(candidates); do
     found=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) || continue
-    "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
-        fail "l2sim needs Python 3.11 or newer, and $python is $found; name another with: make PYTHON=python3.12 ..."
-    fail "$python has no venv; on Debian: apt-get install ${python##*/}-venv"
+    fail "l2sim needs Python 3.11 or newer, and $python is $found; name another with: make PYTHON=python3.12 ..."
 done
 fail "there is no ${named:-python3} on this machine; on Debian: apt-get install $packages"

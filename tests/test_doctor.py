@@ -162,6 +162,17 @@ def test_what_packages_ask_of_each_other_is_compared(monkeypatch: pytest.MonkeyP
     assert any(m.what.startswith("l2sim ") and m.what.endswith("python 3.10.1") for m in fits.declared(doctor._version))
 
 
+def test_what_only_an_extra_asks_for_is_not_asked_of_others() -> None:
+    plain = versions(numpy="2.5.5", numba_cuda=None, PySide6_Essentials=None)
+    assert [m for m in (*fits.declared(plain), *fits.known(plain)) if m.what.startswith("l2sim ")] == []
+
+
+def test_builds_and_candidates_of_python_are_versions_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert fits.PYTHON.replace(".", "").isdigit()
+    odd = versions(numba_cuda="local build", numpy="2.5.5", PySide6_Essentials=None)
+    assert list(fits.known(odd)) == []
+
+
 def test_pairs_that_do_not_fit_are_shown_and_do_not_stop_a_run(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from l2sim import files
 from l2sim.errors import RunError
 from l2sim.run import checkpoint as checkpoints
 from l2sim.run import logs
@@ -284,7 +285,7 @@ def test_a_failed_write_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: p
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoints.os, "fsync", full)
+    monkeypatch.setattr(files.os, "fsync", full)
     with pytest.raises(OSError, match="No space"):
         checkpoints.write(path, taken(), {"scalars": 2})
     assert checkpoints.read(path)[1] == {"scalars": 1}

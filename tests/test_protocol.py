@@ -84,6 +84,27 @@ def test_a_declared_property_is_not_read() -> None:
     assert lacks(Busy(chip_of(Hardware))) == []
 
 
+def test_whatever_a_driver_raises_for_a_name_it_lacks() -> None:
+    class Lost(Driver):
+        def __getattr__(self, name: str) -> Any:
+            if name == "forward":
+                raise ConnectionError("the laboratory is asleep")
+            if name == "wait":
+                raise KeyError(name)
+            return super().__getattr__(name)
+
+    class Bare(type(chip_of(Hardware))):  # type: ignore[misc]
+        meter = None
+
+    assert lacks(Lost(chip_of(Hardware))) == ["wait", "forward"]
+    assert lacks(object.__new__(Bare), Hardware, "meter") == ["meter"]
+
+
+def test_a_need_that_no_such_chip_has_is_a_mistake_of_ours() -> None:
+    with pytest.raises(ValueError, match="Hardware has no taps"):
+        lacks(chip_of(Hardware), Hardware, "taps", "forward")
+
+
 def test_kinds_are_told_apart() -> None:
     assert "shape" in lacks(chip_of(MeshHardware), Hardware)
     assert "taps" in lacks(chip_of(Hardware), MeshHardware)

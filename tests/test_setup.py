@@ -171,9 +171,9 @@ def test_root_gets_debians_python(tmp_path: Path) -> None:
 # -- the set -----------------------------------------------------------------------------------------------------------
 
 
-def installer() -> Any:
-    """requirements/install.py as a module."""
-    spec = importlib.util.spec_from_file_location("install", ROOT / "requirements" / "install.py")
+def installer(name: str = "install") -> Any:
+    """A program of requirements/ as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "requirements" / f"{name}.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -237,6 +237,53 @@ def test_another_python_makes_the_environment_anew_only_if_named(
     assert capsys.readouterr().out == ""
     environment(tmp_path / "env", exact=True)
     assert ("making" in capsys.readouterr().out) == other
+
+
+def test_newest_reads_whole_names_of_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    newest = installer("newest")
+    said = (
+        "FAILED tests/a.py::test_b[core bench] - AssertionError\nERROR tests/c.py - ImportError\nFAILED tests/d.py::e\n"
+    )
+    done = subprocess.CompletedProcess([], 1, said)
+    monkeypatch.setattr(newest.subprocess, "run", lambda *_, **__: done)
+    assert newest.failures(["x"]) == ["tests/a.py::test_b[core bench]", "tests/c.py", "tests/d.py::e"]
+    done.stdout = "INTERNALERROR"
+    assert newest.failures(["x"]) == newest.CRASHED
+
+
+def test_make_installs_anew_where_the_programs_are_gone(tmp_path: Path) -> None:
+    """What an upgrade of the system or a move of the folder leaves behind."""
+    for name in ("run.ready", "bin/l2sim"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    make = ["make", "--no-print-directory", "--dry-run", f"VENV={tmp_path}", "run"]
+    done = subprocess.run(make, cwd=ROOT, capture_output=True, text=True)
+    assert "requirements/install.py run" in done.stdout and not (tmp_path / "run.ready").exists()
+
+
+# -- warnings ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "line, ours",
+    (
+        ("warnings.warn('x')", True),
+        ("warnings.warn_explicit('x', UserWarning, '/a/l2sim/kernels/zz.py', 1)", True),
+        ("warnings.warn_explicit('x', UserWarning, '/a/l2sim/.venv/lib/site-packages/other/zz.py', 1)", False),
+        ("warnings.warn_explicit('x', UserWarning, 'zz.py', 1, module='l2sim.chip.zz')", True),
+        ("warnings.warn_explicit('x', UserWarning, 'zz.py', 1, module='numba.core.zz')", False),
+        ("import subprocess, sys; subprocess.Popen([sys.executable, '-c', '1'])", True),
+    ),
+)
+def test_warnings_are_errors_where_they_are_ours(line: str, ours: bool, tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_bytes((ROOT / "pyproject.toml").read_bytes())
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "test_zz.py").write_text(
+        f"import gc, warnings\n\n\ndef test_zz():\n    {line}\n    gc.collect()\n"
+    )
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:pytest-qt"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert ("1 failed" in done.stdout) == ours, done.stdout
 
 
 # -- tests without a window --------------------------------------------------------------------------------------------

@@ -242,6 +242,9 @@ def lacks(chip: object, kind: type = Hardware, *needs: str) -> list[str]:
     What counts is what the chip does when asked, on every Python: a wrapper that passes names on by `__getattr__`
     lacks nothing, whereas a method that cannot be called and an attribute that is None are lacking.
     """
+    unknown = set(needs) - set(vars(kind))
+    if unknown:
+        raise ValueError(f"{kind.__name__} has no {', '.join(sorted(unknown))}")
     wanted = {n: member for n, member in vars(kind).items() if (n in needs if needs else not n.startswith("_"))}
     return [name for name, member in wanted.items() if not _answers(chip, name, member)]
 
@@ -260,6 +263,14 @@ def check(chip: object, kind: type = Hardware, *needs: str) -> None:
 def _answers(chip: object, name: str, member: object) -> bool:
     if isinstance(member, property):
         # A property of the chip's own class is not asked for its value: reading it may cost, or touch the hardware.
-        declared = any(isinstance(vars(one).get(name), property) for one in type(chip).__mro__)
-        return declared or getattr(chip, name, None) is not None
-    return callable(getattr(chip, name, None))
+        own = next((vars(one)[name] for one in type(chip).__mro__ if name in vars(one)), None)
+        return isinstance(own, property) or _asked(chip, name) is not None
+    return callable(_asked(chip, name))
+
+
+def _asked(chip: object, name: str) -> object:
+    """An attribute, None where the chip answers with an error of any kind."""
+    try:
+        return getattr(chip, name, None)
+    except Exception:  # whatever the driver raises for a name that it does not know
+        return None

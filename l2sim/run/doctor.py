@@ -54,7 +54,9 @@ def examine() -> Iterator[tuple[str, list[Finding]]]:
             yield topic, look()
         except Exception as error:
             reason = f"{type(error).__name__}: {error}".partition("\n")[0]
-            yield topic, [Finding("cannot be looked at", reason, "missing", 'pip install --upgrade "l2sim"')]
+            broken = getattr(error, "name", None) or "numpy numba scipy"
+            cure = f"pip install --force-reinstall {broken.partition('.')[0]}"
+            yield topic, [Finding("cannot be looked at", reason, "missing", cure)]
 
 
 def show() -> bool:
