@@ -74,6 +74,7 @@ test-sweep: $(VENV)/dev.$(READY)
 
 # Whether this checkout gives the same results as another one, byte for byte: make same OLD=DIR. Ten minutes.
 same: $(VENV)/dev.$(READY)
+	@$(BIN)/python -m l2sim.system window
 	$(BIN)/python tests/same_results.py $(OLD) . $(ARGS)
 
 # On a machine with an NVIDIA GPU: all tests, those of GPU code on the GPU instead of in Numba's simulator.

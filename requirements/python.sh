@@ -32,14 +32,14 @@ packages="python3 python3-venv"
 case $named in python3.*) packages="$named $named-venv" ;; esac
 if [ -z "$named" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     echo "no Python with venv on this machine; installing with: apt-get install $packages" >&2
-    said=$({ apt-get update -q; DEBIAN_FRONTEND=noninteractive apt-get install --yes -q --no-install-recommends $packages; } \
-        2>&1 >/dev/null)
+    export DEBIAN_FRONTEND=noninteractive
+    said=$({ apt-get update -q; apt-get install --yes -q --no-install-recommends $packages; } 2>&1 >/dev/null)
     find_one && exit 0
     echo "$said" | grep '^E:' | tail -n 1 >&2
 fi
 for python in $(candidates); do
     if "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
-        fail "$python has no venv; on Debian: apt-get install python3${python##*python3}-venv"
+        fail "$python has no venv; on Debian: apt-get install python3-venv, or python3.N-venv for a Python 3.N"
     fi
 done
 for python in $(candidates); do

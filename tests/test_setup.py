@@ -155,7 +155,8 @@ def test_no_python_is_one_line(there: dict[str, str], named: tuple[str, ...], wo
 def test_no_venv_is_one_line(tmp_path: Path) -> None:
     fake_python(tmp_path, "python3", "3.12", venv=False)
     done = python_sh(tmp_path, "python3")
-    assert (done.returncode, done.stderr) == (2, "python3 has no venv; on Debian: apt-get install python3-venv\n")
+    line = "python3 has no venv; on Debian: apt-get install python3-venv, or python3.N-venv for a Python 3.N\n"
+    assert (done.returncode, done.stderr) == (2, line)
 
 
 def test_root_gets_debians_python(tmp_path: Path) -> None:
