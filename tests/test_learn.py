@@ -248,7 +248,7 @@ def test_the_projection_is_optimal_with_perfect_pseudo_identities() -> None:
     u, v = chip.oracle_matrix("u"), chip.oracle_matrix("v")
     for at in np.ndindex(2, 3):
         columns = np.stack([np.outer(u[at][:, i], v[at][i]).ravel() for i in range(4)], axis=1)
-        best = np.linalg.lstsq(columns, aim.weight[at].ravel())[0]
+        best = np.linalg.lstsq(columns, aim.weight[at].ravel(), rcond=None)[0]
         np.testing.assert_allclose(sigma[at], best, atol=1e-10)
 
 
