@@ -65,13 +65,17 @@ class Timeline(Panel):
         self.scrubber.model = model
         self.playing = False
 
-    def refresh(self, changed: set[str]) -> None:
-        model = self.model
-        live = bool(model and model.live)
+    def allow(self) -> None:
+        """Let the run be ordered as soon as it answers; asked at every beat, since the panels are drawn later."""
+        live = bool(self.model and self.model.live)
         for name in ("step", "epoch", "stop", "kill"):
             self.actions_[name].setEnabled(live)
         for name in ("run", "live", "back", "forth", "back10", "forth10", "first", "last"):
-            self.actions_[name].setEnabled(model is not None)
+            self.actions_[name].setEnabled(self.model is not None)
+
+    def refresh(self, changed: set[str]) -> None:
+        model = self.model
+        live = bool(model and model.live)
         self.speed.setVisible(model is not None and not live)
         for name in ("step", "epoch", "stop", "kill"):
             self.buttons[name].setVisible(live)

@@ -376,6 +376,7 @@ class Window(QtWidgets.QMainWindow):
                 self.guard(self.runs.look)
             elif self.start.isVisible():
                 pass
+        self.timeline.allow()
         if self.model is None:
             return
         self._follow_state()

@@ -145,6 +145,13 @@ def test_a_window_attaches_five_times_to_a_running_job_without_a_gap(live: Any, 
     recorded.close()
 
 
+def test_a_job_that_answers_can_be_stopped_before_any_panel_is_drawn(live: Any, qtbot: Any) -> None:
+    live.beat.go = lambda *_: None
+    live.actions_["stop"].setEnabled(False)
+    live.tick()
+    assert live.actions_["stop"].isEnabled()
+
+
 def test_a_stopped_job_is_saved_and_can_go_on(live: Any, qtbot: Any) -> None:
     qtbot.waitUntil(lambda: live.model.newest >= 2, timeout=PATIENCE)
     live.actions_["stop"].trigger()
