@@ -29,7 +29,7 @@ gui: $(VENV)/gui.$(READY)
 # The pictures of docs/desktop.md, made from runs of their own.
 screenshots: $(VENV)/gui.$(READY)
 	@$(BIN)/python -m l2sim.system window
-	$(BIN)/python -m l2sim.gui.pictures docs/images
+	$(BIN)/python -m l2sim.gui.window.pictures docs/images
 
 # Without the window's libraries its tests are left out, and the last lines say so (tests/conftest.py).
 test: $(VENV)/dev.$(READY)
@@ -83,7 +83,7 @@ test-gpu: $(VENV)/gpu.$(READY)
 
 # Every preset for a few steps on synthetic data, seconds each; the tests have a handful of them.
 smoke: $(VENV)/run.$(READY)
-	@$(BIN)/python -c "from l2sim.run.presets import PRESETS; print(*PRESETS, sep='\n')" | while read -r preset; do \
+	@$(BIN)/python -c "from l2sim.job.presets import PRESETS; print(*PRESETS, sep='\n')" | while read -r preset; do \
 		out=$$(mktemp -d) && echo "$$preset" && $(BIN)/l2sim run "$$preset" --smoke --quiet --out "$$out" $(ARGS) </dev/null >/dev/null \
 			|| exit 1; rm -rf "$$out"; done
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from l2sim.run import blas
+from l2sim import blas
 
 blas.prepare()  # before anything imports NumPy
 

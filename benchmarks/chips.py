@@ -6,9 +6,9 @@ import numpy as np
 
 from l2sim.backend import CPU, Array, Device
 from l2sim.chip import nonidealities
-from l2sim.chip.chip import Chip
-from l2sim.chip.mesh import Mesh
+from l2sim.chip.core_chip import Chip
 from l2sim.chip.protocol import Commands
+from l2sim.mesh.mesh import Mesh
 from l2sim.nn import models, network
 from l2sim.nn.network import Network
 from l2sim.nn.photonic import PhotonicWeight

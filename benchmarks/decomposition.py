@@ -8,8 +8,8 @@ import numpy as np
 
 from benchmarks.measure import FMA, GFLOPS, Bench, Measurement
 from l2sim.backend import Array
-from l2sim.chip.decompose import decompose
-from l2sim.chip.mesh import Mesh, matrix
+from l2sim.mesh.mesh import Mesh, matrix
+from l2sim.mesh.orthogonal import decompose
 
 LARGEST = 4_000_000
 """Numbers in the blocks of a case beyond which `direct` is left out."""

@@ -8,10 +8,10 @@ import numpy as np
 
 from benchmarks.measure import Bench, Measurement
 from l2sim.backend import Array, like
-from l2sim.chip.light import MeshChip
-from l2sim.chip.mesh import Mesh
+from l2sim.chip.mesh_chip import MeshChip
 from l2sim.chip.nonidealities import Nonidealities
 from l2sim.learn.insitu import measure
+from l2sim.mesh.mesh import Mesh
 
 CHIPS = {
     "exact": Nonidealities(),

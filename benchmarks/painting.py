@@ -24,11 +24,11 @@ def view(modes: int) -> tuple[Any, Any]:
     """(a mesh view of one rectangular mesh with phases that change from frame to frame, the application)."""
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
     import pyqtgraph as pg
-    from l2sim.gui import mesh_view
-    from l2sim.gui.model import Frame, Layer, Part, Selection
+    from l2sim.gui.base.model import Frame, Layer, Part, Selection
+    from l2sim.gui.mesh import view as mesh_view
 
-    from l2sim.chip.mesh import Mesh
-    from l2sim.run.job import Job
+    from l2sim.job.job import Job
+    from l2sim.mesh.mesh import Mesh
 
     application = pg.mkQApp()
     mesh = Mesh("rectangular", modes)

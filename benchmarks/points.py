@@ -11,10 +11,12 @@ from pathlib import Path
 
 from benchmarks import sleeper
 from benchmarks.measure import Bench, Measurement
-from l2sim.run import sweep, sweep_local, sweep_plan
-from l2sim.run.sweep_local import Local
-from l2sim.run.sweep_log import Log
-from l2sim.run.sweep_point import Outcome, Task
+from l2sim.sweep import agenda
+from l2sim.sweep import local as sweep_local
+from l2sim.sweep import plan as sweep_plan
+from l2sim.sweep.local import Local
+from l2sim.sweep.log import Log
+from l2sim.sweep.point import Outcome, Task
 
 WORKERS = 4
 TEN = 10.0
@@ -38,7 +40,7 @@ def sleeping(bench: Bench) -> Iterator[Measurement]:
         for points, seconds in ((40, 0.1),) if bench.quick else ((50, 0.5), (200, 0.5), (800, 0.5)):
             with tempfile.TemporaryDirectory() as place:
                 began = time.perf_counter()
-                counts = sweep.run(plan(points, seconds), Path(place) / "s", lambda: Local(WORKERS, 1))
+                counts = agenda.run(plan(points, seconds), Path(place) / "s", lambda: Local(WORKERS, 1))
                 taken = time.perf_counter() - began
                 assert counts.done == points
             more = taken * WORKERS / points - seconds
@@ -94,9 +96,9 @@ def steps(points: int, out: Path) -> Iterator[tuple[str, float]]:
     planned = plan(points, 0.0)
     works: dict[str, Callable[[], object]] = {
         "check": planned.check,
-        "hand out, write down": lambda: sweep.run(planned, out, Instant),
+        "hand out, write down": lambda: agenda.run(planned, out, Instant),
         "take up again": lambda: taken_up(out, points),
-        "tables and report": lambda: sweep.run(planned, out, Instant),
+        "tables and report": lambda: agenda.run(planned, out, Instant),
     }
     for name, work in works.items():
         began = time.perf_counter()
@@ -106,7 +108,7 @@ def steps(points: int, out: Path) -> Iterator[tuple[str, float]]:
 
 def taken_up(out: Path, points: int) -> None:
     """What happens before the first point of a sweep that is gone on with."""
-    planned = sweep.stored(out)
+    planned = agenda.stored(out)
     with closing(Log(out / "log.jsonl", len(planned))) as log:
         assert log.count(1) == points and next(log.open_points(), None) is None
 

@@ -1,6 +1,6 @@
 """A worker of a sweep whose points do nothing but sleep, for `learn.lr` seconds: what a sweep costs besides its work.
 
-Everything but the run itself is as in `l2sim.run.sweep_point`. `use` makes this process's engines start such workers;
+Everything but the run itself is as in `l2sim.sweep.point`. `use` makes this process's engines start such workers;
 as `dask worker --preload benchmarks.sleeper` it does so there.
 """
 
@@ -49,7 +49,7 @@ def execute(job: Any, out: Path, *, source: str | None = None, resume: bool = Fa
 
 def use() -> None:
     """Let the engines of this process start workers that sleep."""
-    from l2sim.run import sweep_local
+    from l2sim.sweep import local as sweep_local
 
     sweep_local.WORKER[:] = [sys.executable, str(Path(__file__).resolve())]
 
@@ -60,10 +60,10 @@ def dask_setup(worker: Any) -> None:
 
 
 if __name__ == "__main__":
-    for name, told in (("folder", {"execute": execute}), ("events", {"Checkpoint": Checkpoint})):
-        module = types.ModuleType(f"l2sim.run.{name}")
+    for name, told in (("runs.execute", {"execute": execute}), ("store.events", {"Checkpoint": Checkpoint})):
+        module = types.ModuleType(f"l2sim.{name}")
         vars(module).update(told)
         sys.modules[module.__name__] = module
-    from l2sim.run import sweep_point
+    from l2sim.sweep import point as sweep_point
 
     sweep_point.main()

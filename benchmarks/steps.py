@@ -10,7 +10,7 @@ import numpy as np
 from benchmarks import chips
 from benchmarks.measure import GFLOPS, MATMUL, Bench, Measurement, median
 from l2sim.backend import Array
-from l2sim.chip import blocks
+from l2sim.chip.fused import blocks
 from l2sim.learn import sampling, train
 from l2sim.nn import models, optim
 from l2sim.nn.losses import cross_entropy

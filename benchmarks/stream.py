@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 
 from benchmarks.measure import Bench, Measurement, median
-from l2sim.run import folder, logs
-from l2sim.run import job as jobs
-from l2sim.run.events import Step
-from l2sim.run.job import Job
-from l2sim.run.logs import Logs
-from l2sim.run.manifest import FORMAT, write_manifest
+from l2sim.job import job as jobs
+from l2sim.job.job import Job
+from l2sim.runs import execute
+from l2sim.store import logs
+from l2sim.store.events import Step
+from l2sim.store.logs import Logs
+from l2sim.store.manifest import FORMAT, write_manifest
 
 ROUNDS = 3
 """Runs of each way; the middle one counts."""
@@ -25,7 +26,7 @@ ROUNDS = 3
 
 def watch(out: str, ready: Any, done: Any) -> None:
     """What a window does besides painting, in a process of its own: poll, and look at phases, metrics and curves."""
-    from l2sim.gui.model import open_run
+    from l2sim.gui.base.model import open_run
 
     while not (Path(out) / "live.json").exists():
         time.sleep(0.01)
@@ -72,7 +73,7 @@ def share(job: Job, way: str, steps: int) -> tuple[float, float]:
     spawn = multiprocessing.get_context("spawn")
     ready, done = spawn.Event(), spawn.Event()
     timed: list[Timed] = []
-    plain = folder._control
+    plain = execute._control
 
     def control(*arguments: Any) -> Any:
         made = plain(*arguments)
@@ -85,9 +86,9 @@ def share(job: Job, way: str, steps: int) -> tuple[float, float]:
         reader = spawn.Process(target=watch, args=(str(out), ready, done)) if way == "watched" else None
         if reader:
             reader.start()
-        folder._control = control
+        execute._control = control
         try:
-            events = folder.execute(job, out, live=way != "alone")
+            events = execute.execute(job, out, live=way != "alone")
             count, spent, thread, beside = -1, 0.0, 0.0, 0.0
             for event in events:
                 if not isinstance(event, Step) or event.stage != "learn":
@@ -101,7 +102,7 @@ def share(job: Job, way: str, steps: int) -> tuple[float, float]:
                 if count == steps:
                     break
         finally:
-            folder._control = plain
+            execute._control = plain
         spent, thread, beside = timed[0].spent - spent, time.thread_time() - thread, zeromq_seconds() - beside
         events.close()  # type: ignore[attr-defined]
         done.set()
@@ -133,7 +134,7 @@ def overhead(bench: Bench) -> Iterator[Measurement]:
 
 def opening(bench: Bench) -> Iterator[Measurement]:
     """Opening the folder of a run of a million steps, two scalars each, in a model."""
-    from l2sim.gui.model import open_run
+    from l2sim.gui.base.model import open_run
 
     steps = 10_000 if bench.quick else 1_000_000
     with tempfile.TemporaryDirectory() as place:

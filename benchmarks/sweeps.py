@@ -10,9 +10,9 @@ import numpy as np
 from benchmarks import chips
 from benchmarks.measure import FMA, GFLOPS, Bench, Measurement
 from l2sim.backend import Device, host
-from l2sim.chip.chip import Chip
-from l2sim.learn import calibrate, mapping, zeroth
-from l2sim.learn.zeroth import METHODS, Search, there_and_back
+from l2sim.chip.core_chip import Chip
+from l2sim.learn.search import calibrate, mapping, zeroth
+from l2sim.learn.search.zeroth import METHODS, Search, there_and_back
 
 SIZES = (4, 8, 9, 16, 32)
 BLOCKS = (128, 1024, 50_000)

@@ -15,10 +15,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.measure import Bench, Measurement
-from l2sim.run import job as jobs
-from l2sim.run import track
-from l2sim.run.events import Epoch, Event, StageStarted
-from l2sim.run.job import Job
+from l2sim.job import job as jobs
+from l2sim.job.job import Job
+from l2sim.runs import track
+from l2sim.store.events import Epoch, Event, StageStarted
 
 EPOCHS, LONG, SCALARS = 700, 0.01, 12
 PLACES = {"untracked": "", "tensorboard": "tensorboard:tb", "mlflow folder": "mlflow:ml", "wandb offline": "wandb:p"}

@@ -37,9 +37,9 @@ def folder(root: Path, modes: int, steps: int) -> tuple[Path, Any]:
     """A run folder of one mesh with loss and accuracy of so many steps, and the log that goes on writing to it."""
     import fcntl
 
-    from l2sim.run import job as jobs
-    from l2sim.run import logs
-    from l2sim.run.manifest import FORMAT, write_manifest
+    from l2sim.job import job as jobs
+    from l2sim.store import logs
+    from l2sim.store.manifest import FORMAT, write_manifest
 
     run = root / "long-1"
     run.mkdir()
@@ -73,11 +73,11 @@ def opened(run: Path) -> tuple[Any, Any]:
     """The window with the run, and the application."""
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
     os.environ.setdefault("QT_FONT_DPI", "96")
-    from l2sim.gui.app import start_qt
+    from l2sim.gui.window.app import start_qt
 
     application = start_qt()
-    from l2sim.gui.layout import Kept
-    from l2sim.gui.window import Window
+    from l2sim.gui.base.layout import Kept
+    from l2sim.gui.window.window import Window
 
     window = Window(run.parent, Kept())
     window.timer.stop()
@@ -182,7 +182,7 @@ def memory(bench: Bench) -> Iterator[Measurement]:
 def running(root: Path, modes: int, *more: str) -> Iterator[tuple[Any, Any]]:
     """A window that watches a job of whole meshes, which runs in its own process, and the application."""
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
-    from l2sim.gui import launch
+    from l2sim.gui.base import launch
 
     job = [f"insitu.modes={modes}", "learn.epochs=100000"]
     process = launch.start("insitu-digits", job, name="watched", runs=root, more=more)

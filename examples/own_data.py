@@ -7,9 +7,9 @@ test_y in it; or --data DIR with pictures in train/CLASS/... and test/CLASS/...
 import numpy as np
 
 from l2sim import Job
-from l2sim.run.data import DataSet
-from l2sim.run.events import StageDone
-from l2sim.run.flow import run
+from l2sim.data.sets import DataSet
+from l2sim.flow.flow import run
+from l2sim.store.events import StageDone
 
 
 def bars(count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

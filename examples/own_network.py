@@ -4,9 +4,9 @@ The same as a file, for the command line: `l2sim models examples/residual.toml`,
 """
 
 from l2sim import Job
+from l2sim.flow.flow import run
 from l2sim.nn.models import BatchNorm, Conv, Flatten, Linear, MaxPool, ReLU, Residual
-from l2sim.run.events import StageDone
-from l2sim.run.flow import run
+from l2sim.store.events import StageDone
 
 block = Residual(body=(Conv(8, kernel=3, padding=1), BatchNorm(), ReLU(), Conv(8, kernel=3, padding=1), BatchNorm()))
 layers = (Conv(8, kernel=3, padding=1), BatchNorm(), ReLU(), block, ReLU(), MaxPool(2, 2), Flatten(), Linear(10))

@@ -3,9 +3,10 @@
 import numpy as np
 
 from l2sim import Job
+from l2sim.flow.l2ight import session as l2ight
+from l2sim.flow.l2ight import stages
 from l2sim.learn import train
 from l2sim.nn import optim
-from l2sim.run import l2ight, stages
 
 short = {"pretrain.epochs": 8, "calibrate.epochs": 40, "map.epochs": 40, "map.compare": False}
 

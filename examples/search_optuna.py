@@ -12,8 +12,8 @@ from pathlib import Path
 import optuna
 
 from l2sim import Job
-from l2sim.run import folder
-from l2sim.run.events import Epoch, StageDone
+from l2sim.runs import execute
+from l2sim.store.events import Epoch, StageDone
 
 PRICE = 0.02
 """What all the core calls of dense learning are worth, in accuracy: without it nothing speaks for leaving any out."""
@@ -25,7 +25,7 @@ def mapped(where: Path, chip: dict) -> Path:
     out = where / "mapped"
     if not (out / "report.json").exists():
         job = Job.preset("digits", chip | {"learn.epochs": 0})
-        for _ in folder.execute(job, out, resume=(out / "checkpoints").exists()):
+        for _ in execute.execute(job, out, resume=(out / "checkpoints").exists()):
             pass
     return out
 
@@ -37,7 +37,7 @@ def objective(trial: optuna.Trial, where: Path, chip: dict) -> float:
         "learn.feedback_sparsity": trial.suggest_float("feedback_sparsity", 0.0, 0.8),
         "learn.column_sparsity": trial.suggest_float("column_sparsity", 0.0, 0.8),
     }
-    events = folder.execute(
+    events = execute.execute(
         Job.preset("digits", chip | tried), where / f"trial-{trial.number:04d}", source=f"{mapped(where, chip)}@map"
     )
     value = 0.0

@@ -1,5 +1,5 @@
 """`python -m l2sim.gui` is `l2sim-gui`."""
 
-from .app import main
+from .window.app import main
 
 main()

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
         couplers,
         cuda,
         decompose,
+        descent,
+        descent_by_column,
+        descent_window,
         im2col,
         inside,
         lanes,
@@ -27,11 +30,8 @@ if TYPE_CHECKING:
         program,
         propagate,
         reference,
-        structured,
-        sweep,
         threads,
         twin,
-        window,
     )
 
 __all__ = [
@@ -41,6 +41,9 @@ __all__ = [
     "couplers",
     "cuda",
     "decompose",
+    "descent",
+    "descent_by_column",
+    "descent_window",
     "im2col",
     "inside",
     "lanes",
@@ -50,11 +53,8 @@ __all__ = [
     "program",
     "propagate",
     "reference",
-    "structured",
-    "sweep",
     "threads",
     "twin",
-    "window",
 ]
 
 

@@ -3,7 +3,7 @@
 Rectangular: Clements et al., Optica 3, 1460 (2016), in the real form of the L2ight reference (spec section a).
 Triangular: Reck et al., PRL 73, 58 (1994). Both end in a diagonal of signs. Phases go into a (k, k) "cell" array
 whose meaning is the reference's: rectangular [upper rail, column], triangular [k - 2 - i, j] of chain i, step j;
-`l2sim.chip.layout` converts. Work is done in float64 whatever the input.
+`l2sim.mesh.reference` converts. Work is done in float64 whatever the input.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Operations on lanes: many cores side by side, the lane innermost, so that each loop is a few vector instructions.
 
-The building blocks of `kernels.sweep`, `kernels.structured` and `kernels.mesh`. A matrix of all lanes is stored as
+The building blocks of `kernels.descent`, `descent_by_column` and `kernels.mesh`. A matrix of all lanes is stored as
 (rows, columns, LANES) and taken apart by integer indices; windows and work buffers are one-dimensional with constant
 offsets, which is what lets the compiler vectorise without checks for overlap. It unrolls loops over lanes of fewer than
 some ten instructions, and then does not vectorise them: such short ones count to an array's size instead.

@@ -60,7 +60,7 @@ def loss(u, sigma, v, gain, target):
 def sweep(rule, build, phases, order, lr, start):
     """Coordinate descent over one vector of phases: `build(phases) -> loss`; returns (phases, loss).
 
-    The rules "zcd" and "ztp" are those of `kernels.sweep`.
+    The rules "zcd" and "ztp" are those of `kernels.descent`.
     """
     phases = phases.copy()
     here = start

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 from l2sim._version import __version__
 
 if TYPE_CHECKING:
+    import l2sim.job.presets as presets
     import l2sim.nn.models as models
-    import l2sim.run as run
-    import l2sim.run.presets as presets
-    from l2sim.chip.chip import Chip
-    from l2sim.chip.mesh import Mesh
-    from l2sim.run.job import Job
+    from l2sim.chip.core_chip import Chip
+    from l2sim.flow.flow import run
+    from l2sim.job.job import Job
+    from l2sim.mesh.mesh import Mesh
 
 # In a bare checkout `kernels/` lies beside this folder instead of inside it (setup.cfg maps it when installed).
 # Appending the checkout's root lets `l2sim.kernels` be found there, so a clone runs with nothing installed.
@@ -25,8 +25,8 @@ _root = Path(__file__).resolve().parent.parent
 if (_root / "setup.cfg").exists():
     __path__.append(str(_root))
 
-_CLASSES = {"Chip": "l2sim.chip.chip", "Mesh": "l2sim.chip.mesh", "Job": "l2sim.run.job"}
-_MODULES = {"models": "l2sim.nn.models", "presets": "l2sim.run.presets", "run": "l2sim.run"}
+_CLASSES = {"Chip": "l2sim.chip.core_chip", "Mesh": "l2sim.mesh.mesh", "Job": "l2sim.job.job", "run": "l2sim.flow.flow"}
+_MODULES = {"models": "l2sim.nn.models", "presets": "l2sim.job.presets"}
 
 __all__ = ["Chip", "Job", "Mesh", "__version__", "models", "presets", "run"]
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 
 def main() -> None:
-    from l2sim.run import blas
+    from l2sim import blas
 
     blas.prepare()  # before anything imports NumPy
-    from l2sim.run.cli import main as command
+    from l2sim.cli.main import main as command
 
     command()
 

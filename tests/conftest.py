@@ -72,8 +72,8 @@ def widgets_go() -> Iterator[None]:
 
 
 def _smoke(preset: str, out: Path) -> Path:
-    from l2sim.run import job as jobs
-    from l2sim.run.folder import execute
+    from l2sim.job import job as jobs
+    from l2sim.runs.execute import execute
 
     for _ in execute(jobs.smoke(jobs.load(preset)), out):
         pass
@@ -96,8 +96,8 @@ def insitu_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def make_window(qtbot: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Any]]:
     """Makes windows of 1200 x 800 whose runs and kept layout lie in `tmp_path`; none of them may crash."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    from l2sim.gui import launch
-    from l2sim.gui.window import Window
+    from l2sim.gui.base import launch
+    from l2sim.gui.window.window import Window
 
     made: list[Any] = []
     # pytest-qt closes windows before any fixture ends, and a window that is closed forgets its jobs.

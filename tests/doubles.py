@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from l2sim.backend import Array, generator, kernels
-from l2sim.chip.chip import Chip
-from l2sim.chip.light import MeshChip
-from l2sim.chip.mesh import Mesh
+from l2sim.chip.core_chip import Chip
+from l2sim.chip.mesh_chip import MeshChip
 from l2sim.chip.meter import Meter
 from l2sim.chip.nonidealities import Nonidealities
 from l2sim.chip.protocol import READOUTS, Commands, Hardware, MeshHardware, SvdHardware
 from l2sim.errors import ChipError
+from l2sim.mesh.mesh import Mesh
 
 KINDS = (Hardware, MeshHardware, SvdHardware)
 PUBLIC = frozenset(name for kind in KINDS for name in vars(kind) if not name.startswith("_"))

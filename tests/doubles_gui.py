@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from l2sim.gui.model import Curve, Frame, Layer, Parameter, Part, Stage
+from l2sim.gui.base.model import Curve, Frame, Layer, Parameter, Part, Stage
 
-from l2sim.run.job import Job
+from l2sim.job.job import Job
 
 
 def rectangle(modes: int, name: str, complex: bool = False) -> Part:

@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from l2sim.chip import layout
-from l2sim.chip.chip import Chip
-from l2sim.chip.light import MeshChip
-from l2sim.chip.mesh import Mesh
+from l2sim.chip.core_chip import Chip
+from l2sim.chip.mesh_chip import MeshChip
 from l2sim.chip.nonidealities import GAMMA, Nonidealities
+from l2sim.mesh import reference
+from l2sim.mesh.mesh import Mesh
 
 HERE = Path(__file__).resolve().parent
 SMALL = HERE / "golden"
@@ -43,7 +43,7 @@ def golden_chip(exact_sigma: bool = True) -> Chip:
     chip = Chip((2, 4), mesh, it, seed=0)
     for part, letter in PARTS:
         bias, gamma = (
-            mesh.gather(layout.from_compact(mesh, z[f"noise_{what}_{letter}"])).reshape(8, -1)
+            mesh.gather(reference.from_compact(mesh, z[f"noise_{what}_{letter}"])).reshape(8, -1)
             for what in ("phase_bias", "noisy_gamma")
         )
         chip._heaters[part] = dataclasses.replace(chip._heaters[part], bias=bias, gamma=(gamma - GAMMA) / 0.002)

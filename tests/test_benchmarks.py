@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from benchmarks import decomposition, propagation
-from l2sim.chip.decompose import decompose
-from l2sim.chip.mesh import Mesh
+from l2sim.mesh.mesh import Mesh
+from l2sim.mesh.orthogonal import decompose
 
 ROOT = Path(__file__).resolve().parent.parent
 KEYS = {"case", "variant", "threads", "seconds", "rate", "unit", "fraction"}

@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from l2sim.run import blas, doctor
+from l2sim import blas
+from l2sim.cli import doctor
 
 WIDE = "fpu sse2 avx2 avx512f avx512dq avx512cd avx512bw avx512vl avx512_bf16"
 

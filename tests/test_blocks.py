@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from l2sim.backend import Array, generator, kernels
-from l2sim.chip import blocks
+from l2sim.chip.fused import blocks
 from l2sim.errors import ChipError
 from tests.assembly import wide_multiply_adds
 from tests.tolerances import DTYPES, kernel

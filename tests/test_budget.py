@@ -13,14 +13,17 @@ import pytest
 from doubles import random_commands
 
 from l2sim.backend import generator
-from l2sim.chip.chip import PARTS
-from l2sim.chip.complexcore import ComplexChip
-from l2sim.chip.light import MeshChip
-from l2sim.chip.mesh import Mesh
+from l2sim.chip.complex_core_chip import ComplexChip
+from l2sim.chip.core_chip import PARTS
+from l2sim.chip.mesh_chip import MeshChip
 from l2sim.chip.nonidealities import Nonidealities
-from l2sim.learn import mapping
-from l2sim.run import attain, bench, budget, diagnose, findings, folder, job, oracle, rebuild
-from l2sim.run.budget import Term
+from l2sim.flow import oracle
+from l2sim.inspect import attainable, bench, budget, diagnose, findings, rebuild
+from l2sim.inspect.budget import Term
+from l2sim.job import job
+from l2sim.learn.search import mapping
+from l2sim.mesh.mesh import Mesh
+from l2sim.runs import execute
 from tests.test_run import short
 from tests.test_stream import without_figures
 
@@ -39,8 +42,8 @@ COMPLEX = {
 
 def run(made: job.Job, out: Path) -> Path:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(folder.report, "write", without_figures)
-        list(folder.execute(made, out))
+        patch.setattr(execute.report, "write", without_figures)
+        list(execute.execute(made, out))
     return out
 
 
@@ -68,7 +71,7 @@ def complex_cores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 ))  # fmt: skip
 def test_the_slopes_of_complex_meshes_are_their_differences(it: Nonidealities) -> None:
     chip, h = ComplexChip((1, 1), Mesh("rectangular", 4), it, seed=3), 1e-6
-    meshes = attain.Meshes(chip, dict.fromkeys(PARTS, np.array([1.0, -1.0, 1.0, 1.0])))
+    meshes = attainable.Meshes(chip, dict.fromkeys(PARTS, np.array([1.0, -1.0, 1.0, 1.0])))
     phases = generator(1, "phases").uniform(-3, 3, chip.mesh.count)
     free = np.arange(chip.mesh.count) != 2
     found = meshes.slopes("u", phases, free)
@@ -87,7 +90,7 @@ def test_the_best_commands_of_a_complex_core_are_found_wherever_it_stands(it: No
     chip = ComplexChip((1, 1), Mesh("rectangular", 5), it, seed=2)
     target = mapping.target(chip, generator(3, "weight").standard_normal((5, 5)))
     chip.set_phases(**random_commands(chip, generator(4, "start")).phases)
-    reached = attain.tune(chip, target, 1)
+    reached = attainable.tune(chip, target, 1)
     above, below = oracle.mapping_error(chip, target)
     assert reached < most and float(above[0, 0] / below[0, 0]) < 1.01 * reached + 1e-12
 
@@ -103,8 +106,8 @@ def test_a_complex_core_without_an_imperfection_and_with_it_alone_is_the_same_fa
     complex_cores: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("STARTS", "COMPLEX_STARTS", "COMPLEX_POLISH"):  # a search that is soon given up
-        monkeypatch.setattr(attain, name, 0)
-    monkeypatch.setattr(attain, "STEPS", 10)
+        monkeypatch.setattr(attainable, name, 0)
+    monkeypatch.setattr(attainable, "STEPS", 10)
     tried = "phase bias", "splitter errors", "loss", "single-arm drive"
     monkeypatch.setattr(budget, "TERMS", tuple(term for term in budget.TERMS if term[0] in tried))
     at = diagnose.place(complex_cores, "conv2", 1)
@@ -122,7 +125,9 @@ def test_a_complex_core_without_an_imperfection_and_with_it_alone_is_the_same_fa
         above, below = oracle.mapping_error(chip, target)
         np.testing.assert_allclose(rows[name].error, above[0, 0] / below[0, 0], rtol=1e-9)
     alone = at.run.rebuilt.core("conv2", 1, None, Nonidealities(single_arm=True))
-    np.testing.assert_allclose(rows["single-arm drive"].alone, attain.tune(alone, target, at.run.job.seed), rtol=1e-6)
+    np.testing.assert_allclose(
+        rows["single-arm drive"].alone, attainable.tune(alone, target, at.run.job.seed), rtol=1e-6
+    )
     recorded = next(error for layer, core, error in diagnose.worst(at.run) if (layer, core) == ("conv2", 1))
     np.testing.assert_allclose(rows["as it is"].error, recorded, rtol=1e-4)
     assert rows["all of them"].tuned < 1e-5 < rows["as it is"].tuned < rows["as it is"].error

@@ -14,13 +14,13 @@ from tolerances import kernel
 
 from l2sim.backend import generator
 from l2sim.chip import grid
-from l2sim.chip.chip import Chip
+from l2sim.chip.core_chip import Chip
 from l2sim.chip.fabrication import fabricate, truncated_normal
-from l2sim.chip.mesh import KINDS
 from l2sim.chip.meter import Counts, Meter
 from l2sim.chip.nonidealities import GAMMA, PRESETS, V_PI, Nonidealities
 from l2sim.chip.protocol import Hardware, command, lacks
 from l2sim.errors import ChipError
+from l2sim.mesh.mesh import KINDS
 
 EXACT = kernel(np.float64)
 IDEAL = PRESETS["ideal"]

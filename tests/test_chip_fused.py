@@ -15,12 +15,12 @@ from tolerances import TRAJECTORY
 
 from l2sim.backend import generator
 from l2sim.chip import grid
-from l2sim.chip.chip import Chip
-from l2sim.chip.mesh import KINDS
+from l2sim.chip.core_chip import Chip
 from l2sim.chip.nonidealities import PRESETS, Nonidealities
 from l2sim.chip.protocol import Hardware, command
-from l2sim.learn import calibrate, mapping, zeroth
-from l2sim.learn.zeroth import Problem, State
+from l2sim.learn.search import calibrate, mapping, zeroth
+from l2sim.learn.search.zeroth import Problem, State
+from l2sim.mesh.mesh import KINDS
 
 IDEAL = PRESETS["ideal"]
 
@@ -210,7 +210,7 @@ def test_a_noisy_sweep_has_the_statistics_of_the_public_path(rule: str) -> None:
 
 def test_noise_is_drawn_in_pieces_when_cores_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the size of the pieces, every core has variates of its own and is swept."""
-    monkeypatch.setattr("l2sim.chip.sweep.VARIATES_BYTES", 1000)
+    monkeypatch.setattr("l2sim.chip.fused.descent.VARIATES_BYTES", 1000)
     chip = small_chip((3, 5), 3, NOISY)
     task = calibrate.problem(chip)
     state = zeroth.start(task, zeroth.Search("zcd"), calibrate.zero_phases(chip))

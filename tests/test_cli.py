@@ -15,10 +15,10 @@ from typing import Any
 import numba
 import pytest
 
+from l2sim.cli import main as cli
 from l2sim.errors import DataError
-from l2sim.run import cli
-from l2sim.run import job as jobs
-from l2sim.run.events import Checkpoint, Done, Epoch, Event, StageDone, StageStarted, Step, Warned
+from l2sim.job import job as jobs
+from l2sim.store.events import Checkpoint, Done, Epoch, Event, StageDone, StageStarted, Step, Warned
 
 REPORT: dict[str, Any] = {
     "stages": [
@@ -30,7 +30,7 @@ REPORT: dict[str, Any] = {
 
 
 class Flow:
-    """Stands in for `l2sim.run.folder.execute`; `trouble` happens after the first checkpoint."""
+    """Stands in for `l2sim.runs.execute.execute`; `trouble` happens after the first checkpoint."""
 
     def __init__(self) -> None:
         self.calls: list[dict[str, Any]] = []
@@ -67,9 +67,9 @@ def flow(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Flow:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("L2SIM_DATA", raising=False)
     stand_in = Flow()
-    module = types.ModuleType("l2sim.run.folder")
+    module = types.ModuleType("l2sim.runs.execute")
     module.execute = stand_in.execute  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "l2sim.run.folder", module)
+    monkeypatch.setitem(sys.modules, "l2sim.runs.execute", module)
     return stand_in
 
 
@@ -156,7 +156,7 @@ def test_a_terminal_gets_bars(flow: Flow, monkeypatch: pytest.MonkeyPatch, tmp_p
 
     from rich.console import Console
 
-    from l2sim.run import console
+    from l2sim.runs import console
 
     terminal = Console(file=io.StringIO(), force_terminal=True, width=120, markup=False, highlight=False)
     monkeypatch.setattr(console, "screen", lambda: terminal)
@@ -300,7 +300,7 @@ def test_a_bug_goes_to_a_file_and_not_to_the_screen(l2sim: Call, flow: Flow) -> 
 def test_an_error_in_the_console_closes_the_run_before_it_is_told(
     l2sim: Call, flow: Flow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from l2sim.run import console
+    from l2sim.runs import console
 
     states = []
     tell = cli._fail
@@ -310,7 +310,7 @@ def test_an_error_in_the_console_closes_the_run_before_it_is_told(
 
 
 def test_a_run_without_a_report_is_an_error(l2sim: Call, flow: Flow, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys.modules["l2sim.run.folder"], "execute", lambda job, out, **rest: (e for e in ()))
+    monkeypatch.setattr(sys.modules["l2sim.runs.execute"], "execute", lambda job, out, **rest: (e for e in ()))
     code, _, told = l2sim("run")
     assert code == 2 and "without a report" in told
 

@@ -20,17 +20,20 @@ from tolerances import TRAJECTORY
 
 from l2sim.backend import generator
 from l2sim.chip import grid
-from l2sim.chip.mesh import Mesh
 from l2sim.chip.meter import Meter
 from l2sim.chip.protocol import Hardware, command, lacks
-from l2sim.chip.record import Recorder, Replay
+from l2sim.chip.recorded import Recorder, Replay
 from l2sim.errors import ChipError
-from l2sim.learn import calibrate, mapping, protocols, sampling, train, twin, twin_program, zeroth
-from l2sim.learn.zeroth import Problem, Search, State
+from l2sim.flow import oracle
+from l2sim.learn import protocols, sampling, train
+from l2sim.learn.search import calibrate, mapping, zeroth
+from l2sim.learn.search.zeroth import Problem, Search, State
+from l2sim.learn.twin import identify as twin
+from l2sim.learn.twin import program
+from l2sim.mesh.mesh import Mesh
 from l2sim.nn import models, network, optim
 from l2sim.nn.losses import cross_entropy
 from l2sim.nn.photonic import PhotonicWeight
-from l2sim.run import oracle
 
 Result = dict[str, np.ndarray]
 Algorithm = Callable[[list[Hardware]], Result]
@@ -121,7 +124,7 @@ def twinned(chips: list[Hardware], readout: str = "quadrature") -> Result:
         (p, q), k = chip.shape, chip.mesh.modes
         aim = mapping.target(chip, generator(2, i).normal(size=(p * k, q * k)))
         known = twin.identify(chip, PUBLISHED, lambda name, i=i: generator(6, i, name), readout, retries=1)
-        told, sigma, _ = twin_program.program(chip.mesh, twin.Drive.of(PUBLISHED), known, aim)
+        told, sigma, _ = program.program(chip.mesh, twin.Drive.of(PUBLISHED), known, aim)
         task = mapping.problem(chip, aim)
         command(chip, u=told, v=told)
         chip.set_sigma(sigma)

@@ -11,11 +11,12 @@ from goldens import golden
 from tolerances import TRAJECTORY, kernel
 
 from l2sim.backend import generator
-from l2sim.chip import grid, layout
-from l2sim.chip.chip import Chip
-from l2sim.chip.decompose import decompose
-from l2sim.chip.mesh import KINDS, Mesh, matrix
+from l2sim.chip import grid
+from l2sim.chip.core_chip import Chip
 from l2sim.chip.nonidealities import GAMMA, PRESETS, Nonidealities
+from l2sim.mesh import reference
+from l2sim.mesh.mesh import KINDS, Mesh, matrix
+from l2sim.mesh.orthogonal import decompose
 
 STYLES = {"clements": "rectangular", "reck": "triangular"}
 EXACT = kernel(np.float64)
@@ -99,10 +100,10 @@ def test_crosstalk_reaches_the_six_heaters_around(kind: str) -> None:
 def test_converters_lose_nothing(kind: str, k: int) -> None:
     mesh = Mesh(kind, k)
     phases = generator(k).normal(size=(2, 3, *mesh.shape)) * mesh.mask
-    compact = layout.to_compact(mesh, phases)
+    compact = reference.to_compact(mesh, phases)
     assert compact.shape == (2, 3, mesh.count) and np.unique(compact).size == compact.size
-    assert np.array_equal(layout.from_compact(mesh, compact), phases)
-    assert np.array_equal(layout.from_cells(mesh, layout.to_cells(mesh, phases)), phases)
+    assert np.array_equal(reference.from_compact(mesh, compact), phases)
+    assert np.array_equal(reference.from_cells(mesh, reference.to_cells(mesh, phases)), phases)
     assert np.array_equal(mesh.scatter(mesh.gather(phases)), phases)
 
 
@@ -111,8 +112,8 @@ def test_golden_layout(style: str, table: str) -> None:
     found = 0
     for k in (2, 3, 4, 5, 8, 9):
         mesh = Mesh(style, k)
-        numbers = layout.from_compact(mesh, np.arange(1.0, mesh.count + 1))
-        assert np.array_equal(layout.to_cells(mesh, numbers), golden("layout")[f"{table}_k{k}"])
+        numbers = reference.from_compact(mesh, np.arange(1.0, mesh.count + 1))
+        assert np.array_equal(reference.to_cells(mesh, numbers), golden("layout")[f"{table}_k{k}"])
         found += 1
     assert found == 6
 
@@ -125,16 +126,16 @@ def test_golden_unitary(style: str, k: int) -> None:
         pytest.skip("not in the small golden set")
     legacy, ours = Mesh(STYLES[style], k, inner_signs=True), Mesh(STYLES[style], k)
     made = {what: z[f"rec_{style}_k{k}_{what}"] for what in ("phase", "delta", "phimat", "U")}
-    phases = layout.from_compact(legacy, made["phase"])
-    assert np.array_equal(layout.to_cells(legacy, phases), made["phimat"])
+    phases = reference.from_compact(legacy, made["phase"])
+    assert np.array_equal(reference.to_cells(legacy, phases), made["phimat"])
     np.testing.assert_allclose(matrix(legacy, phases, made["delta"]), made["U"], atol=EXACT)
     for choice in ("rand", "special"):
         q, compact, delta, table = (
             z[f"dec_{style}_k{k}_{choice}_{what}"] for what in ("Q", "phase", "delta", "phimat")
         )
         phases, signs = decompose(legacy, q)
-        np.testing.assert_allclose(layout.to_compact(legacy, phases), compact, atol=TRAJECTORY)
-        np.testing.assert_allclose(layout.to_cells(legacy, phases), table, atol=TRAJECTORY)
+        np.testing.assert_allclose(reference.to_compact(legacy, phases), compact, atol=TRAJECTORY)
+        np.testing.assert_allclose(reference.to_cells(legacy, phases), table, atol=TRAJECTORY)
         np.testing.assert_allclose(signs, delta, atol=EXACT)
         for mesh in (legacy, ours):
             np.testing.assert_allclose(matrix(mesh, *decompose(mesh, q)), q, atol=EXACT)
@@ -150,15 +151,15 @@ def test_golden_crosstalk() -> None:
     assert len(ks) >= 4
     for k in ks:
         chip = small_chip((1, 5), k, Nonidealities(crosstalk=0.005))
-        phases = layout.from_compact(chip.mesh, z[f"ct_k{k}_in"])[None]
+        phases = reference.from_compact(chip.mesh, z[f"ct_k{k}_in"])[None]
         # The filter alone does not wrap but the chain does; the filter is linear, so whole turns are filtered apart.
-        turns = layout.from_compact(chip.mesh, np.floor(z[f"ct_k{k}_in"] / (2 * np.pi)) * (2 * np.pi))[None]
+        turns = reference.from_compact(chip.mesh, np.floor(z[f"ct_k{k}_in"] / (2 * np.pi)) * (2 * np.pi))[None]
         chip.set_phases(u=phases)
-        seen = layout.to_compact(chip.mesh, chip.oracle_phases("u"))[0]
+        seen = reference.to_compact(chip.mesh, chip.oracle_phases("u"))[0]
         around, filtered = chip.mesh.around, chip.mesh.gather(turns)[0].copy()
         for row, lost in zip(filtered, chip.mesh.gather(turns)[0]):
             row += 0.005 * np.where(around >= 0, lost[around], 0.0).sum(axis=1)
-        back = layout.to_compact(chip.mesh, chip.mesh.scatter(filtered))
+        back = reference.to_compact(chip.mesh, chip.mesh.scatter(filtered))
         np.testing.assert_allclose(seen + back, z[f"ct_k{k}_out"], atol=EXACT)
     taps = z["ct_filter5"].reshape(5, 3)
     assert taps.tolist() == [[0, 0.005, 0], [0.005, 0, 0.005], [0, 1, 0], [0.005, 0, 0.005], [0, 0.005, 0]]
@@ -192,10 +193,10 @@ def test_golden_chain_of_meshes() -> None:
         chip = small_chip((1, 5), k, it)
         if it.gamma_std:
             drawn = (z[f"{case}_noisygamma"] - z["gamma"]) / it.gamma_std
-            heaters(chip, "u", gamma=chip.mesh.gather(layout.from_compact(chip.mesh, drawn)))
+            heaters(chip, "u", gamma=chip.mesh.gather(reference.from_compact(chip.mesh, drawn)))
             chip.nonidealities = it
-        chip.set_phases(u=layout.from_compact(chip.mesh, z["_".join(case.split("_")[:3]) + "_in"])[None])
-        seen = layout.to_compact(chip.mesh, chip.oracle_phases("u"))[0]
+        chip.set_phases(u=reference.from_compact(chip.mesh, z["_".join(case.split("_")[:3]) + "_in"])[None])
+        seen = reference.to_compact(chip.mesh, chip.oracle_phases("u"))[0]
         np.testing.assert_allclose(seen, z[f"{case}_out"], atol=EXACT, err_msg=case)
 
 

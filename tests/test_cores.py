@@ -13,16 +13,16 @@ from tolerances import DTYPES, TRAJECTORY, kernel
 
 from l2sim.backend import generator, kernels
 from l2sim.chip import grid
-from l2sim.chip.chip import Chip
-from l2sim.chip.complexcore import ComplexChip, fabricated_as
-from l2sim.chip.mesh import KINDS, Mesh
+from l2sim.chip.complex_core_chip import ComplexChip, fabricated_as
+from l2sim.chip.core_chip import Chip
 from l2sim.chip.nonidealities import PRESETS, Nonidealities
 from l2sim.chip.protocol import Hardware, command, lacks
-from l2sim.chip.record import Recorder, Replay
+from l2sim.chip.recorded import Recorder, Replay
 from l2sim.errors import ChipError
-from l2sim.learn import calibrate, mapping, zeroth
-from l2sim.learn.zeroth import Search
-from l2sim.run.job import Job
+from l2sim.job.job import Job
+from l2sim.learn.search import calibrate, mapping, zeroth
+from l2sim.learn.search.zeroth import Search
+from l2sim.mesh.mesh import KINDS, Mesh
 
 HARD = msgspec.structs.replace(PUBLISHED, splitter_error_std=0.05, loss_db=0.1, loss_db_std=0.05)
 

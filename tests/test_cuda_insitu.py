@@ -12,14 +12,16 @@ from doubles import light
 
 from l2sim import backend
 from l2sim.backend import generator
-from l2sim.chip.light import MeshChip
-from l2sim.chip.mesh import Mesh
+from l2sim.chip.mesh_chip import MeshChip
 from l2sim.chip.nonidealities import Nonidealities
+from l2sim.data import as_light
 from l2sim.errors import ChipError
+from l2sim.flow import flow
+from l2sim.flow.insitu import session as insitu
+from l2sim.job.job import Job
 from l2sim.learn import train
-from l2sim.run import features, flow, insitu
-from l2sim.run.events import Checkpoint, Done, Epoch, stages
-from l2sim.run.job import Job
+from l2sim.mesh.mesh import Mesh
+from l2sim.store.events import Checkpoint, Done, Epoch, stages
 
 DEVICE = backend.device("cuda")
 NOISY = {"tap_noise": 0.01, "io_phase_error": 0.01, "io_amplitude_error": 0.01, "readout_noise": 0.01, "phase_bits": 8}
@@ -37,7 +39,7 @@ KINDS: dict[str, dict[str, Any]] = {
 @pytest.fixture(autouse=True)
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Points of a plane that the simulator can do."""
-    monkeypatch.setattr(features, "points", partial(features.points, count=15))
+    monkeypatch.setattr(as_light, "points", partial(as_light.points, count=15))
     monkeypatch.setattr(insitu, "GRID", 2)
 
 

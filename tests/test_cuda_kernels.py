@@ -16,9 +16,9 @@ from tolerances import DTYPES, kernel
 
 from l2sim.backend import generator, kernels
 from l2sim.chip.fabrication import chain_parameters, fabricate
-from l2sim.chip.mesh import KINDS, Mesh
 from l2sim.chip.nonidealities import Nonidealities
-from l2sim.learn import twin
+from l2sim.learn.twin import identify as twin
+from l2sim.mesh.mesh import KINDS, Mesh
 
 cuda, reference = kernels.cuda, kernels.reference
 VOLTS = Nonidealities(drive="voltage", phase_bits=5, v_max=6.0, gamma_std=0.01, crosstalk=0.02, stuck=0.2)
@@ -98,7 +98,7 @@ def swept(problem: Sweep, rule: str, **changes: Any) -> tuple:
                     else side(a) if isinstance(a, np.ndarray) and i != 8 else a
                     for i, a in enumerate(args)
                 ]  # fmt: skip
-                (kernels.sweep if side is np.copy else cuda.sweep).sweep(*one)
+                (kernels.descent if side is np.copy else cuda.descent).sweep(*one)
                 kept.append(tuple(host(one[i]) for i in (1, 2, 16)))
 
     with pytest.MonkeyPatch.context() as patch:
@@ -146,19 +146,19 @@ def test_sweep_with_kept_losses_and_in_single_precision() -> None:
 
 
 def test_large_meshes_share_the_memory_of_a_block_or_of_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cuda.sweep, "REGISTERS", 2)  # columns beside the threads, not in them
-    monkeypatch.setattr(cuda.sweep, "SHARED_BYTES", 100)  # walls in the device's memory
-    cuda.sweep.kernel.cache_clear()
+    monkeypatch.setattr(cuda.descent, "REGISTERS", 2)  # columns beside the threads, not in them
+    monkeypatch.setattr(cuda.descent, "SHARED_BYTES", 100)  # walls in the device's memory
+    cuda.descent.kernel.cache_clear()
     for a, b in zip(*swept(Sweep("rectangular", "v", 3, np.float64, COARSE), "zcd")):
         np.testing.assert_allclose(b, a, rtol=0, atol=1e-12)
-    cuda.sweep.kernel.cache_clear()
+    cuda.descent.kernel.cache_clear()
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("k", (2, 3, 9, 16))
 def test_the_wall_of_bricks_is_the_mesh(kind: str, k: int) -> None:
     mesh = Mesh(kind, k)
-    slots, count = cuda.sweep.wall(mesh.rail, k)
+    slots, count = cuda.descent.wall(mesh.rail, k)
     assert np.unique(slots).size == mesh.count and slots.max() < count and np.array_equal(slots % (k - 1), mesh.rail)
     angles = generator(k).uniform(0, 6, mesh.count)
     u = np.eye(k)

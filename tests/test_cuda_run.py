@@ -10,18 +10,21 @@ from device import GPU, host, put, xp
 
 from l2sim import backend
 from l2sim.backend import Device, generator
-from l2sim.chip import spread
-from l2sim.chip.chip import Chip
-from l2sim.chip.mesh import Mesh
+from l2sim.chip.core_chip import Chip
+from l2sim.chip.fused import spread
 from l2sim.chip.nonidealities import PRESETS, Nonidealities
+from l2sim.data import sets
 from l2sim.errors import ChipError, JobError, RunError
-from l2sim.learn import calibrate, mapping, sampling, train, zeroth
+from l2sim.flow import flow
+from l2sim.flow.l2ight import session as l2ight
+from l2sim.flow.l2ight.stages import STAGES
+from l2sim.job.job import Job
+from l2sim.learn import sampling, train
+from l2sim.learn.search import calibrate, mapping, zeroth
+from l2sim.mesh.mesh import Mesh
 from l2sim.nn import models
 from l2sim.nn.photonic import PhotonicWeight
-from l2sim.run import data, flow, l2ight
-from l2sim.run.events import Checkpoint, Done, Epoch
-from l2sim.run.job import Job
-from l2sim.run.stages import STAGES
+from l2sim.store.events import Checkpoint, Done, Epoch
 
 TINY = models.ModelSpec(
     "cnn-s", (1, 3, 3), 3,
@@ -48,8 +51,8 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     labels = np.arange(12) % 3
     images[np.arange(12), 0, labels] += 1.0
     monkeypatch.setitem(models.MODELS, "cnn-s", lambda classes=3, input=(1, 3, 3): TINY)
-    few = data.DataSet(images[:9], labels[:9], images[9:], labels[9:], 3)
-    monkeypatch.setattr(data, "load", lambda *args: few)
+    few = sets.DataSet(images[:9], labels[:9], images[9:], labels[9:], 3)
+    monkeypatch.setattr(sets, "load", lambda *args: few)
 
 
 def counted(checkpoint: Checkpoint) -> dict[str, Any]:
@@ -245,13 +248,13 @@ def test_a_layer_too_large_for_the_device_streams_through(noise: float, monkeypa
 
 def kernel_calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many cores each launch of a sweep has from now on."""
-    real, launches = backend.kernels.cuda.sweep.sweep, []
+    real, launches = backend.kernels.cuda.descent.sweep, []
 
     def noted(*args: Any) -> None:
         launches.append(len(args[1]))
         real(*args)
 
-    monkeypatch.setattr(backend.kernels.cuda.sweep, "sweep", noted)
+    monkeypatch.setattr(backend.kernels.cuda.descent, "sweep", noted)
     return launches
 
 

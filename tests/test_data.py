@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from l2sim.data import published, sets
 from l2sim.errors import DataError
-from l2sim.run import data, published
 
 
 def idx(array: np.ndarray) -> bytes:
@@ -57,7 +57,7 @@ def no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def test_digits_are_the_published_ones_in_the_prescribed_split() -> None:
-    digits = data.load("digits", None, (8, 8))
+    digits = sets.load("digits", None, (8, 8))
     assert digits.train_x.shape == (1437, 1, 8, 8) and digits.test_x.shape == (360, 1, 8, 8)
     assert digits.train_x.dtype == np.float64 and digits.train_y.dtype == np.int64 and digits.classes == 10
     assert digits.train_x.min() == 0 and digits.train_x.max() == 1
@@ -72,7 +72,7 @@ def test_digits_are_the_published_ones_in_the_prescribed_split() -> None:
 
 
 def test_digits_are_enlarged_by_clamped_interpolation() -> None:
-    small, large = data.load("digits", None, (8, 8)).test_x, data.load("digits", None, (16, 16)).test_x
+    small, large = sets.load("digits", None, (8, 8)).test_x, sets.load("digits", None, (16, 16)).test_x
     # Twice the size: output pixel 2 i + 1 is 3/4 of pixel i and 1/4 of pixel i + 1; the borders repeat.
     padded = np.pad(small[:, 0], ((0, 0), (1, 1), (1, 1)), mode="edge")
     even, odd = 0.25 * padded[:, :-2] + 0.75 * padded[:, 1:-1], 0.75 * padded[:, 1:-1] + 0.25 * padded[:, 2:]
@@ -88,29 +88,29 @@ def test_digits_are_enlarged_by_clamped_interpolation() -> None:
 def test_resize_is_pillows(size: tuple[int, int]) -> None:
     images = np.random.default_rng(0).random((3, 28, 28)).astype(np.float32)
     expected = [np.asarray(Image.fromarray(i).resize(size[::-1], Image.Resampling.BILINEAR)) for i in images]
-    np.testing.assert_allclose(data.resize(images, size), expected, atol=2e-6)
+    np.testing.assert_allclose(sets.resize(images, size), expected, atol=2e-6)
 
 
 def test_synthetic_has_the_shape_asked_for_and_can_be_learned() -> None:
-    made = data.load("synthetic", None, (16, 12), channels=3)
+    made = sets.load("synthetic", None, (16, 12), channels=3)
     assert made.train_x.shape[1:] == (3, 16, 12) and made.train_x.min() >= 0 and made.train_x.max() <= 1
-    np.testing.assert_array_equal(made.train_x, data.load("synthetic", None, (16, 12), channels=3).train_x)
+    np.testing.assert_array_equal(made.train_x, sets.load("synthetic", None, (16, 12), channels=3).train_x)
     centres = np.stack([made.train_x[made.train_y == c].mean(0) for c in range(10)])
     distance = ((made.test_x[:, None] - centres) ** 2).sum((2, 3, 4))
     assert (distance.argmin(1) == made.test_y).mean() > 0.95
 
 
 def test_hold_out_takes_a_share_of_the_training_images_only() -> None:
-    whole = data.load("synthetic", None, (4, 4))
-    rest, x, y = data.hold_out(whole, 0.25, np.random.default_rng(0))
+    whole = sets.load("synthetic", None, (4, 4))
+    rest, x, y = sets.hold_out(whole, 0.25, np.random.default_rng(0))
     assert len(y) == 64 and len(rest.train_y) == 192 and rest.test_x is whole.test_x
     back = {image.tobytes() for image in np.concatenate([rest.train_x, x])}
     assert back == {image.tobytes() for image in whole.train_x}
 
 
 def test_batches_cover_every_image_once() -> None:
-    assert [list(b) for b in data.batches(5, 2)] == [[0, 1], [2, 3], [4]]
-    shuffled = np.concatenate(list(data.batches(100, 7, np.random.default_rng(1))))
+    assert [list(b) for b in sets.batches(5, 2)] == [[0, 1], [2, 3], [4]]
+    shuffled = np.concatenate(list(sets.batches(100, 7, np.random.default_rng(1))))
     assert sorted(shuffled) == list(range(100)) and list(shuffled) != list(range(100))
 
 
@@ -122,25 +122,25 @@ def test_batches_cover_every_image_once() -> None:
 def test_idx_files_load_from_the_folder_or_below_it(tmp_path: Path, below: bool, zipped: bool) -> None:
     files = small_set()
     write(tmp_path / "mnist" if below else tmp_path, files, zipped)
-    found = data.load("mnist", tmp_path, (28, 28))
+    found = sets.load("mnist", tmp_path, (28, 28))
     raw = np.frombuffer(files["train-images-idx3-ubyte"][16:], np.uint8).reshape(12, 1, 28, 28)
     np.testing.assert_allclose(found.train_x, raw / 255, atol=1e-15)
     assert list(found.test_y) == list(range(10)) and found.test_y.dtype == np.int64
-    assert data.load("mnist", tmp_path, (16, 16)).test_x.shape == (10, 1, 16, 16)
+    assert sets.load("mnist", tmp_path, (16, 16)).test_x.shape == (10, 1, 16, 16)
 
 
 def test_the_environment_names_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path / "mnist", small_set())
     monkeypatch.setenv("L2SIM_DATA", str(tmp_path))
-    assert len(data.load("mnist").train_y) == 12
+    assert len(sets.load("mnist").train_y) == 12
     assert str(tmp_path / "mnist") in {where for _, _, where in published.list_sets()}
 
 
 def test_a_folder_of_another_set_is_not_mistaken(tmp_path: Path) -> None:
     write(tmp_path / "mnist", small_set())
-    assert len(data.load("mnist", tmp_path / "mnist").train_y) == 12
+    assert len(sets.load("mnist", tmp_path / "mnist").train_y) == 12
     with pytest.raises(DataError, match="no fashion-mnist"):
-        data.load("fashion-mnist", tmp_path / "mnist")
+        sets.load("fashion-mnist", tmp_path / "mnist")
 
 
 def _labels_beyond(files: dict[str, bytes]) -> None:
@@ -193,7 +193,7 @@ def test_a_spoiled_file_is_named_with_the_cure(tmp_path: Path, spoil, file: str,
     spoil(files)
     write(tmp_path, files)
     with pytest.raises(DataError) as caught:
-        data.load("mnist", tmp_path)
+        sets.load("mnist", tmp_path)
     message = str(caught.value)
     assert file in message and words in message and "data fetch" in message and "\n" not in message
 
@@ -204,7 +204,7 @@ def test_a_damaged_gzip_is_named(tmp_path: Path, cut: int) -> None:
     path = tmp_path / "train-images-idx3-ubyte.gz"
     path.write_bytes(path.read_bytes()[:cut])
     with pytest.raises(DataError, match=r"train-images-idx3-ubyte\.gz is a damaged gzip file"):
-        data.load("mnist", tmp_path)
+        sets.load("mnist", tmp_path)
     assert next(state for _, _, state in published.verify("mnist", tmp_path)) == "is a damaged gzip file"
 
 
@@ -215,22 +215,22 @@ def test_flipped_bytes_never_raise_anything_else(tmp_path: Path) -> None:
     for at in range(len(good)):
         path.write_bytes(good[:at] + bytes([good[at] ^ 0xFF]) + good[at + 1 :])
         try:
-            data.load("mnist", tmp_path, (2, 2))  # a flip in the gzip's time stamp is harmless
+            sets.load("mnist", tmp_path, (2, 2))  # a flip in the gzip's time stamp is harmless
         except DataError as error:
             assert "train-labels" in str(error)
 
 
 def test_missing_things_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no mnist .* `l2sim data fetch mnist --data"):
-        data.load("mnist", tmp_path)
+        sets.load("mnist", tmp_path)
     with pytest.raises(DataError, match="there is no data folder"):
-        data.load("mnist", tmp_path / "nowhere")
+        sets.load("mnist", tmp_path / "nowhere")
     write(tmp_path / "mnist", small_set())
     (tmp_path / "mnist" / "t10k-labels-idx1-ubyte.gz").unlink()
     with pytest.raises(DataError, match=r"lacks t10k-labels-idx1-ubyte\.gz"):
-        data.load("mnist", tmp_path)
+        sets.load("mnist", tmp_path)
     with pytest.raises(DataError, match="not a data set with files"):
-        data.load("imagenet", tmp_path)
+        sets.load("imagenet", tmp_path)
 
 
 # ------------------------------------------------------------------------------------------------------ fetching
@@ -297,13 +297,13 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 
 def test_a_missing_set_is_fetched_into_the_cache_once(server: Server, tmp_path: Path) -> None:
-    assert len(data.load("mnist", None, (4, 4)).train_y) == 12
+    assert len(sets.load("mnist", None, (4, 4)).train_y) == 12
     assert len(server.asked) == 4 and (tmp_path / "cache" / "l2sim" / "mnist").is_dir()
-    data.load("mnist", None, (4, 4))
+    sets.load("mnist", None, (4, 4))
     assert len(server.asked) == 4
     # A fetch that was interrupted goes on with what is missing.
     (tmp_path / "cache" / "l2sim" / "mnist" / "t10k-images-idx3-ubyte.gz").unlink()
-    data.load("mnist", None, (4, 4))
+    sets.load("mnist", None, (4, 4))
     assert server.asked[4:] == ["t10k-images-idx3-ubyte.gz"]
 
 
@@ -321,7 +321,7 @@ def test_only_damaged_files_are_fetched_again_and_rewrapped_ones_stay(server: Se
     assert states["train-labels-idx1-ubyte"].startswith("differs")
     published.fetch("mnist", tmp_path)
     assert server.asked == ["train-labels-idx1-ubyte.gz"]
-    assert data.load("mnist", tmp_path, (4, 4)).train_y[11] == 1
+    assert sets.load("mnist", tmp_path, (4, 4)).train_y[11] == 1
 
 
 def test_a_wrong_checksum_ends_in_one_line_and_leaves_nothing(server: Server, tmp_path: Path) -> None:
@@ -372,7 +372,7 @@ def test_a_refused_connection_is_named(tmp_path: Path, monkeypatch: pytest.Monke
         url = f"http://127.0.0.1:{taken.getsockname()[1]}/"
         monkeypatch.setitem(published.SETS, "mnist", published.SETS["mnist"]._replace(url=url))
         with pytest.raises(DataError, match=r"could not be fetched in 3 tries: no connection; .* --data"):
-            data.load("mnist")
+            sets.load("mnist")
 
 
 # ----------------------------------------------------------------------------------------------- the real thing
@@ -383,6 +383,6 @@ _REAL = Path(os.environ.get("L2SIM_DATA") or Path(__file__).resolve().parents[2]
 @pytest.mark.skipif(not (_REAL / "mnist").is_dir(), reason="MNIST is not on this machine")
 def test_the_real_mnist_is_as_published() -> None:
     assert {state for _, _, state in published.verify("mnist", _REAL)} == {"as published"}
-    mnist = data.load("mnist", _REAL, (16, 16))
+    mnist = sets.load("mnist", _REAL, (16, 16))
     assert mnist.train_x.shape == (60000, 1, 16, 16) and mnist.test_x.shape == (10000, 1, 16, 16)
     assert list(mnist.train_y[:10]) == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4] and 0.1 < mnist.train_x.mean() < 0.2

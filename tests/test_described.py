@@ -12,15 +12,17 @@ import numpy as np
 import pytest
 
 from l2sim.backend import generator
+from l2sim.cli import main as cli
+from l2sim.data.sets import DataSet
 from l2sim.errors import DataError, JobError, ModelError, RunError
+from l2sim.flow import flow
+from l2sim.job import job as jobs
+from l2sim.job import model as described
+from l2sim.job.job import Job
 from l2sim.nn import models, network
-from l2sim.run import checkpoint as checkpoints
-from l2sim.run import cli, described, flow
-from l2sim.run import job as jobs
-from l2sim.run.data import DataSet
-from l2sim.run.events import Done, StageDone
-from l2sim.run.folder import execute
-from l2sim.run.job import Job
+from l2sim.runs.execute import execute
+from l2sim.store import checkpoint as checkpoints
+from l2sim.store.events import Done, StageDone
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 SHORT = {"pretrain.epochs": 1, "calibrate.epochs": 2, "map.epochs": 2, "map.compare": False, "learn.epochs": 1}

@@ -13,15 +13,19 @@ import pytest
 from doubles import Sealed, random_commands, small_chip
 
 from l2sim.backend import generator
-from l2sim.chip.chip import PARTS, Chip
-from l2sim.chip.complexcore import ComplexChip
-from l2sim.chip.light import MeshChip
-from l2sim.chip.mesh import Mesh
+from l2sim.chip.complex_core_chip import ComplexChip
+from l2sim.chip.core_chip import PARTS, Chip
+from l2sim.chip.mesh_chip import MeshChip
 from l2sim.chip.nonidealities import GAMMA, V_PI, Nonidealities
+from l2sim.cli import main as cli
 from l2sim.errors import RunError
-from l2sim.learn import mapping
-from l2sim.run import attain, bench, budget, cli, diagnose, findings, folder, guilty, l2ight, rebuild, stages
-from l2sim.run.bench import CoreBench, Heater, MeshBench
+from l2sim.flow.l2ight import session as l2ight
+from l2sim.flow.l2ight import stages
+from l2sim.inspect import attainable, bench, budget, diagnose, findings, layers, rebuild
+from l2sim.inspect.bench import CoreBench, Heater, MeshBench
+from l2sim.learn.search import mapping
+from l2sim.mesh.mesh import Mesh
+from l2sim.runs import execute
 from tests.test_run import short
 from tests.test_stream import without_figures
 
@@ -180,7 +184,7 @@ def test_the_best_commands_are_found_wherever_a_core_stands_and_a_dead_heater_is
             held = chip._heaters["u"]
             chip._heaters["u"] = replace(held, fate=np.where(np.arange(chip.mesh.count) == 7, 0.0, 1.0)[None])
             chip.nonidealities = Nonidealities(phase_bias=1.0, gamma_std=0.002, crosstalk=0.005, dead=1e-9)
-        errors.append(attain.tune(chip, target, 1))
+        errors.append(attainable.tune(chip, target, 1))
     assert errors[0] < 3e-4 < 1e-3 < errors[1]
 
 
@@ -194,8 +198,8 @@ def bad_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     })  # fmt: skip
     out = tmp_path_factory.mktemp("diagnose") / "bad"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(folder.report, "write", without_figures)
-        list(folder.execute(job, out))
+        patch.setattr(execute.report, "write", without_figures)
+        list(execute.execute(job, out))
     yield out
 
 
@@ -258,15 +262,15 @@ def test_the_guilty_layer_is_the_one_given_the_bad_chip() -> None:
     session = l2ight.open_session(short(**EXACT), None)
     for stage in (stages.pretrain, stages.deploy):
         list(stage(session, 0))
-    assert [round(row["gain"], 9) for row in guilty.tried(session)] == [0.0] * 5
+    assert [round(row["gain"], 9) for row in layers.tried(session)] == [0.0] * 5
     chip = session.chips["conv2"]
     chip.set_phases(**random_commands(chip, generator(1, "bad")).phases)
-    rows = guilty.tried(session)
+    rows = layers.tried(session)
     assert rows[1]["layer"] == "conv2" and rows[1]["gain"] > 0.2
     assert rows[-1]["gain"] == rows[1]["gain"] and all(row["gain"] < 0.1 for row in rows[2:-1])
     told = {"rows": rows, "samples": session.data.test_y.size}
     assert findings.accused(told).startswith("conv2 is to blame")
-    assert guilty.tried(session) == rows  # everything was put back
+    assert layers.tried(session) == rows  # everything was put back
 
 
 # -- the command -------------------------------------------------------------------------------------------------------

@@ -8,8 +8,8 @@ import pytest
 
 from l2sim import fits, system
 from l2sim.backend import CPU, device
+from l2sim.cli import doctor
 from l2sim.errors import JobError
-from l2sim.run import doctor
 
 
 def findings() -> dict[str, doctor.Finding]:

@@ -13,16 +13,16 @@ from doubles import PUBLISHED, Sealed, lit_mesh, random_commands, small_chip
 
 from l2sim.backend import generator
 from l2sim.chip import grid
-from l2sim.chip.complexcore import ComplexChip
+from l2sim.chip.complex_core_chip import ComplexChip
 from l2sim.chip.drift import TICKS, Wander, profile
-from l2sim.chip.mesh import Mesh
 from l2sim.chip.meter import Meter
 from l2sim.chip.nonidealities import Nonidealities
 from l2sim.chip.protocol import command
-from l2sim.chip.record import Recorder, Replay
-from l2sim.chip.record_mesh import MeshRecorder, MeshReplay
-from l2sim.chip.wiring import places
+from l2sim.chip.recorded import Recorder, Replay
+from l2sim.chip.recorded_mesh import MeshRecorder, MeshReplay
 from l2sim.errors import ChipError
+from l2sim.mesh.mesh import Mesh
+from l2sim.mesh.wiring import places
 
 STD, TAU = 0.1, 100.0
 PLACES = np.array([[0, 0], [0, 2], [1, 1], [2, 0], [2, 2]])

@@ -13,13 +13,15 @@ import numpy as np
 import pytest
 
 from l2sim import files
-from l2sim.chip import record
-from l2sim.chip.mesh import Mesh
+from l2sim.chip import recorded
 from l2sim.errors import ChipError, L2simError, RunError
-from l2sim.learn import twin_files
-from l2sim.run import export, folder, source, tensors
-from l2sim.run import job as jobs
-from l2sim.run.source import Source
+from l2sim.flow import export
+from l2sim.job import job as jobs
+from l2sim.learn.twin import files as twin_files
+from l2sim.mesh.mesh import Mesh
+from l2sim.runs import execute
+from l2sim.store import source, tensors
+from l2sim.store.source import Source
 
 MESH = Mesh("rectangular", 3)
 
@@ -79,7 +81,7 @@ def responses() -> np.ndarray:
 
 
 WRITERS: dict[str, Callable[[Path], Any]] = {
-    "a recording": lambda path: record.write(path, a=np.zeros(2)),
+    "a recording": lambda path: recorded.write(path, a=np.zeros(2)),
     "settings.csv": lambda path: twin_files.write_settings(path, MESH, (np.zeros((1, 6)), np.ones((1, 3)))),
     "settings.npz": lambda path: twin_files.write_settings(path, MESH, (np.zeros((1, 6)), np.ones((1, 3)))),
     "responses.csv": lambda path: twin_files.write_responses(path, responses()),
@@ -154,7 +156,7 @@ def test_a_place_that_is_none_is_refused_at_every_door(text: str, digits_run: Pa
     doors = (
         lambda: source.parse(place),
         lambda: export.write(place, tmp_path / "net.npz"),
-        lambda: list(folder.execute(jobs.load("digits"), out, source=place)),
+        lambda: list(execute.execute(jobs.load("digits"), out, source=place)),
     )
     for door in doors:
         with pytest.raises(RunError, match=r"is not an epoch; write e\.g\.|name a run and a stage"):
@@ -168,7 +170,7 @@ def test_a_place_that_is_none_is_refused_at_every_door(text: str, digits_run: Pa
 def test_a_checkpoint_that_is_not_there(place: str, words: str, digits_run: Path, tmp_path: Path) -> None:
     for door in (
         lambda text: export.write(text, tmp_path / "net.npz"),
-        lambda text: list(folder.execute(jobs.load("digits"), tmp_path / "out", source=text)),
+        lambda text: list(execute.execute(jobs.load("digits"), tmp_path / "out", source=text)),
     ):
         with pytest.raises(RunError, match=words):
             door(f"{digits_run}{place}")

@@ -15,8 +15,8 @@ import pytest
 import scipy.io
 from PIL import Image
 
+from l2sim.data import formats, published, sets
 from l2sim.errors import DataError
-from l2sim.run import data, formats, published
 
 RNG = np.random.default_rng(5)
 PIXELS = RNG.integers(0, 256, (6, 3, 32, 32), dtype=np.uint8)
@@ -107,12 +107,12 @@ CIFAR10: dict[str, Callable[[Path], Path]] = {
 @pytest.mark.parametrize("layout", CIFAR10)
 def test_cifar10_is_the_same_in_every_published_layout(tmp_path: Path, layout: str) -> None:
     CIFAR10[layout](tmp_path)
-    found = data.load("cifar10", tmp_path)
+    found = sets.load("cifar10", tmp_path)
     np.testing.assert_array_equal(found.train_x, np.concatenate([PIXELS, PIXELS]))
     np.testing.assert_array_equal(found.test_x, PIXELS)
     assert found.train_x.dtype == np.uint8 and found.classes == 10
     assert list(found.test_y) == list(LABELS) and found.test_y.dtype == np.int64
-    assert data.load("cifar10", tmp_path, (16, 16)).test_x.shape == (6, 3, 16, 16)
+    assert sets.load("cifar10", tmp_path, (16, 16)).test_x.shape == (6, 3, 16, 16)
 
 
 @pytest.mark.parametrize("binary", [True, False])
@@ -122,18 +122,18 @@ def test_cifar100_gives_the_fine_classes(tmp_path: Path, binary: bool) -> None:
     else:
         labels = LABELS + 90
         folder(tmp_path / "cifar-100-python", {"train": batch(True, labels), "test": batch(True, labels), "meta": b"x"})
-    found = data.load("cifar100", tmp_path)
+    found = sets.load("cifar100", tmp_path)
     assert list(found.train_y) == list(LABELS if binary else LABELS + 90) and found.classes == 100
     np.testing.assert_array_equal(found.test_x, PIXELS)
 
 
 def test_the_unpacked_folder_itself_may_be_named(tmp_path: Path) -> None:
-    assert len(data.load("cifar10", CIFAR10["binary folder"](tmp_path)).train_y) == 12
+    assert len(sets.load("cifar10", CIFAR10["binary folder"](tmp_path)).train_y) == 12
 
 
 def test_an_image_is_resized_as_torchvision_does(tmp_path: Path) -> None:
     CIFAR10["binary folder"](tmp_path)
-    made = data.load("cifar10", tmp_path, (20, 24)).test_x
+    made = sets.load("cifar10", tmp_path, (20, 24)).test_x
     for image, wanted in zip(made, PIXELS):
         pillow = Image.fromarray(wanted.transpose(1, 2, 0)).resize((24, 20), Image.Resampling.BILINEAR)
         assert np.abs(image.transpose(1, 2, 0).astype(int) - np.asarray(pillow)).max() <= 1  # it works in fixed point
@@ -173,18 +173,18 @@ def test_a_pickle_executes_nothing(tmp_path: Path) -> None:
 def test_a_batch_that_is_something_else_is_named(tmp_path: Path, held: object, words: str) -> None:
     folder(tmp_path / "cifar-10-batches-py", {"data_batch_1": pickle.dumps(held), "test_batch": batch()})
     with pytest.raises(DataError) as caught:
-        data.load("cifar10", tmp_path)
+        sets.load("cifar10", tmp_path)
     assert words in str(caught.value) and "data_batch_1" in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_missing_batches_and_damaged_archives_are_named(tmp_path: Path) -> None:
     folder(tmp_path / "a" / "cifar-10-batches-bin", {"data_batch_1.bin": records()})
     with pytest.raises(DataError, match="lacks the test images of CIFAR-10"):
-        data.load("cifar10", tmp_path / "a")
+        sets.load("cifar10", tmp_path / "a")
     path = CIFAR10["binary archive"](folder(tmp_path / "b", {"x": b""}))
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(DataError, match=r"cifar-10-binary\.tar\.gz is a damaged archive"):
-        data.load("cifar10", tmp_path / "b")
+        sets.load("cifar10", tmp_path / "b")
     assert published.verify("cifar10", tmp_path / "b")[0][2] == "differs from the published file"
     assert published.verify("cifar10", tmp_path / "a")[0][2].startswith("unpacked")
     assert published.verify("cifar10", tmp_path)[0][2] == "missing"
@@ -197,7 +197,7 @@ def test_missing_batches_and_damaged_archives_are_named(tmp_path: Path) -> None:
 def test_svhns_class_ten_is_the_digit_nought(tmp_path: Path, compress: bool) -> None:
     mat(tmp_path / "train_32x32.mat", compress)
     mat(tmp_path / "test_32x32.mat", compress)
-    found = data.load("svhn", tmp_path)
+    found = sets.load("svhn", tmp_path)
     np.testing.assert_array_equal(found.train_x, PIXELS)
     assert list(found.test_y) == [0, 1, 9, 2, 0, 5] and found.classes == 10
 
@@ -212,10 +212,10 @@ def test_a_mat_file_of_something_else_is_named(tmp_path: Path) -> None:
     ):
         mat(tmp_path / "train_32x32.mat", **more)
         with pytest.raises(DataError, match=words):
-            data.load("svhn", tmp_path)
+            sets.load("svhn", tmp_path)
     scipy.io.savemat(tmp_path / "train_32x32.mat", {"Z": 1})
     with pytest.raises(DataError, match="no whole MATLAB file"):
-        data.load("svhn", tmp_path)
+        sets.load("svhn", tmp_path)
 
 
 @pytest.mark.parametrize("zipped", [True, False])
@@ -227,7 +227,7 @@ def test_tiny_imagenet_is_read_from_its_folder_or_archive(tmp_path: Path, zipped
                 archive.writestr(f"tiny-imagenet-200/{name}", content)
     else:
         folder(tmp_path / "tiny-imagenet-200", files)
-    found = data.load("tiny-imagenet", tmp_path)
+    found = sets.load("tiny-imagenet", tmp_path)
     assert found.train_x.shape == (4, 3, 64, 64) and list(found.train_y) == [0, 0, 1, 1]
     assert list(found.test_y) == [1, 0, 1] and found.classes == 200
     with Image.open(io.BytesIO(files["val/images/val_0.JPEG"])) as image:
@@ -245,7 +245,7 @@ def test_pictures_that_do_not_fit_are_named(tmp_path: Path) -> None:
     ):
         path = folder(tmp_path / "tiny-imagenet-200", tiny() | {name: content})
         with pytest.raises(DataError, match=words):
-            data.load("tiny-imagenet", path)
+            sets.load("tiny-imagenet", path)
 
 
 # ------------------------------------------------------------------------------------------------------- one's own
@@ -264,7 +264,7 @@ def own_folder(path: Path, grey: bool) -> Path:
 
 @pytest.mark.parametrize("grey", [True, False])
 def test_a_folder_of_pictures_is_a_data_set(tmp_path: Path, grey: bool) -> None:
-    found = data.load("own", own_folder(tmp_path, grey))
+    found = sets.load("own", own_folder(tmp_path, grey))
     assert found.train_x.shape == (8, 1 if grey else 3, 20, 16) and found.classes == 2
     assert list(found.test_y) == [0, 0, 1, 1] and found.test_x[1, 0, 0, 0] == 10
 
@@ -272,7 +272,7 @@ def test_a_folder_of_pictures_is_a_data_set(tmp_path: Path, grey: bool) -> None:
 def test_an_npz_file_is_a_data_set(tmp_path: Path) -> None:
     x, y = np.linspace(0, 1, 5 * 6 * 6).reshape(5, 6, 6), np.array([0, 1, 2, 1, 0])
     np.savez(tmp_path / "mine.npz", train_x=x, train_y=y, test_x=x[:2], test_y=y[:2])
-    found = data.load("own", tmp_path / "mine.npz")
+    found = sets.load("own", tmp_path / "mine.npz")
     np.testing.assert_array_equal(found.train_x[:, 0], x)
     assert found.classes == 3 and found.test_x.shape == (2, 1, 6, 6)
 
@@ -296,7 +296,7 @@ def test_arrays_that_do_not_fit_are_named(tmp_path: Path, change: dict, words: s
     arrays = {"train_x": x, "train_y": y, "test_x": x, "test_y": y}
     np.savez(tmp_path / "mine.npz", **(arrays | change))
     with pytest.raises(DataError, match=words) as caught:
-        data.load("own", tmp_path / "mine.npz")
+        sets.load("own", tmp_path / "mine.npz")
     assert "\n" not in str(caught.value)
 
 
@@ -310,12 +310,12 @@ def test_what_is_missing_of_ones_own_is_told(tmp_path: Path, monkeypatch: pytest
         (tmp_path, "no pictures train/CLASS"),
     ):
         with pytest.raises(DataError, match=words):
-            data.load("own", path)
+            sets.load("own", path)
     own_folder(tmp_path, True)
     (tmp_path / "test" / "bird").mkdir()
     (tmp_path / "test" / "bird" / "0.png").write_bytes(png(np.zeros((20, 16), np.uint8)))
     with pytest.raises(DataError, match="of a class that train/ lacks"):
-        data.load("own", tmp_path)
+        sets.load("own", tmp_path)
 
 
 # ----------------------------------------------------------------------------------------------------------- fuzzing
@@ -365,14 +365,14 @@ def test_a_damaged_pickle_is_one_line(tmp_path: Path) -> None:
 def test_damaged_cifar_is_one_line(tmp_path: Path, layout: str) -> None:
     made = CIFAR10[layout](tmp_path)
     path = made / "data_batch_1.bin" if made.is_dir() else made
-    assert fuzz(path, path.read_bytes(), lambda: data.load("cifar10", tmp_path), 25) > 25
+    assert fuzz(path, path.read_bytes(), lambda: sets.load("cifar10", tmp_path), 25) > 25
 
 
 @pytest.mark.parametrize("compress", [True, False])
 def test_a_damaged_mat_file_is_one_line(tmp_path: Path, compress: bool) -> None:
     mat(tmp_path / "test_32x32.mat")
     path = mat(tmp_path / "train_32x32.mat", compress)
-    assert fuzz(path, path.read_bytes(), lambda: data.load("svhn", tmp_path), 40) > 40
+    assert fuzz(path, path.read_bytes(), lambda: sets.load("svhn", tmp_path), 40) > 40
 
 
 def test_a_damaged_zip_is_one_line(tmp_path: Path) -> None:
@@ -380,7 +380,7 @@ def test_a_damaged_zip_is_one_line(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in tiny(1).items():
             archive.writestr(f"tiny-imagenet-200/{name}", content)
-    assert fuzz(path, path.read_bytes(), lambda: data.load("tiny-imagenet", tmp_path), 25) > 25
+    assert fuzz(path, path.read_bytes(), lambda: sets.load("tiny-imagenet", tmp_path), 25) > 25
 
 
 @pytest.mark.parametrize("kind", ["png", "jpeg", "bmp", "gif"])
@@ -394,7 +394,7 @@ def test_a_damaged_npz_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "mine.npz"
     arrays = {"train_x": PIXELS, "train_y": LABELS, "test_x": PIXELS, "test_y": LABELS}
     np.savez_compressed(path, **arrays)
-    assert fuzz(path, path.read_bytes(), lambda: data.load("own", path), 40) > 60
+    assert fuzz(path, path.read_bytes(), lambda: sets.load("own", path), 40) > 60
 
 
 # ---------------------------------------------------------------------------------------------- the real thing
@@ -404,9 +404,9 @@ _REAL = Path(os.environ.get("L2SIM_DATA") or Path(__file__).resolve().parents[2]
 
 @pytest.mark.skipif(not (_REAL / "cifar10").is_dir(), reason="CIFAR-10 is not on this machine")
 def test_the_real_cifar10_is_read() -> None:
-    found = data.load("cifar10", _REAL)
+    found = sets.load("cifar10", _REAL)
     assert found.train_x.shape[1:] == (3, 32, 32) and len(found.train_y) % 10_000 == 0 and len(found.test_y) == 10_000
     assert list(np.bincount(found.test_y)) == [1000] * 10
-    mean, std = data.moments(found.train_x)
+    mean, std = sets.moments(found.train_x)
     np.testing.assert_allclose(mean, (0.491, 0.482, 0.447), atol=0.01)
     np.testing.assert_allclose(std, (0.247, 0.243, 0.262), atol=0.01)

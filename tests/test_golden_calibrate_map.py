@@ -7,10 +7,10 @@ import pytest
 from goldens import PARTS, golden, golden_chip
 from tolerances import TRAJECTORY
 
-from l2sim.chip import layout
-from l2sim.chip.chip import Chip
-from l2sim.learn import calibrate, zeroth
-from l2sim.learn.zeroth import Problem, Search, State
+from l2sim.chip.core_chip import Chip
+from l2sim.learn.search import calibrate, zeroth
+from l2sim.learn.search.zeroth import Problem, Search, State
+from l2sim.mesh import reference
 
 CALIBRATIONS = ("ic_zcd_a0_b0_", "ic_zcd_a0_b1_", "ic_zcd_a1_b1_", "ic_ztp_a0_b1_")
 MAPPINGS = ("pm_zcd_a0_b1_ideal1_", "pm_zcd_a0_b1_ideal0_", "pm_zcd_a1_b1_ideal1_", "pm_ztp_a0_b1_ideal1_")
@@ -42,12 +42,12 @@ def mapping(chip: Chip, **settings: object) -> tuple[Problem, Search, State]:
     search = Search(
         legacy="map", threshold=0.4, threshold_growth=1.02, error_scale=16 / (sigma**2).sum(axis=-1), **settings
     )
-    phases = {part: layout.from_compact(chip.mesh, z[f"ideal_phase_{letter}"]) for part, letter in PARTS}
+    phases = {part: reference.from_compact(chip.mesh, z[f"ideal_phase_{letter}"]) for part, letter in PARTS}
     return task, search, zeroth.start(task, search, phases)
 
 
 def compact(chip: Chip, phases: np.ndarray) -> np.ndarray:
-    return layout.to_compact(chip.mesh, phases).reshape(8, -1)
+    return reference.to_compact(chip.mesh, phases).reshape(8, -1)
 
 
 def close(ours: np.ndarray, theirs: np.ndarray, what: str) -> None:
@@ -115,7 +115,7 @@ def test_gradient_descent(stage: str, best: int) -> None:
 
     def draw() -> tuple[np.ndarray, np.ndarray]:
         u, v = next(perturbations).reshape(2, 2, 4, 6)
-        return layout.from_compact(chip.mesh, u), layout.from_compact(chip.mesh, v)
+        return reference.from_compact(chip.mesh, u), reference.from_compact(chip.mesh, v)
 
     for e in range(len(z[f"{key}loss"])):
         zeroth.descend(task, search, state, draw)
@@ -153,7 +153,7 @@ def test_projection_and_commit(run: str) -> None:
         pytest.skip("not in the small golden set")
     chip, signs = golden_chip(), {p: np.sign(golden("ic_pm_k4")[f"ideal_delta_list_{letter}"]) for p, letter in PARTS}
     chip.set_signs(**signs)
-    commands = {p: layout.from_compact(chip.mesh, z[f"commit_phase_{letter}"]) for p, letter in PARTS}
+    commands = {p: reference.from_compact(chip.mesh, z[f"commit_phase_{letter}"]) for p, letter in PARTS}
     chip.set_phases(**commands)
     u, v = (chip.oracle_matrix(part).reshape(8, 4, 4) for part in "uv")
     target, sigma = z["preosp_target"], z["preosp_best_S"]
@@ -184,7 +184,7 @@ def test_noisy_forward_before_mapping() -> None:
     """The reference's phase-mode forward, from which mapping takes its sigma."""
     z, chip = golden("ic_pm_k4"), golden_chip(exact_sigma=False)
     chip.set_signs(**{part: np.sign(z[f"ideal_delta_list_{letter}"]) for part, letter in PARTS})
-    chip.set_phases(**{p: layout.from_compact(chip.mesh, z[f"ideal_phase_{letter}"]) for p, letter in PARTS})
+    chip.set_phases(**{p: reference.from_compact(chip.mesh, z[f"ideal_phase_{letter}"]) for p, letter in PARTS})
     chip.set_sigma(z["ideal_S"])
     close(chip.oracle_sigma(), z["noise_S_after_build"], "sigma")
     for part, letter in PARTS:

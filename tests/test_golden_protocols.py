@@ -14,12 +14,12 @@ from goldens import PARTS, golden
 from tolerances import TRAJECTORY
 
 from l2sim.backend import generator
-from l2sim.chip import layout
-from l2sim.chip.chip import Chip
-from l2sim.chip.mesh import Mesh
+from l2sim.chip.core_chip import Chip
 from l2sim.chip.nonidealities import GAMMA, Nonidealities
 from l2sim.chip.protocol import Commands
 from l2sim.learn.protocols import Coordinate, Flops, MixedTrn, Phases
+from l2sim.mesh import reference
+from l2sim.mesh.mesh import Mesh
 from l2sim.nn import models, network
 from l2sim.nn.losses import cross_entropy
 from l2sim.nn.photonic import PhotonicWeight
@@ -56,11 +56,11 @@ def assembled(run: str) -> tuple[Phases, dict[str, str]]:
         it = Nonidealities(phase_bits=8, gamma_std=0.002, crosstalk=0.005, exact_sigma=True)
         chip = Chip(init["S"].shape[:2], mesh, it, seed=0)
         for part, letter in PARTS:
-            gamma = mesh.gather(layout.from_compact(mesh, init[f"noisy_gamma_{letter}"])).reshape(-1, mesh.count)
+            gamma = mesh.gather(reference.from_compact(mesh, init[f"noisy_gamma_{letter}"])).reshape(-1, mesh.count)
             chip._heaters[part] = dataclasses.replace(chip._heaters[part], gamma=(gamma - GAMMA) / 0.002)
         chip.nonidealities = it
         signs = {part: np.sign(init[f"delta_list_{letter}"]) for part, letter in PARTS}
-        phases = {part: layout.from_compact(mesh, init[f"phase_{letter}"]) for part, letter in PARTS}
+        phases = {part: reference.from_compact(mesh, init[f"phase_{letter}"]) for part, letter in PARTS}
         chip.set_signs(**signs)
         chip.set_phases(**phases)
         attenuators[f"{name}.gain"], attenuators[f"{name}.phase"] = init["S_scale"], init["phase_S"]
@@ -96,7 +96,7 @@ def check(phases: Phases, names: dict[str, str], z: dict[str, np.ndarray], when:
         mesh = phases.network.weights[name].hardware.mesh
         for part, found in parts.items():
             wanted = z[f"{when}/{names[name]}/phase_{LETTERS[part]}"]
-            ours = found if part == "s" else layout.to_compact(mesh, found)
+            ours = found if part == "s" else reference.to_compact(mesh, found)
             np.testing.assert_allclose(ours, wanted, rtol=0, atol=TRAJECTORY, err_msg=f"{name}.{part} {when}")
 
 
@@ -116,7 +116,7 @@ def test_flops(run: str) -> None:
                 assert names[name] in label and f"phase_{LETTERS[part]}" in label
                 shape = now.shape if part == "s" else (*now.shape[:2], mesh.count)
                 flat = flat.reshape(shape)
-                out[name][part] = flat if part == "s" else layout.from_compact(mesh, flat)
+                out[name][part] = flat if part == "s" else reference.from_compact(mesh, flat)
         return out
 
     phases.draw = draw  # type: ignore[method-assign]
@@ -140,7 +140,7 @@ def test_mixedtrn(run: str) -> None:
         mesh = phases.network.weights[name].hardware.mesh
         for part, now in parts.items():
             places = np.arange(now.size).reshape(now.shape)
-            compact = places.ravel() if part == "s" else layout.to_compact(mesh, places).ravel()
+            compact = places.ravel() if part == "s" else reference.to_compact(mesh, places).ravel()
             order = z[f"mask/{names[name]}/phase_{LETTERS[part]}"]
             coordinates += [(name, part, int(compact[place])) for place in order]
     spy = Spy()

@@ -12,7 +12,7 @@ from goldens import WHOLE, golden
 from tolerances import TRAJECTORY
 
 from l2sim.backend import generator
-from l2sim.learn import cost, sampling
+from l2sim.learn import counting, sampling
 from l2sim.nn.conv import Conv2d
 from l2sim.nn.layers import Layer, Linear
 from l2sim.nn.photonic import PhotonicWeight
@@ -83,12 +83,12 @@ def arrange(case: str, z: dict[str, np.ndarray], weight: PhotonicWeight, layer: 
         weight.rank = sampling.rank(0, sign=True)
 
 
-def cost_of(base: str, z: dict[str, np.ndarray], weight: PhotonicWeight, layer: Layer) -> cost.Step:
+def cost_of(base: str, z: dict[str, np.ndarray], weight: PhotonicWeight, layer: Layer) -> counting.Step:
     grid, k, batch = weight.hardware.shape, weight.hardware.mesh.modes, len(z["x"])
     if not isinstance(layer, Conv2d):
-        return cost.Step(grid, k, batch, masks=weight.drawn)
+        return counting.Step(grid, k, batch, masks=weight.drawn)
     masks = weight.drawn | layer.drawn
-    return cost.Step(
+    return counting.Step(
         grid, k, batch, layer.kernel, layer.stride, z["x"].shape[1:], z["gy"].shape[2:], masks
     )  # fmt: skip
 
@@ -112,7 +112,7 @@ def test_layer(base: str, case: str) -> None:
     close(np.moveaxis(layer.backward(gy), -1, 0), z[f"{case}_gx"], "input gradient")
     close(weight.gradient, z[f"{case}_gS"], "gradient of sigma")
     if f"{case}_profile" in z:
-        found = cost.legacy(cost_of(base, z, weight, layer))
+        found = counting.legacy(cost_of(base, z, weight, layer))
         told = golden("samplers").get("profile_keys")
         assert told is None or [key.replace("_accum_step", "") for key in told[1::2]] == [
             "forward", "backward_weight", "backward_input",

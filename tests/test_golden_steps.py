@@ -8,7 +8,7 @@ from doubles import Matrices
 from goldens import golden
 from tolerances import TRAJECTORY
 
-from l2sim.learn import cost, sampling
+from l2sim.learn import counting, sampling
 from l2sim.nn import models, network, optim
 from l2sim.nn.losses import cross_entropy
 from l2sim.nn.photonic import PhotonicWeight
@@ -74,7 +74,7 @@ def test_cnn_s(configuration: str) -> None:
         loss, gradient = cross_entropy(logits, z["y"])
         close(loss, z[f"step{now}/loss"], f"loss of step {now}")
         net.backward(gradient)
-        spent.append(cost.counts(map(cost.legacy, cost.steps(net, len(z["x"])))))
+        spent.append(counting.counts(map(counting.legacy, counting.steps(net, len(z["x"])))))
         for ours, theirs in names.items():
             close(net.gradients()[ours], z[f"step{now}/grad/{theirs}"], f"gradient of {ours}, step {now}")
         optim.step(optimiser, net.parameters(), net.gradients(), lr=1e-3, weight_decay=0.01)
@@ -90,6 +90,6 @@ def test_cnn_s(configuration: str) -> None:
                 total = sum(step[f"{ours}_{count}"] for step in spent)
                 assert total == told[f"breakdown_{part}_{what}"], (part, what)
     if told:
-        memory = cost.activations(net, len(z["x"]), {"spatial": 0.6 if configuration in ("rad", "swat") else 0.0})
+        memory = counting.activations(net, len(z["x"]), {"spatial": 0.6 if configuration in ("rad", "swat") else 0.0})
         assert memory.dense == told["act_mem_total"]
         assert memory.kept == pytest.approx(told["act_mem_total_sparse"])

@@ -9,14 +9,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from l2sim.gui import app
+from l2sim.gui.window import app
 
 from l2sim import system
-from l2sim.run import doctor
+from l2sim.cli import doctor
 
 
 def gui(*arguments: str, code: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", f"{code}\nimport sys; from l2sim.gui.app import main; main(sys.argv[1:])"]
+    command = [sys.executable, "-c", f"{code}\nimport sys; from l2sim.gui.window.app import main; main(sys.argv[1:])"]
     around = os.environ | environment
     return subprocess.run([*command, *arguments], capture_output=True, text=True, env=around, timeout=600)
 
@@ -98,7 +98,8 @@ def test_nothing_that_a_click_needs_is_left_to_compile(qtbot: object, tmp_path: 
 
     import numpy as np
     from doubles_gui import rectangle
-    from l2sim.gui import mesh_light, warm
+    from l2sim.gui.mesh import light
+    from l2sim.gui.window import warm
 
     shown = app.splash(app.start_qt())
     warm.up()
@@ -106,5 +107,5 @@ def test_nothing_that_a_click_needs_is_left_to_compile(qtbot: object, tmp_path: 
     shown.close()
     part = rectangle(256, "", complex=True)
     begin = time.thread_time()
-    mesh_light.matrix(part, {"theta": np.zeros(len(part.rails))})
+    light.matrix(part, {"theta": np.zeros(len(part.rails))})
     assert time.thread_time() - begin < 0.2

@@ -10,10 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from l2sim.gui import dialogs, export, message
+from l2sim.gui.base import files as export
+from l2sim.gui.base import message
+from l2sim.gui.window import dialogs
 
 from l2sim import files
-from l2sim.run import job as jobs
+from l2sim.job import job as jobs
 from tests.tolerances import PATIENCE
 
 

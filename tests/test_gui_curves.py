@@ -7,11 +7,12 @@ import pytest
 from doubles_gui import FakeModel
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from l2sim.gui import export, quantities, theme, ticks
-from l2sim.gui.chart import LEFT, Chart, Line, View, pieces
-from l2sim.gui.curves import Curves
-from l2sim.gui.envelope import BASE, Envelope, Smooth
-from l2sim.gui.model import Selection
+from l2sim.gui.base import files as export
+from l2sim.gui.base import quantities, theme, ticks
+from l2sim.gui.base.model import Selection
+from l2sim.gui.panels.chart import LEFT, Chart, Line, View, pieces
+from l2sim.gui.panels.curves import Curves
+from l2sim.gui.panels.envelope import BASE, Envelope, Smooth
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
 Mouse, Key = QtCore.Qt.MouseButton, QtCore.Qt.Key

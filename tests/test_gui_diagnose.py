@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from l2sim.gui import diagnose as panels
-from l2sim.gui.diagnose_views import budget_bars
-from l2sim.gui.matrix import REAL
+from l2sim.gui.panels import diagnose as panels
+from l2sim.gui.panels.diagnose_views import budget_bars
+from l2sim.gui.panels.matrix import REAL
 from pyqtgraph.Qt import QtCore, QtWidgets
 
-from l2sim.run.cli import command
+from l2sim.cli.main import command
 from tests.doubles_gui import FakeModel
 from tests.tolerances import PATIENCE
 
@@ -175,7 +175,7 @@ def test_the_right_mouse_button_offers_the_diagnoses_of_what_is_under_it(opened:
 
 
 def test_the_panel_is_empty_without_a_run(qtbot: Any) -> None:
-    from l2sim.gui.model import Selection
+    from l2sim.gui.base.model import Selection
 
     panel = panels.Diagnosis(Selection())
     qtbot.addWidget(panel)

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from l2sim.gui import fields
-from l2sim.gui.jobform import JobForm
+from l2sim.gui.base import fields
+from l2sim.gui.window.jobform import JobForm
 
 from l2sim.errors import JobError
-from l2sim.run import job as jobs
+from l2sim.job import job as jobs
 
 
 @pytest.fixture

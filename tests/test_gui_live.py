@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from l2sim.gui.mesh_values import ERROR, GRADIENT, LIVE, POWER, WAY
-from l2sim.gui.model import open_run
+from l2sim.gui.base.model import open_run
+from l2sim.gui.mesh.values import ERROR, GRADIENT, LIVE, POWER, WAY
 
 from l2sim.files import held
-from l2sim.run.manifest import read_manifest
+from l2sim.store.manifest import read_manifest
 from tests.tolerances import PATIENCE
 
 LONG = ["pretrain.epochs=500"]
@@ -172,8 +172,8 @@ def test_a_job_that_cannot_start_says_why(window: Any, qtbot: Any) -> None:
 def test_a_killed_window_leaves_its_job_running(tmp_path: Path) -> None:
     environment = os.environ | {"XDG_CONFIG_HOME": str(tmp_path), "QT_QPA_PLATFORM": "offscreen"}
     code = (
-        "import sys; from l2sim.gui.app import start_qt; app = start_qt(); from pathlib import Path;"
-        "from l2sim.gui.window import Window; w = Window(Path(sys.argv[1])); w.show();"
+        "import sys; from l2sim.gui.window.app import start_qt; app = start_qt(); from pathlib import Path;"
+        "from l2sim.gui.window.window import Window; w = Window(Path(sys.argv[1])); w.show();"
         "w.begin('digits', ['pretrain.epochs=500'], ['--smoke', '--pace', '8']); app.exec()"
     )
     window = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "runs")], env=environment)

@@ -9,18 +9,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from l2sim.gui import mesh_colours, mesh_geometry, mesh_values
-from l2sim.gui.mesh_canvas import Canvas, fitted
-from l2sim.gui.mesh_geometry import Scene, Thing
-from l2sim.gui.mesh_history import History
-from l2sim.gui.mesh_values import CHOICES, DIFFERENCE, GRADIENT, IDEAL, MODES, POWER
-from l2sim.gui.mesh_view import MeshView
-from l2sim.gui.model import Layer, Selection, open_run
+from l2sim.gui.base.model import Layer, Selection, open_run
+from l2sim.gui.mesh import colours, geometry
+from l2sim.gui.mesh import values as mesh_values
+from l2sim.gui.mesh.canvas import Canvas, fitted
+from l2sim.gui.mesh.geometry import Scene, Thing
+from l2sim.gui.mesh.history import History
+from l2sim.gui.mesh.values import CHOICES, DIFFERENCE, GRADIENT, IDEAL, MODES, POWER
+from l2sim.gui.mesh.view import MeshView
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
 from benchmarks import painting
 from l2sim.backend import Array
-from l2sim.chip.mesh import Mesh
+from l2sim.mesh.mesh import Mesh
 from tests.doubles_gui import FakeModel
 from tests.test_gui_mesh_picture import core, whole
 from tests.tolerances import PATIENCE
@@ -142,8 +143,8 @@ def test_guides_meet_where_they_couple_and_part_again(qtbot: Any) -> None:
         lit = np.flatnonzero((column >= guide[0]) & (column < guide[1]))
         return float(np.diff(lit).max() - 1)
 
-    apart, coupled = gap(0.01), gap((mesh_geometry.MEET[0][1] + mesh_geometry.MEET[0][2]) / 2)
-    arms = gap(mesh_geometry.MEET[0][3] - 0.005)
+    apart, coupled = gap(0.01), gap((geometry.MEET[0][1] + geometry.MEET[0][2]) / 2)
+    arms = gap(geometry.MEET[0][3] - 0.005)
     assert coupled < 6 * ratio < arms < apart
 
 
@@ -235,7 +236,7 @@ def test_what_is_no_number_is_seen_and_counted(qtbot: Any) -> None:
     assert view.said.text().startswith("2 not a number")
     assert "MZI 2" in view.said.text()
     hatch = colours_of(view.canvas) | 0xFF000000
-    assert (hatch == mesh_colours.HATCH["dark"]).sum() > 50
+    assert (hatch == colours.HATCH["dark"]).sum() > 50
     clean = shown(qtbot, FakeModel(k=6))
     assert clean.legend.wrong == 0
     view.colour(POWER)
@@ -323,7 +324,7 @@ def test_no_run_and_no_phases_are_said(qtbot: Any) -> None:
 
 @pytest.mark.parametrize("theme", ("dark", "light"))
 def test_svg_holds_every_mzi_once(qtbot: Any, tmp_path: Path, theme: str) -> None:
-    from l2sim.gui import theme as themes
+    from l2sim.gui.base import theme as themes
 
     themes.use(theme)
     try:

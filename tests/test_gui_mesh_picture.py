@@ -8,14 +8,17 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from l2sim.gui import mesh_colours, mesh_geometry, mesh_light, mesh_raster
-from l2sim.gui.mesh_geometry import Scene, View
-from l2sim.gui.model import Layer, Part
+from l2sim.gui.base.model import Layer, Part
+from l2sim.gui.mesh import colours as mesh_colours
+from l2sim.gui.mesh import geometry
+from l2sim.gui.mesh import light as mesh_light
+from l2sim.gui.mesh import raster as mesh_raster
+from l2sim.gui.mesh.geometry import Scene, View
 
 from l2sim.backend import Array, generator
-from l2sim.chip import unitary
-from l2sim.chip.mesh import Mesh
-from l2sim.chip.topology import LAYOUTS
+from l2sim.mesh import unitary
+from l2sim.mesh.layouts import LAYOUTS
+from l2sim.mesh.mesh import Mesh
 from tests.tolerances import KERNEL
 
 NEAR = View(40.0, 30.0, 20.0, 30.0)
@@ -48,7 +51,7 @@ def custom(draw: Any) -> Mesh:
 
 
 def couplers_are_neighbours(it: Part) -> None:
-    lies = mesh_geometry.slots(it)
+    lies = geometry.slots(it)
     assert (np.sort(lies, axis=1) == np.arange(it.modes)).all()
     apart = lies[it.columns, it.rails] - lies[it.columns, it.rails + it.spans]
     assert (np.abs(apart) == 1).all()
@@ -69,8 +72,8 @@ def test_guides_that_couple_lie_side_by_side_in_any_mesh(mesh: Mesh) -> None:
 
 def test_a_grid_needs_no_crossing_and_a_permutation_comes_once_per_block() -> None:
     for kind in ("rectangular", "triangular", "chain_cascade"):
-        assert (mesh_geometry.slots(part(Mesh(kind, 9))) == np.arange(9)).all()
-    lies = mesh_geometry.slots(part(Mesh("permuting", 16)))
+        assert (geometry.slots(part(Mesh(kind, 9))) == np.arange(9)).all()
+    lies = geometry.slots(part(Mesh("permuting", 16)))
     moved = (np.diff(lies[:-1], axis=0) != 0).any(axis=1).sum()
     assert moved == 3  # four blocks
 

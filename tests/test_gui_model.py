@@ -10,14 +10,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from l2sim.gui.model import RunModel, Selection, open_run
+from l2sim.gui.base.model import RunModel, Selection, open_run
 
-from l2sim.chip.chip import Chip
-from l2sim.learn.mapping import target
-from l2sim.run import checkpoint as checkpoints
-from l2sim.run import flow, folder, logs
-from l2sim.run import session as sessions
-from l2sim.run.job import Job
+from l2sim.chip.core_chip import Chip
+from l2sim.flow import flow
+from l2sim.flow import session as sessions
+from l2sim.job.job import Job
+from l2sim.learn.search.mapping import target
+from l2sim.runs import execute
+from l2sim.store import checkpoint as checkpoints
+from l2sim.store import logs
 from tests.test_run import short
 from tests.test_stream import without_figures
 
@@ -32,14 +34,14 @@ VOLTS = {"nonidealities.drive": "voltage", "nonidealities.v_max": 6.5, "nonideal
 def no_figures() -> Iterator[None]:
     """A report without its pictures, which take seconds."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(folder.report, "write", without_figures)
+        patch.setattr(execute.report, "write", without_figures)
         yield
 
 
 @pytest.fixture(scope="module")
 def cores(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("model") / "cores"
-    list(folder.execute(short(**HARD | VOLTS), out))
+    list(execute.execute(short(**HARD | VOLTS), out))
     return out
 
 
@@ -48,7 +50,7 @@ def meshes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("model") / "meshes"
     more = {"nonidealities.phase_bits": 7, "nonidealities.detuning_nm": 3.0, "nonidealities.splitter_error_std": 0.05}
     more |= {"nonidealities.phase_error_std": 0.1, "nonidealities.gamma_std": 0.01, "nonidealities.crosstalk": 0.01}
-    list(folder.execute(Job.preset("insitu-moons", {"learn.epochs": 2, "nonidealities.loss_db": 0.1} | more), out))
+    list(execute.execute(Job.preset("insitu-moons", {"learn.epochs": 2, "nonidealities.loss_db": 0.1} | more), out))
     return out
 
 

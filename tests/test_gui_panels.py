@@ -8,19 +8,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from l2sim.gui import inspector as inspecting
-from l2sim.gui import matrix as matrices
-from l2sim.gui.blocks import Blocks, worst_of
-from l2sim.gui.distributions import Distributions
-from l2sim.gui.inspector import Inspector, node, split
-from l2sim.gui.matrix import Matrix
-from l2sim.gui.mesh_colours import number
-from l2sim.gui.mesh_geometry import Thing
-from l2sim.gui.mesh_view import MeshView
-from l2sim.gui.model import RunModel, Selection, open_run
+from l2sim.gui.base.model import RunModel, Selection, open_run
+from l2sim.gui.mesh.colours import number
+from l2sim.gui.mesh.geometry import Thing
+from l2sim.gui.mesh.view import MeshView
+from l2sim.gui.panels import inspector as inspecting
+from l2sim.gui.panels import matrix as matrices
+from l2sim.gui.panels.blocks import Blocks, worst_of
+from l2sim.gui.panels.distributions import Distributions
+from l2sim.gui.panels.inspector import Inspector, node, split
+from l2sim.gui.panels.matrix import Matrix
 from pyqtgraph.Qt import QtCore
 
-from l2sim.chip.mesh import Mesh
+from l2sim.mesh.mesh import Mesh
 from tests.doubles_gui import FakeModel
 from tests.test_gui_mesh import kept, move
 
@@ -202,8 +202,8 @@ def test_without_an_oracle_the_matrix_is_estimated_and_says_so(qtbot: Any) -> No
 
 
 def test_the_matrix_of_an_mzi_is_that_of_a_mesh_of_two_rails() -> None:
-    from l2sim.chip import mesh as real
-    from l2sim.chip import unitary
+    from l2sim.mesh import mesh as real
+    from l2sim.mesh import unitary
 
     mesh = Mesh("rectangular", 2)
     settings = unitary.Settings(np.array([0.7]), np.array([1.9]), np.zeros(2))

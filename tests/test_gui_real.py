@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from l2sim.gui.app import command
-from l2sim.gui.mesh_values import CHOICES, MODES, NO_ORACLE
+from l2sim.gui.mesh.values import CHOICES, MODES, NO_ORACLE
+from l2sim.gui.window.app import command
 
-from l2sim.chip.light import MeshChip
-from l2sim.chip.mesh import Mesh
+from l2sim.chip.mesh_chip import MeshChip
 from l2sim.chip.nonidealities import Nonidealities
-from l2sim.chip.record_mesh import MeshRecorder
+from l2sim.chip.recorded_mesh import MeshRecorder
 from l2sim.errors import L2simError, RunError
-from l2sim.run import findings
+from l2sim.inspect import findings
+from l2sim.mesh.mesh import Mesh
 
 
 def real(run: Path, to: Path) -> Path:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from l2sim.gui import actions, dialogs, layout, theme
-from l2sim.gui.window import Window
+from l2sim.gui.base import actions, layout, theme
+from l2sim.gui.window import dialogs
+from l2sim.gui.window.window import Window
 from pyqtgraph.Qt import QtCore, QtWidgets
 
 Key, Modifier = QtCore.Qt.Key, QtCore.Qt.KeyboardModifier

@@ -20,7 +20,7 @@ def loaded_by(code: str) -> set[str]:
 @pytest.mark.parametrize("arguments", ["--help", "run --help", "data --help", "--version"])
 def test_help_loads_nothing_heavy(arguments: str) -> None:
     code = (
-        "import contextlib, l2sim.run.cli as cli\n"
+        "import contextlib, l2sim.cli.main as cli\n"
         f"with contextlib.suppress(SystemExit): cli.main({arguments.split()!r})\n"
         "pass"
     )

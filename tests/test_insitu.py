@@ -12,14 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tolerances import DTYPES, kernel
 
-from l2sim.chip.light import MeshChip
-from l2sim.chip.mesh import NODES, Mesh
+from l2sim.chip.mesh_chip import MeshChip
 from l2sim.chip.nonidealities import Nonidealities
 from l2sim.chip.protocol import SCHEMES
-from l2sim.chip.record_mesh import MeshRecorder, MeshReplay
-from l2sim.chip.topology import LAYOUTS
+from l2sim.chip.recorded_mesh import MeshRecorder, MeshReplay
 from l2sim.errors import ChipError
 from l2sim.learn.insitu import Gradient, measure
+from l2sim.mesh.layouts import LAYOUTS
+from l2sim.mesh.mesh import NODES, Mesh
 
 MESHES = ("rect_4", "rect_8", "tri_4", "tri_8")
 layouts = st.builds(

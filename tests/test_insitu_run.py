@@ -11,12 +11,18 @@ import goldens
 import numpy as np
 import pytest
 
+from l2sim.data import as_light
 from l2sim.errors import DataError, JobError, RunError
-from l2sim.run import features, flow, folder, insitu, logs, presets, report
-from l2sim.run import job as jobs
-from l2sim.run.events import STAGES, Done, Epoch, StageDone, StageStarted
-from l2sim.run.job import Job
-from l2sim.run.manifest import read_manifest
+from l2sim.flow import flow
+from l2sim.flow.insitu import session as insitu
+from l2sim.job import job as jobs
+from l2sim.job import presets
+from l2sim.job.job import Job
+from l2sim.report import page as report
+from l2sim.runs import execute
+from l2sim.store import logs
+from l2sim.store.events import STAGES, Done, Epoch, StageDone, StageStarted
+from l2sim.store.manifest import read_manifest
 
 SHORT: dict[str, Any] = {
     "data.name": "synthetic",
@@ -49,7 +55,7 @@ def told(out: Path) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "reference"
-    list(folder.execute(short(), out))
+    list(execute.execute(short(), out))
     return out
 
 
@@ -79,15 +85,15 @@ def test_a_run_stopped_at_any_event_resumes_to_the_same_report(
             pytest.skip("two stops are enough")
         job = short(**{"insitu.noise": noise, "insitu.light": "matrix", "insitu.scheme": "analog"})
         other = tmp_path / "whole"
-        list(folder.execute(job, other))
+        list(execute.execute(job, other))
     out = tmp_path / "stopped"
     total = sum(1 for _ in flow.run(job))
-    stream = folder.execute(job, out)
+    stream = execute.execute(job, out)
     for _ in islice(stream, max(1, int(share * total))):
         pass
     stream.close()
     assert read_manifest(out)["state"] == "stopped"
-    list(folder.execute(job, out, resume=True))
+    list(execute.execute(job, out, resume=True))
     assert told(out) == told(other)
     assert (out / "figures.json").read_bytes() == (other / "figures.json").read_bytes()
     ours, theirs = logs.scalars(out), logs.scalars(other)
@@ -99,12 +105,12 @@ def test_a_run_stopped_at_any_event_resumes_to_the_same_report(
 
 def test_starting_from_another_run(reference: Path, tmp_path: Path) -> None:
     out = tmp_path / "a"
-    list(folder.execute(short(), out, source=str(reference)))
+    list(execute.execute(short(), out, source=str(reference)))
     assert told(out)["stages"] == told(reference)["stages"]
     with pytest.raises(RunError, match="there is no stage 'map'; use one of deploy, learn"):
-        list(folder.execute(short(), tmp_path / "b", source=f"{reference}@map"))
+        list(execute.execute(short(), tmp_path / "b", source=f"{reference}@map"))
     with pytest.raises(RunError, match=r"another chip, made with insitu\.mesh = rectangular, insitu\.modes = 16"):
-        list(folder.execute(short(**{"insitu.layers": 3}), tmp_path / "c", source=f"{reference}@deploy"))
+        list(execute.execute(short(**{"insitu.layers": 3}), tmp_path / "c", source=f"{reference}@deploy"))
 
 
 @pytest.mark.parametrize("name", presets.PRESETS)
@@ -130,7 +136,7 @@ def test_every_preset_runs_a_smoke_run(name: str) -> None:
     ],
 )
 def test_every_kind_of_job_runs(tmp_path: Path, more: dict[str, Any]) -> None:
-    list(folder.execute(short(**{"learn.epochs": 1} | more), tmp_path))
+    list(execute.execute(short(**{"learn.epochs": 1} | more), tmp_path))
     for stage in told(tmp_path)["stages"]:
         for value in stage.values():
             assert not isinstance(value, float) or np.isfinite(value)
@@ -167,7 +173,7 @@ def test_the_report_shows_curves_gradients_and_phases(reference: Path, tmp_path:
 
 
 def test_the_plane_has_a_picture_of_the_decision(tmp_path: Path) -> None:
-    list(folder.execute(Job.preset("insitu-moons", {"learn.epochs": 12}), tmp_path))
+    list(execute.execute(Job.preset("insitu-moons", {"learn.epochs": 12}), tmp_path))
     assert "<h2>Decision</h2>" in (tmp_path / "report.html").read_text()
     drawn = json.loads((tmp_path / "figures.json").read_text())["learn"]["boundary"]
     assert np.shape(drawn["share"]) == (insitu.GRID, insitu.GRID) and np.ptp(drawn["share"]) > 0.5
@@ -175,7 +181,7 @@ def test_the_plane_has_a_picture_of_the_decision(tmp_path: Path) -> None:
 
 
 def test_an_unfinished_run_has_a_page(tmp_path: Path) -> None:
-    stream = folder.execute(short(), tmp_path)
+    stream = execute.execute(short(), tmp_path)
     for event in stream:
         if isinstance(event, Epoch) and event.stage == "learn":
             break
@@ -205,24 +211,24 @@ def test_the_fourier_features_are_those_of_the_notebook() -> None:
     z = goldens.insitu("net3x64")
     for name in ("mnist", "fashion"):
         if f"{name}_images" in z:
-            found = features.normalise(features.fourier(z[f"{name}_images"] / 255.0, 4))
+            found = as_light.normalise(as_light.fourier(z[f"{name}_images"] / 255.0, 4))
             np.testing.assert_allclose(found, z[f"{name}_fourier_x"], rtol=0, atol=1e-13)
-    digits = features.dataset("digits", "pixels", 64)
+    digits = as_light.dataset("digits", "pixels", 64)
     whole = np.concatenate([digits.train_x, digits.test_x])
     assert all(np.abs(whole - x.real).max(axis=1).min() < 1e-14 for x in z["digits_x"])
 
 
 def test_direct_current_lies_at_row_r_and_column_r() -> None:
     images = np.random.default_rng(0).random((3, 28, 28))
-    found = features.fourier(images, 2).reshape(3, 4, 4)
+    found = as_light.fourier(images, 2).reshape(3, 4, 4)
     np.testing.assert_allclose(found[:, 2, 2], images.sum(axis=(1, 2)))
     np.testing.assert_allclose(found[:, 1, 2], np.conj(found[:, 3, 2]))
 
 
-@pytest.mark.parametrize("name", features.FRONT_ENDS)
+@pytest.mark.parametrize("name", as_light.FRONT_ENDS)
 @pytest.mark.parametrize(("modes", "count"), [(64, 64), (17, 16), (4, 4)])
 def test_every_front_end_fills_the_modes_and_normalises(name: str, modes: int, count: int) -> None:
-    data = features.dataset("synthetic", name, modes)
+    data = as_light.dataset("synthetic", name, modes)
     width = {"pca": modes}.get(name, count)
     assert data.train_x.shape[1] == width
     for x in (data.train_x, data.test_x):
@@ -230,38 +236,38 @@ def test_every_front_end_fills_the_modes_and_normalises(name: str, modes: int, c
 
 
 def test_principal_components_are_orthogonal_and_ordered() -> None:
-    data = features.data.load("synthetic", None, (16, 16))
+    data = as_light.data.load("synthetic", None, (16, 16))
     flat = data.train_x.reshape(len(data.train_x), -1)
     wanted = np.linalg.svd(flat - flat.mean(axis=0), full_matrices=False)[0][:, :5]
-    found = features.dataset("synthetic", "pca", 5).train_x
+    found = as_light.dataset("synthetic", "pca", 5).train_x
     for i in range(len(found)):  # every sample is scaled by itself
         ratio = np.abs(found[i]) / np.linalg.norm(found[i])
         assert ratio.shape == (5,)
     assert wanted.shape == (256, 5)
-    np.testing.assert_array_equal(found, features.dataset("synthetic", "pca", 5).train_x)
+    np.testing.assert_array_equal(found, as_light.dataset("synthetic", "pca", 5).train_x)
 
 
-@pytest.mark.parametrize("name", features.PLANES)
+@pytest.mark.parametrize("name", as_light.PLANES)
 def test_points_of_the_plane_have_constant_power_and_two_classes(name: str) -> None:
-    data = features.dataset(name, "fourier", 4)
+    data = as_light.dataset(name, "fourier", 4)
     x = np.concatenate([data.train_x, data.test_x])
-    np.testing.assert_allclose((x**2).sum(axis=1), features.POWER)
+    np.testing.assert_allclose((x**2).sum(axis=1), as_light.POWER)
     assert x.shape == (1000, 4) and np.array_equal(x[:, 2], x[:, 3])
     assert abs(np.mean(data.train_y) - 0.5) < 0.05 and set(data.train_y) == {0, 1}
-    np.testing.assert_array_equal(x, np.concatenate([*features.dataset(name, "pca", 9).__dict__.values()][::2][:2]))
+    np.testing.assert_array_equal(x, np.concatenate([*as_light.dataset(name, "pca", 9).__dict__.values()][::2][:2]))
 
 
 def test_a_point_too_far_out_has_no_bias_left() -> None:
-    assert np.array_equal(features.bias(np.array([[3.0, 4.0]])), [[3.0, 4.0, 0.0, 0.0]])
+    assert np.array_equal(as_light.bias(np.array([[3.0, 4.0]])), [[3.0, 4.0, 0.0, 0.0]])
 
 
 def test_too_few_modes_for_features_are_told() -> None:
     with pytest.raises(DataError, match="3 modes are too few for Fourier features"):
-        features.dataset("synthetic", "fourier", 3)
+        as_light.dataset("synthetic", "fourier", 3)
     with pytest.raises(DataError, match="moons needs 4 modes"):
-        features.dataset("moons", "fourier", 3)
+        as_light.dataset("moons", "fourier", 3)
 
 
 def test_missing_data_are_told(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no mnist"):
-        features.dataset("mnist", "fourier", 64, tmp_path)
+        as_light.dataset("mnist", "fourier", 64, tmp_path)

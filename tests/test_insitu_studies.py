@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from l2sim.errors import RunError
-from l2sim.run.job import Job
+from l2sim.job.job import Job
 from l2sim.study import insitu_fashion, insitu_noise, runs
 
 TINY: dict[str, Any] = {

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from l2sim.errors import JobError
-from l2sim.run import job as jobs
-from l2sim.run import presets
-from l2sim.run.job import Job
+from l2sim.job import job as jobs
+from l2sim.job import presets
+from l2sim.job.job import Job
 
 DIGITS = jobs.load("digits")
 

@@ -13,14 +13,14 @@ from scipy import stats
 from tolerances import DTYPES, kernel
 
 from l2sim.backend import generator, kernels
-from l2sim.chip.decompose import decompose
 from l2sim.chip.fabrication import chain_parameters, fabricate
-from l2sim.chip.mesh import KINDS, Mesh, matrix
 from l2sim.chip.nonidealities import Nonidealities
 from l2sim.errors import ChipError
+from l2sim.mesh.mesh import KINDS, Mesh, matrix
+from l2sim.mesh.orthogonal import decompose
 
 TAU = 2 * np.pi
-RULES = {"zcd": kernels.sweep.ZCD, "ztp": kernels.sweep.ZTP}
+RULES = {"zcd": kernels.descent.ZCD, "ztp": kernels.descent.ZTP}
 
 
 def run_chain(mesh: Mesh, it: Nonidealities, phases: np.ndarray, dtype: type, seed: int = 1) -> tuple:
@@ -272,7 +272,7 @@ class Sweep:
         carry, writes = np.zeros(cores, bool), np.zeros(cores, np.int64)
         flip = np.ones_like(phases)
         amplitudes, variates = np.zeros((cores, k), self.dtype), np.empty((0, 2 * self.mesh.count, 2, k), self.dtype)
-        kernels.sweep.sweep(
+        kernels.descent.sweep(
             RULES[rule], phases, losses, carry, self.lr, self.order, self.chain, flip, self.mesh.rail,
             self.part == "v", start, rows, target, False, amplitudes, variates, writes,
         )  # fmt: skip
@@ -342,7 +342,7 @@ def test_aggregate_noise_has_the_distribution_of_a_draw_per_output() -> None:
     columns, total = (residual**2).sum(axis=0), (residual**2).sum()
     direct = ((residual + amplitudes * rng.standard_normal((readings, k, k))) ** 2).sum(axis=(1, 2))
     variates = np.stack([rng.standard_normal((readings, k)), rng.chisquare(k - 1, (readings, k))], axis=1)
-    read = kernels.sweep.reading
+    read = kernels.descent.reading
     ours = np.array([read(total, columns, amplitudes, v) for v in variates])
     mean = total + k * (amplitudes**2).sum()
     variance = (4 * amplitudes**2 * columns + 2 * k * amplitudes**4).sum()

@@ -14,8 +14,9 @@ from l2sim.backend import generator
 from l2sim.chip import grid
 from l2sim.chip.nonidealities import PRESETS
 from l2sim.chip.protocol import Commands, Hardware, command
-from l2sim.learn import calibrate, mapping, sampling, train, zeroth
-from l2sim.learn.zeroth import Problem, Search, State
+from l2sim.learn import sampling, train
+from l2sim.learn.search import calibrate, mapping, zeroth
+from l2sim.learn.search.zeroth import Problem, Search, State
 from l2sim.nn import models, network, optim
 from l2sim.nn.photonic import PhotonicWeight
 

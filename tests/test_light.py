@@ -19,14 +19,14 @@ from scipy import stats
 from tolerances import DTYPES, kernel
 
 from l2sim.backend import kernels
-from l2sim.chip.light import MeshChip
-from l2sim.chip.mesh import NODES, Mesh
+from l2sim.chip.mesh_chip import MeshChip
 from l2sim.chip.nonidealities import PRESETS, WAVELENGTH_NM, Nonidealities
 from l2sim.chip.protocol import MeshHardware, lacks
-from l2sim.chip.record_mesh import MeshRecorder, MeshReplay
-from l2sim.chip.topology import LAYOUTS
-from l2sim.chip.wiring import wiring
+from l2sim.chip.recorded_mesh import MeshRecorder, MeshReplay
 from l2sim.errors import ChipError
+from l2sim.mesh.layouts import LAYOUTS
+from l2sim.mesh.mesh import NODES, Mesh
+from l2sim.mesh.wiring import wiring
 
 LOSSY = Nonidealities(splitter_error_std=0.05, loss_db=0.1, loss_db_std=0.05, phase_error_std=0.02)
 meshes = st.builds(
@@ -348,8 +348,8 @@ def test_one_mode_is_one_phase() -> None:
 COLD = """
 import hashlib
 import numpy as np
-from l2sim.chip.light import MeshChip
-from l2sim.chip.mesh import Mesh
+from l2sim.chip.mesh_chip import MeshChip
+from l2sim.mesh.mesh import Mesh
 from l2sim.chip.nonidealities import Nonidealities
 
 rng = np.random.default_rng(1)

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from l2sim.backend import generator
+from l2sim.data import sets
 from l2sim.learn import loader
 from l2sim.learn.loader import Augment, batches
 from l2sim.nn import models, network
-from l2sim.run import data
 
 IMAGES = np.random.default_rng(1).integers(1, 256, (23, 2, 5, 6), dtype=np.uint8)
 LABELS = np.arange(23)
@@ -90,7 +90,7 @@ def test_bytes_are_pixels_between_nought_and_one() -> None:
 
 
 def test_standardised_pictures_have_mean_nought_and_deviation_one() -> None:
-    mean, std = data.moments(IMAGES)
+    mean, std = sets.moments(IMAGES)
     layers = (models.Standardise(mean, std), models.Flatten(), models.Linear(60, k=8))
     spec = models.ModelSpec("own", (2, 5, 6), 60, layers)
     net = network.build(spec, lambda name, rows, across, k: network.ElectronicWeight(np.eye(rows)))
@@ -98,4 +98,4 @@ def test_standardised_pictures_have_mean_nought_and_deviation_one() -> None:
     np.testing.assert_allclose(seen.mean(axis=1), 0, atol=1e-12)
     np.testing.assert_allclose(seen.std(axis=1), 1, atol=1e-12)
     assert loader is not None and models.count(spec).total.parameters == 3600
-    np.testing.assert_allclose(data.moments(IMAGES / 255.0), (mean, std), rtol=1e-12)
+    np.testing.assert_allclose(sets.moments(IMAGES / 255.0), (mean, std), rtol=1e-12)

@@ -14,10 +14,10 @@ import pytest
 
 from l2sim import files
 from l2sim.errors import RunError
-from l2sim.run import checkpoint as checkpoints
-from l2sim.run import logs
-from l2sim.run.events import Checkpoint
-from l2sim.run.logs import Logs, Positions
+from l2sim.store import checkpoint as checkpoints
+from l2sim.store import logs
+from l2sim.store.events import Checkpoint
+from l2sim.store.logs import Logs, Positions
 
 FORMATS = Path(__file__).parents[1] / "docs" / "formats.md"
 

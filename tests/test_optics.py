@@ -13,11 +13,11 @@ from doubles import ThinMesh, exact_gradient
 from tolerances import kernel
 
 from l2sim.backend import Array, generator
+from l2sim.data import as_light
 from l2sim.errors import ModelError
 from l2sim.nn import losses, models, network, optics, optim
 from l2sim.nn.layers import Layer
 from l2sim.nn.models import ModelSpec
-from l2sim.run import features
 
 DTYPES = (np.float32, np.float64)
 REAL = Path(os.environ.get("L2SIM_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
@@ -86,7 +86,7 @@ def test_ten_steps_of_the_published_training() -> None:
         pytest.skip("no recorded steps here")
     if not (REAL / "mnist").is_dir():
         pytest.skip(f"no MNIST in {REAL}")
-    data = features.dataset("mnist", "fourier", 64, REAL)
+    data = as_light.dataset("mnist", "fourier", 64, REAL)
     order = np.argsort(z["column"], kind="stable")
     net = published(z)
     state = optim.start("adam", net.parameters())

@@ -12,7 +12,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from l2sim import fits
-from l2sim.run import doctor
+from l2sim.cli import doctor
 
 ROOT = Path(__file__).resolve().parent.parent
 MAPPED = ("kernels", "gui")

@@ -10,13 +10,13 @@ from scipy import stats
 
 from l2sim import backend
 from l2sim.backend import generator
-from l2sim.chip.chip import Chip
-from l2sim.chip.mesh import Mesh
+from l2sim.chip.core_chip import Chip
 from l2sim.chip.nonidealities import Nonidealities
 from l2sim.chip.protocol import command
-from l2sim.learn import mapping, zeroth
-from l2sim.learn.zeroth import Search
-from l2sim.run import oracle
+from l2sim.flow import oracle
+from l2sim.learn.search import mapping, zeroth
+from l2sim.learn.search.zeroth import Search
+from l2sim.mesh.mesh import Mesh
 
 ROWS, COLUMNS = 7, 10
 """A matrix on 2 x 3 cores of k = 4: one row and two columns of padding."""

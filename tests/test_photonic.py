@@ -7,11 +7,11 @@ import pytest
 from doubles import Sealed
 
 from l2sim.backend import generator
-from l2sim.chip.chip import Chip
-from l2sim.chip.mesh import Mesh
+from l2sim.chip.core_chip import Chip
 from l2sim.chip.nonidealities import Nonidealities
 from l2sim.chip.protocol import Commands
-from l2sim.learn import calibrate, mapping
+from l2sim.learn.search import calibrate, mapping
+from l2sim.mesh.mesh import Mesh
 from l2sim.nn.photonic import PhotonicWeight
 
 

@@ -10,19 +10,21 @@ import numpy as np
 import pytest
 
 from l2sim.backend import generator
-from l2sim.chip import selfconfigure
-from l2sim.chip.mesh import Mesh
 from l2sim.chip.nonidealities import Nonidealities
 from l2sim.chip.protocol import KINDS, Hardware, MeshHardware, SvdHardware, check, lacks
-from l2sim.chip.record import Recorder
-from l2sim.chip.record_mesh import MeshRecorder
-from l2sim.chip.svd import SvdChip
+from l2sim.chip.recorded import Recorder
+from l2sim.chip.recorded_mesh import MeshRecorder
+from l2sim.chip.svd_chip import SvdChip
 from l2sim.errors import ChipError
-from l2sim.learn import calibrate, insitu, mapping, twin, twin_mesh, twin_outputs
+from l2sim.inspect.bench import CoreBench, MeshBench
+from l2sim.learn import insitu
 from l2sim.learn.insitu_svd import measure_svd
+from l2sim.learn.search import calibrate, mapping, selfconfigure
+from l2sim.learn.twin import identify as twin
+from l2sim.learn.twin import mesh_by_outputs, mesh_by_taps
+from l2sim.mesh.mesh import Mesh
 from l2sim.nn.optics import MeshLayer
 from l2sim.nn.photonic import PhotonicWeight
-from l2sim.run.bench import CoreBench, MeshBench
 from tests.doubles import lit_mesh, random_commands, small_chip
 
 MESH = Mesh("rectangular", 4)
@@ -139,8 +141,8 @@ DOORS: dict[str, tuple[type, str, Callable[[Any], object]]] = {
     "mesh bench": (MeshHardware, "commanded", MeshBench),
     "mesh layer": (MeshHardware, "set_phases", layer),
     "gradients": (MeshHardware, "taps", lambda chip: insitu.measure(chip, EYE, EYE)),
-    "twin by taps": (MeshHardware, "taps", lambda chip: twin_mesh.identify(chip, SHEET, stream("probes"))),
-    "twin by outputs": (MeshHardware, "forward", lambda chip: twin_outputs.identify(chip, SHEET, stream("probes"))),
+    "twin by taps": (MeshHardware, "taps", lambda chip: mesh_by_taps.identify(chip, SHEET, stream("probes"))),
+    "twin by outputs": (MeshHardware, "forward", lambda chip: mesh_by_outputs.identify(chip, SHEET, stream("probes"))),
     "self-configuration": (MeshHardware, "forward", lambda chip: selfconfigure.progressive(chip, EYE)),
     "alignment": (MeshHardware, "backward", lambda chip: selfconfigure.align(chip, EYE)),
     "gradients of two meshes": (SvdHardware, "set_sigma", lambda chip: measure_svd(chip, EYE, EYE)),

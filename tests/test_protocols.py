@@ -12,16 +12,18 @@ from test_sampling import SPEC, batch, chips
 from l2sim.backend import generator
 from l2sim.chip.nonidealities import Nonidealities
 from l2sim.chip.protocol import command
-from l2sim.learn import calibrate, mapping, protocols, train
+from l2sim.flow import flow
+from l2sim.flow.l2ight.session import open_session
+from l2sim.flow.session import restore
+from l2sim.job.job import Job
+from l2sim.learn import protocols, train
+from l2sim.learn.search import calibrate, mapping
 from l2sim.nn import models, network, optim
 from l2sim.nn.losses import cross_entropy
 from l2sim.nn.network import Network
 from l2sim.nn.photonic import PhotonicWeight
-from l2sim.run import flow, savings
-from l2sim.run.events import Checkpoint, StageDone
-from l2sim.run.job import Job
-from l2sim.run.l2ight import open_session
-from l2sim.run.session import restore
+from l2sim.report import savings
+from l2sim.store.events import Checkpoint, StageDone
 
 SMALL: dict[str, Any] = {
     "data.name": "synthetic", "pretrain.epochs": 1, "calibrate.epochs": 2, "calibrate.polish": 1, "map.epochs": 1,
@@ -227,13 +229,13 @@ def test_a_run_from_scratch_maps_nothing() -> None:
 
 def test_a_new_classifier_for_other_classes(monkeypatch: pytest.MonkeyPatch) -> None:
     """The last layer of a mapped network is made anew; what lies below stays as it was mapped."""
-    from l2sim.run import data
+    from l2sim.data import sets
 
     first = events({})
     mapped = next(e for e in first if isinstance(e, Checkpoint) and e.stage == "map" and e.epoch == -1)
     job = Job.preset("digits", SMALL | {"learn.new_classifier": True})
-    pictures = data.load("synthetic", None, (16, 16), 1)
-    fewer = data.DataSet(
+    pictures = sets.load("synthetic", None, (16, 16), 1)
+    fewer = sets.DataSet(
         pictures.train_x, pictures.train_y % 4, pictures.test_x, pictures.test_y % 4, 4
     )  # fmt: skip
     session = open_session(job, fewer)

@@ -10,10 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from l2sim.chip.chip import Chip
-from l2sim.run import budget, diagnose, findings, flow, folder, insitu, job, l2ight, stages
-from l2sim.run.events import Epoch
-from l2sim.run.recorded import Recorded
+from l2sim.chip.core_chip import Chip
+from l2sim.flow import flow
+from l2sim.flow.insitu import session as insitu
+from l2sim.flow.l2ight import session as l2ight
+from l2sim.flow.l2ight import stages
+from l2sim.inspect import budget, diagnose, findings
+from l2sim.inspect.run import Recorded
+from l2sim.job import job
+from l2sim.runs import execute
+from l2sim.store.events import Epoch
 from tests.test_run import short
 from tests.test_stream import without_figures
 
@@ -43,9 +49,9 @@ def watched(made: job.Job, out: Path) -> dict[int, dict[str, Any]]:
 
     found: dict[int, dict[str, Any]] = {}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(folder.report, "write", without_figures)
+        patch.setattr(execute.report, "write", without_figures)
         patch.setitem(flow.FLOWS, made.flow, flow.Flow(opened, names))
-        for event in folder.execute(made, out):
+        for event in execute.execute(made, out):
             if isinstance(event, Epoch) and event.stage == "upkeep":
                 found[event.step] = {name: matrix(chip).copy() for name, chip in held[0].chips.items()}
     return found

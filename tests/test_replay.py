@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from l2sim.errors import RunError
-from l2sim.run import job as jobs
-from l2sim.run import logs
-from l2sim.run.logs import Logs
-from l2sim.run.manifest import FORMAT, write_manifest
-from l2sim.run.replay import Replay
+from l2sim.job import job as jobs
+from l2sim.store import logs
+from l2sim.store.follow import Replay
+from l2sim.store.logs import Logs
+from l2sim.store.manifest import FORMAT, write_manifest
 from tests.test_logs import write
 
 FILES = ("scalars.bin", "events.jsonl", "index.bin", "phase-0000.bin")

@@ -14,10 +14,14 @@ import numpy as np
 import pytest
 
 from l2sim.errors import RunError
-from l2sim.run import figures, flow, folder, material, report
-from l2sim.run import job as jobs
-from l2sim.run.events import Epoch, StageDone, StageStarted
-from l2sim.run.job import Job
+from l2sim.flow import flow
+from l2sim.job import job as jobs
+from l2sim.job.job import Job
+from l2sim.report import figures
+from l2sim.report import page as report
+from l2sim.runs import execute
+from l2sim.store import gather
+from l2sim.store.events import Epoch, StageDone, StageStarted
 
 SECTIONS = [
     "The run at a glance",
@@ -44,7 +48,7 @@ def smoke(**more: Any) -> Job:
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "smoke"
     job = jobs.with_overrides(smoke(), ["map.compare=true", "data.validation=0.2", "seed=7"])
-    list(folder.execute(job, out, threads=1))
+    list(execute.execute(job, out, threads=1))
     return out
 
 
@@ -127,7 +131,7 @@ def test_rebuild_gives_the_same_bytes(run: Path, copy: Path) -> None:
 @pytest.mark.parametrize("last", ["pretrain", "deploy", "calibrate", "map", "learn"])
 def test_an_unfinished_run_shows_what_there_is(tmp_path: Path, last: str) -> None:
     out = tmp_path / "run"
-    events = folder.execute(smoke(), out)
+    events = execute.execute(smoke(), out)
     for event in events:
         if isinstance(event, Epoch) and event.stage == last:
             break
@@ -145,7 +149,7 @@ def test_an_unfinished_run_shows_what_there_is(tmp_path: Path, last: str) -> Non
 @pytest.mark.parametrize("kind", [StageStarted, StageDone])
 def test_a_run_stopped_between_epochs(tmp_path: Path, kind: type) -> None:
     out = tmp_path / "run"
-    events = folder.execute(smoke(), out)
+    events = execute.execute(smoke(), out)
     next(event for event in events if isinstance(event, kind))
     events.close()  # type: ignore[attr-defined]
     text = " ".join(Page(report.rebuild(out)).text)
@@ -155,7 +159,7 @@ def test_a_run_stopped_between_epochs(tmp_path: Path, kind: type) -> None:
 
 def test_a_run_from_another_shows_where_it_came_from(run: Path, tmp_path: Path) -> None:
     out = tmp_path / "second"
-    list(folder.execute(smoke(), out, source=f"{run}@map"))
+    list(execute.execute(smoke(), out, source=f"{run}@map"))
     text = " ".join(Page(out / "report.html").text)
     assert "--from smoke@map" in text and str(run) not in text
     assert "This folder holds no calibration." in text
@@ -181,7 +185,7 @@ def test_damaged_files_end_in_one_line(copy: Path, name: str, content: bytes, me
 
 
 def test_what_is_written_is_what_is_read(run: Path) -> None:
-    assert flow.REPORT_VERSION == material.VERSION == json.loads((run / "report.json").read_text())["version"]
+    assert flow.REPORT_VERSION == gather.VERSION == json.loads((run / "report.json").read_text())["version"]
 
 
 def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
@@ -232,7 +236,7 @@ def test_curves_hold_where_an_epoch_skipped_all_its_batches() -> None:
     scalars = {"loss": (steps, batches), "accuracy": (steps, batches), "lr": (tests, np.ones(3))}
     scalars["test_loss"] = scalars["test_accuracy"] = tests, epochs
     scalars["train_loss"] = np.array([2, 3]), np.array([10.5, 12.0])
-    lines = material._training(scalars, [2, 2, 3])
+    lines = gather._training(scalars, [2, 2, 3])
     np.testing.assert_array_equal(lines["loss/test"], [[1, 2, 3], epochs])
     np.testing.assert_array_equal(lines["loss/batch"][1], batches)
     np.testing.assert_array_equal(lines["loss/train"][0], [1, 3])
@@ -261,7 +265,7 @@ def test_chance_is_what_the_data_say(classes: int | None, name: str, words: str,
         content["job"]["model"] |= {"name": "vgg8", "input": []}
     content |= {"classes": classes} if classes else {}
     (copy / "report.json").write_text(json.dumps(content))
-    assert material.gather(copy).classes == (None if name == "own" else int(words.split()[2]))
+    assert gather.gather(copy).classes == (None if name == "own" else int(words.split()[2]))
     report.rebuild(copy)
     assert words in (copy / "report.html").read_text()
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from l2sim.backend import generator
-from l2sim.chip import mesh as meshes
-from l2sim.chip.mesh import Mesh
-from l2sim.run import insitu
-from l2sim.run.job import Job
+from l2sim.flow.insitu import session as insitu
+from l2sim.job.job import Job
+from l2sim.mesh import mesh as meshes
+from l2sim.mesh.mesh import Mesh
 from l2sim.study import mapping_quality, mesh_errors, robustness, runs, sensitivity
 
 TINY: dict[str, Any] = {"data.name": "synthetic", "insitu.modes": 16, "insitu.layers": 2, "learn.epochs": 1}

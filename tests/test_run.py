@@ -15,11 +15,13 @@ import numpy as np
 import pytest
 
 from l2sim.errors import RunError
-from l2sim.run import checkpoint as checkpoints
-from l2sim.run import flow, folder, logs
-from l2sim.run.events import STAGES, Checkpoint, Done, Epoch, StageDone, StageStarted
-from l2sim.run.job import Job
-from l2sim.run.manifest import read_manifest
+from l2sim.flow import flow
+from l2sim.job.job import Job
+from l2sim.runs import execute
+from l2sim.store import checkpoint as checkpoints
+from l2sim.store import logs
+from l2sim.store.events import STAGES, Checkpoint, Done, Epoch, StageDone, StageStarted
+from l2sim.store.manifest import read_manifest
 
 SHORT = {
     "data.name": "synthetic",
@@ -58,7 +60,7 @@ def report(out: Path) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "reference"
-    list(folder.execute(short(), out, threads=2))
+    list(execute.execute(short(), out, threads=2))
     return out
 
 
@@ -97,12 +99,12 @@ def test_evaluations_are_those_of_the_published_schedule() -> None:
 @pytest.mark.parametrize("share", [0.02, 0.2, 0.35, 0.5, 0.65, 0.8, 0.97])
 def test_a_run_stopped_at_any_event_resumes_to_the_same_report(reference: Path, tmp_path: Path, share: float) -> None:
     total = sum(1 for _ in flow.run(short()))
-    stream = folder.execute(short(), tmp_path, threads=2)
+    stream = execute.execute(short(), tmp_path, threads=2)
     for _ in islice(stream, int(share * total)):
         pass
     stream.close()
     assert read_manifest(tmp_path)["state"] == "stopped"
-    list(folder.execute(short(), tmp_path, threads=2, resume=True))
+    list(execute.execute(short(), tmp_path, threads=2, resume=True))
     assert report(tmp_path) == report(reference)
     ours, theirs = logs.scalars(tmp_path), logs.scalars(reference)
     assert ours.keys() == theirs.keys()
@@ -122,12 +124,12 @@ def test_twins_resume_to_the_same_report(tmp_path: Path, stop: int) -> None:
     job = short(**{"calibrate.method": "twin", "learn.epochs": 1, "pretrain.epochs": 1})
     reports = []
     for name, first in (("whole", None), ("stopped", stop)):
-        stream = folder.execute(job, tmp_path / name, threads=2)
+        stream = execute.execute(job, tmp_path / name, threads=2)
         for _ in islice(stream, first):
             pass
         if first is not None:
             stream.close()
-            list(folder.execute(job, tmp_path / name, threads=2, resume=True))
+            list(execute.execute(job, tmp_path / name, threads=2, resume=True))
         reports.append(report(tmp_path / name))
     assert reports[0] == reports[1]
 
@@ -151,7 +153,7 @@ def test_a_killed_process_resumes_to_the_same_report(reference: Path, tmp_path: 
 
 
 def test_one_thread_and_two_agree(reference: Path, tmp_path: Path) -> None:
-    list(folder.execute(short(), tmp_path, threads=1))
+    list(execute.execute(short(), tmp_path, threads=1))
     for one, two in zip(report(tmp_path)["stages"], report(reference)["stages"]):
         assert one.keys() == two.keys()
         for key, value in one.items():
@@ -164,7 +166,7 @@ def test_one_thread_and_two_agree(reference: Path, tmp_path: Path) -> None:
 def test_starting_from_another_run(reference: Path, tmp_path: Path) -> None:
     def stages(source: str, name: str, **more: Any) -> dict[str, Any]:
         out = tmp_path / name
-        list(folder.execute(short(**more), out, threads=2, source=source))
+        list(execute.execute(short(**more), out, threads=2, source=source))
         return {stage["name"]: stage for stage in report(out)["stages"]}
 
     whole = {stage["name"]: stage for stage in report(reference)["stages"]}
@@ -188,30 +190,30 @@ def test_starting_from_another_run(reference: Path, tmp_path: Path) -> None:
 )
 def test_wrong_sources_are_one_clear_line(reference: Path, tmp_path: Path, source: str, says: str) -> None:
     with pytest.raises(RunError, match=says) as error:
-        list(folder.execute(short(), tmp_path, threads=1, source=source.format(run=reference)))
+        list(execute.execute(short(), tmp_path, threads=1, source=source.format(run=reference)))
     assert "\n" not in str(error.value)
 
 
 def test_a_checkpoint_of_another_chip_is_refused(reference: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="another chip"):
-        list(folder.execute(short(**{"chip.mesh": "triangular"}), tmp_path, threads=1, source=f"{reference}@map"))
+        list(execute.execute(short(**{"chip.mesh": "triangular"}), tmp_path, threads=1, source=f"{reference}@map"))
 
 
 def test_two_processes_cannot_run_in_one_folder(tmp_path: Path) -> None:
-    stream = folder.execute(short(), tmp_path, threads=1)
+    stream = execute.execute(short(), tmp_path, threads=1)
     next(stream)
     with pytest.raises(RunError, match="a run is going on"):
-        next(folder.execute(short(), tmp_path, threads=1, resume=True))
+        next(execute.execute(short(), tmp_path, threads=1, resume=True))
     stream.close()
 
 
 def test_a_finished_run_is_not_resumed(reference: Path) -> None:
     with pytest.raises(RunError, match="is finished"):
-        next(folder.execute(short(), reference, threads=1, resume=True))
+        next(execute.execute(short(), reference, threads=1, resume=True))
 
 
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(reference: Path, tmp_path: Path) -> None:
-    stream = folder.execute(short(), tmp_path, threads=2)
+    stream = execute.execute(short(), tmp_path, threads=2)
     seen = 0
     for event in stream:
         seen += isinstance(event, Checkpoint)
@@ -222,7 +224,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(reference: Path, tmp_
     path.write_bytes(path.read_bytes()[:-3])
     with pytest.raises(RunError, match="damaged"):
         checkpoints.read(path)
-    list(folder.execute(short(), tmp_path, threads=2, resume=True))
+    list(execute.execute(short(), tmp_path, threads=2, resume=True))
     assert report(tmp_path) == report(reference)
 
 
@@ -238,7 +240,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(reference: Path, tmp_
     ],
 )  # fmt: skip
 def test_every_kind_of_job_runs(tmp_path: Path, more: dict[str, Any]) -> None:
-    list(folder.execute(short(**more), tmp_path, threads=2))
+    list(execute.execute(short(**more), tmp_path, threads=2))
     for stage in report(tmp_path)["stages"]:
         for value in stage.values():
             assert not isinstance(value, float) or np.isfinite(value)

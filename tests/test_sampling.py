@@ -17,14 +17,14 @@ from l2sim.chip.meter import PASSES
 from l2sim.chip.nonidealities import Nonidealities
 from l2sim.chip.protocol import Hardware, command
 from l2sim.errors import JobError, ModelError
-from l2sim.learn import cost, sampling
+from l2sim.flow.l2ight import learning
+from l2sim.job.job import Job, Learn
+from l2sim.learn import counting, sampling
 from l2sim.nn import models, network
 from l2sim.nn.conv import Conv2d
 from l2sim.nn.losses import cross_entropy
 from l2sim.nn.network import Network
 from l2sim.nn.photonic import PhotonicWeight
-from l2sim.run import learning
-from l2sim.run.job import Job, Learn
 
 DRAWS = 2000
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
@@ -186,13 +186,15 @@ def test_a_step_costs_what_the_rules_say(name: str, noise: float) -> None:
     net = chips(PUBLISHED if not noise else Nonidealities(readout_noise=noise))
     learning.attach(net, Learn(**EVERY[name]))
     gradients(net)
-    told = cost.counts(map(cost.metered, cost.steps(net, 4)))
-    for at, step in zip(net.weights, cost.steps(net, 4)):
+    told = counting.counts(map(counting.metered, counting.steps(net, 4)))
+    for at, step in zip(net.weights, counting.steps(net, 4)):
         counts = net.weights[at].hardware.meter.state()["idle"]
-        assert {key: counts[key] for key in told} == cost.metered(step), at
+        assert {key: counts[key] for key in told} == counting.metered(step), at
         assert counts["core_calls"] == sum(counts[f"{one}_core_calls"] for one in PASSES)
-    dense = cost.counts(map(cost.metered, cost.steps(net, 4, dense=True)))
-    assert dense == {key: 4 * n for key, n in cost.counts(map(cost.metered, cost.steps(net, 1, dense=True))).items()}
+    dense = counting.counts(map(counting.metered, counting.steps(net, 4, dense=True)))
+    assert dense == {
+        key: 4 * n for key, n in counting.counts(map(counting.metered, counting.steps(net, 1, dense=True))).items()
+    }
     assert all(told[key] <= dense[key] for key in told) and (told == dense) == (name == "dense")
 
 
@@ -212,7 +214,7 @@ def test_forgotten_pixels_need_no_memory() -> None:
     net = chips()
     learning.attach(net, Learn(spatial_sparsity=0.5))
     gradients(net)
-    told = cost.activations(net, 4)
+    told = counting.activations(net, 4)
     forgotten = sum(
         4 * 4 * int(np.prod(shape)) * (1 - net.convs[name].drawn["spatial"].mean())
         for name, shape in (("conv2", (9, 6, 6)), ("conv3", (8, 3, 3)))
@@ -290,7 +292,7 @@ def test_jobs_that_cannot_be(settings: dict[str, object], told: str) -> None:
 
 
 def test_a_rank_above_k_of_the_model() -> None:
-    from l2sim.run.l2ight import open_session
+    from l2sim.flow.l2ight.session import open_session
 
     with pytest.raises(JobError, match=r"learn\.rank = 10 is above k = 9 of conv1"):
         open_session(Job.preset("digits", {"learn.rank": 10}), None)

@@ -9,12 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from l2sim.backend import Array, generator
-from l2sim.chip import selfconfigure, unitary
-from l2sim.chip.light import MeshChip
-from l2sim.chip.mesh import NODES, Mesh
+from l2sim.chip.mesh_chip import MeshChip
 from l2sim.chip.nonidealities import Nonidealities
 from l2sim.chip.protocol import MeshHardware
 from l2sim.errors import ChipError
+from l2sim.learn.search import selfconfigure
+from l2sim.mesh import unitary
+from l2sim.mesh.mesh import NODES, Mesh
 
 UNIVERSAL = ("rectangular", *unitary.CASCADES)
 SIZES = (1, 2, 3, 4, 5, 8)

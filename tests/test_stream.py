@@ -19,14 +19,16 @@ import numpy as np
 import pytest
 
 from l2sim.errors import L2simError
-from l2sim.run import flow, folder, logs
-from l2sim.run.control import Control, StopAsked, apply
-from l2sim.run.events import Changed, Epoch, Event, Step
-from l2sim.run.job import Job
-from l2sim.run.manifest import read_manifest
-from l2sim.run.session import Session
-from l2sim.run.stream import LOGS
-from l2sim.run.stream_reader import ADDRESS, Reader, pictures
+from l2sim.flow import flow
+from l2sim.flow.control import Control, StopAsked, apply
+from l2sim.flow.session import Session
+from l2sim.job.job import Job
+from l2sim.runs import execute
+from l2sim.runs.live import LOGS
+from l2sim.runs.live_reader import ADDRESS, Reader, pictures
+from l2sim.store import logs
+from l2sim.store.events import Changed, Epoch, Event, Step
+from l2sim.store.manifest import read_manifest
 from tests.test_run import report, short
 
 zmq = pytest.importorskip("zmq")
@@ -39,7 +41,7 @@ LONG = 5000
 @pytest.fixture(autouse=True)
 def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """A report without its pictures, which take seconds."""
-    monkeypatch.setattr(folder.report, "write", without_figures)
+    monkeypatch.setattr(execute.report, "write", without_figures)
 
 
 def without_figures(out: Path, report: dict[str, Any], figures: dict[str, Any], page: bool = True) -> None:
@@ -63,7 +65,7 @@ class Run(threading.Thread):
 
     def run(self) -> None:
         try:
-            for _ in folder.execute(self.job, self.out, live=True, **self.options):
+            for _ in execute.execute(self.job, self.out, live=True, **self.options):
                 pass
         except BaseException as error:
             self.error = error
@@ -256,9 +258,9 @@ def test_a_resumed_run_makes_its_changes_again_and_equals_one_never_stopped(
 ) -> None:
     job, whole, part = short(**{"map.compare": False, "map.snapshots": []}), tmp_path / "whole", tmp_path / "part"
     with monkeypatch.context() as patch:
-        patch.setattr(folder, "Control", Planned)
-        list(folder.execute(job, whole))
-        stream = folder.execute(job, part)
+        patch.setattr(execute, "Control", Planned)
+        list(execute.execute(job, whole))
+        stream = execute.execute(job, part)
         while not isinstance(event := next(stream), Changed) or event.stage != "learn":
             pass
         for _ in range(2):  # the last change comes after the last checkpoint
@@ -267,9 +269,9 @@ def test_a_resumed_run_makes_its_changes_again_and_equals_one_never_stopped(
     made = [event for event in logs.events(whole) if event["type"] == "parameter"]
     assert [(event["stage"], event["path"], event["value"]) for event in made] == [(s, p, v) for s, _, p, v in CHANGES]
     assert [event["old"] for event in made] == [0.002, 0.005, 8, 0.1, 0.002]
-    checkpoint, _ = folder.latest(part)
+    checkpoint, _ = execute.latest(part)
     assert checkpoint is not None and len(checkpoint.values["changes"]) == len(CHANGES) - 1
-    list(folder.execute(job, part, resume=True))
+    list(execute.execute(job, part, resume=True))
     assert [event for event in logs.events(part) if event["type"] == "parameter"] == made
     assert report(part) == report(whole) and len(report(whole)["changes"]) == len(CHANGES)
 
@@ -284,11 +286,11 @@ def test_stop_ends_after_a_checkpoint_and_the_run_goes_on_from_there(tmp_path: P
     client.close()
     assert isinstance(run.error, StopAsked) and isinstance(run.error, KeyboardInterrupt)
     assert saved["ok"] and stopped["applied_at_step"] > saved["applied_at_step"]
-    checkpoint, _ = folder.latest(run.out)
+    checkpoint, _ = execute.latest(run.out)
     assert checkpoint is not None and checkpoint.step == stopped["applied_at_step"]
-    list(folder.execute(run.job, run.out, resume=True))
+    list(execute.execute(run.job, run.out, resume=True))
     whole = tmp_path / "whole"
-    list(folder.execute(run.job, whole))
+    list(execute.execute(run.job, whole))
     assert report(run.out) == report(whole)
 
 
@@ -357,11 +359,11 @@ def test_nothing_is_ever_unpickled() -> None:
 
 
 def test_nothing_is_sent_when_nobody_listens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from l2sim.run import stream
+    from l2sim.runs import live as stream
 
     sent: list[str] = []
     monkeypatch.setattr(stream.Live, "_send", lambda self, socket, topic, *rest: sent.append(topic))
-    list(folder.execute(moons(**{"learn.epochs": 2}), tmp_path / "run", live=True, pace=200.0))
+    list(execute.execute(moons(**{"learn.epochs": 2}), tmp_path / "run", live=True, pace=200.0))
     assert sent == []
     assert not list((tmp_path / "run").glob("live*"))
 
@@ -379,14 +381,14 @@ def test_a_long_path_puts_the_sockets_into_the_runtime_folder(tmp_path: Path, mo
 
 
 def test_a_killed_job_leaves_what_it_had_and_a_killed_reader_leaves_the_job_alone(tmp_path: Path) -> None:
-    from l2sim.gui.model import open_run
+    from l2sim.gui.base.model import open_run
 
     out = tmp_path / "run"
     line = [sys.executable, "-m", "l2sim", "run", "insitu-moons", "--set", f"learn.epochs={LONG}", "--pace", "150"]
     job = subprocess.Popen([*line, "--quiet", "--out", str(out)], cwd=ROOT, start_new_session=True)
     try:
         wait(lambda: (out / ADDRESS).exists() or job.poll() is not None)
-        watch = f"from l2sim.gui.model import *\nimport time\nm = open_run({str(out)!r})\n"
+        watch = f"from l2sim.gui.base.model import *\nimport time\nm = open_run({str(out)!r})\n"
         watch += "while True:\n m.poll()\n if m.live: print('live', flush=True)\n time.sleep(0.03)"
         reader = subprocess.Popen([sys.executable, "-c", watch], cwd=ROOT, stdout=subprocess.PIPE)
         assert reader.stdout is not None and reader.stdout.readline() == b"live\n"

@@ -11,11 +11,11 @@ from test_golden_calibrate_map import calibration
 from test_golden_calibrate_map import mapping as golden_mapping
 
 from l2sim.backend import generator, kernels
-from l2sim.chip.chip import Chip
-from l2sim.chip.mesh import KINDS, Mesh
+from l2sim.chip.core_chip import Chip
 from l2sim.chip.nonidealities import PRESETS, Nonidealities
-from l2sim.learn import calibrate, mapping, zeroth
-from l2sim.learn.zeroth import Search
+from l2sim.learn.search import calibrate, mapping, zeroth
+from l2sim.learn.search.zeroth import Search
+from l2sim.mesh.mesh import KINDS, Mesh
 
 CHIPS = {
     "published": PRESETS["l2ight-2021"],
@@ -50,7 +50,7 @@ def swept(chip: Chip, layer: bool, part: str, rule: str, calibrating: bool, seed
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("calibrating", [False, True])
 def test_equals_the_direct_sweep(name: str, kind: str, calibrating: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("l2sim.chip.sweep.UNEVEN_FROM", 0)  # as well where the chip would take the direct sweep
+    monkeypatch.setattr("l2sim.chip.fused.descent.UNEVEN_FROM", 0)  # as well where the chip would take the direct sweep
     for k in (2, 3, 4, 5, 8, 9):
         for part, rule in (("u", "zcd"), ("v", "ztp"), ("u", "ztp"), ("v", "zcd")):
             one, two = (
@@ -65,8 +65,8 @@ def test_equals_the_direct_sweep(name: str, kind: str, calibrating: bool, monkey
 def test_a_small_core_takes_the_faster_sweep_in_the_same_order(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where V moves in calibration the direct sweep visits the columns; where U moves the structured one does."""
     calls = []
-    structured = kernels.structured.sweep
-    monkeypatch.setattr(kernels.structured, "sweep", lambda *told: (calls.append(told), structured(*told)))
+    structured = kernels.descent_by_column.sweep
+    monkeypatch.setattr(kernels.descent_by_column, "sweep", lambda *told: (calls.append(told), structured(*told)))
     for part, bitwise in (("v", True), ("u", False)):
         one, two = (
             swept(Chip((2, 3), Mesh("rectangular", 4), CHIPS["published"], seed=1), layer, part, "zcd", True, 1)
@@ -112,7 +112,7 @@ def test_the_hot_loops_are_vectorised() -> None:
 
     single, two, three = types.float32, types.Array(types.float32, 2, "C"), types.Array(types.float32, 3, "C")
     one = types.Array(single, 1, "C")
-    lanes, sweep, window = kernels.lanes, kernels.sweep, kernels.window
+    lanes, sweep, window = kernels.lanes, kernels.descent, kernels.descent_window
     hot = (
         (lanes.rotate, (two, two, one, one), 2),
         (lanes.columns, (three, types.int64, one, one), 2),

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 from l2sim.backend import generator
-from l2sim.chip import cost
-from l2sim.chip.light import MeshChip
-from l2sim.chip.mesh import Mesh
+from l2sim.chip import energy
+from l2sim.chip.mesh_chip import MeshChip
 from l2sim.chip.nonidealities import Nonidealities
-from l2sim.chip.unitary import haar
 from l2sim.errors import ChipError
+from l2sim.flow import oracle
 from l2sim.learn.insitu import measure
-from l2sim.run import oracle
+from l2sim.mesh.mesh import Mesh
+from l2sim.mesh.unitary import haar
 from l2sim.study import noise_energy as study
 from l2sim.study import runs
 
@@ -71,14 +71,14 @@ def test_the_noise_that_networks_are_trained_with_is_that_of_the_devices_that_ar
 ) -> None:
     for modes in (16, 64):
         table = study.table_of(bits, modes, loss)
-        assert 2.5 * cost.readout_noise(table, modes).sigma == pytest.approx(study.sigma(bits, 2.5), rel=1e-9)
+        assert 2.5 * energy.readout_noise(table, modes).sigma == pytest.approx(study.sigma(bits, 2.5), rel=1e-9)
     assert study.sigma(0, 2.5) == study.tap_noise(0.0) == 0.0
 
 
 def test_a_tap_sees_its_share_of_the_electrons_of_a_reading() -> None:
-    table = cost.changed(study.table_of(6, 32, 0.1), tia_a_per_rthz=0.0)
-    field = cost.readout_noise(table, 32).shot
-    power = cost.readout_noise(cost.changed(table, port_w=study.TAP_SHARE * table.port_w), 32, "power").shot
+    table = energy.changed(study.table_of(6, 32, 0.1), tia_a_per_rthz=0.0)
+    field = energy.readout_noise(table, 32).shot
+    power = energy.readout_noise(energy.changed(table, port_w=study.TAP_SHARE * table.port_w), 32, "power").shot
     assert study.tap_noise(math.sqrt(2.0) * field) == pytest.approx(power, rel=1e-9)
 
 
@@ -92,7 +92,7 @@ def test_more_bits_and_more_loss_cost_more() -> None:
 
 
 def test_without_loss_an_inference_costs_as_much_as_it_has_modes() -> None:
-    joules = [cost.design("mvm", study.table_of(6, modes, 0.0), modes).energy_j for modes in (16, 256)]
+    joules = [energy.design("mvm", study.table_of(6, modes, 0.0), modes).energy_j for modes in (16, 256)]
     for part in ("laser", "adc", "tia"):
         assert joules[1][part] / joules[0][part] == pytest.approx(16.0)
 
@@ -148,7 +148,7 @@ def counted_as_by_the_meter(folder: Path) -> None:
     it = study.job(16, 3, 1, study.full_scale(16, None))
     report: dict[str, Any] = json.loads((study.place(folder, 16, 3, 1) / "report.json").read_text())
     learn = next(stage for stage in report["stages"] if stage["name"] == "learn")
-    images, at = learn["core_calls"] // (4 * 3), cost.whole(Mesh("rectangular", 16))
+    images, at = learn["core_calls"] // (4 * 3), energy.whole(Mesh("rectangular", 16))
     assert learn["core_calls"] == 4 * 3 * images and images % it.learn.epochs == 0
     assert learn["tap_readings"] == 2 * 3 * images * at.heaters
     steps = it.learn.epochs * -(-images // it.learn.epochs // it.learn.batch)

@@ -11,14 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from l2sim.backend import generator
-from l2sim.chip.mesh import NODES, Mesh
 from l2sim.chip.nonidealities import Nonidealities
 from l2sim.chip.protocol import SvdHardware, lacks
-from l2sim.chip.svd import SvdChip
-from l2sim.chip.topology import LAYOUTS
-from l2sim.chip.unitary import svd
+from l2sim.chip.svd_chip import SvdChip
 from l2sim.errors import ChipError
 from l2sim.learn.insitu_svd import measure_svd
+from l2sim.mesh.layouts import LAYOUTS
+from l2sim.mesh.mesh import NODES, Mesh
+from l2sim.mesh.unitary import svd
 
 meshes = st.builds(Mesh, st.sampled_from(sorted(LAYOUTS)), st.integers(1, 6), node=st.sampled_from(NODES))
 ERRORS = Nonidealities(splitter_error_std=0.1)

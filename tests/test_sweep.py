@@ -12,13 +12,18 @@ from typing import Any
 import msgspec
 import pytest
 
+from l2sim.cli import main as cli
 from l2sim.errors import RunError
-from l2sim.run import cli, events, sweep, sweep_plan, sweep_point, sweep_report, sweep_share
-from l2sim.run import job as jobs
-from l2sim.run.l2ight import open_session
-from l2sim.run.stages import STAGES
-from l2sim.run.sweep_log import DONE, FAILED, Entry, Log
-from l2sim.run.sweep_point import Outcome, Task
+from l2sim.flow.l2ight.session import open_session
+from l2sim.flow.l2ight.stages import STAGES
+from l2sim.job import job as jobs
+from l2sim.store import events
+from l2sim.sweep import agenda, share
+from l2sim.sweep import page as sweep_report
+from l2sim.sweep import plan as sweep_plan
+from l2sim.sweep import point as sweep_point
+from l2sim.sweep.log import DONE, FAILED, Entry, Log
+from l2sim.sweep.point import Outcome, Task
 
 TINY = {"model.width": 0.25, "map.compare": False}
 
@@ -70,7 +75,7 @@ GRID: dict[str, list[Any]] = {"seed": [1, 2], "map.lr": [0.1, 0.2], "learn.lr": 
 def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Here]:
     """The folder of a sweep of eight points whose stages were shared."""
     out, engine = tmp_path_factory.mktemp("sweep") / "shared", Here()
-    counts = sweep.run(planned(GRID), out, lambda: engine)
+    counts = agenda.run(planned(GRID), out, lambda: engine)
     assert (counts.done, counts.failed) == (8, 0)
     return out, engine
 
@@ -96,9 +101,9 @@ def test_sharing_gives_the_numbers_of_not_sharing(
 ) -> None:
     out, engine = swept
     assert sorted(task["stage"] for task in engine.tasks if "stage" in task) == ["calibrate"] * 2 + ["map"] * 4
-    monkeypatch.setattr(sweep_share, "stages", lambda plan: ())
+    monkeypatch.setattr(share, "stages", lambda plan: ())
     alone = Here()
-    sweep.run(planned(GRID), tmp_path / "alone", lambda: alone)
+    agenda.run(planned(GRID), tmp_path / "alone", lambda: alone)
     assert not any(task["source"] for task in alone.tasks) and len(alone.tasks) == 8
     assert (tmp_path / "alone" / "results.csv").read_bytes() == (out / "results.csv").read_bytes()
     for folder in (out / "points").iterdir():
@@ -118,7 +123,7 @@ def test_no_stage_looks_at_a_section_that_is_said_to_be_read_later() -> None:
     session = open_session(job, None)
     for number, name in enumerate(events.STAGES["l2ight"]):
         later = {
-            section: Trap() for section, first in sweep_share.READ_FIRST.items()
+            section: Trap() for section, first in share.READ_FIRST.items()
             if events.STAGES["l2ight"].index(first) > number
         }  # fmt: skip
         session.job = msgspec.structs.replace(job, **later)
@@ -163,7 +168,7 @@ def test_the_page_draws_metrics_over_fields(swept: tuple[Path, Here]) -> None:
 
 def test_a_sweep_that_is_done_runs_nothing(swept: tuple[Path, Here]) -> None:
     before = (swept[0] / "results.csv").read_bytes()
-    counts = sweep.run(planned(GRID), swept[0], lambda: pytest.fail("there is nothing to do"))
+    counts = agenda.run(planned(GRID), swept[0], lambda: pytest.fail("there is nothing to do"))
     assert counts.done == 8 and (swept[0] / "results.csv").read_bytes() == before
 
 
@@ -181,7 +186,7 @@ def test_a_lost_log_costs_no_finished_point(swept: tuple[Path, Here], tmp_path: 
         (tmp_path / "points" / folder.name).symlink_to(folder)
     times = {path: path.stat().st_mtime_ns for path in out.glob("points/*/report.json")}
     (tmp_path / "shared").symlink_to(out / "shared")
-    sweep.run(planned(GRID), tmp_path, Here)
+    agenda.run(planned(GRID), tmp_path, Here)
     assert times == {path: path.stat().st_mtime_ns for path in times}
     assert (tmp_path / "results.csv").read_bytes() == (out / "results.csv").read_bytes()
 
@@ -209,7 +214,7 @@ def test_a_failing_point_is_tried_three_times_at_the_end_then_reported(tmp_path:
         return {"status": "failed", "error": "the disk is full"} if bad else answer(task)
 
     engine, said = Here(fails), []
-    counts = sweep.run(planned({"seed": [1, 2, 3]}), tmp_path / "s", lambda: engine, say=said.append)
+    counts = agenda.run(planned({"seed": [1, 2, 3]}), tmp_path / "s", lambda: engine, say=said.append)
     assert engine.points == [0, 1, 2, 1, 1] and (counts.done, counts.failed) == (2, 1)
     assert [task["fresh"] for task in engine.tasks] == [False, False, False, True, True]
     assert said == ["engine Here", f"{engine.tasks[1]['name']} failed, 3 times: the disk is full"]
@@ -217,19 +222,19 @@ def test_a_failing_point_is_tried_three_times_at_the_end_then_reported(tmp_path:
     assert [row["status"] for row in rows] == ["done", "failed", "done"]
     assert "the disk is full" in (tmp_path / "s" / "report.html").read_text()
     again = Here(answer)
-    assert sweep.run(planned({"seed": [1, 2, 3]}), tmp_path / "s", lambda: again).done == 3
+    assert agenda.run(planned({"seed": [1, 2, 3]}), tmp_path / "s", lambda: again).done == 3
     assert again.points == [1]
 
 
 def test_a_point_whose_worker_dies_is_tried_five_times(tmp_path: Path) -> None:
     engine = Here(lambda task: {"status": "lost", "error": "its worker was killed by signal 9"})
-    counts = sweep.run(planned({"seed": [1]}), tmp_path / "s", lambda: engine)
+    counts = agenda.run(planned({"seed": [1]}), tmp_path / "s", lambda: engine)
     assert engine.points == [0] * 5 and counts.failed == 1 and not any(task["fresh"] for task in engine.tasks)
 
 
 def test_points_do_without_a_shared_checkpoint_that_cannot_be_made(tmp_path: Path) -> None:
     engine = Here(lambda task: {"status": "failed", "error": "no"} if task["index"] < 0 else answer(task))
-    counts = sweep.run(planned({"learn.lr": [1e-3, 2e-3]}), tmp_path / "s", lambda: engine)
+    counts = agenda.run(planned({"learn.lr": [1e-3, 2e-3]}), tmp_path / "s", lambda: engine)
     assert counts.done == 2 and [task["index"] for task in engine.tasks] == [-1, 0, 1]
     assert not any(task["source"] for task in engine.tasks)
 
@@ -237,7 +242,7 @@ def test_points_do_without_a_shared_checkpoint_that_cannot_be_made(tmp_path: Pat
 def test_a_disk_that_is_full_on_one_worker_is_one_line_and_the_rest_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from l2sim.run import folder
+    from l2sim.runs import execute as folder
 
     def full(job: Any, out: Path, **more: Any) -> Any:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(out / "scalars.bin"))
@@ -250,7 +255,7 @@ def test_a_disk_that_is_full_on_one_worker_is_one_line_and_the_rest_goes_on(
             return sweep_point.run(task)
 
     engine, said = Here(one_is_full), []
-    counts = sweep.run(planned({"seed": [1, 2, 3, 4]}), tmp_path / "s", lambda: engine, say=said.append)
+    counts = agenda.run(planned({"seed": [1, 2, 3, 4]}), tmp_path / "s", lambda: engine, say=said.append)
     assert counts.done == 4 and engine.excluded == ["w0"]
     assert len(said) == 2 and said[1].startswith("w0 gets no more points: the disk is full: cannot write ")
 
@@ -259,36 +264,36 @@ def test_what_fails_inside_a_point_is_its_own_line(tmp_path: Path) -> None:
     grid = {"pretrain.weights": ["", str(tmp_path / "nowhere.npz")], "learn.lr": [1e-3]}
     out = tmp_path / "s"
     said: list[str] = []
-    counts = sweep.run(planned(grid, attempts=1), out, Here, say=said.append)
+    counts = agenda.run(planned(grid, attempts=1), out, Here, say=said.append)
     assert (counts.done, counts.failed) == (1, 1)
     assert len(said) == 2 and "nowhere.npz" in said[1] and "internal" not in said[1]
 
 
 def test_a_folder_holds_one_sweep(swept: tuple[Path, Here], tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"holds another sweep \(another \[grid\]\); choose another --out"):
-        sweep.run(planned(GRID | {"seed": [1, 3]}), swept[0], Here)
+        agenda.run(planned(GRID | {"seed": [1, 3]}), swept[0], Here)
     with pytest.raises(RunError, match=r"its job has another learn.epochs"):
-        sweep.run(planned(GRID, overrides=TINY | {"learn.epochs": 2}), swept[0], Here)
+        agenda.run(planned(GRID, overrides=TINY | {"learn.epochs": 2}), swept[0], Here)
     (tmp_path / "x").write_text("")
     with pytest.raises(RunError, match="is in use"):
-        sweep.run(planned(GRID), tmp_path, Here)
-    lock, _ = sweep.begin(planned(GRID), swept[0])
+        agenda.run(planned(GRID), tmp_path, Here)
+    lock, _ = agenda.begin(planned(GRID), swept[0])
     with lock, pytest.raises(RunError, match="a sweep is going on"):
-        sweep.run(planned(GRID), swept[0], Here)
+        agenda.run(planned(GRID), swept[0], Here)
     told = json.loads((swept[0] / "sweep.json").read_text())
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / "sweep.json").write_text(json.dumps(told | {"l2sim": "0.0.1"}))
     with pytest.raises(RunError, match=r"was begun with l2sim 0\.0\.1, and this is"):
-        sweep.stored(tmp_path / "old")
-    assert sweep.stored(swept[0]).digest == planned(GRID).digest
+        agenda.stored(tmp_path / "old")
+    assert agenda.stored(swept[0]).digest == planned(GRID).digest
 
 
 def test_what_a_worker_sends_stays_in_its_folder(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="outside of its folder"):
-        sweep.unpack({"../x": b""}, tmp_path / "points" / "0")
-    sweep.unpack({"a": b"1", "checkpoints/b": b"2"}, tmp_path / "points" / "0")
-    sweep.unpack({"a": b"3"}, tmp_path / "points" / "0")
-    assert sweep.pack(tmp_path / "points" / "0") == {"a": b"3"}
+        agenda.unpack({"../x": b""}, tmp_path / "points" / "0")
+    agenda.unpack({"a": b"1", "checkpoints/b": b"2"}, tmp_path / "points" / "0")
+    agenda.unpack({"a": b"3"}, tmp_path / "points" / "0")
+    assert agenda.pack(tmp_path / "points" / "0") == {"a": b"3"}
 
 
 # --------------------------------------------------------------------------------------------------- command line
@@ -311,7 +316,7 @@ def l2sim(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, t
 
 
 def test_the_command_runs_reports_and_goes_on(l2sim: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    from l2sim.run import sweep_local
+    from l2sim.sweep import local as sweep_local
 
     engine = Here(answer)
     monkeypatch.setattr(sweep_local, "Local", lambda *told: engine)
@@ -330,7 +335,7 @@ def test_the_command_runs_reports_and_goes_on(l2sim: Call, monkeypatch: pytest.M
         return answer(task)
 
     engine.answer, engine.tasks = stops, [{"index": -1}] * 6
-    monkeypatch.setattr(sweep, "TABLES_EVERY", 0.0)
+    monkeypatch.setattr(agenda, "TABLES_EVERY", 0.0)
     Path("c.toml").write_text("[grid]\nseed = [1, 2, 3, 4]\n")
     code, _, told = l2sim("sweep", "c.toml", "--out", "c")
     assert code == 130 and "what is finished stays" in told and "`l2sim sweep c` goes on" in told

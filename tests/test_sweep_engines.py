@@ -22,8 +22,11 @@ import pytest
 
 from benchmarks import sleeper
 from l2sim.errors import JobError, RunError
-from l2sim.run import sweep, sweep_cluster, sweep_local, sweep_plan, sweep_point
-from l2sim.run.sweep_local import Local
+from l2sim.sweep import agenda, plan
+from l2sim.sweep import cluster as sweep_cluster
+from l2sim.sweep import local as sweep_local
+from l2sim.sweep import point as sweep_point
+from l2sim.sweep.local import Local
 from tests.tolerances import PATIENCE
 
 SLEEP = 0.05
@@ -31,9 +34,9 @@ PRELOAD = sleeper.__name__
 ROOT = Path(sleeper.__file__).resolve().parent.parent
 
 
-def planned(points: int = 12, **more: Any) -> sweep_plan.Plan:
+def planned(points: int = 12, **more: Any) -> plan.Plan:
     grid = {"seed": [*range(1, points // 2 + 1)], "learn.lr_floor": [1e-4, 1e-5]}
-    return sweep_plan.plan({"job": "digits", "overrides": {"learn.lr": SLEEP}, "grid": grid} | more)
+    return plan.plan({"job": "digits", "overrides": {"learn.lr": SLEEP}, "grid": grid} | more)
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +52,7 @@ def wanted(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sweep_local, "WORKER", list(sweep_local.WORKER))
         sleeper.use()
-        assert sweep.run(planned(), out, lambda: Local(1, 1)).done == 12
+        assert agenda.run(planned(), out, lambda: Local(1, 1)).done == 12
     table = (out / "results.csv").read_bytes()
     assert len(set(table.splitlines())) == 13
     return table
@@ -71,7 +74,7 @@ class Killer:
     def __init__(self, kill: Any, every: int = 4) -> None:
         self._kill, self._every, self._next, self.killed = kill, every, every, 0
 
-    def watch(self, counts: sweep.Counts) -> None:
+    def watch(self, counts: agenda.Counts) -> None:
         if counts.done >= self._next:
             self._next += self._every
             self._kill()
@@ -85,7 +88,7 @@ def test_workers_that_are_killed_are_replaced(wanted: bytes, tmp_path: Path) -> 
         os.kill(chance.choice([child.pid for child in engine._children if child]), signal.SIGKILL)
 
     killer = Killer(kill)
-    counts = sweep.run(planned(), tmp_path / "s", lambda: engine, watch=killer.watch)
+    counts = agenda.run(planned(), tmp_path / "s", lambda: engine, watch=killer.watch)
     assert counts.done == 12 and killer.killed >= 2
     assert (tmp_path / "s" / "results.csv").read_bytes() == wanted
 
@@ -93,7 +96,8 @@ def test_workers_that_are_killed_are_replaced(wanted: bytes, tmp_path: Path) -> 
 CLIENT = """
 import os, sys, time; sys.path.insert(0, {root!r})
 from benchmarks import sleeper
-from l2sim.run import cli, sweep_command
+from l2sim.cli import main as cli
+from l2sim.cli import sweep as sweep_command
 def hold(self, counts):
     while counts.done >= 3 and not os.path.exists({go!r}):
         time.sleep(0.02)
@@ -158,7 +162,7 @@ def test_a_client_that_is_stopped_goes_on_where_it_was(
 def test_workers_that_never_answer_are_an_error(tmp_path: Path) -> None:
     sweep_local.WORKER[:] = [sys.executable, "-c", ""]
     with pytest.raises(RunError, match="workers end before their first answer: its worker ended with exit code 0"):
-        sweep.run(planned(), tmp_path / "s", lambda: Local(1, 1))
+        agenda.run(planned(), tmp_path / "s", lambda: Local(1, 1))
 
 
 def test_every_worker_sees_one_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -237,7 +241,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 def dask(cluster: Cluster, out: Path, shared: bool | None) -> Any:
-    from l2sim.run.sweep_dask import Dask
+    from l2sim.sweep.dask_engine import Dask
 
     return lambda: Dask(sweep_cluster.connect(cluster.address), out, None, shared)
 
@@ -255,7 +259,7 @@ def test_a_scheduler_with_three_workers_gives_the_same_table(
         cluster.worker(host)
 
     killer = Killer(kill, 6)
-    counts = sweep.run(planned(), out, dask(cluster, out, shared), watch=killer.watch)
+    counts = agenda.run(planned(), out, dask(cluster, out, shared), watch=killer.watch)
     assert counts.done == 12 and killer.killed >= 1
     assert (out / "results.csv").read_bytes() == wanted
     assert len(list(out.glob("points/*/checkpoints"))) == (0 if shared is False else 12)
@@ -265,13 +269,15 @@ def test_a_scheduler_with_three_workers_gives_the_same_table(
 def test_a_worker_of_another_version_gets_nothing(
     cluster: Cluster, wanted: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from l2sim.run import sweep_dask
+    from l2sim.sweep import dask_engine
 
     out = tmp_path / "s"
-    monkeypatch.setattr(sweep_dask, "VERSIONS", sweep_point.VERSIONS | {"l2sim": "9.9"})
+    monkeypatch.setattr(dask_engine, "VERSIONS", sweep_point.VERSIONS | {"l2sim": "9.9"})
     with pytest.raises(RunError, match=r"worker tcp://127\.0\.0\.\d:\d+ has l2sim .*, and this is l2sim 9\.9; install"):
-        sweep.run(planned(), out, dask(cluster, out, None))
-    assert sweep_dask.mismatch({"python": "3.1"}, {}) == "has no python, and this is python 3.1; install the same there"
+        agenda.run(planned(), out, dask(cluster, out, None))
+    assert (
+        dask_engine.mismatch({"python": "3.1"}, {}) == "has no python, and this is python 3.1; install the same there"
+    )
 
 
 class Pinned:
@@ -298,7 +304,7 @@ class Pinned:
 
 def test_only_workers_of_this_version_get_points(tmp_path: Path) -> None:
     pytest.importorskip("distributed")
-    from l2sim.run.sweep_dask import Dask
+    from l2sim.sweep.dask_engine import Dask
 
     client = Pinned()
     with Dask(client, tmp_path) as engine:
@@ -331,11 +337,11 @@ def test_a_scheduler_that_is_gone_is_one_line_and_the_command_goes_on(
 
 def test_a_local_cluster_gives_the_same_table(wanted: bytes, tmp_path: Path) -> None:
     pytest.importorskip("distributed")
-    from l2sim.run.sweep_dask import Dask
+    from l2sim.sweep.dask_engine import Dask
 
     out = tmp_path / "s"
     section = {"kind": "local", "options": {"preload": PRELOAD, "local_directory": str(tmp_path)}}
-    counts = sweep.run(planned(cluster=section), out, lambda: Dask(*clustered(section, 2, out)))
+    counts = agenda.run(planned(cluster=section), out, lambda: Dask(*clustered(section, 2, out)))
     assert counts.done == 12 and (out / "results.csv").read_bytes() == wanted
 
 

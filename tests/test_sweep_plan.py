@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from l2sim.errors import JobError
-from l2sim.run import job as jobs
-from l2sim.run import sweep_plan, sweep_share
-from l2sim.run.job import Job
+from l2sim.job import job as jobs
+from l2sim.job.job import Job
+from l2sim.sweep import plan as sweep_plan
+from l2sim.sweep import share
 
 
 def plan(text: str, folder: Path, name: str = "sweep.toml") -> sweep_plan.Plan:
@@ -159,9 +160,9 @@ def test_a_plan_of_a_hundred_thousand_points_is_small(tmp_path: Path) -> None:
 ))  # fmt: skip
 def test_stages_are_shared_where_points_agree_up_to_them(text: str, stages: tuple[str, ...], tmp_path: Path) -> None:
     it = plan(text, tmp_path)
-    assert sweep_share.stages(it) == stages
+    assert share.stages(it) == stages
     for stage in stages:
-        assert len({sweep_share.key(job, stage) for job in it}) < len(it)
+        assert len({share.key(job, stage) for job in it}) < len(it)
 
 
 def test_a_key_is_about_the_content_of_a_file_of_weights(tmp_path: Path) -> None:
@@ -169,7 +170,7 @@ def test_a_key_is_about_the_content_of_a_file_of_weights(tmp_path: Path) -> None
     for number in range(2):
         (tmp_path / f"{number}.npz").write_bytes(bytes([number]))
         job = Job.preset("digits", {"pretrain.weights": str(tmp_path / f"{number}.npz")})
-        keys.add(sweep_share.key(job, "map"))
+        keys.add(share.key(job, "map"))
     assert len(keys) == 2
     with pytest.raises(JobError, match="cannot be read"):
-        sweep_share.key(Job.preset("digits", {"pretrain.weights": "nowhere.npz"}), "map")
+        share.key(Job.preset("digits", {"pretrain.weights": "nowhere.npz"}), "map")

@@ -17,11 +17,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from l2sim.run import cli, folder, logs, track, trackers
-from l2sim.run import job as jobs
-from l2sim.run.events import Done, Epoch, Event, StageDone, StageStarted, Step
-from l2sim.run.job import Job
-from l2sim.run.track import Row, Run
+from l2sim.cli import main as cli
+from l2sim.job import job as jobs
+from l2sim.job.job import Job
+from l2sim.runs import execute as folder
+from l2sim.runs import track, trackers
+from l2sim.runs.track import Row, Run
+from l2sim.store import logs
+from l2sim.store.events import Done, Epoch, Event, StageDone, StageStarted, Step
 
 EPOCHS = 5
 

@@ -11,15 +11,19 @@ from doubles import PUBLISHED, small_chip
 
 from l2sim.backend import generator, kernels
 from l2sim.chip import grid
-from l2sim.chip.chip import Chip
-from l2sim.chip.complexcore import ComplexChip
-from l2sim.chip.mesh import Mesh
+from l2sim.chip.complex_core_chip import ComplexChip
+from l2sim.chip.core_chip import Chip
 from l2sim.chip.nonidealities import PRESETS, Nonidealities
 from l2sim.chip.protocol import command
 from l2sim.errors import ChipError, JobError
-from l2sim.learn import mapping, twin, twin_program, twin_start, twin_stuck, twin_wide
-from l2sim.run import oracle
-from l2sim.run.job import Job
+from l2sim.flow import oracle
+from l2sim.job.job import Job
+from l2sim.learn.search import mapping
+from l2sim.learn.twin import identify as twin
+from l2sim.learn.twin import program, start
+from l2sim.learn.twin import stuck as twin_stuck
+from l2sim.learn.twin import wide as twin_wide
+from l2sim.mesh.mesh import Mesh
 
 reference = kernels.reference
 NOISY = msgspec.structs.replace(PUBLISHED, readout_noise=0.01)
@@ -106,11 +110,11 @@ def test_the_walk_finds_any_biases_without_knowing_them(k: int) -> None:
     chip = small_chip((3, 3), k, it)
     drive, rng, mesh = twin.Drive.of(it), generator(4, k), chip.mesh
     first = twin.draw(drive, mesh, 1, rng)[0][0]
-    walk, signs = twin_start.walk(mesh, twin.away(drive, first, 0.5 * np.pi, rng), first)
+    walk, signs = start.walk(mesh, twin.away(drive, first, 0.5 * np.pi, rng), first)
     assert len(walk) == (2 * k if k > 2 else 2) and (np.abs(signs) == 1).all()
     probes = twin.measure(chip, walk, signs)
     found = truth(chip)
-    found.bias = twin_start.peel(mesh, walk, signs, probes.seen.astype(float), 0.0)
+    found.bias = start.peel(mesh, walk, signs, probes.seen.astype(float), 0.0)
     off = np.mod(found.bias - truth(chip).bias + 0.5 * np.pi, np.pi) - 0.5 * np.pi
     assert np.abs(off).max() < 1e-4
     _, _, misfit = normal_equations(mesh, probes, found, drive.rewrap)
@@ -212,7 +216,7 @@ def test_splitter_errors_and_losses_show_and_the_wider_twin_explains_them() -> N
     narrow = twin.Twin(**(vars(wide) | {"wide": np.zeros(4, bool)}))
     errors = []
     for known in (narrow, wide):
-        told, sigma, _ = twin_program.program(chip.mesh, twin.Drive.of(it), known, aim)
+        told, sigma, _ = program.program(chip.mesh, twin.Drive.of(it), known, aim)
         command(chip, u=told, v=told)
         chip.set_sigma(sigma)
         errors.append(((chip.oracle_weights().real - aim.weight) ** 2).sum() / (aim.weight**2).sum())
@@ -235,7 +239,7 @@ def test_powers_alone_show_splitter_errors_and_losses() -> None:
     assert found.identified.all() and found.wide.all()
     assert np.sqrt(np.mean(oracle.bias_error(chip, found)[1] ** 2)) < 1.5
     aim = mapping.target(chip, generator(9).normal(size=(k * cores, k)))
-    told, sigma, _ = twin_program.program(chip.mesh, twin.Drive.of(silicon), found, aim)
+    told, sigma, _ = program.program(chip.mesh, twin.Drive.of(silicon), found, aim)
     chip.nonidealities = msgspec.structs.replace(silicon, exact_sigma=True)
     command(chip, u=told, v=told)
     chip.set_sigma(sigma)
@@ -313,7 +317,7 @@ def test_two_probes_keep_a_twin_up_to_date() -> None:
 
 def programmed(chip: Chip, known: twin.Twin, aim: mapping.Target, **how: bool) -> tuple[np.ndarray, np.ndarray]:
     """Mapping error (p, q) before the sigma chain, as it is and as the twin expects it."""
-    told, sigma, error = twin_program.program(chip.mesh, twin.Drive.of(chip.nonidealities), known, aim, **how)
+    told, sigma, error = program.program(chip.mesh, twin.Drive.of(chip.nonidealities), known, aim, **how)
     chip.nonidealities = msgspec.structs.replace(chip.nonidealities, exact_sigma=True)
     command(chip, u=told, v=told)
     chip.set_sigma(sigma)
@@ -348,7 +352,7 @@ def test_a_few_noisy_probes_map_to_a_thousandth() -> None:
 def test_blocks_of_zeros_are_programmed() -> None:
     chip = small_chip((1, 1), 3, PUBLISHED)
     aim = mapping.target(chip, np.zeros((3, 3)))
-    told, sigma, error = twin_program.program(chip.mesh, twin.Drive.of(PUBLISHED), truth(chip), aim)
+    told, sigma, error = program.program(chip.mesh, twin.Drive.of(PUBLISHED), truth(chip), aim)
     command(chip, u=told, v=told)
     chip.set_sigma(sigma)
     assert np.abs(grid.respond(chip)).max() < 1e-9 and error.max() < 1e-9

@@ -12,8 +12,11 @@ from doubles import PUBLISHED, Sealed, small_chip
 from l2sim.backend import generator
 from l2sim.chip.protocol import Commands, command
 from l2sim.errors import ChipError
-from l2sim.learn import mapping, twin, twin_files, twin_program
-from l2sim.run import oracle
+from l2sim.flow import oracle
+from l2sim.learn.search import mapping
+from l2sim.learn.twin import files as twin_files
+from l2sim.learn.twin import identify as twin
+from l2sim.learn.twin import program
 
 NOISY = msgspec.structs.replace(PUBLISHED, readout_noise=0.01, exact_sigma=True)
 
@@ -33,7 +36,7 @@ def test_a_chip_is_programmed_through_files_alone(kind: str, tmp_path: Path) -> 
     known = twin.from_responses(mesh, NOISY, read, seen)
     assert known.identified.all()
     aim = mapping.target(chip, generator(2).normal(size=(8, 8)))
-    commands, sigma, _ = twin_program.program(mesh, drive, known, aim)
+    commands, sigma, _ = program.program(mesh, drive, known, aim)
     twin_files.write_phases(tmp_path / f"phases.{kind}", mesh, commands, sigma)
     if kind == "npz":
         with np.load(tmp_path / "phases.npz") as file:

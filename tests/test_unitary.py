@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 from tolerances import kernel
 
 from l2sim.backend import generator, kernels
-from l2sim.chip import layout, styles, topology, unitary
-from l2sim.chip.mesh import NODES, Mesh
-from l2sim.chip.unitary import Settings
 from l2sim.errors import ChipError
+from l2sim.mesh import layouts, styles, unitary
+from l2sim.mesh import reference as layout
+from l2sim.mesh.mesh import NODES, Mesh
+from l2sim.mesh.unitary import Settings
 
 reference = kernels.reference
-KINDS = tuple(topology.LAYOUTS)
+KINDS = tuple(layouts.LAYOUTS)
 UNIVERSAL = ("rectangular", *unitary.CASCADES)
 REFERENCE_KINDS = {
     "rect": "rectangular", "tri": "chain_cascade", "treecascade": "tree_cascade", "baltree": "balanced_tree",
@@ -85,10 +86,10 @@ def test_triangular_meshes_are_mirror_images() -> None:
 
 @pytest.mark.parametrize("modes", (1, 2, 3, 5, 12, 16, 23, 64))
 def test_fixed_permutations_lose_no_rail(modes: int) -> None:
-    sizes, strides = topology.permutation_blocks(modes)
+    sizes, strides = layouts.permutation_blocks(modes)
     assert sum(sizes) >= modes and len(strides) == len(sizes) - 1
     for stride in strides:
-        assert sorted(topology.rectangular_permutation(modes, stride)) == list(range(modes))
+        assert sorted(layouts.rectangular_permutation(modes, stride)) == list(range(modes))
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -15,21 +15,24 @@ from doubles import Sealed
 from tolerances import TRAJECTORY
 
 from l2sim.backend import generator
-from l2sim.chip.chip import Chip
-from l2sim.chip.mesh import Mesh
+from l2sim.chip.core_chip import Chip
 from l2sim.chip.meter import Meter
 from l2sim.chip.nonidealities import Nonidealities
 from l2sim.chip.protocol import Commands, Hardware, command
-from l2sim.chip.record import Recorder, Replay
+from l2sim.chip.recorded import Recorder, Replay
 from l2sim.errors import JobError
-from l2sim.learn import mapping, twin, twin_program, upkeep
+from l2sim.job import job as jobs
+from l2sim.job.job import Job
+from l2sim.learn import upkeep
+from l2sim.learn.search import mapping
+from l2sim.learn.twin import identify as twin
+from l2sim.learn.twin import program
 from l2sim.learn.upkeep import POLICIES, Care, Layer
+from l2sim.mesh.mesh import Mesh
 from l2sim.nn.photonic import PhotonicWeight
-from l2sim.run import folder
-from l2sim.run import job as jobs
-from l2sim.run.checkpoint import read
-from l2sim.run.events import Checkpoint, Epoch
-from l2sim.run.job import Job
+from l2sim.runs import execute
+from l2sim.store.checkpoint import read
+from l2sim.store.events import Checkpoint, Epoch
 from l2sim.study import drift
 
 DAY = 86400.0
@@ -49,8 +52,8 @@ def served(hardware: Hardware, sheet: Nonidealities, twins: bool) -> Layer:
     aim = mapping.target(hardware, matrix)
     known = twin.identify(hardware, sheet, partial(generator, 6), retries=1)
     drive = twin.Drive.of(sheet)
-    mapped, sigma, _ = twin_program.program(hardware.mesh, drive, known, aim)
-    rest = twin_program.identities(hardware.mesh, drive, known, SHAPE)
+    mapped, sigma, _ = program.program(hardware.mesh, drive, known, aim)
+    rest = program.identities(hardware.mesh, drive, known, SHAPE)
     command(hardware, u=mapped, v=mapped)
     weight = PhotonicWeight(hardware, 7, 8, mapped, rest, sigma)
     weight.write()
@@ -203,7 +206,7 @@ SMALL = {
 
 def ran(job: Job, out: Path, until: Callable[[Any], bool] = lambda event: False, **more: Any) -> list[Any]:
     seen = []
-    for event in folder.execute(job, out, threads=1, **more):
+    for event in execute.execute(job, out, threads=1, **more):
         seen.append(event)
         if until(event):
             break
@@ -242,7 +245,7 @@ def test_a_run_stopped_in_service_equals_one_never_stopped(policy: str, learnt: 
 
 
 def test_an_exported_network_is_as_old_as_it_was(learnt: Path, tmp_path: Path) -> None:
-    from l2sim.run import export
+    from l2sim.flow import export
 
     job = Job.preset("digits", SMALL | {"upkeep.policy": "none"})
     ran(job, tmp_path / "run", source=f"{learnt}@learn")

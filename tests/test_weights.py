@@ -10,12 +10,14 @@ import pytest
 
 from l2sim.backend import generator
 from l2sim.errors import ModelError, RunError
+from l2sim.flow import export, flow, pretrained
+from l2sim.job import job as jobs
+from l2sim.job.job import Job
 from l2sim.nn import models, network
 from l2sim.nn.network import Network
-from l2sim.run import export, flow, folder, pretrained, tensors
-from l2sim.run import job as jobs
-from l2sim.run.events import StageDone, Warned
-from l2sim.run.job import Job
+from l2sim.runs import execute
+from l2sim.store import tensors
+from l2sim.store.events import StageDone, Warned
 
 RNG = np.random.default_rng(8)
 
@@ -236,7 +238,7 @@ def test_a_classifier_of_other_classes_needs_training(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "tiny"
-    list(folder.execute(tiny(pretrain__epochs=1, data__normalise=True), out))
+    list(execute.execute(tiny(pretrain__epochs=1, data__normalise=True), out))
     return out
 
 
@@ -287,7 +289,7 @@ def test_a_chip_read_back_has_the_noise_of_the_file(run: Path, tmp_path: Path) -
 def test_complex_cores_are_exported_too(tmp_path: Path) -> None:
     job = tiny(pretrain__epochs=1, nonidealities__base="silicon", chip__readout="field", model__width=0.2)
     out = tmp_path / "run"
-    list(folder.execute(jobs.with_overrides(job, ["model.width=0.2"]), out))
+    list(execute.execute(jobs.with_overrides(job, ["model.width=0.2"]), out))
     export.write(str(out), tmp_path / "net.safetensors")
     arrays, _ = tensors.read(tmp_path / "net.safetensors")
     assert arrays["conv1.realised.u.imag"].any()
@@ -304,7 +306,7 @@ def meshes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     more = ["insitu.modes=11", "insitu.layers=2", "insitu.nonlinearity='saturable'", "nonidealities.phase_bias=3.1",
             "nonidealities.splitter_error_std=0.05", "nonidealities.loss_db=0.1", "nonidealities.crosstalk=0.01",
             "nonidealities.stuck=0.05"]  # fmt: skip
-    list(folder.execute(jobs.with_overrides(jobs.smoke(Job.preset("insitu-digits")), more), out))
+    list(execute.execute(jobs.with_overrides(jobs.smoke(Job.preset("insitu-digits")), more), out))
     return out
 
 
@@ -327,7 +329,7 @@ def test_the_exported_phases_make_the_exported_matrix(tmp_path: Path) -> None:
     """MZIs put together rail by rail from what the light sees alone, without splitter errors and loss."""
     job = jobs.with_overrides(jobs.smoke(Job.preset("insitu-digits")), ["nonidealities.phase_bias=3.1",
                               "insitu.modes=10", "insitu.layers=1"])  # fmt: skip
-    list(folder.execute(job, tmp_path / "run"))
+    list(execute.execute(job, tmp_path / "run"))
     export.write(str(tmp_path / "run"), tmp_path / "net.npz")
     held, _ = tensors.read(tmp_path / "net.npz")
     matrix = np.eye(10, dtype=complex)

@@ -1,9 +1,9 @@
 """The kernels on NVIDIA GPUs: the families and signatures of `kernels`, on arrays of the device.
 
 A family here holds what differs on a GPU: the loops and the launches. Its scalar mathematics is that of the CPU family,
-compiled a second time (`launch.device`). Where a signature has no counterpart on the GPU, `l2sim.chip.blocks` and
-`l2sim.chip.chip` say what is done instead. With NUMBA_ENABLE_CUDASIM=1 the same code runs in Numba's simulator, on the
-arrays of `simulated`.
+compiled a second time (`launch.device`). Where a signature has no counterpart on the GPU, `l2sim.chip.fused.blocks` and
+`l2sim.chip.core_chip` say what is done instead. With NUMBA_ENABLE_CUDASIM=1 the same code runs in Numba's simulator,
+on the arrays of `simulated`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import importlib
 from typing import Any
 
 FAMILIES = (
-    "blocks", "chain", "couplers", "im2col", "inside", "launch", "mesh", "pointwise", "powers", "propagate",
-    "simulated", "sweep", "twin",
+    "blocks", "chain", "couplers", "descent", "im2col", "inside", "launch", "mesh", "pointwise", "powers", "propagate",
+    "simulated", "twin",
 )  # fmt: skip
 
 

@@ -8,9 +8,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from l2sim.backend import Array, generator
-from l2sim.chip.mesh import Mesh
 from l2sim.chip.nonidealities import GAMMA, Nonidealities
 from l2sim.errors import ChipError
+from l2sim.mesh.mesh import Mesh
 
 
 class Neighbours(Protocol):

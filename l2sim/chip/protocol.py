@@ -18,13 +18,13 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from l2sim.backend import Array
-from l2sim.chip.mesh import Mesh
 from l2sim.chip.meter import Meter
 from l2sim.errors import ChipError
+from l2sim.mesh.mesh import Mesh
 
 READOUTS = ("power", "quadrature")
 """`power`: direct detection, |y|^2. `quadrature`: balanced homodyne against a reference, signed Re(y). Where cores are
-complex (`l2sim.chip.complexcore`) also `field`: both quadratures, a complex number."""
+complex (`l2sim.chip.complex_core_chip`) also `field`: both quadratures, a complex number."""
 
 
 @dataclass(frozen=True)

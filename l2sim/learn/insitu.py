@@ -27,9 +27,9 @@ from typing import Any
 import numpy as np
 
 from l2sim.backend import Array, like, namespace
-from l2sim.chip.mesh import Mesh
 from l2sim.chip.protocol import SCHEMES, Gradient, MeshHardware, Taps, check
 from l2sim.errors import ChipError
+from l2sim.mesh.mesh import Mesh
 
 __all__ = ["Gradient", "depths", "measure"]
 

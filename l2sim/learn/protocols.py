@@ -24,10 +24,10 @@ from typing import Any
 import numpy as np
 
 from l2sim.backend import CPU, Array, Device, like
-from l2sim.chip.chip import Chip
+from l2sim.chip.core_chip import Chip
 from l2sim.chip.nonidealities import Nonidealities
 from l2sim.chip.protocol import Commands, command
-from l2sim.learn.mapping import Target
+from l2sim.learn.search.mapping import Target
 from l2sim.learn.train import Objective
 from l2sim.nn.losses import accuracy
 from l2sim.nn.network import Network

@@ -7,8 +7,8 @@ Each policy is one function, `policy(layers, care, stream)`, called after every 
     triggered   a few test vectors go through every core; those that answer with too large an error are calibrated and
                 mapped anew (to probe, and to remedy where it is needed: Lu, Banerjee and Gu, DOCTOR, arXiv 2403.02688)
     track       every core's twin is brought up to date by a few random settings, with what was known before as the
-                prior, and the core is programmed anew from it (`l2sim.learn.twin.track`); a core that has moved
-                further than that is identified anew
+                prior, and the core is programmed anew from it (`l2sim.learn.twin.identify.track`); a core that has
+                moved further than that is identified anew
     learn       subspace learning goes on: a few mini-batches of labelled data, sigma follows their gradient
 
 A core is calibrated anew as it was at first: where it has a twin by identification and programming in closed form, else
@@ -28,8 +28,10 @@ from l2sim.backend import Array, host
 from l2sim.chip import grid
 from l2sim.chip.nonidealities import Nonidealities
 from l2sim.chip.protocol import Commands, command
-from l2sim.learn import calibrate, mapping, twin, twin_program, zeroth
-from l2sim.learn.mapping import Target
+from l2sim.learn.search import calibrate, mapping, zeroth
+from l2sim.learn.search.mapping import Target
+from l2sim.learn.twin import identify as twin
+from l2sim.learn.twin import program
 from l2sim.nn.photonic import PhotonicWeight
 
 __all__ = ["POLICIES", "Care", "Layer", "Outcome", "Stream", "expected", "reference", "residual", "target"]
@@ -209,8 +211,8 @@ def _program(layer: Layer, care: Care, cores: Array) -> None:
     kinds = aim.commands.phases, aim.commands.signs
     told = Commands(*({part: host(a)[cores][None] for part, a in kind.items()} for kind in kinds))
     some = Target(host(aim.weight)[cores][None], told, host(aim.sigma)[cores][None])
-    told, sigma, _ = twin_program.program(chip.mesh, drive, known.of(np.flatnonzero(cores)), some)
-    rest = twin_program.identities(chip.mesh, drive, known, chip.shape)
+    told, sigma, _ = program.program(chip.mesh, drive, known.of(np.flatnonzero(cores)), some)
+    rest = program.identities(chip.mesh, drive, known, chip.shape)
     before = weight.mapped
     parts = []
     for old, new in ((before.phases, told.phases), (before.signs, told.signs)):

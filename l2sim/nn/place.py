@@ -9,8 +9,8 @@ import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from l2sim.chip import mesh as layout
 from l2sim.errors import ModelError
+from l2sim.mesh import mesh as layout
 from l2sim.nn.specs import (
     Abs,
     AdaptiveAveragePool,

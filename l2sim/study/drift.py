@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from l2sim.run.blas import prepare
+from l2sim.blas import prepare
 from l2sim.study import results
 
 SEEDS = (1, 2, 3)
@@ -83,10 +83,11 @@ class Look(NamedTuple):
 
 def learnt(seed: int, runs: Path) -> Path:
     """The checkpoint of a network before service, made once."""
-    from l2sim.run import checkpoint as checkpoints
-    from l2sim.run import l2ight, stages
-    from l2sim.run import session as sessions
-    from l2sim.run.job import Job
+    from l2sim.flow import session as sessions
+    from l2sim.flow.l2ight import session as l2ight
+    from l2sim.flow.l2ight import stages
+    from l2sim.job.job import Job
+    from l2sim.store import checkpoint as checkpoints
 
     path = runs / f"drift-{seed}.safetensors"
     if not path.exists():
@@ -101,10 +102,11 @@ def learnt(seed: int, runs: Path) -> Path:
 
 def served(way: Way, value: float, seed: int, runs: Path, days: float | None = None) -> list[Look]:
     """One seed in service."""
-    from l2sim.run import checkpoint as checkpoints
-    from l2sim.run import l2ight, stages
-    from l2sim.run import session as sessions
-    from l2sim.run.job import Job
+    from l2sim.flow import session as sessions
+    from l2sim.flow.l2ight import session as l2ight
+    from l2sim.flow.l2ight import stages
+    from l2sim.job.job import Job
+    from l2sim.store import checkpoint as checkpoints
 
     hours = 24.0 * (DAYS if days is None else days)
     settings = BASE | {"seed": seed, "upkeep.hours": hours} | way.fixed | {way.what: value}
@@ -253,7 +255,7 @@ def picture(rows: list[Row], looks: list[Look], out: Path) -> None:
     import matplotlib
     from matplotlib.figure import Figure
 
-    from l2sim.run import figures
+    from l2sim.report import figures
 
     tints = figures.INK, figures.BLUE, "#56B4E9", figures.VERMILLION, "#A8D5C5", figures.GREEN, "#00604A", "#CC79A7"
     colours = dict(zip([NOTHING.name, *(way.name for way in WAYS)], tints))

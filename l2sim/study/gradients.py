@@ -8,7 +8,7 @@ meshes that are only pseudo-identities, as calibration leaves them (spec section
 
 from __future__ import annotations
 
-from l2sim.run.blas import prepare
+from l2sim.blas import prepare
 
 if __name__ == "__main__":
     prepare()  # before anything imports NumPy
@@ -21,18 +21,20 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from l2sim.backend import Array, generator
-from l2sim.chip.chip import Chip
-from l2sim.chip.mesh import Mesh
+from l2sim.chip.core_chip import Chip
 from l2sim.chip.nonidealities import Nonidealities
 from l2sim.chip.protocol import Commands
-from l2sim.learn import calibrate, mapping, train
+from l2sim.data import sets
+from l2sim.flow.l2ight import learning
+from l2sim.job.job import Learn
+from l2sim.learn import train
+from l2sim.learn.search import calibrate, mapping
+from l2sim.mesh.mesh import Mesh
 from l2sim.nn import models, network, optim
 from l2sim.nn.losses import cross_entropy
 from l2sim.nn.network import Network
 from l2sim.nn.photonic import PhotonicWeight
 from l2sim.nn.weights import ElectronicWeight
-from l2sim.run import data, learning
-from l2sim.run.job import Learn
 from l2sim.study import results
 
 EPOCHS, BATCH, BATCHES = 2, 16, 8
@@ -78,7 +80,7 @@ def settings() -> Iterator[tuple[str, str, str, float, dict[str, Any]]]:
     yield "pseudo-identities", "", "", 0.0, {}
 
 
-def pretrained(spec: models.ModelSpec, images: data.DataSet) -> Network:
+def pretrained(spec: models.ModelSpec, images: sets.DataSet) -> Network:
     """`spec` trained electronically for a few epochs."""
     net = network.build(spec, network.electronic(generator(1, "weights"), np.float32), np.float32)
     optimiser = optim.start("adamw", net.parameters())
@@ -132,7 +134,7 @@ def compared(true: Array, sampled: Array) -> tuple[float, float]:
     return float(1.0 - angle / np.pi), float(((sampled - true) ** 2).sum() / (true**2).sum())
 
 
-def table(electronic: Network, images: data.DataSet) -> list[Row]:
+def table(electronic: Network, images: sets.DataSet) -> list[Row]:
     """Every setting against the true gradients of the same mini-batches."""
     exact = on_chips(electronic)
     batches = [slice(i * BATCH, (i + 1) * BATCH) for i in range(BATCHES)]
@@ -263,7 +265,7 @@ def main(arguments: list[str] | None = None) -> None:
     out = results.folder(__doc__, arguments)
     spec = models.get("cnn-l")
     channels, *size = spec.input
-    images = data.load("digits", None, (size[0], size[1]), channels)
+    images = sets.load("digits", None, (size[0], size[1]), channels)
     rows = table(pretrained(spec, images), images)
     results.write(out / "gradients.csv", rows, 5, 4)
     draw(rows).savefig(out / "gradients.png", dpi=130)

@@ -9,7 +9,7 @@ effective learning rate at a third or less for ever.
 
 from __future__ import annotations
 
-from l2sim.run.blas import prepare
+from l2sim.blas import prepare
 
 if __name__ == "__main__":
     prepare()  # before anything imports NumPy
@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 
 from l2sim.backend import Array
-from l2sim.run.insitu_report import NOTEBOOK
-from l2sim.run.job import Job
+from l2sim.job.job import Job
+from l2sim.report.insitu import NOTEBOOK
 from l2sim.study import runs
 
 SEEDS = (1, 2, 3)
@@ -72,7 +72,7 @@ def picture(curves: dict[str, Array], path: Path) -> None:
     import matplotlib
     from matplotlib.figure import Figure
 
-    from l2sim.run import figures
+    from l2sim.report import figures
 
     with matplotlib.rc_context(figures.STYLE):
         sheet = Figure((7, 4.2), 140, layout="constrained")

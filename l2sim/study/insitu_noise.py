@@ -9,7 +9,7 @@ noise for every measurement, measures with the data themselves, and takes the so
 
 from __future__ import annotations
 
-from l2sim.run.blas import prepare
+from l2sim.blas import prepare
 
 if __name__ == "__main__":
     prepare()  # before anything imports NumPy
@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from l2sim.backend import Array
-from l2sim.run.job import Job
+from l2sim.job.job import Job
 from l2sim.study import runs
 
 SEEDS = {"published": (1, 2, 3, 4, 5), "fresh": (1, 2, 3)}
@@ -162,7 +162,7 @@ def picture(found: list[Row], path: Path) -> None:
     import matplotlib
     from matplotlib.figure import Figure
 
-    from l2sim.run import figures
+    from l2sim.report import figures
 
     with matplotlib.rc_context(figures.STYLE):
         sheet = Figure((11, 3.8), 140, layout="constrained")

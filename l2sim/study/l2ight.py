@@ -8,7 +8,7 @@ Started twice (or more often) it shares the runs between processes; stopped, it 
 
 from __future__ import annotations
 
-from l2sim.run.blas import prepare
+from l2sim.blas import prepare
 
 if __name__ == "__main__":
     prepare()  # before anything imports NumPy
@@ -22,8 +22,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from l2sim.chip.meter import PASSES
-from l2sim.run import logs
-from l2sim.run.job import Job
+from l2sim.job.job import Job
+from l2sim.store import logs
 from l2sim.study import runs
 
 SEEDS = (1, 2, 3)
@@ -266,7 +266,7 @@ def picture(name: str, found: list[Row], folder: Path, path: Path) -> None:
     import matplotlib
     from matplotlib.figure import Figure
 
-    from l2sim.run import figures
+    from l2sim.report import figures
 
     with matplotlib.rc_context(figures.STYLE):
         sheet = Figure((8.6, 5.2), 140, layout="constrained")

@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from l2sim.backend import generator
-from l2sim.chip.light import MeshChip
-from l2sim.chip.mesh import Mesh
+from l2sim.chip.mesh_chip import MeshChip
 from l2sim.chip.nonidealities import Nonidealities
-from l2sim.chip.unitary import haar
 from l2sim.learn.insitu import measure
+from l2sim.mesh.mesh import Mesh
+from l2sim.mesh.unitary import haar
 from l2sim.study import results
 
 SIZES = (4, 8, 16, 32, 64)

@@ -8,7 +8,7 @@ run --from RUN@map:EPOCH`), as in L2ight, NeurIPS 2021, where VGG8 on CIFAR-10 i
 
 from __future__ import annotations
 
-from l2sim.run.blas import prepare
+from l2sim.blas import prepare
 
 if __name__ == "__main__":
     prepare()  # before anything imports NumPy
@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from l2sim.run.job import Job
+from l2sim.job.job import Job
 from l2sim.study import results, runs
 
 SEEDS = (1, 2, 3)
@@ -81,7 +81,7 @@ def draw(rows: list[Row]) -> Any:
     import matplotlib
     from matplotlib.figure import Figure
 
-    from l2sim.run import figures
+    from l2sim.report import figures
 
     whole = 450
     with matplotlib.rc_context(figures.STYLE):

@@ -22,12 +22,12 @@ import numpy as np
 
 from l2sim import backend
 from l2sim.backend import Array, generator
-from l2sim.chip import unitary
-from l2sim.chip.light import MeshChip
-from l2sim.chip.mesh import Mesh
+from l2sim.chip.mesh_chip import MeshChip
 from l2sim.chip.nonidealities import Nonidealities
+from l2sim.flow import oracle
 from l2sim.learn.insitu import measure
-from l2sim.run import oracle
+from l2sim.mesh import unitary
+from l2sim.mesh.mesh import Mesh
 from l2sim.study import results, runs
 
 SIZES = (4, 8, 16, 32, 64, 128, 256)
@@ -152,7 +152,7 @@ def draw(rows: list[Row]) -> Any:
     import matplotlib
     from matplotlib.figure import Figure
 
-    from l2sim.run import figures
+    from l2sim.report import figures
 
     sizes = sorted({row.modes for row in rows})
     colours = figures.BLUE, figures.VERMILLION, figures.GREEN, figures.PURPLE, figures.GREY, figures.INK

@@ -9,7 +9,7 @@ the noise of readings of so many bits, and any device table says what such readi
 
 from __future__ import annotations
 
-from l2sim.run.blas import prepare
+from l2sim.blas import prepare
 
 if __name__ == "__main__":
     prepare()  # before anything imports NumPy
@@ -25,13 +25,16 @@ import msgspec
 import numpy as np
 
 from l2sim import backend
-from l2sim.chip import cost
-from l2sim.chip.mesh import Mesh
+from l2sim.chip import energy
 from l2sim.chip.meter import Counts
-from l2sim.run import checkpoint, features, insitu, training
-from l2sim.run import session as sessions
-from l2sim.run.job import Job
-from l2sim.run.session import chip_nonidealities
+from l2sim.data import as_light
+from l2sim.flow import session as sessions
+from l2sim.flow import training
+from l2sim.flow.insitu import session as insitu
+from l2sim.flow.session import chip_nonidealities
+from l2sim.job.job import Job
+from l2sim.mesh.mesh import Mesh
+from l2sim.store import checkpoint
 from l2sim.study import runs
 
 PRESET = "insitu-mnist"
@@ -66,7 +69,7 @@ def full_scale(modes: int, data: Path | None) -> float:
     """The amplitude that modulators and detectors are built for, in units of a sample's mean |x|: light is shared out
     to the ports as their largest amplitudes need it, and this is what the mean port gets (of those with a feature)."""
     it = Job.preset(PRESET)
-    most = np.abs(features.dataset(it.data.name, it.insitu.features, modes, data).train_x).max(axis=0)
+    most = np.abs(as_light.dataset(it.data.name, it.insitu.features, modes, data).train_x).max(axis=0)
     return float(f"{math.sqrt(np.mean(most**2)):.3g}")
 
 
@@ -126,14 +129,14 @@ def tested(it: Job, out: Path, scale: float, data: Path | None) -> dict[int, flo
 # -- what they cost ----------------------------------------------------------------------------------------------------
 
 
-def table_of(bits: int, modes: int, loss_db: float) -> cost.Table:
+def table_of(bits: int, modes: int, loss_db: float) -> energy.Table:
     """The devices with readings of `bits`, and light to match behind `modes` columns that lose `loss_db` each."""
-    return cost.sized(cost.changed(cost.TABLES[TABLE], bits=bits, column_loss_db=loss_db), modes)
+    return energy.sized(energy.changed(energy.TABLES[TABLE], bits=bits, column_loss_db=loss_db), modes)
 
 
 def inference_j(bits: int, modes: int, loss_db: float, layers: int = 3) -> float:
     """One image through all meshes, J."""
-    return layers * cost.design("mvm", table_of(bits, modes, loss_db), modes).total_j
+    return layers * energy.design("mvm", table_of(bits, modes, loss_db), modes).total_j
 
 
 def training_j(bits: int, modes: int, loss_db: float, images: int, batch: int, layers: int = 3) -> float:
@@ -142,13 +145,13 @@ def training_j(bits: int, modes: int, loss_db: float, images: int, batch: int, l
     Of every image and mesh four vectors: forward, the cotangent back, and the two of the analog read-out, which are
     tapped at every shifter; after every mini-batch all theta and phi are written."""
     mesh = Mesh("rectangular", modes)
-    table, at, steps = table_of(bits, modes, loss_db), cost.whole(mesh), images // batch
+    table, at, steps = table_of(bits, modes, loss_db), energy.whole(mesh), images // batch
     counts = Counts(
         core_calls=4 * images, vectors=4 * images, tap_readings=2 * images * at.heaters, writes=2 * mesh.count * steps,
         settled=steps,
     )  # fmt: skip
     names = [f"mesh{number}" for number in range(layers)]
-    return cost.spent_by(dict.fromkeys(names, counts), dict.fromkeys(names, at), table).total_j
+    return energy.spent_by(dict.fromkeys(names, counts), dict.fromkeys(names, at), table).total_j
 
 
 # -- the results -------------------------------------------------------------------------------------------------------

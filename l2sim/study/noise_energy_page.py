@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from l2sim.chip import cost
-from l2sim.run import figures
+from l2sim.chip import energy
+from l2sim.report import figures
 from l2sim.study import noise_energy as study
 from l2sim.study.noise_energy import LOSSES, NEAR, TABLE, Row, enough, inference_j, table_of
 
-OWN = LOSSES.index(cost.TABLES[TABLE].column_loss_db)
+OWN = LOSSES.index(energy.TABLES[TABLE].column_loss_db)
 """The loss of the table itself."""
 COLOURS = (figures.GREY, figures.BLUE, figures.GREEN, figures.VERMILLION, figures.INK)
 MARKS = "osD^v"
@@ -72,8 +72,8 @@ def accuracy(ax: Any, rows: list[Row]) -> None:
 
 def causes(ax: Any, modes: int = 64) -> None:
     """Noise of a reading over the energy of a vector, where one constant alone is changed."""
-    base = cost.TABLES[TABLE]
-    start = cost.readout_noise(base, modes).sigma, cost.call_energy(base, modes)
+    base = energy.TABLES[TABLE]
+    start = energy.readout_noise(base, modes).sigma, energy.call_energy(base, modes)
     ways = {
         "laser power": [{"port_w": base.port_w * f} for f in np.geomspace(1e-2, 1e2, 25)],
         "integration time": [{"rate_hz": base.rate_hz / f} for f in np.geomspace(1e-1, 1e2, 25)],
@@ -81,9 +81,9 @@ def causes(ax: Any, modes: int = 64) -> None:
         "loss of a column": [{"column_loss_db": loss} for loss in np.linspace(0.0, 0.5, 11)],
     }
     for (words, changes), colour, mark in zip(ways.items(), COLOURS[1:], MARKS[1:]):
-        tables = [cost.changed(base, **change) for change in changes]
-        joules = [sum(cost.call_energy(table, modes).values()) for table in tables]
-        noise = [cost.readout_noise(table, modes).sigma for table in tables]
+        tables = [energy.changed(base, **change) for change in changes]
+        joules = [sum(energy.call_energy(table, modes).values()) for table in tables]
+        noise = [energy.readout_noise(table, modes).sigma for table in tables]
         ax.plot(joules, noise, color=colour, marker=mark, ms=4, label=words)
     told = f"as in the table: {1e3 * base.port_w:g} mW a port, 1 ns, {base.bits} bit, {base.column_loss_db} dB"
     ax.plot(sum(start[1].values()), start[0], "*", color=figures.INK, ms=13, label=told)

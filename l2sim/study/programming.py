@@ -3,8 +3,9 @@
     python -m l2sim.study.programming --out docs/results
 
 An MZI whose splitters are off by e cannot cross all light over: it is *clipped* where the target asks for more than
-cos^2(el + er). The larger the mesh, the more MZIs have to cross nearly all (`l2sim.chip.topology`), so that some are
-always clipped. Methods: `l2sim.chip.selfconfigure`; nodes: Hamerly et al., Nature Communications 13, 6831 (2022).
+cos^2(el + er). The larger the mesh, the more MZIs have to cross nearly all (`l2sim.mesh.layouts`), so that some are
+always clipped. Methods: `l2sim.learn.search.selfconfigure`; nodes: Hamerly et al., Nature Communications 13,
+6831 (2022).
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from l2sim.backend import Array, generator
-from l2sim.chip import selfconfigure, unitary
-from l2sim.chip.light import MeshChip
-from l2sim.chip.mesh import Mesh
+from l2sim.chip.mesh_chip import MeshChip
 from l2sim.chip.nonidealities import Nonidealities
+from l2sim.learn.search import selfconfigure
+from l2sim.mesh import unitary
+from l2sim.mesh.mesh import Mesh
 from l2sim.study import results
 
 SIZES = (4, 8, 16, 32, 64)

@@ -9,7 +9,7 @@ for every point. A map is a sweep (docs/sweeps.md): points share what they can, 
 
 from __future__ import annotations
 
-from l2sim.run.blas import prepare
+from l2sim.blas import prepare
 
 if __name__ == "__main__":
     prepare()  # before anything imports NumPy
@@ -25,10 +25,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from l2sim.errors import JobError, L2simError, RunError
-from l2sim.run import sweep, sweep_plan, sweep_table
-from l2sim.run.sweep_local import Local
-from l2sim.run.sweep_log import Log
 from l2sim.study import runs
+from l2sim.sweep import agenda
+from l2sim.sweep import plan as sweep_plan
+from l2sim.sweep import table as sweep_table
+from l2sim.sweep.local import Local
+from l2sim.sweep.log import Log
 
 
 class Map(NamedTuple):
@@ -92,7 +94,7 @@ def measured(it: Map, folder: Path, data: Path | None = None, workers: int = 1) 
     """Run what is open of a map below `folder`, and summarise it over its seeds."""
     plan = planned(it)
     out = folder / f"robustness-{it.preset}-{plan.digest}"
-    counts = sweep.run(plan, out, lambda: Local(workers, 1, out / "workers.log"), data, say=print)
+    counts = agenda.run(plan, out, lambda: Local(workers, 1, out / "workers.log"), data, say=print)
     if counts.failed:
         raise RunError(f"{counts.failed} of {counts.points} points failed; {out / 'runs.csv'} says why")
     with closing(Log(out / "log.jsonl", len(plan))) as log:
@@ -127,7 +129,7 @@ def draw(maps: list[list[Point]]) -> Any:
     import matplotlib
     from matplotlib.figure import Figure
 
-    from l2sim.run import figures
+    from l2sim.report import figures
 
     most = max(len(points[0].metrics) for points in maps)
     with matplotlib.rc_context(figures.STYLE):
@@ -144,7 +146,7 @@ def draw(maps: list[list[Point]]) -> Any:
 
 def panel(ax: Any, points: list[Point], metric: str) -> None:
     """One metric of one map."""
-    from l2sim.run import figures
+    from l2sim.report import figures
 
     first, *rest = points[0].values
     shown = list(dict.fromkeys(str(point.values[first]) for point in points))

@@ -11,9 +11,10 @@ import numpy as np
 from l2sim import files
 from l2sim.backend import Array
 from l2sim.errors import RunError
-from l2sim.run import folder, logs
-from l2sim.run import job as jobs
-from l2sim.run.job import Job
+from l2sim.job import job as jobs
+from l2sim.job.job import Job
+from l2sim.runs import execute
+from l2sim.store import logs
 
 
 def parser(text: str) -> argparse.ArgumentParser:
@@ -57,7 +58,7 @@ def complete(tasks: Iterable[tuple[Job, Path]], data: Path | None, source: str |
         try:
             resume = (out / "manifest.json").exists()
             more = {"resume": True} if resume else {"source": source}
-            for _ in folder.execute(job, out, data=data, threads=1, **more):
+            for _ in execute.execute(job, out, data=data, threads=1, **more):
                 pass
         except files.Busy:
             print(f"{out} is being run by another process", flush=True)

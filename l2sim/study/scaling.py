@@ -5,7 +5,7 @@ than a digital machine.
 
 The published surfaces (Pai et al., Science 380, 398 (2023)) grow with N for ever: they leave out the loss of the mesh,
 the power that holds its phases and the time they take to settle. The device tables of `l2sim.chip.devices` have these;
-light is sized so that its noise is that of 8 bits behind the loss of N columns (`l2sim.chip.cost.lit`).
+light is sized so that its noise is that of 8 bits behind the loss of N columns (`l2sim.chip.energy.lit`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from l2sim.chip import cost
+from l2sim.chip import energy
 from l2sim.study import results
 
 SIZES = (4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
@@ -61,15 +61,15 @@ class Row(NamedTuple):
 
 def row(name: str, modes: int) -> Row:
     """One point."""
-    table = cost.lit(cost.TABLES[name], modes)
-    product, step = cost.design("mvm", table, modes), cost.design("step", table, modes, BATCH)
+    table = energy.lit(energy.TABLES[name], modes)
+    product, step = energy.design("mvm", table, modes), energy.design("step", table, modes, BATCH)
     laser, ports, digital, holding = (
         sum(product.energy_j[part] for part in parts) for parts in LAYERS.values()
     )  # fmt: skip
     return Row(
-        name, modes, cost.efficiency("mvm", table, modes, 1, OPERATIONS),
-        cost.efficiency("step", table, modes, BATCH, OPERATIONS), laser, ports + product.energy_j["other"], digital,
-        holding, table.port_w, modes**2 * table.pi_w, cost.flight_seconds(table, modes), table.settle_s, step.seconds,
+        name, modes, energy.efficiency("mvm", table, modes, 1, OPERATIONS),
+        energy.efficiency("step", table, modes, BATCH, OPERATIONS), laser, ports + product.energy_j["other"], digital,
+        holding, table.port_w, modes**2 * table.pi_w, energy.flight_seconds(table, modes), table.settle_s, step.seconds,
     )  # fmt: skip
 
 
@@ -124,7 +124,7 @@ def _efficiency(ax: Any, found: list[Row], what: str, title: str) -> None:
     for name in (*DEVICES, PUBLISHED):
         _line(ax, found, name, what)
     for digital in ("h100", "tpu-2017"):
-        it = cost.DIGITAL[digital]
+        it = energy.DIGITAL[digital]
         ax.axhline(1e-12 / it.operation_j, color="0.6", lw=1, ls=":")
         ax.annotate(
             it.title.partition(",")[0], (256, 1e-12 / it.operation_j), (0, 2), textcoords="offset points", fontsize=8,
@@ -136,8 +136,8 @@ def _efficiency(ax: Any, found: list[Row], what: str, title: str) -> None:
 
 def _surface(ax: Any, figure: Any) -> None:
     n, m = np.arange(4, 257, 4), np.arange(1, 256, 4)
-    table = cost.TABLES[PUBLISHED]
-    made = np.array([[cost.efficiency("step", table, int(i), int(j)) for i in n] for j in m])
+    table = energy.TABLES[PUBLISHED]
+    made = np.array([[energy.efficiency("step", table, int(i), int(j)) for i in n] for j in m])
     image = ax.pcolormesh(n, m, made, vmin=0, vmax=50, cmap="viridis", rasterized=True)
     formula = 1 / (4.731 / n[None, :] + 0.0343 / m[:, None])
     lines = ax.contour(n, m, formula, levels=[4, 8, 16, 32], colors="white", linewidths=1.2)
@@ -192,12 +192,12 @@ def spans() -> list[tuple[str, str, str, str]]:
     """(baseline, table, N of better products, N of better steps)."""
     return [
         (digital.title, name, _span("mvm", name, digital), _span("step", name, digital))
-        for digital in cost.DIGITAL.values() for name in (*DEVICES, PUBLISHED)
+        for digital in energy.DIGITAL.values() for name in (*DEVICES, PUBLISHED)
     ]  # fmt: skip
 
 
-def _span(kind: Literal["mvm", "step"], name: str, digital: cost.Digital) -> str:
-    span = cost.break_even(kind, cost.TABLES[name], digital, BATCH, OPERATIONS, most=MOST)
+def _span(kind: Literal["mvm", "step"], name: str, digital: energy.Digital) -> str:
+    span = energy.break_even(kind, energy.TABLES[name], digital, BATCH, OPERATIONS, most=MOST)
     if span is None:
         return "none"
     return f"{span[0]} on" if span[1] == MOST else f"{span[0]} to {span[1]}"
@@ -217,7 +217,7 @@ def page(found: list[Row]) -> str:
         "|---|" + "---|" * (len(SHOWN) + 2),
     ]  # fmt: skip
     for name in (*DEVICES, PUBLISHED):
-        table = cost.TABLES[name]
+        table = energy.TABLES[name]
         cells = (f"{by[name, n].product_tops_per_w:.2g} / {by[name, n].step_tops_per_w:.2g}" for n in SHOWN)
         lines.append(
             f"| `{name}`: {WORDS[name]} | " + " | ".join(cells) + f" | {table.settle_s:.3g} s | {table.pi_w:.3g} W |"
@@ -228,7 +228,7 @@ def page(found: list[Row]) -> str:
         "| baseline | devices | products: N | steps: N |", "|---|---|---|---|",
         *(f"| {digital} | `{name}` | {products} | {steps} |" for digital, name, products, steps in spans()),
         "",
-        *(f"- {it.title}: {1e-12 / it.operation_j:.3g} TOPS/W. {it.source}" for it in cost.DIGITAL.values()),
+        *(f"- {it.title}: {1e-12 / it.operation_j:.3g} TOPS/W. {it.source}" for it in energy.DIGITAL.values()),
         "",
         "The published surfaces, 0.635 N and 1 / (4.731/N + 0.0343/M) TOPS/W, are met to 0.2 %: three optical passes a",
         "step, N^2 readings and writes a batch (`tests/test_cost.py` compares every cell of the digitised maps). They",

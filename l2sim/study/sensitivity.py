@@ -10,7 +10,7 @@ in the cosine and sine of a phase, so that dW/dphase = (W(phase + pi/2) - W(phas
 
 from __future__ import annotations
 
-from l2sim.run.blas import prepare
+from l2sim.blas import prepare
 
 if __name__ == "__main__":
     prepare()  # before anything imports NumPy
@@ -24,15 +24,17 @@ import numpy as np
 from l2sim import backend
 from l2sim.backend import Array, host
 from l2sim.chip import grid
-from l2sim.chip import mesh as meshes
-from l2sim.chip.decompose import decompose
-from l2sim.chip.mesh import Mesh
+from l2sim.flow import session as sessions
+from l2sim.flow.insitu import session as insitu
+from l2sim.flow.l2ight import session as l2ight
+from l2sim.job.job import Job
+from l2sim.mesh import mesh as meshes
+from l2sim.mesh.mesh import Mesh
+from l2sim.mesh.orthogonal import decompose
 from l2sim.nn.network import Network
 from l2sim.nn.optics import MeshLayer
 from l2sim.nn.weights import ElectronicWeight
-from l2sim.run import checkpoint, insitu, l2ight
-from l2sim.run import session as sessions
-from l2sim.run.job import Job
+from l2sim.store import checkpoint
 from l2sim.study import runs
 
 IMAGES = 200
@@ -160,7 +162,7 @@ def draw(network: list[Part], core: list[Part]) -> Any:
     from matplotlib.colors import LogNorm, Normalize
     from matplotlib.figure import Figure
 
-    from l2sim.run import figures
+    from l2sim.report import figures
 
     with matplotlib.rc_context(figures.STYLE):
         sheet = Figure((14.5, 7.4), layout="constrained")

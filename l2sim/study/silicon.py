@@ -13,7 +13,7 @@ import itertools
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from l2sim.run.blas import prepare
+from l2sim.blas import prepare
 from l2sim.study import results
 
 CHIPS = ("l2ight-2021", "silicon")
@@ -82,8 +82,8 @@ def settings() -> Iterator[tuple[str, str, str]]:
 
 def one(chip: str, drive: str, readout: str, seed: int, changes: dict[str, Any] | None = None) -> Row:
     """Run the flow once."""
-    from l2sim.run import flow
-    from l2sim.run.job import Job
+    from l2sim.flow import flow
+    from l2sim.job.job import Job
 
     job = Job.preset(
         "digits",

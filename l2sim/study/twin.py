@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 
 from l2sim.backend import Array, generator
-from l2sim.run.blas import prepare
+from l2sim.blas import prepare
 
 PARTS = ("identify", "growth", "mismatch", "network", "meshes")
 TURNS = (3, 30, 300)
@@ -55,9 +55,9 @@ def sheet(**changes: Any) -> Any:
 
 def fabricated(it: Any, k: int, cores: int, readout: str = "quadrature") -> Any:
     """A chip of so many cores, and random weights for it (the published deviation, eight blocks in a row)."""
-    from l2sim.chip.complexcore import fabricated_as
-    from l2sim.chip.mesh import Mesh
-    from l2sim.learn import mapping
+    from l2sim.chip.complex_core_chip import fabricated_as
+    from l2sim.learn.search import mapping
+    from l2sim.mesh.mesh import Mesh
 
     chip = fabricated_as(it, readout)((cores, 1), Mesh("rectangular", k), it, seed=3)
     weight = generator(5, "weights").normal(size=(cores * k, k)) * np.sqrt(2.0 / (8 * k * k))
@@ -86,8 +86,9 @@ def identified(
 ) -> Iterator[Row]:
     """Identify and program; the row with levels chosen alone is for comparison. `modelled`: whether the wider model may
     be tried."""
-    from l2sim.learn import twin, twin_program
-    from l2sim.run import oracle
+    from l2sim.flow import oracle
+    from l2sim.learn.twin import identify as twin
+    from l2sim.learn.twin import program
 
     chip, aim = fabricated(it, k, cores, readout)
     began, near = time.process_time(), twin.NEAR
@@ -100,7 +101,7 @@ def identified(
     pull = float(np.sqrt(np.mean(pulls**2))) if pulls.size else float("nan")
     for jointly in (True, False):
         began = time.process_time()
-        told, sigma, _ = twin_program.program(chip.mesh, twin.Drive.of(it), known, aim, jointly=jointly)
+        told, sigma, _ = program.program(chip.mesh, twin.Drive.of(it), known, aim, jointly=jointly)
         took = spent + time.process_time() - began
         before, after = errors(chip, aim, told, sigma)
         yield Row(
@@ -115,8 +116,8 @@ def searched(part: str, case: str, it: Any, k: int, cores: int, method: str) -> 
     """Zeroth-order mapping from the ideal phases; then, where it helps, the projection that needs the true meshes (as
     published). `method` "ztp, read anew" probes by `read_anew`."""
     from l2sim.chip.protocol import Commands
-    from l2sim.learn import mapping, zeroth
-    from l2sim.run import oracle
+    from l2sim.flow import oracle
+    from l2sim.learn.search import mapping, zeroth
 
     chip, aim = fabricated(it, k, cores)
     task, began = mapping.problem(chip, aim), time.process_time()
@@ -249,23 +250,23 @@ def whole(
 ) -> Iterator[Row]:
     """Meshes identified from powers at their taps, at so many settings, or (none) at their outputs alone; programmed to
     random unitary matrices."""
-    from l2sim.chip import unitary
-    from l2sim.chip.light import MeshChip
-    from l2sim.chip.mesh import Mesh
-    from l2sim.learn import twin_mesh, twin_outputs
-    from l2sim.learn.twin_fit import Drive
+    from l2sim.chip.mesh_chip import MeshChip
+    from l2sim.learn.twin import mesh_by_outputs, mesh_by_taps
+    from l2sim.learn.twin.fit import Drive
+    from l2sim.mesh import unitary
+    from l2sim.mesh.mesh import Mesh
 
     it = sheet(**({"phase_bias": np.pi, "readout_noise": 0.0, "tap_noise": 0.01} | changes))
     found, off, pulls, began = [], [], [], time.process_time()
     for seed in range(count):
         chip, rng = MeshChip(Mesh("rectangular", modes), it, seed=seed, dtype="float64"), generator(1, seed)
         if settings:
-            known = twin_mesh.identify(chip, it, rng, settings, vectors)
+            known = mesh_by_taps.identify(chip, it, rng, settings, vectors)
         else:
-            known = twin_outputs.identify(chip, it, rng)
+            known = mesh_by_outputs.identify(chip, it, rng)
         target = unitary.haar_matrix(generator(2, seed), modes)
-        chip.set_phases(*twin_mesh.program(chip.mesh, Drive.of(it), known, target))
-        off.append(twin_mesh.row_error(target, chip.oracle_matrix()))
+        chip.set_phases(*mesh_by_taps.program(chip.mesh, Drive.of(it), known, target))
+        off.append(mesh_by_taps.row_error(target, chip.oracle_matrix()))
         true = chip.oracle_biases()[: 2 * chip.mesh.count]
         wrapped = np.mod(known.bias - true + np.pi, 2 * np.pi) - np.pi
         pulls.append(np.mean((wrapped / known.spread[: true.size]) ** 2))

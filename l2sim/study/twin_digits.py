@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
-from l2sim.run.blas import prepare
+from l2sim.blas import prepare
 from l2sim.study import results
 
 NOISE = (0.0, 0.01, 0.02)
@@ -38,11 +38,13 @@ class Row(NamedTuple):
 def table(seed: int, noises: tuple[float, ...] = NOISE, **changes: object) -> list[Row]:
     """One network at all `noises`."""
     from l2sim.chip.nonidealities import Nonidealities
-    from l2sim.learn import mapping
+    from l2sim.flow import oracle, training
+    from l2sim.flow.l2ight import session as l2ight
+    from l2sim.flow.l2ight import stages
+    from l2sim.flow.session import chip_nonidealities
+    from l2sim.job.job import Job
+    from l2sim.learn.search import mapping
     from l2sim.nn.photonic import PhotonicWeight
-    from l2sim.run import l2ight, oracle, stages, training
-    from l2sim.run.job import Job
-    from l2sim.run.session import chip_nonidealities
 
     settings = {"calibrate.method": "twin", "map.compare": False, "seed": seed} | changes
     session = l2ight.open_session(Job.preset("digits", settings), None)

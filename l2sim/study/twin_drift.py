@@ -3,8 +3,8 @@
     python -m l2sim.study.twin_drift --out docs/results
 
 The network is trained, its chips are identified by twins and programmed, at 1 % readout noise. Then every bias moves at
-its own constant rate, RATE rad an interval (rms). After each interval the twins are tracked (`l2sim.learn.twin.track`)
-by so many random settings and the chips programmed anew; or nothing is done.
+its own constant rate, RATE rad an interval (rms). After each interval the twins are tracked
+(`l2sim.learn.twin.identify.track`) by so many random settings and the chips programmed anew; or nothing is done.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 
 from l2sim.backend import generator
-from l2sim.run.blas import prepare
+from l2sim.blas import prepare
 from l2sim.study import results
 
 RATE = 0.03
@@ -37,10 +37,12 @@ class Row(NamedTuple):
 
 def table(probes: int, **changes: object) -> list[Row]:
     """One run with so many probes an interval."""
-    from l2sim.learn import twin
-    from l2sim.run import l2ight, oracle, stages, training, twins
-    from l2sim.run.job import Job
-    from l2sim.run.session import chip_nonidealities
+    from l2sim.flow import oracle, training
+    from l2sim.flow.l2ight import session as l2ight
+    from l2sim.flow.l2ight import stages, twins
+    from l2sim.flow.session import chip_nonidealities
+    from l2sim.job.job import Job
+    from l2sim.learn.twin import identify as twin
 
     settings = {"calibrate.method": "twin", "nonidealities.readout_noise": 0.01, "map.compare": False} | changes
     session = l2ight.open_session(Job.preset("digits", settings), None)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from l2sim.run import logs
+from l2sim.store import logs
 
 
 class Record(NamedTuple):

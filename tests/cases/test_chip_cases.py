@@ -10,17 +10,18 @@ import msgspec
 import numpy as np
 import pytest
 
-from l2sim.chip import selfconfigure, unitary
-from l2sim.chip.chip import Chip
-from l2sim.chip.light import MeshChip
-from l2sim.chip.mesh import Mesh
+from l2sim.chip.core_chip import Chip
+from l2sim.chip.mesh_chip import MeshChip
 from l2sim.chip.nonidealities import Nonidealities
-from l2sim.chip.svd import SvdChip
+from l2sim.chip.svd_chip import SvdChip
 from l2sim.errors import ChipError, L2simError
-from l2sim.learn import twin_outputs
-from l2sim.run import stages
-from l2sim.run.job import Job
-from l2sim.run.session import chip_nonidealities
+from l2sim.flow.l2ight import stages
+from l2sim.flow.session import chip_nonidealities
+from l2sim.job.job import Job
+from l2sim.learn.search import selfconfigure
+from l2sim.learn.twin import mesh_by_outputs
+from l2sim.mesh import unitary
+from l2sim.mesh.mesh import Mesh
 
 NO_REFUSAL = pytest.fail.Exception
 """What a test ends in where `pytest.raises` waits for an error in vain."""
@@ -147,4 +148,4 @@ def test_a_mesh_of_an_even_loss_is_identified_from_its_outputs(loss: float) -> N
     sheet = Nonidealities(phase_bits=12, phase_bias=np.pi, gamma_std=0.002, crosstalk=0.005, readout_noise=0.003)
     sheet = msgspec.structs.replace(sheet, loss_db=loss)
     chip = MeshChip(Mesh("rectangular", 8), sheet, seed=3, name="mine", dtype="float64")
-    assert twin_outputs.identify(chip, sheet, np.random.default_rng(1)).identified
+    assert mesh_by_outputs.identify(chip, sheet, np.random.default_rng(1)).identified

@@ -11,9 +11,9 @@ from typing import Any
 
 import altered
 import pytest
-from l2sim.gui import app
-from l2sim.gui.hardware import Hardware
-from l2sim.gui.model import Parameter, Selection
+from l2sim.gui.base.model import Parameter, Selection
+from l2sim.gui.panels.hardware import Hardware
+from l2sim.gui.window import app
 from pyqtgraph.Qt import QtCore, QtWidgets
 
 from tests.doubles_gui import FakeModel

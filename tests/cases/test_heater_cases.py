@@ -7,11 +7,11 @@ import re
 import numpy as np
 import pytest
 
-from l2sim.chip.chip import Chip
-from l2sim.chip.decompose import decompose
-from l2sim.chip.mesh import Mesh
+from l2sim.chip.core_chip import Chip
 from l2sim.chip.nonidealities import GAMMA, Nonidealities
 from l2sim.errors import ChipError
+from l2sim.mesh.mesh import Mesh
+from l2sim.mesh.orthogonal import decompose
 
 OUTSIDE = pytest.mark.xfail(
     strict=True,

@@ -16,8 +16,9 @@ import altered
 import numpy as np
 import pytest
 
+from l2sim.cli import main as cli
+from l2sim.data import formats
 from l2sim.errors import DataError
-from l2sim.run import cli, formats
 
 Call = Callable[..., str]
 

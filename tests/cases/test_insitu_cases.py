@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from l2sim.errors import L2simError
-from l2sim.run import flow
-from l2sim.run.events import Done, Warned
-from l2sim.run.job import Job
+from l2sim.flow import flow
+from l2sim.job.job import Job
+from l2sim.store.events import Done, Warned
 
 
 def learnt(**settings: Any) -> tuple[float, list[str]]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from l2sim.errors import ChipError
-from l2sim.learn import twin_files
+from l2sim.learn.twin import files as twin_files
 
 OUTPUTS, SETTINGS = 2, 3
 HEAD = "core,setting,output,input,value\n"

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from l2sim.chip import decompose, mesh, unitary
-from l2sim.chip.mesh import Mesh
 from l2sim.errors import ChipError
+from l2sim.mesh import mesh, unitary
+from l2sim.mesh import orthogonal as decompose
+from l2sim.mesh.mesh import Mesh
 
 TURN = 2.0 * np.pi
 SHUFFLE = np.eye(4)[[2, 0, 3, 1]]

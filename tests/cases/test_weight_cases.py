@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from l2sim.errors import ModelError
+from l2sim.flow import pretrained
 from l2sim.nn import specs
-from l2sim.run import pretrained, tensors
+from l2sim.store import tensors
 
 HIDDEN = (specs.Linear(out=64, k=8), specs.ReLU())
 SPEC = specs.ModelSpec("custom", (1, 8, 8), 10, (specs.Flatten(), *HIDDEN, *HIDDEN, *HIDDEN, specs.Linear(out=10, k=8)))

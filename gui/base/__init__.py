@@ -1,0 +1,1 @@
+"""What panels, the mesh view and the window share: models of runs, actions, theme, launching. No panel of its own."""

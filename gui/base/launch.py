@@ -1,0 +1,143 @@
+"""Jobs as processes of their own: started, resumed and killed from the window, and not tied to its life. No Qt here.
+
+A job never runs inside the window: a forked Qt crashes, and a thread would make the window stutter. It is a new session
+whose output goes to a file, so that it outlives the window and the terminal that the window came from.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import IO, Any
+
+from l2sim.errors import RunError
+from l2sim.files import held
+from l2sim.store.manifest import read_manifest
+
+
+class Process:
+    """A job that this window started. `folder` is its run folder, which the job fills."""
+
+    def __init__(self, arguments: list[str], folder: Path) -> None:
+        self.folder = folder
+        self._output: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
+        command = [sys.executable, "-m", "l2sim", "run", *arguments]
+        quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": self._output}
+        try:
+            self._process = subprocess.Popen(command, start_new_session=True, **quiet)  # type: ignore[call-overload]
+        except OSError as error:
+            raise RunError(f"the job cannot be started: {error.strerror}; free some memory or processes") from None
+
+    @property
+    def pid(self) -> int:
+        """The id of the process."""
+        return int(self._process.pid)
+
+    @property
+    def ready(self) -> bool:
+        """Whether the run folder can be opened: a job writes its manifest first, then its settings."""
+        return all((self.folder / name).exists() for name in ("manifest.json", "job.toml"))
+
+    @property
+    def code(self) -> int | None:
+        """How it ended, negative for a signal; None while it runs."""
+        return self._process.poll()
+
+    def let_go(self) -> None:
+        """Forget the process, which runs on if it still does, as it shall."""
+        if self._process.poll() is None:
+            self._process.returncode = 0  # else Python warns that nobody waited for it
+        self._output.close()
+
+    def said(self) -> str:
+        """The last line it wrote to stderr, without its name."""
+        self._output.seek(0)
+        lines = self._output.read().decode(errors="replace").strip().splitlines()
+        return lines[-1].removeprefix("l2sim: error: ") if lines else ""
+
+
+def start(source: str, settings: Iterable[str] = (), *, name: str, runs: Path, more: Iterable[str] = ()) -> Process:
+    """Start a preset or job file as a job in the first free folder of `runs`. RunError where that is impossible."""
+    folder = _claim(runs, name)
+    arguments = [source, *(part for setting in settings for part in ("--set", setting)), "--out", str(folder)]
+    return Process([*arguments, *_common(), *more], folder)
+
+
+def resume(folder: Path, more: Iterable[str] = ()) -> Process:
+    """Go on with a run that was stopped or killed. RunError where it is none, is done, or still runs."""
+    manifest = read_manifest(folder)
+    if held(folder):
+        raise RunError(f"the run in {folder} is going on; attach to it instead")
+    if manifest["state"] == "done":
+        raise RunError(f"the run in {folder} is finished; start a new one with its job")
+    return Process(["--resume", "--out", str(folder), *_common(), *more], folder)
+
+
+def kill(folder: Path) -> int:
+    """End the job of a run folder at once, by SIGKILL; what it saved stays. Returns its id; RunError if none runs."""
+    manifest = read_manifest(folder)
+    number = manifest.get("process")
+    if not held(folder) or not isinstance(number, int) or number <= 1:
+        raise RunError(f"no job runs in {folder}")
+    try:
+        os.kill(number, signal.SIGKILL)
+    except OSError as error:
+        raise RunError(f"process {number} cannot be killed: {error.strerror}; is it another user's?") from None
+    return number
+
+
+def _common() -> list[str]:
+    # One core stays free for the window: with all of them busy its frames come late.
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return ["--threads", str(max(1, cores - 1)), "--live"]
+
+
+def _claim(runs: Path, name: str) -> Path:
+    """Make the first free folder NAME-N, which reserves it."""
+    try:
+        runs.mkdir(parents=True, exist_ok=True)
+        number = 1
+        while True:
+            try:
+                (runs / f"{name}-{number}").mkdir()
+                return runs / f"{name}-{number}"
+            except FileExistsError:
+                number += 1
+    except OSError as error:
+        raise RunError(f"cannot make a run folder in {runs}: {error.strerror}; start l2sim-gui elsewhere") from None
+
+
+def summary(folder: Path) -> dict[str, Any]:
+    """What a list of runs says of one: name, state, started, flow, accuracy (0 to 1 or None), and `problem` or ""."""
+    import json
+
+    found: dict[str, Any] = {"folder": folder, "name": folder.name, "state": "", "started": 0.0, "problem": ""}
+    found["accuracy"] = None
+    try:
+        manifest = read_manifest(folder)
+    except RunError as error:
+        return found | {"problem": str(error), "state": "unreadable"}
+    state = str(manifest.get("state", ""))
+    if state == "running" and not held(folder):
+        state = "killed"
+    found |= {"state": state, "started": float(manifest.get("started") or 0.0)}
+    try:
+        stages = json.loads((folder / "report.json").read_text())["stages"]
+        found["accuracy"] = next((s["accuracy"] for s in reversed(stages) if s.get("accuracy") is not None), None)
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    return found
+
+
+def found(runs: Path, recent: Iterable[Path] = ()) -> list[dict[str, Any]]:
+    """Summaries of the runs in a folder and of recent ones elsewhere, newest first."""
+    places = {path.resolve() for path in recent if (path / "manifest.json").exists()}
+    with contextlib.suppress(OSError):
+        places |= {path.parent.resolve() for path in runs.glob("*/manifest.json")}
+    return sorted((summary(path) for path in places), key=lambda row: -row["started"])

@@ -1,0 +1,163 @@
+"""The window's end of a run's stream: it attaches without a gap, remembers recent frames, and never waits. No Qt."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+from l2sim.errors import RunError
+from l2sim.runs.live_reader import Reader, pictures
+from l2sim.store.follow import Frame, Replay
+
+STALE = 5.0
+"""Seconds without a word, besides the longest iterations, after which a run that lives is called stale."""
+RECENT = 512
+RECENT_BYTES = 1 << 24
+RECENT_GRADIENTS = 32
+"""How many live frames of a series are remembered, and how many bytes of them; of gradients, which no history draws."""
+LOOK_EVERY = 0.25
+"""Seconds between changes of what is looked at."""
+
+
+class Link:
+    """Attached to the process of `manifest`. The order is: subscribe, snapshot, read the folder as far as the snapshot
+    says; then the stream's pieces of the logs fit behind what was read, or what they repeat is left out."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._pending: dict[int, int] = {}
+        self._acks: dict[int, dict[str, Any]] = {}
+        self._recent: dict[str, deque[Frame]] = {}
+        self._fields: tuple[str, int, dict[str, Any]] | None = None
+        self._looks: dict[str, tuple[str, int]] = {}
+        self._looked = 0.0
+        self._gap = True
+        self.attached = False
+        self.beat: dict[str, Any] | None = None
+        self.heard = time.monotonic()
+        self._snapshot = reader.order("snapshot")
+
+    @classmethod
+    def to(cls, folder: Path, manifest: dict[str, Any]) -> Link | None:
+        """A link to the run's process; None where it is not served."""
+        try:
+            reader = Reader(folder)
+        except RunError:
+            return None
+        link = cls(reader)
+        if link.serves(manifest):
+            return link
+        link.close()
+        return None
+
+    def serves(self, manifest: dict[str, Any]) -> bool:
+        """Whether this is the stream of the process that `manifest` tells of."""
+        address = self._reader.address
+        return (address.get("process"), address.get("run")) == (manifest["process"], manifest["id"])
+
+    def behind(self) -> bool:
+        """Whether the folder has what the stream did not bring; asked once a poll."""
+        behind, self._gap = self._gap or not self.attached, False
+        return behind
+
+    def stale(self) -> bool:
+        """Whether the run has said nothing for longer than its iterations explain."""
+        return time.monotonic() - self.heard > STALE + 3.0 * float((self.beat or {}).get("longest") or 0.0)
+
+    def listen(self, disk: Replay) -> set[str]:
+        """Take in what has come."""
+        changed: set[str] = set()
+        for topic, header, payload in self._reader.messages():
+            self.heard = time.monotonic()
+            if topic in ("scalar", "event"):
+                found = disk.feed(topic, int(header["at"]), payload) if self.attached else None
+                self._gap |= found is None
+                changed |= found or set()
+            elif topic == "beat":
+                self.beat = header
+                changed.add("state")
+            elif topic in ("phase", "block"):
+                changed.add("frames" if topic == "phase" else "blocks")
+                for name, values in pictures(header, payload).items():
+                    self._remember(name, Frame(int(header["step"]), values.copy()))  # a view would hold all of it
+            elif topic == "field":
+                power = pictures(header, payload)
+                self._fields = header["layer"], int(header["input"]), {"step": int(header["step"]), "power": power}
+                changed.add("frames")
+        for answer, _ in self._reader.answers():
+            self.heard = time.monotonic()
+            number = answer.get("id")
+            if number == self._snapshot:
+                self.attached = self._gap = True
+                self.beat = self.beat or answer.get("state")
+                self._looks = {}
+                self._want("block", "", 0)
+                changed.add("state")
+            elif number in self._pending:
+                self._acks[self._pending.pop(number)] = answer
+                changed.add("state")
+        return changed
+
+    def _remember(self, name: str, frame: Frame) -> None:
+        many = RECENT_GRADIENTS if ".grad_" in name else RECENT
+        most = max(2, min(many, RECENT_BYTES // max(1, frame.values.nbytes)))
+        held = self._recent.setdefault(name, deque(maxlen=most))
+        if held and held[-1].step == frame.step:
+            held.pop()
+        held.append(frame)
+
+    # -- frames --------------------------------------------------------------------------------------------------------
+
+    def series(self) -> list[str]:
+        """Names of the series of frames that came."""
+        return list(self._recent)
+
+    def frame(self, name: str, step: int | None) -> Frame | None:
+        """The newest recent frame at or before `step`."""
+        for frame in reversed(self._recent.get(name, ())):
+            if step is None or frame.step <= step:
+                return frame
+        return None
+
+    def steps(self, name: str) -> list[int]:
+        """Steps of the recent frames."""
+        return [frame.step for frame in self._recent.get(name, ())]
+
+    def look(self, layer: str) -> None:
+        """Ask for live phases of this layer."""
+        self._want("phase", layer, 0)
+
+    def look_inside(self, layer: str, port: int) -> None:
+        """Ask for the light in a whole mesh."""
+        self._want("field", layer, port)
+
+    def field(self, layer: str, port: int) -> dict[str, Any] | None:
+        """The light that came last, if it is that of this mesh and sample."""
+        return self._fields[2] if self._fields and self._fields[:2] == (layer, port) else None
+
+    def _want(self, topic: str, layer: str, port: int) -> None:
+        now = time.monotonic()
+        if not self.attached or self._looks.get(topic) == (layer, port):
+            return
+        if topic == "block" or now - self._looked > LOOK_EVERY:
+            self._looks[topic], self._looked = (layer, port), now
+            self._reader.order("want", topic=topic, layer=layer, input=port)
+
+    # -- orders --------------------------------------------------------------------------------------------------------
+
+    def order(self, number: int, command: str, arguments: dict[str, Any]) -> None:
+        """Send an order; its answer comes under `number`."""
+        self._pending[self._reader.order(command, **arguments)] = number
+
+    def answered(self) -> dict[int, dict[str, Any]]:
+        """The answers that came since."""
+        found, self._acks = self._acks, {}
+        return found
+
+    def close(self) -> dict[int, dict[str, Any]]:
+        """Leave; what was not answered never will be."""
+        self._reader.close()
+        lost = {"ok": False, "error": "the run ended before it answered"}
+        return self._acks | dict.fromkeys(self._pending.values(), lost)

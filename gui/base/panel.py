@@ -1,0 +1,52 @@
+"""What every panel of the window is: a widget that shows one run at one `Selection`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pyqtgraph.Qt import QtCore, QtWidgets
+
+if TYPE_CHECKING:
+    from .model import RunModel, Selection
+
+
+class Panel(QtWidgets.QWidget):
+    """A panel reads and writes the selection, and takes all numbers from the model it was last given.
+
+    The window calls `refresh` at most once a tick of its timer, only while the panel is visible and only with the names
+    of what changed: those of `RunModel.poll` and of the selection's fields. A panel paints nothing by itself otherwise,
+    but for what the mouse does inside it.
+    """
+
+    title = "Panel"
+    every = 0.0
+    """Seconds between two refreshes because of what a running job sends; 0: at every beat of the timer."""
+
+    def __init__(self, selection: Selection) -> None:
+        super().__init__()
+        self.selection = selection
+        self.model: RunModel | None = None
+        self.reference: RunModel | None = None
+
+    def show_run(self, model: RunModel | None, reference: RunModel | None = None) -> None:
+        """Show another run, beside or minus `reference` where there is one; None is the empty state."""
+        self.model, self.reference = model, reference
+
+    def refresh(self, changed: set[str]) -> None:
+        """Paint what changed; names of `RunModel.poll` and of the fields of `Selection`, or {"all"}."""
+
+    def table(self) -> tuple[list[str], list[tuple[Any, ...]]] | None:
+        """What is shown as column names with units and rows, for CSV; None where there is nothing to tabulate."""
+        return None
+
+    def svg(self, path: Path) -> None:
+        """Write what is shown as vectors. The default paints the widget through Qt's own SVG writer."""
+        from .files import widget_svg
+
+        widget_svg(self, path)
+
+
+def pointed(event: Any) -> QtCore.QPointF:
+    """Where a mouse event is: Qt 5 and 6 say it differently."""
+    return event.position() if hasattr(event, "position") else QtCore.QPointF(event.pos())

@@ -1,0 +1,1 @@
+"""The view of a mesh: geometry, light, values, colours and drawing."""

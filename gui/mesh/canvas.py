@@ -1,0 +1,417 @@
+"""Where a mesh is drawn: panning, zooming, picking, and what is written over the picture.
+
+The picture itself is `mesh_raster`'s: drawn again when the view changes, coloured again for every frame.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
+
+from l2sim.backend import Array
+
+from ..base import theme
+from ..base.panel import pointed
+from . import raster as mesh_raster
+from .colours import CANVAS, HATCH
+from .geometry import LEAD, SIGMA, Placed, Quads, Scene, Thing, View
+
+MARGIN = (40, 30, 40, 12)  # left, top, right, bottom: room for port numbers and titles
+STRETCH = (0.7, 6.0)
+"""How far a column may be drawn out against a rail, to fill the window."""
+LARGEST = (190.0, 90.0)
+"""The most pixels of a column and of a rail when a mesh is fitted."""
+CLOSEST = 420.0
+RINGS = 200
+"""Wrong values that are circled; more are only counted."""
+DRAG = 4
+
+Qt = QtCore.Qt
+CENTRE = int(Qt.AlignmentFlag.AlignCenter)
+
+
+def fitted(scene: Scene, width: int, height: int) -> View:
+    """The view that shows all of a scene."""
+    left, top, right, bottom = MARGIN
+    wide, tall = max(width - left - right, 20), max(height - top - bottom, 20)
+    sx, sy = min(wide / scene.width, LARGEST[0]), min(tall / scene.rails, LARGEST[1])
+    sx, sy = min(sx, sy * STRETCH[1]), min(sy, sx / STRETCH[0])
+    ox, oy = left + (wide - sx * scene.width) / 2, top + (tall - sy * scene.rails) / 2
+    return View(sx, sy, ox, oy + sy / 2)
+
+
+class Canvas(QtWidgets.QWidget):
+    """Shows a `Scene` in the colours `palette` (colours of the scene,), which others fill and then call `update`."""
+
+    hovered = QtCore.Signal(object)  # Thing or None
+    clicked = QtCore.Signal(object)
+    walked = QtCore.Signal(str, int)  # side, element
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setMouseTracking(True)
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.setMinimumSize(220, 160)
+        self.setAccessibleName("Mesh picture")
+        self.setToolTip("")
+        self.scene: Scene | None = None
+        self.view = View(1.0, 1.0, 0.0, 0.0)
+        self.palette_: Array = np.full(1, CANVAS["dark"], np.uint32)
+        self.focus = ""
+        self.selected: tuple[str, int] | None = None
+        self.pins: list[tuple[str, int]] = []
+        self.rings: list[tuple[str, str, int]] = []  # side, kind, index of what is wrong
+        self.worst: tuple[str, str, int, str] | None = None
+        self.broken: list[tuple[tuple[str, str, int], str]] = []  # heaters that hold what they like, and how
+        self.note = ""
+        self.side = ""
+        self.port: int | None = None
+        self.way = "→"
+        """Which way the light goes."""
+        self.texts: dict[tuple[str, str], Array] = {}  # what is written in the boxes, with so many digits
+        self.digits = 2
+        self._rasteriser = mesh_raster.Rasteriser()
+        self._raster: mesh_raster.Raster | None = None
+        self._image: Array | None = None
+        self.fits = True
+        self._press: QtCore.QPointF | None = None
+        self._dragged = False
+        self._over: Thing | None = None
+
+    # -- the view ------------------------------------------------------------------------------------------------------
+
+    def show_scene(self, scene: Scene | None) -> None:
+        """Draw another scene, all of it."""
+        self.scene, self._over = scene, None
+        self.fit()
+
+    def fit(self) -> None:
+        """Show all of it."""
+        self.fits = True
+        if self.scene:
+            self.look(fitted(self.scene, self.width(), self.height()), fit=True)
+        self.update()
+
+    def look(self, view: View, fit: bool = False) -> None:
+        """Change the view."""
+        self.view, self.fits, self._raster = view, fit, None
+        self.update()
+
+    def zoom(self, factor: float, at: QtCore.QPointF | None = None) -> None:
+        """Larger or smaller around a point, the middle by default."""
+        if not self.scene:
+            return
+        at = at or QtCore.QPointF(self.width() / 2, self.height() / 2)
+        whole = fitted(self.scene, self.width(), self.height())
+        factor = float(np.clip(factor, 0.7 * whole.sx / self.view.sx, CLOSEST / self.view.sx))
+        v = self.view
+        ox, oy = at.x() - (at.x() - v.ox) * factor, at.y() - (at.y() - v.oy) * factor
+        self.look(View(v.sx * factor, v.sy * factor, ox, oy))
+
+    def reveal(self, side: str, element: int) -> None:
+        """Bring an MZI into sight."""
+        mesh = self.scene.mesh(side) if self.scene else None
+        if mesh is None or not 0 <= element < mesh.count:
+            return
+        at = self.point(mesh, element)
+        v, rim = self.view, 30
+        dx = max(rim - at.x(), 0) - max(at.x() - (self.width() - rim), 0)
+        dy = max(rim + MARGIN[1] - at.y(), 0) - max(at.y() - (self.height() - rim), 0)
+        if dx or dy:
+            self.look(View(v.sx, v.sy, v.ox + dx, v.oy + dy))
+        self.update()
+
+    def point(self, mesh: Placed, element: int) -> QtCore.QPointF:
+        """Where an MZI is."""
+        x, y = mesh.centre(element)
+        return QtCore.QPointF(x * self.view.sx + self.view.ox, y * self.view.sy + self.view.oy)
+
+    # -- painting ------------------------------------------------------------------------------------------------------
+
+    def quads(self) -> Quads:
+        """What is in sight, as vectors."""
+        assert self.scene is not None
+        return self.scene.quads(self.view, (self.width(), self.height()), self.focus)
+
+    def raster(self) -> mesh_raster.Raster:
+        """The numbers of the colours at every pixel of the screen."""
+        assert self.scene is not None
+        # The screen's pixels are not the widget's: Qt scales by fractions, and says by how much.
+        ratio = self.devicePixelRatioF()
+        size = max(1, round(self.width() * ratio)), max(1, round(self.height() * ratio))
+        if self._raster is None or self._raster.pick.shape != size[::-1]:
+            quads = self.quads()
+            self._raster = self._rasteriser.draw(quads.corners * np.float32(ratio), quads.colours, size)
+            self._image = np.empty(size[::-1], np.uint32)
+        return self._raster
+
+    def image(self) -> Array:
+        """The picture (H, W) uint32 0xFFRRGGBB."""
+        raster, now = self.raster(), theme.now().name
+        assert self._image is not None
+        colours = (np.uint32(HATCH[now]), np.uint32(CANVAS[now]))
+        mesh_raster.shade(*raster, self.palette_, *colours, self._image)
+        return self._image
+
+    def paintEvent(self, event: QtGui.QPaintEvent) -> None:
+        painter = QtGui.QPainter(self)
+        if self.scene is None:
+            painter.fillRect(self.rect(), QtGui.QColor(theme.now().base))
+        else:
+            pixels = self.image()
+            height, width = pixels.shape
+            shown = QtGui.QImage(pixels.data, width, height, 4 * width, QtGui.QImage.Format.Format_RGB32)
+            # Told its ratio, an image lets go of the buffer and copies it, so this one lives for one frame only; but
+            # stretched into a rectangle it takes far longer.
+            shown.setDevicePixelRatio(self.devicePixelRatioF())
+            painter.drawImage(QtCore.QPointF(0, 0), shown)
+        self.write(painter)
+        painter.end()
+
+    def write(self, painter: QtGui.QPainter) -> None:
+        """What stands over the picture."""
+        painter.setRenderHint(QtGui.QPainter.RenderHint.Antialiasing)
+        if self.scene:
+            if not self.note:
+                self._numbers(painter)
+                self._rings(painter)
+            self._ports(painter)
+            self._titles(painter)
+        if self.note:
+            self._say(painter, self.note)
+
+    def _text(self, painter: QtGui.QPainter, at: QtCore.QRectF, text: str, colour: str, flags: int = CENTRE) -> None:
+        painter.setPen(QtGui.QColor(colour))
+        painter.drawText(at, flags, text)
+
+    def _titles(self, painter: QtGui.QPainter) -> None:
+        now, v = theme.now(), self.view
+        assert self.scene is not None
+        bar = QtGui.QColor(now.base)
+        bar.setAlpha(225)
+        painter.fillRect(QtCore.QRectF(0, 0, self.width(), 24), bar)
+        left = int(Qt.AlignmentFlag.AlignVCenter)
+        self._text(painter, QtCore.QRectF(6, 2, 90, 20), f"light {self.way}", now.faint, left)
+        titles = self.scene.titles()
+        if len(titles) < 2:
+            return
+        font = painter.font()
+        for begin, end, side, title in titles:
+            x0, x1 = begin * v.sx + v.ox, end * v.sx + v.ox
+            middle = (max(x0, 0.0) + min(x1, float(self.width()))) / 2
+            if not -20 < middle < self.width() + 20:
+                continue
+            chosen = side == self.side
+            bold = QtGui.QFont(font)
+            bold.setBold(chosen)
+            painter.setFont(bold)
+            self._text(painter, QtCore.QRectF(middle - 40, 2, 80, 20), title, now.text if chosen else now.faint)
+            if chosen:
+                painter.fillRect(QtCore.QRectF(x0 + 4, 22, max(x1 - x0 - 8, 8), 2), QtGui.QColor(now.accent))
+        painter.setFont(font)
+
+    def _ports(self, painter: QtGui.QPainter) -> None:
+        """Numbers of the rails, as many as there is room for."""
+        assert self.scene is not None
+        now, v = theme.now(), self.view
+        every = next((e for e in (1, 2, 4, 5, 10, 20, 50, 100) if e * v.sy >= 15), 200)
+        x0, x1 = max(v.ox, 36.0), min(self.scene.width * v.sx + v.ox, self.width() - 36.0)
+        vertical = int(Qt.AlignmentFlag.AlignVCenter)
+        first, last = self.scene.meshes[0], self.scene.meshes[-1]
+        right, left = Qt.AlignmentFlag.AlignRight, Qt.AlignmentFlag.AlignLeft
+        bar = QtGui.QColor(now.base)
+        bar.setAlpha(205)
+        for at, mesh, flags in ((x0 - 36, first, right), (x1 + 4, last, left)):
+            painter.fillRect(QtCore.QRectF(at, 24, 34, self.height()), bar)
+            for rail in range(0, mesh.part.modes, every):
+                y = rail * v.sy + v.oy
+                if 24 < y < self.height():
+                    lit = mesh is first and rail == self.port
+                    box = QtCore.QRectF(at, y - 9, 32, 18)
+                    self._text(painter, box, str(rail), now.accent if lit else now.faint, int(flags) | vertical)
+        if self.port is not None:
+            y = self.port * v.sy + v.oy
+            painter.setBrush(QtGui.QColor(now.accent))
+            painter.setPen(Qt.PenStyle.NoPen)
+            corners = ((x0 - 3, y - 6), (x0 - 3, y + 6), (x0 + 6, y))
+            painter.drawPolygon(QtGui.QPolygonF([QtCore.QPointF(*corner) for corner in corners]))
+
+    def _numbers(self, painter: QtGui.QPainter) -> None:
+        if self.view.level != "numbers" or not self.texts:
+            return
+        assert self.scene is not None
+        now, v = theme.now(), self.view
+        font = painter.font()
+        small = QtGui.QFont(font)
+        small.setPointSizeF(max(7.0, font.pointSizeF() - 1.5))
+        painter.setFont(small)
+        for mesh in self.scene.meshes:
+            for element in range(mesh.count):
+                at = self.point(mesh, element)
+                if not (-v.sx < at.x() < self.width() + v.sx and -v.sy < at.y() < self.height() + v.sy):
+                    continue
+                for kind, share, up in (("theta", 0.085, -8.0), ("phi", -0.385, -0.23 * v.sy)):
+                    values = self.texts.get((mesh.side, kind))
+                    if values is not None:
+                        share = share if mesh.part.complex else 0.0
+                        box = QtCore.QRectF(at.x() + share * v.sx - 30, at.y() + up, 60, 15)
+                        self._text(painter, box, f"{values[element]:.{self.digits}f}", now.text)
+        painter.setFont(font)
+
+    def box(self, side: str, kind: str, index: int) -> QtCore.QRectF | None:
+        """What a ring goes around."""
+        assert self.scene is not None
+        v, mesh = self.view, self.scene.mesh(side)
+        if kind in ("theta", "phi"):
+            if mesh is None or not 0 <= index < mesh.count:
+                return None
+            at, rx, ry = self.point(mesh, index), 0.5 * v.sx, 0.88 * v.sy
+        elif kind == "sigma" and self.scene.sigma:
+            x = self.scene.sigma[0] + SIGMA / 2
+            at, rx, ry = QtCore.QPointF(x * v.sx + v.ox, index * v.sy + v.oy), 0.4 * v.sx, 0.5 * v.sy
+        elif mesh is not None:
+            x = mesh.end - LEAD / 2
+            at, rx, ry = QtCore.QPointF(x * v.sx + v.ox, index * v.sy + v.oy), 0.3 * v.sx, 0.5 * v.sy
+        else:
+            return None
+        rx, ry = max(rx, 6.0), max(ry, 6.0)
+        return QtCore.QRectF(at.x() - rx, at.y() - ry, 2 * rx, 2 * ry)
+
+    def _ring(
+        self, painter: QtGui.QPainter, where: tuple[str, str, int], colour: str, label: str = "", width: int = 2
+    ) -> None:
+        box = self.box(*where)
+        if box is None:
+            return
+        painter.setBrush(Qt.BrushStyle.NoBrush)
+        for pen, thick in ((theme.now().base, width + 2), (colour, width)):
+            painter.setPen(QtGui.QPen(QtGui.QColor(pen), thick))
+            painter.drawRoundedRect(box, 5, 5)
+        if label:
+            wide = painter.fontMetrics().horizontalAdvance(label) + 10
+            x = min(max(box.center().x() - wide / 2, 2.0), self.width() - wide - 2.0)
+            y = box.top() - 19 if box.top() - 19 > 26 else box.bottom() + 3
+            tag = QtCore.QRectF(x, y, wide, 17)
+            painter.setPen(Qt.PenStyle.NoPen)
+            painter.setBrush(QtGui.QColor(colour))
+            painter.drawRoundedRect(tag, 3, 3)
+            self._text(painter, tag, label, theme.now().base)
+
+    def _rings(self, painter: QtGui.QPainter) -> None:
+        now = theme.now()
+        for where in self.rings[:RINGS]:
+            self._ring(painter, where, now.bad)
+        for where, label in self.broken[:RINGS]:
+            self._ring(painter, where, now.bad, label)
+        if self.worst:
+            side, kind, index, label = self.worst
+            self._ring(painter, (side, kind, index), now.warn, label)
+        for i, (on, element) in enumerate(self.pins):
+            self._ring(painter, (on, "theta", element), now.curves[i % len(now.curves)], f"pin {i + 1}")
+        if self._over is not None and self._over.element >= 0:
+            self._ring(painter, (self._over.side, "theta", self._over.element), now.text, width=1)
+        if self.selected:
+            self._ring(painter, (self.selected[0], "theta", self.selected[1]), now.accent)
+
+    def _say(self, painter: QtGui.QPainter, text: str) -> None:
+        """A note in the middle, on a plate."""
+        now = theme.now()
+        wide = min(self.width() - 40, 460)
+        area = QtCore.QRect(0, 0, wide - 28, 400)
+        flags = int(Qt.TextFlag.TextWordWrap | Qt.AlignmentFlag.AlignCenter)
+        tall = painter.fontMetrics().boundingRect(area, flags, text).height() + 24
+        plate = QtCore.QRectF((self.width() - wide) / 2, (self.height() - tall) / 2, wide, tall)
+        painter.setPen(QtGui.QPen(QtGui.QColor(now.line)))
+        painter.setBrush(QtGui.QColor(now.raised))
+        painter.drawRoundedRect(plate, 6, 6)
+        self._text(painter, plate.adjusted(14, 0, -14, 0), text, now.text, flags)
+
+    # -- mouse and keys ------------------------------------------------------------------------------------------------
+
+    def thing_at(self, at: QtCore.QPointF) -> Thing | None:
+        """What is seen at a point of the widget."""
+        if self.scene is None or not self.rect().contains(at.toPoint()):
+            return None
+        pick = self.raster().pick
+        ratio = self.devicePixelRatioF()
+        y, x = min(int(at.y() * ratio), pick.shape[0] - 1), min(int(at.x() * ratio), pick.shape[1] - 1)
+        return self.scene.thing(int(pick[y, x]))
+
+    def mousePressEvent(self, event: QtGui.QMouseEvent) -> None:
+        if event.button() in (Qt.MouseButton.LeftButton, Qt.MouseButton.MiddleButton):
+            self._press, self._dragged = pointed(event), False
+
+    def mouseMoveEvent(self, event: QtGui.QMouseEvent) -> None:
+        at = pointed(event)
+        if self._press is not None:
+            moved = at - self._press
+            if self._dragged or abs(moved.x()) + abs(moved.y()) > DRAG:
+                self._dragged, self._press = True, at
+                v = self.view
+                self.look(View(v.sx, v.sy, v.ox + moved.x(), v.oy + moved.y()))
+            return
+        thing = self.thing_at(at)
+        if thing != self._over:
+            self._over = thing
+            self.hovered.emit(thing)
+            self.update()
+
+    def mouseReleaseEvent(self, event: QtGui.QMouseEvent) -> None:
+        if self._press is not None and not self._dragged and event.button() == Qt.MouseButton.LeftButton:
+            self.clicked.emit(self.thing_at(pointed(event)))
+        self._press = None
+
+    def leaveEvent(self, event: QtCore.QEvent) -> None:
+        self._over = None
+        self.hovered.emit(None)
+        self.update()
+
+    def wheelEvent(self, event: QtGui.QWheelEvent) -> None:
+        self.zoom(1.2 ** (event.angleDelta().y() / 120), QtCore.QPointF(event.position()))
+
+    def keyPressEvent(self, event: QtGui.QKeyEvent) -> None:
+        keys = {Qt.Key.Key_Left: (-1, 0), Qt.Key.Key_Right: (1, 0), Qt.Key.Key_Up: (0, -1), Qt.Key.Key_Down: (0, 1)}
+        if event.key() in keys and event.modifiers() & Qt.KeyboardModifier.ControlModifier:
+            self.walk(*keys[Qt.Key(event.key())])
+        elif event.key() in (Qt.Key.Key_Plus, Qt.Key.Key_Equal):
+            self.zoom(1.3)
+        elif event.key() == Qt.Key.Key_Minus:
+            self.zoom(1 / 1.3)
+        else:
+            super().keyPressEvent(event)
+
+    def walk(self, columns: int, rails: int) -> None:
+        """From the selected MZI to the next one that way; from none to the first."""
+        if self.scene is None:
+            return
+        meshes = [mesh for mesh in self.scene.meshes if mesh.count]
+        if not meshes:
+            return
+        mesh = next((m for m in meshes if self.selected and m.side == self.selected[0]), None)
+        if mesh is None or self.selected is None or not 0 <= self.selected[1] < mesh.count:
+            self.walked.emit(meshes[0].side, 0)
+            return
+        here = self.selected[1]
+        column, y = int(mesh.part.columns[here]), mesh.centre(here)[1]
+        if rails:
+            beside = np.flatnonzero(mesh.part.columns == column)
+            apart = [(mesh.centre(int(i))[1] - y, int(i)) for i in beside]
+            ways = [(abs(by), i) for by, i in apart if by * rails > 0]
+            if ways:
+                self.walked.emit(mesh.side, min(ways)[1])
+            return
+        aim = column + columns
+        beside = np.flatnonzero(mesh.part.columns == aim)
+        if not beside.size:  # over into the next mesh
+            at = meshes.index(mesh) + columns
+            if not 0 <= at < len(meshes):
+                return
+            mesh = meshes[at]
+            edge = mesh.part.columns.min() if columns > 0 else mesh.part.columns.max()
+            beside = np.flatnonzero(mesh.part.columns == edge)
+        self.walked.emit(mesh.side, min((abs(mesh.centre(int(i))[1] - y), int(i)) for i in beside)[1])
+
+    def resizeEvent(self, event: QtGui.QResizeEvent) -> None:
+        self._raster = None
+        if self.fits:
+            self.fit()

@@ -1,0 +1,94 @@
+"""What the colours of a mesh mean, and how many values have none."""
+
+from __future__ import annotations
+
+import numpy as np
+from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
+
+from ..base import theme
+from .colours import CANVAS, GUIDE, HATCH, Scale, shades
+from .raster import STRIPE
+
+Qt = QtCore.Qt
+
+
+class Legend(QtWidgets.QWidget):
+    """A bar of the map with its ticks, unit and badge; a hatched sample with the count of wrong values beside it."""
+
+    def __init__(self, guides: bool = True) -> None:
+        super().__init__()
+        self.guides = guides
+        self.setFixedHeight(46)
+        self.setAccessibleName("Legend")
+        self.scale: Scale | None = None
+        self.title = ""
+        self.badge = ""
+        self.wrong = 0
+
+    def show_scale(self, scale: Scale | None, title: str, badge: str, wrong: int) -> None:
+        """Say what is shown; None where nothing is."""
+        if (scale, title, badge, wrong) != (self.scale, self.title, self.badge, self.wrong):
+            self.scale, self.title, self.badge, self.wrong = scale, title, badge, wrong
+            said = f"{title}, {badge}" + (f", {wrong} values not a number or out of range" if wrong else "")
+            self.setAccessibleDescription(said)
+            self.update()
+
+    def bar(self) -> QtCore.QRectF:
+        """Where the map is drawn."""
+        return QtCore.QRectF(14, 20, min(max(self.width() * 0.42, 120), 420), 9)
+
+    def paintEvent(self, event: QtGui.QPaintEvent) -> None:
+        painter = QtGui.QPainter(self)
+        self.paint(painter)
+        painter.end()
+
+    def paint(self, painter: QtGui.QPainter) -> None:
+        """Draw it with any painter."""
+        now, scale = theme.now(), self.scale
+        painter.fillRect(self.rect(), QtGui.QColor(now.base))
+        if scale is None:
+            return
+        small = QtGui.QFont(painter.font())
+        small.setPointSizeF(max(7.0, small.pointSizeF() - 1.0))
+        painter.setFont(small)
+        bar = self.bar()
+        colours = shades(scale.kind, now.name)[np.linspace(0, 1023, 256).astype(int)].copy()
+        image = QtGui.QImage(colours.data, 256, 1, 1024, QtGui.QImage.Format.Format_RGB32)
+        painter.drawImage(bar, image)
+        painter.setPen(QtGui.QColor(now.text))
+        name = f"{self.title}  [{scale.unit}]" if scale.unit else self.title
+        painter.drawText(QtCore.QPointF(bar.left(), bar.top() - 6), f"{name} · {self.badge}")
+        painter.setPen(QtGui.QColor(now.faint))
+        for share, text in scale.ticks()[:: 2 if bar.width() < 150 and scale.kind != "cyclic" else 1]:
+            x = bar.left() + share * bar.width()
+            painter.drawLine(QtCore.QPointF(x, bar.bottom()), QtCore.QPointF(x, bar.bottom() + 2))
+            wide = painter.fontMetrics().horizontalAdvance(text)
+            x = min(max(x - wide / 2, 2.0), self.width() - wide - 2.0)
+            painter.drawText(QtCore.QPointF(x, bar.bottom() + 14), text)
+        self._symbols(painter, bar.right() + 34)
+
+    def _symbols(self, painter: QtGui.QPainter, x: float) -> None:
+        now = theme.now()
+        said = f"{self.wrong} not a number or out of range" if self.wrong else "not a number: none"
+        wide = painter.fontMetrics().horizontalAdvance(said) + 28
+        if self.guides and x + 74 + wide < self.width():
+            painter.setPen(QtGui.QPen(QtGui.QColor(GUIDE[now.name] & 0xFFFFFF), 2))
+            painter.drawLine(QtCore.QPointF(x, 24), QtCore.QPointF(x + 16, 24))
+            painter.setPen(QtGui.QColor(now.faint))
+            painter.drawText(QtCore.QPointF(x + 21, 28), "guide")
+            x += 74
+        if x + wide > self.width():
+            if not self.wrong:
+                return
+            said = str(self.wrong)
+            x = min(x, self.width() - painter.fontMetrics().horizontalAdvance(said) - 28.0)
+        box = QtCore.QRectF(x, 18, 16, 12)
+        painter.fillRect(box, QtGui.QColor(CANVAS[now.name] & 0xFFFFFF))
+        painter.save()
+        painter.setClipRect(box)
+        painter.setPen(QtGui.QPen(QtGui.QColor(HATCH[now.name] & 0xFFFFFF), STRIPE * 0.7))
+        for i in range(-4, 6):
+            painter.drawLine(QtCore.QPointF(x + 8 * i, 30), QtCore.QPointF(x + 8 * i + 12, 18))
+        painter.restore()
+        painter.setPen(QtGui.QColor(now.bad if self.wrong else now.faint))
+        painter.drawText(QtCore.QPointF(x + 21, 28), said)

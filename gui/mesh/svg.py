@@ -1,0 +1,173 @@
+"""The mesh panel as vectors: the same quads that are rasterised for the screen, with titles, legend and notes.
+
+Qt's own writer is not used: it paints through the widget, and its output depends on the version of Qt. Above `MOST`
+shapes the picture is embedded as pixels, which are smaller than their vectors would be.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+from xml.sax.saxutils import escape
+
+import numpy as np
+from pyqtgraph.Qt import QtCore, QtGui
+
+from l2sim.backend import Array
+
+from ..base import files as export
+from ..base import theme
+from .colours import HATCH, Scale, shades
+from .geometry import Thing
+from .raster import MARKED
+
+if TYPE_CHECKING:
+    from .canvas import Canvas
+    from .view import MeshView
+
+MOST = 40_000
+HEAD, FOOT = 30, 60
+FONT = 'font-family="DejaVu Sans, Helvetica, Arial, sans-serif"'
+
+
+def write(view: MeshView, path: Path) -> None:
+    """Write what `view` shows to `path`."""
+    export.write(path, ("\n".join(document(view)) + "\n").encode())
+
+
+def document(view: MeshView) -> Iterator[str]:
+    """The lines of the file."""
+    canvas, now = view.canvas, theme.now()
+    width, height = canvas.width(), canvas.height()
+    yield '<?xml version="1.0" encoding="UTF-8"?>'
+    yield (
+        f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" width="{width}" '
+        f'height="{height + HEAD + FOOT}" viewBox="0 0 {width} {height + HEAD + FOOT}">'
+    )
+    title = view.heading.text() or "Mesh"
+    yield f"<title>{escape(title)}</title>"
+    frame = f'<clipPath id="frame"><rect width="{width}" height="{height}"/></clipPath>'
+    yield f"<defs>{_hatch(HATCH[now.name], now.base)}{frame}</defs>"
+    yield f'<rect width="{width}" height="{height + HEAD + FOOT}" fill="{now.base}"/>'
+    yield _text(10, 20, title, now.text, size=14)
+    yield f'<g transform="translate(0 {HEAD})" clip-path="url(#frame)">'
+    if canvas.scene is not None:
+        quads = canvas.quads()
+        if len(quads.colours) > MOST:
+            yield _embedded(canvas)
+        else:
+            yield from _shapes(canvas, quads.corners, quads.colours)
+        yield from _words(view)
+    yield "</g>"
+    if canvas.note:
+        yield _text(width / 2, HEAD + height / 2, canvas.note, now.text, anchor="middle")
+    yield f'<g transform="translate(0 {HEAD + height})">'
+    yield from _legend(view)
+    yield "</g>"
+    yield "</svg>"
+
+
+def _colour(value: int) -> str:
+    return f"#{int(value) & 0xFFFFFF:06x}"
+
+
+def _text(
+    x: float, y: float, text: str, fill: str, size: float = 12, anchor: str = "start", weight: str = "normal"
+) -> str:
+    return (
+        f'<text x="{x:.1f}" y="{y:.1f}" fill="{fill}" font-size="{size}" text-anchor="{anchor}" font-weight="{weight}" '
+        f"{FONT}>{escape(text)}</text>"
+    )
+
+
+def _hatch(colour: int, canvas: str) -> str:
+    return (
+        '<pattern id="hatch" width="8" height="8" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
+        f'<rect width="8" height="8" fill="{canvas}"/><rect width="4" height="8" fill="{_colour(colour)}"/></pattern>'
+    )
+
+
+def _shapes(canvas: Canvas, corners: Array, colours: Array) -> Iterator[str]:
+    """One path for every run of shapes of one colour number, in the order of painting."""
+    assert canvas.scene is not None
+    breaks = np.flatnonzero(np.diff(colours)) + 1
+    for lo, hi in zip(np.concatenate(([0], breaks)), np.concatenate((breaks, [len(colours)]))):
+        if lo == hi:
+            continue
+        number = int(colours[lo])
+        value = np.uint32(canvas.palette_[number])
+        fill = "url(#hatch)" if value == MARKED else _colour(int(value))
+        path = "".join("M" + "L".join(f"{x:.2f} {y:.2f}" for x, y in quad) + "Z" for quad in corners[lo:hi].tolist())
+        yield f'<path {_name(canvas.scene.thing(number))} fill="{fill}" d="{path}"/>'
+
+
+def _name(thing: Thing | None) -> str:
+    if thing is None:
+        return ""
+    return f'class="{thing.kind}" data-side="{thing.side}" data-index="{thing.at}"'
+
+
+def _embedded(canvas: Canvas) -> str:
+    pixels = canvas.image()
+    height, width = pixels.shape
+    image = QtGui.QImage(pixels.data, width, height, 4 * width, QtGui.QImage.Format.Format_RGB32)
+    held = QtCore.QBuffer()
+    held.open(QtCore.QIODevice.OpenModeFlag.WriteOnly)
+    image.save(held, "PNG")
+    text = base64.b64encode(bytes(held.data())).decode()
+    return f'<image width="{canvas.width()}" height="{canvas.height()}" xlink:href="data:image/png;base64,{text}"/>'
+
+
+def _words(view: MeshView) -> Iterator[str]:
+    """Titles, rails, rings and what they say."""
+    canvas, now = view.canvas, theme.now()
+    scene, v = canvas.scene, canvas.view
+    assert scene is not None
+    yield _text(6, 16, "light →", now.faint)
+    titles = scene.titles()
+    for begin, end, side, title in titles if len(titles) > 1 else []:
+        weight = "bold" if side == canvas.side else "normal"
+        yield _text((begin + end) / 2 * v.sx + v.ox, 16, title, now.text, anchor="middle", weight=weight)
+    every = next((e for e in (1, 2, 4, 5, 10, 20, 50, 100) if e * v.sy >= 15), 200)
+    first, last, end = scene.meshes[0], scene.meshes[-1], scene.width * v.sx + v.ox
+    for x, mesh, anchor in ((v.ox - 5, first, "end"), (end + 5, last, "start")):
+        for rail in range(0, mesh.part.modes, every):
+            yield _text(x, rail * v.sy + v.oy + 4, str(rail), now.faint, anchor=anchor)
+    marks = [(side, kind, index, now.bad, "") for side, kind, index in canvas.rings]
+    marks += [(*where, now.bad, fate) for where, fate in canvas.broken]
+    if canvas.worst:
+        side, kind, index, label = canvas.worst
+        marks.append((side, kind, index, now.warn, label))
+    if canvas.selected:
+        marks.append((canvas.selected[0], "theta", canvas.selected[1], now.accent, ""))
+    for side, kind, index, colour, label in marks:
+        box = canvas.box(side, kind, index)
+        if box is None:
+            continue
+        yield (
+            f'<rect class="mark" x="{box.left():.1f}" y="{box.top():.1f}" width="{box.width():.1f}" '
+            f'height="{box.height():.1f}" rx="5" fill="none" stroke="{colour}" stroke-width="2"/>'
+        )
+        if label:
+            yield _text(box.center().x(), box.top() - 5, label, colour, anchor="middle")
+
+
+def _legend(view: MeshView) -> Iterator[str]:
+    now, legend = theme.now(), view.legend
+    scale: Scale | None = legend.scale
+    if scale is None:
+        return
+    name = f"{legend.title} [{scale.unit}]" if scale.unit else legend.title
+    yield _text(14, 16, f"{name} · {legend.badge}", now.text)
+    colours = shades(scale.kind, now.name)[np.linspace(0, 1023, 33).astype(int)]
+    stops = "".join(f'<stop offset="{i / 32:.4f}" stop-color="{_colour(c)}"/>' for i, c in enumerate(colours.tolist()))
+    yield f'<defs><linearGradient id="map">{stops}</linearGradient></defs>'
+    yield '<rect x="14" y="22" width="320" height="9" fill="url(#map)"/>'
+    for share, text in scale.ticks():
+        anchor = {0.0: "start", 1.0: "end"}.get(share, "middle")
+        yield _text(14 + 320 * share, 46, text, now.faint, size=11, anchor=anchor)
+    if legend.wrong:
+        yield '<rect x="360" y="20" width="16" height="12" fill="url(#hatch)"/>'
+        yield _text(382, 31, f"{legend.wrong} not a number or out of range", now.bad)

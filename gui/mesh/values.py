@@ -1,0 +1,319 @@
+"""What a mesh view shows: the numbers of one frame, for one way of colouring. No Qt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from l2sim.backend import Array
+from l2sim.chip.nonidealities import Nonidealities
+from l2sim.flow.session import chip_nonidealities
+
+from . import colours, light
+from .colours import PHASE, TURN, Scale
+
+if TYPE_CHECKING:
+    from ..base.model import Layer, RunModel
+    from .history import History
+
+KINDS = ("theta", "phi", "screen", "sigma")
+MODES = (
+    "θ (internal phase)",
+    "φ (external phase)",
+    "Difference Δ",
+    "Δ from the frame before",
+    "Gradient",
+    "Updates so far",
+    "Quantised level",
+    "Optical power",
+)
+THETA, PHI, DIFFERENCE, BEFORE, GRADIENT, UPDATES, LEVEL, POWER = range(8)
+NO_ORACLE = "this chip is not simulated: there is no oracle to say what is true"
+DARKEST = -40.0
+"""dB of the input that are drawn as dark."""
+TARGET, PINNED, REFERENCE = "from target", "from pinned frame", "from reference run"
+MEASURED, TRUE, ERROR = "measured", "true (oracle)", "measured - true"
+IDEAL, ACTUAL = "of an ideal chip", "of this chip (oracle)"
+LIVE = {"forward, live": "forward", "backward, live": "backward", "sum, live": "sum"}
+WAY = {"forward": "→", "backward": "←", "sum": "↔"}
+CHOICES = {DIFFERENCE: (TARGET, PINNED, REFERENCE), GRADIENT: (MEASURED, TRUE, ERROR), POWER: (IDEAL, ACTUAL, *LIVE)}
+"""What there is to choose in some ways of colouring; the first is where one begins."""
+Key = tuple[str, str]
+"""A side and a kind: what an array of values belongs to."""
+
+
+class Worst(NamedTuple):
+    """The value to look at first."""
+
+    key: Key
+    at: int
+    value: float
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be shown."""
+
+    layer: str
+    block: int
+    step: int | None = None
+    mode: int = THETA
+    choice: str = ""
+    input: int = 0
+    side: str = ""
+    pinned: dict[str, dict[str, Any]] | None = None
+
+
+@dataclass
+class Painted:
+    """One frame as it is shown: `phases` by side as the model gave them, the `values` that colour them by (side, kind),
+    on `scale`. `note` says why there are none. `badge`: commanded, measured, estimated or oracle."""
+
+    request: Request
+    title: str
+    step: int | None = None
+    phases: dict[str, dict[str, Any]] = field(default_factory=dict)
+    values: dict[Key, Array] = field(default_factory=dict)
+    scale: Scale = PHASE
+    badge: str = "commanded"
+    note: str = ""
+    worst: Worst | None = None
+
+    @property
+    def bad(self) -> dict[Key, Array]:
+        """Where values are no numbers, or outside their limits: indices by key, of those that have any."""
+        low, high = self.scale.limits
+        found = {}
+        for key, values in self.values.items():
+            wrong = np.flatnonzero(~np.isfinite(values) | (values < low) | (values > high))
+            if wrong.size:
+                found[key] = wrong
+        return found
+
+
+def sides(layer: Layer) -> list[str]:
+    """Sides that have phases, in the order of the light."""
+    if "u" in layer.parts:
+        return ["v", "sigma", "u"] if layer.sigma else ["v", "u"]
+    return list(layer.parts)
+
+
+def frame(model: RunModel, layer: str, block: int, step: int | None) -> dict[str, dict[str, Any]]:
+    """Commanded phases of every side of a block at `step`; sides without any are left out."""
+    found = {side: model.phases(layer, block, side, step) for side in sides(model.layers[layer])}
+    return {side: phases for side, phases in found.items() if phases}
+
+
+def turned(angle: Array) -> Array:
+    """An angle as the nearest turn has it, from -pi up to pi."""
+    return np.mod(angle + np.pi, TURN) - np.pi
+
+
+def numbers(phases: dict[str, dict[str, Any]]) -> dict[Key, Array]:
+    """The arrays of a frame by (side, kind)."""
+    return {
+        (side, kind): np.asarray(held[kind], float)
+        for side, held in phases.items()
+        for kind in KINDS
+        if held.get(kind) is not None
+    }
+
+
+def minus(now: dict[str, dict[str, Any]], then: dict[str, dict[str, Any]]) -> dict[Key, Array]:
+    """How far one frame is from another: angles by the shorter way, sigma as it is."""
+    old = numbers(then)
+    return {
+        key: values - old[key] if key[1] == "sigma" else turned(values - old[key])
+        for key, values in numbers(now).items()
+        if key in old and old[key].shape == values.shape
+    }
+
+
+def show(model: RunModel, request: Request, history: History, reference: RunModel | None = None) -> Painted:
+    """The frame that `request` asks for."""
+    phases = frame(model, request.layer, request.block, request.step)
+    out = Painted(request, MODES[request.mode], phases=phases)
+    if not phases:
+        when = "yet" if request.step is None else f"at step {request.step}"
+        out.note = f"no phases of {request.layer} were recorded {when}; they come with the stage deploy"
+        return out
+    out.step = max(int(held["step"]) for held in phases.values())
+    _SHOWN[request.mode](out, model, history, reference)
+    if out.values and not out.note and out.scale.kind == "diverging":
+        out.worst = farthest(out.values)
+    return out
+
+
+def farthest(values: dict[Key, Array]) -> Worst | None:
+    """The largest finite value by size, if any is not zero."""
+    found = None
+    for key, array in values.items():
+        size = np.where(np.isfinite(array), np.abs(array), 0.0)
+        if size.size and (found is None or size.max() > abs(found.value)):
+            found = Worst(key, int(size.argmax()), float(array[size.argmax()]))
+    return found if found and found.value else None
+
+
+# -- the ways of colouring ---------------------------------------------------------------------------------------------
+
+
+def _angle(kind: str) -> Callable[..., None]:
+    def shown(out: Painted, model: RunModel, history: History, reference: RunModel | None) -> None:
+        if out.request.side == "sigma" and "sigma" in out.phases:
+            out.values = {("sigma", "sigma"): np.asarray(out.phases["sigma"]["sigma"], float)}
+            out.title, out.scale = "σ (attenuators)", colours.diverging(list(out.values.values()), "")
+            return
+        out.values = {key: values for key, values in numbers(out.phases).items() if key[1] == kind}
+        it = imperfections(model, out.request.step)
+        if it.drive == "voltage":
+            out.scale = PHASE._replace(limits=(-np.inf, float(it.phase_of(np.array(it.v_max))) + 1e-6))
+        if not out.values:
+            out.note = "the MZIs of a real core have one phase, θ; there is no φ"
+
+    return shown
+
+
+def _difference(out: Painted, model: RunModel, history: History, reference: RunModel | None) -> None:
+    request = out.request
+    then: dict[str, Any] | None = None
+    if request.choice == PINNED:
+        then, why = request.pinned, "no frame is pinned; pin the one on show with P"
+    elif request.choice == REFERENCE:
+        why = "no reference run is open; choose one in the panel Runs"
+        if reference is not None:
+            why = f"the reference run has no phases of {request.layer}, block {request.block}, at this step"
+            if request.layer in reference.layers and request.block < blocks(reference.layers[request.layer]):
+                then = frame(reference, request.layer, request.block, request.step)
+    else:
+        told = model.target(request.layer, request.block, request.step)
+        if told:
+            then = {side: told[side] for side in ("u", "v") if side in told} | {"sigma": {"sigma": told["sigma"]}}
+        whole = model.layers[request.layer].sigma is None
+        why = "whole meshes are trained and aim at no phases" if whole else "the weights are not trained yet"
+    if then:
+        out.values = minus(out.phases, then)
+    out.title = f"Δ {request.choice or TARGET}"
+    _finish(out, why if not then else "the other frame is of another shape")
+
+
+def _before(out: Painted, model: RunModel, history: History, reference: RunModel | None) -> None:
+    then = frame(model, out.request.layer, out.request.block, out.step - 1 if out.step else 0)
+    out.values = minus(out.phases, then)
+    _finish(out, "this is the first frame: there is none before it")
+
+
+def _gradient(out: Painted, model: RunModel, history: History, reference: RunModel | None) -> None:
+    request, layer = out.request, model.layers[out.request.layer]
+    measured = {side: model.gradient(request.layer, request.block, side, request.step) for side in sides(layer)}
+    true = model.oracle_gradient(request.layer, request.step) if layer.sigma is None else None
+    if true and request.choice == ERROR:  # a job that is watched tells what it measured more often than what is true
+        measured[""] = model.gradient(request.layer, request.block, "", true["step"])
+    one, other = (numbers({side: held for side, held in told.items() if held}) for told in (measured, {"": true}))
+    out.badge = model.badge.get("gradient", "measured")
+    told = [true] if request.choice in (TRUE, ERROR) else list(measured.values())
+    of = max((int(held["step"]) for held in told if held), default=out.step)
+    out.title = f"Gradient, {request.choice or MEASURED}" + (f", of step {of}" if of != out.step else "")
+    why = "no gradients were recorded at this step; they come with the stage learn"
+    if request.choice in (TRUE, ERROR):
+        out.badge = "oracle"
+        why = "no true gradients were recorded up to this step: they come after epochs of a mesh that learns in situ"
+        why = why if model.simulated else NO_ORACLE
+        error = {key: values - other[key] for key, values in one.items() if key in other}
+        one = other if request.choice == TRUE else error
+    out.values = one
+    _finish(out, why, "1/rad")
+
+
+def _finish(out: Painted, why: str, unit: str = "rad") -> None:
+    """Sigma is no angle and takes a scale of its own: it is shown where its side is selected, or nothing else moves."""
+    angles = {key: values for key, values in out.values.items() if key[1] != "sigma"}
+    if len(angles) < len(out.values):
+        alone = not any(values.any() for values in angles.values())
+        if out.request.side == "sigma" or alone:
+            out.values, unit = {key: values for key, values in out.values.items() if key not in angles}, ""
+            out.title += ", σ"
+        else:
+            out.values = angles
+    if not out.values:
+        out.note = why
+    out.scale = colours.diverging(list(out.values.values()), unit)
+
+
+def _updates(out: Painted, model: RunModel, history: History, reference: RunModel | None) -> None:
+    out.values, frames = history.updates(out.step)
+    out.title = f"Updates in the last {frames} frames"
+    out.scale = colours.sequential(list(out.values.values()), "frames", 1.0)
+    if not out.values:
+        out.note = "only one frame was recorded so far: nothing can have changed"
+
+
+def _level(out: Painted, model: RunModel, history: History, reference: RunModel | None) -> None:
+    it = imperfections(model, out.request.step)
+    if not it.phase_bits:
+        out.note = "the heaters of this chip are driven continuously: they have no levels"
+        return
+    for key, values in numbers(out.phases).items():
+        if key[1] != "sigma":
+            out.values[key] = levels(it, values)
+    out.scale = Scale("sequential", 0.0, float(2**it.phase_bits - 1), "level")
+
+
+def _power(out: Painted, model: RunModel, history: History, reference: RunModel | None) -> None:
+    request, layer = out.request, model.layers[out.request.layer]
+    choice = request.choice or IDEAL
+    out.title = f"Optical power {choice}, unit light into input {request.input}"
+    powers: dict[str, Array] = {}
+    why = "light cannot be followed: some phases are missing or no numbers"
+    if choice == IDEAL:
+        out.badge = "estimated"
+        powers = light.powers(layer, out.phases, request.input)
+    else:
+        live = choice in LIVE
+        at = request.step if live or request.step is not None else model.newest
+        told = (model.field(request.layer, request.block, request.input, at) or {}).get("power", {})
+        out.badge = "oracle"
+        if live:
+            out.title = f"Optical power, {LIVE[choice]} light of sample {request.input} of the last mini-batch"
+            # Of the light in a mesh that learns there are all three; else forward is of the oracle.
+            powers = {"": told[LIVE[choice]]} if "sum" in told and not layer.sigma else {}
+            why = "comes while a mesh that learns in situ is watched live, at the newest step"
+            why = why if model.simulated else NO_ORACLE
+        else:
+            powers = told if layer.sigma else {"": told["forward"]} if "forward" in told else {}
+            why = "nothing was commanded yet" if model.simulated else NO_ORACLE
+    out.values = {(side, "guide"): decibels(power) for side, power in powers.items()}
+    top = max((float(values[np.isfinite(values)].max(initial=0.0)) for values in out.values.values()), default=0.0)
+    out.scale = Scale("sequential", top + DARKEST, top, "dB of the input" if choice not in LIVE else "dB of unit power")
+    if not out.values:
+        out.note = why
+
+
+_SHOWN = (
+    _angle("theta"), _angle("phi"), _difference, _before, _gradient, _updates, _level, _power,
+)  # fmt: skip
+
+
+def imperfections(model: RunModel, step: int | None) -> Nonidealities:
+    """The non-idealities that the run had at `step`."""
+    return chip_nonidealities(model.job_at(step))
+
+
+def levels(it: Nonidealities, phases: Array) -> Array:
+    """The level of the drive that each phase is given, from 0 (`Nonidealities.lsb`, `.levels`)."""
+    wrapped = np.mod(phases, TURN)
+    if it.drive == "phase":
+        return np.round(wrapped / it.lsb())
+    return np.searchsorted(it.levels()[1], wrapped).astype(float)
+
+
+def decibels(power: Array) -> Array:
+    """Powers of unit light in dB, flat. No light is far below what is drawn, but a number; no number stays none."""
+    return 10.0 * np.log10(np.maximum(np.asarray(power, float).reshape(-1), 1e-12))
+
+
+def blocks(layer: Layer) -> int:
+    """How many cores a layer has."""
+    return layer.p * layer.q

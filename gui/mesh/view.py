@@ -1,0 +1,424 @@
+"""The mesh panel: the phases of one block where they are on the chip, V*, sigma and U side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from pyqtgraph.Qt import QtCore, QtWidgets
+
+from ..base import theme
+from ..base.panel import Panel
+from . import values as mesh_values
+from .canvas import Canvas
+from .colours import CANVAS, GUIDE, QUIET, number, paint
+from .geometry import Placed, Scene, Thing
+from .history import LATER, History
+from .legend import Legend
+from .values import CHOICES, DIFFERENCE, LEVEL, MODES, PINNED, POWER, REFERENCE, TARGET, UPDATES, Painted, Request
+
+if TYPE_CHECKING:
+    from ..base.model import RunModel, Selection
+
+NAMES = {"theta": "θ", "phi": "φ", "screen": "screen", "sigma": "σ"}
+SHOWN = {"all", "theme", "frames", "step", "layer", "block", "side", "input", "parameters"}
+MARKS = {"element"}
+PORT = "The input port that light of unit power enters"
+SAMPLE = "Which sample of the mini-batch that the gradient was last measured with"
+
+
+class MeshView(Panel):
+    """See the module. `painted` is the frame on show; `shown` announces it, `hovered` what the pointer is over."""
+
+    title = "Mesh"
+    modes: ClassVar[list[str]] = list(MODES)
+    shown = QtCore.Signal(object)  # Painted
+    hovered = QtCore.Signal(object)  # Thing or None
+
+    def __init__(self, selection: Selection) -> None:
+        super().__init__(selection)
+        self.painted: Painted | None = None
+        self.history = History()
+        self.pinned: dict[str, dict[str, Any]] | None = None
+        self.pinned_at = ""
+        self.mode = 0
+        self.chosen = {mode: choices[0] for mode, choices in CHOICES.items()}
+        self._scene_of: tuple[Any, ...] = ()
+        self._broken_of: tuple[Any, ...] = ()
+        self._build()
+        self.show_run(None)
+
+    def _build(self) -> None:
+        self.canvas, self.legend = Canvas(), Legend()
+        self.canvas.hovered.connect(self._hover)
+        self.canvas.clicked.connect(self._click)
+        self.canvas.walked.connect(self._walk)
+        self.heading = theme.mark(QtWidgets.QLabel(), "part")
+        self.heading.setMinimumWidth(60)
+        self.chooser = _combo("Colour by", [f"{i + 1}  {name}" for i, name in enumerate(MODES)])
+        self.chooser.currentIndexChanged.connect(self.colour)
+        self.choice = _combo("Which one", [])
+        self.choice.currentTextChanged.connect(self._choose)
+        self.port = QtWidgets.QSpinBox()
+        self.port.setPrefix("input ")
+        self.port.setAccessibleName("Input that light enters")
+        self.port.setToolTip(PORT)
+        self.port.valueChanged.connect(lambda value: self.selection.set(input=value))
+        whole = QtWidgets.QToolButton()
+        whole.setText("Fit")
+        whole.setToolTip("Show the whole mesh (F)")
+        whole.setAccessibleName("Fit the mesh into the window")
+        whole.clicked.connect(self.fit)
+        row = QtWidgets.QHBoxLayout()
+        row.setContentsMargins(8, 5, 8, 3)
+        row.addWidget(self.heading, 1)
+        for widget in (self.chooser, self.choice, self.port, whole):
+            row.addWidget(widget)
+        self.said = theme.mark(QtWidgets.QLabel(), "faint")
+        self.said.setContentsMargins(10, 2, 10, 3)
+        self.said.setTextFormat(QtCore.Qt.TextFormat.PlainText)
+        self.said.setAccessibleName("What the pointer is over")
+        for label in (self.heading, self.said):  # a long line must not widen the window
+            label.setSizePolicy(QtWidgets.QSizePolicy.Policy.Ignored, QtWidgets.QSizePolicy.Policy.Preferred)
+        column = QtWidgets.QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(0)
+        column.addLayout(row)
+        column.addWidget(self.canvas, 1)
+        column.addWidget(self.said)
+        column.addWidget(self.legend)
+        self.setAccessibleName(self.title)
+
+    # -- what the window calls -----------------------------------------------------------------------------------------
+
+    def show_run(self, model: RunModel | None, reference: RunModel | None = None) -> None:
+        """Show another run."""
+        if model is not self.model:
+            self.pinned, self._scene_of = None, ()
+        super().show_run(model, reference)
+        if model is None:
+            self.painted = None
+            self.canvas.show_scene(None)
+            self.canvas.note = "No run is open. Open one, or start a job from the start page."
+            self.heading.setText("Mesh")
+            self.said.setText("")
+            self.legend.show_scale(None, "", "", 0)
+
+    def refresh(self, changed: set[str]) -> None:
+        """Paint what changed."""
+        if self.model is None:
+            self.canvas.update()
+            return
+        if changed & SHOWN or self.history.pending:
+            self._paint()
+        elif changed & MARKS:
+            self._mark()
+            self.canvas.update()
+        if "element" in changed and self.selection.element is not None:
+            self.canvas.reveal(self._side(), self.selection.element)
+
+    def colour(self, mode: int) -> None:
+        """Colour by another quantity, a place in `modes`."""
+        if not 0 <= mode < len(MODES):
+            return
+        self.mode = mode
+        self.chooser.blockSignals(True)
+        self.chooser.setCurrentIndex(mode)
+        self.chooser.blockSignals(False)
+        self._controls()
+        self.refresh({"all"})
+
+    def fit(self) -> None:
+        """Show the whole mesh."""
+        self.canvas.fit()
+
+    def go_to(self, column: int, rail: int) -> None:
+        """Select the MZI on a rail in a column of the selected side."""
+        mesh = self._mesh()
+        if mesh is not None and 0 <= column < mesh.columns and 0 <= rail < mesh.part.modes:
+            element = int(mesh.occupant[column, rail])
+            if element >= 0:
+                self.selection.set(element=element)
+                return
+        self.said.setText(f"There is no MZI on rail {rail} in column {column}.")
+
+    def pin(self) -> None:
+        """Pin the phases on show as what others are compared with."""
+        if self.painted is not None and self.painted.phases:
+            self.pinned = self.painted.phases
+            self.pinned_at = f"{self.selection.layer} block {self.selection.block}, step {self.painted.step}"
+            self.chosen[DIFFERENCE] = PINNED
+            if self.mode == DIFFERENCE:
+                self.refresh({"all"})
+            self.said.setText(f"Pinned {self.pinned_at}. D shows the difference from it.")
+
+    def difference(self) -> None:
+        """To the difference from what is pinned (or the reference run, or the target), and back."""
+        if self.mode == DIFFERENCE:
+            self.colour(0)
+            return
+        self.chosen[DIFFERENCE] = PINNED if self.pinned else REFERENCE if self.reference is not None else TARGET
+        self.colour(DIFFERENCE)
+
+    def show_pins(self, pins: list[tuple[str, int]]) -> None:
+        """Ring the MZIs (side, element) that the inspector holds."""
+        if pins != self.canvas.pins:
+            self.canvas.pins = pins
+            self.canvas.update()
+
+    # -- inside --------------------------------------------------------------------------------------------------------
+
+    def _choose(self, choice: str) -> None:
+        if self.mode in CHOICES and choice:
+            self.chosen[self.mode] = choice
+            self.refresh({"all"})
+
+    def _live(self) -> str:
+        """Which light of a mesh that learns is shown: forward, backward or sum; "" for none of them."""
+        return mesh_values.LIVE.get(self.chosen[POWER], "") if self.mode == POWER else ""
+
+    def _limit(self) -> int:
+        """The last port that light can enter, or the last sample of a mini-batch."""
+        assert self.model is not None
+        if self._live():
+            return int(self.model.job.learn.batch) - 1
+        layer = self.model.layers.get(self._layer())
+        return next(iter(layer.parts.values())).modes - 1 if layer else 0
+
+    def _controls(self) -> None:
+        choices = list(CHOICES.get(self.mode, ()))
+        self.choice.setVisible(bool(choices))
+        self.choice.blockSignals(True)
+        if [self.choice.itemText(i) for i in range(self.choice.count())] != choices:
+            self.choice.clear()
+            self.choice.addItems(choices)
+        if choices:
+            self.choice.setCurrentText(self.chosen[self.mode])
+        self.choice.blockSignals(False)
+        self.port.setVisible(self.mode == POWER)
+        if self.mode == POWER and self.model is not None:
+            sample = bool(self._live())
+            self.port.blockSignals(True)
+            self.port.setPrefix("sample " if sample else "input ")
+            self.port.setToolTip(SAMPLE if sample else PORT)
+            self.port.setMaximum(self._limit())
+            self.port.setValue(self.selection.input)
+            self.port.blockSignals(False)
+
+    def _side(self) -> str:
+        scene = self.canvas.scene
+        names = [mesh.side for mesh in scene.meshes] if scene else []
+        return self.selection.side if self.selection.side in (*names, "sigma") else (names[-1] if names else "")
+
+    def _mesh(self) -> Placed | None:
+        return self.canvas.scene.mesh(self._side()) if self.canvas.scene else None
+
+    def _layer(self) -> str:
+        assert self.model is not None
+        return self.selection.layer if self.selection.layer in self.model.layers else next(iter(self.model.layers), "")
+
+    def _paint(self) -> None:
+        """Take the numbers of the frame and colour the picture by them."""
+        model, name = self.model, self._layer()
+        assert model is not None
+        if not name:
+            self.canvas.show_scene(None)
+            self.canvas.note = "This run has no photonic layers."
+            return
+        layer = model.layers[name]
+        block = min(max(self.selection.block, 0), layer.p * layer.q - 1)
+        if self._scene_of != (model, name):
+            self._scene_of = model, name
+            self.canvas.show_scene(Scene(layer))
+        self._controls()
+        self.history.of(model, name, block)
+        choice, it = self.chosen.get(self.mode, ""), self.selection
+        enters = min(it.input, self._limit())
+        request = Request(name, block, it.step, self.mode, choice, enters, it.side, self.pinned)
+        self.painted = mesh_values.show(model, request, self.history, self.reference)
+        self._broken(name, block)
+        self._colour()
+        self._mark()
+        self._say()
+        self.canvas.update()
+        self.shown.emit(self.painted)
+        if self.history.pending:
+            QtCore.QTimer.singleShot(LATER, self._more)
+
+    def _more(self) -> None:
+        """Read on in the history."""
+        if self.isVisible():
+            self.refresh(set())
+
+    def _broken(self, layer: str, block: int) -> None:
+        """Find the heaters that do not obey, which only an oracle knows."""
+        model = self.model
+        assert model is not None
+        of = model, layer, block, mesh_values.imperfections(model, self.selection.step)
+        if of == self._broken_of:
+            return
+        self._broken_of, found = of, []
+        for side in model.layers[layer].parts:
+            told = model.oracle(layer, block, side, self.selection.step) or {}
+            for fate in ("dead", "stuck"):
+                for kind, here in told.get(fate, {}).items():
+                    found += [((side, kind, int(i)), fate) for i in np.flatnonzero(here)]
+        self.canvas.broken = found
+
+    def _colour(self) -> None:
+        """Fill the palette: guides, boxes without a value, and those with one."""
+        now, canvas, it = theme.now().name, self.canvas, self.painted
+        scene = canvas.scene
+        assert scene is not None and it is not None
+        colours = np.full(scene.colours, QUIET[now], np.uint32)
+        colours[0] = CANVAS[now]
+        wrong = 0
+        for mesh in scene.meshes:
+            first, count = mesh.colour("guide")
+            colours[first : first + count] = GUIDE[now]
+            for kind in ("guide", "theta", "phi", "screen"):
+                first, count = mesh.colour(kind)
+                values = it.values.get((mesh.side, kind))
+                if values is not None and len(values) == count:
+                    wrong += paint(values, it.scale, now, colours[first : first + count])
+        sigma = it.values.get(("sigma", "sigma"))
+        if scene.sigma and sigma is not None:
+            first = scene.sigma[1]
+            wrong += paint(sigma, it.scale, now, colours[first : first + len(sigma)])
+        kinds = {kind for _, kind in it.values}
+        focus = kinds.pop() if len(kinds) == 1 else ""
+        if canvas.focus != focus:
+            canvas.look(canvas.view, canvas.fits)
+        canvas.palette_, canvas.focus = colours, focus
+        self.legend.show_scale(it.scale if it.values else None, it.title, it.badge, wrong)
+
+    def _mark(self) -> None:
+        """Rings around what is selected, wrong and worst, and what is written in the boxes."""
+        it, canvas = self.painted, self.canvas
+        canvas.side = self._side()
+        element = self.selection.element
+        canvas.selected = None if element is None else (canvas.side, element)
+        if it is None:
+            return
+        live = self._live()
+        canvas.port = it.request.input if self.mode == POWER and not live else None
+        canvas.way = mesh_values.WAY[live or "forward"]
+        canvas.note = it.note
+        canvas.rings = [(*key, int(i)) for key, found in it.bad.items() for i in found if key[1] != "guide"]
+        worst = it.worst
+        canvas.worst = None
+        if worst is not None and not canvas.rings:
+            canvas.worst = (*worst.key, worst.at, f"largest {number(worst.value)} {it.scale.unit}".strip())
+        canvas.texts = {key: values for key, values in it.values.items() if key[1] in ("theta", "phi")}
+        canvas.digits = 0 if self.mode in (UPDATES, LEVEL) else 2
+
+    def _say(self) -> None:
+        it = self.painted
+        assert it is not None and self.model is not None
+        layer = self.model.layers[it.request.layer]
+        where = it.request.layer
+        if layer.p * layer.q > 1:
+            row, column = divmod(it.request.block, layer.q)
+            where += f" · block {it.request.block} (row {row}, column {column})"
+        step = "" if it.step is None else f" · step {it.step}"
+        self.heading.setText(where + step)
+        self.said.setText(self._summary())
+
+    def _summary(self) -> str:
+        """One line on the whole picture: what is wrong comes first."""
+        it = self.painted
+        if it is None or it.note:
+            return ""
+        if it.bad:
+            (side, kind), found = next(iter(it.bad.items()))
+            total = sum(len(f) for f in it.bad.values())
+            return f"{total} not a number or out of range; the first is {self._name(Thing(side, kind, int(found[0])))}"
+        if self.canvas.broken:
+            (side, kind, index), fate = self.canvas.broken[0]
+            many = len(self.canvas.broken)
+            told = f"{many} heaters do not obey; the first is" if many > 1 else "One heater does not obey:"
+            return f"{told} {self._name(Thing(side, kind, index))}, {fate} (oracle)"
+        if it.worst is not None:
+            worst = it.worst
+            return f"Largest: {self._name(Thing(*worst.key, worst.at))}, {number(worst.value)} {it.scale.unit}"
+        return "Click an MZI to select it. Wheel zooms, dragging moves, Ctrl+arrows walk from MZI to MZI."
+
+    def _name(self, thing: Thing) -> str:
+        """A thing in words."""
+        title = {"u": "U ", "v": "V* ", "sigma": ""}.get(thing.side, "")
+        mesh = self.canvas.scene.mesh(thing.side) if self.canvas.scene else None
+        if thing.kind in ("theta", "phi") and mesh is not None:
+            it, i = mesh.part, thing.at
+            rails = f"rails {it.rails[i]} and {it.rails[i] + it.spans[i]}"
+            return f"{title}{NAMES[thing.kind]} of MZI {i} (column {it.columns[i]}, {rails})"
+        if thing.kind == "guide" and mesh is not None:
+            column, arm = divmod(thing.position, 2)
+            place = "at the output" if column >= mesh.columns else f"{'in' if arm else 'before'} column {column}"
+            inside = f", in MZI {thing.element}" if thing.element >= 0 and arm else ""
+            return f"{title}guide of rail {thing.at}, {place}{inside}"
+        return f"{title}{NAMES.get(thing.kind, thing.kind)} of rail {thing.at}"
+
+    def value(self, thing: Thing) -> str:
+        """What is on show of a thing, with its unit; empty where nothing is."""
+        it = self.painted
+        values = it.values.get((thing.side, thing.kind)) if it else None
+        if it is None or values is None:
+            return ""
+        mesh = self.canvas.scene.mesh(thing.side) if self.canvas.scene else None
+        at = thing.at
+        if thing.kind == "guide":
+            at += thing.position * (mesh.part.modes if mesh else 0)
+        return f" = {values[at]:.4g} {it.scale.unit}" if at < len(values) else ""
+
+    def _hover(self, thing: Thing | None) -> None:
+        self.said.setText(self._name(thing) + self.value(thing) if thing is not None else self._summary())
+        self.hovered.emit(thing)
+
+    def _click(self, thing: Thing | None) -> None:
+        if thing is None:
+            self.selection.set(element=None)
+        elif thing.element >= 0 or thing.kind in ("theta", "phi"):
+            element = thing.element if thing.element >= 0 else thing.at
+            self.selection.set(side=thing.side, element=element)
+        elif thing.kind == "guide" and self.mode == POWER and thing.position == 0 and not self._live():
+            self.selection.set(input=thing.at)
+
+    def _walk(self, side: str, element: int) -> None:
+        self.selection.set(side=side, element=element)
+
+    # -- export --------------------------------------------------------------------------------------------------------
+
+    def table(self) -> tuple[list[str], list[tuple[Any, ...]]] | None:
+        """Every phase on show with its place, and the value it is coloured by."""
+        it, scene = self.painted, self.canvas.scene
+        if it is None or scene is None or not it.phases:
+            return None
+        unit = f" ({it.scale.unit})" if it.scale.unit else ""
+        place_ = ["side", "kind", "index", "column", "top rail", "bottom rail"]
+        head = [*place_, "commanded (rad; sigma: 1)", it.title + unit]
+        rows: list[tuple[Any, ...]] = []
+        for (side, kind), values in mesh_values.numbers(it.phases).items():
+            mesh, shown = scene.mesh(side), it.values.get((side, kind))
+            for i, value in enumerate(values.tolist()):
+                place: tuple[Any, ...] = ("", i, i)
+                if kind in ("theta", "phi") and mesh is not None:
+                    p = mesh.part
+                    place = int(p.columns[i]), int(p.rails[i]), int(p.rails[i] + p.spans[i])
+                rows.append((side, kind, i, *place, value, "" if shown is None else float(shown[i])))
+        return head, rows
+
+    def svg(self, path: Path) -> None:
+        """Write the picture with its titles and legend as vectors."""
+        from . import svg as mesh_svg
+
+        mesh_svg.write(self, path)
+
+
+def _combo(name: str, entries: list[str]) -> QtWidgets.QComboBox:
+    box = QtWidgets.QComboBox()
+    box.addItems(entries)
+    box.setAccessibleName(name)
+    box.setToolTip(name)
+    box.setSizeAdjustPolicy(QtWidgets.QComboBox.SizeAdjustPolicy.AdjustToContents)
+    return box

@@ -1,0 +1,1 @@
+"""The panels beside the mesh, each a view of the selection."""

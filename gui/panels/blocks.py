@@ -1,0 +1,370 @@
+"""The block navigator: one figure of merit of every core of every layer, the worst one first to be seen."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
+
+from l2sim.backend import Array
+
+from ..base import theme
+from ..base.panel import Panel, pointed
+from ..mesh.colours import HATCH, QUIET, Scale, number, paint
+from ..mesh.legend import Legend
+from ..mesh.raster import MARKED
+
+if TYPE_CHECKING:
+    from ..base.model import Layer, RunModel, Selection
+
+Qt = QtCore.Qt
+CELL = (4.0, 30.0)
+"""Least and most pixels of a core."""
+HEAD, GAP, RIM = 22, 12, 10
+LOW_IS_WORST = {"last update"}
+"""Metrics of which the smallest value is the one to look at."""
+WORDS = {"movement": "most", "update count": "most", "last update": "longest ago"}
+"""What the value to look at is called where it is not the worst."""
+FIRST = ("mapping_error", "identity_error", "loss", "gradient", "movement")
+"""What is looked at when a run is opened: the first metric with one of these in its name."""
+SEEN = {"all", "theme", "blocks", "frames", "step", "layer", "block"}
+
+
+class Strip(NamedTuple):
+    """One layer in the picture: its cells begin at `top` and are `cell` pixels wide. `values` (p, q) or None."""
+
+    layer: Layer
+    top: float
+    cell: float
+    values: Array | None
+
+
+def worst_of(values: Array | None, low: bool = False) -> int | None:
+    """The core with the worst value; one without a number is worse than any. None where nothing is wrong or stands
+    out: where all are 0, or (`low`) alike."""
+    if values is None or not values.size:
+        return None
+    flat = values.reshape(-1).astype(float)
+    if not np.isfinite(flat).any():
+        return None
+    if not flat.any() or (low and flat.size > 1 and (flat == flat[0]).all()):
+        return None
+    if np.isnan(flat).any() and not low:
+        return int(np.flatnonzero(np.isnan(flat))[0])
+    flat = np.where(np.isnan(flat), np.inf if low else -np.inf, flat)
+    return int(flat.argmin() if low else flat.argmax())
+
+
+def readable(name: str) -> str:
+    """A metric in words; that it is of an oracle, its badge says."""
+    name = name.removeprefix("oracle_")
+    for end, title in (("_u", " of U"), ("_v", " of V*")):
+        name = name.removesuffix(end) + title if name.endswith(end) else name
+    return name.replace("_", " ")
+
+
+def spread(values: list[Array]) -> Scale:
+    """From zero to the largest value; where all are far from zero, from the smallest one, so that they can be told."""
+    every = np.concatenate([v.reshape(-1) for v in values]) if values else np.zeros(0)
+    low, high = (float(every.min()), float(every.max())) if every.size else (0.0, 1.0)
+    if 0.0 <= low < high / 2:
+        low = 0.0
+    return Scale("sequential", low, high if high > low else low + (abs(low) or 1.0))
+
+
+class Grids(QtWidgets.QWidget):
+    """All layers, one grid under the other."""
+
+    chosen = QtCore.Signal(str, int)
+    jumped = QtCore.Signal(str)  # to the worst core of this layer
+    hovered = QtCore.Signal(str)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setMouseTracking(True)
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.setAccessibleName("Cores of all layers")
+        self.strips: list[Strip] = []
+        self.scale: Scale = Scale("sequential", 0.0, 1.0)
+        self.unit = ""
+        self.low = False
+        self.word = "worst"
+        self.selected: tuple[str, int] = ("", 0)
+        self.note = ""
+
+    def show_layers(self, layers: list[tuple[Layer, Array | None]], width: int) -> None:
+        """Lay the layers out for a width."""
+        self.strips, y = [], float(GAP / 2)
+        for layer, values in layers:
+            cell = float(np.clip((width - 2 * RIM) / max(layer.q, 1), *CELL))
+            self.strips.append(Strip(layer, y + HEAD, cell, values))
+            y += HEAD + layer.p * cell + GAP
+        self.setMinimumHeight(int(y))
+        narrow = [s for s in self.strips if s.cell == CELL[0]]  # wider than there is room for
+        self.setMinimumWidth(int(max((s.layer.q * s.cell + 2 * RIM for s in narrow), default=0)))
+        self.update()
+
+    def core_at(self, at: QtCore.QPointF) -> tuple[Strip, int] | None:
+        """The core at a point."""
+        for strip in self.strips:
+            row, column = int((at.y() - strip.top) // strip.cell), int((at.x() - RIM) // strip.cell)
+            if 0 <= row < strip.layer.p and 0 <= column < strip.layer.q:
+                return strip, row * strip.layer.q + column
+        return None
+
+    def cell(self, strip: Strip, block: int) -> QtCore.QRectF:
+        """Where a core is drawn."""
+        row, column = divmod(block, strip.layer.q)
+        return QtCore.QRectF(RIM + column * strip.cell, strip.top + row * strip.cell, strip.cell, strip.cell)
+
+    def paintEvent(self, event: QtGui.QPaintEvent) -> None:
+        painter = QtGui.QPainter(self)
+        now = theme.now()
+        painter.fillRect(self.rect(), QtGui.QColor(now.base))
+        for strip in self.strips:
+            self._strip(painter, strip)
+        if self.note:
+            painter.setPen(QtGui.QColor(now.faint))
+            flags = int(Qt.TextFlag.TextWordWrap | Qt.AlignmentFlag.AlignCenter)
+            painter.drawText(self.visibleRegion().boundingRect().adjusted(12, 12, -12, -12), flags, self.note)
+        painter.end()
+
+    def _strip(self, painter: QtGui.QPainter, strip: Strip) -> None:
+        now, layer, values = theme.now(), strip.layer, strip.values
+        painter.setPen(QtGui.QColor(now.text))
+        size = f"{layer.p} × {layer.q} cores of {layer.k}" if layer.sigma else f"{layer.k} modes"
+        worst = worst_of(values, self.low)
+        said = "nothing recorded"
+        if values is not None and np.isfinite(values).any():
+            said = number(float(values.reshape(-1)[worst or 0])) + f" {self.unit}".rstrip()
+            if layer.p * layer.q > 1:
+                said = f"{self.word} {worst}: {said}" if worst is not None else f"all {said}"
+        painter.drawText(QtCore.QPointF(RIM, strip.top - 6), layer.name)
+        room = painter.fontMetrics().horizontalAdvance(layer.name + "  ")
+        painter.setPen(QtGui.QColor(now.faint))
+        wide = self.width() - RIM - room
+        text = painter.fontMetrics().elidedText(f"{said} · {size}", Qt.TextElideMode.ElideRight, wide)
+        painter.drawText(QtCore.QPointF(RIM + room, strip.top - 6), text)
+        colours = np.full(layer.p * layer.q, QUIET[now.name], np.uint32)
+        if values is not None:
+            paint(values.reshape(-1), self.scale, now.name, colours)
+        hatched = np.flatnonzero(colours == MARKED)
+        colours[hatched] = QUIET[now.name]
+        image = QtGui.QImage(colours.data, layer.q, layer.p, 4 * layer.q, QtGui.QImage.Format.Format_RGB32)
+        area = QtCore.QRectF(RIM, strip.top, layer.q * strip.cell, layer.p * strip.cell)
+        painter.setRenderHint(QtGui.QPainter.RenderHint.SmoothPixmapTransform, False)
+        painter.drawImage(area, image)
+        stripes = QtGui.QBrush(QtGui.QColor(HATCH[now.name] & 0xFFFFFF), Qt.BrushStyle.BDiagPattern)
+        for block in hatched.tolist():
+            painter.fillRect(self.cell(strip, block), stripes)
+        if strip.cell >= 9:
+            painter.setPen(QtGui.QPen(QtGui.QColor(now.base), 1))
+            for row in range(1, layer.p):
+                y = strip.top + row * strip.cell
+                painter.drawLine(QtCore.QPointF(area.left(), y), QtCore.QPointF(area.right(), y))
+            for column in range(1, layer.q):
+                x = RIM + column * strip.cell
+                painter.drawLine(QtCore.QPointF(x, area.top()), QtCore.QPointF(x, area.bottom()))
+        painter.setBrush(Qt.BrushStyle.NoBrush)
+        chosen = self.selected[1] if self.selected[0] == layer.name else None
+        for core, colour in ((worst, now.warn), (chosen, now.accent)):
+            if core is not None and layer.p * layer.q > 1:
+                ring = self.cell(strip, core).adjusted(-1, -1, 1, 1)
+                painter.setPen(QtGui.QPen(QtGui.QColor(now.base), 4))
+                painter.drawRect(ring)
+                painter.setPen(QtGui.QPen(QtGui.QColor(colour), 2))
+                painter.drawRect(ring)
+
+    def mouseMoveEvent(self, event: QtGui.QMouseEvent) -> None:
+        found = self.core_at(pointed(event))
+        self.hovered.emit("" if found is None else self.say(*found))
+
+    def leaveEvent(self, event: QtCore.QEvent) -> None:
+        self.hovered.emit("")
+
+    def say(self, strip: Strip, block: int) -> str:
+        """A core and its value in words."""
+        row, column = divmod(block, strip.layer.q)
+        value = "nothing recorded" if strip.values is None else number(float(strip.values.reshape(-1)[block]))
+        place = f" block {block} (row {row}, column {column})" if strip.layer.p * strip.layer.q > 1 else ""
+        return f"{strip.layer.name}{place}: {value} {self.unit}".rstrip()
+
+    def mousePressEvent(self, event: QtGui.QMouseEvent) -> None:
+        found = self.core_at(pointed(event))
+        if found and event.button() == Qt.MouseButton.LeftButton:
+            self.chosen.emit(found[0].layer.name, found[1])
+
+    def mouseDoubleClickEvent(self, event: QtGui.QMouseEvent) -> None:
+        at = pointed(event)
+        strip = next((s for s in self.strips if s.top - HEAD <= at.y() <= s.top + s.layer.p * s.cell), None)
+        if strip is not None:
+            self.jumped.emit(strip.layer.name)
+
+
+class Blocks(Panel):
+    """See the module. `walk` and `worst` are what the window's keys call."""
+
+    title = "Blocks"
+    asked = QtCore.Signal()  # why the selected core is as it is
+
+    def __init__(self, selection: Selection) -> None:
+        super().__init__(selection)
+        self.shown_metric = ""
+        self.chooser = QtWidgets.QComboBox()
+        self.chooser.setAccessibleName("Figure of merit")
+        self.chooser.setToolTip("The figure of merit that colours the cores")
+        self.chooser.currentIndexChanged.connect(self._choose)
+        jump = QtWidgets.QToolButton()
+        jump.setText("Worst")
+        jump.setToolTip("To the worst core of all layers; a double click in a layer goes to the worst of that one")
+        jump.setAccessibleName("Go to the worst core")
+        jump.clicked.connect(self.worst)
+        why = QtWidgets.QToolButton()
+        why.setText("Why?")
+        why.setToolTip("Why is the selected core as bad as it is? Its error budget")
+        why.setAccessibleName("Error budget of the selected core")
+        why.clicked.connect(self.asked)
+        row = QtWidgets.QHBoxLayout()
+        row.setContentsMargins(8, 5, 8, 3)
+        row.addWidget(self.chooser, 1)
+        row.addWidget(jump)
+        row.addWidget(why)
+        self.grids = Grids()
+        self.grids.chosen.connect(lambda layer, block: self.selection.set(layer=layer, block=block))
+        self.grids.jumped.connect(self._jump)
+        self.grids.hovered.connect(self._say)
+        self.scroll = QtWidgets.QScrollArea()
+        self.scroll.setWidget(self.grids)
+        self.scroll.setWidgetResizable(True)
+        self.scroll.setFrameShape(QtWidgets.QFrame.Shape.NoFrame)
+        self.said = theme.mark(QtWidgets.QLabel(), "faint")
+        self.said.setWordWrap(True)
+        self.said.setContentsMargins(10, 3, 10, 3)
+        self.said.setAccessibleName("The core under the pointer, or the worst one")
+        self.legend = Legend(guides=False)
+        column = QtWidgets.QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(0)
+        column.addLayout(row)
+        column.addWidget(self.scroll, 1)
+        column.addWidget(self.said)
+        column.addWidget(self.legend)
+        self.setAccessibleName(self.title)
+        self.show_run(None)
+
+    # -- what the window calls -----------------------------------------------------------------------------------------
+
+    def show_run(self, model: RunModel | None, reference: RunModel | None = None) -> None:
+        """Show another run."""
+        super().show_run(model, reference)
+        self.grids.note = "" if model else "No run is open."
+        if model is None:
+            self.grids.show_layers([], 200)
+            self.legend.show_scale(None, "", "", 0)
+            self.said.setText("")
+
+    def refresh(self, changed: set[str]) -> None:
+        """Paint what changed."""
+        if self.model is None:
+            self.grids.update()
+        elif changed & SEEN:
+            self._metrics()
+            self._paint()
+
+    def walk(self, by: int) -> None:
+        """To the next core, or the one before, on through the layers."""
+        if self.model is None:
+            return
+        every = [(name, b) for name, it in self.model.layers.items() for b in range(it.p * it.q)]
+        here = (self.selection.layer, self.selection.block)
+        at = every.index(here) + by if here in every else 0
+        layer, block = every[at % len(every)]
+        self.selection.set(layer=layer, block=block)
+
+    def worst(self) -> None:
+        """To the worst core of all layers."""
+        found = self._worst([strip.layer.name for strip in self.grids.strips])
+        if found:
+            self.selection.set(layer=found[0], block=found[1])
+
+    def table(self) -> tuple[list[str], list[tuple[Any, ...]]] | None:
+        """Every core with all metrics at the step on show."""
+        if self.model is None:
+            return None
+        rows: list[tuple[Any, ...]] = []
+        for name, it in self.model.layers.items():
+            values = [self.model.metric(name, metric, self.selection.step) for metric in self.model.metrics]
+            for block in range(it.p * it.q):
+                told = ["" if v is None else float(v.reshape(-1)[block]) for v in values]
+                rows.append((name, block, *divmod(block, it.q), *told))
+        return ["layer", "block", "row", "column", *self.model.metrics], rows
+
+    # -- inside --------------------------------------------------------------------------------------------------------
+
+    def _metrics(self) -> None:
+        assert self.model is not None
+        names = list(self.model.metrics)
+        if [self.chooser.itemData(i) for i in range(self.chooser.count())] != names:
+            self.chooser.blockSignals(True)
+            self.chooser.clear()
+            for name in names:
+                self.chooser.addItem(readable(name), name)
+            if self.shown_metric not in names:
+                self.shown_metric = next((n for part in FIRST for n in names if part in n), names[0] if names else "")
+            self.chooser.setCurrentIndex(names.index(self.shown_metric) if names else -1)
+            self.chooser.blockSignals(False)
+
+    def _choose(self, at: int) -> None:
+        self.shown_metric = self.chooser.itemData(at) or ""
+        self.refresh({"all"})
+
+    def _paint(self) -> None:
+        assert self.model is not None
+        it, grids = self.model, self.grids
+        found = [(layer, it.metric(name, self.shown_metric, self.selection.step)) for name, layer in it.layers.items()]
+        values = [v for _, v in found if v is not None]
+        grids.low, grids.word = self.shown_metric in LOW_IS_WORST, WORDS.get(self.shown_metric, "worst")
+        grids.scale = spread([v[np.isfinite(v)] for v in values])
+        grids.unit = {"movement": "rad", "update count": "frames"}.get(self.shown_metric, "")
+        grids.selected = (self.selection.layer, self.selection.block)
+        grids.note = "" if values else f"{readable(self.shown_metric)} is not recorded at this step."
+        grids.show_layers(found, self.scroll.viewport().width())
+        wrong = sum(int((~np.isfinite(v)).sum()) for v in values)
+        scale, badge = grids.scale._replace(unit=grids.unit), it.badge.get(self.shown_metric, "commanded")
+        self.legend.show_scale(scale if values else None, readable(self.shown_metric), badge, wrong)
+        self._say("")
+
+    def _worst(self, layers: list[str]) -> tuple[str, int] | None:
+        best: tuple[float, str, int] | None = None
+        for strip in self.grids.strips:
+            block = worst_of(strip.values, self.grids.low)
+            if strip.layer.name not in layers or block is None or strip.values is None:
+                continue
+            value = float(strip.values.reshape(-1)[block])
+            size = np.inf if np.isnan(value) else -value if self.grids.low else value
+            if best is None or size > best[0]:
+                best = size, strip.layer.name, block
+        return best[1:] if best else None
+
+    def _jump(self, layer: str) -> None:
+        found = self._worst([layer])
+        if found:
+            self.selection.set(layer=found[0], block=found[1])
+
+    def _say(self, text: str) -> None:
+        """What is under the pointer, or else where to look."""
+        if not text:
+            found = self._worst([strip.layer.name for strip in self.grids.strips])
+            strip = next((s for s in self.grids.strips if found and s.layer.name == found[0]), None)
+            if found and strip is not None:
+                what = "core" if strip.layer.sigma else "mesh"
+                text = f"{self.grids.word.capitalize()}: {self.grids.say(strip, found[1])}. Click a {what} to open it."
+            elif any(s.values is not None and np.isfinite(s.values).any() for s in self.grids.strips):
+                text = f"{readable(self.shown_metric)}: all alike, none stands out."
+        self.said.setText(text)
+
+    def resizeEvent(self, event: QtGui.QResizeEvent) -> None:
+        super().resizeEvent(event)
+        if self.model is not None:
+            self._paint()

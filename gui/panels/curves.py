@@ -1,0 +1,381 @@
+"""Loss, accuracy and every other scalar of a run over its steps: two plots with one axis of steps."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pyqtgraph.Qt import QtCore, QtWidgets
+
+from ..base import quantities, theme
+from ..base.panel import Panel
+from .chart import Band, Chart, Legend, Line, View
+from .envelope import Envelope, Smooth
+
+if TYPE_CHECKING:
+    from ..base.model import RunModel, Selection
+
+_FEW = 80
+"""Points up to which each is marked: a curve of one point would be invisible."""
+
+
+class Trace:
+    """One series of one run in a plot: raw values, their average where they are dense, marks where they are few."""
+
+    def __init__(self, name: str, colour: str, memory: float, other: bool) -> None:
+        self.name, self.other, self.colour = name, other, colour
+        self.raw, self.mean = Envelope(), Smooth(memory)
+        self.dense = False
+
+    def update(self, curve: Any) -> None:
+        """Take in what is new of the series."""
+        self.curve = curve
+        self.raw.extend(curve.values)
+        steps = curve.steps
+        self.dense = len(steps) > _FEW and (steps[-1] - steps[0] + 1) < 2 * len(steps)
+        if self.dense:
+            self.mean.extend(curve.values)
+
+    def seen(self, low: float, high: float) -> tuple[int, int]:
+        """The points within a range of steps, and one more on either side."""
+        steps = self.curve.steps
+        return max(0, int(np.searchsorted(steps, low)) - 1), min(len(steps), int(np.searchsorted(steps, high)) + 1)
+
+    def lines(self, low: float, high: float, columns: int, log: bool) -> Iterator[Line]:
+        """What lies between two steps on so many columns of pixels."""
+        first, last = self.seen(low, high)
+        steps, values = self.curve.steps, self.curve.values
+        # Two raw curves over each other would hide the comparison: of the other run only the average is drawn.
+        if not (self.dense and self.other):
+            x, y = self.raw.draw(steps, values, first, last, columns)
+            yield Line(x, _scaled(y, log), self.colour, faint=self.dense, dashed=self.other)
+        if self.dense:
+            x, y = self.mean.envelope.draw(steps, self.mean.values, first, last, columns)
+            yield Line(x, _scaled(y, log), self.colour, dashed=self.other)
+        elif last - first <= _FEW:
+            y = _scaled(values[first:last], log)
+            yield Line(steps[first:last], y, self.colour, marks="t" if self.other else "o")
+
+    def at(self, step: float) -> float | None:
+        """The value at a step: of the average where there is one; None before the first."""
+        place = int(np.searchsorted(self.curve.steps, step, side="right")) - 1
+        if place < 0:
+            return None
+        return float((self.mean.values if self.dense else self.curve.values)[place])
+
+
+class Plot(QtWidgets.QWidget):
+    """One plot of one quantity: what it is, its legend, its chart."""
+
+    def __init__(self, panel: Curves, place: int) -> None:
+        super().__init__()
+        self.panel, self.place = panel, place
+        self.quantity: quantities.Quantity | None = None
+        self.traces: list[Trace] = []
+        self.free = False  # whether the mouse has moved the values
+        self._fitted = False
+        which = "lower" if place else "upper"
+        self.choice = QtWidgets.QComboBox()
+        self.choice.setAccessibleName(f"Quantity of the {which} plot")
+        self.choice.setToolTip("Which quantity is drawn; automatic follows the stage")
+        self.choice.addItem(quantities.AUTOMATIC)
+        self.choice.setFixedWidth(150)
+        self.log = QtWidgets.QCheckBox("log")
+        self.log.setToolTip("Logarithmic axis")
+        self.log.setAccessibleName(f"Logarithmic axis of the {which} plot")
+        self.legend = Legend()
+        self.chart = Chart(foot=bool(place))
+        self.chart.named = place == 0
+        self.chart.setAccessibleName(f"The {which} plot")
+        head = QtWidgets.QHBoxLayout()
+        head.setContentsMargins(6, 2, 6, 0)
+        head.addWidget(self.choice)
+        head.addWidget(self.legend, 1)
+        head.addWidget(self.log)
+        layout = QtWidgets.QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(0)
+        layout.addLayout(head)
+        layout.addWidget(self.chart, 1)
+        self.choice.activated.connect(lambda *_: panel.arrange())
+        self.log.toggled.connect(lambda *_: self._relog())
+        self.chart.asked.connect(panel.go)
+        self.chart.moved.connect(self._moved)
+        self.chart.whole.connect(panel.follow)
+        self.chart.hovered.connect(self._hovered)
+
+    def show_quantity(self, quantity: quantities.Quantity | None) -> None:
+        """Draw another quantity."""
+        self.traces = []
+        self.free = self._fitted = False
+        if quantity != self.quantity and quantity is not None:
+            self.log.blockSignals(True)
+            self.log.setChecked(quantity.log)
+            self.log.blockSignals(False)
+        self.quantity = quantity
+        if quantity is None:
+            return
+        kinds: dict[str, str] = {}
+        for model, other in ((self.panel.model, False), (self.panel.reference, True)):
+            for name in quantities.matching(quantity, model.series if model else []):
+                kind = name.rpartition("/")[2]
+                colours = theme.now().curves
+                colour = kinds.setdefault(kind, colours[len(kinds) % len(colours)])
+                self.traces.append(Trace(name, colour, self.panel.memory, other))
+
+    def restage(self, stages: Iterable[Any]) -> None:
+        """Draw the bands of the stages."""
+        ends = ((stage, np.inf if stage.last_step is None else stage.last_step) for stage in stages)
+        self.chart.stages([Band(it.first_step, last, it.name, i % 2) for i, (it, last) in enumerate(ends)])
+
+    def draw(self, low: float, high: float) -> None:
+        """Take in what is new and draw what lies between two steps."""
+        log, columns = self.log.isChecked(), max(50, int(self.chart.room().width()))
+        spans: list[tuple[float, float]] = []
+        lines: list[Line] = []
+        for trace in self.traces:
+            model = self.panel.reference if trace.other else self.panel.model
+            if model is None:
+                continue
+            trace.update(model.scalar(trace.name))
+            lines += trace.lines(low, high, columns, log)
+            first, last = trace.seen(low, high)
+            if trace.dense:
+                span = trace.mean.envelope.span(trace.mean.values, first, last)
+                least = trace.raw.span(trace.curve.values, first, last)
+                # The average decides; a spike of the raw curve may leave the plot rather than flatten it.
+                spans.append((max(least[0], span[0] - (span[1] - span[0])), min(least[1], span[1] * 2 - span[0])))
+            elif last > first:
+                spans.append(trace.raw.span(trace.curve.values, first, last))
+        self.chart.look(self._fit(spans, View(low, high, *self.chart.view[2:]), log), log)
+        self.chart.draw(sorted(lines, key=lambda line: (not line.faint, line.marks)))
+
+    def _fit(self, spans: list[tuple[float, float]], view: View, log: bool) -> View:
+        """Fit the upright axis to what is seen, in jumps, so that its numbers stay put for a while."""
+        ends = _scaled(np.array(spans, float).reshape(-1, 2), log)
+        ends = ends[np.isfinite(ends).all(axis=1)]
+        if not len(ends) or self.free:
+            return view
+        low, high = float(ends[:, 0].min()), float(ends[:, 1].max())
+        room = max(high - low, 1e-9 + abs(high) * 1e-6)
+        if self._fitted and view.bottom <= low and high <= view.top and room >= 0.6 * (view.top - view.bottom):
+            return view
+        self._fitted = True
+        return view._replace(bottom=low - 0.08 * room, top=high + 0.12 * room)
+
+    def _begun(self, step: float) -> dict[tuple[str, bool], Trace]:
+        """The traces that have a value at a step; of a kind that several stages have, the one that goes on there."""
+        begun: dict[tuple[str, bool], Trace] = {}
+        for trace in self.traces:
+            if trace.at(step) is not None:
+                kind = trace.name.rpartition("/")[2], trace.other
+                if kind not in begun or trace.curve.steps[0] > begun[kind].curve.steps[0]:
+                    begun[kind] = trace
+        return begun
+
+    def tell(self, step: float) -> None:
+        """Put the line at a step and write the legend: every curve with its value there."""
+        self.chart.stand(step if self.panel.model is not None else None)
+        begun = self._begun(step)
+        words = []
+        for (what, other), trace in begun.items():
+            if other and (what, False) in begun:
+                continue
+            beside = begun.get((what, True)) if not other else None
+            text = f"{what.replace('_', ' ')} {trace.at(step):.4g}"
+            text += f" ({beside.at(step):.4g})" if beside else ""
+            text += f", {trace.raw.lost} not finite" if trace.raw.lost else ""
+            words.append((trace.colour, other, text))
+        if self.panel.reference is not None and words:
+            words.append((theme.now().faint, True, self.panel.reference.folder.name))
+        self.legend.show_entries(words or [("", False, "no values here yet")])
+
+    def _hovered(self, step: float | None) -> None:
+        if step is None or self.panel.model is None:
+            self.chart.say([])
+            return
+        stage = next((band.name for band in self.chart.bands if band.first <= step <= band.last), "")
+        words = [(theme.now().text, f"{stage}, step {step:,.0f}" if stage else f"step {step:,.0f}")]
+        for (what, other), trace in self._begun(step).items():
+            model = self.panel.reference if other else self.panel.model
+            if model is None or step > model.newest:
+                continue
+            run = f", {model.folder.name}" if other else ""
+            words.append((trace.colour, f"{what.replace('_', ' ')}{run} {trace.at(step):.4g}"))
+        self.chart.say(words)
+
+    def _moved(self, view: View) -> None:
+        if view[2:] != self.chart.view[2:]:
+            self.free = True
+            self.chart.look(view, self.log.isChecked())
+        if view[:2] != self.chart.view[:2]:
+            self.panel.look(view.low, view.high)
+
+    def _relog(self) -> None:
+        self.free = self._fitted = False
+        self.panel.follow()
+
+
+class Curves(Panel):
+    """Every scalar series: raw values faint, their average over them, a band per stage, a line at the step shown."""
+
+    title = "Curves"
+    every = 0.05
+
+    def __init__(self, selection: Selection) -> None:
+        super().__init__(selection)
+        self.memory = 0.95
+        self.follows = True
+        self.sight = 0.0, 1.0
+        """The steps that are seen."""
+        self.plots = [Plot(self, place) for place in range(2)]
+        self.smooth = QtWidgets.QSlider(QtCore.Qt.Orientation.Horizontal)
+        self.smooth.setRange(0, 60)
+        self.smooth.setValue(26)
+        self.smooth.setMaximumWidth(110)
+        self.smooth.setAccessibleName("Smoothing")
+        self.smooth.setToolTip("How many values the average drawn over the raw curve remembers")
+        self._remembers = QtWidgets.QLabel()
+        self.whole = QtWidgets.QToolButton(text="Whole run")
+        self.whole.setToolTip("Show all steps and follow new ones (double click in a plot)")
+        self.whole.setAutoRaise(True)
+        self.whole.clicked.connect(self.follow)
+        self._empty = theme.mark(QtWidgets.QLabel("No scalars yet: they come with the first step."), "faint")
+        foot = QtWidgets.QHBoxLayout()
+        foot.setContentsMargins(6, 0, 6, 2)
+        foot.addWidget(self._empty, 1)
+        foot.addStretch(1)
+        foot.addWidget(QtWidgets.QLabel("average over"))
+        foot.addWidget(self.smooth)
+        foot.addWidget(self._remembers)
+        foot.addWidget(self.whole)
+        layout = QtWidgets.QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(0)
+        for plot, share in zip(self.plots, (10, 13)):  # the lower one has the axis of steps
+            layout.addWidget(plot, share)
+        layout.addLayout(foot)
+        self.smooth.valueChanged.connect(self._smoothed)
+        self._smoothed(self.smooth.value(), redraw=False)
+
+    # -- what the window calls
+
+    def show_run(self, model: RunModel | None, reference: RunModel | None = None) -> None:
+        super().show_run(model, reference)
+        self.follows = True
+        self.arrange()
+
+    def refresh(self, changed: set[str]) -> None:
+        if changed & {"all", "theme"}:
+            self.arrange()
+            for plot in self.plots:
+                plot.chart.redraw()
+            return
+        names = self.model.series if self.model else []
+        if changed & {"scalars", "events", "state"} and (names != self._names or self._stage() != self._staged):
+            self.arrange()
+        elif "scalars" in changed:
+            self._draw()
+        if "step" in changed:
+            self._mark()
+
+    def table(self) -> tuple[list[str], Iterable[tuple[Any, ...]]] | None:  # type: ignore[override]
+        """Every point of the curves shown, with the average where one is drawn."""
+        return ["series", "run", "step", "time (s since 1970)", "value", "average"], self._rows()
+
+    def _rows(self) -> Iterator[tuple[Any, ...]]:
+        for trace in (trace for plot in self.plots for trace in plot.traces):
+            curve, model = trace.curve, self.reference if trace.other else self.model
+            run = model.folder.name if model else ""
+            means = trace.mean.values if trace.dense else itertools.repeat("")
+            for step, time, value, mean in zip(curve.steps, curve.times, curve.values, means):
+                yield trace.name, run, int(step), float(time), float(value), mean if mean == "" else float(mean)
+
+    # -- what the panel does
+
+    def arrange(self) -> None:
+        """Choose what the two plots draw, and draw it."""
+        self._names = list(self.model.series) if self.model else []
+        self._staged = self._stage()
+        found = quantities.present(self._names)
+        chosen = quantities.leading(self._staged, self._names)
+        for plot in self.plots:
+            text = plot.choice.currentText()
+            titles = [quantities.AUTOMATIC, *(quantity.title for quantity in found)]
+            if titles != [plot.choice.itemText(i) for i in range(plot.choice.count())]:
+                plot.choice.clear()
+                plot.choice.addItems(titles)
+                plot.choice.setCurrentIndex(max(0, plot.choice.findText(text)))
+            asked = next((quantity for quantity in found if quantity.title == plot.choice.currentText()), None)
+            plot.show_quantity(asked or (chosen[plot.place] if plot.place < len(chosen) else None))
+            if asked is None and plot.quantity is not None:
+                plot.choice.setItemText(0, quantities.AUTOMATIC)
+            plot.restage(self.model.stages if self.model else [])
+        self._empty.setVisible(not self._names)
+        self._extent = 0.0
+        self._draw()
+
+    def go(self, step: float) -> None:
+        """Show another step everywhere."""
+        if self.model is not None:
+            self.selection.set(step=int(min(max(round(step), 0), self._newest())))
+
+    def follow(self) -> None:
+        """Show all steps, new ones too, and all values."""
+        self.follows, self._extent = True, 0.0
+        for plot in self.plots:
+            plot.free = False
+        self._draw()
+
+    def look(self, low: float, high: float) -> None:
+        """Look at the steps from `low` to `high` and stay there."""
+        self.follows, self.sight = False, (low, high)
+        self._draw()
+
+    def resizeEvent(self, event: Any) -> None:
+        super().resizeEvent(event)
+        self._draw()
+
+    _names: list[str] = []  # noqa: RUF012
+    _staged = ""
+    _extent = 0.0
+
+    def _newest(self) -> int:
+        return int(self.model.newest) if self.model else 0
+
+    def _stage(self) -> str:
+        stages = self.model.stages if self.model else []
+        return stages[-1].name if stages else ""
+
+    def _draw(self) -> None:
+        newest = max(self._newest(), int(self.reference.newest) if self.reference else 0, 1)
+        if self.follows and (newest > self._extent or newest < 0.8 * self._extent):
+            # A live axis grows in jumps of a twentieth, so that its numbers stay put for a while.
+            goes_on = self.model is not None and self.model.state in ("running", "paused", "stale")
+            self._extent = newest * 1.05 + 2 if goes_on else newest
+            self.sight = -0.01 * self._extent, 1.01 * self._extent
+        for plot in self.plots:
+            plot.draw(*self.sight)
+        self._mark()
+
+    def _mark(self) -> None:
+        step = self.selection.step if self.selection.step is not None else self._newest()
+        for plot in self.plots:
+            plot.tell(step)
+
+    def _smoothed(self, value: int, redraw: bool = True) -> None:
+        points = 10 ** (value / 20)
+        self.memory = 1 - 1 / points
+        self._remembers.setText(f"{points:.0f} values")
+        if redraw:
+            self.arrange()
+
+
+def _scaled(values: Any, log: bool) -> Any:
+    if not log:
+        return values
+    with np.errstate(divide="ignore", invalid="ignore"):
+        logs = np.log10(values)
+    return np.where(np.isfinite(logs), logs, np.nan)

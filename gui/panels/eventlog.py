@@ -1,0 +1,173 @@
+"""The rare events of a run as a table: stages, epochs, checkpoints, warnings, and what the window did itself."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
+
+from ..base import theme
+from ..base.panel import Panel
+
+if TYPE_CHECKING:
+    from ..base.model import RunModel, Selection
+
+_Role = QtCore.Qt.ItemDataRole
+KINDS = {
+    "stage": "stage begins",
+    "epoch": "epoch",
+    "checkpoint": "checkpoint",
+    "warning": "WARNING",
+    "stage_done": "stage done",
+    "done": "run done",
+    "window": "window",
+    "parameter": "parameter",
+}
+
+
+def words(event: dict[str, Any]) -> str:
+    """An event as a sentence."""
+    kind, stage = event["type"], event.get("stage", "")
+    if kind == "stage":
+        again = f", {event['done']} done before" if event.get("done") else ""
+        return f"{stage}: up to {event.get('epochs', '?')} epochs{again}"
+    if kind == "epoch":
+        return f"{stage} epoch {event.get('epoch')}"
+    if kind == "checkpoint":
+        return f"{stage} " + ("finished" if event.get("epoch", 0) < 0 else f"epoch {event.get('epoch')}") + ", kept"
+    if kind == "warning":
+        return f"{stage}: {event.get('message')}" if stage else str(event.get("message"))
+    if kind == "stage_done":
+        result = event.get("result") or {}
+        told = [f"{100 * result['accuracy']:.2f} % test accuracy"] if result.get("accuracy") is not None else []
+        told += [f"mapping error {result['mapping_error']:.3g}"] if result.get("mapping_error") is not None else []
+        told += [f"{result['seconds']:.1f} s"] if result.get("seconds") is not None else []
+        return f"{stage}: " + ", ".join(told)
+    if kind == "parameter":
+        return f"{event.get('path')} = {event.get('value')}, was {event.get('old')}"
+    if kind == "done":
+        return "the report is written"
+    rest = {key: value for key, value in event.items() if key not in ("type", "step", "time")}
+    return str(rest.get("message") or ", ".join(f"{key} = {value}" for key, value in rest.items()))
+
+
+class _Table(QtCore.QAbstractTableModel):
+    heads = ("step", "what", "said")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: list[tuple[int | None, str, str]] = []
+
+    def rowCount(self, parent: Any = None) -> int:
+        return len(self.rows)
+
+    def columnCount(self, parent: Any = None) -> int:
+        return len(self.heads)
+
+    def headerData(self, section: int, orientation: Any, role: int = 0) -> Any:
+        wanted = role == _Role.DisplayRole and orientation == QtCore.Qt.Orientation.Horizontal
+        return self.heads[section] if wanted else None
+
+    def data(self, index: Any, role: int = 0) -> Any:
+        step, kind, text = self.rows[index.row()]
+        if role in (_Role.DisplayRole, _Role.ToolTipRole):
+            return ("" if step is None else f"{step:,}", KINDS.get(kind, kind), text)[index.column()]
+        if role == _Role.TextAlignmentRole and index.column() == 0:
+            return int(QtCore.Qt.AlignmentFlag.AlignRight | QtCore.Qt.AlignmentFlag.AlignVCenter)
+        if role == _Role.ForegroundRole:
+            it = theme.now()
+            colour = {"warning": it.warn, "epoch": it.faint, "stage": it.accent, "window": it.faint}.get(kind, it.text)
+            return QtGui.QBrush(QtGui.QColor(colour))
+        return None
+
+    def put(self, rows: list[tuple[int | None, str, str]]) -> None:
+        """Show these rows; those that only grow are appended, which leaves the place of the reader alone."""
+        if rows[: len(self.rows)] == self.rows:
+            if len(rows) > len(self.rows):
+                self.beginInsertRows(QtCore.QModelIndex(), len(self.rows), len(rows) - 1)
+                self.rows = rows
+                self.endInsertRows()
+            return
+        self.beginResetModel()
+        self.rows = rows
+        self.endResetModel()
+
+
+class EventLog(Panel):
+    """Rare events, newest at the bottom; a click goes to the step of one."""
+
+    title = "Events"
+    every = 0.2
+
+    def __init__(self, selection: Selection) -> None:
+        super().__init__(selection)
+        self._own: list[tuple[float, str]] = []
+        self.find = QtWidgets.QLineEdit(placeholderText="Find in the events")
+        self.find.setAccessibleName("Find in the events")
+        self.find.setClearButtonEnabled(True)
+        self.epochs = QtWidgets.QCheckBox("epochs")
+        self.epochs.setToolTip("Show the end of every epoch too")
+        self._model = _Table()
+        self.view = QtWidgets.QTableView()
+        self.view.setModel(self._model)
+        self.view.setAccessibleName("Events of the run")
+        self.view.verticalHeader().hide()
+        self.view.verticalHeader().setDefaultSectionSize(20)
+        self.view.horizontalHeader().setStretchLastSection(True)
+        self.view.setColumnWidth(0, 62)
+        self.view.setColumnWidth(1, 92)
+        self.view.setShowGrid(False)
+        self.view.setWordWrap(False)
+        self.view.setSelectionBehavior(QtWidgets.QAbstractItemView.SelectionBehavior.SelectRows)
+        self.view.setEditTriggers(QtWidgets.QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.view.setTabKeyNavigation(False)
+        head = QtWidgets.QHBoxLayout()
+        head.setContentsMargins(6, 4, 6, 4)
+        head.addWidget(self.find)
+        head.addWidget(self.epochs)
+        layout = QtWidgets.QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(0)
+        layout.addLayout(head)
+        layout.addWidget(self.view)
+        self.find.textChanged.connect(lambda *_: self._fill())
+        self.epochs.toggled.connect(lambda *_: self._fill())
+        self.view.clicked.connect(self._go)
+        self.view.activated.connect(self._go)
+
+    def say(self, text: str) -> None:
+        """Note what the window did or found out."""
+        self._own.append((time.time(), text))
+        self._fill()
+
+    def show_run(self, model: RunModel | None, reference: RunModel | None = None) -> None:
+        super().show_run(model, reference)
+        self._fill()
+
+    def refresh(self, changed: set[str]) -> None:
+        if changed & {"events", "all", "theme"}:
+            self._fill()
+
+    def table(self) -> tuple[list[str], list[tuple[Any, ...]]]:
+        return list(_Table.heads), [("" if step is None else step, kind, text) for step, kind, text in self._model.rows]
+
+    def _fill(self) -> None:
+        bar = self.view.verticalScrollBar()
+        follows = bar.value() >= bar.maximum() - 2
+        events = self.model.events if self.model else []
+        rows: list[tuple[int | None, str, str]] = [
+            (event.get("step"), event["type"], words(event))
+            for event in events
+            if event["type"] != "series" and (event["type"] != "epoch" or self.epochs.isChecked())
+        ]
+        rows += [(None, "window", f"{time.strftime('%H:%M:%S', time.localtime(at))} {text}") for at, text in self._own]
+        sought = self.find.text().lower().split()
+        self._model.put([row for row in rows if all(word in f"{row[1]} {row[2]}".lower() for word in sought)])
+        if follows:
+            self.view.scrollToBottom()
+
+    def _go(self, index: Any) -> None:
+        step = self._model.rows[index.row()][0]
+        if step is not None:
+            self.selection.set(step=step)

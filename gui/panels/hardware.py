@@ -1,0 +1,262 @@
+"""The chip's parameters while the run goes on: checked here, sent to the job, pending until it has answered."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
+
+from l2sim.errors import JobError
+from l2sim.inspect import findings
+from l2sim.job import job as jobs
+
+from ..base import fields, theme
+from ..base.panel import Panel
+
+if TYPE_CHECKING:
+    from ..base.model import RunModel, Selection
+
+_WHEN = {
+    "live": ("live", "takes effect with the next step"),
+    "next epoch": ("next epoch", "takes effect when the next epoch begins"),
+    "restart": ("restart", "cannot change while the run goes on: start a new job with it"),
+}
+_CHIP = ("nonidealities.", "chip.")
+_SECTIONS = ("nonidealities", "chip", "insitu", "learn", "upkeep", "map", "calibrate")
+
+
+def _order(path: str) -> int:
+    section = path.rpartition(".")[0]
+    return _SECTIONS.index(section) if section in _SECTIONS else len(_SECTIONS)
+
+
+class _Set(QtGui.QUndoCommand):
+    """One change of one parameter; undoing it orders the old value. Nothing happens where the job refused it."""
+
+    def __init__(self, panel: Hardware, path: str, old: Any, new: Any) -> None:
+        super().__init__(f"{path} = {fields.shown(new)}")
+        self.panel, self.path, self.old, self.new = panel, path, old, new
+        self.refused = False
+
+    def redo(self) -> None:
+        if not self.refused:
+            self.panel.order(self.path, self.new, self)
+
+    def undo(self) -> None:
+        if not self.refused:
+            self.panel.order(self.path, self.old, self)
+
+
+class Row:
+    """One parameter: its name and when it takes effect, its editor with unit and limits, what the job said."""
+
+    def __init__(self, panel: Hardware, parameter: Any, field: jobs.Field, base: str) -> None:
+        self.parameter = parameter
+        self.editor = fields.Editor(field, base)
+        self.editor.edited.connect(panel.ask)
+        self.name = QtWidgets.QLabel(field.path.rpartition(".")[2].replace("_", " "))
+        self.name.setToolTip(f"{field.path}: {field.meaning}")
+        limits = field.range if not fields.options(field) else ""
+        words = " · ".join(word for word in (limits, field.unit) if word)
+        self.unit = theme.mark(QtWidgets.QLabel(words), "faint")
+        self.unit.setWordWrap(True)
+        tag, words = _WHEN.get(parameter.when, (parameter.when, ""))
+        self.when = theme.mark(QtWidgets.QLabel(tag), "faint")
+        self.when.setToolTip(words)
+        self.said = QtWidgets.QLabel()
+        self.said.setWordWrap(True)
+        self.said.setAccessibleName(f"{field.path}: what the job said")
+
+    def widgets(self) -> tuple[Any, ...]:
+        """Name and editor, unit and time of effect below them, and the answer below these."""
+        return self.name, self.editor, self.unit, self.when, self.said
+
+
+class Hardware(Panel):
+    """Every parameter of the run with its limits and when it takes effect; pending until acknowledged, with undo."""
+
+    title = "Hardware"
+    every = 0.2
+
+    def __init__(self, selection: Selection) -> None:
+        super().__init__(selection)
+        self.stack = QtGui.QUndoStack(self)
+        self.rows: dict[str, Row] = {}
+        self._waiting: dict[int, tuple[str, Any, _Set]] = {}
+        self._said: dict[str, str] = {}
+        self.find = QtWidgets.QLineEdit(placeholderText="Find a parameter")
+        self.find.setAccessibleName("Find a parameter")
+        self.find.setClearButtonEnabled(True)
+        self.find.textChanged.connect(lambda *_: self._fill())
+        self.fixed = QtWidgets.QCheckBox("all")
+        self.fixed.setToolTip("Show every field of the job, not only the chip's and those that can change")
+        self.fixed.toggled.connect(lambda *_: self._fill())
+        self.note = theme.mark(QtWidgets.QLabel(), "faint")
+        self.note.setWordWrap(True)
+        self.spent = QtWidgets.QLabel()
+        self.spent.setWordWrap(True)
+        self.spent.setContentsMargins(8, 0, 8, 0)
+        self.spent.setAccessibleName("Energy and time on the chips so far")
+        self.area = QtWidgets.QScrollArea()
+        self.area.setWidgetResizable(True)
+        self.area.setFrameShape(QtWidgets.QFrame.Shape.NoFrame)
+        self.area.setHorizontalScrollBarPolicy(QtCore.Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        head = QtWidgets.QHBoxLayout()
+        head.setContentsMargins(6, 4, 6, 0)
+        head.addWidget(self.find)
+        head.addWidget(self.fixed)
+        layout = QtWidgets.QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addLayout(head)
+        layout.addWidget(self.spent)
+        layout.addWidget(self.note)
+        layout.addWidget(self.area, 1)
+        self.note.setContentsMargins(8, 0, 8, 0)
+
+    # -- what the window calls
+
+    def show_run(self, model: RunModel | None, reference: RunModel | None = None) -> None:
+        if model is not self.model:
+            self.stack.clear()
+            self._waiting, self._said = {}, {}
+        super().show_run(model, reference)
+        self.spent.hide()
+        self._fill()
+
+    def refresh(self, changed: set[str]) -> None:
+        if self.model is None:
+            return
+        if self._waiting:
+            self._answers()
+        if changed & {"scalars", "step", "parameters", "all"}:
+            self._bill()
+        if "theme" in changed:
+            self._fill()
+        elif changed & {"parameters", "state", "all"}:
+            for parameter in self.model.parameters:
+                row = self.rows.get(parameter.path)
+                if row is None:
+                    continue
+                row.parameter = parameter
+                if not any(path == parameter.path for path, _, _ in self._waiting.values()):
+                    row.editor.put(parameter.value)
+            self._enable()
+
+    @property
+    def waits(self) -> bool:
+        """Whether an answer is still due, so that the window must look again."""
+        return bool(self._waiting)
+
+    def table(self) -> tuple[list[str], list[tuple[Any, ...]]]:
+        heads = ["parameter", "value", "unit", "takes effect", "said"]
+        return heads, [
+            (it.path, fields.shown(it.value), it.unit, it.when, self._said.get(it.path, ""))
+            for it in (self.model.parameters if self.model else [])
+        ]
+
+    # -- what it does
+
+    def ask(self, path: str, text: str) -> None:
+        """Take what was typed: check it, and order it where it is right."""
+        row = self.rows[path]
+        before = row.parameter.value
+        if self.model is None or not text:
+            row.editor.put(before)
+            return
+        try:
+            changed = jobs.with_overrides(self.model.job, [f"{path}={text}"])
+        except JobError as error:
+            row.editor.fault(str(error))
+            row.said.setText("not sent: see above")
+            return
+        row.editor.fault("")
+        value = next(field.value for field in jobs.describe(changed) if field.path == path)
+        if value != before:
+            self.stack.push(_Set(self, path, before, value))
+
+    def order(self, path: str, value: Any, command: _Set) -> None:
+        """Send a value to the job; the row says that it is pending."""
+        if self.model is None:
+            return
+        plain = list(value) if isinstance(value, tuple) else value
+        number = self.model.order("set", path=path, value=plain)
+        self._waiting[number] = (path, value, command)
+        if path in self.rows:
+            self.rows[path].editor.put(value)
+        self._tell(path, "pending…", "")
+
+    def _bill(self) -> None:
+        """Joules and chip time up to the step on show, where the run knows them."""
+        assert self.model is not None
+        stages = self.model.spent(self.selection.step)
+        self.spent.setVisible(bool(stages))
+        if stages:
+            self.spent.setText(f"{findings.bill(stages)} so far, by table {self.model.job.cost.table} · estimated")
+            self.spent.setToolTip("\n".join(f"{stage}: {findings.bill({stage: it})}" for stage, it in stages.items()))
+
+    def _answers(self) -> None:
+        assert self.model is not None
+        for number in [number for number in self._waiting if number in self.model.acks]:
+            path, value, command = self._waiting.pop(number)
+            answer = self.model.acks[number]
+            if answer.get("ok"):
+                self._tell(path, f"{fields.shown(value)} since step {answer.get('applied_at_step', 0):,}", "")
+            else:
+                command.refused = True
+                if path in self.rows:
+                    self.rows[path].editor.put(self.rows[path].parameter.value)
+                self._tell(path, "refused", str(answer.get("error") or "the job refused it"))
+
+    def _tell(self, path: str, said: str, fault: str) -> None:
+        self._said[path] = said
+        if path in self.rows:
+            self.rows[path].said.setText(said)
+            self.rows[path].editor.fault(fault)
+
+    def _fill(self) -> None:
+        """Make the rows that are to be seen: all fields of a job are a hundred, and widgets are slow to make."""
+        self.rows = {}
+        inside = QtWidgets.QWidget()
+        grid = QtWidgets.QGridLayout(inside)
+        grid.setContentsMargins(8, 4, 8, 8)
+        grid.setHorizontalSpacing(10)
+        grid.setVerticalSpacing(2)
+        grid.setColumnStretch(0, 1)
+        grid.setColumnStretch(1, 2)
+        if self.model is not None:
+            at = 0
+            known = {field.path: field for field in jobs.describe(self.model.job)}
+            first = sorted(filter(self._fits, self.model.parameters), key=lambda p: _order(p.path))  # stable
+            for section, members in groupby(first, lambda p: p.path.rpartition(".")[0]):
+                grid.addWidget(theme.mark(QtWidgets.QLabel(section or "job"), "part"), at, 0, 1, 2)
+                at += 1
+                for parameter in members:
+                    base = f"as {self.model.job.nonidealities.base}" if section == "nonidealities" else ""
+                    row = Row(self, parameter, known[parameter.path]._replace(value=parameter.value), base)
+                    row.said.setText(self._said.get(parameter.path, ""))
+                    for widget, down, right in zip(row.widgets(), (0, 0, 1, 1, 2), (0, 1, 1, 0, 1)):
+                        grid.addWidget(widget, at + down, right, QtCore.Qt.AlignmentFlag.AlignTop)
+                    self.rows[parameter.path] = row
+                    at += 3
+            grid.setRowStretch(at, 1)
+        self.area.setWidget(inside)
+        self._enable()
+
+    def _fits(self, parameter: Any) -> bool:
+        """Whether a parameter is to be seen: found, of the chip, or one that can change while the run goes on."""
+        words = f"{parameter.path} {parameter.meaning}".lower()
+        sought = self.find.text().lower().split()
+        usual = parameter.when != "restart" or parameter.path.startswith(_CHIP)
+        return all(word in words for word in sought) and bool(self.fixed.isChecked() or sought or usual)
+
+    def _enable(self) -> None:
+        live = bool(self.model and self.model.live)
+        for row in self.rows.values():
+            row.editor.setEnabled(live and row.parameter.when != "restart")
+        if self.model is None:
+            self.note.setText("No run is open.")
+        elif live:
+            self.note.setText("A change is checked, sent, and pending until the job says at which step it took effect.")
+        else:
+            self.note.setText("The run is recorded, so these cannot change: start a new job with other values.")

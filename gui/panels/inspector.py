@@ -1,0 +1,419 @@
+"""The inspector: everything about one MZI, the one under the pointer and up to four that are pinned.
+
+It shows the very frame that the mesh view painted (`take`), so that what is read and what is seen are of one step.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
+
+from l2sim.backend import Array
+
+from ..base import theme
+from ..base.panel import Panel
+from ..mesh import values as mesh_values
+from ..mesh.colours import number
+from ..mesh.geometry import TITLES, Thing
+from ..mesh.history import LATER, History
+from ..mesh.values import Painted
+
+if TYPE_CHECKING:
+    from ..base.model import Part, RunModel, Selection
+
+Qt = QtCore.Qt
+PINS = 4
+COUPLER = np.array([[1, 1j], [1j, 1]]) / np.sqrt(2)
+SEEN = {"all", "theme", "frames", "step", "layer", "block", "side", "element", "parameters"}
+
+
+class Place(NamedTuple):
+    """Which MZI."""
+
+    layer: str
+    block: int
+    side: str
+    element: int
+
+
+def node(complex_: bool, theta: float, phi: float) -> Array:
+    """The matrix of one ideal MZI (2, 2): D diag(e^{i theta}, 1) D diag(e^{i phi}, 1), D = [[1, i], [i, 1]] / sqrt(2)
+    (`kernels.propagate`); of a real one the rotation by theta (`kernels.mesh`)."""
+    if not complex_:
+        return np.array([[np.cos(theta), -np.sin(theta)], [np.sin(theta), np.cos(theta)]])
+    return COUPLER @ np.diag([np.exp(1j * theta), 1]) @ COUPLER @ np.diag([np.exp(1j * phi), 1])
+
+
+def split(complex_: bool, theta: float) -> float:
+    """The share of the power that crosses: cos^2(theta / 2); of a real MZI sin^2(theta)."""
+    return float(np.cos(theta / 2) ** 2 if complex_ else np.sin(theta) ** 2)
+
+
+def angle(value: float) -> str:
+    """An angle in rad and in turns of pi."""
+    return f"{value:.4f} rad = {value / np.pi:.3f} π" if np.isfinite(value) else f"{value} (no number)"
+
+
+def element(value: complex | float) -> str:
+    """An element of a matrix."""
+    if isinstance(value, complex | np.complexfloating):
+        return f"{value.real:+.2f}{value.imag:+.2f}i"
+    return f"{value:+.4f}"
+
+
+class Line(QtWidgets.QWidget):
+    """A phase over the last frames."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFixedHeight(58)
+        self.steps: Array = np.zeros(0)
+        self.lines: dict[str, Array] = {}
+
+    def show_lines(self, steps: Array, lines: dict[str, Array]) -> None:
+        """Draw them over `steps`."""
+        self.steps, self.lines = steps, lines
+        told = "; ".join(f"{name} from {v[0]:.3f} to {v[-1]:.3f}" for name, v in lines.items() if len(v))
+        self.setAccessibleName(f"History: {told}")
+        self.update()
+
+    def paintEvent(self, event: QtGui.QPaintEvent) -> None:
+        painter, now = QtGui.QPainter(self), theme.now()
+        painter.setRenderHint(QtGui.QPainter.RenderHint.Antialiasing)
+        painter.fillRect(self.rect(), QtGui.QColor(now.base))
+        small = QtGui.QFont(painter.font())
+        small.setPointSizeF(max(7.0, small.pointSizeF() - 1.5))
+        painter.setFont(small)
+        painter.setPen(QtGui.QColor(now.faint))
+        every = [v[np.isfinite(v)] for v in self.lines.values()]
+        every = [v for v in every if v.size]
+        if len(self.steps) < 2 or not every:
+            painter.drawText(self.rect(), int(Qt.AlignmentFlag.AlignCenter), "history: fewer than two frames so far")
+            painter.end()
+            return
+        low, high = min(float(v.min()) for v in every), max(float(v.max()) for v in every)
+        room = QtCore.QRectF(46, 4, self.width() - 54, self.height() - 20)
+        right = int(Qt.AlignmentFlag.AlignRight)
+        painter.drawText(QtCore.QRectF(0, 0, 42, 14), right, f"{high:.3f}")
+        painter.drawText(QtCore.QRectF(0, room.bottom() - 10, 42, 14), right, f"{low:.3f}")
+        below = QtCore.QRectF(46, room.bottom() + 1, room.width(), 14)
+        said = f"{len(self.steps)} frames, steps {self.steps[0]:.0f}-{self.steps[-1]:.0f}, rad"
+        painter.drawText(below, int(Qt.AlignmentFlag.AlignLeft), said)
+        x = room.left() + (self.steps - self.steps[0]) / max(self.steps[-1] - self.steps[0], 1) * room.width()
+        for i, (name, values) in enumerate(self.lines.items()):
+            y = room.bottom() - (values - low) / ((high - low) or 1.0) * room.height()
+            painter.setPen(QtGui.QPen(QtGui.QColor(now.curves[i]), 1))
+            points = [QtCore.QPointF(a, b) for a, b in zip(x.tolist(), y.tolist()) if np.isfinite(b)]
+            painter.drawPolyline(QtGui.QPolygonF(points))
+            painter.drawText(QtCore.QPointF(room.right() - 12 - 14 * i, room.top() + 9), name)
+        painter.end()
+
+
+class Card(QtWidgets.QFrame):
+    """One MZI."""
+
+    closed = QtCore.Signal()
+    asked = QtCore.Signal()  # to sweep this MZI
+
+    def __init__(self, pinned: bool) -> None:
+        super().__init__()
+        theme.mark(self, "card")
+        self.head = theme.mark(QtWidgets.QLabel(), "part")
+        self.head.setWordWrap(True)
+        self.body = QtWidgets.QLabel()
+        self.body.setTextFormat(Qt.TextFormat.RichText)
+        self.body.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.body.setWordWrap(True)
+        policy = QtWidgets.QSizePolicy(QtWidgets.QSizePolicy.Policy.Ignored, QtWidgets.QSizePolicy.Policy.Preferred)
+        policy.setHeightForWidth(True)  # a long line must not widen the card, nor be cut off
+        for label in (self.head, self.body):
+            label.setSizePolicy(policy)
+            label.setMinimumWidth(1)
+        self.line = Line()
+        row = QtWidgets.QHBoxLayout()
+        row.addWidget(self.head, 1)
+        sweep = QtWidgets.QToolButton()
+        sweep.setText("Sweep")
+        sweep.setAutoRaise(True)
+        sweep.setToolTip("Sweep the phase of this MZI and read every output")
+        sweep.setAccessibleName("Sweep this MZI")
+        sweep.clicked.connect(self.asked)
+        row.addWidget(sweep)
+        if pinned:
+            away = QtWidgets.QToolButton()
+            away.setText("×")
+            away.setAutoRaise(True)
+            away.setToolTip("Unpin")
+            away.setAccessibleName("Unpin this MZI")
+            away.clicked.connect(self.closed)
+            row.addWidget(away)
+        column = QtWidgets.QVBoxLayout(self)
+        column.setContentsMargins(10, 6, 8, 8)
+        column.setSpacing(4)
+        column.addLayout(row)
+        column.addWidget(self.line)
+        column.addWidget(self.body)
+
+
+class Inspector(Panel):
+    """See the module."""
+
+    title = "Inspector"
+    sweep_asked = QtCore.Signal()  # of the MZI that is selected then
+    pins_changed = QtCore.Signal(object)  # list of (side, element) of the block on show
+
+    def __init__(self, selection: Selection) -> None:
+        super().__init__(selection)
+        self.painted: Painted | None = None
+        self.over: Place | None = None
+        self.pins: list[Place] = []
+        self.history: dict[tuple[str, int], History] = {}
+        self.cards: list[Card] = []
+        self._asked: tuple[Any, dict[str, Any] | None] = (None, None)
+        self.note = QtWidgets.QLabel()
+        self.note.setWordWrap(True)
+        self.note.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        theme.mark(self.note, "faint")
+        self.note.setContentsMargins(14, 14, 14, 14)
+        inner = QtWidgets.QWidget()
+        self.column = QtWidgets.QVBoxLayout(inner)
+        self.column.setContentsMargins(6, 6, 6, 6)
+        self.column.setSpacing(6)
+        self.column.addWidget(self.note)
+        self.column.addStretch(1)
+        scroll = QtWidgets.QScrollArea()
+        scroll.setWidget(inner)
+        scroll.setWidgetResizable(True)
+        scroll.setFrameShape(QtWidgets.QFrame.Shape.NoFrame)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        outer = QtWidgets.QVBoxLayout(self)
+        outer.setContentsMargins(0, 0, 0, 0)
+        outer.addWidget(scroll)
+        self.setAccessibleName(self.title)
+        self.show_run(None)
+
+    # -- what the window and the mesh view call ------------------------------------------------------------------------
+
+    def show_run(self, model: RunModel | None, reference: RunModel | None = None) -> None:
+        """Show another run."""
+        if model is not self.model:
+            self.pins, self.over, self.painted, self.history = [], None, None, {}
+        super().show_run(model, reference)
+        self._show()
+
+    def take(self, painted: Painted | None) -> None:
+        """The frame that the mesh view painted."""
+        self.painted = painted
+        if self.isVisible():
+            self._show()
+
+    def hover(self, thing: Thing | None) -> None:
+        """What the pointer is over in the mesh view."""
+        self.over = None
+        if thing is not None and self.painted is not None:
+            number_ = thing.element if thing.element >= 0 else thing.at if thing.kind in ("theta", "phi") else -1
+            if number_ >= 0:
+                self.over = Place(self.painted.request.layer, self.painted.request.block, thing.side, number_)
+        self._show()
+
+    def pin(self) -> None:
+        """Keep the selected MZI; the oldest of four makes room. Again: let go of it."""
+        place = self._selected()
+        if place is None:
+            return
+        if place in self.pins:
+            self.pins.remove(place)
+        else:
+            self.pins = [*self.pins, place][-PINS:]
+        self._show()
+
+    def refresh(self, changed: set[str]) -> None:
+        """Paint what changed."""
+        if self.model is not None and (changed & SEEN or any(h.pending for h in self.history.values())):
+            self._show()
+
+    # -- inside --------------------------------------------------------------------------------------------------------
+
+    def _selected(self) -> Place | None:
+        it, model = self.selection, self.model
+        if model is None or it.element is None or it.layer not in model.layers:
+            return None
+        parts = model.layers[it.layer].parts
+        side = it.side if it.side in parts else next(iter(parts))
+        return Place(it.layer, it.block, side, it.element)
+
+    def _show(self) -> None:
+        shown = dict.fromkeys((self.over, self._selected(), *self.pins))
+        places = [place for place in shown if place is not None and self._part(place) is not None]
+        while len(self.cards) < len(places):
+            card = Card(True)
+            card.closed.connect(lambda card=card: self._unpin(card))
+            card.asked.connect(lambda card=card: self._sweep(card))
+            self.cards.append(card)
+            self.column.insertWidget(len(self.cards), card)
+        for i, card in enumerate(self.cards):
+            card.setVisible(i < len(places))
+            if i < len(places):
+                self._fill(card, places[i])
+        self.note.setVisible(not places)
+        self.note.setText(
+            "No run is open." if self.model is None
+            else "Point at an MZI in the mesh to read it here; click to keep it; pin up to four with P."
+        )  # fmt: skip
+        if any(history.pending for history in self.history.values()):
+            QtCore.QTimer.singleShot(LATER, self._more)
+        if self.painted is not None:
+            here = self.painted.request.layer, self.painted.request.block
+            self.pins_changed.emit([(p.side, p.element) for p in self.pins if (p.layer, p.block) == here])
+
+    def _more(self) -> None:
+        """Read on in the history."""
+        if self.isVisible():
+            self.refresh(set())
+
+    def _sweep(self, card: Card) -> None:
+        place = card.property("place")
+        self.selection.set(layer=place.layer, block=place.block, side=place.side, element=place.element)
+        self.sweep_asked.emit()
+
+    def _unpin(self, card: Card) -> None:
+        place = card.property("place")
+        if place in self.pins:
+            self.pins.remove(place)
+        elif place == self._selected():
+            self.selection.set(element=None)
+        self._show()
+
+    def _part(self, place: Place) -> Part | None:
+        layer = self.model.layers.get(place.layer) if self.model else None
+        part = layer.parts.get(place.side) if layer else None
+        return part if part is not None and 0 <= place.element < len(part.columns) else None
+
+    def _phases(self, place: Place) -> tuple[dict[str, Any], int | None]:
+        """Commanded phases and their step: the frame that was painted, where it is of this block."""
+        it = self.painted
+        if it is not None and (it.request.layer, it.request.block) == (place.layer, place.block):
+            held = it.phases.get(place.side, {})
+        else:
+            assert self.model is not None
+            held = self.model.phases(place.layer, place.block, place.side, self.selection.step)
+        return held, held.get("step")
+
+    def _fill(self, card: Card, place: Place) -> None:
+        part, model = self._part(place), self.model
+        assert part is not None and model is not None
+        i = place.element
+        card.setProperty("place", place)
+        rails = f"rails {part.rails[i]} and {part.rails[i] + part.spans[i]}"
+        role = "pointer" if place == self.over else "selected"
+        role = f"pin {self.pins.index(place) + 1}" if place in self.pins else role
+        layer, side = model.layers[place.layer], TITLES.get(place.side, place.side)
+        where = [place.layer, *([f"block {place.block}"] if layer.p * layer.q > 1 else []), *([side] if side else [])]
+        card.head.setText(f"{role}: {' '.join(where)} · MZI {i} · column {part.columns[i]}, {rails}")
+        phases, step = self._phases(place)
+        card.body.setText(self._body(place, part, phases, step))
+        steps, lines = self._lines(place, part, step)
+        card.line.show_lines(steps, lines)
+
+    def _lines(self, place: Place, part: Part, step: int | None) -> tuple[Array, dict[str, Array]]:
+        history = self.history.setdefault((place.layer, place.block), History())
+        history.of(self.model, place.layer, place.block)
+        named = {"theta": "θ", "phi": "φ"} if part.complex else {"theta": "θ"}
+        lines = list(history.lines([(place.side, kind) for kind in named], place.element, step))
+        return lines[-1][0], {name: values for name, (_, values) in zip(named.values(), lines)}
+
+    def _body(self, place: Place, part: Part, phases: dict[str, Any], step: int | None) -> str:
+        """The numbers as a table."""
+        assert self.model is not None
+        i, now = place.element, theme.now()
+        told = self._oracle(place)
+        rows: list[tuple[str, str]] = []
+        values: dict[str, float] = {}
+        for kind, name in (("theta", "θ"), ("phi", "φ")) if part.complex else (("theta", "θ"),):
+            if phases.get(kind) is None:
+                continue
+            values[kind] = float(phases[kind][i])
+            rows.append((f"{name} commanded", angle(values[kind])))
+            rows += self._actual(told, kind, name, i, values[kind])
+        if "theta" not in values:
+            return f"<span style='color:{now.faint}'>nothing was commanded yet</span>"
+        theta, phi = values["theta"], values.get("phi", 0.0)
+        actual = {k: float(told["actual"][k][i]) for k in values if told and k in told.get("actual", {})}
+        crossing, matrix = f"{100 * split(part.complex, theta):.2f} %", self._matrix(node(part.complex, theta, phi))
+        rows += [("crosses, estimated", crossing), ("matrix, estimated", matrix)]
+        if "theta" in actual:
+            turned = node(part.complex, actual["theta"], actual.get("phi", 0.0))
+            crossing = f"{100 * split(part.complex, actual['theta']):.2f} %"
+            rows += [("crosses, oracle", crossing), ("matrix, oracle", self._matrix(turned))]
+        rows += self._gradient(place, part)
+        said = [] if step is None else [f"step {step}, as painted in the mesh"]
+        said += [] if told else ["actual phases: no oracle"]
+        said += [note] if (note := self.model.timeless(self.selection.step)) else []
+        head = f"<div style='color:{now.faint}'>{'; '.join(said)}</div>" if said else ""
+        left = f"<td style='color:{now.faint}; padding-right:8px'>"
+        lines = "".join(f"<tr>{left}{a}</td><td>{b}</td></tr>" for a, b in rows)
+        return f"<div style='font-size:small'>{head}<table>{lines}</table></div>"
+
+    def _oracle(self, place: Place) -> dict[str, Any] | None:
+        """What an oracle knows of a mesh, asked once for a frame: the pointer asks for many MZIs of one mesh."""
+        assert self.model is not None
+        of = (*place[:3], self.selection.step, id(self.painted), id(self.model))
+        if self._asked[0] != of:
+            self._asked = of, self.model.oracle(*place[:3], self.selection.step)
+        return self._asked[1]
+
+    def _actual(
+        self, told: dict[str, Any] | None, kind: str, name: str, i: int, commanded: float
+    ) -> list[tuple[str, str]]:
+        """The phase that the simulated chip has, what moved it there, and what did not."""
+        if not told or kind not in told.get("actual", {}):
+            return []
+        actual = float(told["actual"][kind][i])
+        apart = float(mesh_values.turned(np.array(actual - commanded)))
+        rows = [(f"{name} actual, oracle", f"{angle(actual)}, off by {apart:+.4f}")]
+        for fate, words in (("dead", "DEAD: has no heat, whatever is commanded"), ("stuck", "STUCK: holds one phase")):
+            if kind in told.get(fate, {}) and told[fate][kind][i]:
+                rows.append(("heater", f"<b style='color:{theme.now().bad}'>{words}</b>"))
+        still = []
+        for term, by in told.get("terms", {}).items():
+            if kind in by:
+                value = float(by[kind][i])
+                if abs(value) < 5e-5:
+                    still.append(term)
+                else:
+                    rows.append((f"&nbsp;&nbsp;by {term}", f"{value:+.4f} rad"))
+        if still:
+            rows.append(("&nbsp;&nbsp;no effect of", ", ".join(still)))
+        return rows
+
+    def _matrix(self, values: Array) -> str:
+        return "<br>".join("&nbsp;&nbsp;".join(element(v) for v in row) for row in values)
+
+    def _gradient(self, place: Place, part: Part) -> list[tuple[str, str]]:
+        model, step, found = self.model, self.selection.step, []
+        assert model is not None
+        true = model.oracle_gradient(place.layer, step) if part.complex else None
+        at = true["step"] if true else step  # both of the same light
+        measured = model.gradient(place.layer, place.block, place.side, at)
+        for kind, name in (("theta", "θ"), ("phi", "φ")):
+            for told, badge in ((measured, model.badge.get("gradient", "measured")), (true, "oracle")):
+                if told and told.get(kind) is not None:
+                    found.append((f"dL/d{name}, {badge}", f"{number(float(told[kind][place.element]))} /rad"))
+        if not found:
+            return [("gradient", "not recorded at this step")]
+        of = (measured or true or {}).get("step")
+        now = self.painted.step if self.painted is not None else step
+        return [*found, ("gradient of", f"step {of}")] if of != now else found
+
+    def table(self) -> tuple[list[str], list[tuple[Any, ...]]] | None:
+        """Commanded phases of all MZIs on show."""
+        rows = []
+        for card in self.cards:
+            place = card.property("place")
+            if card.isVisible() and place is not None and self._part(place) is not None:
+                phases, step = self._phases(place)
+                both = [float(phases[k][place.element]) if phases.get(k) is not None else "" for k in ("theta", "phi")]
+                rows.append((*place, "" if step is None else step, *both))
+        return (["layer", "block", "side", "MZI", "step", "theta (rad)", "phi (rad)"], rows) if rows else None

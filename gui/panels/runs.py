@@ -1,0 +1,110 @@
+"""The runs of a folder: open one, attach to one that goes on, or lay another over the one that is open."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pyqtgraph.Qt import QtCore, QtWidgets
+
+from ..base import launch, theme
+from ..base.panel import Panel
+from ..window import start
+
+if TYPE_CHECKING:
+    from ..base.model import RunModel, Selection
+
+
+class Runs(Panel):
+    """A list of runs. It only asks: `open_`, `compare` and `edit` carry a run folder, `alone` ends a comparison."""
+
+    title = "Runs"
+    every = 0.5
+    open_ = QtCore.Signal(str)
+    compare = QtCore.Signal(str)
+    edit = QtCore.Signal(str)
+    alone = QtCore.Signal()
+
+    def __init__(self, selection: Selection, runs: Path) -> None:
+        super().__init__(selection)
+        self.runs = runs
+        self.recent: list[Path] = []
+        self._rows: list[dict[str, Any]] = []
+        self.list = start._list(["run", "state", "accuracy", "begun"], "Runs")
+        for column, width in enumerate((112, 88, 62, 90)):
+            self.list.setColumnWidth(column, width)
+        self.now = theme.mark(QtWidgets.QLabel(), "faint")
+        self.now.setWordWrap(True)
+        buttons = QtWidgets.QHBoxLayout()
+        buttons.setContentsMargins(6, 0, 6, 6)
+        for text, tip, signal in (
+            ("Open", "Open the run, live if it goes on", self.open_),
+            ("Compare", "Lay the run over the open one: dashed curves, difference of phases", self.compare),
+            ("New like it", "Edit its job and start it as a new one", self.edit),
+        ):
+            button = QtWidgets.QPushButton(text)
+            button.setToolTip(tip)
+            button.clicked.connect(lambda *_, it=signal: self._ask(it))
+            buttons.addWidget(button)
+        self.end = QtWidgets.QPushButton("End comparison")
+        self.end.clicked.connect(self.alone)
+        buttons.addStretch(1)
+        self.list.itemActivated.connect(lambda *_: self._ask(self.open_))
+        layout = QtWidgets.QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.list, 1)
+        layout.addWidget(self.now)
+        layout.addWidget(self.end)
+        layout.addLayout(buttons)
+        self.now.setContentsMargins(8, 0, 8, 0)
+
+    def show_run(self, model: RunModel | None, reference: RunModel | None = None) -> None:
+        super().show_run(model, reference)
+        self.look()
+
+    def refresh(self, changed: set[str]) -> None:
+        if changed & {"state", "all"}:
+            self.look()
+
+    def look(self) -> None:
+        """List the runs that are there now, keeping the one that is marked."""
+        rows = launch.found(self.runs, self.recent)
+        open_ = self.model.folder.resolve() if self.model else None
+        over = self.reference.folder.resolve() if self.reference else None
+        for row in rows:
+            row["state"] += {open_: ", open", over: ", compared"}.get(row["folder"], "")
+        if rows != self._rows:
+            item = self.list.currentItem()
+            marked = item.data(0, QtCore.Qt.ItemDataRole.UserRole) if item else None
+            self.list.clear()
+            for row in rows:
+                made = start.run_item(row)
+                self.list.addTopLevelItem(made)
+                if str(row["folder"]) == marked:
+                    self.list.setCurrentItem(made)
+            self._rows = rows
+        self.end.setVisible(over is not None)
+        if not rows:
+            self.now.setText(f"No runs in {self.runs}/ yet.")
+        elif over is not None:
+            self.now.setText(f"Compared with {over.name}: dashed curves; D shows the difference of phases on the mesh.")
+        else:
+            self.now.setText("Mark a run and press Compare to lay it over the open one.")
+
+    def table(self) -> tuple[list[str], list[tuple[Any, ...]]]:
+        heads = ["run", "folder", "state", "accuracy (0 to 1)", "begun (s since 1970)"]
+        return heads, [
+            (
+                row["name"],
+                str(row["folder"]),
+                row["state"],
+                "" if row["accuracy"] is None else row["accuracy"],
+                row["started"],
+            )
+            for row in self._rows
+        ]
+
+    def _ask(self, signal: Any) -> None:
+        item = self.list.currentItem()
+        if item is not None:
+            signal.emit(item.data(0, QtCore.Qt.ItemDataRole.UserRole))

@@ -1,0 +1,1 @@
+"""The window itself: start page, menus, dialogs, forms, and pictures of it."""

@@ -1,0 +1,255 @@
+"""Small dialogs: go to an MZI, export a panel, write a range of steps as pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pyqtgraph.Qt import QtCore, QtWidgets
+
+from l2sim.errors import L2simError
+
+from ..base import files as export
+from ..base import theme
+
+if TYPE_CHECKING:
+    from .window import Window
+
+
+class _Dialog(QtWidgets.QDialog):
+    """A form with Cancel and one button that does it."""
+
+    def __init__(self, window: Window, title: str, button: str) -> None:
+        super().__init__(window)
+        self.window_ = window
+        self.setWindowTitle(title)
+        self.setAccessibleName(title)
+        self.setAttribute(QtCore.Qt.WidgetAttribute.WA_DeleteOnClose)
+        self.form = QtWidgets.QFormLayout(self)
+        self.said = theme.mark(QtWidgets.QLabel(), "bad")
+        self.said.setWordWrap(True)
+        self.said.hide()
+        row = QtWidgets.QHBoxLayout()
+        cancel, self.do = QtWidgets.QPushButton("Cancel"), theme.mark(QtWidgets.QPushButton(button), "main")
+        cancel.clicked.connect(self.reject)
+        self.do.clicked.connect(self._do)
+        self.do.setDefault(True)
+        row.addStretch(1)
+        row.addWidget(cancel)
+        row.addWidget(self.do)
+        self._foot = row
+
+    def _finish(self) -> None:
+        self.form.addRow(self.said)
+        self.form.addRow(self._foot)
+        self.setMinimumWidth(420)
+
+    def add(self, name: str, widget: Any) -> Any:
+        """A row of the form."""
+        widget.setAccessibleName(name)
+        self.form.addRow(name, widget)
+        return widget
+
+    def fault(self, text: str) -> None:
+        """Say what is wrong."""
+        self.said.setText(text)
+        self.said.setVisible(bool(text))
+
+    def _do(self) -> None:
+        raise NotImplementedError
+
+
+class GoTo(_Dialog):
+    """To an MZI by layer, block, part, column and upper rail."""
+
+    def __init__(self, window: Window) -> None:
+        super().__init__(window, "Go to an MZI", "Go")
+        self.layer = self.add("Layer", QtWidgets.QComboBox())
+        self.layer.addItems(list(window.model.layers) if window.model else [])
+        self.layer.setCurrentText(window.selection.layer)
+        self.row_, self.column_ = (self.add(f"Block {name}", QtWidgets.QSpinBox()) for name in ("row", "column"))
+        self.part = self.add("Part", QtWidgets.QComboBox())
+        self.column = self.add("MZI column", QtWidgets.QSpinBox())
+        self.rail = self.add("MZI upper rail", QtWidgets.QSpinBox())
+        self.layer.currentTextChanged.connect(lambda *_: self._limits())
+        self._limits()
+        self._finish()
+
+    def _limits(self) -> None:
+        model = self.window_.model
+        layer = model.layers.get(self.layer.currentText()) if model else None
+        if layer is None:
+            return
+        self.row_.setRange(0, layer.p - 1)
+        self.column_.setRange(0, layer.q - 1)
+        block = self.window_.selection.block
+        if self.window_.selection.layer == layer.name:
+            self.row_.setValue(block // layer.q)
+            self.column_.setValue(block % layer.q)
+        self.part.clear()
+        self.part.addItems([side or layer.name for side in layer.parts])
+        part = next(iter(layer.parts.values()))
+        self.column.setRange(0, int(part.columns.max()))
+        self.rail.setRange(0, part.modes - 2)
+
+    def _do(self) -> None:
+        model = self.window_.model
+        layer = model.layers.get(self.layer.currentText()) if model else None
+        if layer is None:
+            self.fault("no run is open")
+            return
+        side = list(layer.parts)[max(0, self.part.currentIndex())]
+        part = layer.parts[side]
+        here = np.flatnonzero((part.columns == self.column.value()) & (part.rails == self.rail.value()))
+        if not here.size:
+            rails = part.rails[part.columns == self.column.value()]
+            self.fault(f"column {self.column.value()} has no MZI at rail {self.rail.value()}; it has {_few(rails)}")
+            return
+        block = self.row_.value() * layer.q + self.column_.value()
+        self.window_.selection.set(layer=layer.name, block=block, side=side, element=int(here[0]))
+        go = getattr(self.window_.mesh, "go_to", None)
+        if go is not None:
+            go(self.column.value(), self.rail.value())
+        self.accept()
+
+
+class Export(_Dialog):
+    """A panel as PNG, SVG or CSV; the panel in focus is offered first."""
+
+    def __init__(self, window: Window) -> None:
+        super().__init__(window, "Export a panel", "Export")
+        self.panel = self.add("Panel", QtWidgets.QComboBox())
+        for panel in window.panels:
+            self.panel.addItem(panel.title)
+        self.panel.setCurrentIndex(window.panels.index(window.focused()))
+        self.kind = self.add("As", QtWidgets.QComboBox())
+        self.kind.addItems(["picture (.png)", "vectors (.svg)", "table (.csv)"])
+        self.path = self.add("File", _File(self, folder=False))
+        self.panel.activated.connect(lambda *_: self._suggest())
+        self.kind.activated.connect(lambda *_: self._suggest())
+        self._suggest()
+        self._finish()
+
+    def _suggest(self) -> None:
+        ending = (".png", ".svg", ".csv")[self.kind.currentIndex()]
+        name = self.panel.currentText().lower().replace(" ", "-")
+        run = f"{self.window_.model.folder.name}-" if self.window_.model else ""
+        self.path.put(str(Path(self.path.text() or ".").parent / f"{run}{name}{ending}"))
+
+    def _do(self) -> None:
+        panel = self.window_.panels[self.panel.currentIndex()]
+        try:
+            path = export.panel(panel, Path(self.path.text()))
+        except L2simError as error:
+            self.fault(str(error))
+            return
+        self.accept()
+        self.window_.message.say(f"written: {path}")
+
+
+class Frames(_Dialog):
+    """A range of steps as numbered pictures of a panel or of the window."""
+
+    def __init__(self, window: Window) -> None:
+        super().__init__(window, "A range of steps as pictures", "Write")
+        newest = window.model.newest if window.model else 0
+        self.what = self.add("Of", QtWidgets.QComboBox())
+        self.what.addItems(["the whole window", *(panel.title for panel in window.panels)])
+        self.first, self.last, self.every = (
+            self.add(name, QtWidgets.QSpinBox()) for name in ("From step", "To step", "Every so many steps")
+        )
+        for box in (self.first, self.last):
+            box.setRange(0, newest)
+        self.last.setValue(newest)
+        self.every.setRange(1, max(1, newest))
+        self.every.setValue(max(1, newest // 100))
+        self.folder = self.add("Folder", _File(self, folder=True))
+        self.folder.put(str(Path("frames")))
+        self.bar = QtWidgets.QProgressBar()
+        self.form.addRow(self.bar)
+        self.bar.hide()
+        self._stopped = False
+        self.rejected.connect(self._stop)
+        self._finish()
+
+    def _stop(self) -> None:
+        self._stopped = True
+
+    def _do(self) -> None:
+        window = self.window_
+        steps = range(self.first.value(), self.last.value() + 1, self.every.value())
+        if not steps:
+            self.fault("the first step lies behind the last one")
+            return
+        widget = window if self.what.currentIndex() == 0 else window.panels[self.what.currentIndex() - 1]
+        self.bar.setRange(0, len(steps))
+        self.bar.show()
+        self.do.setEnabled(False)
+        before = window.selection.step
+        count = 0
+        try:
+            for _ in export.frames(widget, Path(self.folder.text()), steps, lambda step: show_step(window, step)):
+                count += 1
+                self.bar.setValue(count)
+                QtWidgets.QApplication.processEvents()
+                if self._stopped:
+                    break
+        except L2simError as error:
+            self.fault(str(error))
+            self.do.setEnabled(True)
+            return
+        finally:
+            window.selection.set(step=before)
+        self.accept()
+        window.message.say(f"written: {count} pictures in {self.folder.text()}")
+
+
+class _File(QtWidgets.QWidget):
+    """A path to type or to choose."""
+
+    def __init__(self, parent: QtWidgets.QWidget, folder: bool) -> None:
+        super().__init__(parent)
+        self._folder = folder
+        self.line = QtWidgets.QLineEdit()
+        choose = QtWidgets.QToolButton(text="…")
+        choose.setToolTip("Choose")
+        choose.setAccessibleName("Choose a place")
+        choose.clicked.connect(self._choose)
+        row = QtWidgets.QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addWidget(self.line)
+        row.addWidget(choose)
+
+    def text(self) -> str:
+        """The path."""
+        return str(self.line.text())
+
+    def put(self, text: str) -> None:
+        """Show another path."""
+        self.line.setText(text)
+
+    def setAccessibleName(self, name: str) -> None:
+        super().setAccessibleName(name)
+        self.line.setAccessibleName(name)
+
+    def _choose(self) -> None:
+        pick = QtWidgets.QFileDialog
+        chosen = (
+            pick.getExistingDirectory(self, "Folder", self.text())
+            if self._folder
+            else pick.getSaveFileName(self, "File", self.text())[0]
+        )
+        if chosen:
+            self.put(chosen)
+
+
+def show_step(window: Window, step: int) -> None:
+    """Bring the window to a step now, as its timer would do a moment later."""
+    window.selection.set(step=step)
+    window.tick(everything=True)
+
+
+def _few(rails: Any) -> str:
+    shown = ", ".join(str(int(rail)) for rail in rails[:6])
+    return f"rails {shown}{' ...' if len(rails) > 6 else ''}" if len(rails) else "none"

@@ -1,0 +1,485 @@
+"""The simulated chip: a p x q grid of MZI tensor cores whose fabrication is hidden.
+
+Each core maps fields (columns) as y = W x, W = U diag(sigma) V*, U and V* being real MZI meshes (L2ight, NeurIPS 2021).
+Everything a lab can do is in `l2sim.chip.protocol.Hardware`; besides that the chip offers fused operations (`sweep`,
+`product`, `product_back`, `sigma_gradient`) that give the result and the metered cost of the public path faster.
+What only an observer may see is named `oracle_...`.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from l2sim.backend import CPU, Array, Device, generator, host, kernels_of, like, namespace, resident
+from l2sim.chip import fabrication
+from l2sim.chip.drift import Wander
+from l2sim.chip.fabrication import chain_parameters, fabricate
+from l2sim.chip.fused import blocks, spread
+from l2sim.chip.fused import descent as sweep
+from l2sim.chip.grid import full_scale
+from l2sim.chip.meter import Meter, Settling
+from l2sim.chip.nonidealities import GAMMA, Nonidealities
+from l2sim.chip.protocol import READOUTS, Commands
+from l2sim.errors import ChipError
+from l2sim.mesh.mesh import Mesh, require_real
+
+PARTS = ("u", "v")
+SPARSE = 0.75
+"""A masked product skips blocks where fewer than this share of them is kept."""
+
+
+class Chip:
+    """A p x q grid of k x k tensor cores (see the module).
+
+    `name` and `seed` choose the random streams of the fabrication and of the readout noise; chips of one network have
+    different names. Phases (p, q, C, k - 1) and sigma (p, q, k) start at zero commanded phase and sigma = 1.
+    `device` is where it computes; `xp` is the module of its arrays, which is NumPy where they do not fit the device.
+    """
+
+    complex_cores = False
+
+    def __init__(
+        self,
+        shape: tuple[int, int],
+        mesh: Mesh,
+        nonidealities: Nonidealities,
+        *,
+        seed: int,
+        name: str = "chip",
+        meter: Meter | None = None,
+        dtype: DTypeLike = np.float64,
+        readouts: tuple[str, ...] = READOUTS,
+        device: Device = CPU,
+    ) -> None:
+        require_real(mesh)
+        self.shape, self.mesh, self.name = shape, mesh, name
+        self.meter = Meter() if meter is None else meter
+        self.readouts = readouts
+        self.dtype = np.dtype(dtype)
+        self._cores = shape[0] * shape[1]
+        heaters = (self._cores, mesh.count)
+        self._heaters = {part: fabricate(seed, name, part, heaters) for part in PARTS}
+        self._device, self._home = device, spread.home(device, self._cores, mesh, self.dtype.itemsize)
+        self.xp = xp = self._home.xp
+        self._unsound: Any = None
+        self._attenuators = fabricate(seed, name, "sigma", (self._cores, mesh.modes))
+        self._wander = Wander(seed, name, dict.fromkeys(PARTS, heaters), np.stack((mesh.column, mesh.top), axis=1))
+        self._settling = Settling()
+        self._noise = generator(seed, "readout", name)
+        self._phases = {part: xp.zeros(heaters, self.dtype) for part in PARTS}
+        self._signs = {part: xp.ones((self._cores, mesh.modes), self.dtype) for part in PARTS}
+        self._sigma = xp.ones((self._cores, mesh.modes), self.dtype)
+        self.nonidealities = nonidealities
+
+    # -- the parameters ------------------------------------------------------------------------------------------------
+
+    @property
+    def nonidealities(self) -> Nonidealities:
+        """The imperfections; setting them changes this same chip (its unit draws stay)."""
+        return self._nonidealities
+
+    @nonidealities.setter
+    def nonidealities(self, value: Nonidealities) -> None:
+        if not (value.real or self.complex_cores):
+            raise ChipError("such imperfections make cores complex; fabricate a ComplexChip")
+        self._nonidealities = value
+        made = {part: chain_parameters(self.mesh, self._heaters[part], value, self.dtype) for part in PARTS}
+        self._chain = {
+            part: tuple(self._home.put(a) if isinstance(a, np.ndarray) else a for a in chain)
+            for part, chain in made.items()
+        }
+        self._gamma = self._home.put(1.0 + self._attenuators.gamma * (value.gamma_std / GAMMA))
+        self._still = {part: chain[2] for part, chain in made.items()}
+        self._wander.tune(value, self.meter.clock)
+        self._drifts = value.drift_std > 0.0 or value.step_std > 0.0
+        self._matrices: dict[str, Array | None] = dict.fromkeys(PARTS)
+        self._weight_grid: Array | None = None
+        self._rested: tuple[Commands, Array, Array, Any] | None = None
+        self._realise_sigma()
+
+    # -- what a lab can do ---------------------------------------------------------------------------------------------
+
+    def set_phases(self, *, u: Array | None = None, v: Array | None = None) -> None:
+        """See `Hardware.set_phases`."""
+        for part, phases in (("u", u), ("v", v)):
+            if phases is not None:
+                phases = self._checked(phases, (*self.shape, *self.mesh.shape), f"phases of {part}")
+                self._command(part, self.mesh.gather(phases).reshape(self._phases[part].shape))
+
+    def set_signs(self, *, u: Array | None = None, v: Array | None = None) -> None:
+        """See `Hardware.set_signs`."""
+        for part, signs in (("u", u), ("v", v)):
+            if signs is not None:
+                signs = self._checked(signs, (*self.shape, self.mesh.modes), f"signs of {part}")
+                if not np.all(np.abs(signs) == 1.0):
+                    raise ChipError(f"signs of {part} must be +1 or -1")
+                signs = signs.reshape(self._cores, -1)
+                if self._written(signs, self._signs[part]):
+                    self._signs[part] = signs.copy()
+                    self._forget(part)
+
+    def set_sigma(self, sigma: Array) -> None:
+        """See `Hardware.set_sigma`."""
+        sigma = self._checked(sigma, (*self.shape, self.mesh.modes), "sigma").reshape(self._sigma.shape)
+        if self._written(sigma, self._sigma):
+            self._sigma = sigma.copy()
+            self._realise_sigma()
+
+    def wait(self, seconds: float) -> None:
+        """See `Hardware.wait`."""
+        self.meter.wait(seconds)
+
+    def forward(self, x: Array, *, cores: Array | None = None, readout: str = "quadrature") -> Array:
+        """See `Hardware.forward`."""
+        return self._probe(self.oracle_weights(), x, cores, readout)
+
+    def backward(self, y: Array, *, cores: Array | None = None, readout: str = "quadrature") -> Array:
+        """See `Hardware.backward`. The meshes are reciprocal: light sent backwards sees the transpose."""
+        return self._probe(self.oracle_weights().swapaxes(-1, -2), y, cores, readout)
+
+    # -- the same, fused -----------------------------------------------------------------------------------------------
+
+    def fuses(self, readout: str) -> bool:
+        """Whether readings of this kind have noise that the fused operations can draw in aggregate."""
+        return readout == "quadrature" and readout in self.readouts and self._nonidealities.reference_phase_std == 0.0
+
+    def sweep(
+        self,
+        part: str,
+        rule: str,
+        gain: Array,
+        target: Array,
+        order: Array,
+        lr: Array,
+        loss: Array,
+        carry: Array | None = None,
+        by_column: bool = False,
+        outputs: Array | None = None,
+    ) -> tuple[Array, Array]:
+        """Coordinate descent over every heater of U or V (`kernels.descent`), two evaluations a heater.
+
+        `gain` (p, q, k) per input, `target` (p, q, k, k), `order` (n,) of heaters in travel order, or
+        (C,) of columns counted from sigma if `by_column`, `lr` and `loss` (p, q); `carry` (p, q) marks losses to take
+        as they are; `outputs` (p, q, k) is 0 where nobody reads (`learn.zeroth.Problem`). Returns the commanded phases
+        and the last losses. Noise-free sweeps by column take `kernels.descent_by_column`.
+        """
+        if self._drifts:
+            self._age()
+        k, cores, xp, noise = self.mesh.modes, self._cores, self.xp, self._nonidealities.readout_noise
+        ratio, fixed, bias, *shared = self._chain[part]
+        flip, signs = self.mesh.resolve_signs(self._signs[part])
+        read = xp.ones((cores, k), self.dtype) if outputs is None else xp.array(outputs, self.dtype).reshape(cores, k)
+        on = {
+            "phases": self._phases[part].copy(), "loss": xp.array(loss, self.dtype).reshape(cores),
+            "writes": xp.zeros(cores, np.int64), "ratio": ratio, "fixed": fixed, "bias": bias,
+            "carry": xp.zeros(cores, bool) if carry is None else xp.array(carry, bool).reshape(cores),
+            "lr": xp.array(np.broadcast_to(lr, self.shape), self.dtype).reshape(cores), "flip": flip, "signs": signs,
+            "rest": self._matrix("v" if part == "u" else "u"), "sigma": self._realised, "scale": self._scale,
+            "gain": xp.array(np.broadcast_to(gain, (*self.shape, k)), self.dtype).reshape(cores, k),
+            "target": xp.array(np.broadcast_to(target, (*self.shape, k, k)), self.dtype).reshape(cores, k, k),
+            "read": read,
+        }  # fmt: skip
+        heaters, columns = (self.mesh.by_column(part, order), order) if by_column else (order, None)
+        there = bool(self._device.numbers)
+        run = partial(spread.sweep, self._device) if there else partial(sweep.here, columns=columns)
+        bytes_of_one = 4 * self.mesh.count * k * self.dtype.itemsize
+        chunk = max(1, sweep.VARIATES_BYTES // bytes_of_one) if noise > 0 else cores
+        for lo in range(0, cores, chunk):
+            some = {name: a[lo : lo + chunk] for name, a in on.items()}
+            if noise > 0:
+                ports = None if outputs is None else host(some["read"])
+                some["variates"] = sweep.variates(self._noise, len(some["loss"]), self.mesh, self.dtype, ports)
+            run(some, tuple(shared), part=part, rule=rule, mesh=self.mesh, order=heaters, noise=noise)
+        self._swept(on["writes"].sum() if there else int(on["writes"].sum()))
+        self._phases[part] = on["phases"]
+        self._forget(part)
+        return self.mesh.scatter(on["phases"]).reshape(*self.shape, *self.mesh.shape), on["loss"].reshape(self.shape)
+
+    def _swept(self, writes: Any) -> None:
+        """Meter a sweep: before every probe some heater is written."""
+        probes = 2 * self.mesh.count
+        self._settling.wrote()
+        calls, k = probes * self._cores, self.mesh.modes
+        self.meter.count(
+            evaluations=calls, core_calls=calls * k, writes=writes, vectors=probes * k, settled=probes
+        )
+
+    def product(self, x: Array, cores: Array | None = None) -> Array:
+        """M x of the whole grid, (q k, N) -> (p k, N): `forward` on every core and the sum over block columns.
+
+        Through the cores of the mask (p, q) only. The noise of the sum is drawn at once. Here and below, rows missing
+        at the end of what is sent are dark.
+        """
+        grid = like(x, self._grid())
+        if cores is not None:
+            grid = self._kept(grid, cores)
+        return self._noisy(grid[:, : len(x)] @ x, x, 1, cores)
+
+    def product_back(self, y: Array, cores: Array | None) -> Array:
+        """M' y of the whole grid, (p k, N) -> (q k, N), through the cores of the mask (p, q) only."""
+        grid = like(y, self._grid())
+        if cores is None:
+            product = grid[: len(y)].T @ y
+        elif namespace(y) is np and np.count_nonzero(cores) < SPARSE * cores.size:
+            product = blocks.product_back(grid, cores, y, self.mesh.modes)
+        else:
+            product = self._kept(grid, cores)[: len(y)].T @ y
+        return self._noisy(product, y, 0, cores)
+
+    def _kept(self, grid: Array, cores: Array) -> Array:
+        """The whole matrix with the blocks outside the mask (p, q) dark."""
+        k = self.mesh.modes
+        kept = grid.reshape(self.shape[0], k, self.shape[1], k) * like(grid, cores)[:, None, :, None]
+        return kept.reshape(grid.shape).astype(grid.dtype, copy=False)
+
+    def sigma_gradient(self, x: Array, dy: Array, rest: Commands, vectors: Array | None = None) -> Array | None:
+        """dL/dsigma (p, q, k) as `l2sim.chip.grid.sigma_gradient` measures it; None where readings are noisy.
+
+        `x` is dark already where `vectors` (q, N) has False; they are metered.
+        """
+        if self._nonidealities.readout_noise > 0.0:
+            return None
+        left, right, turned = self._passes(rest)
+        sent = x.shape[1] * self.shape[1] if vectors is None else np.count_nonzero(vectors)
+        count = x.shape[1] if vectors is None else int(vectors.sum(axis=1).max())  # columns side by side
+        self._settling.wrote()
+        writes = 2 * (turned + np.count_nonzero(self._sigma != 1.0))
+        self.meter.count(core_calls=2 * sent * self.shape[0], writes=writes, vectors=2 * count, settled=2)
+        outer = namespace(x).zeros((self.shape[0] * self.mesh.modes, self.shape[1] * self.mesh.modes), self.dtype)
+        if namespace(x) is np:
+            np.matmul(dy, x.T, out=outer[: len(dy), : len(x)])
+        else:
+            outer[: len(dy), : len(x)] = dy @ x.T
+        return blocks.diagonals(left, self._home.put(outer), right)
+
+    def _passes(self, rest: Commands) -> tuple[Array, Array, Any]:
+        """U I_V, (I_U V)' and the writes that it takes to rest both meshes; kept until one is commanded.
+
+        Sigma is one in both passes: zero attenuator phase, which every chip realises exactly.
+        """
+        if self._drifts:
+            self._age()
+        if self._rested is None or self._rested[0] is not rest:
+            u, v, still = self._matrix("u"), self._matrix("v"), {}
+            turned: Any = 0
+            for part, phases, signs in rest.parts():
+                flat, ends = self.mesh.gather(phases).reshape(self._cores, -1), signs.reshape(self._cores, -1)
+                turned += np.count_nonzero(flat != self._phases[part]) + np.count_nonzero(ends != self._signs[part])
+                still[part] = self._build(part, flat.astype(self.dtype), ends.astype(self.dtype))
+            across = self.xp.ascontiguousarray((still["u"] @ v).swapaxes(1, 2))
+            self._rested = rest, u @ still["v"], across, turned
+        return self._rested[1:]
+
+    # -- what only an observer may see ---------------------------------------------------------------------------------
+
+    def oracle_matrix(self, part: str) -> Array:
+        """The true matrix of U or V, (p, q, k, k)."""
+        return self._matrix(part).reshape(*self.shape, self.mesh.modes, self.mesh.modes).copy()
+
+    def oracle_phases(self, part: str) -> Array:
+        """The phases that the light sees in U or V, (p, q, C, k - 1), rad."""
+        if self._drifts:
+            self._age()
+        return self.mesh.scatter(self._effective(part, self._phases[part])).reshape(*self.shape, *self.mesh.shape)
+
+    def oracle_biases(self, part: str) -> Array:
+        """The phases of U or V with nothing commanded, (cores, n), rad: biases, where broken heaters are stuck, and
+        what these leak to their neighbours."""
+        if self._drifts:
+            self._age()
+        return self._effective(part, self.xp.zeros_like(self._phases[part]))
+
+    def oracle_sigma(self) -> Array:
+        """The sigma that the attenuators realise, (p, q, k)."""
+        return self._realised.reshape(*self.shape, -1).copy()
+
+    def oracle_weights(self) -> Array:
+        """The true weight of every core, (p, q, k, k)."""
+        k = self.mesh.modes
+        return (self._matrix("u") @ (self._realised[:, :, None] * self._matrix("v"))).reshape(*self.shape, k, k)
+
+    def oracle_fabrication(self) -> dict[str, Array]:
+        """The unit draws of the fabrication, "part.draw": what the noise of this chip is made of."""
+        return fabrication.arrays(self._draws())
+
+    def refabricate(self, arrays: dict[str, Array]) -> None:
+        """Become the chip whose `oracle_fabrication` gave `arrays`."""
+        made = fabrication.replaced(self._draws(), arrays)
+        self._heaters, self._attenuators = {part: made[part] for part in PARTS}, made["sigma"]
+        self.nonidealities = self._nonidealities
+
+    def _draws(self) -> dict[str, Any]:
+        return {**self._heaters, "sigma": self._attenuators}
+
+    def state(self) -> tuple[dict[str, Array], dict[str, Any]]:
+        """What a checkpoint needs: arrays, and the position of the readout noise stream."""
+        if self._unsound is not None and bool(self._unsound):
+            raise ChipError(f"chip {self.name} was commanded values that are not finite; lower the learning rate")
+        arrays = {f"phases.{part}": self._phases[part] for part in PARTS}
+        arrays |= {f"signs.{part}": self._signs[part] for part in PARTS} | {"sigma": self._sigma}
+        restless = self._settling.restless
+        values = {"noise": self._noise.bit_generator.state, "drift": self._wander.state(), "restless": restless}
+        return {name: array.copy() for name, array in arrays.items()}, values
+
+    def restore(self, arrays: dict[str, Array], values: dict[str, Any]) -> None:
+        """Go on from what `state` returned."""
+        for part in PARTS:
+            self._phases[part] = self._home.put(arrays[f"phases.{part}"].astype(self.dtype))
+            self._signs[part] = self._home.put(arrays[f"signs.{part}"].astype(self.dtype))
+        self._sigma = self._home.put(arrays["sigma"].astype(self.dtype))
+        self._noise.bit_generator.state = values["noise"]
+        if "drift" in values:
+            self._wander.restore(values["drift"])
+        self._settling.restless = values.get("restless", False)
+        self.nonidealities = self._nonidealities
+
+    # -- inside --------------------------------------------------------------------------------------------------------
+
+    def _checked(self, array: Array, shape: tuple[int, ...], what: str) -> Array:
+        array = self._home.put(array, self.dtype)
+        if array.shape != shape:
+            raise ChipError(f"{what} have shape {array.shape}; this chip takes {shape}")
+        if self.xp is not np:  # nobody waits for the answer; `state` asks
+            odd = ~np.isfinite(array).all()
+            self._unsound = odd if self._unsound is None else self._unsound | odd
+        elif not np.isfinite(array).all():
+            raise ChipError(f"{what} hold values that are not finite; the chip was left as it was")
+        return array
+
+    def _written(self, now: Array, before: Array) -> bool:
+        """Meter the values that change; False where none does. A GPU is not asked: there, something may."""
+        changed = np.count_nonzero(now != before)
+        if self.xp is np and not changed:
+            return False
+        self.meter.count(writes=changed)
+        self._settling.wrote()
+        return True
+
+    def _sent(self, vectors: int, cores: Array | None) -> None:
+        """Meter so many vectors through every core (of a mask), after whatever was written has settled."""
+        probed = self._cores if cores is None else np.count_nonzero(cores)
+        if self.xp is np and not probed:  # a GPU is not asked
+            return
+        self.meter.count(core_calls=probed * vectors, vectors=vectors, settled=self._settling.waits())
+
+    def _age(self) -> None:
+        """Take in how far biases have wandered by now. A fused operation does so once, at its beginning."""
+        if not self._wander.moved(self.meter.clock):
+            return
+        for part in PARTS:
+            bias = (self._still[part] + self._wander.biases(part)).astype(self.dtype)
+            self._chain[part] = *self._chain[part][:2], self._home.put(bias), *self._chain[part][3:]
+            self._forget(part)
+
+    def _command(self, part: str, phases: Array) -> None:
+        if self._written(phases, self._phases[part]):
+            self._phases[part] = phases.copy()
+            self._forget(part)
+
+    def _forget(self, part: str) -> None:
+        self._matrices[part] = self._weight_grid = self._rested = None
+
+    def _effective(self, part: str, phases: Array) -> Array:
+        ratio, fixed, bias, around, *rest = self._chain[part]
+        out = np.empty_like(phases)
+        kernels_of(phases).chain.apply(phases, ratio, fixed, bias, around, *rest, out)
+        return out
+
+    def _build(self, part: str, phases: Array, signs: Array) -> Array:
+        flip, signs = self.mesh.resolve_signs(signs)
+        out = self.xp.empty((self._cores, self.mesh.modes, self.mesh.modes), self.dtype)
+        rails = resident(out, self.mesh.rail)
+        kernels_of(out).mesh.matrices(self._effective(part, phases), flip, signs, rails, out)
+        return out
+
+    def _matrix(self, part: str) -> Array:
+        """The mesh's true matrices (M, k, k), rebuilt only when something changed."""
+        if self._drifts:
+            self._age()
+        built = self._matrices[part]
+        if built is None:
+            built = self._matrices[part] = self._build(part, self._phases[part], self._signs[part])
+        return built
+
+    def _attenuated(self, sigma: Array) -> tuple[Array, Array]:
+        """What the attenuators and the gain make of commanded sigma (M, k): (realised sigma, gain (M, 1)).
+
+        sigma = gain cos(phase), gain = max |sigma|; the phase is folded into [0, pi], quantised with LSB pi / (2^b - 1)
+        and scaled by its heater's gamma; no crosstalk, no bias (spec section b).
+        """
+        it = self._nonidealities
+        size = np.abs(sigma)
+        gain = size[:, 0].copy()
+        for i in range(1, size.shape[1]):  # a reduction along so short an axis is slow
+            np.maximum(gain, size[:, i], out=gain)
+        gain = gain[:, None]
+        if it.exact_sigma:
+            return sigma.copy(), gain
+        # A core whose sigma is all zero has no gain to divide by: its attenuators are closed.
+        phase = sigma / np.where(gain > 0, gain, 1.0)
+        np.arccos(phase, out=phase)
+        if it.phase_bits:
+            lsb = np.pi / (2**it.phase_bits - 1)
+            phase /= lsb
+            np.rint(phase, out=phase)
+            phase *= lsb
+        phase *= self._gamma
+        np.cos(phase, out=phase)
+        phase *= gain
+        return phase, gain
+
+    def _realise_sigma(self) -> None:
+        self._realised, self._scale = self._attenuated(self._sigma)
+        self._weight_grid = None
+
+    def _grid(self) -> Array:
+        """The whole matrix M (p k, q k), kept until something changes."""
+        if self._drifts:
+            self._age()
+        if self._weight_grid is None:
+            sigma = self._realised.reshape(*self.shape, -1)
+            self._weight_grid = blocks.assemble(self._matrix("u"), sigma, self._matrix("v"))
+        return self._weight_grid
+
+    def _probe(self, weights: Array, x: Array, cores: Array | None, readout: str) -> Array:
+        if readout not in self.readouts:
+            raise ChipError(f"this chip has no {readout!r} readout; it has {', '.join(self.readouts)}")
+        (p, q), k, it = self.shape, self.mesh.modes, self._nonidealities
+        if x.ndim != 4 or x.shape[2] != k:
+            raise ChipError(f"light of shape {x.shape} does not fit this chip; send (p, q, k, B) with k = {k}")
+        y = np.matmul(weights, self._home.put(x))
+        if y.shape[:2] != (p, q):
+            raise ChipError(f"light of shape {x.shape} does not fit a grid of {p} x {q} cores")
+        gain = self._scale.reshape(p, q, 1, 1)
+        if readout == "quadrature":
+            if it.reference_phase_std > 0:
+                y = y * np.cos(it.reference_phase_std * like(y, self._normal((p, q, 1, y.shape[3]))))
+            if it.readout_noise > 0:
+                y = y + gain * (it.readout_noise * like(y, self._normal(y.shape)))
+        else:
+            y, amplitude = y * y, np.abs(y)
+            if it.shot_noise > 0:
+                y = y + gain * amplitude * (it.shot_noise * like(y, self._normal(y.shape)))
+            if it.readout_noise > 0:
+                y = y + gain * gain * (it.readout_noise * like(y, self._normal(y.shape)))
+        if cores is not None:
+            y = np.where(self._home.put(cores)[:, :, None, None], y, 0.0)
+        self._sent(y.shape[3], cores)
+        return y.astype(self.dtype, copy=False)
+
+    def _noisy(self, product: Array, sent: Array, axis: int, cores: Array | None) -> Array:
+        """Meter a product of the whole grid with `sent` (rows, N), and add the noise of its readings."""
+        self._sent(sent.shape[1], cores)
+        noise = self._nonidealities.readout_noise
+        if noise > 0.0:
+            power = self._scale.reshape(self.shape) ** 2 * (1.0 if cores is None else self._home.put(cores))
+            std = np.repeat(np.sqrt(power.sum(axis=axis)), self.mesh.modes)[:, None]
+            product += (full_scale(sent) * noise) * like(sent, std) * like(sent, self._normal(product.shape))
+        return product
+
+    def _normal(self, shape: tuple[int, ...]) -> Array:
+        return self._noise.standard_normal(shape, self.dtype)  # type: ignore[arg-type]

@@ -1,0 +1,78 @@
+"""A sweep on GPUs: the cores in batches that fit the memory, dealt out to all GPUs.
+
+A layer's arrays live on the first GPU, or on the host where they do not fit (`home`). A batch on the first GPU works on
+the arrays themselves; elsewhere it is a copy, and what changed is copied back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from l2sim.backend import CPU, Array, Device, host, kernels, namespace
+from l2sim.chip.fused.descent import RULES, ends
+from l2sim.mesh.mesh import Mesh
+
+UPDATED = ("phases", "loss", "writes")
+"""What a sweep changes."""
+ROOM = 0.8
+"""A batch is planned for this share of the memory that is free: pools round up."""
+HEADROOM = 3
+"""A sweep needs this many times the bytes of its arrays: what it starts from and aims at is laid out anew."""
+STATE = 24
+"""Numbers a heater that a chip and its search hold."""
+
+
+def home(device: Device, cores: int, mesh: Mesh, itemsize: int) -> Device:
+    """Where the arrays of a chip are to live: on `device`, unless they would fill more than half of what is free."""
+    if not device.numbers:
+        return device
+    k = mesh.modes
+    needed = cores * itemsize * (STATE * mesh.count + 8 * k * k)
+    return device if needed <= device.free() / 2 else CPU
+
+
+def shares(count: int, most: int, ways: int) -> Iterator[list[slice]]:
+    """Rounds of up to `ways` slices of `count` things, of nearly equal length and `most` at a time at most."""
+    most = max(1, most)
+    rounds = max(1, -(-count // (most * ways)))
+    ends = [count * i // (rounds * ways) for i in range(rounds * ways + 1)]
+    for first in range(0, rounds * ways, ways):
+        some = [slice(a, b) for a, b in zip(ends[first : first + ways], ends[first + 1 : first + ways + 1]) if b > a]
+        if some:
+            yield some
+
+
+def sweep(device: Device, arrays: dict[str, Array], chain: tuple, **how: Any) -> None:
+    """As `sweep.here`, on GPUs: `arrays` (its `on`) are on the host or on the first GPU, those `UPDATED` change."""
+    count = len(arrays["loss"])
+    each = max(1, HEADROOM * sum(a.nbytes for a in arrays.values()) // count)
+    most = int(min(device.free(number) for number in device.numbers) * ROOM) // each
+    for slices in shares(count, most, len(device.numbers)):
+        work = []
+        for number, at in zip(device.numbers, slices):
+            own = {name: a[at] for name, a in arrays.items()}
+            with device.on(number):
+                there = {name: device.here(a, number) for name, a in own.items()}
+                _batch(there, tuple(device.here(a, number) for a in chain), device=device, number=number, **how)
+            work.append((own, there))
+        for own, there in work:  # only now, so that one GPU does not wait for another
+            for name in UPDATED:
+                if there[name] is not own[name]:
+                    own[name][...] = host(there[name]) if namespace(own[name]) is np else there[name].copy()
+
+
+def _batch(
+    on: dict[str, Array], chain: tuple, *, part: str, rule: str, mesh: Mesh, order: Array, noise: float, device: Device,
+    number: int,
+) -> None:  # fmt: skip
+    """One batch, its arrays on the GPU in use."""
+    start, rows, target, amplitudes = ends(on, part, noise)
+    kernels.cuda.descent.sweep(
+        RULES[rule], on["phases"], on["loss"], on["carry"], on["lr"], device.here(order, number),
+        (on["ratio"], on["fixed"], on["bias"], *chain), on["flip"], mesh.rail, part == "v",
+        start, rows, target, noise > 0.0, amplitudes,
+        on["variates"] if noise > 0.0 else device.xp.empty((0, 1, 1, 1), start.dtype), on["writes"],
+    )  # fmt: skip

@@ -1,0 +1,482 @@
+"""The simulated chip of in situ backpropagation: one whole complex mesh, its imperfections hidden.
+
+    U = diag(e^{i screen}) T_{n-1} ... T_1 T_0,   T = D(er) diag(a0 e^{i theta}, a1) D(el) diag(a2 e^{i phi}, a3)
+
+(`kernels.propagate`; Clements et al., Optica 3, 1460 (2016)). What a lab can do is `l2sim.chip.protocol.MeshHardware`;
+besides that the chip offers fused operations (`tap_sums`, `gradient`) that give the public path's result faster, and
+`rewind`, which makes its noise repeat itself. What only an observer may see is named `oracle_...`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from l2sim.backend import CPU, Array, Device, generator, kernels
+from l2sim.chip import fabrication
+from l2sim.chip.drift import Wander
+from l2sim.chip.fabrication import arm_parameters, chain_parameters, fabricate, fabricate_optics, splitter_parameters
+from l2sim.chip.meter import Meter, Settling
+from l2sim.chip.nonidealities import WAVELENGTH_NM, Nonidealities
+from l2sim.chip.protocol import MESH_READOUTS, SCHEMES, Gradient, Taps
+from l2sim.errors import ChipError
+from l2sim.mesh.mesh import Mesh
+from l2sim.mesh.wiring import places, skipped, wiring
+
+PHASES = ("theta", "phi", "screen")
+
+
+class MeshChip:
+    """One whole mesh of N modes and n MZIs (see the module).
+
+    `name` and `seed` choose the random streams of the fabrication and of the noise; meshes of one network have
+    different names. Phases start at zero. `dtype` float32 or float64; fields are complex of the same precision.
+    `device` is where it computes, on the first of its GPUs; `xp` is the module of its arrays.
+    """
+
+    def __init__(
+        self,
+        mesh: Mesh,
+        nonidealities: Nonidealities,
+        seed: int,
+        name: str = "mesh",
+        meter: Meter | None = None,
+        dtype: DTypeLike = "float32",
+        readouts: tuple[str, ...] = MESH_READOUTS,
+        device: Device = CPU,
+    ) -> None:
+        self.mesh, self.name, self.readouts = mesh, name, readouts
+        self._device, self.xp, self._kernels = device, device.xp, kernels.cuda if device.numbers else kernels
+        self.meter = Meter() if meter is None else meter
+        self.dtype = np.dtype(dtype)
+        self._complex = np.result_type(self.dtype, np.complex64)
+        self._sizes = dict(zip(PHASES, (mesh.count, mesh.count, mesh.modes)))
+        self._heaters = fabricate(seed, name, "mesh", (1, 2 * mesh.count + mesh.modes))
+        self._optics = fabricate_optics(seed, name, "mesh", (1, mesh.count))
+        self._wiring, self._skipped = wiring(mesh), skipped(mesh)
+        size = 2 * mesh.count + mesh.modes
+        self._wander = Wander(seed, name, {"mesh": (1, size)}, places(mesh))
+        self.settling = Settling()  # light that passes several meshes waits once: they share one
+        self._noise = generator(seed, "readout", name)
+        self._start = self._noise.bit_generator.state
+        # Noise that repeats itself is drawn once: every draw since `rewind`, and where the stream then stood.
+        self._tape: list[tuple[Array, Any]] | None = None
+        self._played = 0
+        self._heated = device.put(np.tile(mesh.active, 2))  # passive couplers have no heaters
+        self._unsound: Any = None
+        self._phases = {part: self.xp.zeros(size, self.dtype) for part, size in self._sizes.items()}
+        self.nonidealities = nonidealities
+
+    # -- the parameters ------------------------------------------------------------------------------------------------
+
+    @property
+    def nonidealities(self) -> Nonidealities:
+        """The imperfections; setting them changes this same chip (its unit draws stay)."""
+        return self._nonidealities
+
+    @nonidealities.setter
+    def nonidealities(self, value: Nonidealities) -> None:
+        self._nonidealities = value
+        put = self._device.put
+        chain = chain_parameters(self._wiring, self._heaters, value, self.dtype)
+        self._chain = tuple(put(a) if isinstance(a, np.ndarray) else a for a in chain)
+        self._still = chain[2]
+        self._wander.tune(value, self.meter.clock)
+        self._drifts = value.drift_std > 0.0 or value.step_std > 0.0
+        self._splitters = put(splitter_parameters(self.mesh, self._optics, value))
+        amplitudes = arm_parameters(self._optics, value)
+        top, bottom, end = (10.0 ** (-2.0 * value.loss_db * columns / 20.0) for columns in self._skipped)
+        amplitudes[:, 2] *= top
+        amplitudes[:, 3] *= bottom
+        self._amplitudes, self._ends = put(amplitudes), put(end.astype(self.dtype)[:, None])
+        self._lossless = bool((amplitudes == 1.0).all() and (end == 1.0).all())
+        self._forget()
+
+    # -- what a lab can do ---------------------------------------------------------------------------------------------
+
+    def set_phases(self, theta: Array | None = None, phi: Array | None = None, screen: Array | None = None) -> None:
+        """See `MeshHardware.set_phases`."""
+        given = zip(PHASES, (theta, phi, screen))
+        wanted = {part: self._checked(values, part) for part, values in given if values is not None}
+        changed: Any = 0
+        for part, values in wanted.items():
+            changed += np.count_nonzero(values != self._phases[part])
+            self._phases[part] = values
+        if wanted and (self.xp is not np or changed):  # a GPU is not asked: there, something may have changed
+            self.meter.count(writes=changed)
+            self.settling.wrote()
+            self._forget()
+
+    @property
+    def commanded(self) -> dict[str, Array]:
+        """See `MeshHardware.commanded`."""
+        return {part: values.copy() for part, values in self._phases.items()}
+
+    def wait(self, seconds: float) -> None:
+        """See `MeshHardware.wait`."""
+        self.meter.wait(seconds)
+
+    def forward(self, x: Array, readout: str = "field") -> Array:
+        """See `MeshHardware.forward`."""
+        return self._probe(x, False, readout)
+
+    def backward(self, y: Array, readout: str = "field") -> Array:
+        """See `MeshHardware.backward`."""
+        return self._probe(y, True, readout)
+
+    def taps(self, x: Array, back: bool = False) -> tuple[Array, Taps]:
+        """See `MeshHardware.taps`."""
+        far, powers = self._through(self._tapped(x), back)
+        return self._read(far, "field"), self._taps(*powers)
+
+    # -- the same, fused -----------------------------------------------------------------------------------------------
+
+    def tap_sums(self, x: Array, back: bool = False) -> tuple[Array, Taps]:
+        """`taps` summed over the batch, (n,), (n,), (N,).
+
+        The noise of a sum, sum_b s |f_b| n_b with normal n_b, is s sqrt(sum_b |f_b|^2) n: drawn at once.
+        """
+        far, powers = self._through_summed(self._tapped(x), back)
+        return self._read(far, "field"), self._taps(*powers)
+
+    def gradient(self, x: Array, g: Array, scheme: str) -> Gradient | None:
+        """What `l2sim.learn.insitu.measure` reads where nothing is lost and nothing is noisy: the exact gradient, by
+        running the mesh in reverse (`kernels.propagate.adjoint`, `gradients`). None elsewhere; metered as `scheme`."""
+        it = self._nonidealities
+        noisy = it.io_amplitude_error or it.io_phase_error or it.tap_noise or it.readout_noise or it.reference_phase_std
+        if noisy or not self._lossless or "tap_power" not in self.readouts:
+            return None
+        x, g = self._light(x), self._light(g)
+        if x.shape != g.shape:
+            raise ChipError(f"light {x.shape} and cotangents {g.shape} differ in shape; give one cotangent per vector")
+        plain, tapped = SCHEMES[scheme]
+        batch = x.shape[1]
+        self._count((plain + tapped) * batch, tapped * batch)
+        return self._adjoint(x, g)
+
+    def rewind(self) -> None:
+        """Go back to the start of the noise: what is drawn next repeats what was drawn first."""
+        self._tape, self._played = self._tape or [], 0
+
+    # -- what only an observer may see ---------------------------------------------------------------------------------
+
+    def oracle_matrix(self) -> Array:
+        """The true matrix U, (N, N)."""
+        return self._matrix().copy()
+
+    def oracle_phases(self) -> dict[str, Array]:
+        """The phases that the light sees, by name."""
+        return {part: values[0].copy() for part, values in zip(PHASES, self._effective())}
+
+    def oracle_biases(self) -> Array:
+        """The fixed phases that add to the driven ones, (2 n + N,): theta, phi, screen, rad."""
+        if self._drifts:
+            self._age()
+        return self._chain[2][0].copy()
+
+    def oracle_gradient(self, x: Array, g: Array) -> Gradient:
+        """The exact gradient with respect to the phases that the light sees: `x`, `g` (N, B), with loss, no noise."""
+        x, g = self._light(x), self._light(g)
+        return self._adjoint(x, g) if self._lossless else self._adjoint_lossy(x, g)
+
+    def oracle_fields(self, x: Array, back: bool = False) -> Array:
+        """The field everywhere, (4 C + 2, N, B) (`kernels.inside.trace`), inputs first, also of light sent `back` into
+        the outputs; loss of rails that skip a column acts at the next coupler they meet."""
+        x = self._light(x)
+        x = x * self._ends if back else x
+        out = self.xp.empty((1, 4 * self.mesh.columns + 2, 2, *x.shape), self.dtype)
+        out[0, 0] = self._planes(x)[0]
+        theta, phi, screen = self._effective()
+        starts = self._device.put(np.searchsorted(self.mesh.column, np.arange(self.mesh.columns + 1)))
+        self._kernels.inside.trace(
+            theta, phi, self._splitters, self._amplitudes, self.mesh.top, self.mesh.bottom, starts, screen, back, out
+        )
+        fields = out[0, :, 0] + 1j * out[0, :, 1]
+        if back:
+            return fields[::-1]
+        fields[-1] *= self._ends
+        return fields
+
+    def oracle_fabrication(self) -> dict[str, Array]:
+        """The unit draws of the fabrication, "part.draw"."""
+        return fabrication.arrays(self._draws())
+
+    def refabricate(self, arrays: dict[str, Array]) -> None:
+        """Become the chip whose `oracle_fabrication` gave `arrays`."""
+        made = fabrication.replaced(self._draws(), arrays)
+        self._heaters, self._optics = made["heaters"], made["optics"]
+        self.nonidealities = self._nonidealities
+
+    def _draws(self) -> dict[str, Any]:
+        return {"heaters": self._heaters, "optics": self._optics}
+
+    def state(self) -> tuple[dict[str, Array], dict[str, Any]]:
+        """What a checkpoint needs: the commanded phases, and the position of the noise stream. On a GPU this is where
+        values that were not finite are told."""
+        if self._unsound is not None and bool(self._unsound):
+            raise ChipError(f"mesh {self.name} was sent values that are not finite; lower the learning rate")
+        values = {"noise": self._position(), "drift": self._wander.state(), "restless": self.settling.restless}
+        return self.commanded, values
+
+    def restore(self, arrays: dict[str, Array], values: dict[str, Any]) -> None:
+        """Go on from what `state` returned."""
+        self._phases = {part: self._device.put(arrays[part].astype(self.dtype)) for part in PHASES}
+        self._noise.bit_generator.state, self._tape = values["noise"], None
+        if "drift" in values:
+            self._wander.restore(values["drift"])
+        self.settling.restless = values.get("restless", False)
+        self._forget()
+
+    # -- inside: what is built from the commands -----------------------------------------------------------------------
+
+    def _forget(self) -> None:
+        self._seen: tuple[Array, ...] | None = None
+        self._built: Array | None = None
+        self._whole: Array | None = None
+
+    def _age(self) -> None:
+        """Take in how far biases have wandered by now. A fused operation does so once, at its beginning."""
+        if self._wander.moved(self.meter.clock):
+            bias = (self._still + self._wander.biases("mesh")).astype(self.dtype)
+            self._chain = *self._chain[:2], self._device.put(bias), *self._chain[3:]
+            self._forget()
+
+    def _effective(self) -> tuple[Array, ...]:
+        """theta (1, n), phi (1, n) and screen (1, N) as the light sees them."""
+        if self._drifts:
+            self._age()
+        if self._seen is None:
+            commanded = np.concatenate([self._phases[part] for part in PHASES])[None]
+            out = np.empty_like(commanded)
+            ratio, fixed, bias, around, *rest = self._chain
+            self._kernels.chain.apply(commanded, ratio, fixed, bias, around, *rest, out)
+            if self._nonidealities.detuning_nm:
+                out /= 1.0 + self._nonidealities.detuning_nm / WAVELENGTH_NM
+            n = self.mesh.count
+            out[0, : 2 * n] *= self._heated
+            self._seen = out[:, :n].copy(), out[:, n : 2 * n].copy(), out[:, 2 * n :].copy()
+        return self._seen
+
+    def _elements(self) -> Array:
+        if self._drifts:
+            self._age()
+        if self._built is None:
+            theta, phi, _ = self._effective()
+            self._built = self.xp.empty((1, 12, self.mesh.count), self.dtype)
+            self._kernels.couplers.elements(theta, phi, self._splitters, self._amplitudes, self._built)
+        return self._built
+
+    def _common(self) -> tuple[Array, ...]:
+        return self._elements(), self.mesh.top, self.mesh.bottom, self._effective()[2]
+
+    def _matrix(self) -> Array:
+        if self._drifts:
+            self._age()
+        if self._whole is None:
+            out = self.xp.empty((1, 2, self.mesh.modes, self.mesh.modes), self.dtype)
+            self._kernels.propagate.matrices(*self._common(), out)
+            self._whole = self._arrived(out, False)
+        return self._whole
+
+    # -- inside: light -------------------------------------------------------------------------------------------------
+
+    def _checked(self, values: Array, part: str) -> Array:
+        values = self.xp.array(values, self.dtype)
+        if values.shape != (self._sizes[part],):
+            raise ChipError(f"{part} has shape {values.shape}; this mesh takes ({self._sizes[part]},) in travel order")
+        if not self._finite(values):
+            raise ChipError(f"{part} holds values that are not finite; the mesh was left as it was")
+        return values
+
+    def _finite(self, values: Array) -> bool:
+        """False for values that are not finite; a GPU is not asked: there, `state` tells it."""
+        if self.xp is np:
+            return bool(np.isfinite(values).all())
+        odd = ~np.isfinite(values).all()
+        self._unsound = odd if self._unsound is None else self._unsound | odd
+        return True
+
+    def _light(self, x: Array) -> Array:
+        x = self._device.put(x)
+        if x.ndim != 2 or x.shape[0] != self.mesh.modes or x.dtype.kind not in "fciu":
+            raise ChipError(f"light of shape {x.shape} does not fit this mesh; send ({self.mesh.modes}, B) numbers")
+        if x.shape[1] == 0:
+            raise ChipError("there is no light in an empty batch; send at least one vector")
+        x = x.astype(self._complex, copy=False)
+        if not self._finite(x):
+            raise ChipError("light holds values that are not finite; nothing was sent")
+        return x
+
+    def _planes(self, x: Array) -> Array:
+        out = self.xp.empty((1, 2, *x.shape), self.dtype)
+        out[0, 0], out[0, 1] = x.real, x.imag
+        return out
+
+    def _fields(self, planes: Array) -> Array:
+        return _complex(planes[0, 0], planes[0, 1])
+
+    def _arrived(self, planes: Array, back: bool) -> Array:
+        """The field at the far end; at the outputs behind the waveguides that follow each rail's last coupler."""
+        field = self._fields(planes)
+        return field if back or self._lossless else field * self._ends
+
+    def _pass(self, x: Array, back: bool) -> Array:
+        """Light through the mesh: by its matrix where the batch is larger than that."""
+        if x.shape[1] > self.mesh.modes:
+            matrix = self._matrix()
+            return (matrix.T if back else matrix) @ x
+        field = self._planes(x * self._ends if back else x)
+        of = self._kernels.propagate
+        (of.backward if back else of.forward)(*self._common(), field)
+        return self._arrived(field, back)
+
+    def _through(self, x: Array, back: bool) -> tuple[Array, tuple[Array, Array, Array]]:
+        """The far end, and the powers at theta, phi and screen on the way."""
+        if not back:
+            field = self._planes(x)
+            by_theta, by_phi = (self.xp.empty((1, self.mesh.count, x.shape[1]), self.dtype) for _ in range(2))
+            elements, top, bottom, screen = self._common()
+            self._kernels.powers.each(elements, self._amplitudes, top, bottom, screen, field, by_theta, by_phi)
+            far = self._arrived(field, back)
+            return far, (by_theta[0], by_phi[0], _power(far))
+        field = self._planes(x * self._ends)
+        seen = self.xp.empty((1, 2, 2, self.mesh.count, x.shape[1]), self.dtype)
+        theta, phi, screen = self._effective()
+        self._kernels.inside.tap(
+            theta, phi, self._splitters, self._amplitudes, self.mesh.top, self.mesh.bottom, screen, back, field, seen
+        )
+        powers = (seen[0] ** 2).sum(axis=1)
+        return self._arrived(field, back), (powers[1], powers[0], _power(x))
+
+    def _through_summed(self, x: Array, back: bool) -> tuple[Array, tuple[Array, Array, Array]]:
+        """The far end, and the powers summed over the batch."""
+        field = self._planes(x * self._ends if back else x)
+        by_theta, by_phi = (self.xp.empty((1, self.mesh.count)) for _ in range(2))
+        elements, top, bottom, screen = self._common()
+        self._kernels.powers.powers(
+            elements, self._splitters, self._amplitudes, top, bottom, screen, back, field, by_theta, by_phi
+        )
+        far = self._arrived(field, back)
+        return far, (by_theta[0], by_phi[0], _power(x if back else far).sum(axis=1, dtype=np.float64))
+
+    def _probe(self, x: Array, back: bool, readout: str) -> Array:
+        if readout not in self.readouts or readout == "tap_power":
+            far = [name for name in self.readouts if name != "tap_power"]
+            raise ChipError(f"this mesh has no {readout!r} readout at its ports; it has {', '.join(far)}")
+        x = self._light(x)
+        self._count(x.shape[1], 0)
+        return self._read(self._pass(self._erred(x, self._nonidealities.io_input), back), readout)
+
+    def _tapped(self, x: Array) -> Array:
+        """The light that really enters when `x` is sent for a reading of the taps."""
+        if "tap_power" not in self.readouts:
+            raise ChipError("this mesh has no power taps; in situ gradients need the readout 'tap_power'")
+        x = self._light(x)
+        self._count(x.shape[1], x.shape[1])
+        return self._erred(x, self._nonidealities.io_input)
+
+    def _count(self, vectors: int, tapped: int) -> None:
+        taps = tapped * sum(self._sizes.values())
+        self.meter.count(core_calls=vectors, tap_readings=taps, vectors=vectors, settled=self.settling.waits())
+
+    def _erred(self, x: Array, here: bool = True) -> Array:
+        """A field with the amplitude and phase errors of its modulators or detectors (spec/insitu.md, section 2)."""
+        it = self._nonidealities
+        if here and it.io_amplitude_error:
+            x = x * np.abs(1.0 + it.io_amplitude_error * self._normal(x.shape))
+        if here and it.io_phase_error:
+            x = x * _turned(np.pi * it.io_phase_error * self._normal(x.shape))
+        return x
+
+    def _read(self, y: Array, readout: str) -> Array:
+        it, y = self._nonidealities, self._erred(y)
+        if readout == "power":
+            power = _power(y)
+            if it.shot_noise:
+                power = power + np.abs(y) * (it.shot_noise * self._normal(y.shape))
+            return power + it.readout_noise * self._normal(y.shape) if it.readout_noise else power
+        if it.reference_phase_std:
+            y = y * _turned(it.reference_phase_std * self._normal((1, y.shape[1])))
+        if it.readout_noise:
+            y = y + it.readout_noise * (self._normal(y.shape) + self._complex.type(1j) * self._normal(y.shape))
+        return y
+
+    def _taps(self, theta: Array, phi: Array, screen: Array) -> Taps:
+        """Readings of powers at the shifters, or of sums of powers: I + s sqrt(I) n. Passive couplers have no taps."""
+        noise = self._nonidealities.tap_noise
+        if not self.mesh.active.all():
+            passive = ~self._heated[: self.mesh.count]
+            theta[passive] = phi[passive] = 0.0
+        powers = Taps(theta, phi, screen)
+        if noise:
+            powers = Taps(*(power + noise * np.sqrt(power) * self._normal(power.shape) for power in powers))
+        return powers
+
+    def _normal(self, shape: tuple[int, ...]) -> Array:
+        if self._tape is None:
+            return self._drawn(shape)
+        at, self._played = self._played, self._played + 1
+        if at == len(self._tape) or self._tape[at][0].shape != shape:
+            self._noise.bit_generator.state = self._position(at)
+            self._tape[at:] = [(self._drawn(shape), self._noise.bit_generator.state)]
+        return self._tape[at][0]
+
+    def _position(self, at: int | None = None) -> Any:
+        """Where the noise stream stands, or stood after `at` draws since `rewind`."""
+        if self._tape is None:
+            return self._noise.bit_generator.state
+        at = self._played if at is None else at
+        return self._tape[at - 1][1] if at else self._start
+
+    def _drawn(self, shape: tuple[int, ...]) -> Array:
+        return self._device.put(self._noise.standard_normal(shape, self.dtype))  # type: ignore[arg-type]
+
+    # -- inside: exact gradients ---------------------------------------------------------------------------------------
+
+    def _room(self) -> tuple[Array, Array, Array]:
+        theta, phi, screen = (self.xp.empty((1, size), self.dtype) for size in self._sizes.values())
+        return theta, phi, screen
+
+    def _measured(self, room: tuple[Array, Array, Array], x: Array) -> Gradient:
+        theta, phi, screen = (part[0] for part in room)
+        heated = self._heated[: self.mesh.count]
+        return Gradient(theta * heated, phi * heated, screen, x)
+
+    def _adjoint(self, x: Array, g: Array) -> Gradient:
+        """Without loss. A batch larger than N enters as one N x N matrix (`kernels.propagate`)."""
+        room = self._room()
+        elements, top, bottom, screen = self._common()
+        if x.shape[1] > self.mesh.modes:
+            y = self._matrix() @ x
+            product = self._planes(y @ g.T)
+            self._kernels.propagate.gradients(elements, self._splitters, top, bottom, screen, product, *room)
+            return self._measured(room, self._matrix().T @ g)
+        field, cotangent = self._planes(self._pass(x, False)), self._planes(g)
+        self._kernels.propagate.adjoint(elements, self._splitters, top, bottom, screen, field, cotangent, *room)
+        return self._measured(room, self._fields(cotangent))
+
+    def _adjoint_lossy(self, x: Array, g: Array) -> Gradient:
+        room = self._room()
+        elements, top, bottom, screen = self._common()
+        field, cotangent = self._planes(x), self._planes(g * self._ends)
+        mesh = elements, self._splitters, top, bottom, screen
+        self._kernels.propagate.adjoint_lossy(*mesh, field, cotangent, *room)
+        return self._measured(room, self._fields(cotangent))
+
+
+def _power(field: Array) -> Array:
+    return field.real**2 + field.imag**2
+
+
+def _turned(angle: Array) -> Array:
+    """e^{i angle} in the precision of `angle`."""
+    return _complex(np.cos(angle), np.sin(angle))
+
+
+def _complex(real: Array, imag: Array) -> Array:
+    """real + i imag."""
+    out = np.empty_like(real, np.result_type(real.dtype, np.complex64), shape=real.shape)
+    out.real[...], out.imag[...] = real, imag
+    return out

@@ -1,0 +1,148 @@
+"""The simulated chip of any matrix: two whole meshes and a column of attenuators between them.
+
+    W = U diag(s) V,   -1 <= s <= 1
+
+(Miller, Photonics Research 1, 1 (2013)). What a lab can do is `l2sim.chip.protocol.SvdHardware`. Light can be sent in
+and fields read at the outer ports only; taps stand at every phase shifter of both meshes. Those of V's screen stand
+just before the attenuators, so that these need none of their own.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from l2sim.backend import Array
+from l2sim.chip.fabrication import fabricate
+from l2sim.chip.mesh_chip import MeshChip
+from l2sim.chip.meter import Meter, Settling
+from l2sim.chip.nonidealities import GAMMA, Nonidealities
+from l2sim.chip.protocol import MESH_READOUTS, SvdTaps, Taps
+from l2sim.errors import ChipError
+from l2sim.mesh.mesh import Mesh
+
+
+class SvdChip:
+    """Two meshes of one layout and an attenuator on every rail between them. Arguments as for `MeshChip`.
+
+    Phases start at zero and attenuators open, s = 1. Realised s = cos(phase), the phase in [0, pi] quantised with the
+    heaters' bits and scaled by its heater's gamma, as in `l2sim.chip.core_chip`; `exact_sigma` leaves that out.
+    """
+
+    def __init__(
+        self,
+        mesh: Mesh,
+        nonidealities: Nonidealities,
+        seed: int,
+        name: str = "svd",
+        meter: Meter | None = None,
+        dtype: DTypeLike = "float32",
+        readouts: tuple[str, ...] = MESH_READOUTS,
+    ) -> None:
+        self.mesh, self.readouts = mesh, readouts
+        self.meter = Meter() if meter is None else meter
+        self._u, self._v = (
+            MeshChip(mesh, nonidealities, seed, f"{name}.{part}", self.meter, dtype, readouts) for part in "uv"
+        )
+        self._settling = self._u.settling = self._v.settling = Settling()  # one wait for all that light passes
+        self.dtype = self._u.dtype
+        self._gamma = fabricate(seed, name, "sigma", (1, mesh.modes)).gamma[0]
+        self._sigma = np.ones(mesh.modes, self.dtype)
+        self._realise()
+
+    @property
+    def nonidealities(self) -> Nonidealities:
+        """The imperfections; setting them changes this same chip (its unit draws stay)."""
+        return self._u.nonidealities
+
+    @nonidealities.setter
+    def nonidealities(self, value: Nonidealities) -> None:
+        self._u.nonidealities = self._v.nonidealities = value
+        self._realise()
+
+    # -- what a lab can do ---------------------------------------------------------------------------------------------
+
+    def set_phases(self, u: dict[str, Array] | None = None, v: dict[str, Array] | None = None) -> None:
+        """See `SvdHardware.set_phases`."""
+        for chip, phases in ((self._u, u), (self._v, v)):
+            if phases is not None:
+                chip.set_phases(**phases)
+
+    def set_sigma(self, sigma: Array) -> None:
+        """See `SvdHardware.set_sigma`."""
+        sigma = np.array(sigma, self.dtype)
+        if sigma.shape != self._sigma.shape or not (np.abs(sigma) <= 1.0).all():
+            raise ChipError(f"sigma of shape {sigma.shape} is not ({self.mesh.modes},) numbers from -1 to 1; scale it")
+        changed = np.count_nonzero(sigma != self._sigma)
+        if changed:
+            self.meter.count(writes=changed)
+            self._settling.wrote()
+            self._sigma = sigma
+            self._realise()
+
+    @property
+    def commanded(self) -> dict[str, Array | dict[str, Array]]:
+        """See `SvdHardware.commanded`."""
+        return {"u": self._u.commanded, "v": self._v.commanded, "sigma": self._sigma.copy()}
+
+    def wait(self, seconds: float) -> None:
+        """See `SvdHardware.wait`."""
+        self.meter.wait(seconds)
+
+    def forward(self, x: Array, readout: str = "field") -> Array:
+        """See `SvdHardware.forward`."""
+        return self._probe(x, self._v, self._u, False, readout)
+
+    def backward(self, y: Array, readout: str = "field") -> Array:
+        """See `SvdHardware.backward`."""
+        return self._probe(y, self._u, self._v, True, readout)
+
+    def taps(self, x: Array, back: bool = False) -> tuple[Array, SvdTaps]:
+        """See `SvdHardware.taps`."""
+        return self._tapped(x, back, summed=False)
+
+    def tap_sums(self, x: Array, back: bool = False) -> tuple[Array, SvdTaps]:
+        """`taps` summed over the batch, fused (`MeshChip.tap_sums`)."""
+        return self._tapped(x, back, summed=True)
+
+    # -- what only an observer may see ---------------------------------------------------------------------------------
+
+    def oracle_matrix(self) -> Array:
+        """The true W, (N, N)."""
+        return self._u.oracle_matrix() @ (self._realised * self._v.oracle_matrix())
+
+    def oracle_gradient(self, x: Array, g: Array) -> tuple[Taps, Taps, Array, Array]:
+        """(by the phases of U, by those of V, by realised sigma (N,), cotangents at the inputs (N, B)), with loss."""
+        inner = self._v.oracle_matrix() @ x
+        by_u = self._u.oracle_gradient(self._realised * inner, g)
+        by_v = self._v.oracle_gradient(x, self._realised * by_u.x)
+        return Taps(*by_u[:3]), Taps(*by_v[:3]), (by_u.x * inner).real.sum(axis=1), by_v.x
+
+    # -- inside --------------------------------------------------------------------------------------------------------
+
+    def _realise(self) -> None:
+        it, phase = self.nonidealities, np.arccos(self._sigma)
+        if it.phase_bits:
+            lsb = np.pi / (2**it.phase_bits - 1)
+            phase = np.rint(phase / lsb) * lsb
+        realised = np.cos(phase * (1.0 + self._gamma * (it.gamma_std / GAMMA)))
+        self._realised = (self._sigma if it.exact_sigma else realised).astype(self.dtype)[:, None]
+
+    def _probe(self, x: Array, near: MeshChip, far: MeshChip, back: bool, readout: str) -> Array:
+        if readout not in self.readouts or readout == "tap_power":
+            ports = [name for name in self.readouts if name != "tap_power"]
+            raise ChipError(f"this chip has no {readout!r} readout at its ports; it has {', '.join(ports)}")
+        x = near._light(x)
+        self.meter.count(core_calls=x.shape[1], vectors=x.shape[1], settled=self._settling.waits())
+        x = near._erred(x, self.nonidealities.io_input)
+        return far._read(far._pass(self._realised * near._pass(x, back), back), readout)
+
+    def _tapped(self, x: Array, back: bool, summed: bool) -> tuple[Array, SvdTaps]:
+        near, far = (self._u, self._v) if back else (self._v, self._u)
+        sent = near._tapped(x)
+        far._count(0, sent.shape[1])
+        through = MeshChip._through_summed if summed else MeshChip._through
+        inner, first = through(near, sent, back)
+        outer, second = through(far, self._realised * inner, back)
+        taps = near._taps(*first), far._taps(*second)
+        return far._read(outer, "field"), SvdTaps(*(taps if back else taps[::-1]))

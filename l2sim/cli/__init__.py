@@ -1,0 +1,1 @@
+"""What a shell sees: the commands of `l2sim`."""

@@ -1,0 +1,82 @@
+"""Tables for `l2sim presets` and `l2sim models`: presets, every field of a job, and what models are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from l2sim.job.job import Job, describe, load
+from l2sim.job.presets import PRESETS
+
+if TYPE_CHECKING:
+    from l2sim.nn.models import Count
+
+
+def presets_table() -> Table:
+    """The presets with what they run and where their settings come from."""
+    table = Table("preset", "what it runs", "settings from")
+    for name, preset in PRESETS.items():
+        table.add_row(name, preset.about, preset.source)
+    return table
+
+
+def fields_table(job: Job) -> Table:
+    """Every field of `job` by section: path, value, unit, range, meaning."""
+    table = Table(title=f"fields of a job, with the values of {job.name}", title_justify="left")
+    table.add_column("field", no_wrap=True)
+    table.add_column("value", no_wrap=True)
+    table.add_column("unit", no_wrap=True)
+    table.add_column("range", max_width=30)
+    table.add_column("meaning")
+    for _, fields in groupby(describe(job), lambda field: field.path.rpartition(".")[0]):
+        for field in fields:
+            table.add_row(field.path, _shown(field.value), field.unit, field.range, field.meaning)
+        table.add_section()
+    return table
+
+
+def models_tables(names: Iterable[str]) -> list[Table]:
+    """What the published models are made of; or, of every model, preset or job file in `names`, every layer.
+
+    Devices are MZIs and the attenuators of sigma.
+    """
+    from l2sim.job.model import expected
+    from l2sim.nn import models
+
+    known = {name: models.get(name) for name in models.MODELS}
+    if not names:
+        rows = {f"{name} {'x'.join(map(str, spec.input))}": models.count(spec).total for name, spec in known.items()}
+        return [_counts("model", rows)]
+    made = []
+    for name in names:
+        job = name in PRESETS or Path(name).suffix == ".toml"
+        spec = expected(load(name)) if job else models.get(name)
+        counts = models.count(spec)
+        title = f"{name}: {spec.name}, {' x '.join(map(str, spec.input))} to {spec.classes} classes"
+        made.append(_counts("layer", counts.layers | {"total": counts.total}, title))
+    return made
+
+
+def _counts(what: str, rows: Mapping[str, Count], title: str | None = None) -> Table:
+    table = Table(title=title, title_justify="left")
+    table.add_column(what, no_wrap=True)
+    for column in ("parameters", "cores", "sigma", "MZIs", "devices"):
+        table.add_column(column, justify="right")
+    for name, it in rows.items():
+        devices = it.mzis + it.sigma
+        table.add_row(name, *(f"{n:,}" for n in (it.parameters, it.blocks, it.sigma, it.mzis, devices)))
+    return table
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "(base)"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return str(list(value))
+    return f"{value:g}" if isinstance(value, float) else str(value)

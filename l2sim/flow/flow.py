@@ -1,0 +1,118 @@
+"""The flow: a generator of events from a job. Readers do the rest (console, run folder, report, window)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from l2sim._version import __version__
+from l2sim.data.sets import DataSet
+from l2sim.errors import RunError
+from l2sim.flow import session as sessions
+from l2sim.flow.control import Control
+from l2sim.flow.insitu import session as insitu
+from l2sim.flow.l2ight import session as l2ight
+from l2sim.flow.l2ight import stages
+from l2sim.flow.session import Session
+from l2sim.job.job import Job, to_dict
+from l2sim.store.events import Checkpoint, Done, Epoch, Event
+from l2sim.store.events import stages as stages_of
+
+REPORT_VERSION = 1
+
+
+class Flow(NamedTuple):
+    """What runs a flow: `open(job, data folder)` makes its session; `stages` by the names of `events.stages`."""
+
+    open: Callable[[Job, Path | DataSet | None], Any]
+    stages: Mapping[str, Callable[[Any, int], Iterator[Event]]]
+
+
+FLOWS = {
+    "l2ight": Flow(l2ight.open_session, stages.STAGES),
+    "insitu": Flow(insitu.open_session, insitu.STAGES),
+}
+
+
+def run(
+    job: Job, data: Path | DataSet | None = None, checkpoint: Checkpoint | None = None, control: Control | None = None
+) -> Iterator[Event]:
+    """Run every stage of `job` that `checkpoint` has not finished. Resuming gives the events of a run never stopped.
+
+    `control` acts between the events."""
+    control = Control() if control is None else control
+    session = FLOWS[job.flow].open(job, data)
+    for event in _events(job, session, checkpoint, control):
+        event = _timed(event, session)
+        yield event
+        yield from control.between(event, session)
+
+
+def _timed(event: Event, session: Session) -> Event:
+    """An epoch with the chips' clock, where biases wander with it: so readers make the chips again as they were."""
+    if not isinstance(event, Epoch):  # first, for there are many steps
+        return event
+    it = sessions.chip_nonidealities(session.job)
+    if not (it.drift_std or it.step_std) or not session.geometry():
+        return event
+    return msgspec.structs.replace(event, scalars=event.scalars | {"clock_s": session.meter.clock})
+
+
+def _events(job: Job, session: Session, checkpoint: Checkpoint | None, control: Control) -> Iterator[Event]:
+    flow, names = FLOWS[job.flow], stages_of(job)
+    done = {}
+    first = 0
+    if checkpoint is not None:
+        sessions.restore(session, checkpoint)
+        first = names.index(checkpoint.stage)
+        if checkpoint.epoch < 0:
+            first += 1
+        else:
+            done[checkpoint.stage] = checkpoint.epoch
+    control.begin(session)
+    for stage in names[first:]:
+        try:
+            yield from flow.stages[stage](session, done.get(stage, 0))
+        except MemoryError as error:
+            raise (error if job.device == "cpu" else RunError(too_large(error, job, stage))) from None
+        yield from sessions.checkpoint(session, stage, -1, keep=True)
+    yield Done(report(session, job), session.figures)
+
+
+def too_large(error: MemoryError, job: Job, stage: str) -> str:
+    """The line for a GPU that is full: how much was needed, and the setting that shrinks it."""
+    size, used = (re.search(rf"{what} ([\d,]+) bytes", str(error)) for what in ("allocating", "so far:"))
+    needed = f"{_bytes(size)} more were needed" if size else "it is too small"
+    if used:
+        needed += f" beside {_bytes(used)} in use"
+    batch = f"lower {stage}.batch = {getattr(job, stage).batch}" if stage in ("pretrain", "learn") else ""
+    small = "" if job.precision == "float32" else "set precision = float32"
+    cure = " or ".join(word for word in (batch, small) if word) or "use a smaller model"
+    return f"device {job.device} is out of memory in {stage}: {needed}; {cure}"
+
+
+def _bytes(found: re.Match[str]) -> str:
+    count = int(found[1].replace(",", ""))
+    return f"{count / 2**30:.1f} GiB" if count >= 2**29 else f"{count / 2**20:.1f} MiB"
+
+
+def report(session: Session, job: Job) -> dict[str, Any]:
+    """What `report.json` holds (docs/formats.md); `job` is as it was at the start."""
+    changes = [{name: change[name] for name in ("step", "path", "value")} for change in session.changes]
+    return {
+        "format": "l2sim-report",
+        "version": REPORT_VERSION,
+        "l2sim": __version__,
+        "job": to_dict(job),
+        "seed": session.job.seed,
+        "device": session.job.device,
+        "classes": session.data.classes,
+        "seconds": sum(stage["seconds"] for stage in session.results),
+        "stages": session.results,
+        "test_cost": session.meter.state().get("test", {}) | session.bill("test"),
+        **({"changes": changes} if changes else {}),
+    }

@@ -1,0 +1,247 @@
+"""What a run of the L2ight flow holds: the electronic network, the chips by layer, and how a checkpoint keeps them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from l2sim import backend
+from l2sim.backend import Array, float_type, generator, host
+from l2sim.chip import energy, nonidealities
+from l2sim.chip.complex_core_chip import fabricated_as
+from l2sim.chip.core_chip import Chip
+from l2sim.chip.meter import Meter
+from l2sim.chip.protocol import Commands
+from l2sim.data import sets
+from l2sim.data.sets import DataSet
+from l2sim.errors import JobError, RunError
+from l2sim.flow import oracle
+from l2sim.flow.session import Session, chip_nonidealities, under
+from l2sim.job import model as described
+from l2sim.job.job import Job
+from l2sim.learn.search import mapping, zeroth
+from l2sim.learn.search.mapping import Target
+from l2sim.learn.twin import identify as twin
+from l2sim.mesh.mesh import Mesh
+from l2sim.nn import models, network
+from l2sim.nn.network import Network
+from l2sim.nn.photonic import PhotonicWeight
+from l2sim.nn.specs import Standardise
+from l2sim.nn.weights import ElectronicWeight
+
+
+@dataclass
+class L2ight(Session):
+    """A run of the L2ight flow; `chips`, `aims`, `rest`, `mapped`, by layer name, fill up as the stages go on;
+    `attenuators` where they are commanded by their phases (`protocols.Phases`); `renewed`: the classifier is new;
+    `service`: what the layers answered when service began, as matrices.
+    """
+
+    electronic: Network = field(kw_only=True)
+    chips: dict[str, Chip] = field(default_factory=dict)
+    aims: dict[str, Target] = field(default_factory=dict)
+    rest: dict[str, Commands] = field(default_factory=dict)
+    mapped: dict[str, Commands] = field(default_factory=dict)
+    searches: dict[str, zeroth.State] = field(default_factory=dict)
+    twins: dict[str, twin.Twin] = field(default_factory=dict)
+    attenuators: dict[str, Array] = field(default_factory=dict)
+    service: dict[str, Array] = field(default_factory=dict)
+    renewed: bool = False
+    photonic: Network | None = None
+
+    @property
+    def network(self) -> Network:
+        """The network on the chips."""
+        assert self.photonic is not None, "the chips are fabricated when deployment starts"
+        return self.photonic
+
+    def trained(self, stage: str) -> Network:
+        return self.network if stage in ("learn", "upkeep") else self.electronic
+
+    def geometry(self) -> dict[str, energy.Geometry]:
+        return {name: energy.blocked(chip.shape, chip.mesh) for name, chip in self.chips.items()}
+
+    def design(self) -> dict[str, Any]:
+        return {"model.name": self.job.model.name, "chip.mesh": self.job.chip.mesh}
+
+    def retune(self) -> None:
+        imperfect = chip_nonidealities(self.job)
+        for chip in self.chips.values():
+            if chip.nonidealities != imperfect:
+                chip.nonidealities = imperfect
+
+    def told(self, layer: str) -> dict[str, Array]:
+        if layer not in self.chips:
+            return {}
+        held, _ = self.chips[layer].state()
+        parts = {"sigma": "sigma"} | {part: f"phases.{part}" for part in zeroth.PARTS}
+        found = {f"{layer}.{name}": host(held[key]).astype(np.float32) for name, key in parts.items()}
+        if self.stage == "learn":
+            found[f"{layer}.grad_sigma"] = self._gradient(layer)
+        return found
+
+    def merits(self, layer: str) -> dict[str, Array]:
+        if layer not in self.chips:
+            return {}
+        chip, aim = self.chips[layer], self.aims[layer]
+        found: dict[str, Array] = {}
+        if layer in self.searches:
+            scale = mapping.error_scale(aim) if self.stage == "map" else 1.0
+            found |= {"loss": self.searches[layer].loss, "best": self.searches[layer].best * scale}
+        if self.stage == "calibrate":
+            found |= {f"oracle_identity_error_{part}": a for part, a in oracle.identity_error(chip).items()}
+        elif self.stage == "learn":
+            found["gradient"] = np.linalg.norm(self._gradient(layer), axis=-1)
+        else:
+            above, below = oracle.mapping_error(chip, aim)
+            found["oracle_mapping_error"] = above / np.where(below > 0, below, np.nan)
+        return {f"{layer}.block.{name}": host(a).astype(np.float32).ravel() for name, a in found.items()}
+
+    def _gradient(self, layer: str) -> Array:
+        """dL/dsigma of the last mini-batch, (cores, k)."""
+        weight = self.network.weights[layer]
+        assert isinstance(weight, PhotonicWeight)
+        return host(weight.gradient).astype(np.float32).reshape(-1, weight.gradient.shape[-1])
+
+    def keep(self) -> tuple[dict[str, Array], dict[str, Any]]:
+        arrays = {f"electronic/{name}": a for name, a in self.electronic.state().items()}
+        noise: dict[str, Any] = {}
+        for name, chip in self.chips.items():
+            held, position = chip.state()
+            arrays |= {f"chip/{name}/{key}": a for key, a in held.items()}
+            noise[name] = position
+        for kind, commands in (("rest", self.rest), ("mapped", self.mapped)):
+            for name, told in commands.items():
+                for part, phases, signs in told.parts():
+                    arrays[f"{kind}/{name}/{part}/phases"] = phases.copy()
+                    arrays[f"{kind}/{name}/{part}/signs"] = signs
+        for name, state in self.searches.items():
+            arrays |= {f"search/{name}/{key}": a.copy() for key, a in state.arrays().items()}
+        for name, known in self.twins.items():
+            arrays |= {f"twin/{name}/{key}": a.copy() for key, a in vars(known).items()}
+        if self.photonic is not None:
+            arrays |= {f"photonic/{name}": a for name, a in self.photonic.state().items()}
+        arrays |= {f"attenuators/{name}": a.copy() for name, a in self.attenuators.items()}
+        arrays |= {f"service/{name}": a.copy() for name, a in self.service.items()}
+        model = msgspec.to_builtins(self.electronic.spec)
+        return arrays, {"noise": noise, "renewed": self.renewed, "model": model}
+
+    def take(self, arrays: dict[str, Array], values: dict[str, Any]) -> None:
+        self.renewed = bool(self.job.learn.new_classifier and values["noise"])
+        last = list(self.electronic.weights)[-1] if self.renewed and not values.get("renewed") else ""
+        held, classifier = under(arrays, "electronic/"), list(self.electronic.weights)[-1]
+        theirs, ours = (len(a.get(f"{classifier}.weight", ())) for a in (held, self.electronic.state()))
+        if theirs != ours and not last:
+            cure = "learn.new_classifier = true gives it a new classifier"
+            raise RunError(f"the checkpoint is of a network for {theirs} classes and this one has {ours}; {cure}")
+        self.electronic.load(held | _own(self.electronic, last))
+        if not values["noise"]:
+            return
+        put_on_chip(self)
+        for name, chip in self.chips.items():
+            if name == last:
+                continue
+            chip.restore(under(arrays, f"chip/{name}/"), values["noise"][name])
+            for kind, commands in (("rest", self.rest), ("mapped", self.mapped)):
+                told = {key: chip.xp.asarray(a) for key, a in under(arrays, f"{kind}/{name}/").items()}
+                if told:
+                    commands[name] = Commands(
+                        {part: told[f"{part}/phases"] for part in zeroth.PARTS},
+                        {part: told[f"{part}/signs"] for part in zeroth.PARTS},
+                    )
+            search = under(arrays, f"search/{name}/")
+            if search:
+                self.searches[name] = zeroth.restore(search, chip)
+            if known := under(arrays, f"twin/{name}/"):
+                self.twins[name] = twin.Twin(**known)
+        self.attenuators, self.service = under(arrays, "attenuators/"), under(arrays, "service/")
+        self.photonic = photonic_network(self, self.chips)
+        self.photonic.load(under(arrays, "photonic/") | _own(self.photonic, last))
+
+
+def _check_rank(job: Job, spec: models.ModelSpec) -> None:
+    """JobError where some core has fewer sigma than are to be learnt in a step."""
+    for name, layer in models.count(spec).layers.items():
+        if layer.blocks and job.learn.rank > (k := layer.sigma // layer.blocks):
+            raise JobError(f"learn.rank = {job.learn.rank} is above k = {k} of {name}; use 1 to {k}, or 0 for all")
+
+
+def _own(network: Network, layer: str) -> dict[str, Array]:
+    """The arrays that a layer of `network` has now."""
+    return {name: a for name, a in network.state().items() if layer and name.startswith(f"{layer}.")}
+
+
+def open_session(job: Job, source: Path | DataSet | None) -> L2ight:
+    """Load the data of `job`, from the folder `source` if it is none itself, and build its electronic network."""
+    if isinstance(source, DataSet):
+        images = source
+    else:
+        channels, *size = job.model.input or models.get(job.model.name).input
+        images = sets.load(job.data.name, source, (size[0], size[1]), channels)
+    spec = described.model(job, images.classes, images.train_x.shape[1])
+    _check_rank(job, spec)
+    images, held_x, held_y = sets.hold_out(images, job.data.validation, generator(job.seed, "validation"))
+    if job.data.normalise:
+        spec = msgspec.structs.replace(spec, layers=(Standardise(*sets.moments(images.train_x)), *spec.layers))
+    dtype = float_type(job.precision)
+    device = backend.device(job.device)
+    weights = network.electronic(generator(job.seed, "weights"), dtype, device)
+    electronic = network.build(spec, weights, dtype, device=device)
+    put = device.put
+    images = DataSet(
+        put(images.train_x), put(images.train_y), put(images.test_x), put(images.test_y), images.classes
+    )
+    return L2ight(job, images, device.put(held_x), device.put(held_y), job.seed, electronic=electronic)
+
+
+def fabricate(session: L2ight, imperfect: nonidealities.Nonidealities, meter: Meter) -> dict[str, Chip]:
+    """The chips of all layers, by name. The same session always gives the same chips."""
+    job, spec = session.job, session.electronic.spec
+    chips: dict[str, Chip] = {}
+
+    def make(name: str, out_features: int, in_features: int, k: int) -> ElectronicWeight:
+        chips[name] = fabricated_as(imperfect, job.chip.readout)(
+            (-(-out_features // k), -(-in_features // k)),
+            Mesh(job.chip.mesh, k),
+            imperfect,
+            seed=session.chip_seed,
+            name=name,
+            meter=meter.of(name),
+            dtype=session.electronic.dtype,
+            device=session.electronic.device,
+        )
+        return ElectronicWeight(np.empty((out_features, in_features), session.electronic.dtype))
+
+    network.build(spec, make, session.electronic.dtype)
+    return chips
+
+
+def put_on_chip(session: L2ight) -> None:
+    """Fabricate the chips, decompose the pretrained weights, and build the network that runs on the chips."""
+    session.chips = fabricate(session, chip_nonidealities(session.job), session.meter)
+    for name, weight in session.electronic.weights.items():
+        assert isinstance(weight, ElectronicWeight)
+        session.aims[name] = mapping.target(session.chips[name], weight.matrix)
+    session.photonic = photonic_network(session, session.chips)
+
+
+def photonic_network(session: L2ight, chips: dict[str, Chip]) -> Network:
+    """The network of the session on `chips`, with sigma as in the targets and batch norm as pretrained."""
+
+    def make(name: str, out_features: int, in_features: int, k: int) -> PhotonicWeight:
+        aim = session.aims[name]
+        mapped = session.mapped.get(name, aim.commands)
+        rest = session.rest.get(name, aim.commands)
+        readout = "field" if session.job.chip.readout == "field" else "quadrature"
+        return PhotonicWeight(chips[name], out_features, in_features, mapped, rest, aim.sigma.copy(), readout)
+
+    net = network.build(session.electronic.spec, make, session.electronic.dtype, device=session.electronic.device)
+    pretrained = session.electronic.parameters() | session.electronic.buffers()
+    for name, array in (net.parameters() | net.buffers()).items():
+        if name in pretrained:
+            array[...] = pretrained[name]
+    return net

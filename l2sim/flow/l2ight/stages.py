@@ -1,0 +1,427 @@
+"""The stages of the L2ight flow as generators of events. Each starts after `done` epochs and ends its result.
+
+    pretrain    electronic weights
+    deploy      their ideal phases on the imperfect chip: the accuracy collapses
+    calibrate   both meshes of every core to identities
+    map         the meshes to the weights, from the calibrated state; ends with the projection a lab can do
+    learn       sigma and batch norm, on the chip
+    upkeep      in service, where hours of it are asked for (`l2sim.flow.upkeep`)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from l2sim.backend import Array, host
+from l2sim.chip.core_chip import Chip
+from l2sim.chip.meter import Counts, Meter
+from l2sim.chip.nonidealities import Nonidealities
+from l2sim.chip.protocol import Commands, command
+from l2sim.flow import oracle, pretrained, training, upkeep
+from l2sim.flow import session as sessions
+from l2sim.flow.l2ight import learning, twins
+from l2sim.flow.l2ight import session as l2ight
+from l2sim.flow.l2ight.session import L2ight
+from l2sim.flow.session import PHASE_BYTES
+from l2sim.job import job as jobs
+from l2sim.learn import train
+from l2sim.learn.search import calibrate as calibration
+from l2sim.learn.search import mapping, zeroth
+from l2sim.nn.network import Network
+from l2sim.nn.photonic import PhotonicWeight
+from l2sim.store.events import Epoch, Event, Warned
+
+COMPARISON_NOISE = 0.01
+"""Readout noise of the comparison mapping, in units of the unit input amplitude."""
+DEFAULT_LSB = 2.0 * np.pi / 255
+"""Smallest search step on a chip with continuous phases, rad."""
+
+Stage = Callable[[L2ight, int], Iterator[Event]]
+
+
+def pretrain(session: L2ight, done: int) -> Iterator[Event]:
+    """Train the electronic network, from a file of weights if the job names one."""
+    job = session.job.pretrain
+    if job.weights and done == 0:
+        for note in pretrained.load(Path(job.weights), session.electronic, new_classifier=job.epochs > 0):
+            yield Warned("pretrain", f"{job.weights}: {note}")
+    yield from training.train(session, "pretrain", session.job.pretrain, done)
+
+
+def deploy(session: L2ight, done: int) -> Iterator[Event]:
+    """Fabricate the chips and command the ideal phases of the pretrained weights."""
+    yield session.begin("deploy", 1, 0)
+    l2ight.put_on_chip(session)
+    with session.meter.stage("deploy"):
+        for name, chip in session.chips.items():
+            mapping.deploy(chip, session.aims[name])
+    scores = training.scores(session, session.network)
+    session.step += 1
+    result = {**scores, "mapping_error": _mapping_error(session.chips, session)}
+    tested = {f"test_{key}": value for key, value in scores.items() if not key.startswith("validation")}
+    yield Epoch("deploy", 1, 1, session.step, tested, _frames(session, "deploy", 1, 1))
+    yield session.finish("deploy", result, {})
+
+
+def calibrate(session: L2ight, done: int) -> Iterator[Event]:
+    """Identity calibration of all cores of all layers, or their identification."""
+    job = session.job.calibrate
+    if job.method == "twin":
+        yield from twins.calibrate(session, done)
+        return
+    with session.meter.stage("calibrate"):
+        problems = {name: calibration.problem(chip, session.job.chip.readout) for name, chip in session.chips.items()}
+    starts = {name: calibration.zero_phases(chip) for name, chip in session.chips.items()}
+
+    def searches() -> dict[str, zeroth.Search]:
+        now = session.job.calibrate
+        search = _search(session, now, calibration.RESTART_ABOVE, shuffle=now.method == "zcd")
+        return dict.fromkeys(session.chips, search)
+
+    def observe() -> dict[str, float]:
+        seen = [oracle.identity_error(chip) for chip in session.chips.values()]
+        return {f"oracle_identity_error_{part}": _mean([s[part] for s in seen]) for part in zeroth.PARTS}
+
+    yield from _seek(session, "calibrate", problems, searches, starts, job, done, observe, 1.0)
+    with session.meter.stage("calibrate"):
+        for name, chip in session.chips.items():
+            session.rest[name] = calibration.pseudo_identities(chip, session.searches[name])
+            command(chip, u=session.rest[name], v=session.rest[name])
+    errors = {part: [oracle.identity_error(chip)[part] for chip in session.chips.values()] for part in zeroth.PARTS}
+    result = {
+        "calibration_loss": _mean([state.best for state in session.searches.values()]),
+        "oracle_identity_error": {part: _mean(errors[part]) for part in zeroth.PARTS},
+    }
+    figures = {"identity_error": {part: _flat(errors[part]) for part in zeroth.PARTS}}
+    session.searches = {}
+    yield session.finish("calibrate", result, figures)
+
+
+def map_(session: L2ight, done: int) -> Iterator[Event]:
+    """Parallel mapping of all cores of all layers, and the projection of sigma."""
+    job = session.job.map
+    if job.epochs == 0:
+        yield from _as_deployed(session)
+        return
+    if session.job.calibrate.method == "twin":
+        yield from _programmed(session)
+        return
+    offset = session.rest if job.start == "calibrated" else {}
+    problems, starts = _mapping_task(session, session.chips, offset)
+
+    def observe() -> dict[str, float]:
+        return {"mapping_error": _mapping_error(session.chips, session)}
+
+    scales = {name: mapping.error_scale(aim) for name, aim in session.aims.items()}
+    searches = partial(_mapping_searches, session)
+    yield from _seek(session, "map", problems, searches, starts, job, done, observe, scales, job.snapshots)
+    with session.meter.stage("map"):
+        for name, chip in session.chips.items():
+            search = session.searches[name]
+            session.mapped[name] = _project(session, chip, name, problems[name], search, session.network)
+    session.searches = {}
+    session.photonic = _rebuilt(session)
+    result: dict[str, Any] = {
+        **training.scores(session, session.network),
+        "mapping_error": _mapping_error(session.chips, session),
+        **_oracle_scores(session),
+    }
+    figures: dict[str, Any] = {}
+    if job.compare:
+        figures["comparisons"] = _comparisons(session)
+        result["comparisons"] = {
+            name: {key: value for key, value in mapped.items() if key != "curve"}
+            for name, mapped in figures["comparisons"].items()
+        }
+    yield session.finish("map", result, figures)
+
+
+def _programmed(session: L2ight) -> Iterator[Event]:
+    """Mapping by twins: in closed form, and `map.refine` sweeps from there."""
+    refine = session.job.map.refine
+    yield session.begin("map", 1, 0)
+    with session.meter.stage("map"):
+        for name in session.chips:
+            twins.program(session, name)
+            if refine:
+                _refine(session, name, refine)
+    session.step += 1
+    told = {"oracle_mapping_error": _mapping_error(session.chips, session)}
+    yield Epoch("map", 1, 1, session.step, told, _frames(session, "map", 1, 1))
+    session.photonic = _rebuilt(session)
+    result = {
+        **training.scores(session, session.network),
+        "mapping_error": _mapping_error(session.chips, session),
+        **_oracle_scores(session),
+    }
+    yield session.finish("map", result, {})
+
+
+def _refine(session: L2ight, name: str, epochs: int) -> None:
+    """Ternary probing from what a twin programmed, one level at a time, with its sigma."""
+    chip, mapped, weight = session.chips[name], session.mapped[name], session.network.weights[name]
+    assert isinstance(weight, PhotonicWeight)
+    problem = mapping.problem(chip, session.aims[name], session.job.chip.readout)
+    chip.set_signs(**mapped.signs)
+    chip.set_sigma(weight.sigma)
+    search = _search(session, session.job.map, mapping.RESTART_ABOVE)
+    search = replace(search, lr=search.floor, adaptive=False)
+    state = zeroth.start(problem, search, {part: mapped.phases[part].copy() for part in zeroth.PARTS})
+    for epoch in range(epochs):
+        zeroth.polish(problem, search, state, session.stream("map", name, epoch))
+    session.mapped[name] = Commands(state.phases(best=True), mapped.signs)
+    command(chip, u=session.mapped[name], v=session.mapped[name])
+
+
+def _as_deployed(session: L2ight) -> Iterator[Event]:
+    """No mapping: the meshes go back to what they were commanded when the weights were deployed."""
+    yield session.begin("map", 0, 0)
+    with session.meter.stage("map"):
+        for name, chip in session.chips.items():
+            mapping.deploy(chip, session.aims[name])
+    session.photonic = _rebuilt(session)
+    result = training.scores(session, session.network) | {"mapping_error": _mapping_error(session.chips, session)}
+    yield session.finish("map", result, {})
+
+
+def learn(session: L2ight, done: int) -> Iterator[Event]:
+    """Learning on the chips, by the job's protocol and samplers."""
+    if session.renewed and done == 0:
+        _renew(session)
+    tally, ways = learning.Tally(session), learning.ways(session)
+    train.write(session.network)
+    yield from training.train(
+        session, "learn", session.job.learn, done, partial(_frames, session, "learn"), tally.observe, ways, tally,
+        tally.result,
+    )  # fmt: skip
+
+
+def _renew(session: L2ight) -> None:
+    """Make the last layer ready to learn: its random matrix as deployed, and its own calibration."""
+    name, job = list(session.chips)[-1], session.job.calibrate
+    chip, aim = session.chips[name], session.aims[name]
+    search = _search(session, job, calibration.RESTART_ABOVE, shuffle=job.method == "zcd")
+    with session.meter.stage("calibrate"):
+        problem = calibration.problem(chip, session.job.chip.readout)
+        state, done = zeroth.start(problem, search, calibration.zero_phases(chip)), 0
+        while _unfinished({name: state}, job, done):
+            _search_epoch(problem, search, state, job, done, session.stream("calibrate", name, done))
+            done += 1
+        session.rest[name] = calibration.pseudo_identities(chip, state)
+        mapping.deploy(chip, aim)
+    session.photonic = _rebuilt(session)
+
+
+def serve(session: L2ight, done: int) -> Iterator[Event]:
+    """In service, while biases wander."""
+    yield from upkeep.serve(session, done, partial(_frames, session, "upkeep"))
+
+
+STAGES: dict[str, Stage] = {
+    "pretrain": pretrain, "deploy": deploy, "calibrate": calibrate, "map": map_, "learn": learn, "upkeep": serve,
+}  # fmt: skip
+
+
+# -- what the stages share ---------------------------------------------------------------------------------------------
+
+
+def _seek(
+    session: L2ight,
+    stage: str,
+    problems: dict[str, zeroth.Problem],
+    searches: Callable[[], dict[str, zeroth.Search]],
+    starts: dict[str, dict[str, Array]],
+    job: jobs.Calibrate | jobs.Map,
+    done: int,
+    observe: Callable[[], dict[str, float]],
+    scales: dict[str, Array] | float,
+    snapshots: tuple[int, ...] = (),
+) -> Iterator[Event]:
+    """Epochs of zeroth-order search over all layers together, until every core had its share, and their polish.
+
+    `searches` are asked for every epoch: the job may change while it runs."""
+    yield session.begin(stage, job.epochs, done)
+    with session.meter.stage(stage):
+        if done == 0 or not session.searches:
+            session.searches = {name: zeroth.start(problems[name], searches()[name], starts[name]) for name in problems}
+    while _unfinished(session.searches, job, done):
+        ways = searches()
+        with session.meter.stage(stage):
+            for name, problem in problems.items():
+                stream = session.stream(stage, name, done)
+                _search_epoch(problem, ways[name], session.searches[name], job, done, stream)
+        done += 1
+        session.step += 1
+        scalars = _spread(session, stage, scales) | observe()
+        yield Epoch(stage, done, job.epochs, session.step, scalars, _frames(session, stage, done, job.epochs))
+        yield from sessions.checkpoint(session, stage, done, keep=done in snapshots)
+
+
+def _unfinished(states: dict[str, zeroth.State], job: jobs.Calibrate | jobs.Map, done: int) -> bool:
+    polish = min(job.polish, job.epochs)
+    return any(s.polished < polish or not zeroth.searched(s, job.epochs - polish, done) for s in states.values())
+
+
+def _search_epoch(
+    problem: zeroth.Problem,
+    search: zeroth.Search,
+    state: zeroth.State,
+    job: jobs.Calibrate | jobs.Map,
+    done: int,
+    rng: np.random.Generator,
+) -> None:
+    """One epoch of the job's method, or, when its epochs are over, of the polish that closes the search."""
+    polish = min(job.polish, job.epochs)
+    if state.polished == 0 and not zeroth.searched(state, job.epochs - polish, done):
+        zeroth.METHODS[search.method](problem, search, state, rng)
+    elif state.polished < polish:
+        zeroth.polish(problem, search, state, rng)
+
+
+def _spread(session: L2ight, stage: str, scales: dict[str, Array] | float) -> dict[str, float]:
+    """The lowest error of every core so far: mean and percentiles over all cores, and the evaluations it took."""
+    states = session.searches.items()
+    best = _flat([state.best * (scales if isinstance(scales, float) else scales[name]) for name, state in states])
+    p10, p50, p90 = np.percentile(best, (10, 50, 90))
+    counts = session.meter.stages.get(stage, Counts())
+    loss = _mean([state.loss for state in session.searches.values()])
+    return {
+        "loss": loss, "best": float(np.mean(best)), "best_p10": float(p10), "best_p50": float(p50),
+        "best_p90": float(p90), "evaluations": float(counts.evaluations), **session.told_cost(stage),
+    }  # fmt: skip
+
+
+def _search(session: L2ight, job: jobs.Calibrate | jobs.Map, threshold: float, **more: Any) -> zeroth.Search:
+    """The search of a stage's job; no step is smaller than one of the chip's drive."""
+    bits = sessions.chip_nonidealities(session.job).phase_bits
+    return zeroth.Search(
+        job.method, lr=job.lr, decay=job.decay, floor=2.0 * np.pi / (2**bits - 1) if bits else DEFAULT_LSB,
+        best_record=job.best_record, adaptive=job.adaptive, threshold=threshold, order=job.order, **more,
+    )  # fmt: skip
+
+
+def _mapping_task(
+    session: L2ight, chips: dict[str, Chip], offset: dict[str, Commands]
+) -> tuple[dict[str, zeroth.Problem], dict[str, dict[str, Array]]]:
+    """Problems and starting phases of mapping on `chips`, by layer."""
+    problems, starts = {}, {}
+    for name, chip in chips.items():
+        aim = session.aims[name]
+        with session.meter.stage("map"):
+            problems[name] = mapping.problem(chip, aim, session.job.chip.readout)
+        starts[name] = mapping.start_phases(aim, offset.get(name))
+    return problems, starts
+
+
+def _mapping_searches(session: L2ight) -> dict[str, zeroth.Search]:
+    """How mapping searches, by layer."""
+    return {
+        name: _search(
+            session, session.job.map, mapping.RESTART_ABOVE, threshold_growth=1.02, error_scale=mapping.error_scale(aim)
+        )
+        for name, aim in session.aims.items()
+    }
+
+
+def _project(
+    session: L2ight, chip: Chip, name: str, problem: zeroth.Problem, state: zeroth.State, network: Network
+) -> Commands:
+    """Settle a mapped layer: its best phases, and of its target's and its projected sigma the better one per core."""
+    aim = session.aims[name]
+    mapped = Commands(state.phases(best=True), aim.commands.signs)
+    sigma = aim.sigma
+    if (readout := session.job.chip.readout) != "power":
+        sigma = mapping.project(chip, aim, mapped, session.rest[name], readout)
+    command(chip, u=mapped, v=mapped)
+    weight = network.weights[name]
+    assert isinstance(weight, PhotonicWeight)
+    weight.sigma[...] = mapping.keep_better(problem, sigma, aim.sigma)
+    return mapped
+
+
+def _rebuilt(session: L2ight) -> Network:
+    """The photonic network with the mapped commands in its weights, all arrays as they are."""
+    network = l2ight.photonic_network(session, session.chips)
+    network.load(session.network.state())
+    return network
+
+
+def _comparisons(session: L2ight) -> dict[str, Any]:
+    """Map copies of the chip differently, for the report: from the other start, and with noisy readings."""
+    imperfect = sessions.chip_nonidealities(session.job)
+    other = "ideal" if session.job.map.start == "calibrated" else "calibrated"
+    noisy = msgspec.structs.replace(imperfect, readout_noise=COMPARISON_NOISE)
+    offset = session.rest if session.job.map.start == "calibrated" else {}
+    return {
+        f"start_{other}": _mapped_copy(session, imperfect, session.rest if other == "calibrated" else {}),
+        f"readout_noise_{COMPARISON_NOISE:g}": _mapped_copy(session, noisy, offset),
+    }
+
+
+def _mapped_copy(session: L2ight, imperfect: Nonidealities, offset: dict[str, Commands]) -> dict[str, Any]:
+    """Mapping error by epoch (mean over cores of the best reading) and accuracy of a copy mapped another way."""
+    chips = l2ight.fabricate(session, imperfect, Meter())
+    network = l2ight.photonic_network(session, chips)
+    problems, starts = _mapping_task(session, chips, offset)
+    searches = _mapping_searches(session)
+    states = {name: zeroth.start(problems[name], searches[name], starts[name]) for name in chips}
+    curve: list[float] = []
+    while _unfinished(states, session.job.map, len(curve)):
+        for name, state in states.items():
+            stream = session.stream("map", name, len(curve))
+            _search_epoch(problems[name], searches[name], state, session.job.map, len(curve), stream)
+        curve.append(_mean([state.best * mapping.error_scale(session.aims[name]) for name, state in states.items()]))
+    for name, chip in chips.items():
+        _project(session, chip, name, problems[name], states[name], network)
+    scores = training.scores(session, network, validate=False)
+    return {**scores, "mapping_error": _mapping_error(chips, session), "curve": curve}
+
+
+def _oracle_scores(session: L2ight) -> dict[str, float]:
+    """Accuracy after the oracle projection, on a copy of the chips."""
+    chips = l2ight.fabricate(session, sessions.chip_nonidealities(session.job), Meter())
+    network = l2ight.photonic_network(session, chips)
+    for name, chip in chips.items():
+        command(chip, u=session.mapped[name], v=session.mapped[name])
+        chip.set_sigma(oracle.projection(chip, session.aims[name]))
+    return {"oracle_accuracy": training.scores(session, network, validate=False)["accuracy"]}
+
+
+def _mapping_error(chips: dict[str, Chip], session: L2ight) -> float:
+    """||U S V - W||^2 / ||U S V||^2 as realised, mean over all cores with a target."""
+    errors = []
+    for name, chip in chips.items():
+        above, below = map(host, oracle.mapping_error(chip, session.aims[name]))
+        errors.append(above[below > 0] / below[below > 0])
+    return _mean(errors)
+
+
+def _frames(session: L2ight, stage: str, epoch: int, epochs: int) -> dict[str, Array]:
+    """What the phase log records after this epoch: the commanded phases in travel order and sigma, by layer."""
+    size = sum(chip.state()[0]["phases.u"].nbytes for chip in session.chips.values())
+    every = max(1, epochs * size // PHASE_BYTES)
+    if epoch % every and epoch != epochs:
+        return {}
+    frames: dict[str, Array] = {}
+    for name in session.chips:
+        told = session.told(name)
+        if stage == "learn" and epoch > 1:  # the meshes stay as they were mapped
+            told = {key: a for key, a in told.items() if key.rpartition(".")[2] not in zeroth.PARTS}
+        frames |= told | session.merits(name)
+    return frames
+
+
+def _flat(arrays: list[Array]) -> list[float]:
+    return np.concatenate([np.ravel(host(a)) for a in arrays]).tolist()
+
+
+def _mean(arrays: list[Array]) -> float:
+    return float(np.mean(np.concatenate([np.ravel(host(a)) for a in arrays])))
+

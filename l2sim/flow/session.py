@@ -1,0 +1,245 @@
+"""Everything a run holds between events, and how a checkpoint keeps it. Each flow adds its own (l2ight, insitu)."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from l2sim.backend import Array, generator, host
+from l2sim.chip import energy, nonidealities
+from l2sim.chip.meter import Meter
+from l2sim.data import sets as data
+from l2sim.errors import RunError
+from l2sim.job import job as jobs
+from l2sim.job.job import Job, chosen
+from l2sim.learn.train import TEST_BATCH, Objective
+from l2sim.nn import optim
+from l2sim.nn.losses import cross_entropy
+from l2sim.nn.network import Network
+from l2sim.store.events import Checkpoint, StageDone, StageStarted
+
+SMALL_BYTES = 1 << 22
+LARGE_SECONDS = 20.0
+"""Checkpoints of up to so many bytes are taken after every epoch, larger ones so many seconds apart."""
+
+BILLED = ("energy_j", "chip_s")
+"""Scalars of the last epoch that a stage's own bill replaces."""
+
+PHASE_BYTES = 1 << 26
+"""Phase frames of one stage are thinned out to about this many bytes."""
+
+
+@dataclass
+class Session(ABC):
+    """One run of any flow.
+
+    `chip_seed` fabricates the chips; it stays that of the first run when a later one starts from its checkpoint.
+    `results` and `figures` hold what the finished stages report, `scores` the last epoch's; `step` counts mini-batches
+    and epochs of search; `saved` is when the last checkpoint was taken and how many bytes it had, `began` when the
+    stage (`stage`) began, less the time it took before a resume. `changes` are the fields of the job that were changed
+    while the run went on (`events.Changed` as plain values), and `job` has them; `save` asks for a checkpoint after
+    the epoch. `looks`: what every look at the chips in service found (`l2sim.flow.upkeep`).
+    """
+
+    job: Job
+    data: data.DataSet
+    held_x: Array
+    held_y: Array
+    chip_seed: int
+    meter: Meter = field(default_factory=Meter)
+    optimiser: optim.Optimiser | None = None
+    results: list[dict[str, Any]] = field(default_factory=list)
+    figures: dict[str, Any] = field(default_factory=dict)
+    scores: dict[str, float] = field(default_factory=dict)
+    step: int = 0
+    saved: tuple[float, int] = (0.0, 0)
+    began: float = 0.0
+    changes: list[dict[str, Any]] = field(default_factory=list)
+    save: bool = False
+    stage: str = ""
+    looks: list[dict[str, float]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        table = energy.TABLES[self.job.cost.table]
+        self.meter.call_seconds, self.meter.settle_seconds = energy.call_seconds(table), energy.wait_seconds(table, 0)
+
+    @abstractmethod
+    def geometry(self) -> dict[str, energy.Geometry]:
+        """What the chips are made of, by name; nothing before there are any."""
+
+    @abstractmethod
+    def keep(self) -> tuple[dict[str, Array], dict[str, Any]]:
+        """Copies of the flow's own arrays, and its plain values, for a checkpoint."""
+
+    @abstractmethod
+    def take(self, arrays: dict[str, Array], values: dict[str, Any]) -> None:
+        """Put back what `keep` gave, into a session that was just opened."""
+
+    @abstractmethod
+    def design(self) -> dict[str, Any]:
+        """What must be the same for a checkpoint to fit, by path in the job."""
+
+    @abstractmethod
+    def trained(self, stage: str) -> Network:
+        """The network that `stage` trains."""
+
+    @abstractmethod
+    def retune(self) -> None:
+        """Bring what was made from the job up to date with it: a live field of it has changed."""
+
+    @abstractmethod
+    def told(self, layer: str) -> dict[str, Array]:
+        """What a layer is commanded now, float32, by series as in `Epoch.phases`; nothing before there are chips."""
+
+    @abstractmethod
+    def merits(self, layer: str) -> dict[str, Array]:
+        """Figures of merit of every core of a layer now, (cores,) float32, by series `LAYER.block.NAME`."""
+
+    @property
+    def objective(self) -> Objective:
+        """What training minimises."""
+        return cross_entropy
+
+    def testing(self) -> AbstractContextManager[None]:
+        """Surrounds every test."""
+        return nullcontext()
+
+    @property
+    def test_batch(self) -> int:
+        """Samples that are tested at once."""
+        return TEST_BATCH
+
+    def drawn(self, stage: str) -> dict[str, Any]:
+        """What only the figures of a stage of training need."""
+        return {}
+
+    def stream(self, *names: str | int) -> np.random.Generator:
+        """The random stream of this run under these names."""
+        return generator(self.job.seed, *names)
+
+    def begin(self, stage: str, epochs: int, done: int) -> StageStarted:
+        """A stage begins, or goes on after `done` epochs."""
+        self.stage = stage
+        if not done:
+            self.began = time.perf_counter()
+        return StageStarted(stage, epochs, done)
+
+    def finish(self, stage: str, result: dict[str, Any], figures: dict[str, Any]) -> StageDone:
+        """Enter the stage's result, with what the meter counted, into the report."""
+        counts = self.meter.state().get(stage, {})
+        told = {name: value for name, value in result.items() if name not in BILLED}
+        entry = {"name": stage, **told, **counts, **self.bill(stage), "seconds": time.perf_counter() - self.began}
+        self.results.append(entry)
+        self.figures[stage] = figures
+        return StageDone(stage, entry, figures)
+
+    def bill(self, stage: str) -> dict[str, Any]:
+        """What a stage cost so far by the job's device table: `energy_j`, `chip_seconds`, and the counts `by_chip` that
+        they follow from. Empty where the chips were asked nothing, or a checkpoint did not know who was asked."""
+        at = self.geometry()
+        counts = {name: self.meter.of(name).state().get(stage, {}) for name in at}
+        known = sum(its.get("core_calls", 0) for its in counts.values())
+        if not any(counts.values()) or known != self.meter.state()[stage]["core_calls"]:
+            return {}
+        return billed(self.job, counts, at)
+
+    def told_cost(self, stage: str) -> dict[str, float]:
+        """The same as scalars of an epoch."""
+        bill = self.bill(stage)
+        return {"energy_j": bill["energy_j"]["total"], "chip_s": bill["chip_seconds"]} if bill else {}
+
+
+def billed(job: Job, counts: dict[str, dict[str, int]], at: dict[str, energy.Geometry]) -> dict[str, Any]:
+    """Energy and time of what chips were asked, as `report.json` has them."""
+    asked = {name: its for name, its in counts.items() if its}
+    cores = job.chip.cores if job.flow == "l2ight" else 0
+    spent = energy.spent_by(counts, at, energy.TABLES[job.cost.table], cores)
+    return {
+        "energy_j": {"total": spent.total_j, **{part: joules for part, joules in spent.energy_j.items() if joules}},
+        "chip_seconds": spent.seconds,
+        "by_chip": {
+            name: {"geometry": at[name]._asdict(), "counts": {what: number for what, number in its.items() if number}}
+            for name, its in asked.items()
+        },
+    }
+
+
+def chip_nonidealities(job: Job) -> nonidealities.Nonidealities:
+    """The non-idealities of the job's preset with what the job sets apart."""
+    base = nonidealities.PRESETS[job.nonidealities.base]
+    return msgspec.structs.replace(base, **chosen(job.nonidealities))
+
+
+def effective(job: Job, path: str) -> Any:
+    """The value in force of a field: of a non-ideality that the job leaves to its preset, the preset's."""
+    value = jobs.value(job, path)
+    section, _, name = path.partition(".")
+    return getattr(chip_nonidealities(job), name) if value is None and section == "nonidealities" else value
+
+
+def checkpoint(session: Session, stage: str, epoch: int, keep: bool = False) -> Iterator[Checkpoint]:
+    """A checkpoint after `epoch` epochs of `stage`: every time while it is small, else when `keep` or some time passed.
+
+    `epoch` -1 says that the stage is finished.
+    """
+    taken, size = session.saved
+    if keep or session.save or size < SMALL_BYTES or time.monotonic() - taken > LARGE_SECONDS:
+        whole = snapshot(session, stage, epoch, keep)
+        session.save = False
+        session.saved = time.monotonic(), sum(a.nbytes for a in whole.arrays.values())
+        yield whole
+
+
+def snapshot(session: Session, stage: str, epoch: int, keep: bool = False) -> Checkpoint:
+    """A copy of all that a run needs to go on after `epoch` epochs of `stage`."""
+    arrays, own = session.keep()
+    values: dict[str, Any] = {
+        "design": session.design(),
+        "chip_seed": session.chip_seed,
+        "meter": session.meter.state(),
+        "meters": {name: part.state() for name, part in session.meter.parts.items()},
+        "results": list(session.results),
+        "figures": dict(session.figures),
+        "scores": dict(session.scores),
+        "changes": list(session.changes),
+        "looks": list(session.looks),
+        "elapsed": 0.0 if epoch < 0 else time.perf_counter() - session.began,
+        **own,
+    }
+    if session.optimiser is not None:
+        values["optimiser"] = session.optimiser.name
+        arrays |= {f"optimiser/{name}": a for name, a in optim.state(session.optimiser).items()}
+    return Checkpoint(stage, epoch, session.step, {name: host(a) for name, a in arrays.items()}, values, keep)
+
+
+def restore(session: Session, saved: Checkpoint) -> None:
+    """Bring a freshly opened session to where `saved` was taken. RunError where it belongs to another model."""
+    values = saved.values
+    if values["design"] != session.design():
+        made = ", ".join(f"{path} = {value}" for path, value in values["design"].items())
+        raise RunError(f"the checkpoint is of another chip, made with {made}; set these in the job")
+    session.chip_seed = values["chip_seed"]
+    session.changes = list(values.get("changes", []))
+    for change in session.changes:
+        session.job = jobs.changed(session.job, change["path"], change["value"])
+    session.take(saved.arrays, values)
+    session.meter.restore(values["meter"], values.get("meters"))
+    session.results, session.figures = list(values["results"]), dict(values["figures"])
+    session.began = time.perf_counter() - values["elapsed"]
+    session.scores, session.step = dict(values["scores"]), saved.step
+    session.looks = list(values.get("looks", []))
+    if "optimiser" in values:
+        session.optimiser = optim.start(values["optimiser"], session.trained(saved.stage).parameters())
+        optim.load(session.optimiser, under(saved.arrays, "optimiser/"))
+
+
+def under(arrays: dict[str, Array], prefix: str) -> dict[str, Array]:
+    """The arrays whose names begin with `prefix`, without it."""
+    return {name[len(prefix) :]: a for name, a in arrays.items() if name.startswith(prefix)}

@@ -1,0 +1,294 @@
+"""Why a core is as bad as it is: which is the worst, its heaters, detectors, and how its phases moved. `run.budget`
+has its error term by term.
+
+Everything is computed on the run's chips made again (`run.rebuilt`); what a lab could measure there is measured by
+`run.bench`, and what it could not know is named `oracle` in `BADGES`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from l2sim.backend import Array
+from l2sim.chip.core_chip import PARTS, Chip
+from l2sim.chip.mesh_chip import PHASES, MeshChip
+from l2sim.chip.nonidealities import GAMMA, Nonidealities
+from l2sim.chip.protocol import Commands
+from l2sim.errors import RunError
+from l2sim.flow.session import chip_nonidealities
+from l2sim.inspect import bench, rebuild
+from l2sim.inspect.bench import CoreBench, Heater, MeshBench, Sweep
+from l2sim.inspect.run import Recorded
+from l2sim.learn.search import mapping
+from l2sim.store import checkpoint as checkpoints
+
+BADGES = {
+    "worst": "oracle", "movement": "commanded", "sweep": "measured", "budget": "oracle", "layers": "oracle",
+    "detectors": "measured", "power": "commanded", "silent": "measured", "faults": "oracle", "meter": "measured",
+}  # fmt: skip
+"""Where each part comes from: as `RunModel.badge` says it. Measured: on the chip made again, by what a lab can do."""
+ERRORS = ("oracle_mapping_error", "oracle_identity_error_u")
+"""Figures of merit of cores; the one recorded last names the worst core."""
+@dataclass(frozen=True)
+class Place:
+    """Which core, or whole mesh, of a run, at which step (None: the newest recorded)."""
+
+    run: Recorded
+    layer: str
+    core: int
+    step: int | None = None
+
+    @property
+    def imperfect(self) -> Nonidealities:
+        """The imperfections in force there."""
+        return chip_nonidealities(self.run.job_at(self.step))
+
+    def chip(self) -> Chip | MeshChip:
+        """The chip made again and commanded as it was. RunError before there is one."""
+        if not self.run.simulated:
+            raise RunError("this chip is not simulated, so there is no oracle; ask how its phases moved, or measure it")
+        chip = self.run.rebuilt.chip(self.layer, self.core, self.step)
+        if chip is None:
+            raise RunError(f"nothing was commanded to {self.layer} yet; diagnose it at a later step")
+        return chip
+
+    def told(self, part: str) -> dict[str, Array]:
+        """What a part is told, as `Recorded.phases`."""
+        return self.run.phases(self.layer, self.core, part, self.step)
+
+    def bench(self) -> CoreBench | MeshBench:
+        """The chip on the bench."""
+        chip = self.chip()
+        if isinstance(chip, MeshChip):
+            return MeshBench(chip)
+        u, v, sigma = self.told("u")["theta"], self.told("v")["theta"], self.told("sigma")["sigma"]
+        return CoreBench(chip, u, v, sigma, self.imperfect.single_arm)
+
+
+def place(folder: Path, layer: str = "", core: int | None = None, step: int | None = None) -> Place:
+    """A core of the run in `folder`; the worst one of the layer, or of all, where none is named. RunError."""
+    run = Recorded(folder)
+    if layer and layer not in run.grids:
+        raise RunError(f"{folder} has no layer {layer!r}; it has {', '.join(run.grids)}")
+    if core is None:
+        layer, core = worst(run, layer, step)[0][:2]
+    it = run.grids[layer or next(iter(run.grids))]
+    if not 0 <= core < it.p * it.q:
+        raise RunError(f"{layer or 'the first layer'} has the cores 0 to {it.p * it.q - 1}, not {core}")
+    return Place(run, layer or next(iter(run.grids)), core, step)
+
+
+def worst(run: Recorded, layer: str = "", step: int | None = None) -> list[tuple[str, int, float]]:
+    """(layer, core, error) of every core, worst first: by the error that was recorded last, else the first core only.
+
+    The error of whole meshes is that of their matrix (`mesh_error`)."""
+    names = [layer] if layer else list(run.grids)
+    if run.simulated and all(run.grids[name].whole for name in names):
+        places = [Place(run, name, 0, step) for name in names]
+        return sorted(((it.layer, 0, mesh_error(it.chip())) for it in places), key=lambda row: -row[2])
+    told = {(metric, name): run.frame(f"{name}.block.{metric}", step) for metric in ERRORS for name in names}
+    newest = max((frame.step for frame in told.values() if frame is not None), default=None)
+    rows = [
+        (name, i, float(value))
+        for (_, name), frame in told.items() if frame is not None and frame.step == newest
+        for i, value in enumerate(frame.values)
+    ]  # fmt: skip
+    return sorted(rows, key=lambda row: -np.nan_to_num(row[2], nan=np.inf)) or [(names[0], 0, float("nan"))]
+
+
+def as_mapped(at: Place) -> Place:
+    """The core as mapping left it, where it learns now: learning means to change its sigma, which is no error."""
+    if at.run.grids[at.layer].whole or at.run.stage_at(at.step) != "learn":
+        return at
+    ends = [stage.last_step for stage in at.run.stages if stage.name == "map" and stage.last_step is not None]
+    return replace(at, step=ends[-1]) if ends else at
+
+
+def sweep(at: Place, heater: Heater, readout: str = "quadrature") -> Sweep:
+    """See `bench.sweep`."""
+    return bench.sweep(at.bench(), heater, at.imperfect, readout)
+
+
+# -- what it is and what it shall be -----------------------------------------------------------------------------------
+
+
+def mesh_error(chip: Chip | MeshChip) -> float:
+    """How far a whole mesh is from what an ideal one would do with the same commands, U_c: |U - z U_c|^2 / |U|^2, least
+    over a complex number z, since nobody sees the phase of all light, and light that is lost evenly is missed
+    nowhere. From 0, the same, to 1, nothing in common."""
+    assert isinstance(chip, MeshChip)
+    return apart(chip.oracle_matrix(), ideal_matrix(chip))
+
+
+def ideal_matrix(chip: MeshChip) -> Array:
+    """What an ideal mesh would do with the commands of this one, (N, N)."""
+    ideal = MeshChip(chip.mesh, Nonidealities(), seed=0, name=chip.name, dtype=chip.dtype)
+    ideal.set_phases(**chip.commanded)
+    return ideal.oracle_matrix()
+
+
+def apart(u: Array, c: Array) -> float:
+    """|U - z C|^2 / |U|^2 of two matrices, least over z."""
+    u, c = u.astype(complex), c.astype(complex)
+    left = u - c * (np.vdot(c, u) / np.vdot(c, c))
+    return float(np.vdot(left, left).real / max(float(np.vdot(u, u).real), 1e-30))
+
+
+def aim(at: Place) -> mapping.Target:
+    """What a core shall be, as a target of a grid of one. RunError before it is known."""
+    told, it = at.run.target(at.layer, at.core, at.step), at.run.grids[at.layer]
+    if told is None:
+        raise RunError(f"what {at.layer} shall become is not known yet; diagnose it at a later step")
+    commands = Commands(
+        {part: it.mesh.scatter(told[part]["theta"])[None, None] for part in PARTS},
+        {part: told[part]["signs"][None, None] for part in PARTS},
+    )
+    weight, sigma = told["matrix"][None, None], told["sigma"][None, None]
+    shape = at.run.rebuilt.shape(at.layer)
+    if shape is None or at.run.stage_at(at.step) == "calibrate":
+        return mapping.Target(weight, commands, sigma)
+    ports = [
+        (np.arange(count * it.k) < real).reshape(count, it.k)[i].astype(float)[None, None]
+        for count, real, i in zip((it.p, it.q), shape, divmod(at.core, it.q))
+    ]
+    return mapping.Target(weight, commands, sigma, ports[0], ports[1])
+
+
+# -- heaters -----------------------------------------------------------------------------------------------------------
+
+
+def heater_name(at: Place, heater: Heater) -> str:
+    """A heater in words: part, MZI, column and rails."""
+    mesh, title = at.run.grids[at.layer].mesh, {"u": "U ", "v": "V* "}.get(heater.part, "")
+    if heater.kind == "screen":
+        return f"{title}screen of rail {heater.number}"
+    i, kind = heater.number, "" if heater.part else f"{heater.kind} of "
+    return f"{title}{kind}MZI {i} (column {mesh.column[i]}, rails {mesh.top[i]} and {mesh.bottom[i]})"
+
+
+def faults(at: Place) -> list[tuple[Heater, str]]:
+    """The heaters of a core that are dead or stuck, which only an oracle knows."""
+    chip, found = at.chip(), []
+    for heaters, names in _held(chip):
+        stuck, dead = rebuild.faults(heaters, at.imperfect)
+        for fate, mask in (("dead", dead), ("stuck", stuck)):
+            found += [(names[i], fate) for i in np.flatnonzero(mask)]
+    return found
+
+
+def _held(chip: Chip | MeshChip) -> list[tuple[Any, list[Heater]]]:
+    """Draws of the heaters of every mesh, and their names in the order of the draws."""
+    if isinstance(chip, MeshChip):
+        sizes = zip(PHASES, (chip.mesh.count, chip.mesh.count, chip.mesh.modes))
+        return [(chip._heaters, [Heater("", kind, i) for kind, size in sizes for i in range(size)])]
+    return [(chip._heaters[part], [Heater(part, "theta", i) for i in range(chip.mesh.count)]) for part in PARTS]
+
+
+def electrical(phases: Array, imperfect: Nonidealities) -> tuple[Array, Array]:
+    """Electrical power of heaters at commanded phases, in units of P_pi = v_pi^2 / R, what turns a heater by pi; and
+    which are driven with V_max.
+
+    P / P_pi = (V / v_pi)^2: with phase = gamma V^2 that is phase / pi. A drive of voltage takes its nearest level, and
+    its voltage the known curve.
+    """
+    phases = np.mod(np.asarray(phases, float), 2 * np.pi)
+    if imperfect.drive != "voltage":
+        return phases / np.pi, np.zeros(phases.shape, bool)
+    levels, thresholds = imperfect.levels()
+    at = np.searchsorted(thresholds, phases, side="left")
+    volts = at * imperfect.v_max / (len(levels) - 1)
+    return volts**2 * (GAMMA / np.pi), at == len(levels) - 1
+
+
+def heaters(at: Place) -> dict[str, Any]:
+    """The heaters of a core: commanded power of each and of every core of the run, those at V_max, those that do not
+    answer (measured) or are dead or stuck (oracle), and what the run has cost so far."""
+    run, core = at.run, []
+    for part in ("",) if run.grids[at.layer].whole else PARTS:
+        told = at.told(part)
+        for kind in PHASES if not part else ("theta",):
+            if kind in told:
+                power, full = electrical(told[kind], at.imperfect)
+                core.append({"part": part, "kind": kind, "phase": told[kind], "power": power, "v_max": full})
+    layers = []
+    for name, it in run.grids.items():
+        series = [f"{name}.{kind}" for kind in (PHASES if it.whole else PARTS)]
+        frames = [frame for one in series if (frame := run.frame(one, at.step)) is not None]
+        driven = [electrical(frame.values, at.imperfect) for frame in frames]
+        power = sum((p.reshape(it.p * it.q, -1).sum(axis=1) for p, _ in driven), np.zeros(it.p * it.q))
+        layers.append({
+            "layer": name, "cores": power, "heaters": sum(full.size for _, full in driven),
+            "total": float(power.sum()), "v_max": int(sum(full.sum() for _, full in driven)),
+        })  # fmt: skip
+    quiet_ones = bench.silent(at.bench()) if run.simulated else None
+    broken = faults(at) if run.simulated else []
+    return {
+        "unit": "P_pi = v_pi^2 / R", "core": core, "layers": layers,
+        "silent": None if quiet_ones is None
+        else [{"heater": h, "name": heater_name(at, h), "share": share} for h, share in quiet_ones],
+        "faults": [{"heater": h, "name": heater_name(at, h), "fate": fate} for h, fate in broken],
+        "simulated": run.simulated,
+        "meter": cost(run.folder),
+        "spent": run.spent(at.step),
+    }  # fmt: skip
+
+
+def cost(folder: Path) -> dict[str, dict[str, int]]:
+    """What the run had counted by stage when it took its last checkpoint: core calls, evaluations, writes ..."""
+    held = checkpoints.peek(folder / "checkpoints" / "latest.safetensors").get("meter", {})
+    return {stage: {name: int(n) for name, n in counts.items() if n} for stage, counts in held.items()}
+
+
+# -- detectors ---------------------------------------------------------------------------------------------------------
+
+
+def detectors(at: Place, readout: str = "quadrature") -> dict[str, Any]:
+    """See `bench.detectors`; expected is the matrix that the core shall be, of whole meshes what an ideal one would do
+    with the same commands. `sheet` is the noise that the job gives a reading."""
+    chip, it = at.chip(), at.imperfect
+    if isinstance(chip, MeshChip):
+        expected, gain = ideal_matrix(chip), 1.0
+        overlap = np.vdot(expected, chip.oracle_matrix())
+        expected = expected * (overlap / abs(overlap) if overlap else 1.0)  # a lab's reference has the best phase
+    else:
+        expected, gain = aim(at).weight[0, 0], float(np.abs(at.told("sigma")["sigma"]).max())
+    found = bench.detectors(at.bench(), expected, readout)
+    return {**vars(found), "sheet": it.readout_noise * gain ** (2 if readout == "power" else 1)}
+
+
+# -- how its phases moved ----------------------------------------------------------------------------------------------
+
+
+def movement(at: Place) -> list[dict[str, Any]]:
+    """How far the commanded phases of a core moved in each stage up to the step, from its first frame there to its
+    last: root mean square over its heaters, rad, beside the median core of its layer; and the heater that moved most.
+    Commands are not wrapped: a heater that does not answer is led astray for many turns."""
+    run, it, found = at.run, at.run.grids[at.layer], []
+    names = PHASES if it.whole else PARTS
+    for stage in run.stages:
+        rows = []
+        for name in names:
+            steps = run.frames(f"{at.layer}.{name}")
+            here = steps[(steps > stage.first_step) & (steps <= (stage.last_step or np.inf))]
+            here = here if at.step is None else here[here <= at.step]
+            if stage.name == "learn":  # it begins with the phases that are there; searches begin elsewhere
+                here = np.append(steps[steps <= stage.first_step][-1:], here)
+            if here.size < 2:
+                continue
+            first, last = (run.frame(f"{at.layer}.{name}", int(here[i])) for i in (0, -1))
+            assert first is not None and last is not None
+            change = (last.values.astype(float) - first.values).reshape(it.p * it.q, -1)
+            rms = np.sqrt((change**2).mean(axis=1))
+            most = int(np.abs(change[at.core]).argmax())
+            heater = Heater("", name, most) if it.whole else Heater(name, "theta", most)
+            rows.append({
+                "part": name, "rms": float(rms[at.core]), "median": float(np.median(rms)) if rms.size > 1 else None,
+                "most": heater, "name": heater_name(at, heater), "by": float(change[at.core, most]),
+            })  # fmt: skip
+        if rows:
+            found.append({"stage": stage.name, "last_step": stage.last_step, "parts": rows})
+    return found

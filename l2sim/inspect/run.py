@@ -1,0 +1,250 @@
+"""A run as its folder has it: jobs in force, stages, phases as commanded, and the chip behind them made again.
+
+`gui.model.RunModel` is this with a stream in front of it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from l2sim.backend import Array
+from l2sim.errors import L2simError
+from l2sim.flow.session import chip_nonidealities
+from l2sim.inspect.chips import Rebuilt
+from l2sim.job import grids
+from l2sim.job import job as jobs
+from l2sim.job.job import Job
+from l2sim.store import checkpoint as checkpoints
+from l2sim.store.follow import Curve, Frame, Replay
+
+PARTS = ("theta", "phi", "screen")
+
+
+class Stage(NamedTuple):
+    """A stage and its steps; `last_step` is None while it goes on. `epochs` is how many it takes at most."""
+
+    name: str
+    first_step: int
+    last_step: int | None
+    epochs: int
+
+
+class Recorded:
+    """Reads the run in `folder`. RunError where there is none or of a newer format.
+
+    `grids` has the hardware of every photonic layer; `rebuilt` makes its chips again.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = Path(folder)
+        self._disk = Replay(self.folder)
+        self.grids = grids.grids(self._disk.job, self._disk.shapes)
+        self.rebuilt = Rebuilt(self)
+        self._jobs: list[tuple[int, Job]] = []
+        self._stages: tuple[tuple[int, int], list[Stage]] = ((0, -1), [])
+        self._follow_parameters()
+
+    def _follow_parameters(self) -> bool:
+        """The jobs in force from step to step."""
+        changes = [event for event in self.events if event["type"] == "parameter"]
+        if self._jobs and len(changes) == len(self._jobs) - 1:
+            return False
+        self._jobs = [(-1, self._disk.job)]
+        for change in changes:
+            try:
+                self._jobs.append((change["step"], jobs.changed(self._jobs[-1][1], change["path"], change["value"])))
+            except L2simError:  # written by an l2sim that can change more
+                self._jobs.append((change["step"], self._jobs[-1][1]))
+        return True
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the chip of the run can be made again. Of another one nothing is known but what was logged."""
+        return bool(self._disk.manifest.get("chip", "simulated") == "simulated")
+
+    @property
+    def job(self) -> Job:
+        """The job with the parameters in force now."""
+        return self._jobs[-1][1]
+
+    def job_at(self, step: int | None) -> Job:
+        """The job with the parameters in force at `step`."""
+        return [job for since, job in self._jobs if step is None or since < step or since < 0][-1]
+
+    def jobs_until(self, step: int | None) -> list[tuple[int, Job]]:
+        """The jobs that were in force up to `step`, each with the step since when; the first since -1."""
+        return [(since, job) for since, job in self._jobs if step is None or since < step or since < 0]
+
+    # -- chip time -----------------------------------------------------------------------------------------------------
+
+    def drifts(self, step: int | None = None) -> bool:
+        """Whether the biases of the chips wander at `step`."""
+        it = chip_nonidealities(self.job_at(step))
+        return bool(it.drift_std or it.step_std)
+
+    def clock(self, step: int | None = None) -> float | None:
+        """What the chips' clock showed at `step`, s: as of the last epoch by then that told it. Of a run from before
+        epochs did, as of the checkpoint that was kept at the last epoch by then; None where there is none."""
+        if step is not None and step < 0:
+            return 0.0
+        curves = [self.scalar(name) for name in self.series if name.endswith("/clock_s")]
+        told = [
+            (curve.steps[at - 1], curve.values[at - 1]) for curve in curves
+            if (at := len(curve.steps) if step is None else int(np.searchsorted(curve.steps, step, side="right")))
+        ]  # fmt: skip
+        if told:
+            return float(max(told)[1])
+        ends = [it["step"] for it in self.events if it["type"] == "epoch" and (step is None or it["step"] <= step)]
+        kept = [it for it in self.events if it["type"] == "checkpoint" and ends and it["step"] == ends[-1]]
+        return self._kept_clock(kept[-1]) if kept else None
+
+    def _kept_clock(self, event: dict[str, Any]) -> float | None:
+        name = event["stage"] if event["epoch"] < 0 else f"{event['stage']}-{event['epoch']:05d}"
+        meter = checkpoints.peek(self.folder / "checkpoints" / f"{name}.safetensors").get("meter", {})
+        told = [counts["clock_seconds"] for counts in meter.values() if "clock_seconds" in counts]
+        return float(sum(told)) if told else None
+
+    def timeless(self, step: int | None = None) -> str:
+        """One line where biases wander and nothing tells by how much at `step`, else empty."""
+        early = self.stage_at(step) in ("", "pretrain")  # there are no chips yet
+        if early or not self.simulated or not self.drifts(step) or self.clock(step) is not None:
+            return ""
+        return "this run did not record the chips' clock at this step: biases are shown as the fab left them, undrifted"
+
+    @property
+    def notice(self) -> str:
+        """One line when the run was resumed and its logs were cut back, else empty."""
+        return self._disk.notice
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """The rare events so far."""
+        return self._disk.events
+
+    @property
+    def stages(self) -> list[Stage]:
+        """The stages so far, in order."""
+        events = self.events
+        if self._stages[0] == (id(events), len(events)):
+            return self._stages[1]
+        found: list[Stage] = []
+        step = 0
+        for event in self.events:
+            if event["type"] == "stage" and not (found and found[-1].name == event["stage"]):
+                found.append(Stage(event["stage"], step, None, event["epochs"]))
+            step = event.get("step", step)
+            if event["type"] == "stage_done" and found:
+                found[-1] = found[-1]._replace(last_step=step)
+        self._stages = (id(events), len(events)), found
+        return found
+
+    def stage_at(self, step: int | None) -> str:
+        """The name of the stage that `step` belongs to, "" before the first."""
+        begun = [it.name for it in self.stages if step is None or it.first_step < max(step, 1)]
+        return begun[-1] if begun else ""
+
+    @property
+    def checkpoints(self) -> list[int]:
+        """Steps of the checkpoints that are kept."""
+        return sorted({event["step"] for event in self.events if event["type"] == "checkpoint"})
+
+    # -- numbers -------------------------------------------------------------------------------------------------------
+
+    @property
+    def series(self) -> list[str]:
+        """Names of the scalar series."""
+        return self._disk.series
+
+    def scalar(self, name: str) -> Curve:
+        """(steps, values, times) of a series."""
+        return self._disk.scalar(name)
+
+    def spent(self, step: int | None = None) -> dict[str, tuple[float, float]]:
+        """Joules and seconds of the chips up to `step`, estimated by the job's device table, of every stage that was
+        billed by then."""
+        found = {}
+        for name in self.series:
+            stage, _, what = name.rpartition("/")
+            if what == "energy_j":
+                joules, seconds = (self.scalar(f"{stage}/{one}") for one in ("energy_j", "chip_s"))
+                at = len(joules.steps) if step is None else int(np.searchsorted(joules.steps, step, side="right"))
+                if 0 < at <= len(seconds.values):
+                    found[stage] = float(joules.values[at - 1]), float(seconds.values[at - 1])
+        return found
+
+    def frame(self, series: str, step: int | None = None) -> Frame | None:
+        """The newest frame of a phase series at or before `step`."""
+        return self._disk.frame(series, step)
+
+    def frames(self, series: str) -> Array:
+        """Steps that have a frame."""
+        return self._disk.steps(series)
+
+    def phases(self, layer: str, block: int, side: str, step: int | None = None) -> dict[str, Any]:
+        """Commanded phases of one mesh, by name theta, phi, screen, and the `signs` at a core's outputs; or sigma; and
+        the step they are of. Empty where nothing was recorded yet."""
+        return self._mesh(layer, block, side, step, "")
+
+    def gradient(self, layer: str, block: int, side: str, step: int | None = None) -> dict[str, Any] | None:
+        """The last recorded gradient, measured, named as `phases`; of whole meshes and of sigma."""
+        return self._mesh(layer, block, side, step, "grad_") or None
+
+    def oracle_gradient(self, layer: str, step: int | None = None) -> dict[str, Any] | None:
+        """The true gradient of a whole mesh for the same light."""
+        return self._mesh(layer, 0, "", step, "oracle_grad_") or None
+
+    def _mesh(self, layer: str, block: int, side: str, step: int | None, kind: str) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        if self.grids[layer].whole:
+            for name in PARTS:
+                frame = self.frame(f"{layer}.{kind}{name}", step)
+                if frame is not None:
+                    found |= {name: frame.values, "step": frame.step}
+            return found
+        frame = self.frame(f"{layer}.{kind}{side}", step)
+        if frame is not None:
+            found = {"sigma" if side == "sigma" else "theta": frame.values[block], "step": frame.step}
+            if side != "sigma" and not kind:
+                found |= self._signs(layer, block, side, frame.step)
+        return found
+
+    def _signs(self, layer: str, block: int, side: str, step: int) -> dict[str, Any]:
+        if self.stage_at(step) == "calibrate":
+            return {"signs": np.ones(self.grids[layer].k)}
+        aim = self.target(layer, block, step)
+        return {"signs": aim[side]["signs"]} if aim else {}
+
+    # -- the chip behind it --------------------------------------------------------------------------------------------
+
+    def oracle(self, layer: str, block: int, side: str, step: int | None = None) -> dict[str, Any] | None:
+        """What a lab cannot know of one mesh; None where nothing was recorded yet, and of a chip that is not simulated.
+
+        `actual` phases by name; `terms` by non-ideality, what each adds to them, rad (they sum to actual - commanded
+        but for whole turns); `stuck`, `dead` heaters.
+        """
+        return self.rebuilt.oracle(layer, block, side, step)
+
+    def realised(self, layer: str, block: int, step: int | None = None) -> Array | None:
+        """The true matrix of the core or the whole mesh; None as `oracle`."""
+        return self.rebuilt.realised(layer, block, step)
+
+    def used(self, layer: str, block: int, step: int | None = None) -> tuple[int, int]:
+        """Outputs and inputs of a core that count; the others are padding. In calibration all of them do."""
+        it = self.grids[layer]
+        shape = None if it.whole or self.stage_at(step) == "calibrate" else self.rebuilt.shape(layer)
+        if shape is None:
+            return it.k, it.k
+        row, column = divmod(block, it.q)
+        return min(it.k, shape[0] - row * it.k), min(it.k, shape[1] - column * it.k)
+
+    def target(self, layer: str, block: int, step: int | None = None) -> dict[str, Any] | None:
+        """What a core shall become: `matrix` W (k, k), `sigma`, and `u`, `v` with theta and signs of an ideal chip.
+        None for whole meshes, which have none, and before the weights are trained."""
+        return self.rebuilt.target(layer, block, step)
+
+    def close(self) -> None:
+        """Let go of files."""
+        self._disk.close()

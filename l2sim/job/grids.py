@@ -1,0 +1,51 @@
+"""What a job is made of, without data and chips: the grids of cores of its layers, or its whole meshes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from l2sim.job.job import Job
+from l2sim.job.model import expected
+from l2sim.mesh.mesh import Mesh
+from l2sim.nn import models
+
+
+class Grid(NamedTuple):
+    """The hardware of one layer: p x q cores of two `mesh`es each, or one whole mesh (`whole`; p = q = 1)."""
+
+    p: int
+    q: int
+    mesh: Mesh
+    whole: bool
+
+    @property
+    def k(self) -> int:
+        """Modes of a mesh."""
+        return self.mesh.modes
+
+
+def grids(job: Job, shapes: Mapping[str, tuple[int, ...]] | None = None) -> dict[str, Grid]:
+    """The grid of every photonic layer by name, in the order of the light.
+
+    `shapes` of the recorded series, where there are any, tell the classes of data that the job does not know.
+    """
+    found: dict[str, Grid] = {}
+
+    def visit(placed: tuple[models.Placed, ...]) -> None:
+        for item in placed:
+            visit(item.body)
+            visit(item.shortcut)
+            if isinstance(item.layer, models.Mesh):
+                found[item.name] = Grid(1, 1, Mesh(item.layer.kind, item.layer.modes), True)
+            elif isinstance(item.layer, models.Conv | models.Linear):
+                k = item.layer.k
+                p, q = (-(-features // k) for features in models.matrix_shape(item))
+                found[item.name] = Grid(p, q, Mesh(job.chip.mesh, k), False)
+
+    def fitted(name: str, it: Grid) -> Grid:
+        cores = (shapes or {}).get(f"{name}.sigma", (it.p * it.q,))[0]
+        return it if cores == it.p * it.q else it._replace(p=cores // it.q)
+
+    visit(models.place(expected(job)))
+    return {name: fitted(name, it) for name, it in found.items()}

@@ -1,0 +1,1 @@
+"""How are phases found by measuring losses: zeroth-order searches, calibration, mapping, self-configuration."""

@@ -1,0 +1,246 @@
+"""Programming meshes whose splitters have errors: nullification, optimisation, and by measurement alone.
+
+Normalised error (`unitary.error`) at N = 64, splitter errors of 0.03 rad: ideal phases 0.34, parallel nullification
+0.99 (clipped MZIs spoil every column behind), `unitary.transfer` (local correction) 0.04, `optimise` from there less
+still. `python -m l2sim.study.programming` draws the curves.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from l2sim.backend import Array, kernels
+from l2sim.chip.protocol import MeshHardware, check
+from l2sim.errors import ChipError
+from l2sim.mesh import styles, unitary
+from l2sim.mesh.mesh import Mesh
+from l2sim.mesh.unitary import Settings
+
+THIRDS = 2.0 * np.pi / 3.0 * np.arange(3)
+"""Three phases tell a constant, a cosine and a sine apart."""
+
+
+def refit(target: Array, got: Array) -> Array:
+    """What to add to the screen (N,) so that the rows of `got` (N, N) lie as near to those of `target` as they can:
+    arg sum_m target_nm conj(got_nm) (spec/insitu.md, section 1)."""
+    return np.angle(np.sum(target * got.conj(), axis=1))
+
+
+# -- parallel nullification --------------------------------------------------------------------------------------------
+
+
+def plain_of(mesh: Mesh) -> Mesh:
+    """The same places with a plain MZI at each."""
+    return Mesh(mesh.kind, mesh.modes, couplers=mesh.couplers)
+
+
+def matrices(plain: Mesh, ideal: Settings) -> Array:
+    """T11, T12, T21, T22 of every ideal MZI, (4, n)."""
+    e = unitary.elements(plain, ideal)[0][0]
+    return e[0:8:2] + 1j * e[1:8:2]
+
+
+def null_basis(plain: Mesh, ideal: Settings) -> Array:
+    """The waves (N, C) that program column c of a mesh of ideal, plain MZIs: w_c = conj(T_0^T ... T_c^T e_c).
+
+    e_c is 1 on the bottom rails of column c: sent in, w_c leaves the top outputs of that column dark. Pai et al., PR
+    Applied 13, 064029 (2020).
+    """
+    t11, t12, t21, t22 = matrices(plain, ideal)
+    waves = np.zeros((plain.modes, plain.columns), complex)
+    for c in range(plain.columns - 1, -1, -1):
+        here = slice(plain.first[c], plain.first[c + 1])
+        i, j = plain.top[here], plain.bottom[here]
+        waves[j, c] = 1.0
+        a, b = waves[i, c:], waves[j, c:]
+        waves[i, c:] = t11[here, None] * a + t21[here, None] * b
+        waves[j, c:] = t12[here, None] * a + t22[here, None] * b
+    return waves.conj()
+
+
+def nullify(mesh: Mesh, ideal: Settings, errors: Array | None = None) -> tuple[Settings, int]:
+    """Parallel nullification of ideal settings of the nodes on a mesh with splitter `errors` (2, n), column by column.
+
+    The wave of each column of `null_basis` is sent in and the top outputs of that column are darkened, all at once;
+    then the screen is refitted. Exact unless an MZI is clipped. Returns the settings and how many were.
+    """
+    plain = plain_of(mesh)
+    theta, phi, _, clipped = unitary.nullify(mesh, plain.column, null_basis(plain, ideal), errors)
+    settings = unitary.spread(mesh, theta, phi, np.zeros(mesh.modes))
+    screen = refit(unitary.matrix(plain, ideal), unitary.matrix(mesh, settings, errors))
+    return settings._replace(screen=np.mod(screen, 2.0 * np.pi)), clipped
+
+
+# -- optimisation ------------------------------------------------------------------------------------------------------
+
+
+def misfit(mesh: Mesh, target: Array, settings: Settings, errors: Array | None) -> tuple[float, Settings]:
+    """||U - V||^2 / N of the target U and the matrix V of `settings`, and its gradient by every phase."""
+    parts, splitters, screen = unitary.elements(mesh, settings, errors)
+    planes = np.empty((1, 2, mesh.modes, mesh.modes))
+    kernels.propagate.matrices(parts, mesh.top, mesh.bottom, screen, planes)
+    got = planes[0, 0] + 1j * planes[0, 1]
+    # L = 2 - 2 Re tr(U^+ V) / N, so g = dL/dRe V - i dL/dIm V = -2 conj(U) / N for the inputs 1, and Y G^T = V g^T.
+    product = got @ (-2.0 / mesh.modes * target.conj()).T
+    slopes = np.empty((1, mesh.count)), np.empty((1, mesh.count)), np.empty((1, mesh.modes))
+    planes = np.ascontiguousarray(np.stack((product.real, product.imag))[None])
+    kernels.propagate.gradients(parts, splitters, mesh.top, mesh.bottom, screen, planes, *slopes)
+    by_theta, by_phi = (np.where(mesh.active, slope[0], 0.0) for slope in slopes[:2])
+    loss = float(np.sum(np.abs(target - got) ** 2)) / mesh.modes
+    return loss, Settings(by_theta, by_phi, slopes[2][0])
+
+
+def optimise(
+    mesh: Mesh, target: Array, start: Settings, errors: Array | None = None, iterations: int = 500
+) -> tuple[Settings, list[float]]:
+    """From `start`, the phases of any mesh that bring its matrix nearest to `target` (N, N), by L-BFGS.
+
+    Its phases are not limited to one turn, and where one MZI is clipped others make up for it. Returns the settings and
+    the normalised error after every iteration, the start first.
+    """
+    from scipy.optimize import fmin_l_bfgs_b
+
+    target = unitary.unitary(target, mesh.modes)
+    cuts = np.cumsum([mesh.count, mesh.count])
+
+    def unpack(flat: Array) -> Settings:
+        return Settings(*np.split(flat, cuts))
+
+    def slope(flat: Array) -> tuple[float, Array]:
+        loss, by = misfit(mesh, target, unpack(flat), errors)
+        return loss, np.concatenate(by)
+
+    def measured(flat: Array) -> None:
+        curve.append(unitary.error(target, unitary.matrix(mesh, unpack(flat), errors)))
+
+    curve: list[float] = []
+    measured(np.concatenate(start))
+    best = fmin_l_bfgs_b(
+        slope, np.concatenate(start), m=20, factr=1e-2, pgtol=1e-12, maxiter=iterations, maxfun=2 * iterations,
+        callback=measured,
+    )  # fmt: skip
+    return unpack(np.mod(best[0], 2.0 * np.pi)), curve
+
+
+def program(mesh: Mesh, target: Array, errors: Array | None = None, iterations: int = 500) -> Settings:
+    """The settings with which `mesh`, whose splitter `errors` (2, n) are known, comes nearest to `target` (N, N).
+
+    Decomposed and corrected MZI by MZI; optimised where that is not exact because MZIs are clipped.
+    """
+    settings = unitary.decompose(mesh, target, errors)
+    if unitary.error(target, unitary.matrix(mesh, settings, errors)) < 1e-9:
+        return settings
+    return optimise(mesh, target, settings, errors, iterations)[0]
+
+
+# -- by measurement ----------------------------------------------------------------------------------------------------
+
+
+def highest(values: Array, theta: float, phi: float) -> tuple[float, float]:
+    """The peak of the surface that was read at the nine points theta + THIRDS, phi + THIRDS (3, 3).
+
+    A power behind an MZI is a sum of products of (1, cos theta, sin theta) and (1, cos phi, sin phi), whatever its
+    splitters are, so nine readings say all. Each phase in turn goes to the peak of its sinusoid; Newton's method ends
+    it.
+    """
+    tables = [np.stack((np.ones(3), 2.0 * np.cos(p + THIRDS), 2.0 * np.sin(p + THIRDS))) / 3.0 for p in (theta, phi)]
+    c = tables[0] @ values @ tables[1].T
+
+    def wave(p: float, order: int) -> Array:
+        return np.array((order == 0, np.cos(p + order * np.pi / 2), np.sin(p + order * np.pi / 2)))
+
+    for _ in range(20):
+        _, cosine, sine = c @ wave(phi, 0)
+        theta = float(np.arctan2(sine, cosine))
+        _, cosine, sine = wave(theta, 0) @ c
+        phi = float(np.arctan2(sine, cosine))
+    for _ in range(4):
+        slope = np.array([wave(theta, 1) @ c @ wave(phi, 0), wave(theta, 0) @ c @ wave(phi, 1)])
+        bend = np.array([[wave(theta, i) @ c @ wave(phi, 2 - i) for i in order] for order in ((2, 1), (1, 0))])
+        if bend[0, 0] >= 0.0 or np.linalg.det(bend) <= 1e-9 * bend[0, 0] ** 2:
+            break  # one phase does not matter here
+        theta, phi = (theta, phi) - np.linalg.solve(bend, slope)
+    return float(theta % (2.0 * np.pi)), float(phi % (2.0 * np.pi))
+
+
+def detectors(plain: Mesh, ideal: Settings, dark_bottom: bool) -> Array:
+    """For every node the output that sees more of its bottom rail than of its top one by the widest margin (the other
+    way round if the bottom rail is to be dark), in an ideal mesh of plain MZIs, (n,)."""
+    top, bottom, sign = plain.top, plain.bottom, -1.0 if dark_bottom else 1.0
+    t11, t12, t21, t22 = matrices(plain, ideal)
+    seen, best = np.eye(plain.modes, dtype=complex), np.empty(len(top), np.int64)  # output by rail
+    for t in range(len(top) - 1, -1, -1):
+        a, b = seen[:, top[t]].copy(), seen[:, bottom[t]].copy()
+        best[t] = np.argmax(sign * (np.abs(b) ** 2 - np.abs(a) ** 2))
+        seen[:, top[t]], seen[:, bottom[t]] = t11[t] * a + t21[t] * b, t12[t] * a + t22[t] * b
+    return best
+
+
+def darken(hardware: MeshHardware, t: int, wave: Array, detector: int) -> None:
+    """Set coupler t to darken its top output for `wave` (N,), by 27 powers at one output of the mesh.
+
+    Let A and B be the fields behind the coupler and R all other light that reaches the detector: |a A + b B + R|^2.
+    Shifting A by x and B by -x, x = 0 and +-2 pi / 3 (done by the shifters behind, `kernels.program.flow`), and
+    averaging leaves |a A|^2 + |b B|^2 + |R|^2: with |A|^2 + |B|^2 fixed and |b| > |a|, it peaks where A is dark.
+    Nothing need be known of the splitters, nor of the couplers behind.
+    """
+    mesh, now = hardware.mesh, hardware.commanded
+    crossed, still = styles.crossed(mesh), np.zeros(mesh.count)
+    here, values = (float(now["theta"][t]), float(now["phi"][t])), np.zeros((3, 3))
+    top, bottom = mesh.top[t], mesh.bottom[t]
+    for x in THIRDS:
+        phi, screen = np.array(now["phi"], np.float64), np.array(now["screen"], np.float64)
+        ahead = np.zeros(mesh.modes)
+        ahead[top], ahead[bottom] = x, -x
+        kernels.program.flow(mesh.top, mesh.bottom, crossed, t + 1, still, ahead, phi, screen)
+        for i, j in np.ndindex(3, 3):
+            now["theta"][t], phi[t] = here[0] + THIRDS[i], here[1] + THIRDS[j]
+            hardware.set_phases(theta=now["theta"], phi=phi, screen=screen)
+            values[i, j] += hardware.forward(wave[:, None], readout="power")[detector, 0]
+    now["theta"][t], now["phi"][t] = highest(values, *here)
+    hardware.set_phases(**now)
+
+
+def progressive(hardware: MeshHardware, target: Array) -> None:
+    """Program `hardware` from powers at its ports alone, MZI after MZI, whatever its splitters are.
+
+    Each MZI darkens its top output (the bottom one in a "triangular" mesh) for a wave that the target defines: in
+    cascades the conjugate of a row, else the null basis; then the screen is found by interference. Exact without loss
+    or noise unless an MZI is clipped, from which a cascade suffers much less than a rectangle. Self-configuration
+    after Miller, Photonics Research 1, 1 (2013); with detectors at the ports only: Hamerly et al., PR Applied 18,
+    024019 (2022). `darken` is ours.
+    """
+    check(hardware, MeshHardware, "mesh", "readouts", "set_phases", "commanded", "forward", "backward")
+    mesh = hardware.mesh
+    if "power" not in hardware.readouts:
+        raise ChipError(f"this mesh has no 'power' readout, which self-configuration needs; it has {hardware.readouts}")
+    target = unitary.unitary(target, mesh.modes)
+    hardware.set_phases(**unitary.decompose(mesh, target)._asdict())
+    plain = plain_of(mesh)
+    ideal = unitary.decompose(plain, target)
+    if mesh.kind in unitary.CASCADES:
+        waves, (which, dark_bottom) = target.conj().T, unitary.exits(mesh)
+    else:
+        waves, which, dark_bottom = null_basis(plain, ideal), plain.column, False
+    seen = detectors(plain, ideal, dark_bottom)
+    for node, t in enumerate(np.flatnonzero(mesh.active)):
+        darken(hardware, int(t), waves[:, which[node]], int(seen[node]))
+    align(hardware, target)
+
+
+def align(hardware: MeshHardware, target: Array) -> None:
+    """Set the screen by interference: |u_0m + e^{i a} u_nm|^2 at every input m, for three phases a, with light sent
+    into outputs 0 and n, gives u_nm conj(u_0m) and so the phase of row n beside that of row 0."""
+    check(hardware, MeshHardware, "mesh", "set_phases", "commanded", "backward")
+    modes = hardware.mesh.modes
+    if modes == 1:
+        return  # the phase of all light together is seen by no detector
+    products = np.zeros((modes, modes), complex)
+    for a in THIRDS:
+        pairs = np.exp(1j * a) * np.eye(modes, dtype=complex)[:, 1:] / np.sqrt(2.0)
+        pairs[0] = np.sqrt(0.5)
+        powers = hardware.backward(pairs, readout="power")
+        products[1:] += 2.0 / 3.0 * np.exp(-1j * a) * powers.T
+    turn = refit(target * target[:1].conj(), products)
+    turn[0] = 0.0
+    hardware.set_phases(screen=np.mod(hardware.commanded["screen"] + turn, 2.0 * np.pi))

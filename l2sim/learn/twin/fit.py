@@ -1,0 +1,244 @@
+"""The fit of twins: what is asked of cores, what is known of them, and Levenberg-Marquardt over all of them at once.
+
+    min over (b, gamma, c) of  sum_m |R_m - R(q_m; b, gamma, c)|^2 / sigma^2 + weak priors at the known spreads
+
+with the core R of `kernels.twin`. The uncertainties are those of the posterior, the inverse of its normal matrix.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from l2sim.backend import Array, host, kernels_of, resident
+from l2sim.chip.nonidealities import GAMMA, Nonidealities
+from l2sim.mesh.mesh import Mesh
+
+NOISE_FLOOR = 1e-3
+"""Least noise that a fit assumes, in units of the unit amplitude: what no model has."""
+CROSSTALK_STD = 0.02
+"""Prior spread of the crosstalk around none."""
+ROUNDS = 40
+FULL = 2.0 * np.pi * (1.0 - 1e-6)
+"""The largest command that is not wrapped, rad."""
+SURE = 6.0
+"""Standard deviations of chi squared above which a core is not identified."""
+STUCK = 0.5
+"""Heater strength below which a heater is nearer to a stuck one."""
+HOLD = 1e12
+"""Inverse variance of a heater strength of none that a fit starts from: what is stuck stays so."""
+CHUNK_BYTES = 1 << 28
+
+
+@dataclass(frozen=True)
+class Probes:
+    """Settings and what cores answered.
+
+    `drive` (1 or cores, M, 2 n) driven phases of U, then V; `sigma` (1 or cores, M, k); `light` (M, k, B); `seen`
+    (cores, M, k, B); `power`: whether powers were read.
+    """
+
+    drive: Array
+    sigma: Array
+    light: Array
+    seen: Array
+    power: bool = False
+
+    def of(self, cores: Array) -> Probes:
+        """Those of some cores."""
+        drive = self.drive if len(self.drive) == 1 else self.drive[cores]
+        sigma = self.sigma if len(self.sigma) == 1 else self.sigma[cores]
+        return replace(self, drive=drive, sigma=sigma, seen=self.seen[cores])
+
+    def then(self, more: Probes) -> Probes:
+        """These and more settings of the same cores."""
+        drive, sigma, seen = (
+            np.concatenate((a, b), axis=1)
+            for a, b in ((self.drive, more.drive), (self.sigma, more.sigma), (self.seen, more.seen))
+        )
+        return Probes(drive, sigma, np.concatenate((self.light, more.light)), seen, self.power)
+
+
+@dataclass
+class Twin:
+    """What is known of M cores: `bias` and `ratio` (M, 2 n) of the heaters of U, then V; `crosstalk` (M,).
+
+    `misfit` (M,): mean squared residual over the noise's; `identified` (M,): whether it is what noise explains;
+    `evaluations` (M,) spent; `spread` (M, 4 n + 1): standard deviations of bias, ratio, crosstalk; `wide` (M,): whether
+    splitters and losses are fitted too, and `passive` (M, 2, 4, n) what they are (`l2sim.learn.twin.wide`).
+    """
+
+    bias: Array
+    ratio: Array
+    crosstalk: Array
+    misfit: Array
+    identified: Array
+    evaluations: Array
+    spread: Array
+    wide: Array
+    passive: Array
+
+    def of(self, cores: Array) -> Twin:
+        """Some of the cores."""
+        return Twin(*(getattr(self, name)[cores] for name in self.__dataclass_fields__))
+
+    def put(self, cores: Array, other: Twin) -> None:
+        """Replace some of the cores."""
+        for name in self.__dataclass_fields__:
+            getattr(self, name)[cores] = getattr(other, name)
+
+
+@dataclass(frozen=True)
+class Drive:
+    """The drive of a heater as its data sheet says it: the phases it can give, and whether heat wraps at 2 pi.
+
+    `levels` (L,) rad, rising; empty where the phase is continuous over [0, 2 pi].
+    """
+
+    levels: Array
+    rewrap: bool
+
+    @classmethod
+    def of(cls, sheet: Nonidealities) -> Drive:
+        """From a data sheet."""
+        levels, thresholds = sheet.levels()
+        if sheet.drive == "phase" and sheet.phase_bits:
+            levels = sheet.lsb() * np.arange(2**sheet.phase_bits)
+        elif levels.size:  # commands are wrapped to one turn, whatever the driver can reach
+            levels = levels[: np.searchsorted(thresholds, FULL) + 1]
+        return cls(levels, sheet.heat_wraps and sheet.crosstalk > 1e-5)
+
+    @staticmethod
+    def command(phases: Array) -> Array:
+        """What to command for driven `phases`: a whole turn would be wrapped to none."""
+        return np.minimum(phases, FULL)
+
+    @property
+    def top(self) -> float:
+        """The largest phase."""
+        return float(self.levels[-1]) if self.levels.size else 2.0 * np.pi
+
+    def near(self, phases: Array) -> Array:
+        """The nearest phases that it can give."""
+        if not self.levels.size:
+            return phases
+        at = np.searchsorted(0.5 * (self.levels[1:] + self.levels[:-1]), phases)
+        return self.levels[at]
+
+
+def draw(drive: Drive, mesh: Mesh, settings: int, rng: np.random.Generator) -> tuple[Array, Array]:
+    """Random settings: driven phases (M, 2 n) away from the ends of the range, and signs of sigma (M, k)."""
+    low, high = 0.02, 0.97
+    phases = drive.near(min(drive.top, 2.0 * np.pi) * rng.uniform(low, high, (settings, 2 * mesh.count)))
+    return phases, rng.choice([-1.0, 1.0], (settings, mesh.modes))
+
+
+def away(drive: Drive, first: Array, angle: float, rng: np.random.Generator) -> Array:
+    """Phases about `angle` from `first`, up or down by a coin where there is room."""
+    span = 0.97 * min(drive.top, 2.0 * np.pi)
+    up = rng.random(first.shape) < 0.5
+    up = np.where(first + angle > span, False, np.where(first - angle < 0.02 * span, True, up))
+    return drive.near(first + np.where(up, angle, -angle))
+
+
+def blank(cores: int, mesh: Mesh) -> Twin:
+    """Twins of which nothing is known."""
+    n = mesh.count
+    return Twin(
+        np.zeros((cores, 2 * n)), np.ones((cores, 2 * n)), np.zeros(cores), np.full(cores, np.inf),
+        np.zeros(cores, bool), np.zeros(cores, np.int64), np.full((cores, 4 * n + 1), np.inf),
+        np.zeros(cores, bool), np.zeros((cores, 2, 4, n), np.float32),
+    )  # fmt: skip
+
+
+def fit(
+    mesh: Mesh,
+    drive: Drive,
+    sheet: Nonidealities,
+    probes: Probes,
+    start: Twin,
+    drift: float | None = None,
+    xp: Any = np,
+) -> Twin:
+    """Levenberg-Marquardt from `start`; cores that have converged leave the batch. Fills all of the result but
+    `evaluations`. `drift`: `start` is a twin whose biases have since moved by about so much, rad; it is the prior.
+    `xp`: the module of the arrays to compute with; what is given and returned is on the host."""
+    from threadpoolctl import threadpool_limits
+
+    cores = len(probes.seen)
+    chunk = max(1, CHUNK_BYTES // (8 * (4 * mesh.count + 1) ** 2 * 4))
+    out = start.of(np.arange(cores))
+    with threadpool_limits(1, user_api="blas"):  # cores are dealt over the threads
+        for lo in range(0, cores, chunk):
+            some = np.arange(lo, min(cores, lo + chunk))
+            out.put(some, _fit(mesh, drive, sheet, probes.of(some), start.of(some), drift, xp))
+    return out
+
+
+def _fit(
+    mesh: Mesh, drive: Drive, sheet: Nonidealities, probes: Probes, start: Twin, drift: float | None, xp: Any
+) -> Twin:
+    n, cores, there = mesh.count, len(probes.seen), xp.asarray
+    size, diagonal = 4 * n + 1, there(np.arange(4 * n + 1))
+    noise = max(sheet.readout_noise, NOISE_FLOOR)
+    here = np.concatenate((start.bias, start.ratio, start.crosstalk[:, None]), axis=1)
+    held = np.zeros(here.shape, bool)
+    held[:, 2 * n : 4 * n] = start.ratio == 0.0
+    if drift is None:
+        precision = np.where(held, HOLD, priors(sheet, n))
+        centre = np.where(held, 0.0, np.concatenate((np.zeros(2 * n), np.ones(2 * n), [0.0])))
+    else:
+        moved = np.concatenate((np.full(2 * n, drift), np.zeros(2 * n + 1)))
+        precision, centre = np.where(held, HOLD, 1.0 / (start.spread**2 + moved**2)), here.copy()
+    best, damping = here.copy(), np.full(cores, 1e-3)
+    hessian, gradient, misfit = xp.zeros((cores, size, size)), np.zeros((cores, size)), np.full(cores, np.inf)
+    cost, left = np.full(cores, np.inf), np.arange(cores)
+    # One layout of all arrays in memory, for every other one is compiled for again.
+    told = [there(np.ascontiguousarray(a, float)) for a in (probes.drive, probes.sigma)]
+    light, seen = (there(np.ascontiguousarray(a, np.float32)) for a in (probes.light, probes.seen))
+    for turn in range(ROUNDS + 1):
+        trial, rows = here[left], there(left)
+        unknowns = (there(a.copy()) for a in (trial[:, 2 * n : 4 * n], trial[:, : 2 * n], trial[:, -1]))
+        normal, down, wrong = xp.empty((len(left), size, size)), xp.empty((len(left), size)), xp.empty(len(left))
+        kernels_of(seen).twin.normal(
+            *(a if len(a) == 1 else a[rows] for a in told), light, seen[rows], probes.power, *unknowns,
+            resident(seen, mesh.around), drive.rewrap, resident(seen, mesh.rail), normal, down, wrong,
+        )  # fmt: skip
+        wrong = host(wrong)
+        weak, away = precision[left], trial - centre[left]
+        total = wrong / noise**2 + (weak * away**2).sum(axis=1)
+        better = total < cost[left]
+        gained = cost[left] - total
+        at = left[better]
+        best[at], cost[at], misfit[at] = trial[better], total[better], wrong[better]
+        hessian[there(at)] = normal[there(np.flatnonzero(better))] / noise**2
+        gradient[at] = host(down)[better] / noise**2 - (weak * away)[better]
+        hessian[there(at)[:, None], diagonal, diagonal] += there(precision[at])
+        damping[left] = np.where(better, np.maximum(0.2 * damping[left], 1e-7), 6.0 * damping[left])
+        done = (better & (gained < 0.1)) | (damping[left] > 1e6)
+        left = left[~done]
+        if not len(left) or turn == ROUNDS:
+            break
+        normal = hessian[there(left)]
+        normal[:, diagonal, diagonal] *= there(1.0 + damping[left][:, None])
+        here[left] = best[left] + host(xp.linalg.solve(normal, there(gradient[left][..., None])))[..., 0]
+        here[held] = 0.0  # to the last digit: what is below none would wrap to a whole turn of heat
+    variance = np.maximum(host(xp.linalg.inv(hessian)[:, diagonal, diagonal]), 0.0)
+    # What priors hold is not fitted: it takes no degree of freedom.
+    freedom = np.maximum(1.0, probes.seen[0].size - (1.0 - precision * variance).sum(axis=1))
+    level, spread = misfit / noise**2 / freedom, np.sqrt(variance)
+    return Twin(
+        best[:, : 2 * n], best[:, 2 * n : 4 * n], best[:, -1], level,
+        level < 1.0 + SURE * np.sqrt(2.0 / freedom), start.evaluations, spread,
+        np.zeros(cores, bool), np.zeros((cores, 2, 4, n), np.float32),
+    )  # fmt: skip
+
+
+def priors(sheet: Nonidealities, n: int) -> Array:
+    """Inverse variances (4 n + 1,) of bias, ratio and crosstalk before anything is measured."""
+    bias = max(sheet.phase_bias / np.sqrt(3.0), sheet.phase_error_std, 0.01) if sheet.phase_bias < 3.0 else 100.0
+    bias = float(np.hypot(bias, np.hypot(sheet.drift_std, sheet.step_std)))
+    ratio = max(sheet.gamma_std / GAMMA, 1e-4)
+    return np.concatenate((np.full(2 * n, bias**-2.0), np.full(2 * n, ratio**-2.0), [CROSSTALK_STD**-2.0]))

@@ -1,0 +1,153 @@
+"""Programming identified cores in closed form: which driven phases give the light the phases that it should see.
+
+With effective phases phi* of U and V* (`l2sim.mesh.orthogonal`) the drive q of a twin solves, modulo 2 pi,
+
+    (I + c N) D q = phi* - b,
+
+by a fixed point, heat being taken modulo 2 pi on the way. What then is left is rounding: the levels of all heaters are
+chosen jointly, with sigma free (`kernels.twin.settle`), for errors of one heater can be made good by others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from l2sim.backend import Array, host, kernels
+from l2sim.chip.protocol import Commands
+from l2sim.learn.search.mapping import Target
+from l2sim.learn.search.zeroth import PARTS
+from l2sim.learn.twin import wide
+from l2sim.learn.twin.fit import STUCK, Drive, Twin
+from l2sim.learn.twin.start import leak
+from l2sim.mesh.mesh import Mesh
+from l2sim.mesh.orthogonal import decompose
+
+TURNS = 20
+MARGIN = 3.0
+"""Standard deviations of a ratio that a heater keeps away from a full turn."""
+PASSES = 2
+TRIES = 3
+AROUND = 8
+GOOD = 5e-4
+"""Error, relative to the weight's power, about what levels leave of a healthy core: no need to look further."""
+
+
+def solve(mesh: Mesh, drive: Drive, twin: Twin, phases: Array) -> Array:
+    """Driven phases (M, 2 n), not yet rounded, at which twins have the effective `phases` (M, 2 n)."""
+    wanted, heat = phases - twin.bias, np.zeros_like(phases)
+    live = twin.ratio > STUCK
+    ratio = np.where(live, twin.ratio, 1.0)
+    for _ in range(TURNS):
+        fixed = np.where(live, heat, 0.0)
+        heat = np.mod(wanted - twin.crosstalk[:, None] * leak(mesh, fixed), 2.0 * np.pi)
+    q = np.where(live, heat / ratio, 0.0)
+    over = q > drive.top  # between the top of the drive and a full turn: to the nearer end
+    return np.where(over, np.where(q - drive.top < 2.0 * np.pi / ratio - q, drive.top, 0.0), q)
+
+
+def highest(drive: Drive, twin: Twin) -> Array:
+    """The highest level of each heater (M, 2 n) that is surely below the full turn at which heat starts again: on
+    which side of it a heater is decides what leaks to its neighbours."""
+    last = len(drive.levels) - 1
+    if not drive.rewrap:
+        return np.full(twin.ratio.shape, last)
+    room = 1.0 - MARGIN * twin.spread[:, twin.ratio.shape[1] : -1]
+    edge = 2.0 * np.pi * room / np.maximum(twin.ratio, STUCK)
+    return np.minimum(np.searchsorted(drive.levels, edge) - 1, last)
+
+
+def program(
+    mesh: Mesh, drive: Drive, twin: Twin, aim: Target, *, jointly: bool = True, tries: int = TRIES
+) -> tuple[Commands, Array, Array]:
+    """What to command so that twins show the target: phases and signs, sigma (p, q, k), and the error
+    |W(q, sigma) - W|^2 (p, q) that they expect.
+
+    A weight has many decompositions: U P D, D P' S P, P' V* for any order P and signs D of its singular vectors. Some
+    need phases that a heater does not reach, between the top of its drive and a full turn. So the cores in the worse
+    half are programmed `tries` times more, with other orders and signs, and the best is kept; those with stuck heaters
+    up to `AROUND` times.
+    """
+    shape, k, n = aim.sigma.shape[:2], mesh.modes, mesh.count
+    told = [mesh.gather(host(aim.commands.phases[p])).reshape(-1, n) for p in PARTS]
+    ends = [host(aim.commands.signs[p]).reshape(-1, k) for p in PARTS]
+    weight = host(aim.weight).reshape(-1, k, k).astype(float)
+    sigma = host(aim.sigma).reshape(-1, k)
+    best = _settled(mesh, drive, twin, [*told, *ends, sigma], weight, jointly)
+    power = np.maximum((weight**2).sum(axis=(1, 2)), 1e-30)
+    cut = np.linalg.svd(weight)
+    for turn in range(1, 1 + tries if jointly and drive.levels.size else 1):
+        some = np.argsort(-best[-1] / power, kind="stable")[: -(-len(power) // 2)]
+        form = _form(mesh, [part[some] for part in cut], turn)
+        other = _settled(mesh, drive, twin.of(some), form, weight[some], jointly)
+        better = other[-1] < best[-1][some]
+        for old, new in zip(best, other):
+            old[some[better]] = new[better]
+    for core in np.flatnonzero(twin.wide | (twin.ratio < STUCK).any(axis=1)) if jointly else ():
+        one = np.arange(core, core + 1)
+        rows = [part[core : core + 1] for part in best]  # views, so that they are filled
+        _around(mesh, drive, twin.of(one), rows, [part[one] for part in cut], weight[one])
+    q, signs_u, signs_v, sigma, _ = best
+    q = drive.command(q)
+    phases = {p: mesh.scatter(q[:, i * n : i * n + n]).reshape(*shape, *mesh.shape) for i, p in enumerate(PARTS)}
+    told_signs = {p: e.reshape(*shape, k) for p, e in zip(PARTS, (signs_u, signs_v))}
+    return Commands(phases, told_signs), sigma.reshape(*shape, k), best[-1].reshape(shape)
+
+
+def identities(mesh: Mesh, drive: Drive, twin: Twin, shape: tuple[int, int]) -> Commands:
+    """Commands at which both meshes of every core (p, q) are identities, each heater at its nearest level."""
+    n, q = mesh.count, drive.command(drive.near(solve(mesh, drive, twin, np.zeros_like(twin.bias))))
+    phases = {p: mesh.scatter(q[:, i * n : i * n + n]).reshape(*shape, *mesh.shape) for i, p in enumerate(PARTS)}
+    return Commands(phases, {part: np.ones((*shape, mesh.modes)) for part in PARTS})
+
+
+def _form(mesh: Mesh, cut: Sequence[Array], turn: int) -> list[Array]:
+    """The decomposition of weights (M, k, k) that is `turn` orders and signs further on, from `cut`, that of `svd`:
+    phases of U and V (M, n), signs of U and V (M, k), sigma (M, k)."""
+    u, s, v = cut
+    at = np.arange(mesh.modes)
+    order = np.roll(at, turn)
+    signs = np.where((at * turn) % (turn + 2) < (turn + 2) / 2, 1.0, -1.0)
+    (u, ends_u), (v, ends_v) = (decompose(mesh, a) for a in (u[:, :, order] * signs, v[:, order] * signs[:, None]))
+    return [mesh.gather(u), mesh.gather(v), ends_u, ends_v, s[:, order]]
+
+
+def _around(mesh: Mesh, drive: Drive, twin: Twin, best: list[Array], cut: Sequence[Array], weight: Array) -> None:
+    """Program one core, of wide twins or with stuck heaters, from what `_settled` left in `best` (1, ...) of it: around
+    what is stuck, some decompositions lead further than others."""
+    found, lowest, tops = best[:3], np.inf, highest(drive, twin)[0]
+    for turn in range(1 + AROUND * bool((twin.ratio < STUCK).any())):
+        if turn:
+            form = _form(mesh, cut, turn)
+            found = [solve(mesh, drive, twin, np.concatenate(form[:2], axis=1)), *form[2:4]]
+        q, *signs = (part[0].astype(float) for part in found)
+        q, sigma, error = wide.program(mesh, drive, twin, q, signs, weight[0], tops)
+        if error < lowest:
+            lowest = error
+            for part, new in zip(best, (q, *signs, sigma, error)):
+                part[0] = new
+        if lowest < GOOD * (weight**2).sum():
+            break
+
+
+def _settled(
+    mesh: Mesh, drive: Drive, twin: Twin, form: list[Array], weight: Array, jointly: bool
+) -> tuple[Array, Array, Array, Array, Array]:
+    """Drive (M, 2 n), signs of U and V (M, k), sigma (M, k) and error (M,) for one decomposition `form` of weights
+    (M, k, k): phases of U and V (M, n), signs of U and V, sigma."""
+    from threadpoolctl import threadpool_limits
+
+    phases_u, phases_v, *rest = (np.array(a, float, order="C") for a in form)
+    signs_u, signs_v, sigma = rest
+    q, error = solve(mesh, drive, twin, np.concatenate((phases_u, phases_v), axis=1)), np.empty(len(weight))
+    levels, tops = drive.levels if jointly else np.empty(0), highest(drive, twin)
+    if not jointly:
+        q = drive.near(q)
+    with threadpool_limits(1, user_api="blas"):  # cores are dealt over the threads
+        for turn in range(PASSES if levels.size else 1):
+            kernels.twin.settle(
+                q, signs_u, signs_v, sigma, weight, twin.ratio, twin.bias, twin.crosstalk, mesh.around, drive.rewrap,
+                mesh.rail, levels, tops, turn == 0, error,
+            )  # fmt: skip
+    return q, signs_u, signs_v, sigma, error

@@ -1,0 +1,272 @@
+"""Meshes of MZIs on N rails: where the MZIs stand, and phases -> orthogonal matrices (back: `chip.decompose`).
+
+A mesh maps fields (columns) as U = diag(screen) T_{C-1} ... T_1 T_0: column 0 is nearest the input. In a real core T is
+a rotation and the screen is signs (pi shifters); its phases are arrays [column, upper rail] of shape (C, N - 1) with a
+mask of the places that hold an MZI; any leading dimensions are batch. In a complex mesh T is a whole MZI with theta and
+phi, and parameters are arrays (n,) in travel order: column by column, from the top (`chip.unitary`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from l2sim.backend import Array, kernels, namespace, resident
+from l2sim.errors import ChipError
+from l2sim.mesh import layouts
+
+KINDS = ("rectangular", "triangular")
+"""The kinds that a real core can have."""
+MODES = (2, 64)
+"""Modes of a real core."""
+CUSTOM = "custom"
+NODES = ("mzi", "three_splitter", "crossing")
+BESIDE = ((0, -2), (0, 2), (-1, -1), (-1, 1), (1, -1), (1, 1))
+"""Places (columns, rails) from a heater to those around it, in a grid ..."""
+BESIDE_ANY = (*BESIDE, (0, -1), (0, 1), (-1, 0), (1, 0))
+"""... and where couplers may stand on any two rails: heaters stand on the upper one."""
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """The layout of a mesh of `kind` on `modes` rails: one of `topology.LAYOUTS`, or "custom" (made by `Mesh.of`).
+
+    `node` says what stands at every place (Hamerly et al., Nature Communications 13, 6831 (2022)): an "mzi"; an
+    MZI with a third splitter in front ("three_splitter"), which can be programmed almost exactly in spite of splitter
+    errors; or an MZI with a waveguide "crossing" behind, which tolerates errors that its two splitters share. The
+    splitter and the crossing are couplers of their own, without heaters: `active` tells them apart and `splitters`
+    says what they are.
+
+    `inner_signs` puts the signs of rails 0 and N - 1 of a real rectangular mesh where the L2ight reference has them,
+    inside the mesh; only golden data needs it. `couplers` are the (column, top, bottom) of a custom mesh.
+    """
+
+    kind: str
+    modes: int
+    inner_signs: bool = False
+    node: str = "mzi"
+    couplers: tuple[tuple[int, int, int], ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.kind not in (*layouts.LAYOUTS, CUSTOM):
+            known = ", ".join((*layouts.LAYOUTS, CUSTOM))
+            raise ChipError(f"mesh kind {self.kind!r} is unknown; use one of {known}")
+        if self.node not in NODES:
+            raise ChipError(f"mesh node {self.node!r} is unknown; use one of {', '.join(NODES)}")
+        if not isinstance(self.modes, int | np.integer) or self.modes < 1:
+            raise ChipError(f"a mesh of {self.modes} modes is not possible; use a whole number from 1 on")
+        if self.couplers and self.kind != CUSTOM:
+            raise ChipError(f"a {self.kind} mesh knows its couplers; give a list of them to Mesh.of only")
+
+    @classmethod
+    def of(cls, modes: int, top: Array, bottom: Array, column: Array | None = None, node: str = "mzi") -> Mesh:
+        """A mesh of any couplers on rails `top` < `bottom` (n,), listed in an order in which light can travel.
+
+        Each stands in the earliest column where its rails are free, or in `column` (n,), which must not let two meet.
+        Parameters of the mesh are in travel order, whatever the order of the list.
+        """
+        top, bottom = (rails(values, name) for values, name in ((top, "top"), (bottom, "bottom")))
+        if top.shape != bottom.shape:
+            raise ChipError(f"couplers have {top.size} top and {bottom.size} bottom rails; give as many of each")
+        if (wrong := (top < 0) | (bottom >= modes) | (top >= bottom)).any():
+            t = int(np.argmax(wrong))
+            raise ChipError(
+                f"coupler {t} joins rails {top[t]} and {bottom[t]}; need 0 <= top < bottom < {modes}, the mesh's modes"
+            )
+        if column is None:
+            column = layouts.earliest(top, bottom, modes)
+        column = rails(column, "column")
+        if column.shape != top.shape or (column < 0).any():
+            raise ChipError(f"{top.size} couplers stand in {column.size} columns; give each one column from 0 on")
+        taken = np.concatenate((column * modes + top, column * modes + bottom))
+        values, counts = np.unique(taken, return_counts=True)
+        if (counts > 1).any():
+            c, r = divmod(int(values[np.argmax(counts > 1)]), modes)
+            raise ChipError(f"two couplers overlap on rail {r} in column {c}; move one of them to another column")
+        rows = sorted(zip(column.tolist(), top.tolist(), bottom.tolist()))
+        return cls(CUSTOM, modes, node=node, couplers=tuple(rows))
+
+    @cached_property
+    def sites(self) -> layouts.Layout:
+        """Column, top and bottom (s,) of the nodes in travel order, before passive parts are put in."""
+        if self.kind == CUSTOM:
+            return layouts.ordered(list(self.couplers))
+        return layouts.LAYOUTS[self.kind](self.modes)
+
+    @cached_property
+    def _places(self) -> tuple[Array, Array, Array, Array]:
+        """Column, top, bottom and `active` of every coupler in travel order."""
+        column, top, bottom = self.sites
+        if self.node == "mzi":
+            return column, top, bottom, np.ones(len(top), bool)
+        first = self.node == "crossing"  # whether the MZI stands before its passive part
+        column, active = np.concatenate((2 * column, 2 * column + 1)), np.repeat([first, not first], len(top))
+        order = np.lexsort((np.tile(top, 2), column))
+        return column[order], np.tile(top, 2)[order], np.tile(bottom, 2)[order], active[order]
+
+    @property
+    def column(self) -> Array:
+        """Column of every coupler in travel order (column by column, from the top), (n,)."""
+        return self._places[0]
+
+    @property
+    def top(self) -> Array:
+        """Upper rail of every coupler in travel order, (n,)."""
+        return self._places[1]
+
+    rail = top
+
+    @property
+    def bottom(self) -> Array:
+        """Lower rail of every coupler in travel order, (n,)."""
+        return self._places[2]
+
+    @property
+    def active(self) -> Array:
+        """True for MZIs, False for passive couplers, which have no heaters: their theta and phi are 0. (n,)"""
+        return self._places[3]
+
+    @property
+    def count(self) -> int:
+        """Number of couplers n; N (N - 1) / 2 in rectangular and triangular meshes of plain MZIs."""
+        return len(self.top)
+
+    @cached_property
+    def columns(self) -> int:
+        """Number of columns C."""
+        if self.kind == "rectangular" and self.node == "mzi":
+            return self.modes
+        return int(self.column.max(initial=0)) + 1
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Shape (C, N - 1) of one mesh's phases as a picture."""
+        return self.columns, self.modes - 1
+
+    @cached_property
+    def mask(self) -> Array:
+        """True where a coupler stands, (C, N - 1)."""
+        out = np.zeros(self.shape, bool)
+        out[self.column, self.top] = True
+        return out
+
+    @cached_property
+    def _sensitivities(self) -> tuple[Array, Array]:
+        alpha, beta = layouts.sensitivities(self.kind, self.sites, self.modes)
+        out = np.ones((2, self.count), np.int64)
+        out[:, self.active] = alpha, beta
+        return out[0], out[1]
+
+    @property
+    def alpha(self) -> Array:
+        """The power that crosses at each coupler of a Haar random mesh is Beta(beta, alpha) distributed, (n,)."""
+        return self._sensitivities[0]
+
+    @property
+    def beta(self) -> Array:
+        """See `alpha`, (n,)."""
+        return self._sensitivities[1]
+
+    def splitters(self, errors: Array) -> Array:
+        """Splitter errors (..., 2, n), left and right in radians, as fabricated, with those of passive couplers set.
+
+        With theta = phi = 0 a coupler is D(er) D(el). Left -pi/4 is D = 1, so that one splitter, with its right error,
+        remains; two perfect splitters are a crossing (times i).
+        """
+        if self.node == "mzi":
+            return errors
+        out = errors.copy()
+        if self.node == "three_splitter":
+            out[..., 0, ~self.active] = -np.pi / 4
+        else:
+            out[..., :, ~self.active] = 0.0
+        return out
+
+    @cached_property
+    def around(self) -> Array:
+        """Travel-order indices of the heaters beside each heater, -1 for none, (n, 6): the same column two rails away,
+        and the adjacent columns one rail away. Outside grids (n, 10): also one rail away, and straight before and
+        behind. Passive couplers have no heaters."""
+        grid = self.kind in KINDS and self.node == "mzi"
+        number = np.full((self.columns + 2, self.modes + 3), -1, np.int64)
+        number[self.column[self.active] + 1, self.top[self.active] + 2] = np.flatnonzero(self.active)
+        steps = BESIDE if grid else BESIDE_ANY
+        out = np.stack([number[self.column + 1 + dc, self.top + 2 + dr] for dc, dr in steps], axis=1)
+        out[~self.active] = -1
+        return out
+
+    @cached_property
+    def first(self) -> Array:
+        """Where the heaters of each column begin in travel order, (C + 1,)."""
+        return np.searchsorted(self.column, np.arange(self.columns + 1))
+
+    @cached_property
+    def starts(self) -> Array:
+        """The heater whose MZI begins on a rail in a column, -1 for none, (C, N + 4): two rails of padding."""
+        out = np.full((self.columns, self.modes + 4), -1, np.int64)
+        out[self.column, self.top + 2] = np.arange(self.count)
+        return out
+
+    def by_column(self, part: str, steps: Array) -> Array:
+        """All heaters column by column, (n,). `steps` (C,): the columns, counted from the one nearest sigma."""
+        columns = steps if part == "u" else self.columns - 1 - steps
+        return np.concatenate([np.arange(self.first[c], self.first[c + 1]) for c in columns], dtype=np.int64)
+
+    def gather(self, phases: Array) -> Array:
+        """Mesh arrays (..., C, N - 1) to travel order (..., n)."""
+        return phases[..., resident(phases, self.column), resident(phases, self.top)]
+
+    def scatter(self, phases: Array) -> Array:
+        """Travel order (..., n) to mesh arrays (..., C, N - 1), zero where there is no MZI."""
+        out = namespace(phases).zeros((*phases.shape[:-1], *self.shape), phases.dtype)
+        out[..., resident(phases, self.column), resident(phases, self.top)] = phases
+        return out
+
+    def resolve_signs(self, signs: Array) -> tuple[Array, Array]:
+        """Signs (M, N) at this mesh's ports to (`flip` (M, n), output signs (M, N)) as the kernels take them."""
+        flip = namespace(signs).ones((signs.shape[0], self.count), signs.dtype)
+        if self.inner_signs and self.kind == "rectangular":
+            last = self.modes - 1
+            # A sign on a rail turns the rotations that follow on that rail: R(phi) diag(1, -1) = diag(1, -1) R(-phi).
+            bottom_from, top_from = (1, self.columns) if self.modes % 2 == 0 else (0, self.columns - 1)
+            below = (self.rail == last - 1) & (self.column >= bottom_from)
+            above = (self.rail == 0) & (self.column >= top_from)
+            flip[:, below] *= signs[:, last:]
+            flip[:, above] *= signs[:, :1]
+        return flip, signs
+
+
+def require_real(mesh: Mesh) -> None:
+    """ChipError unless `mesh` can be a real core: a grid of rotations of 2 to 64 modes."""
+    if mesh.kind not in KINDS or mesh.node != "mzi":
+        raise ChipError(f"a real core is {' or '.join(KINDS)}, of plain MZIs; not {mesh.kind} of {mesh.node}s")
+    if not MODES[0] <= mesh.modes <= MODES[1]:
+        raise ChipError(f"a real core of {mesh.modes} modes is not supported; use {MODES[0]} to {MODES[1]}")
+
+
+def rails(values: Array, name: str) -> Array:
+    """Whole numbers (n,) as int64; ChipError for anything else."""
+    out = np.asarray(values)
+    if out.ndim != 1 or not (np.issubdtype(out.dtype, np.integer) or out.size == 0):
+        raise ChipError(f"{name} of couplers must be a list of whole numbers; got {out.dtype} of shape {out.shape}")
+    return out.astype(np.int64)
+
+
+def matrix(mesh: Mesh, phases: Array, signs: Array | None = None) -> Array:
+    """The orthogonal matrices of `mesh` at effective `phases` (..., C, N - 1) and `signs` (..., N; default +1).
+
+    Returns (..., N, N). Fields are columns: y = U x.
+    """
+    lead = phases.shape[:-2]
+    require_real(mesh)
+    if phases.shape[-2:] != mesh.shape:
+        raise ChipError(f"phases of shape {phases.shape} do not fit this mesh; the last two sizes must be {mesh.shape}")
+    flat = np.ascontiguousarray(mesh.gather(phases).reshape(-1, mesh.count))
+    if signs is None:
+        signs = np.ones((*lead, mesh.modes), flat.dtype)
+    flip, ends = mesh.resolve_signs(np.asarray(signs, flat.dtype).reshape(-1, mesh.modes))
+    out = np.empty((flat.shape[0], mesh.modes, mesh.modes), flat.dtype)
+    kernels.mesh.matrices(flat, flip, ends, mesh.top, out)
+    return out.reshape(*lead, mesh.modes, mesh.modes)

@@ -1,0 +1,35 @@
+"""Orthogonal matrices -> mesh phases."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from l2sim.backend import Array, kernels
+from l2sim.errors import ChipError
+from l2sim.mesh import reference
+from l2sim.mesh.mesh import Mesh, require_real
+
+
+def decompose(mesh: Mesh, matrices: Array, tolerance: float = 1e-4) -> tuple[Array, Array]:
+    """Orthogonal `matrices` (..., N, N) to (phases (..., C, N - 1), signs (..., N)): the inverse of `matrix`.
+
+    Clements et al., Optica 3, 1460 (2016); Reck et al., PRL 73, 58 (1994). Raises ChipError where a matrix is not
+    orthogonal to `tolerance`.
+    """
+    n = mesh.modes
+    require_real(mesh)
+    if matrices.ndim < 2 or matrices.shape[-2:] != (n, n):
+        raise ChipError(f"matrices of shape {matrices.shape} do not fit a mesh of {n} modes; need (..., {n}, {n})")
+    work = np.array(matrices, np.float64).reshape(-1, n, n)
+    error = np.abs(work @ work.transpose(0, 2, 1) - np.eye(n)).max(initial=0.0)
+    if not error <= tolerance:
+        raise ChipError(f"a mesh can only take orthogonal matrices; this one is off by {error:.2g} (U U' - 1)")
+    table = np.zeros_like(work)
+    signs = np.empty((work.shape[0], n))
+    kernels.decompose.decompose(work, mesh.kind == "triangular", table, signs)
+    phases = reference.from_cells(mesh, table)
+    if mesh.kind == "rectangular" and not mesh.inner_signs:
+        inner = Mesh(mesh.kind, n, inner_signs=True)
+        phases = mesh.scatter(inner.resolve_signs(signs)[0] * mesh.gather(phases))
+    lead = matrices.shape[:-2]
+    return phases.reshape(*lead, *mesh.shape).astype(matrices.dtype), signs.reshape(*lead, n).astype(matrices.dtype)

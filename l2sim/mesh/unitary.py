@@ -1,0 +1,228 @@
+"""Complex meshes: phases -> unitary matrices, and back.
+
+The settings of a mesh are theta, phi (n,) in travel order and a screen (N,), in radians:
+
+    U = diag(e^{i screen}) T_{n-1} ... T_1 T_0,   T = D(er) diag(e^{i theta}, 1) D(el) diag(e^{i phi}, 1)
+
+(`kernels.propagate`). Splitter errors are arrays (2, n), left and right, in radians; those of passive couplers are set
+by `Mesh.splitters`. Decompositions take O(N^3) steps.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from l2sim.backend import Array, kernels
+from l2sim.errors import ChipError
+from l2sim.mesh.mesh import Mesh
+
+UNITARY = 1e-6
+"""How far U^+ U may be from 1 in a matrix that a mesh is asked for."""
+TREES = ("balanced_tree", "unbalanced_tree")
+CASCADES = ("triangular", "chain_cascade", "tree_cascade")
+
+
+class Settings(NamedTuple):
+    """Phases of one mesh in radians: theta, phi (n,) in travel order, screen (N,)."""
+
+    theta: Array
+    phi: Array
+    screen: Array
+
+
+# -- checks ------------------------------------------------------------------------------------------------------------
+
+
+def checked(values: Array, shape: tuple[int, ...], what: str) -> Array:
+    """`values` as an array of `shape` without NaN; ChipError otherwise."""
+    out = np.asarray(values)
+    if out.shape != shape:
+        raise ChipError(f"{what} of shape {out.shape} does not fit this mesh; it must be {shape}")
+    if not np.isfinite(out).all():
+        raise ChipError(f"{what} holds values that are not finite; check where they come from")
+    return out
+
+
+def unitary(matrix: Array, modes: int) -> Array:
+    """`matrix` as a complex (N, N) array that is unitary to 1e-6; ChipError otherwise."""
+    u = checked(matrix, (modes, modes), "a target matrix").astype(np.complex128)
+    error = np.abs(u.conj().T @ u - np.eye(modes)).max(initial=0.0)
+    if error > UNITARY:
+        raise ChipError(f"a mesh takes only unitary matrices; this one is off by {error:.2g} (U^+ U - 1); use its SVD")
+    return u
+
+
+def node_angles(mesh: Mesh, errors: Array | None) -> tuple[Array, Array]:
+    """Splitters in front, left and right of every node (3, s) in radians, and which nodes end in a crossing (s,)."""
+    count = int(mesh.active.sum())
+    angles = np.zeros((3, count))
+    angles[1:] = np.pi / 4
+    if mesh.node == "three_splitter":
+        angles[0] = np.pi / 4
+    if errors is not None:
+        errors = checked(errors, (2, mesh.count), "splitter errors")
+        angles[1:] += errors[:, mesh.active]
+        if mesh.node == "three_splitter":
+            angles[0] += errors[1, ~mesh.active]
+    return angles, np.full(count, mesh.node == "crossing")
+
+
+# -- phases to matrices ------------------------------------------------------------------------------------------------
+
+
+def elements(
+    mesh: Mesh, settings: Settings, errors: Array | None = None, amplitudes: Array | None = None
+) -> tuple[Array, Array, Array]:
+    """(`elements` (1, 12, n), `splitters` (1, 4, n), screen (1, N)) as the kernels of `kernels.propagate` take them.
+
+    `errors` (2, n) of the splitters in radians, `amplitudes` (4, n) of the arms (theta's, the one below, phi's, the one
+    below); both none by default.
+    """
+    n = mesh.count
+    theta = np.where(mesh.active, checked(settings.theta, (n,), "theta"), 0.0)[None]
+    phi = np.where(mesh.active, checked(settings.phi, (n,), "phi"), 0.0)[None]
+    screen = checked(settings.screen, (mesh.modes,), "the screen").astype(np.float64)[None]
+    errors = np.zeros((2, n)) if errors is None else checked(errors, (2, n), "splitter errors")
+    arms = np.ones((4, n)) if amplitudes is None else checked(amplitudes, (4, n), "arm amplitudes")
+    left, right = np.ascontiguousarray(mesh.splitters(errors)[:, None])
+    splitters, out = np.empty((1, 4, n)), np.empty((1, 12, n))
+    kernels.couplers.splitters(left, right, splitters)
+    kernels.couplers.elements(theta, phi, splitters, np.ascontiguousarray(arms[None], np.float64), out)
+    return out, splitters, screen
+
+
+def matrix(mesh: Mesh, settings: Settings, errors: Array | None = None, amplitudes: Array | None = None) -> Array:
+    """The matrix (N, N) of a mesh; y = U x. Arguments as in `elements`."""
+    parts, _, screen = elements(mesh, settings, errors, amplitudes)
+    out = np.empty((1, 2, mesh.modes, mesh.modes))
+    kernels.propagate.matrices(parts, mesh.top, mesh.bottom, screen, out)
+    return out[0, 0] + 1j * out[0, 1]
+
+
+def error(target: Array, got: Array) -> float:
+    """sqrt(1 - |tr(U^+ V)|^2 / (tr(U^+ U) tr(V^+ V))) of two matrices (N, N): 0 if equal up to a factor, at most 1."""
+    # The residual of the best factor: 1 - overlap^2 would lose half of the digits.
+    u, v = target / np.linalg.norm(target), got / np.linalg.norm(got)
+    overlap = np.vdot(u, v)
+    return float(np.linalg.norm(v - overlap * u))
+
+
+# -- random meshes -----------------------------------------------------------------------------------------------------
+
+
+def haar_matrix(rng: np.random.Generator, modes: int) -> Array:
+    """A Haar random unitary (N, N); Mezzadri, Notices of the AMS 54, 592 (2007)."""
+    q, r = np.linalg.qr(rng.normal(size=(modes, modes)) + 1j * rng.normal(size=(modes, modes)))
+    return q * (np.diagonal(r) / np.abs(np.diagonal(r)))
+
+
+def haar(mesh: Mesh, rng: np.random.Generator) -> Settings:
+    """Random settings that make U Haar distributed where the mesh is universal, and as even as it can be elsewhere.
+
+    The power that crosses an MZI is Beta(beta, alpha) distributed (`topology.sensitivities`), phi and the screen are
+    uniform. Russell et al., New J. Phys. 19, 033007 (2017); Pai et al., PR Applied 11, 064044 (2019).
+    """
+    crossing = rng.beta(mesh.beta[mesh.active], mesh.alpha[mesh.active])
+    theta = 2.0 * np.arctan2(np.sqrt(1.0 - crossing), np.sqrt(crossing))
+    phi, screen = rng.uniform(0.0, 2.0 * np.pi, len(theta)), rng.uniform(0.0, 2.0 * np.pi, mesh.modes)
+    return transfer(mesh, Settings(theta, phi, screen))[0]
+
+
+# -- matrices to phases ------------------------------------------------------------------------------------------------
+
+
+def spread(mesh: Mesh, theta: Array, phi: Array, screen: Array) -> Settings:
+    """Phases of the nodes (s,) to settings of all couplers, wrapped into [0, 2 pi)."""
+    both = np.zeros((2, mesh.count))
+    both[:, mesh.active] = theta, np.mod(phi, 2.0 * np.pi)
+    return Settings(both[0], both[1], np.mod(screen, 2.0 * np.pi))
+
+
+def transfer(mesh: Mesh, ideal: Settings, errors: Array | None = None) -> tuple[Settings, int]:
+    """Settings of plain, ideal MZIs at the nodes of `mesh` to settings of `mesh` with nearly the same matrix.
+
+    Local error correction, Bandyopadhyay et al., Optica 8, 1247 (2021): exact in spite of known splitter errors except
+    at nodes that are clipped. Returns the settings and how many were.
+    """
+    _, top, bottom = mesh.sites
+    angles, swap = node_angles(mesh, errors)
+    theta, phi, screen = (np.array(values, np.float64) for values in ideal)
+    clipped = kernels.program.correct(top, bottom, angles, swap, theta, phi, screen)
+    return spread(mesh, theta, phi, screen), clipped
+
+
+def nullify(
+    mesh: Mesh, which: Array, waves: Array, errors: Array | None, dark_bottom: bool = False
+) -> tuple[Array, Array, Array, int]:
+    """(theta, phi (s,) of the nodes, fields at the output (N, K), number clipped): see `kernels.program.nullify`."""
+    _, top, bottom = mesh.sites
+    angles, swap = node_angles(mesh, errors)
+    theta, phi = np.empty(len(top)), np.empty(len(top))
+    waves = np.array(waves, np.complex128)
+    clipped = kernels.program.nullify(top, bottom, angles, swap, which, dark_bottom, waves, theta, phi)
+    return theta, phi, waves, clipped
+
+
+def exits(mesh: Mesh) -> tuple[Array, bool]:
+    """The rail on which the unit (chain or tree) of each node of a cascade gathers its light, (s,), and whether its
+    nodes darken their bottom outputs to that end."""
+    column, top, _ = mesh.sites
+    if mesh.kind == "triangular":
+        return (column + top - (mesh.modes - 2)) // 2, True
+    if mesh.kind == "chain_cascade":
+        return mesh.modes - 1 - (column - top) // 2, False
+    depths = [(size - 1).bit_length() for size in range(mesh.modes, 1, -1)]
+    return mesh.modes - 1 - np.searchsorted(np.cumsum(depths), column, side="right"), False
+
+
+def decompose(mesh: Mesh, target: Array, errors: Array | None = None) -> Settings:
+    """Settings with which `mesh` has the unitary matrix `target` (N, N).
+
+    Rectangular meshes by Clements' elimination, cascades of chains and trees by self-configuration: unit after unit
+    darkens all but one output for one row of the target. `errors` (2, n) of the splitters, where known, are corrected
+    as far as no MZI is clipped. ChipError for meshes that cannot take every unitary.
+    """
+    u = unitary(target, mesh.modes)
+    if mesh.kind == "rectangular":
+        theta, phi = np.zeros((2, mesh.modes, max(mesh.modes - 1, 0)))
+        screen = np.zeros(mesh.modes)
+        kernels.program.clements(u, theta, phi, screen)
+        column, top, _ = mesh.sites
+        return transfer(mesh, Settings(theta[column, top], phi[column, top], screen), errors)[0]
+    if mesh.kind not in CASCADES:
+        raise ChipError(
+            f"a {mesh.kind} mesh has no decomposition; use rectangular, {', '.join(CASCADES)}, or fit it with "
+            "selfconfigure.optimise"
+        )
+    # The light of row k of the target, sent in conjugate, is to leave on rail k alone.
+    which, dark_bottom = exits(mesh)
+    theta, phi, out, _ = nullify(mesh, which, u.conj().T, errors, dark_bottom)
+    return spread(mesh, theta, phi, -np.angle(np.diagonal(out)))
+
+
+def gather(mesh: Mesh, row: Array, errors: Array | None = None) -> Settings:
+    """Settings with which a tree has `row` (N,), normalised, as the last row of its matrix; Miller (2013)."""
+    if mesh.kind not in TREES:
+        raise ChipError(f"a {mesh.kind} mesh is no tree; use one of {', '.join(TREES)}")
+    row = checked(row, (mesh.modes,), "a row").astype(np.complex128)
+    norm = np.linalg.norm(row)
+    if norm == 0.0:
+        raise ChipError("a row of zeros cannot be programmed; give one with some power")
+    which = np.zeros(len(mesh.sites[0]), np.int64)
+    theta, phi, out, _ = nullify(mesh, which, (row.conj() / norm)[:, None], errors)
+    screen = np.zeros(mesh.modes)
+    screen[-1] = -np.angle(out[-1, 0])
+    return spread(mesh, theta, phi, screen)
+
+
+def svd(mesh_u: Mesh, mesh_v: Mesh, target: Array) -> tuple[Settings, Array, Settings]:
+    """Any complex `target` (P, Q) as U diag(sigma) V*: settings of a mesh of P modes, sigma (min(P, Q),), and settings
+    of a mesh of Q modes whose matrix is V*.
+
+    Singular values come largest first and in the units of the target; an attenuator column takes sigma / sigma[0].
+    """
+    w = checked(target, (mesh_u.modes, mesh_v.modes), "a target matrix")
+    u, sigma, v = np.linalg.svd(np.asarray(w, np.complex128))
+    return decompose(mesh_u, u), sigma, decompose(mesh_v, v)

@@ -1,0 +1,1 @@
+"""How is a run told: its page, figures, bill and savings."""

@@ -1,0 +1,152 @@
+"""What a run cost on its chips, and what a mesh on paper would: the numbers of `l2sim cost` and of the report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from l2sim.chip import energy as cost
+from l2sim.chip.meter import PASSES
+from l2sim.errors import L2simError, RunError
+from l2sim.job import job as jobs
+from l2sim.report import html
+from l2sim.store.gather import Material, gather
+
+TESTING = "testing"
+
+
+class Bill(NamedTuple):
+    """One stage of a run: its core calls, the joules by part and seconds that its chips took, and of these joules the
+    calls of a network's passes, without holding phases and writing."""
+
+    stage: str
+    core_calls: int
+    spent: cost.Spent
+    passes_j: dict[str, float]
+
+
+def table_of(name: str, settings: Iterable[str] = ()) -> cost.Table:
+    """The table `name` with settings such as `bits=6`. L2simError for what it does not know."""
+    if name not in cost.TABLES:
+        raise L2simError(f"there is no device table {name!r}; use {', '.join(cost.TABLES)}")
+    changes: dict[str, float] = {}
+    for setting in settings:
+        constant, _, text = (part.strip() for part in setting.partition("="))
+        try:
+            changes[constant] = int(text) if constant == "bits" else float(text)
+        except ValueError:
+            raise L2simError(f"{setting!r} sets no constant; write NAME=NUMBER, e.g. adc_j_per_step=1e-14") from None
+    return cost.changed(cost.TABLES[name], **changes)
+
+
+def table_for(out: Path, name: str, settings: Iterable[str]) -> cost.Table:
+    """The table to bill a run folder by: `name`, else the job's; with settings."""
+    return table_of(name or jobs.load(out / "job.toml").cost.table, settings)
+
+
+# ------------------------------------------------------------------------------------------------------ of a run
+
+
+def read(report: dict[str, Any], table: cost.Table | None = None, cores: int | None = None) -> list[Bill]:
+    """The bills of the stages of a report that asked something of chips, testing last; by another `table`, or with
+    another number of shared `cores`, than the job's where one is given."""
+    job = report["job"]
+    table = cost.TABLES[job.get("cost", {}).get("table", "thermal")] if table is None else table
+    cores = job.get("chip", {}).get("cores", 0) if cores is None else cores
+    found = []
+    for stage in (*report["stages"], {"name": TESTING, **report["test_cost"]}):
+        if chips := stage.get("by_chip"):
+            at = {name: cost.Geometry(**its["geometry"]) for name, its in chips.items()}
+            counts = {name: EMPTY | its["counts"] for name, its in chips.items()}
+            spent = cost.spent_by(counts, at, table, cores)
+            call_j = {name: sum(cost.call_energy(table, it.modes).values()) for name, it in at.items()}
+            passes = {
+                one: sum(its["counts"].get(f"{one}_core_calls", 0) * call_j[name] for name, its in chips.items())
+                for one in PASSES
+            }
+            found.append(Bill(stage["name"], stage["core_calls"], spent, passes))
+    return found
+
+
+EMPTY = dict.fromkeys(cost.COUNTED, 0)
+"""Counts that a report leaves out are zero."""
+
+
+def of_run(out: Path, table: cost.Table | None = None, cores: int | None = None) -> list[Bill]:
+    """The bills of a run folder, finished or not. RunError where it says nothing."""
+    found = read(gather(out).report, table, cores)
+    if not found:
+        raise RunError(f"{out} says nothing of single chips: nothing was asked of them, or an older l2sim wrote it")
+    return found
+
+
+def rows(bills: list[Bill]) -> list[tuple[str, str, list[str]]]:
+    """Energy by part, total, seconds and core calls: (label, unit, a cell a bill)."""
+    parts = [part for part in cost.PARTS if any(bill.spent.energy_j[part] for bill in bills)]
+    told = [(WORDS[part], "J", [energy(bill.spent.energy_j[part]) for bill in bills]) for part in parts]
+    told.append(("all of it", "J", [energy(bill.spent.total_j) for bill in bills]))
+    for one in PASSES:
+        if any(bill.passes_j[one] for bill in bills):
+            words = f"of it calls {'forward' if one == 'forward' else 'for ' + one.replace('_', ' ') + 's'}"
+            told.append((words, "J", [energy(bill.passes_j[one]) for bill in bills]))
+    told.append(("time", "s", [energy(bill.spent.seconds) for bill in bills]))
+    told.append(("core calls", "", [f"{bill.core_calls:,}" for bill in bills]))
+    return told
+
+
+WORDS = {
+    "laser": "laser", "modulator": "modulators", "dac": "digital to analog", "tia": "amplifiers",
+    "adc": "analog to digital", "other": "all of a port, as published", "memory": "memory",
+    "digital": "multiply and add", "taps": "power taps", "writes": "writes", "heaters": "holding phases",
+}  # fmt: skip
+
+
+def energy(value: float) -> str:
+    """Joules or seconds with three digits; nothing for zero."""
+    return f"{value:.3g}" if value else ""
+
+
+def section(material: Material) -> str:
+    """Energy and time on the chips as a section of the report."""
+    title, bills = "Energy and time on the chips", read(material.report)
+    if not bills:
+        return html.section(title, html.missing("Nothing is known of what single chips were asked."))
+    job = material.job
+    shared = f", {job.chip.cores:,} cores shared in time" if job.flow == "l2ight" and job.chip.cores else ""
+    text = (
+        f"<p>What was metered, in joules and seconds of the device table <code>{job.cost.table}</code> "
+        f"({cost.TABLES[job.cost.table].title}){shared}. Time is the chips' own: vectors at "
+        f"{cost.TABLES[job.cost.table].rate_hz:.3g} a second, waits for what was written, additions. "
+        "<code>l2sim cost FOLDER --table NAME</code> says it for other devices.</p>"
+    )
+    body = [(f"{label}, {unit}" if unit else label, "", cells) for label, unit, cells in rows(bills)]
+    return html.section(title, text + html.table(["", *(bill.stage for bill in bills)], body))
+
+
+# ---------------------------------------------------------------------------------------------------- on paper
+
+
+class Paper(NamedTuple):
+    """A mesh of `modes` on paper: TOPS/W of a product and of a step, J of a vector by part, light per port (W), power
+    of all shifters (W), time of flight (s), time of a step (s)."""
+
+    modes: int
+    mvm: float
+    step: float
+    vector_j: dict[str, float]
+    port_w: float
+    static_w: float
+    flight_s: float
+    step_s: float
+
+
+def paper(table: cost.Table, modes: int, batch: int, operations: str) -> Paper:
+    """One mesh, its light paid for (`cost.lit`)."""
+    lit = cost.lit(table, modes)
+    mvm, step = (cost.design(kind, lit, modes, batch) for kind in ("mvm", "step"))
+    return Paper(
+        modes,
+        cost.efficiency("mvm", lit, modes, 1, operations), cost.efficiency("step", lit, modes, batch, operations),
+        mvm.energy_j, lit.port_w, modes**2 * lit.pi_w, cost.flight_seconds(lit, modes), step.seconds,
+    )  # fmt: skip

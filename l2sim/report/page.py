@@ -1,0 +1,207 @@
+"""The report of a run: `report.json` and `figures.json` for programs, and `report.html`, one self-contained page.
+
+The page needs no network and no script. It is made from the run folder alone, so `l2sim report DIR` makes it again.
+`python -m l2sim.report.page DIR OUT.png` writes its first figure as a picture.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from l2sim import files
+from l2sim.job import job as jobs
+from l2sim.job import presets
+from l2sim.job.job import Job
+from l2sim.report import bill, html, insitu, l2ight
+from l2sim.report.html import FACTS, number, oracle, percent
+from l2sim.store import logs
+from l2sim.store.gather import Material, gather
+
+PARTS: dict[str, Any] = {"l2ight": l2ight, "insitu": insitu}
+"""What the page of each flow adds: WHAT it is, `title` and `picture`, and sections FIRST, BEFORE_COST, AFTER_COST."""
+
+
+def write(out: Path, report: dict[str, Any], figures: dict[str, Any], page: bool = True) -> None:
+    """Write `report.json`, `figures.json` and `report.html` (`page`) of a finished run into its folder, in this order.
+    """
+    text = json.dumps(logs.plain(report), indent=2, allow_nan=False)
+    files.write(out / "report.json", (text + "\n").encode())
+    files.write(out / "figures.json", (json.dumps(logs.plain(figures), allow_nan=False) + "\n").encode())
+    if page:
+        rebuild(out)
+
+
+def rebuild(out: Path) -> Path:
+    """Write `report.html` from what the folder holds and return its path. RunError where that cannot be read."""
+    page = render(gather(out))
+    files.write(out / "report.html", page.encode())
+    return out / "report.html"
+
+
+# -- the page ----------------------------------------------------------------------------------------------------------
+
+
+def picture(run: Path, out: Path) -> None:
+    """Write the overview of the run folder `run` to the PNG file `out`."""
+    import matplotlib
+
+    from l2sim.report import figures
+
+    with matplotlib.rc_context(figures.STYLE):
+        material = gather(run)
+        figure = PARTS[material.job.flow].picture(material)
+        figure.savefig(out, dpi=figures.PICTURE_DPI, facecolor="white", metadata={"Software": None})
+
+
+def render(material: Material) -> str:
+    """The page as text. The same folder always gives the same bytes."""
+    import matplotlib
+
+    from l2sim.report import figures
+
+    job, own = material.job, PARTS[material.job.flow]
+    title = own.title(job)
+    sections = *own.FIRST, _table, *own.BEFORE_COST, _cost, bill.section, *own.AFTER_COST
+    with matplotlib.rc_context(figures.STYLE):
+        body = [_head(material, title), *(section(material) for section in sections)]
+    body += [_settings(job), _reproduce(material)]
+    return html.page(title, body)
+
+
+def _head(material: Material, title: str) -> str:
+    parts = [f"<h1>{escape(title)}</h1>"]
+    if not material.finished:
+        parts.append(html.note(_unfinished(material)))
+    parts += [
+        html.note(f"Warning, {event['stage']}: {event['message']}")
+        for event in material.events
+        if event["type"] == "warning"
+    ]
+    parts.append(
+        f"<p>{PARTS[material.job.flow].WHAT} Quantities marked {html.BADGE} are computed from the hidden state of the "
+        "simulated chips; nothing on the chip uses them.</p>"
+    )
+    return "\n".join(parts)
+
+
+def _unfinished(material: Material) -> str:
+    """How far a run got."""
+    epochs = [event for event in material.events if event["type"] == "epoch"]
+    stages = [event for event in material.events if event["type"] == "stage"]
+    done = [stage["name"] for stage in material.report["stages"]]
+    if not stages:
+        where = "before its first stage"
+    elif stages[-1]["stage"] in done:
+        where = f"after stage {stages[-1]['stage']}"
+    else:
+        stage = stages[-1]
+        count = max((event["epoch"] for event in epochs if event["stage"] == stage["stage"]), default=0)
+        where = f"in stage {stage['stage']} after {count} of {stage['epochs']} epochs"
+    text = f"This run is not finished: it was {where} when this page was made (state: {material.manifest['state']})."
+    if material.manifest.get("source"):
+        text += f" What came before it is in the report of {_source(material)}."
+    return f"{text} Below is what its logs hold; `l2sim run --resume --out FOLDER` goes on with it."
+
+
+def _table(material: Material) -> str:
+    columns = [*material.report["stages"], {"name": "testing", **material.report["test_cost"]}]
+    rows = [
+        (oracle(label), meaning, [_entry(stage, key) for stage in columns])
+        for key, (label, meaning) in FACTS.items()
+        if any(_entry(stage, key) for stage in columns)
+    ]
+    text = (
+        "<p>Every number of <code>report.json</code>. Accuracies are of the last epoch on the test set, which chooses "
+        "nothing. Counts are totals over all cores, taken by the chips' own meter; testing is metered apart.</p>"
+    )
+    return html.section("Stages in numbers", text + html.table(["", *(s["name"] for s in columns)], rows))
+
+
+def _entry(stage: dict[str, Any], key: str) -> str:
+    """The cell for `key`, which may name an entry of an entry with a dot; empty if the stage has none."""
+    value: Any = stage
+    for name in key.split("."):
+        if not isinstance(value, dict) or name not in value:
+            return ""
+        value = value[name]
+    return percent(value) if key.endswith("accuracy") else number(value)
+
+
+def _cost(material: Material) -> str:
+    from l2sim.report import figures
+
+    if not any(stage.get("core_calls") for stage in material.report["stages"]):
+        return html.section("Cost", html.missing("Nothing has been asked of the chips yet."))
+    sheet, axes = figures.sheet(1, 8, 4.2)
+    figures.cost(axes[0, 0], material.report["stages"], material.report["test_cost"])
+    caption = (
+        f"What the chips were asked to do, counted where it is done. {PARTS[material.job.flow].COST} Testing (hatched) "
+        "is counted apart. The table above has the same numbers in full."
+    )
+    return html.section("Cost", html.figure(figures.svg(sheet, "cost", "Counts by stage, log scale."), caption))
+
+
+def _settings(job: Job) -> str:
+    fields = jobs.describe(job)
+    preset = presets.FLOWS[job.flow]
+    changed = set(jobs.differences(job, Job.preset(preset)))
+    body = f"<p>All settings are the defaults (preset <code>{preset}</code>).</p>"
+    head = ["setting", "value", "unit", "meaning"]
+    if changed:
+        body = "<p>Settings that differ from the defaults:</p>"
+        body += html.table(head, [_field(field) for field in fields if field.path in changed], "words")
+    rest = [_field(field) for field in fields if field.path not in changed]
+    words = f"{'All other' if changed else 'The'} settings ({len(rest)})"
+    body += f"<details><summary>{words}</summary>{html.table(head, rest, 'words')}</details>"
+    return html.section("Settings", body)
+
+
+def _field(field: jobs.Field) -> tuple[str, str, list[str]]:
+    value = "as in nonidealities.base" if field.value is None else _toml(field.value)
+    return f"<code>{escape(field.path)}</code>", "", [escape(value), escape(field.unit), escape(field.meaning)]
+
+
+def _reproduce(material: Material) -> str:
+    job, manifest = material.job, material.manifest
+    preset = job.name if job.name in presets.PRESETS else presets.FLOWS[job.flow]
+    base = Job.preset(preset)
+    words = ["l2sim", "run", preset]
+    for path in jobs.differences(base, job):
+        value = next(field.value for field in jobs.describe(job) if field.path == path)
+        words += ["--seed", str(value)] if path == "seed" else ["--set", f"{path}={_toml(value)}"]
+    if manifest.get("source"):
+        words += ["--from", _source(material)]
+    words += ["--threads", str(manifest["threads"])]
+    versions = ", ".join(f"{name} {version}" for name, version in manifest.get("versions", {}).items())
+    text = (
+        f"<p>Seed {job.seed}, number of threads {manifest['threads']}, device {escape(material.report['device'])}, "
+        f"{material.report['seconds']:.1f} s. {escape(versions)}.</p>"
+        f"<pre>{escape(shlex.join(words))}</pre>"
+        "<p>The same seed and thread count give the same numbers; <code>job.toml</code> in this folder is the same "
+        "job as a file. The page is made again with <code>l2sim report FOLDER</code>.</p>"
+    )
+    return html.section("How to reproduce", text)
+
+
+def _source(material: Material) -> str:
+    """The run started from, without the folders of the machine it lay on."""
+    return Path(material.manifest["source"]).name
+
+
+def _toml(value: Any) -> str:
+    """A setting as it is written after `--set path=`."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(str, value)) + "]"
+    return str(value)
+
+
+if __name__ == "__main__":
+    import sys
+
+    picture(Path(sys.argv[1]), Path(sys.argv[2]))

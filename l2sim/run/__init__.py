@@ -1,1 +1,0 @@
-"""Jobs, the flow of stages, the run folder, data sets, reports and the command line."""

@@ -1,0 +1,182 @@
+"""The console's reader of a run's events: bars on a terminal, plain lines elsewhere, and the table at the end."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from l2sim.errors import RunError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from l2sim.store.events import Event, StageDone, StageStarted
+
+_WIDTH = 140  # of tables that go to a file or a pipe, which have no width of their own
+
+
+def screen() -> Console:
+    """Where tables and progress go: standard output."""
+    from rich.console import Console
+
+    class Screen(Console):
+        def on_broken_pipe(self) -> NoReturn:
+            raise BrokenPipeError  # the command line decides how to end; rich would exit with 1
+
+    return Screen(width=None if sys.stdout.isatty() else _WIDTH, highlight=False, markup=False)
+
+
+def watch(events: Iterable[Event], quiet: bool = False) -> dict[str, Any]:
+    """Show a run while it happens and return its report. `quiet` shows nothing.
+
+    Raises RunError if the events end without a report, and whatever the run raises.
+    """
+    if quiet:
+        return _finished(events)
+    console = screen()
+    return _bars(events, console) if console.is_terminal else _lines(events)
+
+
+def summary(report: dict[str, Any], console: Console) -> None:
+    """The report as a table, one row per stage."""
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 1, 0, 0), header_style="underline")
+    table.add_column("stage")
+    for heading in ("accuracy", "oracle", "error", "evaluations", "core calls", "seconds"):
+        table.add_column(heading, justify="right")
+    for stage in report["stages"]:
+        table.add_row(
+            stage["name"],
+            *(f"{100 * stage[key]:.2f} %" if key in stage else "" for key in ("accuracy", "oracle_accuracy")),
+            _error(stage),
+            *(f"{stage[key]:,}" if key in stage else "" for key in ("evaluations", "core_calls")),
+            f"{stage['seconds']:.1f}" if "seconds" in stage else "",
+        )
+    console.print(table)
+
+
+def _finished(events: Iterable[Event]) -> dict[str, Any]:
+    from l2sim.store.events import Done
+
+    report = None
+    for event in events:
+        if isinstance(event, Done):
+            report = event.report
+    if report is None:
+        raise RunError("the run ended without a report; go on with --resume")
+    return report
+
+
+def _lines(events: Iterable[Event]) -> dict[str, Any]:
+    """One line per beginning and end of a stage."""
+    from l2sim.store.events import StageDone, StageStarted, Warned
+
+    def told() -> Iterable[Event]:
+        for event in events:
+            if isinstance(event, StageStarted):
+                print(f"{event.stage}: {_extent(event)}", flush=True)
+            elif isinstance(event, StageDone):
+                print(f"{event.stage}: {_outcome(event)}", flush=True)
+            elif isinstance(event, Warned):
+                print(f"warning: {event.stage}: {event.message}", flush=True)
+            yield event
+
+    return _finished(told())
+
+
+def _bars(events: Iterable[Event], console: Console) -> dict[str, Any]:
+    """A bar per stage with rate, time left and the latest values."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn
+
+    from l2sim.store.events import Epoch, StageDone, StageStarted, Step, Warned
+
+    columns = (
+        SpinnerColumn(finished_text="*"),
+        TextColumn("{task.description:<9}"),
+        BarColumn(24, finished_style="green"),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+
+    def told() -> Iterable[Event]:
+        task, done, began = TaskID(0), 0, 0.0
+        for event in events:
+            if isinstance(event, StageStarted):
+                done, began = event.done, time.monotonic()
+                task = progress.add_task(event.stage, total=max(event.epochs, 1), completed=done, note="")
+            elif isinstance(event, Step):
+                progress.update(task, note=_note(event.scalars))
+            elif isinstance(event, Epoch):
+                rate = (event.epoch - done) / max(time.monotonic() - began, 1e-9)
+                rest = (event.epochs - event.epoch) / rate if rate > 0 else 0.0
+                note = f"{_rate(rate)}  {left(rest)}  {_note(event.scalars)}"
+                progress.update(task, completed=event.epoch, total=max(event.epochs, 1), note=note)
+            elif isinstance(event, StageDone):
+                total = progress.tasks[-1].total
+                progress.update(task, completed=total, note=_outcome(event))
+            elif isinstance(event, Warned):
+                console.print(f"warning: {event.stage}: {event.message}", markup=False)
+            yield event
+
+    with Progress(*columns, console=console, refresh_per_second=8) as progress:
+        return _finished(told())
+
+
+# --------------------------------------------------------------------------------------------- numbers in words
+
+
+def _rate(rate: float) -> str:
+    return f"{rate:.3g} epochs/s" if rate >= 1 else f"{1 / max(rate, 1e-9):.3g} s/epoch"
+
+
+def left(seconds: float) -> str:
+    """A time that is left, in words."""
+    if seconds < 60:
+        return f"{seconds:.0f} s left"
+    minutes = round(seconds / 60)
+    return f"{minutes} min left" if minutes < 120 else f"{minutes / 60:.1f} h left"
+
+
+def _note(scalars: dict[str, float]) -> str:
+    """The three values that say most."""
+    first = [name for name in ("test_loss", "test_accuracy", "loss", "accuracy") if name in scalars]
+    names = first + [name for name in scalars if name not in first]
+    return "  ".join(f"{name} {_value(name, scalars[name])}" for name in names[:3])
+
+
+def _value(name: str, value: float) -> str:
+    return f"{100 * value:.2f} %" if name.endswith("accuracy") else f"{value:.3g}"
+
+
+def _extent(event: StageStarted) -> str:
+    if event.epochs <= 1:
+        return "started"
+    return f"{event.epochs} epochs" + (f", {event.done} of them done before" if event.done else "")
+
+
+def _outcome(event: StageDone) -> str:
+    parts = []
+    if _accuracy(event.result):
+        parts.append(f"accuracy {_accuracy(event.result)}")
+    parts.append(_error(event.result))
+    parts.append(f"{event.result.get('seconds', 0):.1f} s")
+    return ", ".join(part for part in parts if part)
+
+
+def _accuracy(stage: dict[str, Any]) -> str:
+    text = f"{100 * stage['accuracy']:.2f} %" if "accuracy" in stage else ""
+    oracle = f" (oracle {100 * stage['oracle_accuracy']:.2f} %)" if "oracle_accuracy" in stage else ""
+    return text + oracle
+
+
+def _error(stage: dict[str, Any]) -> str:
+    """The error that the stage is about; for a calibration the worse of U and V."""
+    if "oracle_identity_error" in stage:
+        return f"identity {max(stage['oracle_identity_error'].values()):.4f}"
+    for key, word in (("mapping_error", "mapping"), ("calibration_loss", "calibration"), ("loss", "loss")):
+        if key in stage:
+            return f"{word} {stage[key]:.4g}"
+    return ""

@@ -1,0 +1,174 @@
+"""The places that `runs/track.py` shows runs in. Each imports its package when it is opened, in its own thread."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from l2sim.errors import RunError
+from l2sim.runs.track import Row, Run
+
+EXPERIMENT = "l2sim"
+"""Where MLflow files runs, unless MLFLOW_EXPERIMENT_NAME says otherwise."""
+_AT_ONCE = 100, 1000
+"""Parameters, and metrics, that MLflow takes in one request."""
+
+
+class Mlflow:
+    """An MLflow server, database or folder."""
+
+    def __init__(self, uri: str) -> None:
+        self._uri = uri
+
+    def open(self, run: Run) -> str:
+        # No telemetry of MLflow's; folders, which it has left to themselves; and no minutes of trying a dead server.
+        for name, value in {
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "MLFLOW_ALLOW_FILE_STORE": "true",
+            "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+            "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+        }.items():
+            os.environ.setdefault(name, value)
+        import logging
+
+        from mlflow.entities import Param
+        from mlflow.tracking import MlflowClient
+
+        for name in ("mlflow", "alembic"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        self._client: Any = MlflowClient(tracking_uri=self._uri)
+        self._id = run.id
+        if run.id:
+            self._client.update_run(run.id, status="RUNNING")
+            return run.id
+        name = os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT)
+        found = self._client.get_experiment_by_name(name)
+        experiment = found.experiment_id if found else self._client.create_experiment(name)
+        self._id = self._client.create_run(experiment, run_name=run.out.name).info.run_id
+        for some in _parts([Param(key, str(value)) for key, value in run.settings.items()], _AT_ONCE[0]):
+            self._client.log_batch(self._id, params=some)
+        return self._id
+
+    def write(self, rows: Sequence[Row]) -> None:
+        from mlflow.entities import Metric
+
+        metrics = [
+            Metric(name, value, int(1000 * row.time), row.step) for row in rows for name, value in row.values.items()
+        ]
+        for some in _parts(metrics, _AT_ONCE[1]):
+            self._client.log_batch(self._id, metrics=some)
+
+    def keep(self, files: Sequence[Path]) -> None:
+        for path in files:
+            self._client.log_artifact(self._id, str(path))
+
+    def close(self, state: str) -> None:
+        self._client.set_terminated(self._id, {"done": "FINISHED", "stopped": "KILLED"}.get(state, "FAILED"))
+
+
+class TensorBoard:
+    """A folder that TensorBoard reads, with one folder for every run."""
+
+    def __init__(self, folder: str) -> None:
+        self._top = Path(folder)
+
+    def open(self, run: Run) -> str:
+        from tensorboardX.event_file_writer import EventsWriter
+
+        name = run.id if run.id and (self._top / run.id).is_dir() else self._claim(run.out.name)
+        # The plain writer: the one with a thread of its own would print the traceback of a full disk.
+        self._folder = self._top / name
+        # A name of its own, which sorts by time: a file of the same second would be written over, or read first.
+        self._writer: Any = EventsWriter(str(self._folder / "events"), f".{time.time_ns()}")
+        if not run.id:
+            rows = "".join(f"\n| {key} | {value} |" for key, value in run.settings.items())
+            self._text("job", f"| setting | value |\n|---|---|{rows}")
+        self._writer.flush()
+        return name
+
+    def write(self, rows: Sequence[Row]) -> None:
+        from tensorboardX.proto.event_pb2 import Event
+        from tensorboardX.proto.summary_pb2 import Summary
+
+        for row in rows:
+            values = [Summary.Value(tag=name, simple_value=value) for name, value in row.values.items()]
+            self._writer.write_event(Event(wall_time=row.time, step=row.step, summary=Summary(value=values)))
+        self._writer.flush()
+
+    def keep(self, files: Sequence[Path]) -> None:
+        for path in files:
+            shutil.copyfile(path, self._folder / path.name)
+
+    def close(self, state: str) -> None:
+        self._text("state", state)
+        self._writer.close()
+
+    def _claim(self, wanted: str) -> str:
+        """Make a folder of that name, or with a number behind it where another run has it."""
+        number, name = 1, wanted
+        while True:
+            try:
+                (self._top / name).mkdir(parents=True)
+                return name
+            except FileExistsError:
+                if self._top.exists() and not self._top.is_dir():
+                    raise
+                number += 1
+                name = f"{wanted}-{number}"
+
+    def _text(self, name: str, words: str) -> None:
+        from tensorboardX.proto.event_pb2 import Event
+        from tensorboardX.summary import text
+
+        self._writer.write_event(Event(summary=text(name, words)))
+
+
+class Wandb:
+    """A project of Weights & Biases; with WANDB_MODE=offline a folder `wandb` in the run folder, for `wandb sync`."""
+
+    def __init__(self, project: str) -> None:
+        self._entity, _, self._project = project.rpartition("/")
+
+    def open(self, run: Run) -> str:
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+        import wandb
+
+        if wandb.setup().settings.mode == "online" and not wandb.login(prompt=False):
+            raise RunError("nobody is logged in, use `wandb login` or WANDB_MODE=offline")
+        known = run.id or uuid.uuid4().hex[:8]
+        settings = wandb.Settings(
+            silent=True, console="off", disable_git=True, save_code=False, init_timeout=30,
+            x_disable_meta=True, x_disable_stats=True,
+        )  # fmt: skip
+        self._wandb: Any = wandb
+        self._run: Any = wandb.init(
+            project=self._project, entity=self._entity or None, id=known, resume="allow", name=run.out.name,
+            dir=os.environ.get("WANDB_DIR", str(run.out)), config=run.settings, settings=settings, reinit="create_new",
+        )  # fmt: skip
+        return known
+
+    def write(self, rows: Sequence[Row]) -> None:
+        for row in rows:
+            self._run.log(row.values, step=row.step)
+
+    def keep(self, files: Sequence[Path]) -> None:
+        artifact = self._wandb.Artifact(f"run-{self._run.id}", type="run")
+        for path in files:
+            artifact.add_file(str(path))
+        self._run.log_artifact(artifact)
+
+    def close(self, state: str) -> None:
+        self._run.finish(exit_code=0 if state == "done" else 1)
+
+
+def _parts(items: Sequence[Any], size: int) -> Iterator[list[Any]]:
+    """`items` in lists of at most `size`."""
+    rest = iter(items)
+    while some := list(islice(rest, size)):
+        yield some

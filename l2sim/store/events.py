@@ -1,0 +1,101 @@
+"""The events a run yields, in order. Every reader (console, logs, report, window) sees the same stream."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from l2sim.backend import Array
+
+if TYPE_CHECKING:
+    from l2sim.job.job import Job
+
+STAGES = {
+    "l2ight": ("pretrain", "deploy", "calibrate", "map", "learn"),
+    "insitu": ("deploy", "learn"),
+}
+"""The stages of each flow, in order; "upkeep" follows where a job asks for hours of service (`stages`)."""
+
+
+def stages(job: Job) -> tuple[str, ...]:
+    """The stages of a job, in order."""
+    return STAGES[job.flow] + (("upkeep",) if job.upkeep.hours > 0 else ())
+
+
+class StageStarted(msgspec.Struct, frozen=True, tag="stage"):
+    """A stage begins. `epochs` is how many it will take at most; `done` how many an earlier run has finished."""
+
+    stage: str
+    epochs: int
+    done: int = 0
+
+
+class Step(msgspec.Struct, frozen=True, tag="step"):
+    """One step inside an epoch (a mini-batch). `step` counts over the whole run."""
+
+    stage: str
+    step: int
+    scalars: dict[str, float]
+
+
+class Epoch(msgspec.Struct, frozen=True, tag="epoch"):
+    """An epoch of a stage is over; `epoch` counts from 1. `phases` holds what the phase log records, by series name
+    `layer.u`, `layer.v`, `layer.sigma`."""
+
+    stage: str
+    epoch: int
+    epochs: int
+    step: int
+    scalars: dict[str, float]
+    phases: dict[str, Array] = {}
+
+
+class Checkpoint(msgspec.Struct, frozen=True, tag="checkpoint"):
+    """All that is needed to go on from here: named arrays and plain values. `epoch` -1: the stage is finished.
+
+    `keep` asks for a copy that later checkpoints do not replace, to start other runs from."""
+
+    stage: str
+    epoch: int
+    step: int
+    arrays: dict[str, Array]
+    values: dict[str, Any]
+    keep: bool = False
+
+
+class Warned(msgspec.Struct, frozen=True, tag="warning"):
+    """Something the user should know; one line."""
+
+    stage: str
+    message: str
+
+
+class Changed(msgspec.Struct, frozen=True, tag="parameter"):
+    """A field of the job has another value from here on: after the event `after` ("stage", "step" or "epoch") of
+    `step`."""
+
+    stage: str
+    step: int
+    after: str
+    path: str
+    value: Any
+    old: Any
+
+
+class StageDone(msgspec.Struct, frozen=True, tag="stage_done"):
+    """A stage is over; `result` is its entry in `report.json` and `figures` the series its figures need."""
+
+    stage: str
+    result: dict[str, Any]
+    figures: dict[str, Any] = {}
+
+
+class Done(msgspec.Struct, frozen=True, tag="done"):
+    """The run is over; `report` is what `report.json` holds, `figures` the series by stage that only figures need."""
+
+    report: dict[str, Any]
+    figures: dict[str, Any] = {}
+
+
+Event = StageStarted | Step | Epoch | Checkpoint | Warned | Changed | StageDone | Done

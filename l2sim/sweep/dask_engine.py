@@ -1,0 +1,248 @@
+"""The engine of Dask's workers: the same tasks, run by the same worker processes (`sweep_point`), one for every thread
+of a Dask worker. So a point has its threads, its BLAS and its signals to itself, and gives the numbers it gives here.
+
+A worker that sees the sweep's folder works in it. One that does not, or is told not to (`shared = false`), works in its
+own, and what a point wrote comes back with its outcome, but for checkpoints; shared ones go to it with the task.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import queue
+import shutil
+import threading
+import time
+from collections import OrderedDict
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from l2sim import files
+from l2sim.errors import RunError
+from l2sim.store.source import parse
+from l2sim.sweep.agenda import pack, unpack
+from l2sim.sweep.local import Child
+from l2sim.sweep.point import VERSIONS, Outcome, Task
+
+GONE = 15.0
+"""Seconds after which a scheduler that was lost is given up."""
+FETCH = 60.0
+"""Seconds that a finished result may take to arrive; after that its point is run again."""
+KEPT = 8
+"""Shared checkpoints held by Dask at a time."""
+LOOK = 1.0
+"""Seconds between looks at which workers there are."""
+
+
+class Dask:
+    """The engine of the workers of a Dask client. `cluster` is closed with it; `shared` says whether workers may use
+    the sweep's folder (None: those that see it)."""
+
+    def __init__(self, client: Any, out: Path, cluster: Any = None, shared: bool | None = None) -> None:
+        self._client, self._out, self._cluster, self._shared = client, out, cluster, shared
+        self._ended: queue.Queue[tuple[Task, Any]] = queue.Queue()
+        self._futures: dict[str, tuple[Any, list[str]]] = {}
+        self._sent: OrderedDict[str, Any] = OrderedDict()
+        self._bad: set[str] = set()
+        self._workers: dict[str, int] = {}
+        self._seen: dict[str, bool] = {}
+        self._address = str(client.scheduler.address)
+        self.notes: list[str] = []
+        self._looked, self._well, self._serial = 0.0, time.monotonic(), 0
+
+    def __enter__(self) -> Dask:
+        try:
+            self._compare()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        with contextlib.suppress(Exception):  # a scheduler that is gone cannot be told
+            self._client.close(timeout=2)
+        with contextlib.suppress(Exception):
+            if self._cluster is not None:
+                self._cluster.close(timeout=30)
+
+    def _compare(self) -> None:
+        """Give nothing to workers of another l2sim or Python; RunError where there are no others."""
+        told = self._client.run(about, on_error="return")
+        wrong = {}
+        for address, versions in list(told.items()):
+            if isinstance(versions, OSError):  # it was lost on the way: what it has nobody knows
+                del told[address]
+            elif versions != VERSIONS:
+                wrong[address] = mismatch(VERSIONS, versions if isinstance(versions, dict) else {})
+        if wrong and len(wrong) == len(told):
+            raise RunError(f"worker {min(wrong)} {wrong[min(wrong)]}, and no other worker fits")
+        self._bad = set(wrong)
+        self.notes = [f"worker {address} gets no points: it {line}" for address, line in sorted(wrong.items())]
+        if not told:
+            self.notes.append("the scheduler has no workers yet; waiting for them")
+
+    def room(self) -> int:
+        if self._client.status != "running":
+            return 0
+        if time.monotonic() - self._looked > LOOK:
+            with contextlib.suppress(Exception):  # while the scheduler is away
+                self._workers = dict(self._client.nthreads())
+            self._looked = time.monotonic()
+            for future, pinned in list(self._futures.values()):
+                if pinned and self._workers and not self._workers.keys() & set(pinned):
+                    future.cancel()  # nobody is left who may run it
+        fit = [threads for address, threads in self._workers.items() if address not in self._bad]
+        fit = fit or list(self._workers.values())
+        return max(0, sum(fit) + len(fit) - len(self._futures))  # one more for each: it need not wait for the next
+
+    def submit(self, task: Task) -> None:
+        self._serial += 1
+        name = f"l2sim-{task['name']}-{task['sweep'][:8]}-{self._serial}-{time.monotonic_ns()}"
+        good = [address for address in self._workers if address not in self._bad]
+        pinned = good if self._bad else []
+        more = {"workers": pinned, "allow_other_workers": False} if pinned else {}
+        task = task | {"shared": self._shared}
+        future = self._client.submit(work, task, self._source(task), key=name, pure=False, **more)
+        self._futures[name] = future, pinned
+        future.add_done_callback(lambda it: self._ended.put((task, it)))
+
+    def _source(self, task: Task) -> Any:
+        """The shared checkpoint a task starts from, for workers that do not see it: a future of its files."""
+        if self._shared or not task["source"]:
+            return None
+        if self._shared is None and all(self._sees().values()):
+            return None
+        source = parse(task["source"])
+        run, stage = str(source.folder), source.stage
+        if run in self._sent and self._sent[run].status == "finished":
+            self._sent.move_to_end(run)
+            return self._sent[run]
+        with contextlib.suppress(Exception):  # a point without it takes longer, and gives the same numbers
+            self._sent[run] = self._client.scatter([pack(self._out / run, stage)], hash=False)[0]
+            if len(self._sent) > KEPT:
+                self._sent.popitem(last=False)
+            return self._sent[run]
+        return None
+
+    def _sees(self) -> dict[str, bool]:
+        """Which workers see the sweep's folder."""
+        if set(self._seen) != set(self._workers):
+            place = str(self._out.absolute() / "sweep.json")
+            told = self._client.run(sees, place, json.loads(Path(place).read_text())["id"], on_error="return")
+            self._seen = {address: it is True for address, it in told.items()}
+        return self._seen
+
+    def wait(self, seconds: float) -> list[tuple[Task, Outcome]]:
+        self._watch_scheduler()
+        ended = []
+        with contextlib.suppress(queue.Empty):
+            ended.append(self._outcome(*self._ended.get(timeout=seconds)))
+            while True:
+                ended.append(self._outcome(*self._ended.get_nowait()))
+        return ended
+
+    def _watch_scheduler(self) -> None:
+        if self._client.status == "running":
+            self._well = time.monotonic()
+        elif time.monotonic() - self._well > GONE or self._client.status == "closed":
+            raise RunError(
+                f"the scheduler at {self._address} is gone; what is finished is in {self._out}: start one, then run "
+                "this command again"
+            )
+
+    def _outcome(self, task: Task, future: Any) -> tuple[Task, Outcome]:
+        self._futures.pop(future.key, None)
+        try:
+            return task, future.result(timeout=FETCH)
+        except Exception as error:  # worker or scheduler gone, or a worker that cannot even begin
+            kind = type(error).__name__
+            if isinstance(error, ImportError):
+                return task, {"status": "failed", "error": f"a worker cannot import l2sim ({error}); install it there"}
+            return task, {"status": "lost", "error": f"its worker was lost ({kind})"}
+
+    def exclude(self, worker: str) -> bool:
+        others = [address for address in self._workers if address not in {*self._bad, worker}]
+        new = worker not in self._bad
+        self._bad.add(worker)
+        return bool(others) and new
+
+
+# ----------------------------------------------------------------------------------------------------- on a worker
+
+
+def about() -> dict[str, str]:
+    """The versions of a worker."""
+    return VERSIONS
+
+
+def mismatch(wanted: dict[str, str], found: dict[str, str]) -> str:
+    """Which version is another one, in words."""
+    for name, version in wanted.items():
+        if found.get(name) != version:
+            there = f"has {name} {found[name]}" if name in found else f"has no {name}"
+            return f"{there}, and this is {name} {version}; install the same there"
+    return "differs"
+
+
+def sees(place: str, sweep: str) -> bool:
+    """Whether this process sees the folder of the sweep of that id, by its file sweep.json."""
+    try:
+        return bool(json.loads(Path(place).read_text())["id"] == sweep)
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+_mine = threading.local()
+
+
+def work(task: Task, source: dict[str, bytes] | None) -> Outcome:
+    """Run a task on a Dask worker."""
+    from distributed import get_worker
+
+    worker = get_worker()
+    outcome: Outcome
+    if task["versions"] != VERSIONS:
+        line = f"its worker {mismatch(task['versions'], VERSIONS)}"
+        return {"status": "failed", "error": line, "worker": worker.address, "unfit": True}
+    root = Path(task["root"])
+    apart = task["shared"] is False or not sees(str(root / "sweep.json"), task["sweep"])
+    if apart and task["shared"]:
+        line = f"its worker does not see {root}; mount it there, or leave out shared = true"
+        return {"status": "failed", "error": line, "worker": worker.address, "unfit": True}
+    if apart:
+        root = Path(worker.local_directory) / "l2sim" / task["sweep"]
+    try:
+        if apart and source and not (shared := root / parse(task["source"]).folder).exists():
+            _take(source, shared)
+        outcome = _child(task["threads"]).call(task | {"root": str(root)})
+        if apart and outcome["status"] == "done":
+            outcome["files"] = pack(root / task["folder"], task.get("stage", ""))
+            if not task.get("stage"):
+                shutil.rmtree(root / task["folder"])
+    except OSError as error:
+        line = files.refusal(error) or f"{type(error).__name__}: {error}"
+        outcome = {"status": "failed", "error": line, "unfit": True}
+    return outcome | {"worker": worker.address}
+
+
+def _take(source: dict[str, bytes], folder: Path) -> None:
+    """Put a shared checkpoint into this worker's folder, where another thread of it may be doing the same."""
+    beside = folder.with_name(f"{folder.name}-{threading.get_ident()}")
+    beside.parent.mkdir(parents=True, exist_ok=True)
+    unpack(source, beside)
+    try:
+        beside.rename(folder)
+    except OSError:  # it is there
+        shutil.rmtree(beside)
+
+
+def _child(threads: int) -> Child:
+    """The process that runs points for this thread of the worker."""
+    child: Child | None = getattr(_mine, "child", None)
+    if child is None or child.ended or _mine.threads != threads:
+        if child is not None:
+            child.close()
+        child, _mine.threads = Child(threads), threads
+        _mine.child = child
+    return child
