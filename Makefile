@@ -40,14 +40,14 @@ test: $(VENV)/dev.$(READY)
 test-display: $(VENV)/dev.$(READY)
 	@$(BIN)/python -m l2sim.system window display xvfb
 	QT_QPA_PLATFORM=xcb xvfb-run -a -s "-screen 0 1920x1200x24" $(BIN)/python -m pytest $(ARGS) \
-		tests/test_gui_window.py tests/test_gui_mesh.py tests/test_gui_curves.py
+		tests/gui/test_gui_window.py tests/gui/test_gui_mesh.py tests/gui/test_gui_curves.py
 
 # The tests of the window on PySide6 instead of PyQt5, in an environment of their own.
 test-pyside:
 	@$(MAKE) --no-print-directory .venv/pyside/pyside.$(READY) VENV=.venv/pyside
 	@.venv/pyside/bin/python -m l2sim.system window pyside
 	PYQTGRAPH_QT_LIB=PySide6 .venv/pyside/bin/python -m pytest --numprocesses auto --dist loadfile $(ARGS) \
-		tests/test_gui*.py tests/cases/test_gui*.py
+		tests/gui
 
 # Kernels, chips, flows, the window and a smoke run on every Python that this machine has and `make test` does not use.
 test-pythons: $(VENV)/dev.$(READY)

@@ -19,10 +19,9 @@ from l2sim.chip.mesh_chip import MeshChip
 from l2sim.chip.nonidealities import GAMMA, Nonidealities
 from l2sim.mesh import reference
 from l2sim.mesh.mesh import Mesh
+from tests.places import BESIDE, INSITU, ROOT
 
-HERE = Path(__file__).resolve().parent
-SMALL = HERE / "golden"
-WHOLE = HERE.parent.parent / "shared" / "golden" / "l2ight"
+SMALL, WHOLE = ROOT / "tests" / "golden", BESIDE / "golden" / "l2ight"
 PARTS = (("u", "U"), ("v", "V"))
 
 
@@ -53,7 +52,6 @@ def golden_chip(exact_sigma: bool = True) -> Chip:
     return chip
 
 
-INSITU = Path(os.environ.get("INSITU_GOLDEN", HERE.parent.parent / "shared" / "golden" / "insitu"))
 
 
 @cache

@@ -13,8 +13,8 @@ import pytest
 from benchmarks import decomposition, propagation
 from l2sim.mesh.mesh import Mesh
 from l2sim.mesh.orthogonal import decompose
+from tests.places import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 KEYS = {"case", "variant", "threads", "seconds", "rate", "unit", "fraction"}
 
 

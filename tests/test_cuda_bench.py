@@ -6,13 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
-from device import GPU, xp
-from test_cuda_run import TINY
 
 from benchmarks import __main__ as program
 from benchmarks import chips, steps, sweeps
 from benchmarks.measure import FLOOR
 from l2sim.nn import models
+from tests.device import GPU, xp
+from tests.flow.test_cuda_run import TINY
 
 KEYS = {"case", "variant", "threads", "seconds", "rate", "unit", "fraction", "limit"}
 

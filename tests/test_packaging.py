@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import configparser
 import re
-from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
@@ -13,8 +12,8 @@ from packaging.version import Version
 
 from l2sim import fits
 from l2sim.cli import doctor
+from tests.places import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 MAPPED = ("kernels", "gui")
 """Folders at the top of the tree that are installed inside l2sim."""
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+from tests.places import ROOT
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 SHORT = '{"learn.epochs": 2, "pretrain.epochs": 1, "calibrate.epochs": 1, "map.epochs": 1, "map.compare": False}'
 
 

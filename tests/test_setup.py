@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from l2sim import system
+from tests.places import ROOT
 from tests.windowless import obstacle
 
-ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = ROOT / "requirements" / "python.sh"
 
 
@@ -296,7 +296,7 @@ def windowless(tmp_path: Path, **variables: str) -> subprocess.CompletedProcess[
     (tmp_path / "sitecustomize.py").write_text(sabotage)
     around = {k: v for k, v in os.environ.items() if k != "CI" and not k.startswith(("PYTEST", "COV"))}
     around |= {"PYTHONPATH": f"{tmp_path}:{ROOT}"} | variables
-    files = ["tests/test_gui_model.py", "tests/test_backend.py"]
+    files = ["tests/gui/test_gui_model.py", "tests/test_backend.py"]
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *files]
     return subprocess.run(command, cwd=ROOT, env=around, capture_output=True, text=True)
 

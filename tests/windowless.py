@@ -15,8 +15,8 @@ import pytest
 
 from l2sim import system
 
-FILES = "test_gui"
-"""How the names of the window's test files begin."""
+FOLDER = "gui"
+"""Where the window's tests lie."""
 
 
 @cache
@@ -60,6 +60,6 @@ class NoWindow(pytest.Item):
 
 
 def pytest_pycollect_makemodule(module_path: Path, parent: Any) -> pytest.Module | None:
-    if module_path.name.startswith(FILES) and left_out():
+    if module_path.parent.name == FOLDER and left_out():
         return LeftOut.from_parent(parent, path=module_path)
     return None

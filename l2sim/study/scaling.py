@@ -231,7 +231,7 @@ def page(found: list[Row]) -> str:
         *(f"- {it.title}: {1e-12 / it.operation_j:.3g} TOPS/W. {it.source}" for it in energy.DIGITAL.values()),
         "",
         "The published surfaces, 0.635 N and 1 / (4.731/N + 0.0343/M) TOPS/W, are met to 0.2 %: three optical passes a",
-        "step, N^2 readings and writes a batch (`tests/test_cost.py` compares every cell of the digitised maps). They",
+        "step, N^2 readings and writes a batch (`tests/chip/test_cost.py` compares every cell of the maps). They",
         "count operations by a convention that is not published: `--operations complex` takes 8 N^2, and table",
         "`insitu-2023-complex` then has the same surface with four times the energy.", "",
         "What they leave out decides the rest. Converters and memory cost N, a product does N^2: efficiency grows",

@@ -128,7 +128,7 @@ for the field asks for more than is needed, and is no cure.
 
 With noisy readings seeds end far apart, so that only large differences mean anything. The largest is the noise itself:
 a search takes the lowest of many noisy readings. Complex cores are read probe by probe, the published ones in sweeps of
-drawn sums; over many cores both end alike (`tests/test_closed_box.py`). Without single imperfections (push-pull,
+drawn sums; over many cores both end alike (`tests/learn/test_closed_box.py`). Without single imperfections (push-pull,
 quadrature):
 
 """

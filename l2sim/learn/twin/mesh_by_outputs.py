@@ -22,7 +22,7 @@ Effort: a setting shows all MZIs of a column, and there are N columns: 6 N setti
 `SETTINGS` with N fields. These are 6 `FIELDS` + `SETTINGS` evaluations whatever N is.
 
 Gauge: the phases of the outputs, N numbers. With light in one input at a time the relative phases of the inputs would
-be hidden too, N - 1 more: the rank of the Jacobian says so (`tests/test_twin_outputs.py`).
+be hidden too, N - 1 more: the rank of the Jacobian says so (`tests/learn/twin/test_twin_outputs.py`).
 
 Beside it: Alexiev et al., OSA Continuum 4, 2892 (2021), rectangular meshes by detectors outside.
 """

@@ -9,7 +9,7 @@ MZIs with both rails in Z do not change, and where these rails pair up in the co
 turn of the MZIs there, whose biases take it up. A healthy heater would have to turn backwards. Only what its neighbours
 leak tells: it adds to theta in one image, and takes from it in the other. So a fit that began in the wrong one stays
 there, with a residual a little higher than noise explains, or not identified; both are tried. The use of this
-identity is our own; `tests/test_twin.py` holds it against products of dense rotations.
+identity is our own; `tests/learn/twin/test_twin.py` holds it against products of dense rotations.
 """
 
 from __future__ import annotations

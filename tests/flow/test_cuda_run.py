@@ -1,0 +1,300 @@
+"""A whole run on the device: the same results as on the CPU, and nobody waits for the GPU inside an epoch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from l2sim import backend
+from l2sim.backend import Device, generator
+from l2sim.chip.core_chip import Chip
+from l2sim.chip.fused import spread
+from l2sim.chip.nonidealities import PRESETS, Nonidealities
+from l2sim.data import sets
+from l2sim.errors import ChipError, JobError, RunError
+from l2sim.flow import flow
+from l2sim.flow.l2ight import session as l2ight
+from l2sim.flow.l2ight.stages import STAGES
+from l2sim.job.job import Job
+from l2sim.learn import sampling, train
+from l2sim.learn.search import calibrate, mapping, zeroth
+from l2sim.mesh.mesh import Mesh
+from l2sim.nn import models
+from l2sim.nn.photonic import PhotonicWeight
+from l2sim.store.events import Checkpoint, Done, Epoch
+from tests.device import GPU, host, put, xp
+
+TINY = models.ModelSpec(
+    "cnn-s", (1, 3, 3), 3,
+    (models.Conv(2, 2, 1, 0, k=2), models.BatchNorm(), models.ReLUN(6.0), models.MaxPool(2, 2), models.Flatten(),
+     models.Linear(3, k=3)),
+)  # fmt: skip
+DEVICE = backend.device("cuda")
+
+
+def tiny_job(device: str, **overrides: Any) -> Job:
+    values = {
+        "data.name": "synthetic", "pretrain.epochs": 1, "calibrate.epochs": 2, "calibrate.polish": 1, "map.epochs": 1,
+        "map.polish": 0, "map.compare": False, "learn.epochs": 1, "learn.batch": 4, "pretrain.batch": 4,
+        "learn.feedback_sparsity": 0.4, "learn.column_sparsity": 0.4, "learn.data_sparsity": 0.3, "device": device,
+    }  # fmt: skip
+    return Job.preset("digits", values | overrides)
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model and data that the simulator can do."""
+    rng = generator(1, "tiny")
+    images = rng.random((12, 1, 3, 3))
+    labels = np.arange(12) % 3
+    images[np.arange(12), 0, labels] += 1.0
+    monkeypatch.setitem(models.MODELS, "cnn-s", lambda classes=3, input=(1, 3, 3): TINY)
+    few = sets.DataSet(images[:9], labels[:9], images[9:], labels[9:], 3)
+    monkeypatch.setattr(sets, "load", lambda *args: few)
+
+
+def counted(checkpoint: Checkpoint) -> dict[str, Any]:
+    """What the meter counted. On a GPU nobody looks whether a write changed anything: zeros are counted too, and what
+    comes next waits for it."""
+    told = {
+        stage: {name: number for name, number in counts.items() if name not in ("settled", "clock_seconds")}
+        for stage, counts in checkpoint.values["meter"].items()
+    }
+    return {stage: counts for stage, counts in told.items() if any(counts.values())}
+
+
+def timeless(scalars: dict[str, float]) -> dict[str, float]:
+    """Without what follows from these waits."""
+    return {name: value for name, value in scalars.items() if name not in ("chip_s", "energy_j")}
+
+
+def run(job: Job, **options: Any) -> list[Any]:
+    return list(flow.run(job, **options))
+
+
+def test_a_run_gives_what_the_cpu_gives() -> None:
+    ours, theirs = run(tiny_job("cuda")), run(tiny_job("cpu"))
+    assert [type(e) for e in ours] == [type(e) for e in theirs]
+    for a, b in zip(ours, theirs):
+        if isinstance(a, Checkpoint):
+            assert all(isinstance(array, np.ndarray) for array in a.arrays.values())
+            assert counted(a) == counted(b), a.stage
+            for name, wanted in b.arrays.items():
+                np.testing.assert_allclose(a.arrays[name], wanted, rtol=0, atol=1e-9, err_msg=f"{a.stage} {name}")
+        if isinstance(a, Epoch):
+            assert timeless(a.scalars) == pytest.approx(timeless(b.scalars), abs=1e-9)
+            assert {name: frame.dtype for name, frame in a.phases.items()} == dict.fromkeys(b.phases, np.float32)
+    assert isinstance(ours[-1], Done) and ours[-1].report["device"] == "cuda"
+
+
+def test_a_run_goes_on_from_a_checkpoint_of_either_device() -> None:
+    whole = run(tiny_job("cpu"))
+    for stage in ("calibrate", "learn"):
+        middle = next(e for e in whole if isinstance(e, Checkpoint) and e.stage == stage and e.epoch == 1)
+        again = run(tiny_job("cuda"), checkpoint=middle)
+        for name, wanted in whole[-2].arrays.items():
+            np.testing.assert_allclose(again[-2].arrays[name], wanted, rtol=0, atol=1e-9, err_msg=name)
+
+
+@pytest.mark.skipif(GPU, reason="only the simulator counts who waits")
+def test_nobody_waits_inside_an_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    session = l2ight.open_session(tiny_job("cuda"), None)
+    for stage in ("pretrain", "deploy"):
+        list(STAGES[stage](session, 0))
+    waits: list[tuple[str, int]] = []
+
+    def watched(module: Any, name: str) -> None:
+        real = getattr(module, name)
+
+        def counted(*args: Any, **options: Any) -> Any:
+            before = xp.memory["trips"]
+            result = real(*args, **options)
+            result = list(result) if name == "epoch" else result
+            waits.append((name, xp.memory["trips"] - before))
+            return iter(result) if name == "epoch" else result
+
+        monkeypatch.setattr(module, name, counted)
+
+    watched(train, "epoch")
+    real = dict(zeroth.METHODS)
+
+    def searched(*args: Any) -> None:
+        before = xp.memory["trips"]
+        real["zcd"](*args)
+        waits.append(("zcd", xp.memory["trips"] - before))
+
+    monkeypatch.setitem(zeroth.METHODS, "zcd", searched)
+    for stage in ("calibrate", "map", "learn"):
+        list(STAGES[stage](session, 0))
+    assert {name for name, _ in waits} == {"epoch", "zcd"}
+    assert [wait for wait in waits if wait[1]] == []
+
+
+# -- the chip ----------------------------------------------------------------------------------------------------------
+
+
+def chips(it: Nonidealities, device: Device = DEVICE, **options: Any) -> tuple[Chip, Chip]:
+    made = {"seed": 3, "mesh": Mesh("rectangular", 3), "shape": (2, 2), "nonidealities": it} | options
+    return Chip(**made), Chip(**made, device=device)
+
+
+def commanded(chip: Chip) -> Chip:
+    rng = generator(4, "commands")
+    shape = (*chip.shape, *chip.mesh.shape)
+    chip.set_phases(u=rng.uniform(0, 6, shape), v=rng.uniform(0, 6, shape))
+    chip.set_signs(u=rng.choice([-1.0, 1.0], (*chip.shape, 3)))
+    chip.set_sigma(rng.uniform(-1, 1, (*chip.shape, 3)))
+    return chip
+
+
+@pytest.mark.parametrize("noise", (0.0, 0.02))
+def test_probes_and_products(noise: float) -> None:
+    it = Nonidealities(phase_bits=6, phase_bias=1.0, crosstalk=0.02, readout_noise=noise)
+    cpu, gpu = map(commanded, chips(it))
+    rng = generator(5, "light")
+    x, y, mask = rng.normal(size=(6, 4)), rng.normal(size=(5, 4)), np.array([[True, False], [True, True]])
+    light = rng.normal(size=(2, 2, 3, 2))
+    for name, args in (
+        ("forward", (light,)), ("backward", (light,)), ("product", (x,)), ("product_back", (y, None)),
+        ("product_back", (y, mask)), ("oracle_weights", ()), ("oracle_sigma", ()), ("oracle_phases", ("u",)),
+    ):  # fmt: skip
+        wanted = getattr(cpu, name)(*args)
+        found = getattr(gpu, name)(*(put(a) for a in args))
+        np.testing.assert_allclose(host(found), wanted, rtol=0, atol=1e-12, err_msg=name)
+    assert gpu.meter.state() == cpu.meter.state()
+
+
+@pytest.mark.parametrize("rule", ("btopk", "gtopk", "uniform"))
+def test_feedback_is_sampled_without_waiting(rule: str) -> None:
+    found = []
+    for chip in chips(PRESETS["ideal"], shape=(3, 2)):
+        sigma = chip.xp.asarray(generator(9, "sigma").uniform(0.1, 1, (3, 2, 3)))
+        commands = mapping.Commands({}, {})
+        weight = PhotonicWeight(chip, 8, 5, commands, commands, sigma)
+        weight.write()
+        weight.feedback = sampling.feedback(rule, 0.4, "exp")
+        dy = chip.xp.asarray(generator(9, "dy").normal(size=(8, 4)))
+        before = 0 if GPU else xp.memory["trips"]
+        back = weight.transpose(dy, generator(9, "feedback"))
+        assert GPU or xp.memory["trips"] == before
+        found.append((host(back), chip.meter.state()))
+    np.testing.assert_allclose(found[1][0], found[0][0], rtol=0, atol=1e-12)
+    assert found[1][1] == found[0][1]
+
+
+@pytest.mark.parametrize("readout", ("quadrature", "power"))
+@pytest.mark.parametrize("method", ("zcd", "zgd"))
+def test_searches_without_a_fused_sweep(readout: str, method: str) -> None:
+    """The public path and zeroth-order gradients, with adaptive restarts."""
+    it = Nonidealities(phase_bits=6, phase_bias=0.5)
+    found = []
+    for chip in chips(it, shape=(1, 2), mesh=Mesh("rectangular", 2)):
+        search = zeroth.Search(method, adaptive=True, threshold=0.01)
+        problem = calibrate.problem(chip, readout)
+        state = zeroth.start(problem, search, calibrate.zero_phases(chip))
+        zeroth.METHODS[method](problem, search, state, generator(6, "search"))
+        found.append({name: host(a) for name, a in state.arrays().items()})
+    for name, wanted in found[0].items():
+        np.testing.assert_allclose(found[1][name], wanted, rtol=0, atol=1e-9, err_msg=name)
+
+
+def test_what_is_not_finite_is_told_at_the_end_of_the_epoch() -> None:
+    _, gpu = chips(PRESETS["ideal"])
+    gpu.set_sigma(np.full((2, 2, 3), np.nan))
+    with pytest.raises(ChipError, match="not finite"):
+        gpu.state()
+
+
+# -- memory and several GPUs -------------------------------------------------------------------------------------------
+
+
+def test_batches_cover_all_cores_once() -> None:
+    for count in (1, 2, 7, 100):
+        for most in (1, 3, 1000):
+            for ways in (1, 2, 3):
+                rounds = list(spread.shares(count, most, ways))
+                flat = [i for some in rounds for at in some for i in range(at.start, at.stop)]
+                assert flat == list(range(count))
+                assert all(len(some) <= ways for some in rounds)
+                assert all(at.stop - at.start <= most for some in rounds for at in some)
+    assert [len(some) for some in spread.shares(8, 100, 2)] == [2], "both GPUs have work"
+
+
+@pytest.mark.skipif(GPU, reason="needs a GPU of any size")
+@pytest.mark.parametrize("noise", (0.0, 0.01))
+def test_a_layer_too_large_for_the_device_streams_through(noise: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    it = Nonidealities(phase_bits=6, phase_bias=1.0, crosstalk=0.02, readout_noise=noise)
+    launches = kernel_calls(monkeypatch)
+    monkeypatch.setitem(xp.memory, "limit", 4000)  # two cores and what a sweep makes of them
+    for device in (DEVICE, Device("cuda", xp, (0, 1)))[noise > 0 :]:
+        cpu, gpu = map(commanded, chips(it, device, shape=(2, 3)))
+        assert gpu.xp is np, "its arrays stay on the host"
+        launches.clear()
+        results = []
+        for chip in (cpu, gpu):
+            problem = calibrate.problem(chip)
+            state = zeroth.start(problem, zeroth.Search("zcd"), calibrate.zero_phases(chip))
+            zeroth.zcd(problem, zeroth.Search("zcd"), state, generator(7, "s"))
+            results.append(state)
+        assert len(launches) >= 6, "three batches or more for each mesh"
+        for name, wanted in results[0].arrays().items():
+            np.testing.assert_allclose(results[1].arrays()[name], wanted, rtol=0, atol=1e-9, err_msg=name)
+        x = generator(8, "x").normal(size=(9, 2))
+        np.testing.assert_allclose(host(gpu.product(put(x))), cpu.product(x), rtol=0, atol=1e-12)
+        assert gpu.meter.state() == cpu.meter.state()
+
+
+def kernel_calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many cores each launch of a sweep has from now on."""
+    real, launches = backend.kernels.cuda.descent.sweep, []
+
+    def noted(*args: Any) -> None:
+        launches.append(len(args[1]))
+        real(*args)
+
+    monkeypatch.setattr(backend.kernels.cuda.descent, "sweep", noted)
+    return launches
+
+
+def test_a_full_device_says_what_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    class OutOfMemoryError(MemoryError):
+        """As CuPy's."""
+
+    def full(*args: Any, **options: Any) -> None:
+        raise OutOfMemoryError("Out of memory allocating 2,147,483,648 bytes (allocated so far: 1,048,576 bytes).")
+
+    monkeypatch.setattr("l2sim.learn.train.epoch", full)
+    with pytest.raises(RunError) as told:
+        run(tiny_job("cuda"))
+    assert str(told.value) == (
+        "device cuda is out of memory in pretrain: 2.0 GiB more were needed beside 1.0 MiB in use; "
+        "lower pretrain.batch = 4 or set precision = float32"
+    )
+    with pytest.raises(MemoryError):
+        run(tiny_job("cpu"))
+
+
+# -- what can be named -------------------------------------------------------------------------------------------------
+
+
+def test_devices_by_name() -> None:
+    assert backend.device("cpu") is backend.CPU
+    assert backend.device("cuda:0").numbers == (0,)
+    with pytest.raises(JobError, match="unknown; use cpu, cuda or cuda:N"):
+        backend.device("gpu")
+    with pytest.raises(JobError, match="shows"):
+        backend.device("cuda:99")
+    with pytest.raises(JobError, match="device = 'cuda:' is unknown"):
+        tiny_job("cuda:")
+
+
+def test_arrays_say_where_they_live() -> None:
+    a, there = np.arange(3.0), put(np.arange(3.0))
+    assert backend.namespace(a) is np and backend.namespace(there) is xp and backend.namespace(1.0) is np
+    assert backend.kernels_of(a) is backend.kernels and backend.kernels_of(there) is backend.kernels.cuda
+    assert backend.like(a, a) is a and backend.namespace(backend.like(there, a)) is xp
+    assert backend.number(a.sum()) == 3.0 and backend.namespace(backend.number(there.sum())) is xp
+    with pytest.raises(TypeError):
+        there + a

@@ -1,0 +1,227 @@
+"""Programming meshes whose splitters have errors."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from l2sim.backend import Array, generator
+from l2sim.chip.mesh_chip import MeshChip
+from l2sim.chip.nonidealities import Nonidealities
+from l2sim.chip.protocol import MeshHardware
+from l2sim.errors import ChipError
+from l2sim.learn.search import selfconfigure
+from l2sim.mesh import unitary
+from l2sim.mesh.mesh import NODES, Mesh
+from tests import goldens
+
+UNIVERSAL = ("rectangular", *unitary.CASCADES)
+SIZES = (1, 2, 3, 4, 5, 8)
+seeds = st.integers(0, 2**32 - 1)
+properties = settings(max_examples=30, deadline=None, derandomize=True, database=None)
+
+
+def problem(mesh: Mesh, seed: int, size: float = 0.03) -> tuple[Array, Array]:
+    """A target and splitter errors."""
+    draw = generator(seed, "problem")
+    return unitary.haar_matrix(draw, mesh.modes), size * draw.normal(size=(2, mesh.count))
+
+
+def far(mesh: Mesh, target: Array, chosen: unitary.Settings, errors: Array | None = None) -> float:
+    return unitary.error(target, unitary.matrix(mesh, chosen, errors))
+
+
+class Box:
+    """A mesh of which only the public operations show; anything else is an error."""
+
+    def __init__(self, chip: MeshChip) -> None:
+        self._chip = chip
+
+    def __getattr__(self, name: str) -> object:
+        if name not in ("mesh", "meter", "readouts", "set_phases", "commanded", "forward", "backward"):
+            raise AssertionError(f"a lab cannot use {name}")
+        return getattr(self._chip, name)
+
+
+def box(mesh: Mesh, seed: int, readouts: tuple[str, ...] = ("power",), **it: float) -> tuple[MeshHardware, MeshChip]:
+    chip = MeshChip(mesh, Nonidealities(splitter_error_std=0.03, **it), seed, dtype="float64", readouts=readouts)
+    return Box(chip), chip  # type: ignore[return-value]
+
+
+# -- the step that all rests on ----------------------------------------------------------------------------------------
+
+
+@properties
+@given(seeds, st.booleans())
+def test_one_mzi_is_nulled_exactly_with_unequal_splitters(seed: int, dark_bottom: bool) -> None:
+    mesh, draw = Mesh("rectangular", 2), generator(seed)
+    errors = 0.1 * draw.normal(size=(2, 1))
+    z = draw.normal(size=(2, 2))
+    wave = z[:, :1] + 1j * z[:, 1:]
+    theta, phi, out, clipped = unitary.nullify(mesh, np.zeros(1, np.int64), wave, errors, dark_bottom)
+    u = unitary.matrix(mesh, unitary.Settings(theta, phi, np.zeros(2)), errors)
+    np.testing.assert_allclose(u @ wave, out, rtol=0, atol=1e-13)
+    dark = abs(out[1 if dark_bottom else 0, 0])
+    if not clipped:
+        assert dark < 1e-13
+    else:
+        angles = np.linspace(0, np.pi, 41), np.linspace(0, 2 * np.pi, 41)
+        for t in angles[0]:
+            for p in angles[1]:
+                other = unitary.matrix(mesh, unitary.Settings(np.array([t]), np.array([p]), np.zeros(2)), errors)
+                assert abs((other @ wave)[1 if dark_bottom else 0, 0]) > dark - 1e-12
+
+
+@pytest.mark.parametrize("modes", (4, 8))
+def test_golden_nullification(modes: int) -> None:
+    z, mesh = goldens.insitu("decomp_null_trees"), Mesh("rectangular", modes)
+    target = z[f"u{modes}"]
+    ideal = unitary.decompose(mesh, target)
+    np.testing.assert_allclose(selfconfigure.null_basis(mesh, ideal), z[f"nullbasis{modes}"].T, rtol=0, atol=1e-12)
+    errors = {"neq": z[f"null_neq_bs_error{modes}"].T}
+    errors["eq"] = np.stack((z[f"bs_error{modes}"][:, 0],) * 2, axis=0)
+    for name, off in errors.items():
+        np.testing.assert_allclose(unitary.matrix(mesh, ideal, off), z[f"null_{name}_U_before{modes}"], atol=1e-12)
+        found, clipped = selfconfigure.nullify(mesh, ideal, off)
+        assert clipped == 0
+        np.testing.assert_allclose(unitary.matrix(mesh, found, off), z[f"null_{name}_U_after{modes}"], atol=1e-12)
+        for ours, theirs in zip(found, (z[f"null_{name}_{part}{modes}"] for part in ("theta", "phi", "gamma"))):
+            assert np.abs(np.exp(1j * ours) - np.exp(1j * theirs)).max() < 1e-12
+
+
+# -- known errors ------------------------------------------------------------------------------------------------------
+
+
+@properties
+@given(st.builds(Mesh, st.sampled_from(UNIVERSAL), st.integers(1, 7), node=st.sampled_from(NODES)), seeds)
+def test_known_errors_are_corrected_exactly_unless_clipped(mesh: Mesh, seed: int) -> None:
+    target, errors = problem(mesh, seed)
+    plain = selfconfigure.plain_of(mesh)
+    for found, clipped in (
+        unitary.transfer(mesh, unitary.decompose(plain, target), errors),
+        selfconfigure.nullify(mesh, unitary.decompose(plain, target), errors),
+    ):
+        assert clipped or far(mesh, target, found, errors) < 1e-11
+
+
+@pytest.mark.parametrize("kind", ("butterfly", "permuting", "balanced_tree"))
+@pytest.mark.parametrize("modes", (1, 5, 8))
+def test_any_mesh_corrects_its_errors(kind: str, modes: int) -> None:
+    mesh = Mesh(kind, modes)
+    ideal, errors = unitary.haar(mesh, generator(2, kind, modes)), 0.03 * generator(3).normal(size=(2, mesh.count))
+    found, clipped = unitary.transfer(mesh, ideal, errors)
+    assert clipped or far(mesh, unitary.matrix(mesh, ideal), found, errors) < 1e-12
+
+
+def test_a_mesh_of_sixty_four_modes_ends_near_its_target() -> None:
+    """What correction is for: no correction 0.34, parallel nullification 0.99, MZI by MZI below 0.06, and optimised."""
+    mesh = Mesh("rectangular", 64)
+    target, errors = problem(mesh, 1)
+    ideal = unitary.decompose(mesh, target)
+    none, (nulled, clipped) = far(mesh, target, ideal, errors), selfconfigure.nullify(mesh, ideal, errors)
+    assert 0.28 < none < 0.4 and clipped > 5 and far(mesh, target, nulled, errors) > 0.9
+    local = far(mesh, target, unitary.transfer(mesh, ideal, errors)[0], errors)
+    best = far(mesh, target, selfconfigure.program(mesh, target, errors, iterations=150), errors)
+    assert best < 0.6 * local < 0.04
+
+
+def test_three_splitters_need_no_clipping() -> None:
+    worst = {}
+    for node in NODES:
+        mesh = Mesh("rectangular", 32, node=node)
+        left = 0.03 * generator(4).normal(size=mesh.count)
+        target = unitary.haar_matrix(generator(5), 32)
+        ideal = unitary.decompose(selfconfigure.plain_of(mesh), target)
+        for name, errors in (("alike", (left, left)), ("apart", (left, 0.03 * generator(6).normal(size=mesh.count)))):
+            found, _ = unitary.transfer(mesh, ideal, np.stack(errors))
+            worst[node, name] = far(mesh, target, found, np.stack(errors))
+    assert worst["three_splitter", "apart"] < 0.1 * worst["mzi", "apart"]
+    assert worst["crossing", "alike"] < 0.1 * worst["mzi", "alike"]
+    assert worst["crossing", "apart"] > 0.1 * worst["mzi", "apart"], "errors that are not shared stay"
+
+
+# -- optimisation ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("node", NODES)
+@pytest.mark.parametrize("kind", ("rectangular", "butterfly", "permuting"))
+def test_the_gradient_of_the_misfit_is_finite_differences(kind: str, node: str) -> None:
+    mesh = Mesh(kind, 5, node=node)
+    target, errors = problem(mesh, 6)
+    at = unitary.haar(mesh, generator(7))
+    _, by = selfconfigure.misfit(mesh, target, at, errors)
+    for part, slopes in by._asdict().items():
+        for i, slope in enumerate(slopes):
+            if part != "screen" and not mesh.active[i]:
+                assert slope == 0.0
+                continue
+            sides = []
+            for step in (1e-6, -1e-6):
+                moved = getattr(at, part).copy()
+                moved[i] += step
+                sides.append(selfconfigure.misfit(mesh, target, at._replace(**{part: moved}), errors)[0])
+            assert abs((sides[0] - sides[1]) / 2e-6 - slope) < 1e-7
+
+
+def test_optimisation_only_comes_nearer() -> None:
+    mesh = Mesh("rectangular", 16)
+    target, errors = problem(mesh, 3)
+    start = unitary.decompose(mesh, target)
+    found, curve = selfconfigure.optimise(mesh, target, start, errors, iterations=60)
+    assert curve[0] == pytest.approx(far(mesh, target, start, errors))
+    assert curve[-1] == pytest.approx(far(mesh, target, found, errors), abs=1e-9)
+    assert curve[-1] < 0.2 * curve[0] and len(curve) <= 61
+
+
+@pytest.mark.parametrize("modes", SIZES)
+def test_a_mesh_without_decomposition_can_be_fitted(modes: int) -> None:
+    mesh = Mesh("butterfly", modes)
+    target = unitary.matrix(mesh, unitary.haar(mesh, generator(1, modes)))
+    start = unitary.haar(mesh, generator(2, modes))
+    curve = selfconfigure.optimise(mesh, target, start, iterations=300)[1]
+    assert curve[-1] <= curve[0] + 1e-12 and (modes > 4 or curve[-1] < 1e-3)
+
+
+# -- by measurement ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", UNIVERSAL)
+@pytest.mark.parametrize("modes", SIZES)
+@pytest.mark.parametrize("node", ("mzi", "crossing"))
+def test_a_closed_box_programs_itself_from_powers_at_its_ports(kind: str, modes: int, node: str) -> None:
+    mesh = Mesh(kind, modes, node=node)
+    target = unitary.haar_matrix(generator(1, kind, modes), modes)
+    hardware, chip = box(mesh, modes + 10)
+    selfconfigure.progressive(hardware, target)
+    ideal = unitary.decompose(selfconfigure.plain_of(mesh), target)
+    before = far(mesh, target, unitary.decompose(mesh, target), oracle_errors(chip))
+    clipped = unitary.transfer(mesh, ideal, oracle_errors(chip))[1]
+    assert unitary.error(target, chip.oracle_matrix()) < (before if clipped else 1e-10) + 1e-15
+
+
+def oracle_errors(chip: MeshChip) -> Array:
+    return 0.03 * chip._optics.splitters[0]
+
+
+def test_self_configuration_bears_coarse_heaters() -> None:
+    mesh = Mesh("chain_cascade", 8)
+    target = unitary.haar_matrix(generator(8), 8)
+    hardware, chip = box(mesh, 3, phase_bits=12)
+    selfconfigure.progressive(hardware, target)
+    programmed = unitary.error(target, chip.oracle_matrix())
+    chip.set_phases(**unitary.decompose(mesh, target)._asdict())
+    assert programmed < 0.2 * unitary.error(target, chip.oracle_matrix())
+
+
+def test_what_cannot_configure_itself() -> None:
+    target = np.eye(4)
+    with pytest.raises(ChipError, match="no 'power' readout"):
+        selfconfigure.progressive(box(Mesh("rectangular", 4), 1, ("field",))[0], target)
+    with pytest.raises(ChipError, match="three_splitter"):
+        selfconfigure.progressive(box(Mesh("rectangular", 4, node="three_splitter"), 1)[0], target)
+    with pytest.raises(ChipError, match="no decomposition"):
+        selfconfigure.progressive(box(Mesh("butterfly", 4), 1)[0], target)
+    with pytest.raises(ChipError, match="unitary"):
+        selfconfigure.progressive(box(Mesh("rectangular", 4), 1)[0], 2 * target)

@@ -1,0 +1,81 @@
+"""Twins of whole complex meshes: from powers alone, at any bias."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import pytest
+
+from l2sim.backend import generator
+from l2sim.chip.mesh_chip import MeshChip
+from l2sim.chip.nonidealities import Nonidealities
+from l2sim.errors import ChipError
+from l2sim.learn.twin import mesh_by_taps
+from l2sim.learn.twin.fit import Drive
+from l2sim.mesh import unitary
+from l2sim.mesh.mesh import Mesh
+from tests.doubles import Sealed, lit_mesh
+
+NOISY = Nonidealities(phase_bits=8, phase_bias=np.pi, gamma_std=0.002, crosstalk=0.005, tap_noise=0.01)
+
+
+def chip(modes: int, it: Nonidealities = NOISY) -> MeshChip:
+    return MeshChip(Mesh("rectangular", modes), it, seed=3, dtype="float64")
+
+
+@pytest.mark.parametrize("modes", (2, 3, 4, 7))
+def test_the_model_is_the_chip(modes: int) -> None:
+    it = Nonidealities(phase_bias=1.0)
+    mesh = lit_mesh(Mesh("rectangular", modes), it)
+    rng = generator(1, modes)
+    light = rng.normal(size=(modes, 3)) + 1j * rng.normal(size=(modes, 3))
+    seen = mesh.oracle_phases()
+    phases = np.concatenate((seen["theta"], seen["phi"]))[None]
+    np.testing.assert_allclose(
+        mesh_by_taps.powers(mesh.mesh, phases, light)[0], np.concatenate(mesh.taps(light)[1]), atol=1e-12
+    )
+
+
+@pytest.mark.parametrize("modes", (2, 3, 4, 7, 8))
+def test_any_biases_are_found_in_closed_form(modes: int) -> None:
+    it = Nonidealities(phase_bits=8, phase_bias=np.pi)
+    mesh = chip(modes, it)
+    found = mesh_by_taps.identify(mesh, it, generator(2), settings=4)
+    true = mesh.oracle_biases()[: 2 * mesh.mesh.count]
+    assert np.abs(np.mod(found.bias - true + np.pi, 2 * np.pi) - np.pi).max() < 2e-3
+    assert found.identified
+
+
+@pytest.mark.parametrize("modes", (4, 8))
+def test_noisy_taps_identify_a_mesh_up_to_the_phases_of_its_outputs(modes: int) -> None:
+    mesh = chip(modes)
+    found = mesh_by_taps.identify(Sealed(mesh), NOISY, generator(2))
+    assert found.identified and found.readings == 12 * modes == mesh.meter.state()["idle"]["core_calls"]
+    true = mesh.oracle_biases()[: 2 * mesh.mesh.count]
+    pull = (np.mod(found.bias - true + np.pi, 2 * np.pi) - np.pi) / found.spread[: true.size]
+    assert 0.6 < np.sqrt(np.mean(pull**2)) < 1.4
+    target = unitary.haar_matrix(generator(4), modes)
+    mesh.set_phases(*mesh_by_taps.program(mesh.mesh, Drive.of(NOISY), found, target))
+    assert mesh_by_taps.row_error(target, mesh.oracle_matrix()) < 1e-3
+
+
+def test_splitter_errors_show_and_are_fitted_then() -> None:
+    it = msgspec.structs.replace(NOISY, splitter_error_std=0.03)
+    mesh = chip(4, it)
+    found = mesh_by_taps.identify(mesh, it, generator(2), settings=6)
+    assert found.identified and found.spread.size == 6 * mesh.mesh.count + 1
+    target = unitary.haar_matrix(generator(4), 4)
+    mesh.set_phases(*mesh_by_taps.program(mesh.mesh, Drive.of(it), found, target))
+    assert mesh_by_taps.row_error(target, mesh.oracle_matrix()) < 2e-3
+
+
+def test_a_mesh_that_the_model_does_not_explain_is_named() -> None:
+    it = msgspec.structs.replace(NOISY, loss_db=0.3)
+    assert not mesh_by_taps.identify(chip(4, it), it, generator(2)).identified
+
+
+def test_meshes_that_no_twin_can_do() -> None:
+    with pytest.raises(ChipError, match="are rectangular"):
+        mesh_by_taps.identify(MeshChip(Mesh("triangular", 4), NOISY, 1), NOISY, generator(1))
+    with pytest.raises(ChipError, match="needs the readout 'tap_power'"):
+        mesh_by_taps.identify(MeshChip(Mesh("rectangular", 4), NOISY, 1, readouts=("power",)), NOISY, generator(1))

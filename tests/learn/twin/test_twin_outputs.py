@@ -1,0 +1,139 @@
+"""Twins of whole complex meshes from the powers at their outputs alone, at any bias."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import pytest
+
+from l2sim.backend import Array, generator
+from l2sim.chip.mesh_chip import MeshChip
+from l2sim.chip.nonidealities import Nonidealities
+from l2sim.errors import ChipError
+from l2sim.learn.twin import mesh_by_outputs, mesh_by_taps
+from l2sim.learn.twin.fit import Drive
+from l2sim.mesh import unitary
+from l2sim.mesh.mesh import Mesh
+from tests.doubles import Sealed, lit_mesh
+
+NOISY = Nonidealities(phase_bits=8, phase_bias=np.pi, gamma_std=0.002, crosstalk=0.005, readout_noise=0.01)
+
+
+def chip(modes: int, it: Nonidealities = NOISY, seed: int = 3) -> MeshChip:
+    return MeshChip(Mesh("rectangular", modes), it, seed=seed, dtype="float64", readouts=("power",))
+
+
+def off(mesh: MeshChip, bias: Array) -> Array:
+    """Errors of biases (2 n,), within a turn."""
+    return np.mod(bias - mesh.oracle_biases()[: bias.size] + np.pi, 2 * np.pi) - np.pi
+
+
+def walked(mesh: MeshChip, it: Nonidealities) -> Array:
+    """Errors (2 n,) of the biases that a walk finds in closed form."""
+    rng, size = generator(2), (mesh.mesh.modes, mesh_by_outputs.FIELDS)
+    light = rng.uniform(0.3, 1.0, size) * np.exp(2j * np.pi * rng.uniform(size=size))
+    walk = mesh_by_outputs.Walk(mesh, it, light)
+    mesh_by_outputs.begin(walk)
+    return off(mesh, walk.bias)
+
+
+def programmed(mesh: MeshChip, it: Nonidealities, found: mesh_by_taps.MeshTwin) -> float:
+    """The error of a random matrix programmed by a twin."""
+    target = unitary.haar_matrix(generator(4), mesh.mesh.modes)
+    mesh.set_phases(*mesh_by_taps.program(mesh.mesh, Drive.of(it), found, target))
+    return mesh_by_taps.row_error(target, mesh.oracle_matrix())
+
+
+def test_an_mzi_is_that_of_the_chip() -> None:
+    mesh = lit_mesh(Mesh("rectangular", 2))
+    seen = mesh.oracle_phases()
+    mine = np.exp(1j * seen["screen"])[:, None] * mesh_by_outputs.mzi(seen["theta"][0], seen["phi"][0])
+    np.testing.assert_allclose(mine, mesh.oracle_matrix(), atol=1e-12)
+
+
+@pytest.mark.parametrize("bias", (0.0, 1.0, np.pi))
+@pytest.mark.parametrize("modes", (2, 3, 4, 7, 8))
+def test_any_biases_are_found_in_closed_form(modes: int, bias: float) -> None:
+    it = Nonidealities(phase_bias=bias)
+    assert np.abs(walked(chip(modes, it), it)).max() < 1e-6
+
+
+@pytest.mark.parametrize("seed", (0, 1, 2))
+def test_a_start_is_within_the_reach_of_the_fit(seed: int) -> None:
+    """Errors add up over the columns as a random walk: 24 columns are no harm, with noise and all."""
+    wrong = walked(chip(24, NOISY, seed), NOISY).reshape(2, -1)
+    theta, phi = np.sqrt((wrong**2).mean(axis=1))
+    assert theta < 0.08 and phi < 0.4
+
+
+@pytest.mark.parametrize("modes", (2, 3, 4, 8, 16))
+def test_noisy_powers_identify_a_mesh_up_to_the_phases_of_its_outputs(modes: int) -> None:
+    mesh = chip(modes)
+    found = mesh_by_outputs.identify(Sealed(mesh), NOISY, generator(2))
+    assert found.identified and found.readings == mesh.meter.state()["idle"]["core_calls"]
+    assert found.readings == (60 * modes if modes > 2 else 72), "60 evaluations whatever the size; one column for two"
+    pull = off(mesh, found.bias) / found.spread[: found.bias.size]
+    assert 0.3 < np.sqrt(np.mean(pull**2)) < 1.6
+    assert programmed(mesh, NOISY, found) < 2e-3
+
+
+def test_splitter_errors_show_and_are_fitted_then() -> None:
+    it = msgspec.structs.replace(NOISY, splitter_error_std=0.03)
+    mesh = chip(6, it)
+    found = mesh_by_outputs.identify(mesh, it, generator(2))
+    assert found.identified and found.spread.size == 6 * mesh.mesh.count + 1
+    assert programmed(mesh, it, found) < 2e-3
+
+
+def test_heaters_that_are_driven_by_voltage_and_leak_all_of_their_heat() -> None:
+    curve = (0.0, 0.0, 0.1653, 0.0, -1e-4)
+    it = msgspec.structs.replace(NOISY, drive="voltage", v_max=6.5, curve=curve, heat_wraps=False)
+    mesh = chip(5, it)
+    found = mesh_by_outputs.identify(mesh, it, generator(2))
+    assert found.identified and programmed(mesh, it, found) < 2e-3
+
+
+def test_another_walk_is_taken_where_one_leads_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    mesh, first, begin = chip(3), [], mesh_by_outputs.begin
+
+    def stumble(walk: mesh_by_outputs.Walk) -> None:
+        begin(walk)
+        if not first:
+            first.append(True)
+            walk.bias += generator(1).uniform(-np.pi, np.pi, walk.bias.size)
+
+    monkeypatch.setattr(mesh_by_outputs, "begin", stumble)
+    found = mesh_by_outputs.identify(mesh, NOISY, generator(2))
+    assert found.identified and found.readings == 36 + 2 * 144 == mesh.meter.state()["idle"]["core_calls"]
+
+
+def test_a_mesh_that_the_model_does_not_explain_is_named() -> None:
+    it = msgspec.structs.replace(NOISY, loss_db=0.3)
+    mesh = chip(3, it)
+    found = mesh_by_outputs.identify(mesh, it, generator(2))
+    assert not found.identified and found.readings == mesh.meter.state()["idle"]["core_calls"]
+
+
+@pytest.mark.parametrize("modes", (3, 4, 5))
+def test_what_no_output_power_shows_are_phases_of_rows_and_of_columns(modes: int) -> None:
+    """The rank of the Jacobian by all biases: all of theta and phi are seen, but for the relative phases of inputs that
+    are lit one at a time. The screen, N more biases, is never seen."""
+    mesh, rng = Mesh("rectangular", modes), generator(6, modes)
+    n = mesh.count
+    driven, exact = rng.uniform(0, 6, (8, 2 * n)), np.zeros((2, n))
+    together = rng.normal(size=(modes, 3 * modes)) + 1j * rng.normal(size=(modes, 3 * modes))
+    for light, hidden in ((together, 0), (np.eye(modes), modes - 1)):
+        slopes = [mesh_by_taps.follow(mesh, q, light, exact, 2, taps=False)[1].reshape(2 * n, -1) for q in driven]
+        assert np.linalg.matrix_rank(np.concatenate(slopes, axis=1), tol=1e-3) == 2 * n - hidden
+
+
+def test_meshes_that_no_twin_by_outputs_can_do() -> None:
+    with pytest.raises(ChipError, match="are rectangular"):
+        mesh_by_outputs.identify(MeshChip(Mesh("triangular", 4), NOISY, 1), NOISY, generator(1))
+    with pytest.raises(ChipError, match="of two rails or more"):
+        mesh_by_outputs.identify(MeshChip(Mesh("rectangular", 1), NOISY, 1), NOISY, generator(1))
+    with pytest.raises(ChipError, match="needs the readout 'power'"):
+        mesh_by_outputs.identify(MeshChip(Mesh("rectangular", 4), NOISY, 1, readouts=("field",)), NOISY, generator(1))
+    weak = msgspec.structs.replace(NOISY, drive="voltage", v_max=4.0)
+    with pytest.raises(ChipError, match="raise v_max"):
+        mesh_by_outputs.identify(MeshChip(Mesh("rectangular", 4), weak, 1), weak, generator(1))
