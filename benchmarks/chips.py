@@ -6,7 +6,7 @@ import numpy as np
 
 from l2sim.backend import CPU, Array, Device
 from l2sim.chip import nonidealities
-from l2sim.chip.core_chip import Chip
+from l2sim.chip.core_chip import CoreChip
 from l2sim.chip.protocol import Commands
 from l2sim.mesh.mesh import Mesh
 from l2sim.nn import models, network
@@ -17,7 +17,7 @@ DEVICE = CPU
 """Where chips and networks are made; set once, by `--device`."""
 
 
-def commands(chip: Chip, rng: np.random.Generator) -> Commands:
+def commands(chip: CoreChip, rng: np.random.Generator) -> Commands:
     """Small random phases, all signs +1."""
     heaters = *chip.shape, chip.mesh.count
     xp = chip.xp
@@ -26,21 +26,21 @@ def commands(chip: Chip, rng: np.random.Generator) -> Commands:
     return Commands(phases, signs)
 
 
-def chip(blocks: int, k: int, name: str = "bench", dtype: str = "float32", device: Device | None = None) -> Chip:
+def chip(blocks: int, k: int, name: str = "bench", dtype: str = "float32", device: Device | None = None) -> CoreChip:
     """A row of cores of the published preset: 8 bit, gamma, crosstalk, bias."""
     preset = nonidealities.PRESETS["l2ight-2021"]
     mesh = Mesh("rectangular", k)
-    return Chip((1, blocks), mesh, preset, seed=1, name=name, dtype=np.dtype(dtype), device=device or DEVICE)
+    return CoreChip((1, blocks), mesh, preset, seed=1, name=name, dtype=np.dtype(dtype), device=device or DEVICE)
 
 
-class Plain(Chip):
+class Plain(CoreChip):
     """A chip without fused operations: every probe goes through every core, whose matrix is built for it."""
 
     def fuses(self, readout: str) -> bool:
         return False
 
 
-def photonic(model: str, rng: np.random.Generator, dtype: str = "float32", kind: type[Chip] = Chip) -> Network:
+def photonic(model: str, rng: np.random.Generator, dtype: str = "float32", kind: type[CoreChip] = CoreChip) -> Network:
     """A network on chips that were mapped onto random weights."""
     preset = nonidealities.PRESETS["l2ight-2021"]
 

@@ -10,7 +10,7 @@ import numpy as np
 from benchmarks import chips
 from benchmarks.measure import FMA, GFLOPS, Bench, Measurement
 from l2sim.backend import Device, host
-from l2sim.chip.core_chip import Chip
+from l2sim.chip.core_chip import CoreChip
 from l2sim.learn.search import calibrate, mapping, zeroth
 from l2sim.learn.search.zeroth import METHODS, Search, there_and_back
 
@@ -29,7 +29,7 @@ def flops(k: int) -> int:
     return 6 * k * (k * (k - 1) // 2) + 3 * k * k
 
 
-def _epoch(chip: Chip, gain: np.ndarray, target: np.ndarray, structured: bool) -> Callable[[], object]:
+def _epoch(chip: CoreChip, gain: np.ndarray, target: np.ndarray, structured: bool) -> Callable[[], object]:
     xp, rng = chip.xp, np.random.default_rng(0)
     lr, loss, gain, target = xp.full(chip.shape, 0.1), xp.full(chip.shape, np.inf), xp.asarray(gain), xp.asarray(target)
 
@@ -72,7 +72,7 @@ def pm(bench: Bench) -> Iterator[Measurement]:
     return _sweep("sweep-pm", False, bench)
 
 
-def pace(bench: Bench, chip: Chip, order: str, epochs: int, weight: np.ndarray) -> dict[str, float]:
+def pace(bench: Bench, chip: CoreChip, order: str, epochs: int, weight: np.ndarray) -> dict[str, float]:
     """Seconds of so many epochs of calibration and of mapping onto `weight`, as the stages run them."""
     search, rng, seconds = Search("zcd", order=order, shuffle=True), np.random.default_rng(0), {}
     for stage in ("calibrate", "map"):
@@ -149,7 +149,7 @@ def bank(bench: Bench) -> Iterator[Measurement]:
         yield Measurement("bank-ic-pm", variant, took, work, GFLOPS, FMA, sizes=sizes)
 
 
-def carry(chip: Chip) -> None:
+def carry(chip: CoreChip) -> None:
     """What the chip holds to the host and back."""
     arrays, values = chip.state()
     chip.restore({name: host(a) for name, a in arrays.items()}, values)

@@ -14,7 +14,7 @@ from l2sim._version import __version__
 if TYPE_CHECKING:
     import l2sim.job.presets as presets
     import l2sim.nn.models as models
-    from l2sim.chip.core_chip import Chip
+    from l2sim.chip.core_chip import CoreChip
     from l2sim.flow.flow import run
     from l2sim.job.job import Job
     from l2sim.mesh.mesh import Mesh
@@ -25,10 +25,15 @@ _root = Path(__file__).resolve().parent.parent
 if (_root / "setup.cfg").exists():
     __path__.append(str(_root))
 
-_CLASSES = {"Chip": "l2sim.chip.core_chip", "Mesh": "l2sim.mesh.mesh", "Job": "l2sim.job.job", "run": "l2sim.flow.flow"}
+_CLASSES = {
+    "CoreChip": "l2sim.chip.core_chip",
+    "Job": "l2sim.job.job",
+    "Mesh": "l2sim.mesh.mesh",
+    "run": "l2sim.flow.flow",
+}
 _MODULES = {"models": "l2sim.nn.models", "presets": "l2sim.job.presets"}
 
-__all__ = ["Chip", "Job", "Mesh", "__version__", "models", "presets", "run"]
+__all__ = ["CoreChip", "Job", "Mesh", "__version__", "models", "presets", "run"]
 
 
 def __getattr__(name: str) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from l2sim.backend import Array, generator, kernels
-from l2sim.chip.core_chip import Chip
+from l2sim.chip.core_chip import CoreChip
 from l2sim.chip.mesh_chip import MeshChip
 from l2sim.chip.meter import Meter
 from l2sim.chip.nonidealities import Nonidealities
@@ -31,9 +31,9 @@ def small_chip(
     it: Nonidealities = PUBLISHED,
     kind: str = "rectangular",
     **options: Any,
-) -> Chip:
+) -> CoreChip:
     """A chip for tests; the published imperfections unless told otherwise."""
-    return Chip(shape, Mesh(kind, k), it, **({"seed": 1} | options))
+    return CoreChip(shape, Mesh(kind, k), it, **({"seed": 1} | options))
 
 
 def random_commands(chip: Hardware, rng: np.random.Generator) -> Commands:

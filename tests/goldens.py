@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from l2sim.chip.core_chip import Chip
+from l2sim.chip.core_chip import CoreChip
 from l2sim.chip.mesh_chip import MeshChip
 from l2sim.chip.nonidealities import GAMMA, Nonidealities
 from l2sim.mesh import reference
@@ -34,12 +34,12 @@ def golden(name: str) -> dict[str, np.ndarray]:
         return {key: file[key] for key in file.files}
 
 
-def golden_chip(exact_sigma: bool = True) -> Chip:
+def golden_chip(exact_sigma: bool = True) -> CoreChip:
     """The 2 x 4 grid of k = 4 cores of `ic_pm_k4`, with the reference's fabrication in place of our draws."""
     z = golden("ic_pm_k4")
     mesh = Mesh("rectangular", 4, inner_signs=True)
     it = Nonidealities(phase_bits=8, phase_bias=1.0, gamma_std=0.002, crosstalk=0.005, exact_sigma=exact_sigma)
-    chip = Chip((2, 4), mesh, it, seed=0)
+    chip = CoreChip((2, 4), mesh, it, seed=0)
     for part, letter in PARTS:
         bias, gamma = (
             mesh.gather(reference.from_compact(mesh, z[f"noise_{what}_{letter}"])).reshape(8, -1)

@@ -44,14 +44,14 @@ import importlib, os, sys, time
 from pathlib import Path
 from pyqtgraph.Qt import QtWidgets
 run, out, app = Path(sys.argv[1]), Path(sys.argv[2]), None
-for name in ("l2sim.gui.window.window.app", "l2sim.gui.window.app"):
+for name in ("l2sim.gui.window.app", "l2sim.gui.app"):
     try:
         app = importlib.import_module(name)
         break
     except ImportError:
         pass
 start, module = app.start_qt(), None
-for name in ("l2sim.gui.window.window.window", "l2sim.gui.window.window"):
+for name in ("l2sim.gui.window.window", "l2sim.gui.window"):
     try:
         module = importlib.import_module(name)
         break

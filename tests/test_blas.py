@@ -68,7 +68,7 @@ def test_idle_threads_sleep_unless_the_user_decided(monkeypatch: pytest.MonkeyPa
 
 
 def test_the_library_leaves_the_environment_alone() -> None:
-    code = "import os; a = dict(os.environ); import l2sim; l2sim.Chip, l2sim.run; assert dict(os.environ) == a"
+    code = "import os; a = dict(os.environ); import l2sim; l2sim.CoreChip, l2sim.run; assert dict(os.environ) == a"
     environ = {name: value for name, value in os.environ.items() if name != blas.VARIABLE}
     subprocess.run([sys.executable, "-c", code], env=environ, check=True)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from l2sim.chip.core_chip import PARTS, Chip
+from l2sim.chip.core_chip import PARTS, CoreChip
 from l2sim.chip.mesh_chip import MeshChip
 from l2sim.chip.nonidealities import Nonidealities
 from l2sim.mesh.mesh import Mesh
@@ -28,7 +28,7 @@ def up() -> None:
     decompose(mesh, np.eye(4))
     raster.warm()
     MeshChip(mesh, Nonidealities(), seed=0, name="").oracle_matrix()
-    chip = Chip((1, 1), mesh, Nonidealities(), seed=0, name="")
+    chip = CoreChip((1, 1), mesh, Nonidealities(), seed=0, name="")
     chip.oracle_weights()
     for side in PARTS:
         chip.oracle_matrix(side)

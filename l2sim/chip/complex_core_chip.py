@@ -16,7 +16,7 @@ from numpy.typing import DTypeLike
 
 from l2sim.backend import CPU, Array, Device, kernels
 from l2sim.chip import fabrication
-from l2sim.chip.core_chip import PARTS, Chip
+from l2sim.chip.core_chip import PARTS, CoreChip
 from l2sim.chip.fabrication import Optics, arm_parameters, fabricate_optics, splitter_parameters
 from l2sim.chip.meter import Meter
 from l2sim.chip.nonidealities import WAVELENGTH_NM, Nonidealities
@@ -75,10 +75,10 @@ def read(
     return y
 
 
-class ComplexChip(Chip):
-    """A `Chip` whose meshes are complex matrices. Arguments as there; it computes on the CPU only.
+class ComplexChip(CoreChip):
+    """A `CoreChip` whose meshes are complex matrices. Arguments as there; it computes on the CPU only.
 
-    With real cores' imperfections it gives what `Chip` gives (a test), and has the readout `field` besides.
+    With real cores' imperfections it gives what `CoreChip` gives (a test), and has the readout `field` besides.
     """
 
     complex_cores = True
@@ -108,7 +108,7 @@ class ComplexChip(Chip):
         )
 
     def refabricate(self, arrays: dict[str, Array]) -> None:
-        """See `Chip.refabricate`."""
+        """See `CoreChip.refabricate`."""
         made = fabrication.replaced(self._draws(), arrays)
         self._optics, self._scaled = {part: made[f"{part} optics"] for part in PARTS}, None
         super().refabricate(arrays)
@@ -145,6 +145,6 @@ class ComplexChip(Chip):
         return y.astype(kind, copy=False)
 
 
-def fabricated_as(nonidealities: Nonidealities, readout: str) -> type[Chip]:
-    """The chip that these imperfections and this readout need: `Chip`, unless something is complex."""
-    return Chip if nonidealities.real and readout != "field" else ComplexChip
+def fabricated_as(nonidealities: Nonidealities, readout: str) -> type[CoreChip]:
+    """The chip that these imperfections and this readout need: `CoreChip`, unless something is complex."""
+    return CoreChip if nonidealities.real and readout != "field" else ComplexChip

@@ -32,7 +32,7 @@ SPARSE = 0.75
 """A masked product skips blocks where fewer than this share of them is kept."""
 
 
-class Chip:
+class CoreChip:
     """A p x q grid of k x k tensor cores (see the module).
 
     `name` and `seed` choose the random streams of the fabrication and of the readout noise; chips of one network have

@@ -4,8 +4,8 @@ Two kinds of chip: `Hardware`, a grid of tensor cores (the L2ight flow), and `Me
 power taps at its phase shifters (in situ backpropagation).
 
 A `Hardware` is a grid of p x q tensor cores of size k, each W = U diag(sigma) V* built from two MZI meshes and a
-column of attenuators. The simulated `Chip`, a recorded chip and a driver of a real one all stand behind this Protocol,
-so every algorithm of `l2sim.learn` runs on any of them unchanged.
+column of attenuators. The simulated `CoreChip`, a recorded chip and a driver of a real one all stand behind this
+Protocol, so every algorithm of `l2sim.learn` runs on any of them unchanged.
 
 Shapes: grid (p, q); core size k; phases (p, q, C, k - 1) as [column, upper rail] of the mesh; B vectors per core.
 Fields are columns: a core maps x (k, B) to y = W x (k, B). Amplitudes are relative to the unit input amplitude.

@@ -33,7 +33,7 @@ import numpy as np
 
 from l2sim import backend
 from l2sim.backend import Array, generator, host
-from l2sim.chip.core_chip import PARTS, Chip
+from l2sim.chip.core_chip import PARTS, CoreChip
 from l2sim.chip.mesh_chip import MeshChip
 from l2sim.chip.protocol import Commands
 from l2sim.data import sets
@@ -63,7 +63,7 @@ class Realised(NamedTuple):
 
     job: Job
     network: Network
-    chips: Mapping[str, Chip | MeshChip]
+    chips: Mapping[str, CoreChip | MeshChip]
 
 
 def write(source: str, out: Path) -> None:
@@ -112,7 +112,7 @@ def load(path: Path) -> Realised:
     return Realised(job, net, session.chips)
 
 
-def _layer(session: L2ight, name: str, chip: Chip) -> dict[str, Array]:
+def _layer(session: L2ight, name: str, chip: CoreChip) -> dict[str, Array]:
     """The arrays of one layer, as they were when the checkpoint was taken."""
     weight = session.network.weights[name]
     assert isinstance(weight, PhotonicWeight)
@@ -162,7 +162,7 @@ def _of_meshes(job: Job, session: Insitu, arrays: dict[str, Array]) -> Realised:
     return Realised(job, session.network, session.chips)
 
 
-def _commanded(chips: dict[str, Chip], arrays: dict[str, Array], job: Job) -> network.MakeWeight:
+def _commanded(chips: dict[str, CoreChip], arrays: dict[str, Array], job: Job) -> network.MakeWeight:
     """What makes the weights of a network whose chips are commanded as `arrays` say."""
 
     def make(name: str, out_features: int, in_features: int, k: int) -> PhotonicWeight:

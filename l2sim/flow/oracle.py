@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from l2sim.backend import Array, host
-from l2sim.chip.core_chip import Chip
+from l2sim.chip.core_chip import CoreChip
 from l2sim.chip.grid import arrays
 from l2sim.chip.mesh_chip import MeshChip
 from l2sim.learn.search.mapping import Target
@@ -16,13 +16,13 @@ from l2sim.mesh.mesh import Mesh
 from l2sim.nn.optics import MeshLayer
 
 
-def identity_error(chip: Chip) -> dict[str, Array]:
+def identity_error(chip: CoreChip) -> dict[str, Array]:
     """mean_ab (|U| - I)^2 of the present U and V of every core, (p, q) each; blind to signs (spec section c)."""
     eye = arrays(chip).eye(chip.mesh.modes)
     return {part: ((np.abs(chip.oracle_matrix(part)) - eye) ** 2).mean(axis=(-1, -2)) for part in ("u", "v")}
 
 
-def mapping_error(chip: Chip, aim: Target) -> tuple[Array, Array]:
+def mapping_error(chip: CoreChip, aim: Target) -> tuple[Array, Array]:
     """Numerator and denominator of ||U S V - W||_F^2 / ||U S V||_F^2 of every core as it is now, (p, q) each.
 
     Errors in the padding do not count.
@@ -32,7 +32,7 @@ def mapping_error(chip: Chip, aim: Target) -> tuple[Array, Array]:
     return missing.sum(axis=(-1, -2)), (np.abs(weight) ** 2).sum(axis=(-1, -2))
 
 
-def projection(chip: Chip, aim: Target) -> Array:
+def projection(chip: CoreChip, aim: Target) -> Array:
     """The sigma (p, q, k) nearest to the target for the true meshes: diag(U' W V').
 
     Where there is padding, W is there what the target's sigma gives (`mapping.project`).
@@ -42,7 +42,7 @@ def projection(chip: Chip, aim: Target) -> Array:
     return np.einsum("pqai,pqab,pqib->pqi", u, weight, v).real
 
 
-def bias_error(chip: Chip, twin: Twin) -> tuple[Array, Array]:
+def bias_error(chip: CoreChip, twin: Twin) -> tuple[Array, Array]:
     """How far the biases of twins are off the true ones (M, 2 n), rad, and the same over what the twins state.
 
     Of the M cores that are identified: the others state nothing. Modulo half turns: some of them, taken together,
@@ -66,7 +66,7 @@ def powers(session: Any, layer: str, block: int = 0, input: int = 0) -> dict[str
     return {} if chip is None else core_powers(chip, block, input)
 
 
-def core_powers(chip: Chip, block: int, input: int) -> dict[str, Array]:
+def core_powers(chip: CoreChip, block: int, input: int) -> dict[str, Array]:
     """`powers` of one core; nothing of complex cores, whose arms are not followed here."""
     if chip.complex_cores:
         return {}

@@ -16,7 +16,7 @@ import numpy as np
 from l2sim.backend import Array, generator, kernels, threads
 from l2sim.chip import complex_core_chip
 from l2sim.chip.complex_core_chip import ComplexChip
-from l2sim.chip.core_chip import PARTS, Chip
+from l2sim.chip.core_chip import PARTS, CoreChip
 from l2sim.chip.fabrication import chain_parameters
 from l2sim.chip.nonidealities import WAVELENGTH_NM
 from l2sim.flow import oracle
@@ -39,7 +39,7 @@ QUIET = {"readout_noise": 0.0, "shot_noise": 0.0, "reference_phase_std": 0.0}
 class Meshes:
     """Both meshes of one core as functions of their effective phases (n,)."""
 
-    def __init__(self, chip: Chip, signs: dict[str, Array]) -> None:
+    def __init__(self, chip: CoreChip, signs: dict[str, Array]) -> None:
         self.mesh, self._it = chip.mesh, chip.nonidealities
         self._signs = {part: np.asarray(signs[part], float)[None] for part in PARTS}
         self._passive: dict[str, complex_core_chip.Passive] = {}
@@ -69,7 +69,7 @@ class Meshes:
         return (1.0 if single else 0.5) / stretch * apart
 
 
-def tune(chip: Chip, target: Target, seed: int) -> float:
+def tune(chip: CoreChip, target: Target, seed: int) -> float:
     """Command a chip of one core, its `sigma` included, as near to its target as can be; returns the mapping error
     reached: NaN, and nothing is done, above `MODES`. The chip's readings are without noise from then on."""
     if chip.mesh.modes > MODES:
@@ -78,7 +78,7 @@ def tune(chip: Chip, target: Target, seed: int) -> float:
         return _tune(chip, target, seed)
 
 
-def _tune(chip: Chip, target: Target, seed: int) -> float:
+def _tune(chip: CoreChip, target: Target, seed: int) -> float:
     chip.nonidealities = msgspec.structs.replace(chip.nonidealities, **QUIET)
     signs = {part: target.commands.signs[part][0, 0] for part in PARTS}
     present = {part: chip.mesh.gather(chip.oracle_phases(part))[0, 0].astype(float) for part in PARTS}
@@ -109,7 +109,7 @@ def _tune(chip: Chip, target: Target, seed: int) -> float:
     return min(reached, _error(chip, target))
 
 
-def _settle(chip: Chip, target: Target, told: dict[str, Array], seed: int) -> None:
+def _settle(chip: CoreChip, target: Target, told: dict[str, Array], seed: int) -> None:
     """Ternary probing from the phases `told`: the drive rounds, and heaters act on each other."""
     it, field = chip.nonidealities, isinstance(chip, ComplexChip)
     inputs = np.ones_like(target.sigma) if target.inputs is None else target.inputs
@@ -121,7 +121,7 @@ def _settle(chip: Chip, target: Target, told: dict[str, Array], seed: int) -> No
     chip.set_phases(**state.phases(best=True))
 
 
-def _sigma(chip: Chip, target: Target) -> Array:
+def _sigma(chip: CoreChip, target: Target) -> Array:
     """The best sigma (1, 1, k) for the meshes as they are, by least squares. In the padding W is what the target's
     sigma gives there, as for `oracle.projection`, which is the same where no light is lost."""
     u, v = (chip.oracle_matrix(part)[0, 0] for part in PARTS)
@@ -144,7 +144,7 @@ def _flat(matrices: Array) -> Array:
     return np.concatenate([rows.real, rows.imag], axis=1) if np.iscomplexobj(rows) else rows
 
 
-def _error(chip: Chip, target: Target) -> float:
+def _error(chip: CoreChip, target: Target) -> float:
     above, below = oracle.mapping_error(chip, target)
     return float(above[0, 0] / max(float(below[0, 0]), 1e-30))
 

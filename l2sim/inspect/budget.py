@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from l2sim.chip.core_chip import Chip
+from l2sim.chip.core_chip import CoreChip
 from l2sim.chip.mesh_chip import PHASES, MeshChip
 from l2sim.chip.nonidealities import PRESETS, Nonidealities
 from l2sim.flow import oracle
@@ -81,7 +81,7 @@ def budget(at: Place) -> list[Term]:
     target = diagnose.aim(at) if tunes(at) else None
     ideal = diagnose.ideal_matrix(chip) if isinstance(chip, MeshChip) else None
 
-    def errors(chip: Chip | MeshChip) -> tuple[float, float]:
+    def errors(chip: CoreChip | MeshChip) -> tuple[float, float]:
         if isinstance(chip, MeshChip):
             assert ideal is not None
             return diagnose.apart(chip.oracle_matrix(), ideal), float("nan")
@@ -124,11 +124,13 @@ def tunes(at: Place) -> bool:
 class Cases:
     """The chip of a place with other imperfections, commanded alike."""
 
-    def __init__(self, at: Place, chip: Chip | MeshChip) -> None:
+    def __init__(self, at: Place, chip: CoreChip | MeshChip) -> None:
         self._at, self._own = at, at.imperfect
         self._broken = [(heater, how, offset(chip, heater)) for heater, how in diagnose.faults(at)]
 
-    def made(self, imperfect: Nonidealities, healed: set[Heater] | frozenset[Heater] = frozenset()) -> Chip | MeshChip:
+    def made(
+        self, imperfect: Nonidealities, healed: set[Heater] | frozenset[Heater] = frozenset()
+    ) -> CoreChip | MeshChip:
         """The chip with these imperfections, on which some broken heaters obey."""
         it = self._at
         chip = it.run.rebuilt.made(it.layer, it.core, it.step, imperfect)
@@ -139,7 +141,7 @@ class Cases:
             chip.nonidealities = imperfect
         return chip
 
-    def each(self) -> Iterator[tuple[str, Chip | MeshChip, Any]]:
+    def each(self) -> Iterator[tuple[str, CoreChip | MeshChip, Any]]:
         """Name, chip without it, and how to make the chip with it alone; every broken heater of a few by itself; then
         the chip without any."""
         at, own = self._at, self._own
@@ -170,12 +172,12 @@ class Cases:
         return lambda: self.made(ideal, healed)
 
 
-def offset(chip: Chip | MeshChip, heater: Heater) -> int:
+def offset(chip: CoreChip | MeshChip, heater: Heater) -> int:
     """Where a heater stands in the arrays of its mesh."""
     return heater.number if heater.part else PHASES.index(heater.kind) * chip.mesh.count + heater.number
 
 
-def _heal(chip: Chip | MeshChip, part: str, number: int) -> None:
+def _heal(chip: CoreChip | MeshChip, part: str, number: int) -> None:
     held = chip._heaters if isinstance(chip, MeshChip) else chip._heaters[part]
     fate = held.fate.copy()
     fate[0, number] = 1.0

@@ -11,7 +11,7 @@ import numpy as np
 
 from l2sim.backend import Array
 from l2sim.chip import grid as grids
-from l2sim.chip.core_chip import PARTS, Chip
+from l2sim.chip.core_chip import PARTS, CoreChip
 from l2sim.chip.mesh_chip import MeshChip
 from l2sim.chip.nonidealities import Nonidealities
 from l2sim.errors import L2simError
@@ -34,7 +34,7 @@ class Rebuilt:
         self._targets: dict[tuple[str, int], dict[str, Any]] = {}
         self._seed: int | None = None
 
-    def _aged(self, chip: Chip | MeshChip, layer: str, row: int, step: int | None) -> None:
+    def _aged(self, chip: CoreChip | MeshChip, layer: str, row: int, step: int | None) -> None:
         """Bring a chip that was just made, core number `row` of its layer, to the clock of `step`."""
         if self._model.drifts(step):
             clock, it = self._model.clock(step), self._model.grids[layer]
@@ -53,7 +53,7 @@ class Rebuilt:
             self._layers[layer] = make(model.job, layer, it, self._seed)
         return self._layers[layer]
 
-    def chip(self, layer: str, block: int, step: int | None) -> Chip | MeshChip | None:
+    def chip(self, layer: str, block: int, step: int | None) -> CoreChip | MeshChip | None:
         """One core or one whole mesh, commanded as it was at `step`; None where nothing was recorded yet, and of a chip
         that is not simulated."""
         model = self._model
@@ -74,7 +74,7 @@ class Rebuilt:
             return None
         return self.core(layer, block, step, imperfect)
 
-    def made(self, layer: str, block: int, step: int | None, imperfect: Nonidealities) -> Chip | MeshChip:
+    def made(self, layer: str, block: int, step: int | None, imperfect: Nonidealities) -> CoreChip | MeshChip:
         """A core or a whole mesh of its own, with imperfections of choice, commanded as it was at `step`."""
         if not self._model.grids[layer].whole:
             return self.core(layer, block, step, imperfect)
@@ -85,7 +85,7 @@ class Rebuilt:
         made.nonidealities = imperfect
         return made
 
-    def core(self, layer: str, block: int, step: int | None, imperfect: Nonidealities) -> Chip:
+    def core(self, layer: str, block: int, step: int | None, imperfect: Nonidealities) -> CoreChip:
         """One core with imperfections of choice, commanded as it was at `step`."""
         held, model = self._layer(layer), self._model
         assert isinstance(held, rebuild.Cores)

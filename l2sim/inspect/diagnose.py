@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from l2sim.backend import Array
-from l2sim.chip.core_chip import PARTS, Chip
+from l2sim.chip.core_chip import PARTS, CoreChip
 from l2sim.chip.mesh_chip import PHASES, MeshChip
 from l2sim.chip.nonidealities import GAMMA, Nonidealities
 from l2sim.chip.protocol import Commands
@@ -47,7 +47,7 @@ class Place:
         """The imperfections in force there."""
         return chip_nonidealities(self.run.job_at(self.step))
 
-    def chip(self) -> Chip | MeshChip:
+    def chip(self) -> CoreChip | MeshChip:
         """The chip made again and commanded as it was. RunError before there is one."""
         if not self.run.simulated:
             raise RunError("this chip is not simulated, so there is no oracle; ask how its phases moved, or measure it")
@@ -116,7 +116,7 @@ def sweep(at: Place, heater: Heater, readout: str = "quadrature") -> Sweep:
 # -- what it is and what it shall be -----------------------------------------------------------------------------------
 
 
-def mesh_error(chip: Chip | MeshChip) -> float:
+def mesh_error(chip: CoreChip | MeshChip) -> float:
     """How far a whole mesh is from what an ideal one would do with the same commands, U_c: |U - z U_c|^2 / |U|^2, least
     over a complex number z, since nobody sees the phase of all light, and light that is lost evenly is missed
     nowhere. From 0, the same, to 1, nothing in common."""
@@ -180,7 +180,7 @@ def faults(at: Place) -> list[tuple[Heater, str]]:
     return found
 
 
-def _held(chip: Chip | MeshChip) -> list[tuple[Any, list[Heater]]]:
+def _held(chip: CoreChip | MeshChip) -> list[tuple[Any, list[Heater]]]:
     """Draws of the heaters of every mesh, and their names in the order of the draws."""
     if isinstance(chip, MeshChip):
         sizes = zip(PHASES, (chip.mesh.count, chip.mesh.count, chip.mesh.modes))

@@ -10,7 +10,7 @@ from typing import Any
 
 from l2sim.backend import Array
 from l2sim.chip import nonidealities
-from l2sim.chip.core_chip import Chip
+from l2sim.chip.core_chip import CoreChip
 from l2sim.chip.mesh_chip import MeshChip
 from l2sim.chip.nonidealities import Nonidealities
 from l2sim.errors import RunError
@@ -97,7 +97,7 @@ def _wanted(session: Any, name: str, weight: Any) -> Array:
     if job.epochs or job.weights:
         return electronic
     chip, target = session.chips[name], session.aims[name]
-    ideal = Chip(chip.shape, chip.mesh, Nonidealities(), seed=0, name=name, dtype=chip.dtype)
+    ideal = CoreChip(chip.shape, chip.mesh, Nonidealities(), seed=0, name=name, dtype=chip.dtype)
     mapping.deploy(ideal, target)
     ideal.set_sigma(weight.sigma)
     p, q, k, _ = ideal.oracle_weights().shape

@@ -15,7 +15,7 @@ import numpy as np
 
 from l2sim.backend import Array, float_type
 from l2sim.chip.complex_core_chip import ComplexChip, fabricated_as
-from l2sim.chip.core_chip import PARTS, Chip
+from l2sim.chip.core_chip import PARTS, CoreChip
 from l2sim.chip.drift import Wander
 from l2sim.chip.fabrication import Heaters, chain_parameters, fabricate, fabricate_optics
 from l2sim.chip.mesh_chip import PHASES, MeshChip
@@ -50,7 +50,7 @@ class Cores:
         self._attenuators = fabricate(seed, name, "sigma", (cores, k))
         self._optics = {part: fabricate_optics(seed, name, part, (cores, n)) for part in PARTS}
 
-    def core(self, block: int, imperfect: Nonidealities) -> Chip:
+    def core(self, block: int, imperfect: Nonidealities) -> CoreChip:
         """A chip of one core, number `block`, with these imperfections."""
         job, dtype = self._job, float_type(self._job.precision)
         kind = fabricated_as(imperfect, job.chip.readout)
@@ -95,7 +95,7 @@ def weather(seed: int, name: str, grid: Grid, history: list[tuple[Job, float]]) 
     return found
 
 
-def age(chip: Chip | MeshChip, wander: Row, clock: float) -> None:
+def age(chip: CoreChip | MeshChip, wander: Row, clock: float) -> None:
     """Bring a chip made again to the `clock` of its run: its biases have wandered as `wander` says."""
     chip.meter = Meter()
     chip.meter.wait(clock)
@@ -103,7 +103,7 @@ def age(chip: Chip | MeshChip, wander: Row, clock: float) -> None:
     chip.nonidealities = chip.nonidealities
 
 
-def drifted(chip: Chip | MeshChip, part: str = "") -> Array | None:
+def drifted(chip: CoreChip | MeshChip, part: str = "") -> Array | None:
     """By how much the biases of one mesh of a chip that light went through have wandered, (n,); None without drift."""
     if not chip._drifts:
         return None
@@ -154,7 +154,7 @@ def faults(heaters: Heaters, imperfect: Nonidealities) -> tuple[Array, Array]:
     return ~dead & (fate < imperfect.dead + imperfect.stuck), dead
 
 
-def core_state(chip: Chip, side: str, commanded: Array) -> dict[str, Any]:
+def core_state(chip: CoreChip, side: str, commanded: Array) -> dict[str, Any]:
     """Actual phases of one mesh of a single core that was commanded, and what made them so (`Recorded.oracle`)."""
     heaters, it = chip._heaters[side], chip.nonidealities
     stuck, dead = faults(heaters, it)

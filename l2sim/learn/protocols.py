@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from l2sim.backend import CPU, Array, Device, like
-from l2sim.chip.core_chip import Chip
+from l2sim.chip.core_chip import CoreChip
 from l2sim.chip.nonidealities import Nonidealities
 from l2sim.chip.protocol import Commands, command
 from l2sim.learn.search.mapping import Target
@@ -77,7 +77,7 @@ class Alignment:
 def digital_model(weight: PhotonicWeight, aim: Target, device: Device = CPU) -> PhotonicWeight:
     """What the chip behind `weight` was to become by `aim`, on a chip without imperfections; for `weight.model`."""
     hardware = weight.hardware
-    chip = Chip(hardware.shape, hardware.mesh, Nonidealities(), seed=0, dtype=weight.sigma.dtype, device=device)
+    chip = CoreChip(hardware.shape, hardware.mesh, Nonidealities(), seed=0, dtype=weight.sigma.dtype, device=device)
     still = {part: np.zeros_like(phases) for part, phases in aim.commands.phases.items()}
     rest = Commands(still, {part: np.ones_like(signs) for part, signs in aim.commands.signs.items()})
     made = PhotonicWeight(chip, weight.out_features, weight.in_features, aim.commands, rest, weight.sigma.copy())

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from l2sim.backend import Array, generator
-from l2sim.chip.core_chip import Chip
+from l2sim.chip.core_chip import CoreChip
 from l2sim.chip.nonidealities import Nonidealities
 from l2sim.chip.protocol import Commands
 from l2sim.data import sets
@@ -100,7 +100,7 @@ def on_chips(electronic: Network, spread: float = 0.0) -> Network:
         source = electronic.weights[name]
         assert isinstance(source, ElectronicWeight)
         shape = -(-out_features // k), -(-in_features // k)
-        chip = Chip(shape, Mesh("rectangular", k), Nonidealities(), seed=1, name=name, dtype=electronic.dtype)
+        chip = CoreChip(shape, Mesh("rectangular", k), Nonidealities(), seed=1, name=name, dtype=electronic.dtype)
         aim = mapping.target(chip, source.matrix)
         mapping.deploy(chip, aim)
         rest = calibrate.zero_phases(chip)

@@ -12,7 +12,7 @@ from scipy import stats
 
 from l2sim.backend import generator
 from l2sim.chip import grid
-from l2sim.chip.core_chip import Chip
+from l2sim.chip.core_chip import CoreChip
 from l2sim.chip.fabrication import fabricate, truncated_normal
 from l2sim.chip.meter import Counts, Meter
 from l2sim.chip.nonidealities import GAMMA, PRESETS, V_PI, Nonidealities
@@ -26,7 +26,7 @@ EXACT = kernel(np.float64)
 IDEAL = PRESETS["ideal"]
 
 
-def random_chip(seed: int = 1, **options: object) -> Chip:
+def random_chip(seed: int = 1, **options: object) -> CoreChip:
     """A chip in a random state."""
     chip = small_chip(**({"shape": (2, 3), "k": 3, "seed": seed} | options))
     rng = generator(seed, "state")
@@ -99,7 +99,7 @@ def test_a_chip_answers_in_its_precision(dtype: type) -> None:
 # -- noise -------------------------------------------------------------------------------------------------------------
 
 
-def readings(it: Nonidealities, readout: str, count: int = 20_000) -> tuple[Chip, np.ndarray, np.ndarray]:
+def readings(it: Nonidealities, readout: str, count: int = 20_000) -> tuple[CoreChip, np.ndarray, np.ndarray]:
     """A chip, its noise-free amplitudes (p, q, k) for unit light, and many readings of them."""
     chip = random_chip(shape=(1, 2), it=it)
     x = np.ones((1, 2, 3, 1)) / 2
@@ -107,7 +107,7 @@ def readings(it: Nonidealities, readout: str, count: int = 20_000) -> tuple[Chip
     return chip, clean, chip.forward(np.broadcast_to(x, (1, 2, 3, count)), readout=readout)
 
 
-def gains(chip: Chip) -> np.ndarray:
+def gains(chip: CoreChip) -> np.ndarray:
     """The electronic gain behind each core."""
     return np.abs(chip.state()[0]["sigma"]).max(axis=1).reshape(1, 2, 1)
 
@@ -224,7 +224,7 @@ def test_stages_and_shared_meters() -> None:
 
 # -- what a chip refuses -----------------------------------------------------------------------------------------------
 
-BAD: dict[str, tuple[Callable[[Chip], object], str]] = {
+BAD: dict[str, tuple[Callable[[CoreChip], object], str]] = {
     "phases of the wrong shape": (lambda c: c.set_phases(u=np.zeros((1, 2, 3, 3))), "phases of u have shape"),
     "phases without a grid": (lambda c: c.set_phases(v=np.zeros((3, 2))), "phases of v have shape"),
     "a phase that is no number": (lambda c: c.set_phases(u=np.full((1, 2, 3, 2), np.nan)), "not finite"),

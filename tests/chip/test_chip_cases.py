@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from l2sim.chip.core_chip import Chip
+from l2sim.chip.core_chip import CoreChip
 from l2sim.chip.mesh_chip import MeshChip
 from l2sim.chip.nonidealities import Nonidealities
 from l2sim.chip.svd_chip import SvdChip
@@ -32,14 +32,14 @@ NO_REFUSAL = pytest.fail.Exception
 )
 @pytest.mark.filterwarnings("ignore:Casting complex values to real")
 def test_a_real_chip_refuses_complex_light() -> None:
-    chip = Chip((1, 1), Mesh("rectangular", 4), Nonidealities(), seed=1)
+    chip = CoreChip((1, 1), Mesh("rectangular", 4), Nonidealities(), seed=1)
     with pytest.raises(ChipError, match="ComplexChip"):
         chip.forward(1j * np.ones((1, 1, 4, 1)))
 
 
 @pytest.mark.xfail(strict=True, raises=NO_REFUSAL, reason="light that is NaN is answered with NaN")
 def test_a_real_chip_refuses_light_that_is_not_finite() -> None:
-    chip = Chip((1, 1), Mesh("rectangular", 4), Nonidealities(), seed=1)
+    chip = CoreChip((1, 1), Mesh("rectangular", 4), Nonidealities(), seed=1)
     with pytest.raises(ChipError, match="not finite"):
         chip.forward(np.full((1, 1, 4, 1), np.nan))
 

@@ -12,7 +12,7 @@ from scipy import stats
 
 from l2sim.backend import generator
 from l2sim.chip import grid
-from l2sim.chip.core_chip import Chip
+from l2sim.chip.core_chip import CoreChip
 from l2sim.chip.nonidealities import PRESETS, Nonidealities
 from l2sim.chip.protocol import Hardware, command
 from l2sim.learn.search import calibrate, mapping, zeroth
@@ -26,7 +26,7 @@ IDEAL = PRESETS["ideal"]
 
 
 @st.composite
-def chips(draw: st.DrawFn) -> tuple[Chip, Chip, np.random.Generator]:
+def chips(draw: st.DrawFn) -> tuple[CoreChip, CoreChip, np.random.Generator]:
     """Two equal small random chips in the same random state, one to be used fused and one not."""
     seed = draw(st.integers(0, 2**32))
     bits = draw(st.sampled_from((0, 4, 8)))
@@ -52,7 +52,7 @@ def chips(draw: st.DrawFn) -> tuple[Chip, Chip, np.random.Generator]:
     return *pair, rng
 
 
-def agree(fused: Chip, slow: Chip, act: Callable[[Hardware], np.ndarray], scale: float = 1.0) -> None:
+def agree(fused: CoreChip, slow: CoreChip, act: Callable[[Hardware], np.ndarray], scale: float = 1.0) -> None:
     """`act` gives the same on both, costs the same and leaves the same state."""
     results: list[np.ndarray] = []
     costs = [changed(chip, lambda hardware=h: results.append(act(hardware))) for chip, h in pairs(fused, slow)]
@@ -62,7 +62,7 @@ def agree(fused: Chip, slow: Chip, act: Callable[[Hardware], np.ndarray], scale:
     assert all(np.array_equal(a, slow.state()[0][name]) for name, a in fused.state()[0].items())
 
 
-def pairs(fused: Chip, slow: Chip) -> list[tuple[Chip, Hardware]]:
+def pairs(fused: CoreChip, slow: CoreChip) -> list[tuple[CoreChip, Hardware]]:
     return [(fused, fused), (slow, Sealed(slow))]
 
 

@@ -12,7 +12,7 @@ import pytest
 from l2sim.backend import generator, kernels
 from l2sim.chip import grid
 from l2sim.chip.complex_core_chip import ComplexChip, fabricated_as
-from l2sim.chip.core_chip import Chip
+from l2sim.chip.core_chip import CoreChip
 from l2sim.chip.nonidealities import PRESETS, Nonidealities
 from l2sim.chip.protocol import Hardware, command, lacks
 from l2sim.chip.recorded import Recorder, Replay
@@ -70,7 +70,7 @@ def test_one_mzi(single: bool) -> None:
 @pytest.mark.parametrize("k", (2, 5, 9))
 def test_without_errors_a_complex_chip_is_the_real_one(kind: str, dtype: type, k: int) -> None:
     complex_chip = chip_of(PUBLISHED, k=k, kind=kind, dtype=dtype)
-    real = Chip((1, 2), Mesh(kind, k), PUBLISHED, seed=1, dtype=dtype)
+    real = CoreChip((1, 2), Mesh(kind, k), PUBLISHED, seed=1, dtype=dtype)
     commands = random_commands(real, generator(3))
     command(real, u=commands, v=commands)
     real.set_sigma(generator(4).uniform(0.2, 1.0, (1, 2, k)))
@@ -150,14 +150,14 @@ def test_fused_operations_are_not_offered() -> None:
 
 def test_refusals() -> None:
     with pytest.raises(ChipError, match="make cores complex"):
-        Chip((1, 1), Mesh("rectangular", 4), PRESETS["silicon"], seed=1)
+        CoreChip((1, 1), Mesh("rectangular", 4), PRESETS["silicon"], seed=1)
     with pytest.raises(ChipError, match="without inner_signs"):
         ComplexChip((1, 1), Mesh("rectangular", 4, inner_signs=True), HARD, seed=1)
     with pytest.raises(ChipError, match="no 'tap_power' readout"):
         chip_of().forward(np.ones((1, 2, 4, 1)), readout="tap_power")
     with pytest.raises(ChipError, match="does not fit this chip"):
         chip_of().forward(np.ones((2, 2, 4, 1)))
-    assert fabricated_as(PUBLISHED, "quadrature") is Chip
+    assert fabricated_as(PUBLISHED, "quadrature") is CoreChip
     assert fabricated_as(PUBLISHED, "field") is fabricated_as(HARD, "power") is ComplexChip
 
 

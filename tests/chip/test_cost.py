@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from l2sim.chip import energy, grid
-from l2sim.chip.core_chip import Chip
+from l2sim.chip.core_chip import CoreChip
 from l2sim.chip.mesh_chip import MeshChip
 from l2sim.chip.meter import Counts, Meter
 from l2sim.chip.nonidealities import Nonidealities
@@ -81,7 +81,7 @@ def test_a_call_costs_what_a_hand_calculation_says() -> None:
 
 def test_a_product_of_a_grid_takes_its_joules_and_seconds() -> None:
     """2 x 3 cores of k = 4, 5 vectors: 30 core calls side by side, two additions a vector, 6 x 16 heaters on."""
-    chip = Chip((2, 3), Mesh("rectangular", 4), Nonidealities(), seed=1)
+    chip = CoreChip((2, 3), Mesh("rectangular", 4), Nonidealities(), seed=1)
     grid.product(chip, np.ones((12, 5)))
     at = energy.blocked(chip.shape, chip.mesh)
     assert at == (6, 4, 2 * 6 + 4, 2 * 4 + 1, False)
@@ -163,7 +163,7 @@ def test_shared_cores_cost_time_and_writes(counts: Counts, at: energy.Geometry) 
 
 def test_one_core_for_a_grid_by_hand() -> None:
     """Six blocks on two cores: three rounds of loading, settling and sending; two cores of heaters are on."""
-    chip = Chip((2, 3), Mesh("rectangular", 4), Nonidealities(), seed=1)
+    chip = CoreChip((2, 3), Mesh("rectangular", 4), Nonidealities(), seed=1)
     grid.product(chip, np.ones((12, 5)))
     at = energy.blocked(chip.shape, chip.mesh)
     found = energy.spent(ROUND, chip.meter.stages["idle"], at, cores=2)
@@ -174,7 +174,7 @@ def test_one_core_for_a_grid_by_hand() -> None:
 
 def test_block_columns_are_probed_side_by_side() -> None:
     """Feature sampling sends every block column its own vectors: the time is that of the longest, on either path."""
-    chip = Chip((1, 2), Mesh("rectangular", 3), Nonidealities(), seed=1)
+    chip = CoreChip((1, 2), Mesh("rectangular", 3), Nonidealities(), seed=1)
     zero = {part: np.zeros((1, 2, *chip.mesh.shape)) for part in "uv"}
     here = Commands(zero, {part: np.ones((1, 2, 3)) for part in "uv"})
     vectors = np.array([[True, True, True, False], [True, False, False, False]])
@@ -187,7 +187,8 @@ def test_block_columns_are_probed_side_by_side() -> None:
 
 def test_a_part_of_a_meter_counts_for_the_whole() -> None:
     meter = Meter()
-    one, two = (Chip((1, 1), Mesh("rectangular", 3), Nonidealities(), seed=1, meter=meter.of(name)) for name in "ab")
+    mesh = Mesh("rectangular", 3)
+    one, two = (CoreChip((1, 1), mesh, Nonidealities(), seed=1, meter=meter.of(name)) for name in "ab")
     with meter.stage("learn"), meter.during("forward"):
         one.forward(np.ones((1, 1, 3, 2)))
         two.forward(np.ones((1, 1, 3, 5)))

@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from l2sim.chip.core_chip import Chip
+from l2sim.chip.core_chip import CoreChip
 from l2sim.chip.nonidealities import GAMMA, Nonidealities
 from l2sim.errors import ChipError
 from l2sim.mesh.mesh import Mesh
@@ -31,7 +31,7 @@ def test_a_heater_that_spans_a_turn_reaches_every_phase_wherever_it_begins(offse
     for seed in range(10):
         wanted = np.linalg.qr(np.random.default_rng(seed).normal(size=(8, 8)))[0]
         phases, signs = decompose(mesh, wanted)
-        chip = Chip((1, 1), mesh, sheet, seed=1)
+        chip = CoreChip((1, 1), mesh, sheet, seed=1)
         chip.set_phases(u=phases[None, None])
         chip.set_signs(u=signs[None, None])
         errors.append(np.linalg.norm(chip.oracle_matrix("u").reshape(8, 8) - wanted) ** 2 / 8)

@@ -9,7 +9,7 @@ import pytest
 
 from l2sim import backend
 from l2sim.backend import Device, generator
-from l2sim.chip.core_chip import Chip
+from l2sim.chip.core_chip import CoreChip
 from l2sim.chip.fused import spread
 from l2sim.chip.nonidealities import PRESETS, Nonidealities
 from l2sim.data import sets
@@ -135,12 +135,12 @@ def test_nobody_waits_inside_an_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
 # -- the chip ----------------------------------------------------------------------------------------------------------
 
 
-def chips(it: Nonidealities, device: Device = DEVICE, **options: Any) -> tuple[Chip, Chip]:
+def chips(it: Nonidealities, device: Device = DEVICE, **options: Any) -> tuple[CoreChip, CoreChip]:
     made = {"seed": 3, "mesh": Mesh("rectangular", 3), "shape": (2, 2), "nonidealities": it} | options
-    return Chip(**made), Chip(**made, device=device)
+    return CoreChip(**made), CoreChip(**made, device=device)
 
 
-def commanded(chip: Chip) -> Chip:
+def commanded(chip: CoreChip) -> CoreChip:
     rng = generator(4, "commands")
     shape = (*chip.shape, *chip.mesh.shape)
     chip.set_phases(u=rng.uniform(0, 6, shape), v=rng.uniform(0, 6, shape))

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from l2sim.gui.base.model import RunModel, Selection, open_run
 
-from l2sim.chip.core_chip import Chip
+from l2sim.chip.core_chip import CoreChip
 from l2sim.flow import flow
 from l2sim.flow import session as sessions
 from l2sim.job.job import Job
@@ -121,7 +121,7 @@ def test_light_in_a_core_is_that_of_its_matrices(cores: Path) -> None:
     for port in (0, 4):
         seen, chip = model.field("fc1", 3, port), model.rebuilt.chip("fc1", 3, None)
         sigma, matrix = model.oracle("fc1", 3, "sigma"), model.realised("fc1", 3)
-        assert seen is not None and isinstance(chip, Chip) and sigma is not None and matrix is not None
+        assert seen is not None and isinstance(chip, CoreChip) and sigma is not None and matrix is not None
         v = seen["power"]["v"]
         assert v.shape == (2 * 9 + 1, 9) and v[0, port] == 1.0
         np.testing.assert_allclose(v.sum(axis=1), 1.0, rtol=1e-6)

@@ -13,7 +13,7 @@ import pytest
 
 from l2sim.backend import generator
 from l2sim.chip.complex_core_chip import ComplexChip
-from l2sim.chip.core_chip import PARTS, Chip
+from l2sim.chip.core_chip import PARTS, CoreChip
 from l2sim.chip.mesh_chip import MeshChip
 from l2sim.chip.nonidealities import GAMMA, V_PI, Nonidealities
 from l2sim.cli import main as cli
@@ -70,7 +70,7 @@ def test_a_sweep_finds_the_offset_and_the_efficiency_of_a_heater() -> None:
     ComplexChip((1, 1), Mesh("rectangular", 4), Nonidealities(single_arm=True, phase_bias=1.0), seed=2),
 ))  # fmt: skip
 def test_readings_of_a_core_are_sinusoids_of_one_phase_and_the_bench_is_left_as_it_was(
-    chip: Chip, readout: str
+    chip: CoreChip, readout: str
 ) -> None:
     at = on_bench(chip)
     before = chip.oracle_weights()

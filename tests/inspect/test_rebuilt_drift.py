@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from l2sim.chip.core_chip import Chip
+from l2sim.chip.core_chip import CoreChip
 from l2sim.flow import flow
 from l2sim.flow.insitu import session as insitu
 from l2sim.flow.l2ight import session as l2ight
@@ -35,7 +35,7 @@ QUICK = {"pretrain.epochs": 1, "calibrate.epochs": 1, "calibrate.polish": 0, "ma
 
 
 def matrix(chip: Any) -> Any:
-    return chip.oracle_weights() if isinstance(chip, Chip) else chip.oracle_matrix()
+    return chip.oracle_weights() if isinstance(chip, CoreChip) else chip.oracle_matrix()
 
 
 def watched(made: job.Job, out: Path) -> dict[int, dict[str, Any]]:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from l2sim.backend import generator, kernels
-from l2sim.chip.core_chip import Chip
+from l2sim.chip.core_chip import CoreChip
 from l2sim.chip.nonidealities import PRESETS, Nonidealities
 from l2sim.learn.search import calibrate, mapping, zeroth
 from l2sim.learn.search.zeroth import Search
@@ -26,7 +26,7 @@ CHIPS = {
 }
 
 
-def swept(chip: Chip, layer: bool, part: str, rule: str, calibrating: bool, seed: int) -> tuple[np.ndarray, ...]:
+def swept(chip: CoreChip, layer: bool, part: str, rule: str, calibrating: bool, seed: int) -> tuple[np.ndarray, ...]:
     """Phases, losses and the meter after two sweeps from a random state, structured (`layer`) or direct."""
     (p, q), k, rng = chip.shape, chip.mesh.modes, generator(seed, "state")
     for which in ("u", "v"):
@@ -54,7 +54,7 @@ def test_equals_the_direct_sweep(name: str, kind: str, calibrating: bool, monkey
     for k in (2, 3, 4, 5, 8, 9):
         for part, rule in (("u", "zcd"), ("v", "ztp"), ("u", "ztp"), ("v", "zcd")):
             one, two = (
-                swept(Chip((3, 13), Mesh(kind, k), CHIPS[name], seed=k), layer, part, rule, calibrating, k)
+                swept(CoreChip((3, 13), Mesh(kind, k), CHIPS[name], seed=k), layer, part, rule, calibrating, k)
                 for layer in (True, False)
             )
             np.testing.assert_allclose(one[0], two[0], atol=1e-12)
@@ -69,7 +69,7 @@ def test_a_small_core_takes_the_faster_sweep_in_the_same_order(monkeypatch: pyte
     monkeypatch.setattr(kernels.descent_by_column, "sweep", lambda *told: (calls.append(told), structured(*told)))
     for part, bitwise in (("v", True), ("u", False)):
         one, two = (
-            swept(Chip((2, 3), Mesh("rectangular", 4), CHIPS["published"], seed=1), layer, part, "zcd", True, 1)
+            swept(CoreChip((2, 3), Mesh("rectangular", 4), CHIPS["published"], seed=1), layer, part, "zcd", True, 1)
             for layer in (True, False)
         )
         np.testing.assert_allclose(one[0], two[0], atol=0.0 if bitwise else 1e-12)
@@ -79,7 +79,7 @@ def test_a_small_core_takes_the_faster_sweep_in_the_same_order(monkeypatch: pyte
 def test_single_precision_equals_the_direct_sweep() -> None:
     one, two = (
         swept(
-            Chip((4, 16), Mesh("rectangular", 5), CHIPS["published"], seed=2, dtype=np.float32),
+            CoreChip((4, 16), Mesh("rectangular", 5), CHIPS["published"], seed=2, dtype=np.float32),
             layer,
             "u",
             "zcd",
@@ -99,7 +99,7 @@ def test_the_threads_change_nothing() -> None:
     results = []
     for threads in (1, 2):
         numba.set_num_threads(threads)
-        chip = Chip((5, 20), Mesh("rectangular", 4), CHIPS["published"], seed=1)
+        chip = CoreChip((5, 20), Mesh("rectangular", 4), CHIPS["published"], seed=1)
         results.append(swept(chip, True, "v", "zcd", True, 1))
     numba.set_num_threads(1)
     for one, two in zip(*results):
@@ -149,17 +149,18 @@ def test_sine_and_cosine() -> None:
 
 def test_noise_and_inner_signs_take_the_direct_sweep() -> None:
     noisy = msgspec.structs.replace(CHIPS["published"], readout_noise=0.01)
-    assert swept(Chip((1, 2), Mesh("rectangular", 4), noisy, seed=1), True, "u", "zcd", False, 1)[1].shape == (1, 2)
+    assert swept(CoreChip((1, 2), Mesh("rectangular", 4), noisy, seed=1), True, "u", "zcd", False, 1)[1].shape == (1, 2)
     inner = Mesh("rectangular", 4, inner_signs=True)
     one, two = (
-        swept(Chip((2, 3), inner, CHIPS["published"], seed=1), layer, "v", "zcd", False, 1) for layer in (True, False)
+        swept(CoreChip((2, 3), inner, CHIPS["published"], seed=1), layer, "v", "zcd", False, 1)
+        for layer in (True, False)
     )
     np.testing.assert_array_equal(one[0], two[0])
 
 
 def best(order: str, k: int, grid: tuple[int, int], calibrating: bool) -> float:
     """The lowest loss after a whole search, mean over a grid of cores."""
-    chip = Chip(grid, Mesh("rectangular", k), CHIPS["published"], seed=3, dtype=np.float32)
+    chip = CoreChip(grid, Mesh("rectangular", k), CHIPS["published"], seed=3, dtype=np.float32)
     task, phases = calibrate.problem(chip), calibrate.zero_phases(chip)
     if not calibrating:
         aim = mapping.target(chip, generator(3, "weight").normal(size=(grid[0] * k, grid[1] * k)) * 0.1)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from l2sim.backend import generator
-from l2sim.chip.core_chip import Chip
+from l2sim.chip.core_chip import CoreChip
 from l2sim.chip.nonidealities import GAMMA, Nonidealities
 from l2sim.chip.protocol import Commands
 from l2sim.learn.protocols import Coordinate, Flops, MixedTrn, Phases
@@ -54,7 +54,7 @@ def assembled(run: str) -> tuple[Phases, dict[str, str]]:
         init = {key.rpartition("/")[2]: a for key, a in z.items() if key.startswith(f"init/{names[name]}/")}
         mesh = Mesh("rectangular", k, inner_signs=True)
         it = Nonidealities(phase_bits=8, gamma_std=0.002, crosstalk=0.005, exact_sigma=True)
-        chip = Chip(init["S"].shape[:2], mesh, it, seed=0)
+        chip = CoreChip(init["S"].shape[:2], mesh, it, seed=0)
         for part, letter in PARTS:
             gamma = mesh.gather(reference.from_compact(mesh, init[f"noisy_gamma_{letter}"])).reshape(-1, mesh.count)
             chip._heaters[part] = dataclasses.replace(chip._heaters[part], gamma=(gamma - GAMMA) / 0.002)

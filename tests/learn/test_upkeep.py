@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from l2sim.backend import generator
-from l2sim.chip.core_chip import Chip
+from l2sim.chip.core_chip import CoreChip
 from l2sim.chip.meter import Meter
 from l2sim.chip.nonidealities import Nonidealities
 from l2sim.chip.protocol import Commands, Hardware, command
@@ -42,8 +42,8 @@ SHEET = Nonidealities(
 K, SHAPE = 4, (2, 2)
 
 
-def chip(sheet: Nonidealities = SHEET) -> Chip:
-    return Chip(SHAPE, Mesh("rectangular", K), sheet, seed=3, meter=Meter())
+def chip(sheet: Nonidealities = SHEET) -> CoreChip:
+    return CoreChip(SHAPE, Mesh("rectangular", K), sheet, seed=3, meter=Meter())
 
 
 def served(hardware: Hardware, sheet: Nonidealities, twins: bool) -> Layer:
@@ -60,7 +60,7 @@ def served(hardware: Hardware, sheet: Nonidealities, twins: bool) -> Layer:
     return Layer(weight, upkeep.target(weight, upkeep.reference(weight)), known if twins else None)
 
 
-def wrong(hardware: Chip, layer: Layer) -> float:
+def wrong(hardware: CoreChip, layer: Layer) -> float:
     """Error of the cores where it counts, mean."""
     seen = hardware.oracle_weights()
     off = layer.aim.wanted(seen) - seen
@@ -74,7 +74,7 @@ def kept(hardware: Any, policy: str, days: int = 2, a_day: int = 8, twins: bool 
     found = []
     for look in range(days * a_day):
         hardware.wait(DAY / a_day)
-        if isinstance(hardware, Chip):
+        if isinstance(hardware, CoreChip):
             found.append(wrong(hardware, layer))
         POLICIES[policy]({"fc": layer}, Care(sheet, DAY / a_day, **more), partial(generator, 7, look))
     return found
@@ -152,7 +152,7 @@ def test_noise_is_no_error() -> None:
 
 def test_expected_drift_is_what_drifts() -> None:
     it = msgspec.structs.replace(SHEET, step_std=0.05, step_seconds=DAY / 2)
-    ways = {name: Chip((8, 8), Mesh("rectangular", 4), it, seed=seed) for seed, name in enumerate("abcdef")}
+    ways = {name: CoreChip((8, 8), Mesh("rectangular", 4), it, seed=seed) for seed, name in enumerate("abcdef")}
     for hardware in ways.values():
         hardware.wait(5 * DAY)
     before = {name: hardware.oracle_biases("u") for name, hardware in ways.items()}

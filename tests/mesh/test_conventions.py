@@ -9,7 +9,7 @@ import pytest
 
 from l2sim.backend import generator
 from l2sim.chip import grid
-from l2sim.chip.core_chip import Chip
+from l2sim.chip.core_chip import CoreChip
 from l2sim.chip.nonidealities import GAMMA, PRESETS, Nonidealities
 from l2sim.mesh import reference
 from l2sim.mesh.mesh import KINDS, Mesh, matrix
@@ -141,7 +141,7 @@ def test_golden_unitary(style: str, k: int) -> None:
             np.testing.assert_allclose(matrix(mesh, *decompose(mesh, q)), q, atol=EXACT)
 
 
-def heaters(chip: Chip, part: str, **draws: np.ndarray) -> None:
+def heaters(chip: CoreChip, part: str, **draws: np.ndarray) -> None:
     chip._heaters[part] = dataclasses.replace(chip._heaters[part], **draws)
 
 
@@ -211,7 +211,7 @@ def test_golden_chain_of_attenuators() -> None:
         rows, modes = phases.shape
         # A core more than the phases need: its first attenuator is fully open, which makes the gain exactly one.
         mesh = Mesh("rectangular", modes + 1)
-        chip = Chip((1, rows), mesh, it, seed=1)
+        chip = CoreChip((1, rows), mesh, it, seed=1)
         gamma = np.zeros((rows, modes + 1))
         if it.gamma_std:
             gamma[:, 1:] = (z[f"{case}_noisygamma"] - z["gamma"]) / it.gamma_std

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from l2sim.backend import generator
-from l2sim.chip.core_chip import Chip
+from l2sim.chip.core_chip import CoreChip
 from l2sim.chip.nonidealities import Nonidealities
 from l2sim.chip.protocol import Commands
 from l2sim.learn.search import calibrate, mapping
@@ -20,7 +20,7 @@ from tests.doubles import Sealed
 def test_gradients_are_finite_differences(kind: str, sealed: bool) -> None:
     rng = generator(5, kind)
     matrix, x, c = rng.standard_normal((7, 10)), rng.standard_normal((10, 6)), rng.standard_normal((7, 6))
-    chip = Chip((2, 3), Mesh(kind, 4), Nonidealities(), seed=1)
+    chip = CoreChip((2, 3), Mesh(kind, 4), Nonidealities(), seed=1)
     aim = mapping.target(chip, matrix)
     mapping.deploy(chip, aim)
     ones = np.ones((2, 3, 4))

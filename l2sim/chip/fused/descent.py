@@ -3,7 +3,7 @@
 `on` holds arrays by core, M cores of k modes and n heaters: phases (M, n), loss, writes, carry and lr (M,); ratio,
 fixed and bias (M, n) of the noise chain, flip and signs of the part that moves; the matrices `rest` (M, k, k) of the
 other, sigma and gain (M, k), scale (M, 1), target (M, k, k); read (M, k), 0 where nobody reads; with noise, variates.
-`Chip.sweep` gathers them; `l2sim.chip.fused.spread` takes them to GPUs.
+`CoreChip.sweep` gathers them; `l2sim.chip.fused.spread` takes them to GPUs.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from l2sim import backend
 from l2sim.backend import Array, float_type, generator, host
 from l2sim.chip import energy, nonidealities
 from l2sim.chip.complex_core_chip import fabricated_as
-from l2sim.chip.core_chip import Chip
+from l2sim.chip.core_chip import CoreChip
 from l2sim.chip.meter import Meter
 from l2sim.chip.protocol import Commands
 from l2sim.data import sets
@@ -42,7 +42,7 @@ class L2ight(Session):
     """
 
     electronic: Network = field(kw_only=True)
-    chips: dict[str, Chip] = field(default_factory=dict)
+    chips: dict[str, CoreChip] = field(default_factory=dict)
     aims: dict[str, Target] = field(default_factory=dict)
     rest: dict[str, Commands] = field(default_factory=dict)
     mapped: dict[str, Commands] = field(default_factory=dict)
@@ -198,10 +198,10 @@ def open_session(job: Job, source: Path | DataSet | None) -> L2ight:
     return L2ight(job, images, device.put(held_x), device.put(held_y), job.seed, electronic=electronic)
 
 
-def fabricate(session: L2ight, imperfect: nonidealities.Nonidealities, meter: Meter) -> dict[str, Chip]:
+def fabricate(session: L2ight, imperfect: nonidealities.Nonidealities, meter: Meter) -> dict[str, CoreChip]:
     """The chips of all layers, by name. The same session always gives the same chips."""
     job, spec = session.job, session.electronic.spec
-    chips: dict[str, Chip] = {}
+    chips: dict[str, CoreChip] = {}
 
     def make(name: str, out_features: int, in_features: int, k: int) -> ElectronicWeight:
         chips[name] = fabricated_as(imperfect, job.chip.readout)(
@@ -229,7 +229,7 @@ def put_on_chip(session: L2ight) -> None:
     session.photonic = photonic_network(session, session.chips)
 
 
-def photonic_network(session: L2ight, chips: dict[str, Chip]) -> Network:
+def photonic_network(session: L2ight, chips: dict[str, CoreChip]) -> Network:
     """The network of the session on `chips`, with sigma as in the targets and batch norm as pretrained."""
 
     def make(name: str, out_features: int, in_features: int, k: int) -> PhotonicWeight:

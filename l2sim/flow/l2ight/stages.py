@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 
 from l2sim.backend import Array, host
-from l2sim.chip.core_chip import Chip
+from l2sim.chip.core_chip import CoreChip
 from l2sim.chip.meter import Counts, Meter
 from l2sim.chip.nonidealities import Nonidealities
 from l2sim.chip.protocol import Commands, command
@@ -308,7 +308,7 @@ def _search(session: L2ight, job: jobs.Calibrate | jobs.Map, threshold: float, *
 
 
 def _mapping_task(
-    session: L2ight, chips: dict[str, Chip], offset: dict[str, Commands]
+    session: L2ight, chips: dict[str, CoreChip], offset: dict[str, Commands]
 ) -> tuple[dict[str, zeroth.Problem], dict[str, dict[str, Array]]]:
     """Problems and starting phases of mapping on `chips`, by layer."""
     problems, starts = {}, {}
@@ -331,7 +331,7 @@ def _mapping_searches(session: L2ight) -> dict[str, zeroth.Search]:
 
 
 def _project(
-    session: L2ight, chip: Chip, name: str, problem: zeroth.Problem, state: zeroth.State, network: Network
+    session: L2ight, chip: CoreChip, name: str, problem: zeroth.Problem, state: zeroth.State, network: Network
 ) -> Commands:
     """Settle a mapped layer: its best phases, and of its target's and its projected sigma the better one per core."""
     aim = session.aims[name]
@@ -394,7 +394,7 @@ def _oracle_scores(session: L2ight) -> dict[str, float]:
     return {"oracle_accuracy": training.scores(session, network, validate=False)["accuracy"]}
 
 
-def _mapping_error(chips: dict[str, Chip], session: L2ight) -> float:
+def _mapping_error(chips: dict[str, CoreChip], session: L2ight) -> float:
     """||U S V - W||^2 / ||U S V||^2 as realised, mean over all cores with a target."""
     errors = []
     for name, chip in chips.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from l2sim.chip.core_chip import Chip
+from l2sim.chip.core_chip import CoreChip
 from l2sim.learn.search import calibrate, zeroth
 from l2sim.learn.search.zeroth import Problem, Search, State
 from l2sim.mesh import reference
@@ -27,13 +27,13 @@ class Order:
         return self.order
 
 
-def calibration(chip: Chip, **settings: object) -> tuple[Problem, Search, State]:
+def calibration(chip: CoreChip, **settings: object) -> tuple[Problem, Search, State]:
     task = calibrate.problem(chip, probe=np.linspace(0.1, 1.0, chip.mesh.modes))  # as published
     search = Search(legacy="calibrate", threshold=calibrate.RESTART_ABOVE, **settings)
     return task, search, zeroth.start(task, search, calibrate.zero_phases(chip))
 
 
-def mapping(chip: Chip, **settings: object) -> tuple[Problem, Search, State]:
+def mapping(chip: CoreChip, **settings: object) -> tuple[Problem, Search, State]:
     z = golden("ic_pm_k4")
     sigma = z["noise_S_after_build"]
     chip.set_sigma(sigma)
@@ -46,7 +46,7 @@ def mapping(chip: Chip, **settings: object) -> tuple[Problem, Search, State]:
     return task, search, zeroth.start(task, search, phases)
 
 
-def compact(chip: Chip, phases: np.ndarray) -> np.ndarray:
+def compact(chip: CoreChip, phases: np.ndarray) -> np.ndarray:
     return reference.to_compact(chip.mesh, phases).reshape(8, -1)
 
 
@@ -54,7 +54,7 @@ def close(ours: np.ndarray, theirs: np.ndarray, what: str) -> None:
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=TRAJECTORY, err_msg=what)
 
 
-def follow(run: str, chip: Chip, task: Problem, search: Search, state: State) -> None:
+def follow(run: str, chip: CoreChip, task: Problem, search: Search, state: State) -> None:
     """Run as many epochs as the golden run has and compare every one."""
     z = {key.removeprefix(run): array for key, array in golden("ic_pm_k4").items() if key.startswith(run)}
     kept = {int(epoch): i for i, epoch in enumerate(z["kept_epochs"])}

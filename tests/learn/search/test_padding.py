@@ -8,7 +8,7 @@ from scipy import stats
 
 from l2sim import backend
 from l2sim.backend import generator
-from l2sim.chip.core_chip import Chip
+from l2sim.chip.core_chip import CoreChip
 from l2sim.chip.nonidealities import Nonidealities
 from l2sim.chip.protocol import command
 from l2sim.flow import oracle
@@ -22,7 +22,7 @@ ROWS, COLUMNS = 7, 10
 """A matrix on 2 x 3 cores of k = 4: one row and two columns of padding."""
 
 
-def task(it: Nonidealities = PUBLISHED, **options: object) -> tuple[Chip, mapping.Target]:
+def task(it: Nonidealities = PUBLISHED, **options: object) -> tuple[CoreChip, mapping.Target]:
     chip = small_chip((2, 3), 4, it, **options)
     return chip, mapping.target(chip, generator(3).normal(size=(ROWS, COLUMNS)))
 
@@ -87,7 +87,7 @@ def test_noise_of_unread_ports_is_not_read() -> None:
     """Readings of many equal cores with one port left out: distributed alike on the fused and the public path."""
     found = []
     for seal in (lambda c: c, Sealed):
-        chip = Chip((1, 4000), Mesh("rectangular", 3), Nonidealities(readout_noise=0.05), seed=1)
+        chip = CoreChip((1, 4000), Mesh("rectangular", 3), Nonidealities(readout_noise=0.05), seed=1)
         hardware = seal(chip)
         target = np.zeros((1, 4000, 3, 3))
         target[..., :2, :2] = [[0.8, 0.1], [0.2, 0.5]]

@@ -11,7 +11,7 @@ import pytest
 from l2sim.backend import generator, kernels
 from l2sim.chip import grid
 from l2sim.chip.complex_core_chip import ComplexChip
-from l2sim.chip.core_chip import Chip
+from l2sim.chip.core_chip import CoreChip
 from l2sim.chip.nonidealities import PRESETS, Nonidealities
 from l2sim.chip.protocol import command
 from l2sim.errors import ChipError, JobError
@@ -33,7 +33,7 @@ def stream(seed: int = 1) -> Callable[[str], np.random.Generator]:
     return lambda name: generator(seed, name)
 
 
-def truth(chip: Chip) -> twin.Twin:
+def truth(chip: CoreChip) -> twin.Twin:
     """The twin that an observer knows."""
     found = twin.blank(chip.shape[0] * chip.shape[1], chip.mesh)
     found.bias = np.concatenate([chip.oracle_biases(part) for part in "uv"], axis=1)
@@ -315,7 +315,7 @@ def test_two_probes_keep_a_twin_up_to_date() -> None:
 # -- programming -------------------------------------------------------------------------------------------------------
 
 
-def programmed(chip: Chip, known: twin.Twin, aim: mapping.Target, **how: bool) -> tuple[np.ndarray, np.ndarray]:
+def programmed(chip: CoreChip, known: twin.Twin, aim: mapping.Target, **how: bool) -> tuple[np.ndarray, np.ndarray]:
     """Mapping error (p, q) before the sigma chain, as it is and as the twin expects it."""
     told, sigma, error = program.program(chip.mesh, twin.Drive.of(chip.nonidealities), known, aim, **how)
     chip.nonidealities = msgspec.structs.replace(chip.nonidealities, exact_sigma=True)
