@@ -29,6 +29,16 @@ class Panel(QtWidgets.QWidget):
         self.model: RunModel | None = None
         self.reference: RunModel | None = None
 
+    @property
+    def newest(self) -> int:
+        """The newest step of the run, 0 where none is open."""
+        return self.model.newest if self.model else 0
+
+    @property
+    def shown_step(self) -> int:
+        """The step on show: the one that is selected, else the newest."""
+        return self.newest if self.selection.step is None else self.selection.step
+
     def show_run(self, model: RunModel | None, reference: RunModel | None = None) -> None:
         """Show another run, beside or minus `reference` where there is one; None is the empty state."""
         self.model, self.reference = model, reference

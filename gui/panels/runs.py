@@ -9,7 +9,7 @@ from pyqtgraph.Qt import QtCore, QtWidgets
 
 from ..base import launch, theme
 from ..base.panel import Panel
-from ..base.runlist import HEADS, ROLE, plain_list, run_item
+from ..base.widgets import HEADS, ROLE, plain_list, run_item
 
 if TYPE_CHECKING:
     from ..base.model import RunModel, Selection

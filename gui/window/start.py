@@ -10,7 +10,7 @@ from pyqtgraph.Qt import QtCore, QtWidgets
 from l2sim.job.presets import PRESETS
 
 from ..base import launch, theme
-from ..base.runlist import HEADS, ROLE, plain_list, run_item
+from ..base.widgets import HEADS, ROLE, plain_list, run_item
 
 
 class Start(QtWidgets.QWidget):
