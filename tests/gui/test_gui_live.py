@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from l2sim.gui.base.model import open_run
+from l2sim.gui.base.model import Answer, open_run
 from l2sim.gui.mesh.values import ERROR, GRADIENT, LIVE, POWER, WAY
 
 from l2sim.files import held
@@ -38,7 +38,7 @@ def live(window: Any, qtbot: Any) -> Any:
     return window
 
 
-def answered(window: Any, qtbot: Any, number: int) -> dict[str, Any]:
+def answered(window: Any, qtbot: Any, number: int) -> Answer:
     qtbot.waitUntil(lambda: number in window.model.acks, timeout=PATIENCE)
     return window.model.acks[number]
 
