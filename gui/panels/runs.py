@@ -9,7 +9,7 @@ from pyqtgraph.Qt import QtCore, QtWidgets
 
 from ..base import launch, theme
 from ..base.panel import Panel
-from ..window import start
+from ..base.runlist import HEADS, ROLE, plain_list, run_item
 
 if TYPE_CHECKING:
     from ..base.model import RunModel, Selection
@@ -30,9 +30,7 @@ class Runs(Panel):
         self.runs = runs
         self.recent: list[Path] = []
         self._rows: list[dict[str, Any]] = []
-        self.list = start._list(["run", "state", "accuracy", "begun"], "Runs")
-        for column, width in enumerate((112, 88, 62, 90)):
-            self.list.setColumnWidth(column, width)
+        self.list = plain_list(HEADS, "Runs", (112, 88, 62, 90))
         self.now = theme.mark(QtWidgets.QLabel(), "faint")
         self.now.setWordWrap(True)
         buttons = QtWidgets.QHBoxLayout()
@@ -75,10 +73,10 @@ class Runs(Panel):
             row["state"] += {open_: ", open", over: ", compared"}.get(row["folder"], "")
         if rows != self._rows:
             item = self.list.currentItem()
-            marked = item.data(0, QtCore.Qt.ItemDataRole.UserRole) if item else None
+            marked = item.data(0, ROLE) if item else None
             self.list.clear()
             for row in rows:
-                made = start.run_item(row)
+                made = run_item(row)
                 self.list.addTopLevelItem(made)
                 if str(row["folder"]) == marked:
                     self.list.setCurrentItem(made)
@@ -107,4 +105,4 @@ class Runs(Panel):
     def _ask(self, signal: Any) -> None:
         item = self.list.currentItem()
         if item is not None:
-            signal.emit(item.data(0, QtCore.Qt.ItemDataRole.UserRole))
+            signal.emit(item.data(0, ROLE))

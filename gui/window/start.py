@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,7 @@ from pyqtgraph.Qt import QtCore, QtWidgets
 from l2sim.job.presets import PRESETS
 
 from ..base import launch, theme
-
-_User = QtCore.Qt.ItemDataRole.UserRole
+from ..base.runlist import HEADS, ROLE, plain_list, run_item
 
 
 class Start(QtWidgets.QWidget):
@@ -26,17 +24,14 @@ class Start(QtWidgets.QWidget):
     def __init__(self, runs: Path) -> None:
         super().__init__()
         self.runs = runs
-        self.presets = _list(["preset", "what it runs"], "Presets")
+        self.presets = plain_list(["preset", "what it runs"], "Presets", (205,))
         for name, preset in PRESETS.items():
             item = QtWidgets.QTreeWidgetItem([name, preset.about])
             item.setToolTip(1, f"{preset.about}\nSettings from {preset.source}")
-            item.setData(0, _User, name)
+            item.setData(0, ROLE, name)
             self.presets.addTopLevelItem(item)
-        self.presets.setColumnWidth(0, 205)
         self.presets.setCurrentItem(self.presets.topLevelItem(0))
-        self.recent = _list(["run", "state", "accuracy", "begun"], "Runs of before")
-        for column, width in enumerate((170, 80, 80, 110)):
-            self.recent.setColumnWidth(column, width)
+        self.recent = plain_list(HEADS, "Runs of before", (170, 80, 80, 110))
         self.none = theme.mark(QtWidgets.QLabel(f"No runs in {runs}/ yet: start a preset."), "faint")
         begin = theme.mark(QtWidgets.QPushButton("Start"), "main")
         change = QtWidgets.QPushButton("Change settings first…")
@@ -87,34 +82,12 @@ class Start(QtWidgets.QWidget):
     def _preset(self, signal: Any) -> None:
         item = self.presets.currentItem()
         if item is not None:
-            signal.emit(item.data(0, _User))
+            signal.emit(item.data(0, ROLE))
 
     def _open(self) -> None:
         item = self.recent.currentItem()
         if item is not None:
-            self.open_.emit(item.data(0, _User))
-
-
-def run_item(row: dict[str, Any]) -> Any:
-    """A run as a line of a list: name, state, accuracy, begun."""
-    accuracy = "" if row["accuracy"] is None else f"{100 * row['accuracy']:.2f} %"
-    begun = time.strftime("%d %b %H:%M", time.localtime(row["started"])) if row["started"] else ""
-    item = QtWidgets.QTreeWidgetItem([row["name"], row["state"], accuracy, begun])
-    item.setData(0, _User, str(row["folder"]))
-    item.setToolTip(0, row["problem"] or str(row["folder"]))
-    item.setToolTip(1, row["problem"])
-    item.setTextAlignment(2, QtCore.Qt.AlignmentFlag.AlignRight)
-    return item
-
-
-def _list(heads: list[str], name: str) -> Any:
-    widget = QtWidgets.QTreeWidget()
-    widget.setHeaderLabels(heads)
-    widget.setRootIsDecorated(False)
-    widget.setUniformRowHeights(True)
-    widget.setAccessibleName(name)
-    widget.setFrameShape(QtWidgets.QFrame.Shape.NoFrame)
-    return widget
+            self.open_.emit(item.data(0, ROLE))
 
 
 def _card(title: str, widget: QtWidgets.QWidget) -> Any:
