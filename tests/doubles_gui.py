@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from l2sim.gui.base.model import Answer, Curve, Frame, Heartbeat, Layer, Light, Parameter, Part, Stage
+from l2sim.gui.base.link import Answer, Heartbeat, Light
+from l2sim.gui.base.model import Layer, Parameter, Part
 
+from l2sim.inspect.run import Stage
 from l2sim.job.job import Job
+from l2sim.store.follow import Curve, Frame
 
 
 def rectangle(modes: int, name: str, complex: bool = False) -> Part:

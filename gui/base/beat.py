@@ -12,7 +12,7 @@ WHOLE = {"all", "theme"}
 
 
 class Refreshed(Protocol):
-    """A panel, as far as its turn depends on it: `every` is the least time between two refreshes, s, that nobody asked for."""
+    """A panel, as far as its turn depends on it. `every`: seconds between two refreshes that nobody asked for."""
 
     every: float
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from pyqtgraph.Qt import QtCore, QtWidgets
 
 from l2sim.job.job import Field

@@ -14,17 +14,12 @@ import numpy as np
 
 from l2sim.backend import Array
 from l2sim.flow.session import effective
-from l2sim.inspect.run import PARTS, Recorded, Stage
+from l2sim.inspect.run import PARTS, Recorded
 from l2sim.job import grids
 from l2sim.job import job as jobs
-from l2sim.store.follow import Curve, Frame, Replay
+from l2sim.store.follow import Frame, Replay
 
-from .link import Answer, Light, Link, Heartbeat
-
-__all__ = [
-    "PARTS", "Answer", "Curve", "Frame", "Layer", "Light", "Parameter", "Part", "Phases", "Heartbeat", "RunModel", "Selection",
-    "Stage", "open_run",
-]  # fmt: skip
+from .link import Answer, Heartbeat, Light, Link
 
 MOVEMENT = "movement"
 COUNT = "update count"
@@ -285,8 +280,9 @@ class RunModel(Recorded):
     # -- the chip behind it --------------------------------------------------------------------------------------------
 
     def field(self, layer: str, block: int, port: int, step: int | None = None) -> Light | None:
-        """Optical power on every rail at `step`. Unit light in `port`: of a core `v`, then `u`; of a whole mesh `forward`. While it learns in situ and is
-        watched live: of sample `port` of its last light `forward`, `backward` and their `sum`."""
+        """Optical power on every rail at `step`. Of unit light in `port`: in a core `v`, then `u`; in a whole mesh
+        `forward`. While it learns in situ and is watched live: of sample `port` of its last light `forward`,
+        `backward` and their `sum`."""
         newest = step is None
         if self._link is not None and newest and self.layers[layer].sigma is None:
             self._link.look_inside(layer, port)
@@ -298,7 +294,7 @@ class RunModel(Recorded):
     # -- orders --------------------------------------------------------------------------------------------------------
 
     def order(self, command: str, **arguments: object) -> int:
-        """Ask the run for something, by the commands that docs/formats.md lists; `acks` has the answer under the number returned."""
+        """Send the run a command of docs/formats.md; `acks` will have its answer under the number returned."""
         self._orders += 1
         if self._link is None or self._disk.state != "running":
             self.acks[self._orders] = Answer(False, "the run is not live; start it with `l2sim run --live`")
@@ -354,7 +350,8 @@ class _Moves:
 
     def count(self, step: int | None) -> Array:
         """How often each core had changed, (cores,)."""
-        return self._until(step).sum(axis=0, dtype=float)
+        counts: Array = self._until(step).sum(axis=0, dtype=float)
+        return counts
 
     def last(self, step: int | None) -> Array:
         """When each core had changed last, (cores,)."""

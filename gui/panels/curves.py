@@ -281,7 +281,7 @@ class Curves(Panel):
         if "step" in changed:
             self._mark()
 
-    def table(self) -> tuple[list[str], Iterable[tuple[Any, ...]]] | None:  # type: ignore[override]
+    def table(self) -> tuple[list[str], Iterable[tuple[Any, ...]]] | None:
         """Every point of the curves shown, with the average where one is drawn."""
         return ["series", "run", "step", "time (s since 1970)", "value", "average"], self._rows()
 

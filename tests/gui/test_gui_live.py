@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from l2sim.gui.base.model import Answer, open_run
+from l2sim.gui.base.link import Answer
+from l2sim.gui.base.model import open_run
 from l2sim.gui.mesh.values import ERROR, GRADIENT, LIVE, POWER, WAY
 
 from l2sim.files import held

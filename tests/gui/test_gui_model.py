@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from l2sim.gui.base.model import Answer, RunModel, Selection, open_run
+from l2sim.gui.base.link import Answer
+from l2sim.gui.base.model import RunModel, Selection, open_run
 
 from l2sim.chip.core_chip import CoreChip
 from l2sim.flow import flow
