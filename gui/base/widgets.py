@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pyqtgraph.Qt import QtCore, QtWidgets
+
+from .launch import Summary
 
 L = TypeVar("L", bound=QtWidgets.QLayout)
 
@@ -29,14 +31,14 @@ def plain_list(heads: list[str], name: str, widths: tuple[int, ...]) -> QtWidget
     return widget
 
 
-def run_item(row: dict[str, Any]) -> QtWidgets.QTreeWidgetItem:
-    """A run as a line of a list under `HEADS`, from its summary (`launch.summary`)."""
-    accuracy = "" if row["accuracy"] is None else f"{100 * row['accuracy']:.2f} %"
-    begun = time.strftime("%d %b %H:%M", time.localtime(row["started"])) if row["started"] else ""
-    item = QtWidgets.QTreeWidgetItem([row["name"], row["state"], accuracy, begun])
-    item.setData(0, ROLE, str(row["folder"]))
-    item.setToolTip(0, row["problem"] or str(row["folder"]))
-    item.setToolTip(1, row["problem"])
+def run_item(run: Summary) -> QtWidgets.QTreeWidgetItem:
+    """A run as a line of a list under `HEADS`."""
+    accuracy = "" if run.accuracy is None else f"{100 * run.accuracy:.2f} %"
+    begun = time.strftime("%d %b %H:%M", time.localtime(run.started)) if run.started else ""
+    item = QtWidgets.QTreeWidgetItem([run.folder.name, run.state, accuracy, begun])
+    item.setData(0, ROLE, str(run.folder))
+    item.setToolTip(0, run.problem or str(run.folder))
+    item.setToolTip(1, run.problem)
     item.setTextAlignment(2, QtCore.Qt.AlignmentFlag.AlignRight)
     return item
 

@@ -12,13 +12,17 @@ from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 from l2sim.backend import Array
 
 from ..base import quantities, theme
+from ..base.files import Table
 from ..base.panel import Panel
 from ..base.widgets import bare
 from .chart import Band, Chart, Legend, Line, View
 from .envelope import Envelope, Smooth
 
 if TYPE_CHECKING:
-    from ..base.model import Curve, RunModel, Selection, Stage
+    from l2sim.inspect.run import Stage
+    from l2sim.store.follow import Curve
+
+    from ..base.model import RunModel, Selection
 
 _FEW = 80
 """Points up to which each is marked: a curve of one point would be invisible."""
@@ -280,7 +284,7 @@ class Curves(Panel):
         if "step" in changed:
             self._mark()
 
-    def table(self) -> tuple[list[str], Iterable[tuple[object, ...]]] | None:  # type: ignore[override]
+    def table(self) -> Table:
         """Every point of the curves shown, with the average where one is drawn."""
         return ["series", "run", "step", "time (s since 1970)", "value", "average"], self._rows()
 

@@ -21,7 +21,7 @@ from ..mesh.history import LATER, History
 from ..mesh.values import Painted
 
 if TYPE_CHECKING:
-    from ..base.model import Part, RunModel, Selection
+    from ..base.model import Part, Phases, RunModel, Selection
 
 Qt = QtCore.Qt
 PINS = 4
@@ -291,7 +291,7 @@ class Inspector(Panel):
         part = layer.parts.get(place.side) if layer else None
         return part if part is not None and 0 <= place.element < len(part.columns) else None
 
-    def _phases(self, place: Place) -> tuple[dict[str, Any], int | None]:
+    def _phases(self, place: Place) -> tuple[Phases, int | None]:
         """Commanded phases and their step: the frame that was painted, where it is of this block."""
         it = self.painted
         if it is not None and (it.request.layer, it.request.block) == (place.layer, place.block):
@@ -299,7 +299,8 @@ class Inspector(Panel):
         else:
             assert self.model is not None
             held = self.model.phases(place.layer, place.block, place.side, self.selection.step)
-        return held, held.get("step")
+        step = held.get("step")
+        return held, None if step is None else int(step)
 
     def _fill(self, card: Card, place: Place) -> None:
         part, model = self._part(place), self.model
@@ -324,7 +325,7 @@ class Inspector(Panel):
         lines = list(history.lines([(place.side, kind) for kind in named], place.element, step))
         return lines[-1][0], {name: values for name, (_, values) in zip(named.values(), lines)}
 
-    def _body(self, place: Place, part: Part, phases: dict[str, Any], step: int | None) -> str:
+    def _body(self, place: Place, part: Part, phases: Phases, step: int | None) -> str:
         """The numbers as a table."""
         assert self.model is not None
         i, now = place.element, theme.now()
@@ -334,7 +335,7 @@ class Inspector(Panel):
         for kind, name in (("theta", "θ"), ("phi", "φ")) if part.complex else (("theta", "θ"),):
             if phases.get(kind) is None:
                 continue
-            values[kind] = float(phases[kind][i])
+            values[kind] = float(np.asarray(phases[kind])[i])
             rows.append((f"{name} commanded", angle(values[kind])))
             rows += self._actual(told, kind, name, i, values[kind])
         if "theta" not in values:
@@ -414,6 +415,9 @@ class Inspector(Panel):
             place = card.property("place")
             if card.isVisible() and place is not None and self._part(place) is not None:
                 phases, step = self._phases(place)
-                both = [float(phases[k][place.element]) if phases.get(k) is not None else "" for k in ("theta", "phi")]
+                both = [
+                    float(np.asarray(phases[k])[place.element]) if phases.get(k) is not None else ""
+                    for k in ("theta", "phi")
+                ]
                 rows.append((*place, "" if step is None else step, *both))
         return (["layer", "block", "side", "MZI", "step", "theta (rad)", "phi (rad)"], rows) if rows else None

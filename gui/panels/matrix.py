@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
@@ -11,6 +12,7 @@ from l2sim.backend import Array
 from l2sim.errors import L2simError
 
 from ..base import theme
+from ..base.files import Table
 from ..base.panel import Panel, pointed
 from ..mesh import light
 from ..mesh import values as mesh_values
@@ -18,7 +20,7 @@ from ..mesh.colours import HATCH, Scale, diverging, number, paint, sequential, s
 from ..mesh.raster import MARKED
 
 if TYPE_CHECKING:
-    from ..base.model import RunModel, Selection
+    from ..base.model import Phases, RunModel, Selection
 
 Qt = QtCore.Qt
 SEEN = {"all", "theme", "frames", "step", "layer", "block", "parameters"}
@@ -48,7 +50,7 @@ def realised(model: RunModel, layer: str, block: int, step: int | None) -> Told:
     return commanded(model, layer, phases)
 
 
-def commanded(model: RunModel, layer: str, phases: dict[str, dict[str, Any]]) -> Told:
+def commanded(model: RunModel, layer: str, phases: Mapping[str, Phases]) -> Told:
     """The matrix of an ideal chip at commanded phases."""
     it = model.layers[layer]
     made: dict[str, Array | None] = {}
@@ -66,7 +68,7 @@ def commanded(model: RunModel, layer: str, phases: dict[str, dict[str, Any]]) ->
     )  # fmt: skip
 
 
-def product(parts: dict[str, Array | None], phases: dict[str, dict[str, Any]]) -> Array:
+def product(parts: dict[str, Array | None], phases: Mapping[str, Phases]) -> Array:
     """U diag(sigma) V* of the parts, or the one matrix there is."""
     if "u" not in parts or "v" not in parts:
         only = next(iter(parts.values()))
@@ -287,7 +289,7 @@ class Matrix(Panel):
         notes = [t.note for t in self.told if t.note and t.values is not None and t.title != "target"]
         self.said.setText("; ".join([text, *notes] if text else notes))
 
-    def table(self) -> tuple[list[str], list[tuple[Any, ...]]] | None:
+    def table(self) -> Table | None:
         """Every element of what is shown."""
         shown = [t for t in self.told if t.values is not None]
         if not shown or shown[0].values is None:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from pyqtgraph.Qt import QtCore, QtWidgets
 
-from ..base import launch, theme
+from ..base import theme
+from ..base.launch import Summary, summaries
 from ..base.panel import Panel
 from ..base.widgets import HEADS, ROLE, plain_list, run_item
 
@@ -29,7 +30,7 @@ class Runs(Panel):
         super().__init__(selection)
         self.runs = runs
         self.recent: list[Path] = []
-        self._rows: list[dict[str, Any]] = []
+        self._rows: list[Summary] = []
         self.list = plain_list(HEADS, "Runs", (112, 88, 62, 90))
         self.now = theme.mark(QtWidgets.QLabel(), "faint")
         self.now.setWordWrap(True)
@@ -66,11 +67,11 @@ class Runs(Panel):
 
     def look(self) -> None:
         """List the runs that are there now, keeping the one that is marked."""
-        rows = launch.found(self.runs, self.recent)
+        rows = summaries(self.runs, self.recent)
         open_ = self.model.folder.resolve() if self.model else None
         over = self.reference.folder.resolve() if self.reference else None
-        for row in rows:
-            row["state"] += {open_: ", open", over: ", compared"}.get(row["folder"], "")
+        marks = {open_: ", open", over: ", compared"}
+        rows = [row._replace(state=row.state + marks.get(row.folder, "")) for row in rows]
         if rows != self._rows:
             item = self.list.currentItem()
             marked = item.data(0, ROLE) if item else None
@@ -78,7 +79,7 @@ class Runs(Panel):
             for row in rows:
                 made = run_item(row)
                 self.list.addTopLevelItem(made)
-                if str(row["folder"]) == marked:
+                if str(row.folder) == marked:
                     self.list.setCurrentItem(made)
             self._rows = rows
         self.end.setVisible(over is not None)
@@ -92,13 +93,7 @@ class Runs(Panel):
     def table(self) -> tuple[list[str], list[tuple[Any, ...]]]:
         heads = ["run", "folder", "state", "accuracy (0 to 1)", "begun (s since 1970)"]
         return heads, [
-            (
-                row["name"],
-                str(row["folder"]),
-                row["state"],
-                "" if row["accuracy"] is None else row["accuracy"],
-                row["started"],
-            )
+            (row.folder.name, str(row.folder), row.state, "" if row.accuracy is None else row.accuracy, row.started)
             for row in self._rows
         ]
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from pyqtgraph.Qt import QtCore, QtWidgets
 
 from l2sim.job.presets import PRESETS
 
-from ..base import launch, theme
+from ..base import theme
+from ..base.launch import summaries
 from ..base.widgets import HEADS, ROLE, plain_list, run_item
 
 
@@ -37,11 +38,11 @@ class Start(QtWidgets.QWidget):
         change = QtWidgets.QPushButton("Change settings first…")
         opened = theme.mark(QtWidgets.QPushButton("Open"), "main")
         other = QtWidgets.QPushButton("Open another folder…")
-        begin.clicked.connect(lambda: self._preset(self.begin))
-        change.clicked.connect(lambda: self._preset(self.edit))
+        begin.clicked.connect(lambda: self._preset(self.begin.emit))
+        change.clicked.connect(lambda: self._preset(self.edit.emit))
         opened.clicked.connect(self._open)
         other.clicked.connect(self.browse)
-        self.presets.itemActivated.connect(lambda *_: self._preset(self.begin))
+        self.presets.itemActivated.connect(lambda *_: self._preset(self.begin.emit))
         self.recent.itemActivated.connect(lambda *_: self._open())
         self._opened = opened
 
@@ -71,7 +72,7 @@ class Start(QtWidgets.QWidget):
     def look(self, recent: list[Path]) -> None:
         """List the runs that are there now."""
         self.recent.clear()
-        rows = launch.found(self.runs, recent)
+        rows = summaries(self.runs, recent)
         for row in rows:
             self.recent.addTopLevelItem(run_item(row))
         self.none.setVisible(not rows)
@@ -79,10 +80,10 @@ class Start(QtWidgets.QWidget):
         if rows:
             self.recent.setCurrentItem(self.recent.topLevelItem(0))
 
-    def _preset(self, signal: Any) -> None:
+    def _preset(self, ask: Callable[[str], None]) -> None:
         item = self.presets.currentItem()
         if item is not None:
-            signal.emit(item.data(0, ROLE))
+            ask(item.data(0, ROLE))
 
     def _open(self) -> None:
         item = self.recent.currentItem()
@@ -90,7 +91,7 @@ class Start(QtWidgets.QWidget):
             self.open_.emit(item.data(0, ROLE))
 
 
-def _card(title: str, widget: QtWidgets.QWidget) -> Any:
+def _card(title: str, widget: QtWidgets.QWidget) -> QtWidgets.QFrame:
     card = theme.mark(QtWidgets.QFrame(), "card")
     layout = QtWidgets.QVBoxLayout(card)
     layout.addWidget(theme.mark(QtWidgets.QLabel(title), "part"))
