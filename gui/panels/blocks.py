@@ -10,6 +10,7 @@ from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 from l2sim.backend import Array
 
 from ..base import painting, theme
+from ..base.files import Table
 from ..base.panel import Panel, pointed
 from ..base.widgets import bare, scrolling, tool_button
 from ..mesh.colours import HATCH, QUIET, Scale, number, paint
@@ -281,7 +282,7 @@ class Blocks(Panel):
         """To the worst core of all layers."""
         self._select(self._worst([strip.layer.name for strip in self.grids.strips]))
 
-    def table(self) -> tuple[list[str], list[tuple[object, ...]]] | None:
+    def table(self) -> Table | None:
         """Every core with all metrics at the step on show."""
         if self.model is None:
             return None

@@ -10,6 +10,7 @@ from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 from l2sim.backend import Array
 
 from ..base import painting
+from ..base.files import Table
 from ..base.panel import Panel
 from ..base.widgets import bare
 from ..mesh.colours import PHASE, TURN, number
@@ -166,7 +167,7 @@ class Distributions(Panel):
         rms = float(np.sqrt(np.mean(apart.values**2)))
         self.weights.show_values(apart.values.reshape(-1), "", more=f": rms {number(rms)}")
 
-    def table(self) -> tuple[list[str], list[tuple[object, ...]]] | None:
+    def table(self) -> Table | None:
         """Bins and counts of all three."""
         rows: list[tuple[object, ...]] = [
             (plot.name, float(a), float(b), int(n))

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pyqtgraph.Qt import QtCore, QtWidgets
 
 from ..base import theme
+from ..base.files import Table
 from ..base.launch import Summary, summaries
 from ..base.panel import Panel
-from ..base.widgets import HEADS, ROLE, plain_list, run_item
+from ..base.widgets import HEADS, ROLE, bare, plain_list, run_item
 
 if TYPE_CHECKING:
     from ..base.model import RunModel, Selection
@@ -43,14 +44,13 @@ class Runs(Panel):
         ):
             button = QtWidgets.QPushButton(text)
             button.setToolTip(tip)
-            button.clicked.connect(lambda *_, it=signal: self._ask(it))
+            button.clicked.connect(lambda *_, wanted=signal: self._ask(wanted))
             buttons.addWidget(button)
         self.end = QtWidgets.QPushButton("End comparison")
         self.end.clicked.connect(self.alone)
         buttons.addStretch(1)
         self.list.itemActivated.connect(lambda *_: self._ask(self.open_))
-        layout = QtWidgets.QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
+        layout = bare(QtWidgets.QVBoxLayout(self))
         layout.addWidget(self.list, 1)
         layout.addWidget(self.now)
         layout.addWidget(self.end)
@@ -90,14 +90,14 @@ class Runs(Panel):
         else:
             self.now.setText("Mark a run and press Compare to lay it over the open one.")
 
-    def table(self) -> tuple[list[str], list[tuple[Any, ...]]]:
+    def table(self) -> Table:
         heads = ["run", "folder", "state", "accuracy (0 to 1)", "begun (s since 1970)"]
         return heads, [
             (row.folder.name, str(row.folder), row.state, "" if row.accuracy is None else row.accuracy, row.started)
             for row in self._rows
         ]
 
-    def _ask(self, signal: Any) -> None:
+    def _ask(self, signal: QtCore.Signal) -> None:
         item = self.list.currentItem()
         if item is not None:
             signal.emit(item.data(0, ROLE))
