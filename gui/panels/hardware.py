@@ -190,7 +190,8 @@ class Hardware(Panel):
         self.spent.setVisible(bool(stages))
         if stages:
             self.spent.setText(f"{findings.bill(stages)} so far, by table {self.model.job.cost.table} · estimated")
-            self.spent.setToolTip("\n".join(f"{stage}: {findings.bill({stage: spent})}" for stage, spent in stages.items()))
+            each = [f"{stage}: {findings.bill({stage: spent})}" for stage, spent in stages.items()]
+            self.spent.setToolTip("\n".join(each))
 
     def _answers(self) -> None:
         assert self.model is not None

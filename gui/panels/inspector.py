@@ -23,6 +23,8 @@ from ..mesh.history import LATER, History
 from ..mesh.values import Painted
 
 if TYPE_CHECKING:
+    from l2sim.inspect.chips import Truth
+
     from ..base.model import Part, Phases, RunModel, Selection
 
 Qt = QtCore.Qt

@@ -117,7 +117,7 @@ def test_biases_that_nobody_can_tell_are_said_to_be_undrifted_and_complex_cores_
     opened.selection.set(layer="fc1", block=2, element=3)
     opened.tick(everything=True)
     assert "shown undrifted" in opened.inspector.cards[0].body.text()
-    assert opened.matrix.told[1].title == "Re of realised" and REAL in opened.matrix.said.text()
+    assert opened.matrix.matrices[1].title == "Re of realised" and REAL in opened.matrix.said.text()
     place = {"layer": "fc1", "core": 2, "cores": 22, "step": None, "stage": "map", "note": "shown undrifted",
              "measure": "some error", "left_out": ["tap noise"]}  # fmt: skip
     row = {"name": "as it is", "error": 0.5, "tuned": None, "alone": None, "gain": 0.0}
