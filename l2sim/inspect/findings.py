@@ -280,10 +280,9 @@ def verdict(rows: Sequence[Row]) -> str:
     best = max(others, key=lambda row: row["gain"] or 0.0, default=None)
     base = error if tuned is None else tuned
     said = []
-    if tuned is not None and tuned < ALONE * error:
-        said.append(f"The search is to blame: with other commands this chip could reach {_error(tuned)}.")
-    elif tuned is not None and tuned < LEFT * error:
-        said.append(f"The search stopped early: with other commands this chip could reach {_error(tuned)}.")
+    if tuned is not None and tuned < LEFT * error:
+        blame = "is to blame" if tuned < ALONE * error else "stopped early"
+        said.append(f"The search {blame}: with other commands this chip could reach {_error(tuned)}.")
     if best is not None and best["gain"] is not None and best["gain"] > BLAMED * base:
         left = best["error"] if tuned is None else best["tuned"]
         lead = "What then limits it" if said else "What limits it"

@@ -15,7 +15,7 @@ from l2sim.chip.core_chip import PARTS as SIDES
 from l2sim.chip.mesh_chip import PHASES
 from l2sim.errors import L2simError
 from l2sim.flow.session import chip_nonidealities
-from l2sim.inspect.chips import Aim, Rebuilt, ends
+from l2sim.inspect.chips import Aim, Rebuilt, Truth, ends
 from l2sim.job import grids
 from l2sim.job import job as jobs
 from l2sim.job.job import Job
@@ -257,14 +257,13 @@ class Recorded:
 
     # -- the chip behind it --------------------------------------------------------------------------------------------
 
-    def oracle(self, layer: str, block: int, side: str, step: int | None = None) -> dict[str, Any] | None:
+    def oracle(self, layer: str, block: int, side: str, step: int | None = None) -> Truth | None:
         """What a lab cannot know of one mesh; None where nothing was recorded yet, and of a chip that is not simulated.
 
         `actual` phases by name; `terms` by non-ideality, what each adds to them, rad (they sum to actual - commanded
         but for whole turns); `stuck`, `dead` heaters.
         """
-        truth = self.rebuilt.oracle(layer, block, side, step)
-        return None if truth is None else dict(truth)
+        return self.rebuilt.oracle(layer, block, side, step)
 
     def realised(self, layer: str, block: int, step: int | None = None) -> Array | None:
         """The true matrix of the core or the whole mesh; None as `oracle`."""
