@@ -341,7 +341,7 @@ class Diagnosis(Panel):
             )
         return self._heaters(it)
 
-    def _heaters(self, it: dict[str, Any]) -> str:
+    def _heaters(self, it: findings.HeatersFound) -> str:
         full = sum(sum(row["v_max"]) for row in it["core"])
         power = ", ".join(f"{row['layer']} {row['total']:.0f}" for row in it["layers"])
         return (

@@ -75,9 +75,12 @@ class Meshes:
 
 @dataclass(frozen=True)
 class Drive:
-    """The noise chain of the heaters of one mesh (`kernels.chain`) but for what the drive rounds: (n,) `ratio` of heat to
-    command, `fixed` heat of those that do not obey (NaN for the others), `bias` with what has drifted by now, which
-    stand `around` each (n, W), the `share` of heat that leaks there, and whether heat is taken modulo a turn."""
+    """The noise chain of the heaters of one mesh (`kernels.chain`) but for what the drive rounds.
+
+    (n,) `ratio` of heat to command, `fixed` heat of those that do not obey (NaN for the others), `bias` with what has
+    drifted by now; which stand `around` each (n, W), the `share` of heat that leaks there; `rewrap`: heat is taken
+    modulo a turn.
+    """
 
     ratio: Array
     fixed: Array
@@ -174,7 +177,7 @@ def _ports(target: Target) -> Array:
 
 def _flat(matrices: Array) -> Array:
     """Matrices (M, k, k) as rows of real numbers."""
-    rows = matrices.reshape(len(matrices), -1)
+    rows: Array = matrices.reshape(len(matrices), -1)
     return np.concatenate([rows.real, rows.imag], axis=1) if np.iscomplexobj(rows) else rows
 
 

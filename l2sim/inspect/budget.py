@@ -10,7 +10,6 @@ All of it is an observer's (`oracle`): the chip is made again with other imperfe
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
 
 import msgspec
 import numpy as np
@@ -55,8 +54,7 @@ CALIBRATED = "mean of (|U| - 1)^2 over both meshes, against the identity"
 WHOLE = "|U - z U_c|^2 / |U|^2, the realised matrix U against that of an ideal mesh with the same commands U_c, best z"
 
 
-@dataclass(frozen=True)
-class Term:
+class Term(msgspec.Struct, frozen=True):
     """A row of a budget: without `name` the error is `error` with the same commands, and `tuned` with the best that an
     observer finds (NaN where there is no search). `alone`: with nothing but `name`, by the best commands where there is
     a search, else the same; NaN in the first and the last row. `gain`: how much better than the first row."""
@@ -99,7 +97,7 @@ def budget(at: Place) -> list[Term]:
         rows.append(Term(name, same, tuned, seen[0] if np.isnan(seen[1]) else seen[1], 0.0))
     best = np.isfinite(first.tuned)
     gains = [first.tuned - row.tuned if best else first.error - row.error for row in rows]
-    rows = [replace(row, gain=gain) for row, gain in zip(rows, gains)]
+    rows = [msgspec.structs.replace(row, gain=gain) for row, gain in zip(rows, gains)]
     return [first, *sorted(rows, key=lambda row: -row.gain)]
 
 
