@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 from pyqtgraph.Qt import QtCore, QtWidgets
@@ -37,7 +37,6 @@ class MeshView(Panel):
     """The mesh panel. `painted` is the frame on show; `shown` announces it, `hovered` what the pointer is over."""
 
     title = "Mesh"
-    modes: ClassVar[list[str]] = list(MODES)
     shown = QtCore.Signal(object)  # Painted
     hovered = QtCore.Signal(object)  # Thing or None
 
@@ -124,7 +123,7 @@ class MeshView(Panel):
             self.canvas.reveal(self._side(), self.selection.element)
 
     def colour(self, mode: int) -> None:
-        """Colour by another quantity, a place in `modes`."""
+        """Colour by another quantity, a place in `MODES`."""
         if not 0 <= mode < len(MODES):
             return
         self.mode = mode
