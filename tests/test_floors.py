@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -166,6 +167,12 @@ def test_the_window_has_floors_too() -> None:
     files = [path for path in sources("gui") if path.parent != ROOT / "gui"]
     assert {path.parent.name for path in files} == set(WINDOW_FLOORS)
     assert [line for path in files for line in window_breaches(path.read_text(), path)] == []
+
+
+@pytest.mark.parametrize("room", WINDOW_FLOORS)
+def test_a_room_of_the_window_names_its_modules(room: str) -> None:
+    modules = {path.stem for path in sources(f"gui/{room}")} - {"__init__"}
+    assert set(importlib.import_module(f"l2sim.gui.{room}").__all__) == modules
 
 
 @pytest.mark.parametrize(
