@@ -1,6 +1,6 @@
 """Where a mesh is drawn: panning, zooming, picking, and what is written over the picture.
 
-The picture itself is `mesh_raster`'s: drawn again when the view changes, coloured again for every frame.
+The picture itself is made by `mesh.raster`: drawn again when the view changes, coloured again for every frame.
 """
 
 from __future__ import annotations
@@ -154,6 +154,7 @@ class Canvas(QtWidgets.QWidget):
         return self._image
 
     def paintEvent(self, event: QtGui.QPaintEvent) -> None:
+        """The picture, and what stands over it."""
         painter = QtGui.QPainter(self)
         if self.scene is None:
             painter.fillRect(self.rect(), QtGui.QColor(theme.now().base))
@@ -338,10 +339,12 @@ class Canvas(QtWidgets.QWidget):
         return self.scene.thing(int(pick[y, x]))
 
     def mousePressEvent(self, event: QtGui.QMouseEvent) -> None:
+        """Begin a click or a drag."""
         if event.button() in (Qt.MouseButton.LeftButton, Qt.MouseButton.MiddleButton):
             self._press, self._dragged = pointed(event), False
 
     def mouseMoveEvent(self, event: QtGui.QMouseEvent) -> None:
+        """Drag the picture, or say what the pointer is over."""
         at = pointed(event)
         if self._press is not None:
             moved = at - self._press
@@ -357,19 +360,23 @@ class Canvas(QtWidgets.QWidget):
             self.update()
 
     def mouseReleaseEvent(self, event: QtGui.QMouseEvent) -> None:
+        """What was not dragged was clicked."""
         if self._press is not None and not self._dragged and event.button() == Qt.MouseButton.LeftButton:
             self.clicked.emit(self.thing_at(pointed(event)))
         self._press = None
 
     def leaveEvent(self, event: QtCore.QEvent) -> None:
+        """The pointer is over nothing."""
         self._over = None
         self.hovered.emit(None)
         self.update()
 
     def wheelEvent(self, event: QtGui.QWheelEvent) -> None:
+        """Zoom around the pointer."""
         self.zoom(1.2 ** (event.angleDelta().y() / 120), QtCore.QPointF(event.position()))
 
     def keyPressEvent(self, event: QtGui.QKeyEvent) -> None:
+        """Plus and minus zoom, arrows with Ctrl walk from MZI to MZI."""
         keys = {Qt.Key.Key_Left: (-1, 0), Qt.Key.Key_Right: (1, 0), Qt.Key.Key_Up: (0, -1), Qt.Key.Key_Down: (0, 1)}
         if event.key() in keys and event.modifiers() & Qt.KeyboardModifier.ControlModifier:
             self.walk(*keys[Qt.Key(event.key())])
@@ -412,6 +419,7 @@ class Canvas(QtWidgets.QWidget):
         self.walked.emit(mesh.side, min((abs(mesh.centre(int(i))[1] - y), int(i)) for i in beside)[1])
 
     def resizeEvent(self, event: QtGui.QResizeEvent) -> None:
+        """Draw anew, all of it where all of it was shown."""
         self._raster = None
         if self.fits:
             self.fit()

@@ -44,6 +44,7 @@ class Legend(QtWidgets.QWidget):
         return QtCore.QRectF(14, 20, min(max(self.width() * 0.42, 120), 420), 9)
 
     def paintEvent(self, event: QtGui.QPaintEvent) -> None:
+        """Draw it on the screen."""
         painter = QtGui.QPainter(self)
         self.paint(painter)
         painter.end()

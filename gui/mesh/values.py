@@ -11,6 +11,7 @@ import numpy as np
 from l2sim.backend import Array
 from l2sim.chip.nonidealities import Nonidealities
 from l2sim.flow.session import chip_nonidealities
+from l2sim.inspect.chips import ends
 
 from . import colours, light
 from .colours import PHASE, TURN, Scale
@@ -62,7 +63,7 @@ class Request:
     choice: str = ""
     input: int = 0
     side: str = ""
-    pinned: Mapping[str, Phases] | None = None
+    pinned: dict[str, Phases] | None = None
 
 
 @dataclass
@@ -73,7 +74,7 @@ class Painted:
     request: Request
     title: str
     step: int | None = None
-    phases: Mapping[str, Phases] = field(default_factory=dict)
+    phases: dict[str, Phases] = field(default_factory=dict)
     values: Numbers = field(default_factory=dict)
     scale: Scale = PHASE
     badge: str = "commanded"
@@ -176,7 +177,7 @@ def _angle(kind: str) -> Callable[[Painted, RunModel, History, RunModel | None],
 
 def _difference(out: Painted, model: RunModel, history: History, reference: RunModel | None) -> None:
     request = out.request
-    then: Mapping[str, Phases] | None = None
+    then: dict[str, Phases] | None = None
     if request.choice == PINNED:
         then, why = request.pinned, "no frame is pinned; pin the one on show with P"
     elif request.choice == REFERENCE:
@@ -188,7 +189,8 @@ def _difference(out: Painted, model: RunModel, history: History, reference: RunM
     else:
         aim = model.target(request.layer, request.block, request.step)
         if aim:
-            then = {"u": aim["u"], "v": aim["v"], "sigma": {"sigma": aim["sigma"]}}
+            then = {side: {"theta": end["theta"]} for side, end in ends(aim).items()}
+            then |= {"sigma": {"sigma": aim["sigma"]}}
         whole = model.layers[request.layer].sigma is None
         why = "whole meshes are trained and aim at no phases" if whole else "the weights are not trained yet"
     if then:

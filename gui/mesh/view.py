@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 from pyqtgraph.Qt import QtCore, QtWidgets
@@ -37,7 +36,6 @@ class MeshView(Panel):
     """The mesh panel. `painted` is the frame on show; `shown` announces it, `hovered` what the pointer is over."""
 
     title = "Mesh"
-    modes: ClassVar[list[str]] = list(MODES)
     shown = QtCore.Signal(object)  # Painted
     hovered = QtCore.Signal(object)  # Thing or None
 
@@ -45,7 +43,7 @@ class MeshView(Panel):
         super().__init__(selection)
         self.painted: Painted | None = None
         self.history = History()
-        self.pinned: Mapping[str, Phases] | None = None
+        self.pinned: dict[str, Phases] | None = None
         self.pinned_at = ""
         self.mode = 0
         self.chosen = {mode: choices[0] for mode, choices in CHOICES.items()}
@@ -124,7 +122,7 @@ class MeshView(Panel):
             self.canvas.reveal(self._side(), self.selection.element)
 
     def colour(self, mode: int) -> None:
-        """Colour by another quantity, a place in `modes`."""
+        """Colour by another quantity, a place in `MODES`."""
         if not 0 <= mode < len(MODES):
             return
         self.mode = mode
@@ -265,9 +263,10 @@ class MeshView(Panel):
             return
         self._broken_of, self.canvas.broken = of, []
         for side in model.layers[layer].parts:
-            truth = model.oracle(layer, block, side, self.selection.step) or {}
-            for fate in ("dead", "stuck"):
-                for kind, here in truth.get(fate, {}).items():
+            truth = model.oracle(layer, block, side, self.selection.step)
+            fates = {"dead": truth.get("dead", {}), "stuck": truth.get("stuck", {})} if truth else {}
+            for fate, heaters in fates.items():
+                for kind, here in heaters.items():
                     self.canvas.broken += [((side, kind, int(i)), fate) for i in np.flatnonzero(here)]
 
     def _colour(self) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 from pyqtgraph.Qt import QtCore, QtWidgets
 
@@ -203,9 +202,10 @@ class JobForm(QtWidgets.QWidget):
             font.setBold(name in self.changes and self.changes[name] != defaults.get(name))
             widgets[0].setFont(font)
         self.start.setEnabled(not error)
-        told = ", ".join(f"{name} = {text}" for name, text in self.changes.items())
+        changes = ", ".join(f"{name} = {text}" for name, text in self.changes.items())
         theme.mark(self.summary, "bad" if error else "faint")
-        self.summary.setText(f"Cannot be run: {error}" if error else f"Changed: {told}" if told else "Nothing changed.")
+        valid = f"Changed: {changes}" if changes else "Nothing changed."
+        self.summary.setText(f"Cannot be run: {error}" if error else valid)
 
     def _start(self) -> None:
         more = [*(["--smoke"] if self.smoke.isChecked() else [])]
@@ -229,6 +229,6 @@ class JobForm(QtWidgets.QWidget):
         return export.write(path, jobs.to_toml(self.job).encode())
 
 
-def _limits(field: Any) -> str:
+def _limits(field: jobs.Field) -> str:
     limits = field.range if not fields.options(field) else ""
     return " · ".join(word for word in (limits, field.unit) if word)
