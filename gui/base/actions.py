@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from html import escape
 
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
 from . import theme
+from .widgets import has_words
 
 _Context = QtCore.Qt.ShortcutContext
 
@@ -164,10 +166,9 @@ class Palette(QtWidgets.QDialog):
         return bool(super().eventFilter(watched, event))
 
     def _filter(self, text: str) -> None:
-        words = text.lower().split()
         self._list.clear()
         for name, key, callback, enabled in self._entries:
-            if all(word in name.lower() for word in words):
+            if has_words(name, text):
                 item = QtWidgets.QTreeWidgetItem([name, key])
                 item.setData(0, QtCore.Qt.ItemDataRole.UserRole, callback)
                 item.setDisabled(not enabled)
@@ -206,10 +207,10 @@ def sheet(actions: Actions) -> str:
     lengths = [0, 0]
     for group, members in actions.groups().items():
         rows = [
-            f"<tr><td width=120><b>{_html(' or '.join(s.toString() for s in action.shortcuts()))}</b></td>"
-            f"<td>{_html(action.property('accessibleName'))}</td></tr>"
+            f"<tr><td width=120><b>{escape(' or '.join(key.toString() for key in keys), quote=False)}</b></td>"
+            f"<td>{escape(action.property('accessibleName'), quote=False)}</td></tr>"
             for action in members
-            if action.shortcuts()
+            if (keys := action.shortcuts())
         ]
         if rows:
             shorter = lengths.index(min(lengths))
@@ -227,10 +228,6 @@ def sheet(actions: Actions) -> str:
     )
     cells = "".join(f"<td width=340 style='vertical-align: top'>{''.join(column)}</td>" for column in columns)
     return f"<table cellspacing=8><tr>{cells}</tr></table>"
-
-
-def _html(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def emblem() -> QtGui.QIcon:
