@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
 from . import theme
+from .widgets import has_words
 
 _Context = QtCore.Qt.ShortcutContext
 
@@ -164,10 +165,9 @@ class Palette(QtWidgets.QDialog):
         return bool(super().eventFilter(watched, event))
 
     def _filter(self, text: str) -> None:
-        words = text.lower().split()
         self._list.clear()
         for name, key, callback, enabled in self._entries:
-            if all(word in name.lower() for word in words):
+            if has_words(name, text):
                 item = QtWidgets.QTreeWidgetItem([name, key])
                 item.setData(0, QtCore.Qt.ItemDataRole.UserRole, callback)
                 item.setDisabled(not enabled)
