@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from html import escape
 
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
@@ -206,10 +207,10 @@ def sheet(actions: Actions) -> str:
     lengths = [0, 0]
     for group, members in actions.groups().items():
         rows = [
-            f"<tr><td width=120><b>{_html(' or '.join(s.toString() for s in action.shortcuts()))}</b></td>"
-            f"<td>{_html(action.property('accessibleName'))}</td></tr>"
+            f"<tr><td width=120><b>{escape(' or '.join(key.toString() for key in keys), quote=False)}</b></td>"
+            f"<td>{escape(action.property('accessibleName'), quote=False)}</td></tr>"
             for action in members
-            if action.shortcuts()
+            if (keys := action.shortcuts())
         ]
         if rows:
             shorter = lengths.index(min(lengths))
@@ -227,10 +228,6 @@ def sheet(actions: Actions) -> str:
     )
     cells = "".join(f"<td width=340 style='vertical-align: top'>{''.join(column)}</td>" for column in columns)
     return f"<table cellspacing=8><tr>{cells}</tr></table>"
-
-
-def _html(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def emblem() -> QtGui.QIcon:

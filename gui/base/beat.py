@@ -40,9 +40,7 @@ class Beat(Generic[P]):
         """A panel came into sight or went out of it, which Qt does not tell of one behind another tab."""
         (self.hidden.discard if seen else self.hidden.add)(panel)
 
-    def go(
-        self, panels: Iterable[P], playing: bool, everything: bool, refresh: Callable[[P, set[str]], None]
-    ) -> None:
+    def go(self, panels: Iterable[P], playing: bool, everything: bool, refresh: Callable[[P, set[str]], None]) -> None:
         """Refresh the panels that are due by `refresh(panel, names)`; `everything`: all that have something to show."""
         seen = [panel for panel in panels if self._dirty.get(panel) and panel not in self.hidden and panel.isVisible()]
         for panel in seen if everything else self._due(seen, time.monotonic(), playing):

@@ -7,6 +7,7 @@ from pyqtgraph.Qt import QtCore, QtWidgets
 from l2sim.job.job import Field
 
 from . import theme
+from .widgets import bare
 
 
 def options(field: Field) -> list[str]:
@@ -37,9 +38,7 @@ class Editor(QtWidgets.QWidget):
         super().__init__()
         self.field = field
         self._default = default
-        layout = QtWidgets.QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(1)
+        layout = bare(QtWidgets.QVBoxLayout(self), 1)
         words = f"{field.path}: {field.meaning}" + (f" ({field.unit})" if field.unit else "")
         choices = options(field)
         self._chooses = bool(choices)

@@ -63,11 +63,16 @@ def panel(shown: Shown, path: Path) -> Path:
 
 def picture(widget: QtWidgets.QWidget, path: Path) -> Path:
     """What a widget shows, as PNG."""
+    return write(path, png(widget.grab()))
+
+
+def png(image: QtGui.QPixmap | QtGui.QImage) -> bytes:
+    """An image as the content of a PNG file."""
     content = QtCore.QByteArray()
     buffer = QtCore.QBuffer(content)
     buffer.open(QtCore.QIODevice.OpenModeFlag.WriteOnly)
-    widget.grab().save(buffer, "PNG")
-    return write(path, bytes(content))
+    image.save(buffer, "PNG")
+    return bytes(content)
 
 
 def widget_svg(widget: QtWidgets.QWidget, path: Path) -> None:

@@ -16,6 +16,7 @@ from pyqtgraph.Qt import QT_LIB, QtCore, QtWidgets
 from l2sim._version import __version__
 
 from . import theme
+from .widgets import tool_button
 
 
 class Message(QtWidgets.QFrame):
@@ -31,11 +32,8 @@ class Message(QtWidgets.QFrame):
         self._row.setContentsMargins(12, 5, 6, 5)
         self._row.addWidget(self.text, 1)
         self._buttons: list[QtWidgets.QPushButton] = []
-        close = QtWidgets.QToolButton(text="✕")
-        close.setAccessibleName("Close the message")
-        close.setToolTip("Close the message")
+        close = tool_button("✕", "Close the message", "Close the message", self.hide)
         close.setAutoRaise(True)
-        close.clicked.connect(self.hide)
         self._row.addWidget(close)
         self.hide()
 

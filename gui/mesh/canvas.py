@@ -10,7 +10,7 @@ from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
 from l2sim.backend import Array
 
-from ..base import theme
+from ..base import painting, theme
 from ..base.panel import pointed
 from . import raster as mesh_raster
 from .colours import CANVAS, HATCH
@@ -27,7 +27,6 @@ RINGS = 200
 DRAG = 4
 
 Qt = QtCore.Qt
-CENTRE = int(Qt.AlignmentFlag.AlignCenter)
 
 
 def fitted(scene: Scene, width: int, height: int) -> View:
@@ -160,8 +159,7 @@ class Canvas(QtWidgets.QWidget):
             painter.fillRect(self.rect(), QtGui.QColor(theme.now().base))
         else:
             pixels = self.image()
-            height, width = pixels.shape
-            shown = QtGui.QImage(pixels.data, width, height, 4 * width, QtGui.QImage.Format.Format_RGB32)
+            shown = painting.image(pixels, *pixels.shape)
             # Told its ratio, an image lets go of the buffer and copies it, so this one lives for one frame only; but
             # stretched into a rectangle it takes far longer.
             shown.setDevicePixelRatio(self.devicePixelRatioF())
@@ -181,7 +179,9 @@ class Canvas(QtWidgets.QWidget):
         if self.note:
             self._say(painter, self.note)
 
-    def _text(self, painter: QtGui.QPainter, at: QtCore.QRectF, text: str, colour: str, flags: int = CENTRE) -> None:
+    def _text(
+        self, painter: QtGui.QPainter, at: QtCore.QRectF, text: str, colour: str, flags: int = painting.CENTRE
+    ) -> None:
         painter.setPen(QtGui.QColor(colour))
         painter.drawText(at, flags, text)
 
@@ -215,7 +215,6 @@ class Canvas(QtWidgets.QWidget):
         """Numbers of the rails, as many as there is room for."""
         assert self.scene is not None
         now, v = theme.now(), self.view
-        every = next((e for e in (1, 2, 4, 5, 10, 20, 50, 100) if e * v.sy >= 15), 200)
         x0, x1 = max(v.ox, 36.0), min(self.scene.width * v.sx + v.ox, self.width() - 36.0)
         vertical = int(Qt.AlignmentFlag.AlignVCenter)
         first, last = self.scene.meshes[0], self.scene.meshes[-1]
@@ -224,7 +223,7 @@ class Canvas(QtWidgets.QWidget):
         bar.setAlpha(205)
         for at, mesh, flags in ((x0 - 36, first, right), (x1 + 4, last, left)):
             painter.fillRect(QtCore.QRectF(at, 24, 34, self.height()), bar)
-            for rail in range(0, mesh.part.modes, every):
+            for rail in range(0, mesh.part.modes, v.numbered):
                 y = rail * v.sy + v.oy
                 if 24 < y < self.height():
                     lit = mesh is first and rail == self.port

@@ -54,11 +54,16 @@ class View(NamedTuple):
 
     @property
     def level(self) -> str:
-        """"tiles", "boxes" or "numbers"."""
+        """ "tiles", "boxes" or "numbers"."""
         for name, (column, rail) in (("numbers", NUMBERS), ("boxes", BOXES)):
             if self.sx >= column and self.sy >= rail:
                 return name
         return "tiles"
+
+    @property
+    def numbered(self) -> int:
+        """Every how many rails there is room for a number."""
+        return next((every for every in (1, 2, 4, 5, 10, 20, 50, 100) if every * self.sy >= 15), 200)
 
 
 class Thing(NamedTuple):

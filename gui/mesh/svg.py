@@ -12,12 +12,11 @@ from pathlib import Path
 from xml.sax.saxutils import escape
 
 import numpy as np
-from pyqtgraph.Qt import QtCore, QtGui
 
 from l2sim.backend import Array
 
 from ..base import files as export
-from ..base import theme
+from ..base import painting, theme
 from .canvas import Canvas
 from .colours import HATCH, shades
 from .geometry import Thing
@@ -107,12 +106,7 @@ def _name(thing: Thing | None) -> str:
 
 def _embedded(canvas: Canvas) -> str:
     pixels = canvas.image()
-    height, width = pixels.shape
-    image = QtGui.QImage(pixels.data, width, height, 4 * width, QtGui.QImage.Format.Format_RGB32)
-    buffer = QtCore.QBuffer()
-    buffer.open(QtCore.QIODevice.OpenModeFlag.WriteOnly)
-    image.save(buffer, "PNG")
-    text = base64.b64encode(bytes(buffer.data())).decode()
+    text = base64.b64encode(export.png(painting.image(pixels, *pixels.shape))).decode()
     return f'<image width="{canvas.width()}" height="{canvas.height()}" xlink:href="data:image/png;base64,{text}"/>'
 
 
@@ -126,10 +120,9 @@ def _words(canvas: Canvas) -> Iterator[str]:
     for begin, end, side, title in titles if len(titles) > 1 else []:
         weight = "bold" if side == canvas.side else "normal"
         yield _text((begin + end) / 2 * v.sx + v.ox, 16, title, now.text, anchor="middle", weight=weight)
-    every = next((e for e in (1, 2, 4, 5, 10, 20, 50, 100) if e * v.sy >= 15), 200)
     first, last, end = scene.meshes[0], scene.meshes[-1], scene.width * v.sx + v.ox
     for x, mesh, anchor in ((v.ox - 5, first, "end"), (end + 5, last, "start")):
-        for rail in range(0, mesh.part.modes, every):
+        for rail in range(0, mesh.part.modes, v.numbered):
             yield _text(x, rail * v.sy + v.oy + 4, str(rail), now.faint, anchor=anchor)
     marks = [(side, kind, index, now.bad, "") for side, kind, index in canvas.rings]
     marks += [(*where, now.bad, fate) for where, fate in canvas.broken]

@@ -11,6 +11,7 @@ from pyqtgraph.Qt import QtCore, QtWidgets
 from ..base import theme
 from ..base.files import Table
 from ..base.panel import Panel
+from ..base.widgets import bare, tool_button
 from . import svg as mesh_svg
 from . import values as mesh_values
 from .canvas import Canvas
@@ -68,11 +69,7 @@ class MeshView(Panel):
         self.port.setAccessibleName("Input that light enters")
         self.port.setToolTip(PORT)
         self.port.valueChanged.connect(lambda value: self.selection.set(input=value))
-        whole = QtWidgets.QToolButton()
-        whole.setText("Fit")
-        whole.setToolTip("Show the whole mesh (F)")
-        whole.setAccessibleName("Fit the mesh into the window")
-        whole.clicked.connect(self.fit)
+        whole = tool_button("Fit", "Show the whole mesh (F)", "Fit the mesh into the window", self.fit)
         row = QtWidgets.QHBoxLayout()
         row.setContentsMargins(8, 5, 8, 3)
         row.addWidget(self.heading, 1)
@@ -84,9 +81,7 @@ class MeshView(Panel):
         self.said.setAccessibleName("What the pointer is over")
         for label in (self.heading, self.said):  # a long line must not widen the window
             label.setSizePolicy(QtWidgets.QSizePolicy.Policy.Ignored, QtWidgets.QSizePolicy.Policy.Preferred)
-        column = QtWidgets.QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(0)
+        column = bare(QtWidgets.QVBoxLayout(self), 0)
         column.addLayout(row)
         column.addWidget(self.canvas, 1)
         column.addWidget(self.said)

@@ -13,6 +13,7 @@ from l2sim.errors import L2simError
 
 from ..base import files as export
 from ..base import theme
+from ..base.widgets import bare, tool_button
 from .desk import Desk
 
 W = TypeVar("W", bound=QtWidgets.QWidget)
@@ -211,14 +212,9 @@ class _File(QtWidgets.QWidget):
         super().__init__(parent)
         self._folder = folder
         self.line = QtWidgets.QLineEdit()
-        choose = QtWidgets.QToolButton(text="…")
-        choose.setToolTip("Choose")
-        choose.setAccessibleName("Choose a place")
-        choose.clicked.connect(self._choose)
-        row = QtWidgets.QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
+        row = bare(QtWidgets.QHBoxLayout(self))
         row.addWidget(self.line)
-        row.addWidget(choose)
+        row.addWidget(tool_button("…", "Choose", "Choose a place", self._choose))
 
     def text(self) -> str:
         """The path."""
