@@ -239,7 +239,7 @@ def heaters(at: Place) -> dict[str, Any]:
 
 def cost(folder: Path) -> dict[str, dict[str, int]]:
     """What the run had counted by stage when it took its last checkpoint: core calls, evaluations, writes ..."""
-    held = checkpoints.peek(folder / "checkpoints" / "latest.safetensors").get("meter", {})
+    held = checkpoints.peek(folder / "checkpoints" / "latest.safetensors").meter
     return {stage: {name: int(n) for name, n in counts.items() if n} for stage, counts in held.items()}
 
 

@@ -32,7 +32,8 @@ TAU = 2.0 * np.pi
 
 def chip_seed(root: Path, job: Job) -> int:
     """The seed of the run's chips: of a run that began from another one's checkpoint, that one's."""
-    return int(checkpoints.peek(root / "checkpoints" / "latest.safetensors").get("chip_seed", job.seed))
+    known = checkpoints.peek(root / "checkpoints" / "latest.safetensors").chip_seed
+    return job.seed if known is None else known
 
 
 def mesh_chip(job: Job, name: str, grid: Grid, seed: int) -> MeshChip:

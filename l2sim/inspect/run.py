@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 
 from l2sim.backend import Array
@@ -18,6 +19,8 @@ from l2sim.job import grids
 from l2sim.job import job as jobs
 from l2sim.job.job import Job
 from l2sim.store import checkpoint as checkpoints
+from l2sim.store import source as sources
+from l2sim.store.events import Changed, EpochEnd, Kept, Record, StageEnd, StageStarted, step_of
 from l2sim.store.follow import Curve, Frame, Replay
 
 PARTS = ("theta", "phi", "screen")
@@ -49,21 +52,21 @@ class Recorded:
 
     def _follow_parameters(self) -> bool:
         """The jobs in force from step to step."""
-        changes = [event for event in self.events if event["type"] == "parameter"]
+        changes = [event for event in self.events if isinstance(event, Changed)]
         if self._jobs and len(changes) == len(self._jobs) - 1:
             return False
         self._jobs = [(-1, self._disk.job)]
         for change in changes:
             try:
-                self._jobs.append((change["step"], jobs.changed(self._jobs[-1][1], change["path"], change["value"])))
+                self._jobs.append((change.step, jobs.changed(self._jobs[-1][1], change.path, change.value)))
             except L2simError:  # written by an l2sim that can change more
-                self._jobs.append((change["step"], self._jobs[-1][1]))
+                self._jobs.append((change.step, self._jobs[-1][1]))
         return True
 
     @property
     def simulated(self) -> bool:
         """Whether the chip of the run can be made again. Of another one nothing is known but what was logged."""
-        return bool(self._disk.manifest.get("chip", "simulated") == "simulated")
+        return self._disk.manifest.chip in (msgspec.UNSET, "simulated")
 
     @property
     def job(self) -> Job:
@@ -97,13 +100,12 @@ class Recorded:
         ]  # fmt: skip
         if told:
             return float(max(told)[1])
-        ends = [it["step"] for it in self.events if it["type"] == "epoch" and (step is None or it["step"] <= step)]
-        kept = [it for it in self.events if it["type"] == "checkpoint" and ends and it["step"] == ends[-1]]
+        ends = [it.step for it in self.events if isinstance(it, EpochEnd) and (step is None or it.step <= step)]
+        kept = [it for it in self.events if isinstance(it, Kept) and ends and it.step == ends[-1]]
         return self._kept_clock(kept[-1]) if kept else None
 
-    def _kept_clock(self, event: dict[str, Any]) -> float | None:
-        name = event["stage"] if event["epoch"] < 0 else f"{event['stage']}-{event['epoch']:05d}"
-        meter = checkpoints.peek(self.folder / "checkpoints" / f"{name}.safetensors").get("meter", {})
+    def _kept_clock(self, event: Kept) -> float | None:
+        meter = checkpoints.peek(sources.file_of(self.folder, event.stage, event.epoch)).meter
         told = [counts["clock_seconds"] for counts in meter.values() if "clock_seconds" in counts]
         return float(sum(told)) if told else None
 
@@ -120,7 +122,7 @@ class Recorded:
         return self._disk.notice
 
     @property
-    def events(self) -> list[dict[str, Any]]:
+    def events(self) -> list[Record]:
         """The rare events so far."""
         return self._disk.events
 
@@ -133,10 +135,10 @@ class Recorded:
         found: list[Stage] = []
         step = 0
         for event in self.events:
-            if event["type"] == "stage" and not (found and found[-1].name == event["stage"]):
-                found.append(Stage(event["stage"], step, None, event["epochs"]))
-            step = event.get("step", step)
-            if event["type"] == "stage_done" and found:
+            if isinstance(event, StageStarted) and not (found and found[-1].name == event.stage):
+                found.append(Stage(event.stage, step, None, event.epochs))
+            step = step_of(event) or step
+            if isinstance(event, StageEnd) and found:
                 found[-1] = found[-1]._replace(last_step=step)
         self._stages = (id(events), len(events)), found
         return found
@@ -149,7 +151,7 @@ class Recorded:
     @property
     def checkpoints(self) -> list[int]:
         """Steps of the checkpoints that are kept."""
-        return sorted({event["step"] for event in self.events if event["type"] == "checkpoint"})
+        return sorted({event.step for event in self.events if isinstance(event, Kept)})
 
     # -- numbers -------------------------------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from l2sim.chip import energy as cost
 from l2sim.chip.meter import PASSES
@@ -12,6 +12,7 @@ from l2sim.errors import L2simError, RunError
 from l2sim.job import job as jobs
 from l2sim.report import html
 from l2sim.store.gather import Material, gather
+from l2sim.store.results import Report
 
 TESTING = "testing"
 
@@ -48,14 +49,14 @@ def table_for(out: Path, name: str, settings: Iterable[str]) -> cost.Table:
 # ------------------------------------------------------------------------------------------------------ of a run
 
 
-def read(report: dict[str, Any], table: cost.Table | None = None, cores: int | None = None) -> list[Bill]:
+def read(report: Report, table: cost.Table | None = None, cores: int | None = None) -> list[Bill]:
     """The bills of the stages of a report that asked something of chips, testing last; by another `table`, or with
     another number of shared `cores`, than the job's where one is given."""
-    job = report["job"]
+    job = report.job
     table = cost.TABLES[job.get("cost", {}).get("table", "thermal")] if table is None else table
     cores = job.get("chip", {}).get("cores", 0) if cores is None else cores
     found = []
-    for stage in (*report["stages"], {"name": TESTING, **report["test_cost"]}):
+    for stage in (*report.stages, {"name": TESTING, **report.test_cost}):
         if chips := stage.get("by_chip"):
             at = {name: cost.Geometry(**its["geometry"]) for name, its in chips.items()}
             counts = {name: EMPTY | its["counts"] for name, its in chips.items()}

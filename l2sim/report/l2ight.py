@@ -34,7 +34,7 @@ def picture(material: Material) -> Figure:
     from l2sim.report import figures
 
     scalars = {stage: material.scalars.get(stage, {}) for stage in SEARCHES}
-    stages, classes = material.report["stages"], material.classes
+    stages, classes = material.report.stages, material.classes
     return figures.overview(stages, scalars["calibrate"], scalars["map"], material.training, classes and 1 / classes)
 
 
@@ -43,7 +43,7 @@ def overview(material: Material) -> str:
 
     told = ", ".join(
         f"{stage['name']} {percent(stage['accuracy'])}"
-        for stage in material.report["stages"]
+        for stage in material.report.stages
         if "accuracy" in stage
     )  # fmt: skip
     caption = (
