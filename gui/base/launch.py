@@ -79,7 +79,7 @@ def resume(folder: Path, more: Iterable[str] = ()) -> Process:
     manifest = read_manifest(folder)
     if held(folder):
         raise RunError(f"the run in {folder} is going on; attach to it instead")
-    if manifest["state"] == "done":
+    if manifest.state == "done":
         raise RunError(f"the run in {folder} is finished; start a new one with its job")
     return Process(["--resume", "--out", str(folder), *_common(), *more], folder)
 
@@ -87,8 +87,8 @@ def resume(folder: Path, more: Iterable[str] = ()) -> Process:
 def kill(folder: Path) -> int:
     """End the job of a run folder at once, by SIGKILL; what it saved stays. Returns its id; RunError if none runs."""
     manifest = read_manifest(folder)
-    number = manifest.get("process")
-    if not held(folder) or not isinstance(number, int) or number <= 1:
+    number = manifest.process
+    if not held(folder) or number <= 1:
         raise RunError(f"no job runs in {folder}")
     try:
         os.kill(number, signal.SIGKILL)
@@ -135,10 +135,10 @@ def summary(folder: Path) -> Summary:
         manifest = read_manifest(folder)
     except RunError as error:
         return Summary(folder, "unreadable", problem=str(error))
-    state = str(manifest.get("state", ""))
+    state = manifest.state
     if state == "running" and not held(folder):
         state = "killed"
-    return Summary(folder, state, float(manifest.get("started") or 0.0), _accuracy(folder))
+    return Summary(folder, state, manifest.started, _accuracy(folder))
 
 
 class _Stage(msgspec.Struct):

@@ -7,12 +7,14 @@ from collections import deque
 from pathlib import Path
 from typing import NamedTuple
 
-import msgspec
+from msgspec import UNSET
 
 from l2sim.backend import Array
 from l2sim.errors import RunError
+from l2sim.runs.live_messages import VERSION, Answer, Beat, Piece, State
 from l2sim.runs.live_reader import Reader, pictures
 from l2sim.store.follow import Frame, Replay
+from l2sim.store.manifest import Manifest
 
 STALE = 5.0
 """Seconds without a word, besides the longest iterations, after which a run that lives is called stale."""
@@ -22,29 +24,6 @@ RECENT_GRADIENTS = 32
 """How many live frames of a series are remembered, and how many bytes of them; of gradients, which no history draws."""
 LOOK_EVERY = 0.25
 """Seconds between changes of what is looked at."""
-
-
-class Answer(msgspec.Struct, frozen=True):
-    """What a run says to an order: whether it was obeyed, and from which step on, or why not."""
-
-    ok: bool
-    error: str = ""
-    applied_at_step: int = 0
-
-
-class Heartbeat(msgspec.Struct, frozen=True):
-    """What a run that is served says of itself every second: `rate` in steps/s, `eta` of the stage and the `longest`
-    iteration in s, `rss` in bytes."""
-
-    step: int = 0
-    stage: str = ""
-    epoch: int = 0
-    epochs: int = 0
-    rate: float | None = None
-    eta: float | None = None
-    rss: int | None = None
-    paused: bool = False
-    longest: float = 0.0
 
 
 class Light(NamedTuple):
@@ -68,27 +47,27 @@ class Link:
         self._looked = 0.0
         self._gap = True
         self.attached = False
-        self.beat: Heartbeat | None = None
+        self.beat: State | None = None
         self.heard = time.monotonic()
         self._snapshot = reader.order("snapshot")
 
     @classmethod
-    def to(cls, folder: Path, process: int, run: str) -> Link | None:
-        """A link to the `process` of the `run` (both as its manifest says); None where it is not served."""
+    def to(cls, folder: Path, manifest: Manifest) -> Link | None:
+        """A link to the run's process; None where it is not served."""
         try:
             reader = Reader(folder)
         except RunError:
             return None
         link = cls(reader)
-        if link.serves(process, run):
+        if link.serves(manifest):
             return link
         link.close()
         return None
 
-    def serves(self, process: int, run: str) -> bool:
-        """Whether this is the stream of that process of that run."""
+    def serves(self, manifest: Manifest) -> bool:
+        """Whether this is the stream of the process that `manifest` tells of."""
         address = self._reader.address
-        return (address.get("process"), address.get("run")) == (process, run)
+        return (address.process, address.run) == (manifest.process, manifest.id)
 
     def behind(self) -> bool:
         """Whether the folder has what the stream did not bring; asked once a poll."""
@@ -104,33 +83,32 @@ class Link:
         changed: set[str] = set()
         for topic, header, payload in self._reader.messages():
             self.heard = time.monotonic()
-            if topic in ("scalar", "event"):
-                news = disk.feed(topic, int(header["at"]), payload) if self.attached else None
+            if isinstance(header, Piece):
+                news = disk.feed(topic, header.at, payload) if self.attached else None
                 self._gap |= news is None
                 changed |= news or set()
-            elif topic == "beat":
-                self.beat = msgspec.convert(header, Heartbeat)
+            elif isinstance(header, Beat):
+                self.beat = header
                 changed.add("state")
             elif topic in ("phase", "block"):
                 changed.add("frames" if topic == "phase" else "blocks")
                 for name, values in pictures(header, payload).items():
-                    self._remember(name, Frame(int(header["step"]), values.copy()))  # a view would hold all of it
-            elif topic == "field":
+                    self._remember(name, Frame(header.step, values.copy()))  # a view would hold all of it
+            elif header.input is not UNSET:
                 power = pictures(header, payload)
-                self._light = header["layer"], int(header["input"]), Light(int(header["step"]), power)
+                self._light = header.layer, header.input, Light(header.step, power)
                 changed.add("frames")
         for answer, _ in self._reader.answers():
             self.heard = time.monotonic()
-            number = answer.get("id")
+            number = answer.id
             if number == self._snapshot:
                 self.attached = self._gap = True
-                if self.beat is None and answer.get("state"):
-                    self.beat = msgspec.convert(answer["state"], Heartbeat)
+                self.beat = self.beat or answer.state or None
                 self._looks = {}
                 self._want("block", "", 0)
                 changed.add("state")
-            elif number in self._pending:
-                self._acks[self._pending.pop(number)] = msgspec.convert(answer, Answer)
+            elif isinstance(number, int) and number in self._pending:
+                self._acks[self._pending.pop(number)] = answer
                 changed.add("state")
         return changed
 
@@ -193,5 +171,5 @@ class Link:
     def close(self) -> dict[int, Answer]:
         """Leave; what was not answered never will be."""
         self._reader.close()
-        lost = Answer(False, "the run ended before it answered")
+        lost = Answer(VERSION, None, False, 0, "the run ended before it answered")
         return self._acks | dict.fromkeys(self._pending.values(), lost)

@@ -17,9 +17,11 @@ from l2sim.flow.session import effective
 from l2sim.inspect.run import PARTS, Recorded
 from l2sim.job import grids
 from l2sim.job import job as jobs
+from l2sim.runs.live_messages import VERSION, Answer, State
+from l2sim.store.events import step_of
 from l2sim.store.follow import Frame, Replay
 
-from .link import Answer, Heartbeat, Light, Link
+from .link import Light, Link
 
 MOVEMENT = "movement"
 COUNT = "update count"
@@ -149,14 +151,14 @@ class RunModel(Recorded):
     def _attach(self) -> set[str]:
         """Find the stream of a run that is served, and leave one that has ended."""
         running = self._disk.state == "running"
-        process, run = self._disk.manifest.get("process", 0), self._disk.manifest["id"]
-        if self._link is not None and not (running and self._link.serves(process, run)):
+        manifest = self._disk.manifest
+        if self._link is not None and not (running and self._link.serves(manifest)):
             self.acks |= self._link.close()
             self._link = None
             return {"state"}
         if self._link is None and running and time.monotonic() - self._tried > ATTACH_EVERY:
             self._tried = time.monotonic()
-            self._link = Link.to(self.folder, process, run)
+            self._link = Link.to(self.folder, manifest)
             return {"state"} if self._link else set()
         return set()
 
@@ -181,19 +183,19 @@ class RunModel(Recorded):
         return time.monotonic() - max(self._word, self._link.heard if self._link else 0.0)
 
     @property
-    def beat(self) -> Heartbeat | None:
-        """What the job said last of itself, while it is served."""
+    def beat(self) -> State | None:
+        """What the job said last: step, stage, epoch, epochs, rate (steps/s), eta (s), rss (bytes), paused."""
         return self._link.beat if self._link else None
 
     @property
     def pid(self) -> int | None:
         """The process that runs the job, while it does."""
-        return int(self._disk.manifest["process"]) if self._disk.state == "running" else None
+        return self._disk.manifest.process if self._disk.state == "running" else None
 
     @property
     def newest(self) -> int:
         """The newest step known."""
-        steps = [int(event["step"]) for event in self.events[-8:] if "step" in event]
+        steps = [step for event in self.events[-8:] if (step := step_of(event)) is not None]
         return max([*steps, self._disk.newest, self.beat.step if self.beat else 0])
 
     @property
@@ -297,7 +299,8 @@ class RunModel(Recorded):
         """Send the run a command of docs/formats.md; `acks` will have its answer under the number returned."""
         self._orders += 1
         if self._link is None or self._disk.state != "running":
-            self.acks[self._orders] = Answer(False, "the run is not live; start it with `l2sim run --live`")
+            refusal = "the run is not live; start it with `l2sim run --live`"
+            self.acks[self._orders] = Answer(VERSION, None, False, 0, refusal)
         else:
             self._link.order(self._orders, command, arguments)
         return self._orders

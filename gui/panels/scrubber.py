@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
+from l2sim.store.events import Warned
+
 from ..base import painting, theme
 from ..base.panel import Panel, pointed
 
@@ -46,8 +48,8 @@ class Scrubber(Panel):
             return []
         marks = [(int(step), "checkpoint", "checkpoint") for step in self.model.checkpoints]
         for event in self.model.events:
-            if event["type"] == "warning":
-                marks.append((int(event.get("step") or 0), "warning", str(event.get("message", ""))))
+            if isinstance(event, Warned):
+                marks.append((0, "warning", event.message))
         return sorted(marks)
 
     def said(self, step: int) -> str:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from html import escape
 from pathlib import Path
-from typing import cast
 
+import msgspec
 import numpy as np
 
 from l2sim import files
@@ -18,7 +18,8 @@ from l2sim.inspect.run import Recorded, Saved, Stage
 from l2sim.job.grids import Grid
 from l2sim.job.job import Job
 from l2sim.store.follow import Curve
-from l2sim.store.gather import Report, gather
+from l2sim.store.gather import gather
+from l2sim.store.results import Report
 
 
 class Run:
@@ -57,12 +58,12 @@ class Run:
     def report(self) -> Report:
         """What report.json holds (docs/formats.md): accuracies, errors and costs by stage. Of an unfinished run what is
         known by now, without `format` and `version`. RunError where it is damaged."""
-        return cast(Report, gather(self.folder).report)
+        return gather(self.folder).report
 
     @property
     def events(self) -> list[dict[str, object]]:
         """The rare events so far, in order, each with its `type` (docs/formats.md)."""
-        return [dict(event) for event in self._now().events]
+        return [msgspec.to_builtins(event) for event in self._now().events]
 
     @property
     def layers(self) -> dict[str, Grid]:
@@ -138,7 +139,7 @@ class Run:
 
     def _rows(self) -> list[tuple[str, str, str]]:
         """Stage, steps and test accuracy in words."""
-        results = {stage["name"]: stage.get("accuracy") for stage in self.report["stages"]}
+        results = {stage["name"]: stage.get("accuracy") for stage in self.report.stages}
         rows = []
         for stage in self.stages:
             accuracy = results.get(stage.name)
