@@ -175,8 +175,9 @@ class Study(Generic[Result]):
         place.with_name(f"{place.name}.md").write_text("\n".join([*self.page(result), ""]), encoding="utf-8")
         if self.draw:
             with matplotlib.rc_context(figures.STYLE if self.styled else {}):
-                metadata = None if self.signed else {"Software": None}
-                self.draw(result).savefig(place.with_name(f"{place.name}.png"), dpi=self.dpi, metadata=metadata)
+                sheet = self.draw(result)
+            metadata = None if self.signed else {"Software": None}
+            sheet.savefig(place.with_name(f"{place.name}.png"), dpi=self.dpi, metadata=metadata)
 
 
 # -- runs --------------------------------------------------------------------------------------------------------------

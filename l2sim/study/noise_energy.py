@@ -349,7 +349,7 @@ def page(results: Results) -> list[str]:
     costs = [f"J {what}, {loss:g} dB" for what in ("an inference", "the training") for loss in LOSSES]
     return [
         "# Noise costs energy", "",
-        "Made by `python -m l2sim.noise_energy --data DIR --out docs/results`; every number is in",
+        "Made by `python -m l2sim.study.noise_energy --data DIR --out docs/results`; every number is in",
         "[noise-energy.csv](noise-energy.csv).", "",
         "![Accuracy over bits and joules, noise over joules, joules over N](noise-energy.png)", "",
         f"Three meshes of N modes learn MNIST (Fourier features, preset `{PRESET}`) in situ for {EPOCHS}",
