@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,8 +24,7 @@ from l2sim.flow.l2ight import session as l2ight
 from l2sim.job.job import Job
 from l2sim.report import figures
 from l2sim.store import checkpoint as checkpoints
-from l2sim.study import harness
-from l2sim.study.harness import Settings
+from l2sim.study.harness import Settings, Study, Table, grouped, interval, markdown, note, through
 
 SEEDS = (1, 2, 3)
 DAYS = 1
@@ -92,7 +90,7 @@ def learnt(seed: int, runs: Path) -> Path:
     path = runs / f"drift-{seed}.safetensors"
     if not path.exists():
         session = l2ight.open_session(Job.preset("digits", BASE | {"seed": seed}), None)
-        harness.through(session, "pretrain", "deploy", "calibrate", "map", "learn")
+        through(session, "pretrain", "deploy", "calibrate", "map", "learn")
         path.parent.mkdir(parents=True, exist_ok=True)
         checkpoints.write(path, sessions.snapshot(session, "learn", -1), {})
     return path
@@ -105,7 +103,7 @@ def served(way: Way, value: float, seed: int, runs: Path, days: float | None = N
     settings = BASE | {"seed": seed, "upkeep.hours": hours} | way.fixed | {way.what: searched}
     session = l2ight.open_session(Job.preset("digits", settings), None)
     sessions.restore(session, checkpoints.read(learnt(seed, runs))[0])
-    harness.through(session, "upkeep")
+    through(session, "upkeep")
     cores = sum(int(np.prod(chip.shape)) for chip in session.chips.values())
     start, *rest = session.looks
     return [
@@ -117,7 +115,7 @@ def served(way: Way, value: float, seed: int, runs: Path, days: float | None = N
 
 def lost(looks: list[Look]) -> float:
     """Percentage points below the start, mean over looks of every seed, then over seeds."""
-    seeds = harness.grouped(looks, lambda look: look.seed).values()
+    seeds = grouped(looks, lambda look: look.seed).values()
     return float(np.mean([np.mean([100 * (look.start - look.accuracy) for look in seed]) for seed in seeds]))
 
 
@@ -126,7 +124,7 @@ class Looks:
 
     def __init__(self, runs: Path) -> None:
         self.runs, self.path = runs, runs / "drift-looks.csv"
-        self.table = harness.Table(Look, "")
+        self.table = Table(Look, "")
         self.looks = self.table.read(self.path)
 
     def get(self, way: Way, value: float, seed: int) -> list[Look]:
@@ -175,33 +173,19 @@ class Row(NamedTuple):
     recalibrated: float
 
 
-@dataclass(frozen=True)
-class Results:
-    """A row a policy, and all looks."""
-
-    rows: list[Row]
-    looks: list[Look]
-
-    @property
-    def start(self) -> float:
-        """Accuracy when service began, mean."""
-        return float(np.mean([look.start for look in self.looks if look.way == NOTHING.name]))
-
-
-STUDENT = {2: 12.71, 3: 4.303, 4: 3.182, 5: 2.776}
-"""Two-sided 95 % quantiles of Student's t by the number of seeds."""
+Results = tuple[list[Row], list[Look]]
+"""A row a policy, and all looks."""
 
 
 def row(way: Way, value: float, holds: bool, looks: list[Look]) -> Row:
     """Sum up the looks of one setting."""
-    seeds = list(harness.grouped(looks, lambda look: look.seed).values())
+    seeds = list(grouped(looks, lambda look: look.seed).values())
     each, ends = [lost(seed) for seed in seeds], [seed[-1] for seed in seeds]
-    error = float(np.std(each, ddof=1)) / np.sqrt(len(seeds)) if len(seeds) > 1 else 0.0
-    spread = STUDENT.get(len(seeds), 1.96) * error
+    spread = interval(each) if len(each) > 1 else 0.0
     days = ends[0].hours / 24.0
     anew = sum(look.recalibrated for look in looks) / len(seeds)
     return Row(
-        way.name, f"{value:g} {way.unit}" if way is not NOTHING else "", holds, float(np.mean(each)), float(spread),
+        way.name, f"{value:g} {way.unit}" if way is not NOTHING else "", holds, float(np.mean(each)), spread,
         100 * min(look.accuracy for look in looks), float(np.mean([end.core_calls for end in ends])) / days,
         float(np.mean([end.evaluations for end in ends])) / days, anew / days,
     )  # fmt: skip
@@ -209,6 +193,8 @@ def row(way: Way, value: float, holds: bool, looks: list[Look]) -> Row:
 
 def page(results: Results) -> list[str]:
     """The results as lines of Markdown."""
+    rows, looks = results
+    start = 100 * np.mean([look.start for look in looks if look.way == NOTHING.name])
     return [
         "# Drift and upkeep", "",
         "Made by `python -m l2sim.study.drift --out docs/results`; every look is in [drift.csv](drift.csv).", "",
@@ -220,32 +206,21 @@ def page(results: Results) -> list[str]:
         "which does far more harm than as much to each by itself. What counts is how far a bias moves between looks, "
         "and at first that grows as the square root of time: with half the drift, intervals may be some four times as "
         "long.", "",
-        f"When service began: {100 * results.start:.2f} % (mean). Given is the cheapest setting tried with which the "
+        f"When service began: {start:.2f} % (mean). Given is the cheapest setting tried with which the "
         f"accuracy as found, before upkeep acts, stays within {POINTS:g} point of that (mean over looks and seeds, "
         "with its 95 % interval). Counts are a core's, a day of chip time; an evaluation is nine core calls.", "",
         "![Accuracy over chip time, and the probes that policies take](drift.png)", "",
-        *harness.markdown((
+        *markdown((
             "policy", "cheapest setting that holds", "points lost", "lowest as found", "core calls", "evaluations",
             "calibrated anew",
         ), (
             (r.way, r.setting if r.holds or not r.setting else f"none of those tried; {r.setting}:",
              f"{r.lost:.2f} ± {r.interval:.2f}", f"{r.lowest:.1f} %", f"{r.core_calls:,.0f}", f"{r.evaluations:,.0f}",
              f"{r.recalibrated:.1f}")
-            for r in results.rows
+            for r in rows
         )),
-        *NOTE.splitlines(),
+        "", *note("drift"),
     ]  # fmt: skip
-
-
-NOTE = """
-What upkeep is: *periodic* identifies every core anew by a twin and programs it, or (*by search*) goes on with ternary
-probing from where it is, 10 sweeps of the pseudo-identities and 10 of the mapped state, and the projection. *Triggered*
-sends 4 test vectors through every core each hour and identifies anew those that answer with an error above the
-threshold. *Track* brings the twins up to date by a few random settings, with what was known before as the prior, and
-programs anew. *Learn* goes on with subspace learning, 32 labelled images a mini-batch; only sigma and batch norm
-follow. Eight readings of every core when service begins (72 core calls, once) say what the cores are to stay; they are
-counted.
-"""
 
 
 def draw(results: Results) -> Figure:
@@ -254,19 +229,20 @@ def draw(results: Results) -> Figure:
     colours = dict(zip([NOTHING.name, *(way.name for way in WAYS)], tints))
     sheet = Figure((11, 4.4), layout="constrained")
     left, right = sheet.subplots(1, 2, width_ratios=(1.25, 1))
-    wandering(left, results, colours)
-    probes(right, [r for r in results.rows if r.way != NOTHING.name][::-1], colours)
+    rows, looks = results
+    wandering(left, rows, looks, colours)
+    probes(right, [r for r in rows if r.way != NOTHING.name][::-1], colours)
     return sheet
 
 
-def wandering(ax: Axes, results: Results, colours: dict[str, str]) -> None:
+def wandering(ax: Axes, rows: list[Row], looks: list[Look], colours: dict[str, str]) -> None:
     """Accuracy over chip time, mean of the seeds, of every policy at its setting."""
-    start = float(100 * np.mean([look.start for look in results.looks]))
+    start = float(100 * np.mean([look.start for look in looks]))
     ax.axhspan(start - POINTS, start, color=figures.GREY, alpha=0.25, lw=0, label="within one point")
-    for r in results.rows:
-        some = [look for look in results.looks if look.way == r.way]
+    for r in rows:
+        some = [look for look in looks if look.way == r.way]
         value = float(r.setting.split()[0]) if r.setting else some[0].value
-        by_hour = harness.grouped((look for look in some if look.value == value), lambda look: round(look.hours, 2))
+        by_hour = grouped((look for look in some if look.value == value), lambda look: round(look.hours, 2))
         hours = sorted(by_hour)
         accuracy = [float(np.mean([100 * look.accuracy for look in by_hour[hour]])) for hour in hours]
         wide, style = r.way == NOTHING.name, (0, (5, 1.2)) if "search" in r.way else "-"
@@ -295,15 +271,13 @@ def compute(options: Namespace) -> Iterator[Results]:
     kept = Looks(options.runs)
     kept.tried(NOTHING, NOTHING.values[0])
     chosen = [(NOTHING, NOTHING.values[0], False), *((way, *search(kept, way)) for way in WAYS)]
-    yield Results([row(way, value, holds, kept.tried(way, value)) for way, value, holds in chosen], kept.looks)
+    yield [row(way, value, holds, kept.tried(way, value)) for way, value, holds in chosen], sorted(kept.looks)
 
 
-def write(results: Results, path: Path) -> None:
-    """Write the looks in order."""
-    harness.Table(Look, ".6g", {"value": ""}).write(sorted(results.looks), path)
-
-
-STUDY = harness.Study("drift", __doc__, compute, page, write, draw, dpi=150, signed=False, runs=True)
+CSV = Table(Look, ".6g", {"value": ""})
+STUDY = Study(
+    "drift", __doc__, compute, page, lambda both, path: CSV.write(both[1], path), draw, 150, signed=False, runs=True
+)
 
 if __name__ == "__main__":
     STUDY.main()

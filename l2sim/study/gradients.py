@@ -34,13 +34,13 @@ from l2sim.nn.losses import cross_entropy
 from l2sim.nn.network import Network
 from l2sim.nn.photonic import PhotonicWeight
 from l2sim.nn.weights import ElectronicWeight
-from l2sim.study import harness
+from l2sim.study.harness import Settings, Study, Table, grouped, markdown, plain
 
 EPOCHS, BATCH, BATCHES = 2, 16, 8
 RULES = ("btopk", "gtopk", "uniform")
 NORMS = ("none", "exp", "var")
 SPARSITIES = {"feedback": (0.2, 0.4, 0.6, 0.8, 0.9), "column": (0.2, 0.6, 0.9), "spatial": (0.2, 0.6, 0.9)}
-METHODS: dict[str, harness.Settings] = {
+METHODS: dict[str, Settings] = {
     "L2ight": {"feedback_sparsity": 0.6, "column_sparsity": 0.6},
     "RAD": {"spatial_sparsity": 0.85, "spatial_norm": "exp"},
     "SWAT-U": {"forward_sparsity": 0.3, "spatial_sparsity": 0.6, "spatial_norm": "none"},
@@ -65,10 +65,10 @@ class Row(NamedTuple):
     distance_std: float
 
 
-def settings() -> Iterator[tuple[str, str, str, float, harness.Settings]]:
+def settings() -> Iterator[tuple[str, str, str, float, Settings]]:
     """(sampler, rule, norm, sparsity, what `learn` of a job is set to)."""
     for rule, norm, sparsity in itertools.product(RULES, NORMS, SPARSITIES["feedback"]):
-        job: harness.Settings = {"feedback_rule": rule, "feedback_norm": norm, "feedback_sparsity": sparsity}
+        job: Settings = {"feedback_rule": rule, "feedback_norm": norm, "feedback_sparsity": sparsity}
         yield "feedback", rule, norm, sparsity, job
     for sampler in ("column", "spatial"):
         for norm, sparsity in itertools.product(NORMS, SPARSITIES[sampler]):
@@ -174,7 +174,7 @@ def draw(rows: list[Row]) -> Figure:
     axes[0, 0].set_ylabel("angular similarity, 1 − angle/π\n(0.5: at a right angle)")
     axes[1, 0].set_ylabel("normalised distance, |g − true|²/|true|²\n(1: as good as no gradient)")
     for panel in axes.ravel():
-        harness.plain(panel)
+        plain(panel)
         panel.set_axisbelow(True)
     figure.suptitle("Sampled against true gradients of sigma: CNN-L on digits, chips without imperfections")
     return figure
@@ -230,10 +230,10 @@ def page(rows: list[Row]) -> list[str]:
         f"CNN-L, trained electronically for {EPOCHS} epochs on the UCI digits (28 x 28), on chips without",
         f"imperfections; {BATCHES} mini-batches of {BATCH}. Angular similarity 1 - angle / pi of the gradient of sigma",
         "to the dense one, in brackets the normalised distance |g - true|^2 / |true|^2; means over mini-batches.", "",
-        *harness.markdown(["sampling", "rule", "norm", "sparsity", *layers], (
+        *markdown(["sampling", "rule", "norm", "sparsity", *layers], (
             (*key[:3], f"{key[3]:g}" if key[0] in SPARSITIES else "",
              *(f"{r.similarity:.3f} ({r.distance:.2g})" for r in sorted(same, key=lambda r: layers.index(r.layer))))
-            for key, same in harness.grouped(picked, lambda r: r[:4]).items()
+            for key, same in grouped(picked, lambda r: r[:4]).items()
         )), "", *said(rows),
     ]  # fmt: skip
 
@@ -273,8 +273,8 @@ def compute(options: Namespace) -> Iterator[list[Row]]:
     yield table(pretrained(spec, images), images)
 
 
-TABLE = harness.Table(Row, ".4g", {"sparsity": ""})
-STUDY = harness.Study("gradients", __doc__, compute, page, TABLE.write, draw, dpi=130, styled=False)
+TABLE = Table(Row, ".4g", {"sparsity": ""})
+STUDY = Study("gradients", __doc__, compute, page, TABLE.write, draw, dpi=130, styled=False)
 
 if __name__ == "__main__":
     STUDY.main()

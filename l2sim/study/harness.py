@@ -101,6 +101,15 @@ def grouped(items: Iterable[Item], key: Callable[[Item], Key]) -> dict[Key, list
     return groups
 
 
+def gathered(points: Iterable[Item], compute: Callable[[Item], Iterable[Row]]) -> Iterator[list[Row]]:
+    """All rows so far after every point, the last of which is printed."""
+    rows: list[Row] = []
+    for point in points:
+        rows += compute(point)
+        print(*rows[-1], flush=True)
+        yield rows
+
+
 def interval(values: Sequence[float]) -> float:
     """Half the width of the 95 % confidence interval of the mean of `values` (Student's t); NaN of a single one."""
     if len(values) < 2:
@@ -112,6 +121,11 @@ def markdown(head: Sequence[object], rows: Iterable[Iterable[object]]) -> list[s
     """The lines of a table of a page."""
     lines = [f"| {' | '.join(map(str, cells))} |" for cells in (head, *rows)]
     return [lines[0], "|---" * len(head) + "|", *lines[1:]]
+
+
+def note(name: str) -> list[str]:
+    """The lines of notes/NAME.md beside this file: what people wrote for a page, whatever the numbers are."""
+    return (Path(__file__).parent / "notes" / f"{name}.md").read_text(encoding="utf-8").splitlines()
 
 
 def plain(ax: Axes) -> None:
@@ -144,7 +158,7 @@ class Study(Generic[Result]):
     styled: bool = True
     signed: bool = True
     runs: bool = False
-    options: Callable[[argparse.ArgumentParser], None] = lambda parser: None
+    options: Callable[[argparse.ArgumentParser], object] = lambda parser: None
 
     def main(self, arguments: Sequence[str] | None = None) -> None:
         """Compute what the command line asks for, and write it. Errors of ours are said in a line (SystemExit)."""
@@ -261,6 +275,13 @@ def complete(runs: Iterable[Run], data: Path | None) -> None:
                 pass
         except files.Busy:
             print(f"{run.out} is being run by another process", flush=True)
+
+
+def finished(runs: Mapping[Key, Run], data: Path | None) -> dict[Key, Array]:
+    """Make every run; test accuracy by epoch of those that no other process is making."""
+    complete(runs.values(), data)
+    curves = ((key, run.accuracy()) for key, run in runs.items())
+    return {key: curve for key, curve in curves if curve is not None}
 
 
 def through(session: l2ight.L2ight, *names: str) -> l2ight.L2ight:

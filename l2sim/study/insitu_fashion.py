@@ -20,13 +20,12 @@ from l2sim.backend import Array
 from l2sim.job.job import Job
 from l2sim.report import figures
 from l2sim.report.insitu import NOTEBOOK
-from l2sim.study import harness
-from l2sim.study.harness import Run
+from l2sim.study.harness import Run, Settings, Study, Table, finished, grouped, markdown
 
 SEEDS = (1, 2, 3)
 NEAR = 0.008
 """How close the mean of the seeds is wanted to the printed curve."""
-WAYS: dict[str, harness.Settings] = {"restart": {"learn.legacy_adam": True}, "plain": {}}
+WAYS: dict[str, Settings] = {"restart": {"learn.legacy_adam": True}, "plain": {}}
 
 
 class Row(NamedTuple):
@@ -42,7 +41,7 @@ def curves(rows: list[Row]) -> dict[str, Array]:
     """Accuracy (seeds, epochs) by way."""
     return {
         way: np.array([row.test_accuracy for row in same]).reshape(len({row.seed for row in same}), -1)
-        for way, same in harness.grouped(rows, lambda row: row.way).items()
+        for way, same in grouped(rows, lambda row: row.way).items()
     }
 
 
@@ -64,7 +63,7 @@ def page(rows: list[Row]) -> list[str]:
         "Test accuracy of three 64-mode meshes on 64 Fourier features (preset `insitu-fashion`): mean of the seeds",
         f"{', '.join(map(str, SEEDS))}, and the smallest and largest of them. `restart`: Adam's step count restarts",
         "every epoch, as the notebook has it (`--set learn.legacy_adam=true`).", "",
-        *harness.markdown(
+        *markdown(
             ("epoch", "the notebook, as printed", "restart", "difference", "without the restart"), table
         ), "",
         f"The mean with the restart is {within} {NEAR} of the printed curve: it is off by {worst:.4f} at most.",
@@ -96,20 +95,12 @@ def compute(options: Namespace) -> Iterator[list[Row]]:
         (way, seed): Run(Job.preset("insitu-fashion", {"seed": seed} | more), options.runs / f"fashion-{way}-{seed}")
         for way, more in WAYS.items() for seed in SEEDS
     }  # fmt: skip
-    harness.complete(runs.values(), options.data)
-    curves = {key: run.accuracy() for key, run in runs.items()}
-    if all(curve is not None for curve in curves.values()):
-        yield [
-            Row(way, seed, epoch, accuracy)
-            for (way, seed), curve in curves.items() if curve is not None
-            for epoch, accuracy in enumerate(curve.tolist(), 1)
-        ]  # fmt: skip
+    curves = finished(runs, options.data)
+    if len(curves) == len(runs):
+        yield [Row(*key, epoch, one) for key, curve in curves.items() for epoch, one in enumerate(curve.tolist(), 1)]
 
 
-TABLE = harness.Table(Row, ".4f")
-STUDY = harness.Study(
-    "insitu-fashion", __doc__, compute, page, TABLE.write, draw, dpi=140, signed=False, runs=True
-)
+STUDY = Study("insitu-fashion", __doc__, compute, page, Table(Row, ".4f").write, draw, 140, signed=False, runs=True)
 
 if __name__ == "__main__":
     STUDY.main()

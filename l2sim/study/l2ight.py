@@ -9,9 +9,8 @@ Started twice (or more often) it shares the runs between processes; stopped, it 
 from __future__ import annotations
 
 import re
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +20,7 @@ from matplotlib.figure import Figure
 from l2sim.backend import Array
 from l2sim.job.job import Job
 from l2sim.study import harness
-from l2sim.study.harness import Run, Settings
+from l2sim.study.harness import Run, Settings, Study, Table
 
 SEEDS = (1, 2, 3)
 """Of the order of images and of every mask; chip, weights and mapping are those of the first."""
@@ -102,8 +101,7 @@ class Row(NamedTuple):
     seconds: float
 
 
-@dataclass(frozen=True)
-class Results:
+class Results(NamedTuple):
     """What is finished of the experiment `name`: the rows, and of each run core calls and accuracy by epoch."""
 
     name: str
@@ -130,11 +128,6 @@ def place(folder: Path, name: str, method: str = "base", seed: int = 0) -> Path:
     return folder / (f"l2ight-{name}-{plain}-{seed}" if seed else f"l2ight-{name}-{plain}")
 
 
-def base_run(name: str, folder: Path) -> Run:
-    """The run that maps, with its folder."""
-    return Run(base_job(name), place(folder, name))
-
-
 def runs(name: str, folder: Path, method: str) -> Iterator[Run]:
     """The runs of a method, one a seed; none of those at equal cost before the dense run is finished."""
     dense = Run(job(name, "dense", SEEDS[0]), place(folder, name, "dense", SEEDS[0]))
@@ -147,7 +140,7 @@ def runs(name: str, folder: Path, method: str) -> Iterator[Run]:
 
 def complete(name: str, folder: Path, data: Path | None) -> None:
     """Make what is not yet made."""
-    base = base_run(name, folder)
+    base = Run(base_job(name), place(folder, name))
     harness.complete([base], data)
     if base.accuracy() is None:
         return  # another process is mapping
@@ -293,25 +286,17 @@ def draw(results: Results) -> Figure:
     return sheet
 
 
-def options(parser: ArgumentParser) -> None:
-    """The network."""
-    parser.add_argument("name", choices=EXPERIMENTS, help="network")
-
-
 def compute(options: Namespace) -> Iterator[Results]:
     """Complete the runs of an experiment; what is finished of it."""
     complete(options.name, options.runs, options.data)
     yield finished(options.name, options.runs)
 
 
-def write(results: Results, path: Path) -> None:
-    """Write the rows."""
-    harness.Table(Row, ".0f", {"accuracy_mapped": ".4f", "accuracy": ".4f"}).write(results.rows, path)
-
-
-STUDY = harness.Study(
-    "l2ight-{name}", __doc__, compute, page, write, draw, dpi=140, signed=False, runs=True, options=options
-)
+CSV = Table(Row, ".0f", {"accuracy_mapped": ".4f", "accuracy": ".4f"})
+STUDY = Study(
+    "l2ight-{name}", __doc__, compute, page, lambda results, path: CSV.write(results.rows, path), draw, 140,
+    signed=False, runs=True, options=lambda parser: parser.add_argument("name", choices=EXPERIMENTS, help="network"),
+)  # fmt: skip
 
 if __name__ == "__main__":
     STUDY.main()

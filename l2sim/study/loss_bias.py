@@ -20,7 +20,7 @@ from l2sim.chip.nonidealities import Nonidealities
 from l2sim.learn.insitu import measure
 from l2sim.mesh.mesh import Mesh
 from l2sim.mesh.unitary import haar
-from l2sim.study import harness
+from l2sim.study.harness import Study, Table, grouped, markdown, plain
 
 SIZES = (4, 8, 16, 32, 64)
 SEEDS = 8
@@ -112,7 +112,7 @@ def draw(rows: list[Row]) -> Figure:
         axes.set_xscale("log", base=2)
         axes.set_xticks(sorted({row.modes for row in rows}), sorted({row.modes for row in rows}))
         axes.set_xlabel("modes N of the mesh (N columns)")
-        harness.plain(axes)
+        plain(axes)
     figure.legend(loc="outside lower center", ncols=3, frameon=False)
     figure.suptitle(
         f"In situ gradients of a rectangular mesh that loses {LOSS_DB} dB per arm section "
@@ -132,9 +132,9 @@ def page(rows: list[Row]) -> list[str]:
         f"light and cotangents normalised; \"spread\": sections differ by {SPREAD_DB} dB (one standard deviation).",
         "Relative error of theta and phi together, in brackets the angle to the true gradient; mean of",
         f"{SEEDS} meshes.", "",
-        *harness.markdown(["loss", "read-out", "correction", *(f"N = {n}" for n in sorted({r.modes for r in rows}))], (
+        *markdown(["loss", "read-out", "correction", *(f"N = {n}" for n in sorted({r.modes for r in rows}))], (
             (*key, *(f"{row.relative_error:.2g} ({row.angle_degrees:.2g}°)" for row in seen))
-            for key, seen in harness.grouped(rows, lambda row: row[1:4]).items()
+            for key, seen in grouped(rows, lambda row: row[1:4]).items()
         )), "",
         "A known uniform loss is corrected to rounding: forward and sum powers divided by t^{2d}, backward powers",
         "multiplied by it, d columns in (`l2sim/learn/insitu.py`). Corrected the other way round the gradient is worse",
@@ -142,9 +142,7 @@ def page(rows: list[Row]) -> list[str]:
     ]  # fmt: skip
 
 
-STUDY = harness.Study(
-    "loss-bias", __doc__, lambda _: [table()], page, harness.Table(Row, ".4g").write, draw, dpi=130, styled=False
-)
+STUDY = Study("loss-bias", __doc__, lambda _: [table()], page, Table(Row, ".4g").write, draw, 130, styled=False)
 
 if __name__ == "__main__":
     STUDY.main()

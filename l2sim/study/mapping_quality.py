@@ -18,8 +18,7 @@ from matplotlib.figure import Figure
 
 from l2sim.job.job import Job
 from l2sim.report import figures
-from l2sim.study import harness
-from l2sim.study.harness import Run
+from l2sim.study.harness import Run, Study, Table, complete, grouped, interval, markdown
 
 SEEDS = (1, 2, 3)
 SNAPSHOTS = (2, 5, 10, 20, 40, 80, 160, 250)
@@ -64,11 +63,11 @@ def row(run: Run) -> Row:
 
 def summary(rows: list[Row]) -> list[tuple[int, list[tuple[float, float]]]]:
     """(epochs, [(mean, half the width of its 95 % interval) of error, mapped, learned]), by number of seeds."""
-    means, by_epochs = [], harness.grouped(rows, lambda row: row.epochs)
+    means, by_epochs = [], grouped(rows, lambda row: row.epochs)
     for epochs in (*SNAPSHOTS, 0):
         if same := by_epochs.get(epochs):
             values = np.array([row[2:5] for row in same]).T
-            means.append((epochs, [(float(v.mean()), harness.interval(v.tolist())) for v in values]))
+            means.append((epochs, [(float(v.mean()), interval(v.tolist())) for v in values]))
     return means
 
 
@@ -117,7 +116,7 @@ def page(rows: list[Row]) -> list[str]:
         f"The electronic network ({SETUP['pretrain.epochs']} epochs) has "
         f"{100 * np.mean([row.pretrained for row in rows]):.1f} %; learning takes {LEARN} epochs.",
         "The whole mapping of the preset has 300 epochs and ends with a polish.", "",
-        *harness.markdown(("mapping epochs", "mapping error", "mapped, %", "learnt, %"), (
+        *markdown(("mapping epochs", "mapping error", "mapped, %", "learnt, %"), (
             (epochs or "whole", f"{error:.2g} ± {spread:.1g}",
              *(f"{100 * mean:.1f} ± {100 * width:.1f}" for mean, width in accuracies))
             for epochs, ((error, spread), *accuracies) in means
@@ -133,14 +132,13 @@ def compute(options: Namespace) -> Iterator[list[Row]]:
     """Make the runs; the rows of those that are finished."""
     rows = []
     for run in (run for seed in SEEDS for run in tasks(options.runs, seed)):
-        harness.complete([run], options.data)
+        complete([run], options.data)
         if run.accuracy() is not None:
             rows.append(row(run))
     yield rows
 
 
-TABLE = harness.Table(Row, ".5g")
-STUDY = harness.Study("mapping-quality", __doc__, compute, page, TABLE.write, draw, dpi=120, runs=True)
+STUDY = Study("mapping-quality", __doc__, compute, page, Table(Row, ".5g").write, draw, 120, runs=True)
 
 if __name__ == "__main__":
     STUDY.main()

@@ -32,7 +32,7 @@ from l2sim.learn.insitu import measure
 from l2sim.mesh import unitary
 from l2sim.mesh.mesh import Mesh
 from l2sim.report import figures
-from l2sim.study import harness
+from l2sim.study.harness import Study, Table, grouped, interval, markdown
 
 SIZES = (4, 8, 16, 32, 64, 128, 256)
 SEEDS = 8
@@ -134,7 +134,7 @@ def table(sizes: tuple[int, ...] = SIZES, seeds: int = SEEDS) -> list[Row]:
         for (kind, corrected), modes in itertools.product(which, sizes):
             with backend.threads(1):  # a second one only waits: the matrices are small
                 values = [error(kind, corrected, modes, seed) for seed in range(seeds)]
-            mean, width = float(np.mean(values)), harness.interval(values)
+            mean, width = float(np.mean(values)), interval(values)
             closed = CLOSED.get((kind, corrected)) if quantity == "matrix" else None
             rows.append(Row(quantity, kind, corrected, modes, mean, width, closed(modes) if closed else math.nan))
     return rows
@@ -220,10 +220,10 @@ def page(rows: list[Row]) -> list[str]:
         "interval (Student's t), in brackets the closed form, first order in the error. Matrices: normalised error",
         "sqrt(1 - |tr(U^+ V)|^2 / (|U|^2 |V|^2)). Gradients: 1 - cos of the angle between measured and true gradient",
         f"(analog subtraction, {BATCH} vectors).", "",
-        *harness.markdown(["of the", "error", "corrected", *(f"N = {n}" for n in sizes)], (
+        *markdown(["of the", "error", "corrected", *(f"N = {n}" for n in sizes)], (
             (quantity, KINDS[kind][1], ("mean loss" if quantity == "gradient" else cures[kind]) if corrected else "no",
              *map(shown, same))
-            for (quantity, kind, corrected), same in harness.grouped(rows, lambda row: row[:3]).items()
+            for (quantity, kind, corrected), same in grouped(rows, lambda row: row[:3]).items()
         )), "", *said(rows),
     ]  # fmt: skip
 
@@ -251,7 +251,7 @@ def said(rows: list[Row]) -> list[str]:
     ]
 
 
-STUDY = harness.Study("mesh-errors", __doc__, lambda _: [table()], page, harness.Table(Row, ".4g").write, draw)
+STUDY = Study("mesh-errors", __doc__, lambda _: [table()], page, Table(Row, ".4g").write, draw)
 
 if __name__ == "__main__":
     STUDY.main()

@@ -13,7 +13,6 @@ import json
 import math
 from argparse import Namespace
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -33,8 +32,7 @@ from l2sim.flow.session import chip_nonidealities
 from l2sim.job.job import Job
 from l2sim.mesh.mesh import Mesh
 from l2sim.report import figures
-from l2sim.study import harness
-from l2sim.study.harness import Run
+from l2sim.study.harness import Run, Study, Table, finished, interval, markdown
 
 PRESET = "insitu-mnist"
 SIZES = (16, 32, 64, 128, 256)
@@ -64,9 +62,6 @@ COLOURS = (figures.GREY, figures.BLUE, figures.GREEN, figures.VERMILLION, figure
 MARKS = "osD^v"
 DASHES = ((0, (1.5, 1)), (0, (5, 1.5)), "-")
 """Of the losses, none first."""
-
-
-# -- the networks ------------------------------------------------------------------------------------------------------
 
 
 @cache
@@ -104,13 +99,6 @@ def tasks() -> list[tuple[int, int, int]]:
     return [(modes, 0, SEEDS[0]) for modes in SIZES] + noisy + more
 
 
-class Tested(msgspec.Struct):
-    """Test accuracies of a network at several noises of a reading."""
-
-    sigma: list[float]
-    accuracy: list[float]
-
-
 def tested(run: Run, scale: float, data: Path | None) -> dict[int, float]:
     """Test accuracy by bits of the readings of a network that was trained without noise.
 
@@ -118,9 +106,9 @@ def tested(run: Run, scale: float, data: Path | None) -> dict[int, float]:
     path = run.out / "tested.json"
     noises = [float(f"{sigma(bits, scale):.4g}") for bits in TESTED]
     if path.exists():
-        known = msgspec.json.decode(path.read_bytes(), type=Tested)
-        if known.sigma == noises:
-            return dict(zip(TESTED, known.accuracy))
+        known = msgspec.json.decode(path.read_bytes(), type=dict[str, list[float]])
+        if known["sigma"] == noises:
+            return dict(zip(TESTED, known["accuracy"]))
     session = insitu.open_session(run.job, data)
     run.restore(session)
     accuracies = []
@@ -131,9 +119,6 @@ def tested(run: Run, scale: float, data: Path | None) -> dict[int, float]:
             accuracies.append(float(training.scores(session, session.network)["accuracy"]))
     path.write_text(json.dumps({"sigma": noises, "accuracy": accuracies}))
     return dict(zip(TESTED, accuracies))
-
-
-# -- what they cost ----------------------------------------------------------------------------------------------------
 
 
 def table_of(bits: int, modes: int, loss_db: float) -> energy.Table:
@@ -159,9 +144,6 @@ def training_j(bits: int, modes: int, loss_db: float, images: int, batch: int, l
     )  # fmt: skip
     names = [f"mesh{number}" for number in range(layers)]
     return energy.spent_by(dict.fromkeys(names, counts), dict.fromkeys(names, at), table).total_j
-
-
-# -- the results -------------------------------------------------------------------------------------------------------
 
 
 Point = tuple[int, str, int, int]
@@ -191,7 +173,7 @@ def rows(accuracies: dict[Point, list[float]], scales: dict[int, float], images:
     for (modes, trained, bits, epochs), values in accuracies.items():
         one = tuple(inference_j(bits, modes, loss) for loss in LOSSES) if bits else ()
         run = tuple(training_j(bits, modes, loss, epochs * images, batch) for loss in LOSSES) if bits else ()
-        mean, width = float(np.mean(values)), harness.interval(values)
+        mean, width = float(np.mean(values)), interval(values)
         made.append(Row(modes, trained, bits, epochs, sigma(bits, scales[modes]), mean, width, len(values), one, run))
     return made
 
@@ -203,20 +185,13 @@ def enough(rows: list[Row], modes: int, trained: tuple[str, ...] = ("without", "
     return min((r.bits for r in mine if r.bits and r.trained in trained and r.accuracy >= best - NEAR), default=0)
 
 
-@dataclass(frozen=True)
-class Results:
-    """The rows of the study, and full scale by N."""
-
-    rows: list[Row]
-    scales: dict[int, float]
-
-
-# -- the figure --------------------------------------------------------------------------------------------------------
+Results = tuple[list[Row], dict[int, float]]
+"""The rows of the study, and full scale by N."""
 
 
 def draw(results: Results) -> Figure:
     """Accuracy over bits, what noise costs by its causes, accuracy over joules, and joules over N."""
-    rows = results.rows
+    rows, _ = results
     sheet = Figure((14.5, 8.6), layout="constrained")
     (bits, knobs, one), (run, scale, scale_run) = sheet.subplots(2, 3)
     accuracy(bits, rows)
@@ -333,12 +308,9 @@ def published(modes: int, layers: int = 3) -> float:
     return layers * 2 * modes**2 / (0.635e12 * modes)
 
 
-# -- the page ----------------------------------------------------------------------------------------------------------
-
-
 def page(results: Results) -> list[str]:
     """The results as lines of Markdown."""
-    rows, table = results.rows, []
+    (rows, scales), table = results, []
     for row in final(rows):
         if row.bits in (1, 7, 9):
             continue  # they are in the CSV file
@@ -357,8 +329,8 @@ def page(results: Results) -> list[str]:
         f"bit, above N = {LARGE} of {LEARNT[0]} bit only. Networks trained without",
         "noise are tested at 1 to 9 bit. The noise of a reading is that of its bits and as much again of light and",
         f"amplifiers, which fixes the light (`cost.sized`). Devices: table `{TABLE}`.", "",
-        *harness.markdown(("N", "trained", "bits", "noise of a reading", "accuracy, %", "seeds", *costs), table), "",
-        *said(rows, results.scales),
+        *markdown(("N", "trained", "bits", "noise of a reading", "accuracy, %", "seeds", *costs), table), "",
+        *said(rows, scales),
     ]  # fmt: skip
 
 
@@ -375,7 +347,7 @@ def said(rows: list[Row], scales: dict[int, float]) -> list[str]:
     full = ", ".join(f"{scale:g} (N = {modes})" for modes, scale in scales.items())
     return [
         f"## To come within {100 * NEAR:g} point of the accuracy without noise", "",
-        *harness.markdown((
+        *markdown((
             "N", "bits", "accuracy without noise, %", "light a port, W", "J an inference", "without loss", "published",
         ), table), "",
         "Without loss in the mesh the energy of an inference grows as N, as in the published closed forms, since",
@@ -399,9 +371,6 @@ def said(rows: list[Row], scales: dict[int, float]) -> list[str]:
     ]  # fmt: skip
 
 
-# -- the command -------------------------------------------------------------------------------------------------------
-
-
 def compute(options: Namespace) -> Iterator[Results]:
     """Train and test the networks; the accuracies of those that are finished."""
     scales = {modes: full_scale(modes, options.data) for modes in SIZES}
@@ -411,26 +380,21 @@ def compute(options: Namespace) -> Iterator[Results]:
         )
         for modes, bits, seed in tasks()
     }
-    harness.complete(runs.values(), options.data)
     accuracies: dict[Point, list[float]] = {}
-    for (modes, bits, _), run in sorted(runs.items(), key=lambda entry: entry[0]):
-        curve = run.accuracy()
-        if curve is None:
-            continue
+    for key, curve in sorted(finished(runs, options.data).items(), key=lambda entry: entry[0]):
+        modes, bits, _ = key
         points = [(bits, "with", epoch, accuracy) for epoch, accuracy in enumerate(curve.tolist(), 1)]
         if not bits:
-            others = tested(run, scales[modes], options.data).items()
+            others = tested(runs[key], scales[modes], options.data).items()
             points = [(n, "without", len(curve), value) for n, value in [(0, float(curve[-1])), *others]]
         for n, trained, epoch, accuracy in points:
             accuracies.setdefault((modes, trained, n, epoch), []).append(accuracy)
-    yield Results(rows(accuracies, scales, IMAGES), scales)
+    yield rows(accuracies, scales, IMAGES), scales
 
 
 COSTS = tuple(f"{what}_j_at_{loss:g}_db" for what in ("inference", "training") for loss in LOSSES)
-CSV = harness.Table(Row, ".4g", {"accuracy": ".4f", "half_width": ".4f"}, (*Row._fields[:8], *COSTS))
-STUDY = harness.Study(
-    "noise-energy", __doc__, compute, page, lambda results, path: CSV.write(results.rows, path), draw, runs=True
-)
+CSV = Table(Row, ".4g", {"accuracy": ".4f", "half_width": ".4f"}, (*Row._fields[:8], *COSTS))
+STUDY = Study("noise-energy", __doc__, compute, page, lambda both, path: CSV.write(both[0], path), draw, runs=True)
 
 if __name__ == "__main__":
     STUDY.main()

@@ -24,7 +24,7 @@ from l2sim.chip.nonidealities import Nonidealities
 from l2sim.learn.search import selfconfigure
 from l2sim.mesh import unitary
 from l2sim.mesh.mesh import Mesh
-from l2sim.study import harness
+from l2sim.study.harness import Study, Table, grouped, markdown, plain
 
 SIZES = (4, 8, 16, 32, 64)
 SEEDS = 8
@@ -63,11 +63,8 @@ class Row(NamedTuple):
     clipped: float
 
 
-class Results(NamedTuple):
-    """Every point of the study, and the errors by iteration of the first of the largest meshes."""
-
-    rows: list[Row]
-    curves: dict[str, list[float]]
+Results = tuple[list[Row], dict[str, list[float]]]
+"""Every point of the study, and the errors by iteration of the first of the largest meshes."""
 
 
 class Step(NamedTuple):
@@ -149,7 +146,7 @@ def table(sizes: tuple[int, ...] = SIZES, seeds: int = SEEDS) -> Results:
         for node, errors in NODES:
             by_node = [corrected(modes, node, errors, seed) for seed in range(seeds)]
             rows.append(summary(modes, node, errors, "node by node", by_node))
-    return Results(rows, curves)
+    return rows, curves
 
 
 def curve(axes: Axes, rows: list[Row], colour: str, style: str, label: str) -> None:
@@ -183,7 +180,7 @@ def draw(results: Results) -> Figure:
         axes.set_xlabel("modes N")
         axes.annotate(f"↓ exact, or below {FLOOR:g}", (0.03, 0.015), xycoords="axes fraction", color="0.4", fontsize=9)
     for axes in (left, middle, right):
-        harness.plain(axes)
+        plain(axes)
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), frameon=False, fontsize=9)
     figure.suptitle(
         f"Programming a random unitary on a mesh whose splitters are off by {ERROR} rad (standard deviation): "
@@ -195,7 +192,7 @@ def draw(results: Results) -> Figure:
 
 def page(results: Results) -> list[str]:
     """The results as lines of Markdown."""
-    rows = results.rows
+    rows, _ = results
     sizes = sorted({row.modes for row in rows})
     return [
         "# Programming meshes with splitter errors", "",
@@ -203,9 +200,9 @@ def page(results: Results) -> list[str]:
         "![Normalised error over N by method, over steps, and over N by node](programming.png)", "",
         f"Haar random targets, splitters off by {ERROR} rad (standard deviation), {SEEDS} meshes each.",
         "Normalised error sqrt(1 - |tr(U^+ V)|^2 / N^2), mean; in brackets how many MZIs were clipped.", "",
-        *harness.markdown(["node", "splitters of an MZI", "programmed", *(f"N = {n}" for n in sizes)], (
+        *markdown(["node", "splitters of an MZI", "programmed", *(f"N = {n}" for n in sizes)], (
             (*key, *(f"{row.error:.2g}" + (f" ({row.clipped:.3g})" if row.clipped else "") for row in same))
-            for key, same in harness.grouped(rows, lambda row: row[1:4]).items()
+            for key, same in grouped(rows, lambda row: row[1:4]).items()
         )), "",
         "*none*: phases of ideal MZIs. *parallel nullification*: column by column with the null basis of the ideal",
         "mesh, screen refitted: exact until an MZI is clipped, useless after that. *progressive*: a triangular mesh",
@@ -217,12 +214,13 @@ def page(results: Results) -> list[str]:
 
 def write(results: Results, path: Path) -> None:
     """Write the points to `path`, and programming-steps.csv beside it."""
-    harness.Table(Row, ".4g").write(results.rows, path)
-    steps = (Step(*step) for step in zip(itertools.count(), results.curves["none"], results.curves["local"]))
-    harness.Table(Step, ".4g").write(steps, path.with_name("programming-steps.csv"))
+    rows, curves = results
+    Table(Row, ".4g").write(rows, path)
+    steps = (Step(*step) for step in zip(itertools.count(), curves["none"], curves["local"]))
+    Table(Step, ".4g").write(steps, path.with_name("programming-steps.csv"))
 
 
-STUDY = harness.Study("programming", __doc__, lambda _: [table()], page, write, draw, dpi=130, styled=False)
+STUDY = Study("programming", __doc__, lambda _: [table()], page, write, draw, 130, styled=False)
 
 if __name__ == "__main__":
     STUDY.main()

@@ -15,7 +15,6 @@ import tomllib
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,8 +24,7 @@ from matplotlib.figure import Figure
 
 from l2sim.errors import JobError, RunError
 from l2sim.report import figures
-from l2sim.study import harness
-from l2sim.study.harness import Settings
+from l2sim.study.harness import Settings, Study, interval, markdown, write_csv
 from l2sim.sweep import agenda
 from l2sim.sweep import plan as sweep_plan
 from l2sim.sweep import table as sweep_table
@@ -80,16 +78,12 @@ class Point(NamedTuple):
     metrics: dict[str, tuple[float, float]]
 
 
-@dataclass(frozen=True)
-class Results:
+class Results(NamedTuple):
     """The points of every map, the name of the files, and the command that makes them."""
 
     maps: list[list[Point]]
     name: str
     command: str
-
-
-# -- running -----------------------------------------------------------------------------------------------------------
 
 
 def planned(wanted: Map) -> sweep_plan.Plan:
@@ -122,12 +116,9 @@ def summary(wanted: Map, rows: list[tuple[Mapping[str, object], Mapping[str, obj
             cells = [[row[column] for column in columns] for row in same if row.keys() >= {*columns}]
             seen = np.mean(np.array(cells, float), axis=1).tolist() if cells else []
             if seen:
-                metrics[metric] = float(np.mean(seen)), harness.interval(seen)
+                metrics[metric] = float(np.mean(seen)), interval(seen)
         points.append(Point(wanted.preset, place, len(same), metrics))
     return points
-
-
-# -- showing -----------------------------------------------------------------------------------------------------------
 
 
 def named(path: str) -> str:
@@ -188,7 +179,7 @@ def page(results: Results) -> list[str]:
         fields, metrics = list(points[0].values), list(points[0].metrics)
         lines += [
             f"## {points[0].preset}", "", f"{points[0].seeds} seeds a point.", "",
-            *harness.markdown([*map(named, fields), *(METRICS[metric][1] for metric in metrics)], (
+            *markdown([*map(named, fields), *(METRICS[metric][1] for metric in metrics)], (
                 (*point.values.values(),
                  *(shown(metric, *point.metrics[metric]) if metric in point.metrics else "" for metric in metrics))
                 for point in points
@@ -206,7 +197,7 @@ def shown(metric: str, mean: float, width: float) -> str:
 def table(results: Results, path: Path) -> None:
     """One row a point and metric."""
     fields = list(dict.fromkeys(field for points in results.maps for field in points[0].values))
-    harness.write_csv(path, ["preset", *fields, "metric", "seeds", "mean", "half_width_95"], (
+    write_csv(path, ["preset", *fields, "metric", "seeds", "mean", "half_width_95"], (
         (point.preset, *(point.values.get(field, "") for field in fields), metric, point.seeds, f"{mean:.5g}",
          f"{width:.3g}")
         for point in itertools.chain(*results.maps)
@@ -251,7 +242,7 @@ def compute(options: Namespace) -> Iterator[Results]:
     yield Results(maps, options.name, command)
 
 
-STUDY = harness.Study("{name}", __doc__, compute, page, table, draw, runs=True, options=options)
+STUDY = Study("{name}", __doc__, compute, page, table, draw, runs=True, options=options)
 
 if __name__ == "__main__":
     STUDY.main()

@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from l2sim.chip import energy
-from l2sim.study import harness
+from l2sim.study.harness import Study, Table, markdown, plain
 
 SIZES = (4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 SHOWN = (4, 16, 64, 256)
@@ -76,9 +76,6 @@ def table(sizes: tuple[int, ...] = SIZES) -> list[Row]:
     return [row(name, modes) for name in (*DEVICES, PUBLISHED) for modes in sizes]
 
 
-# ------------------------------------------------------------------------------------------------------ the figure
-
-
 def draw(rows: list[Row]) -> Figure:
     """Efficiency of products and steps over N | the published surface || energy by part | time | power."""
     figure = Figure(figsize=(14.5, 8.6), layout="constrained")
@@ -106,7 +103,7 @@ def _over_size(ax: Axes) -> None:
     ax.set_xscale("log", base=2)
     ax.set_xticks(SIZES[::2], [str(modes) for modes in SIZES[::2]])
     ax.set_xlabel("modes N of the mesh")
-    harness.plain(ax)
+    plain(ax)
 
 
 def _line(ax: Axes, rows: list[Row], name: str, what: str, dotted: bool = False) -> None:
@@ -180,9 +177,6 @@ def _power(ax: Axes, rows: list[Row]) -> None:
     _over_size(ax)
 
 
-# -------------------------------------------------------------------------------------------------------- the page
-
-
 def spans() -> list[tuple[str, str, str, str]]:
     """(baseline, table, N of better products, N of better steps)."""
     return [
@@ -208,7 +202,7 @@ def page(rows: list[Row]) -> list[str]:
         "![Efficiency, energy by part, time and power over N](scaling.png)", "",
         f"A rectangular mesh of N modes, 8 bit, 10^9 vectors a second, a batch of M = {BATCH}. A product counts 2 N^2",
         "operations, a step those of its M forward products. Light is sized to the loss of N columns.", "",
-        *harness.markdown(["devices", *(f"N = {n}" for n in SHOWN), "settling", "holding a phase"], (
+        *markdown(["devices", *(f"N = {n}" for n in SHOWN), "settling", "holding a phase"], (
             (f"`{name}`: {WORDS[name]}",
              *(f"{by[name, n].product_tops_per_w:.2g} / {by[name, n].step_tops_per_w:.2g}" for n in SHOWN),
              f"{energy.TABLES[name].settle_s:.3g} s", f"{energy.TABLES[name].pi_w:.3g} W")
@@ -216,7 +210,7 @@ def page(rows: list[Row]) -> list[str]:
         )), "",
         "TOPS/W of a product / of a step. The published figures leave out settling and power.", "",
         "## When it is better than a digital machine", "",
-        *harness.markdown(("baseline", "devices", "products: N", "steps: N"), spans()), "",
+        *markdown(("baseline", "devices", "products: N", "steps: N"), spans()), "",
         *(f"- {one.title}: {1e-12 / one.operation_j:.3g} TOPS/W. {one.source}" for one in energy.DIGITAL.values()), "",
         "The published surfaces, 0.635 N and 1 / (4.731/N + 0.0343/M) TOPS/W, are met to 0.2 %: three optical passes a",
         "step, N^2 readings and writes a batch (`tests/chip/test_cost.py` compares every cell of the maps). They",
@@ -230,9 +224,7 @@ def page(rows: list[Row]) -> list[str]:
     ]  # fmt: skip
 
 
-STUDY = harness.Study(
-    "scaling", __doc__, lambda _: [table()], page, harness.Table(Row, ".4g").write, draw, styled=False
-)
+STUDY = Study("scaling", __doc__, lambda _: [table()], page, Table(Row, ".4g").write, draw, styled=False)
 
 if __name__ == "__main__":
     STUDY.main()

@@ -10,9 +10,9 @@ in the cosine and sine of a phase, so that dW/dphase = (W(phase + pi/2) - W(phas
 
 from __future__ import annotations
 
+import itertools
 from argparse import Namespace
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,8 +36,7 @@ from l2sim.mesh.orthogonal import decompose
 from l2sim.nn.network import Network
 from l2sim.nn.optics import MeshLayer
 from l2sim.nn.weights import ElectronicWeight
-from l2sim.study import harness
-from l2sim.study.harness import Run, Settings
+from l2sim.study.harness import Run, Settings, Study, Table, complete, markdown
 
 IMAGES = 200
 RANGE = 300.0
@@ -71,15 +70,8 @@ class Row(NamedTuple):
     sensitivity_per_rad: float
 
 
-@dataclass(frozen=True)
-class Results:
-    """The whole meshes of a network, theta before phi, and the meshes of a core."""
-
-    network: list[Part]
-    core: list[Part]
-
-
-# -- the two measures --------------------------------------------------------------------------------------------------
+Results = tuple[list[Part], list[Part]]
+"""The whole meshes of a network, theta before phi, and the meshes of a core."""
 
 
 def of_loss(network: Network, objective: Objective, x: Array, y: Array) -> dict[str, tuple[Array, Array]]:
@@ -123,14 +115,11 @@ def of_core(mesh: Mesh, u: Array, sigma: Array, v: Array) -> tuple[Array, Array]
     return by_u, by_v
 
 
-# -- what is drawn -----------------------------------------------------------------------------------------------------
-
-
 def whole_meshes(folder: Path) -> list[Part]:
     """theta and phi of every mesh of the trained in situ network."""
     job = Job.preset("insitu-digits", QUICK["insitu-digits"])
     run = Run(job, folder / "sensitivity-insitu-digits")
-    harness.complete([run], None)
+    complete([run], None)
     session = insitu.open_session(job, None)
     run.restore(session)
     images, labels = session.data.test_x[:IMAGES], session.data.test_y[:IMAGES]
@@ -146,7 +135,7 @@ def cores(folder: Path) -> list[Part]:
     """U and V of the tensor cores of the pretrained CNN: root mean square over all cores."""
     job = Job.preset("digits", QUICK["digits"])
     run = Run(job, folder / "sensitivity-digits")
-    harness.complete([run], None)
+    complete([run], None)
     session = l2ight.open_session(job, None)
     run.restore(session)
     mesh, sensitivities = session.chips[next(iter(session.chips))].mesh, []
@@ -177,7 +166,7 @@ def paint(ax: Axes, part: Part, norm: Normalize) -> PolyCollection:
 
 def draw(results: Results) -> Figure:
     """Whole meshes left, theta above phi; the two meshes of a core right."""
-    network, core = results.network, results.core
+    network, core = results
     sheet = Figure((14.5, 7.4), layout="constrained")
     left, right = sheet.subfigures(1, 2, squeeze=False, width_ratios=(3.4, 1.25))[0]
     columns = len(network) // 2
@@ -208,8 +197,8 @@ def draw(results: Results) -> Figure:
 
 def page(results: Results) -> list[str]:
     """The results as lines of Markdown."""
-    table = []
-    for part in (*results.network, *results.core):
+    (network, core), table = results, []
+    for part in (*network, *core):
         falling = np.sort(part.values)[::-1]
         tenth = max(1, len(falling) // 10)
         dark = f"{np.mean(falling == 0):.0%}"
@@ -224,9 +213,9 @@ def page(results: Results) -> list[str]:
         f"Left: three whole meshes trained in situ (`insitu-digits`, {QUICK['insitu-digits']['learn.epochs']} epochs),",
         f"root mean square over {IMAGES} test images of the derivative of an image's loss. Right: the tensor cores of",
         "the pretrained CNN (`digits`) at their ideal phases, |dW/dphase| / |W|, root mean square over all cores.", "",
-        *harness.markdown((
+        *markdown((
             "mesh", "heaters", "without effect", "median", "largest", "share of the squares in the top tenth",
-        ), table), "", *said(results.network),
+        ), table), "", *said(network),
     ]  # fmt: skip
 
 
@@ -247,19 +236,19 @@ def said(network: list[Part]) -> list[str]:
 def compute(options: Namespace) -> Iterator[Results]:
     """Train what is missing, and measure."""
     with backend.threads(1):
-        yield Results(whole_meshes(options.runs), cores(options.runs))
+        yield whole_meshes(options.runs), cores(options.runs)
 
 
 def write(results: Results, path: Path) -> None:
     """Write a row a heater."""
-    harness.Table(Row, ".4g").write((
+    Table(Row, ".4g").write((
         Row(part.title.partition(",")[0].partition(" ")[0], part.heater, int(column), int(rail), float(value))
-        for part in (*results.network, *results.core)
+        for part in itertools.chain(*results)
         for column, rail, value in zip(part.mesh.column, part.mesh.top, part.values)
     ), path)  # fmt: skip
 
 
-STUDY = harness.Study("sensitivity", __doc__, compute, page, write, draw, runs=True)
+STUDY = Study("sensitivity", __doc__, compute, page, write, draw, runs=True)
 
 if __name__ == "__main__":
     STUDY.main()

@@ -19,8 +19,7 @@ import msgspec
 from l2sim.flow import flow
 from l2sim.job.job import Job
 from l2sim.store.events import Done
-from l2sim.study import harness
-from l2sim.study.harness import Settings
+from l2sim.study.harness import Report, Settings, Study, Table, gathered, grouped, markdown, note
 
 CHIPS = ("l2ight-2021", "silicon")
 DRIVES = {"push-pull": False, "single-arm": True}
@@ -72,7 +71,7 @@ class Mean(NamedTuple):
 def means(rows: list[Row]) -> dict[tuple[str, str, str], Mean]:
     """By chip, drive and readout."""
     means = {}
-    for key, same in harness.grouped(rows, lambda row: row[:3]).items():
+    for key, same in grouped(rows, lambda row: row[:3]).items():
         averages = (sum(column) / len(same) for column in list(zip(*same))[4:])
         ends = [row.learned for row in same]
         means[key] = Mean._make((key, *averages, min(ends), max(ends)))
@@ -102,7 +101,7 @@ def one(chip: str, drive: str, readout: str, seed: int, changes: Settings | None
     )
     *_, done = flow.run(job)
     assert isinstance(done, Done)
-    stages = msgspec.convert(done.report, harness.Report).by_name
+    stages = msgspec.convert(done.report, Report).by_name
     identity = stages["calibrate"].oracle_identity_error
     return Row(
         chip, drive, readout, seed, stages["pretrain"].accuracy, stages["deploy"].accuracy,
@@ -121,18 +120,6 @@ quadratures. Errors are means over all cores; accuracies are those on the test s
 end also the lowest and the highest. The electronic network has {pretrained:.1f} %.
 
 """
-WHY = """
-Powers have no sign, so that mapping by them finds |W| and not W, on any chip. Driving one arm multiplies every MZI by
-e^{ia}, which nothing in a core can undo (it has no phi): its matrices cannot be made real, and mapping stops at a
-larger error. Quadratures do not see the imaginary part of a complex core; inference discards it too, so that asking
-for the field asks for more than is needed, and is no cure.
-
-With noisy readings seeds end far apart, so that only large differences mean anything. The largest is the noise itself:
-a search takes the lowest of many noisy readings. Complex cores are read probe by probe, the published ones in sweeps of
-drawn sums; over many cores both end alike (`tests/learn/test_closed_box.py`). Without single imperfections (push-pull,
-quadrature):
-
-"""
 
 
 def page(rows: list[Row]) -> list[str]:
@@ -143,7 +130,7 @@ def page(rows: list[Row]) -> list[str]:
     seeds = len({row.seed for row in rows})
     return [
         *HEAD.format(**epochs, seeds=seeds, pretrained=100 * first.pretrained).splitlines(),
-        *harness.markdown(
+        *markdown(
             ("chip", "drive", "readout", "deployed", "identity error", "mapping error", "mapped", "learned"), ((
                 *row.key, f"{100 * row.deployed:.1f}", f"{row.identity_error:.3f}", f"{row.mapping_error:.2g}",
                 f"{100 * row.mapped:.1f}",
@@ -165,7 +152,7 @@ def verdict(by_way: dict[tuple[str, str, str], Mean]) -> str:
         numbers = ", ".join(f"{readout} {100 * row.learned:.1f} %" for readout, row in seen.items())
         text += f"- {chip}, {drive}: {numbers}; {100 * (whole.pretrained - best):.1f} points below the electronic\n"
         text += f"  network at best, and {broken} more than fifteen points below that.\n"
-    text += WHY
+    text += "\n".join(["", *note("silicon"), "", ""])
     for (chip, _, _), row in by_way.items():
         if chip not in CHIPS:
             text += f"- {chip}: learned {100 * row.learned:.1f} % instead of {100 * whole.learned:.1f} %, mapping\n"
@@ -174,15 +161,11 @@ def verdict(by_way: dict[tuple[str, str, str], Mean]) -> str:
 
 
 def compute(options: Namespace) -> Iterator[list[Row]]:
-    """Every run."""
-    rows = []
-    for way, seed in itertools.product(settings(), SEEDS):
-        rows.append(one(*way, seed))
-        print(*rows[-1], flush=True)
-    yield rows
+    """The rows so far after every run."""
+    return gathered(itertools.product(settings(), SEEDS), lambda run: [one(*run[0], run[1])])
 
 
-STUDY = harness.Study("silicon", __doc__, compute, page, harness.Table(Row, ".5g").write)
+STUDY = Study("silicon", __doc__, compute, page, Table(Row, ".5g").write)
 
 if __name__ == "__main__":
     STUDY.main()

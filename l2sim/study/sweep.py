@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from l2sim.study import harness
+from l2sim.study.harness import Study, Table, markdown
 
 FILE = """job = "digits"
 smoke = true
@@ -255,7 +255,7 @@ def page(rows: list[Row]) -> list[str]:
     """The results as lines of Markdown."""
     return [
         *TEXT.format(points=rows[0].points, ways=len(rows) - 1).splitlines(), "",
-        *harness.markdown((
+        *markdown((
             "way", "seconds", "clients killed", "workers killed", "schedulers killed", "commands", "checked",
             "run again", "table",
         ), (
@@ -282,7 +282,7 @@ def compute(options: Namespace) -> Iterator[list[Row]]:
         raise SystemExit(1)
 
 
-STUDY = harness.Study("sweep", __doc__, compute, page, harness.Table(Row, ".1f").write, options=options)
+STUDY = Study("sweep", __doc__, compute, page, Table(Row, ".1f").write, options=options)
 
 if __name__ == "__main__":
     STUDY.main()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import NamedTuple
@@ -31,7 +31,7 @@ from l2sim.learn.twin import mesh_by_outputs, mesh_by_taps, program
 from l2sim.learn.twin.fit import Drive
 from l2sim.mesh import unitary
 from l2sim.mesh.mesh import Mesh
-from l2sim.study import harness
+from l2sim.study.harness import Study, Table, grouped, markdown, note
 
 TURNS = (3, 30, 300)
 """Epochs of zeroth-order mapping after which its error is noted."""
@@ -309,43 +309,6 @@ def network(part: str, case: str) -> Iterator[Row]:
         yield Row._make((part, case, method, 9, sum(r.cores for r in rows), *mean, sum(r.seconds for r in rows)))
 
 
-HEAD = """# Twins
-
-Made by `python -m l2sim.study.twin --out docs/results`; every row is in [twin.csv](twin.csv).
-
-Cores of k x k on the published chip (8 bits, gamma 0.002, crosstalk 0.005) with readings within 1 % of the unit input
-amplitude, random weights. Evaluations are whole responses a core. Errors are |USV - W|^2 / |USV|^2 before the sigma
-chain (median, 99.9th percentile), and the median behind it. Pull: rms of the errors of the biases over what is
-stated. Seconds are of one processor, for all cores; most rows were made on a busy one. Pulls are of cores that are
-identified. Searches start from the ideal phases and end, where that lowers the error, with the projection that needs
-the true meshes; twins use their own. By powers, cores of an even number of rails are known up to one sign, which the
-error leaves out. A *narrow twin* may not try the model with splitter errors and losses.
-
-**What noise means.** Here it is relative to the unit input amplitude, ahead of the gain max |sigma|. An element of
-these weights is a fifth of that gain (0.19, rms): 1 % of the input is 5 % of an element, and `noise 0.002` is the row
-for readings within 1 % of an element. The prototype of this method reported errors of search of 0.029, 0.039, 0.069
-and 0.121 at 0, 1, 3 and 5 %; here stand ten times larger ones at 1 %. Relative to an element, coordinate descent of 150
-epochs without projection gives 0.075, 0.12, 0.21 and 0.33 (mean of 64 cores), growth by 1.6, 2.8 and 4.4 where the
-prototype grew by 1.3, 2.4 and 4.2; relative to the input 0.075, 0.35, 0.90 and 1.16. So its noise was that of an
-element, or nearly. Its 0.029 without noise is what ternary probing reaches here (0.030). Searches suffer since a step
-of one level changes the loss by less than the noise of one reading. Ternary probing suffers most, since it compares
-with the luckiest of all readings so far and soon stands still: at 1 % of the input 1.09, and 0.16 where it reads anew
-(`ztp, read anew`, half as many evaluations more). The record of the best reading does no harm: the last state is worse
-(0.39 against 0.35). A twin fits all readings at once, so that their noise averages out.
-
-**Where identification holds.** Biases anywhere, by quadratures (3 k + 1 evaluations, k = 4 to 32) and by powers (79,
-169, 307 at k = 4, 9, 16; an exact chip needs no other probes than one with splitter errors and losses), with heat
-that wraps or not, and with stuck heaters, what these cannot do being done by the others as far as they can. Where it
-does not: some cores with many stuck heaters (one of the two with five of 72), which are named; single-arm drive.
-Splitters by powers at k = 16 were not tried.
-
-**Made when.** Rows were made while the code changed, and put together: those of searches and of taps earlier; those
-of narrow twins and of stuck heaters before kernels were compiled more strictly (last digits); those of splitter
-errors and losses last. A fit of splitter errors starts from errors of 0.01 rad (0.003 and 0.03 identified as many);
-compared with a start from none, all cores of `silicon` with 0.05 rad are identified on any processor, while errors of
-mapping with 0.02 rad and losses rose by up to a third (0.00054 to 0.00074 with both).
-
-"""
 TITLES = {
     "identify": "## What is identified",
     "growth": "## How many settings it takes (biases within pi)",
@@ -358,13 +321,13 @@ TITLES = {
 
 def page(rows: list[Row]) -> list[str]:
     """The results as lines of Markdown."""
-    lines, by_part = HEAD.splitlines(), harness.grouped(rows, lambda row: row.part)
+    lines, by_part = [*note("twin"), ""], grouped(rows, lambda row: row.part)
     for part in PARTS:
         some = by_part.get(part, [])
         if part == "mismatch":
             some.sort(key=lambda row: (list(CASES).index(row.case), row.method.startswith("z")))
         if some:
-            lines += [*TITLES[part].splitlines(), "", *harness.markdown(COLUMNS, map(cells, some)), ""]
+            lines += [*TITLES[part].splitlines(), "", *markdown(COLUMNS, map(cells, some)), ""]
     return lines
 
 
@@ -384,14 +347,9 @@ def cells(row: Row) -> tuple[object, ...]:
     )  # fmt: skip
 
 
-def options(parser: ArgumentParser) -> None:
-    """What is made."""
-    parser.add_argument("--part", choices=PARTS, default=None, help="only this part [all]")
-
-
 def compute(options: Namespace) -> Iterator[list[Row]]:
     """Add the missing rows to twin.csv; all rows that there are, after every addition."""
-    table, path = harness.Table(Row, ".5g"), options.out / "twin.csv"
+    table, path = Table(Row, ".5g"), options.out / "twin.csv"
     for part in (options.part,) if options.part else PARTS:
         for case, k, method, work in tasks(part):
             same = [row.method for row in table.read(path) if (row.part, row.case, row.k) == (part, case, k)]
@@ -404,7 +362,9 @@ def compute(options: Namespace) -> Iterator[list[Row]]:
     yield table.read(path)  # also where no row was missing
 
 
-STUDY = harness.Study("twin", __doc__, compute, page, options=options)
+STUDY = Study("twin", __doc__, compute, page, options=lambda parser: parser.add_argument(
+    "--part", choices=PARTS, default=None, help="only this part [all]"
+))  # fmt: skip
 
 if __name__ == "__main__":
     STUDY.main()

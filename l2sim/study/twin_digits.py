@@ -8,8 +8,6 @@ of the test; and so are chips without any imperfection that have the trained wei
 
 from __future__ import annotations
 
-from argparse import Namespace
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import msgspec
@@ -22,7 +20,7 @@ from l2sim.flow.session import chip_nonidealities
 from l2sim.job.job import Job
 from l2sim.learn.search import mapping
 from l2sim.nn.photonic import PhotonicWeight
-from l2sim.study import harness
+from l2sim.study.harness import Study, Table, gathered, grouped, markdown, through
 
 NOISE = (0.0, 0.01, 0.02)
 SEEDS = (1, 2)
@@ -46,7 +44,7 @@ class Row(NamedTuple):
 def table(seed: int, noises: tuple[float, ...] = NOISE, **changes: object) -> list[Row]:
     """One network at all `noises`."""
     settings = {"calibrate.method": "twin", "map.compare": False, "seed": seed} | changes
-    session = harness.through(l2ight.open_session(Job.preset("digits", settings), None), "pretrain", "deploy")
+    session = through(l2ight.open_session(Job.preset("digits", settings), None), "pretrain", "deploy")
     sheet, chips = chip_nonidealities(session.job), session.chips
 
     def tested(imperfect: Nonidealities) -> float:
@@ -70,7 +68,7 @@ def table(seed: int, noises: tuple[float, ...] = NOISE, **changes: object) -> li
         session.job, noisy = job, msgspec.structs.replace(sheet, readout_noise=noise)
         for chip in chips.values():
             chip.nonidealities = noisy
-        harness.through(session, "calibrate", "map")
+        through(session, "calibrate", "map")
         known = np.concatenate([twin.evaluations for twin in session.twins.values()])
         error, quiet = mapping_error(session), tested(msgspec.structs.replace(noisy, readout_noise=0.0))
         rows.append(Row(
@@ -92,7 +90,7 @@ def page(rows: list[Row]) -> list[str]:
     """The results as lines of Markdown."""
     means = {
         noise: np.mean([row[2:] for row in same], axis=0)
-        for noise, same in harness.grouped(rows, lambda row: row.noise).items()
+        for noise, same in grouped(rows, lambda row: row.noise).items()
     }
     return [
         "# Twins and the accuracy of `digits` at readout noise", "",
@@ -103,7 +101,7 @@ def page(rows: list[Row]) -> list[str]:
         "tested by readings without noise, and with it. What noise costs is lost in the readings of the test, which "
         "cost chips with the exact weights as much; what twins cost is the difference within either kind of test, a "
         "picture or so of 360, and no more than where probes have no noise at all.", "",
-        *harness.markdown((
+        *markdown((
             "noise", "evaluations a core", "mapping error", "trained, quiet test", "trained, noisy test",
             "twin, quiet test", "twin, noisy test",
         ), (
@@ -113,16 +111,7 @@ def page(rows: list[Row]) -> list[str]:
     ]  # fmt: skip
 
 
-def compute(options: Namespace) -> Iterator[list[Row]]:
-    """The rows so far after every seed."""
-    rows: list[Row] = []
-    for seed in SEEDS:
-        rows += table(seed)
-        print(*rows[-len(NOISE) :], sep="\n", flush=True)
-        yield rows
-
-
-STUDY = harness.Study("twin-digits", __doc__, compute, page, harness.Table(Row, ".5g").write)
+STUDY = Study("twin-digits", __doc__, lambda _: gathered(SEEDS, table), page, Table(Row, ".5g").write)
 
 if __name__ == "__main__":
     STUDY.main()

@@ -9,8 +9,6 @@ its own constant rate, RATE rad an interval (rms). After each interval the twins
 
 from __future__ import annotations
 
-from argparse import Namespace
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import msgspec
@@ -23,7 +21,7 @@ from l2sim.flow.l2ight import twins
 from l2sim.flow.session import chip_nonidealities
 from l2sim.job.job import Job
 from l2sim.learn.twin import identify as twin
-from l2sim.study import harness
+from l2sim.study.harness import Study, Table, gathered, grouped, markdown, through
 from l2sim.study.twin_digits import mapping_error
 
 RATE = 0.03
@@ -47,7 +45,7 @@ def table(probes: int, **changes: object) -> list[Row]:
     """One run with so many probes an interval."""
     settings = {"calibrate.method": "twin", "nonidealities.readout_noise": 0.01, "map.compare": False} | changes
     session = l2ight.open_session(Job.preset("digits", settings), None)
-    harness.through(session, "pretrain", "deploy", "calibrate", "map")
+    through(session, "pretrain", "deploy", "calibrate", "map")
     sheet, rows = chip_nonidealities(session.job), []
     for interval in range(INTERVALS + 1):
         for name, chip in session.chips.items():
@@ -68,7 +66,7 @@ def table(probes: int, **changes: object) -> list[Row]:
 def page(rows: list[Row]) -> list[str]:
     """The results as lines of Markdown."""
     start, table = next(row for row in rows if row.interval == 0), []
-    for probes, some in harness.grouped((row for row in rows if row.interval), lambda row: row.probes).items():
+    for probes, some in grouped((row for row in rows if row.interval), lambda row: row.probes).items():
         lost = 100 * (1.0 - min(row.identified for row in some))
         accuracies = [row.accuracy for row in some]
         shares = (float(np.mean(accuracies)), min(accuracies), accuracies[-1])
@@ -81,22 +79,13 @@ def page(rows: list[Row]) -> list[str]:
         "`digits`, readings within 1 % (those of the test too); every bias moves at its own rate, "
         f"{RATE} rad an interval (rms), for {INTERVALS} intervals. As programmed at the start: "
         f"{100 * start.accuracy:.2f} %, mapping error {start.mapping_error:.2g}.", "",
-        *harness.markdown((
+        *markdown((
             "probes an interval", "mean accuracy", "lowest", "at the end", "mapping error at the end", "lost cores",
         ), table),
     ]  # fmt: skip
 
 
-def compute(options: Namespace) -> Iterator[list[Row]]:
-    """The rows of every number of probes."""
-    rows: list[Row] = []
-    for probes in PROBES:
-        rows += table(probes)
-        print(*rows[-1], flush=True)
-    yield rows
-
-
-STUDY = harness.Study("twin-drift", __doc__, compute, page, harness.Table(Row, ".5g").write)
+STUDY = Study("twin-drift", __doc__, lambda _: gathered(PROBES, table), page, Table(Row, ".5g").write)
 
 if __name__ == "__main__":
     STUDY.main()
