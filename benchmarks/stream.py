@@ -53,9 +53,9 @@ class Timed:
 
     def __call__(self, *arguments: Any) -> Iterator[Any]:
         begin = time.thread_time()
-        found = list(self._between(*arguments))
+        events = list(self._between(*arguments))
         self.spent += time.thread_time() - begin
-        return iter(found)
+        return iter(events)
 
 
 def zeromq_seconds() -> float:
@@ -124,11 +124,11 @@ def overhead(bench: Bench) -> Iterator[Measurement]:
     for name, (job, steps) in cases.items():
         steps, floor = steps // 20 if bench.quick else steps, 0.0
         for way in ("alone", "served", "watched"):
-            found = [share(job, way, steps) for _ in range(1 if bench.quick else ROUNDS)]
-            more = median([more for _, more in found])
+            shares = [share(job, way, steps) for _ in range(1 if bench.quick else ROUNDS)]
+            more = median([more for _, more in shares])
             floor = floor or more  # alone: what it costs to measure, two looks at the clock a step
             sizes = {"overhead": more - floor, "floor": floor, "steps": steps}
-            taken = median([seconds for seconds, _ in found])
+            taken = median([seconds for seconds, _ in shares])
             yield Measurement("stream", f"{name}, {way}", taken, 1.0, "steps/s", dtype="", sizes=sizes)
 
 

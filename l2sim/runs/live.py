@@ -41,7 +41,7 @@ from l2sim.store.logs import plain
 from l2sim.store.manifest import Manifest
 
 if TYPE_CHECKING:
-    import zmq
+    from zmq import Socket
 
 LOOK = 0.05
 FLUSH = 0.1
@@ -132,7 +132,7 @@ class Live(Control):
         if len(os.fsencode(place / "live-control")) > PATH_BYTES:
             own = os.environ.get("XDG_RUNTIME_DIR", "")  # which may name what is not there: after su, in a container
             place = self._room = Path(tempfile.mkdtemp(prefix="l2sim-", dir=own if os.path.isdir(own) else None))
-        self._sockets: dict[str, zmq.Socket[bytes]] = {}
+        self._sockets: dict[str, Socket[bytes]] = {}
         before = os.umask(0o077)
         try:
             kinds = ("stream", zmq.XPUB, 100_000), ("frames", zmq.XPUB, 4), ("control", zmq.ROUTER, 1000)
@@ -148,7 +148,7 @@ class Live(Control):
         self._sockets["control"].linger = 100  # the answer to `stop` is the last word
         self._token = secrets.token_hex(16)
         self._stream, self._frames, self._control = self._sockets.values()
-        self._prefixes: dict[zmq.Socket[bytes], set[bytes]] = {self._stream: set(), self._frames: set()}
+        self._prefixes: dict[Socket[bytes], set[bytes]] = {self._stream: set(), self._frames: set()}
         places = {name: f"ipc://{place / f'live-{name}'}" for name in self._sockets}
         address = messages.Address(
             version=VERSION, run=self._manifest.id, process=os.getpid(), token=self._token, **places
@@ -222,7 +222,7 @@ class Live(Control):
     # -- what is sent --------------------------------------------------------------------------------------------------
 
     def _send(
-        self, socket: zmq.Socket[bytes], topic: str, header: dict[str, object], payload: bytes = b""
+        self, socket: Socket[bytes], topic: str, header: dict[str, object], payload: bytes = b""
     ) -> None:
         self._seq += 1
         head = {"v": VERSION, "seq": self._seq, "t": time.time(), "step": self._progress.step} | header

@@ -18,7 +18,7 @@ from l2sim.runs.live_messages import ADDRESS, HEADERS, VERSION, Address, Answer,
 from l2sim.store.door import Newer, parsed, versioned
 
 if TYPE_CHECKING:
-    import zmq
+    from zmq import Socket
 
 
 def zeromq() -> ModuleType:
@@ -45,7 +45,7 @@ class Reader:
             line = f"{root} is served by a newer l2sim (version {error.number}); install that version to watch it"
             raise RunError(line) from None
         self._context = zmq.Context()
-        self._sockets: list[zmq.Socket[bytes]] = []
+        self._sockets: list[Socket[bytes]] = []
         for name, kind, most in (("stream", zmq.SUB, 100_000), ("frames", zmq.SUB, 4), ("control", zmq.DEALER, 1000)):
             socket = self._context.socket(kind)
             socket.linger, socket.rcvhwm = 0, most
