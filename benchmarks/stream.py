@@ -16,9 +16,9 @@ from l2sim.job import job as jobs
 from l2sim.job.job import Job
 from l2sim.runs import execute
 from l2sim.store import logs
-from l2sim.store.events import Step
+from l2sim.store.events import StageStarted, Step
 from l2sim.store.logs import Logs
-from l2sim.store.manifest import FORMAT, write_manifest
+from l2sim.store.manifest import FORMAT, Manifest, write_manifest
 
 ROUNDS = 3
 """Runs of each way; the middle one counts."""
@@ -140,9 +140,9 @@ def opening(bench: Bench) -> Iterator[Measurement]:
     with tempfile.TemporaryDirectory() as place:
         root = Path(place)
         (root / "job.toml").write_text(jobs.to_toml(Job.preset("insitu-digits")))
-        write_manifest(root, {"format": "l2sim-run", "version": FORMAT, "id": "1", "state": "done", "process": 1})
+        write_manifest(root, Manifest(version=FORMAT, id="1", state="done", process=1))
         log = Logs(root)
-        log.event("stage", stage="learn", epochs=1, done=0)
+        log.event(StageStarted("learn", 1))
         log.scalars(0, 0.0, {"learn/loss": 0.0, "learn/accuracy": 0.0})
         for step in range(1, steps, steps // 1000):
             log.phases(step, {f"mesh1.{part}": np.zeros(2016, np.float32) for part in ("theta", "phi")})

@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from benchmarks.measure import Bench, Measurement
@@ -39,20 +40,21 @@ def folder(root: Path, modes: int, steps: int) -> tuple[Path, Any]:
 
     from l2sim.job import job as jobs
     from l2sim.store import logs
-    from l2sim.store.manifest import FORMAT, write_manifest
+    from l2sim.store.events import StageStarted
+    from l2sim.store.manifest import FORMAT, Manifest, write_manifest
 
     run = root / "long-1"
     run.mkdir()
     job = jobs.Job.preset("insitu-digits", {"insitu.modes": modes, "insitu.layers": 1, "insitu.group": 1})
     (run / "job.toml").write_text(jobs.to_toml(job))
-    manifest = {"format": "l2sim-run", "version": FORMAT, "id": "0" * 32, "name": "long", "state": "running"}
-    write_manifest(run, manifest | {"process": os.getpid(), "started": time.time(), "threads": 1, "versions": {}})
+    manifest = Manifest(version=FORMAT, id="0" * 32, name="long", state="running")
+    write_manifest(run, msgspec.structs.replace(manifest, process=os.getpid(), started=time.time()))
     (run / "checkpoints").mkdir()
     lock = open(run / ".lock", "w")  # noqa: SIM115
     fcntl.flock(lock, fcntl.LOCK_EX)  # a run whose lock is free counts as killed
     log = logs.Logs(run)
     log.lock = lock  # type: ignore[attr-defined]
-    log.event("stage", stage="learn", epochs=1, done=0)
+    log.event(StageStarted("learn", 1))
     log.scalars(0, 0.0, {"learn/loss": 2.3, "learn/accuracy": 0.1})
     log.flush()
     rng = np.random.default_rng(0)

@@ -13,6 +13,8 @@ import numpy as np
 from l2sim.gui.base.model import Curve, Frame, Layer, Parameter, Part, Stage
 
 from l2sim.job.job import Job
+from l2sim.runs.live_messages import Answer, State
+from l2sim.store.events import Record, StageStarted
 
 
 def rectangle(modes: int, name: str, complex: bool = False) -> Part:
@@ -38,10 +40,10 @@ class FakeModel:
         self.state, self.live, self.age, self.pid = "running", True, 0.0, None
         self.metrics = ["movement", "identity error (oracle)"]
         self.badge = {"phases": "commanded", "movement": "commanded", "identity error (oracle)": "oracle"}
-        self.events: list[dict[str, Any]] = [{"type": "stage", "stage": "learn", "epochs": 30, "done": 0, "step": 0}]
+        self.events: list[Record] = [StageStarted("learn", 30)]
         self.stages = [Stage("calibrate", 0, steps // 2, 400), Stage("learn", steps // 2, None, 30)]
         self.checkpoints = [steps // 2]
-        self.acks: dict[int, dict[str, Any]] = {}
+        self.acks: dict[int, Answer] = {}
         self.ordered: list[tuple[str, dict[str, Any]]] = []
         self.parameters = [
             Parameter("nonidealities.readout_noise", 0.0, "", 0.0, 1.0, "std of a reading", "live"),
@@ -66,8 +68,11 @@ class FakeModel:
         return ["learn/loss", "learn/accuracy"]
 
     @property
-    def beat(self) -> dict[str, Any] | None:
-        return {"step": self.newest, "rate": 12.5, "eta": 61.0, "rss": 2.5e8, "paused": self.state == "paused"}
+    def beat(self) -> State | None:
+        return State(
+            stage="learn", epoch=1, epochs=30, step=self.newest, rate=12.5, eta=61.0, rss=250_000_000,
+            paused=self.state == "paused", longest=0.0, pace=0.0, at={},
+        )  # fmt: skip
 
     def stage_at(self, step: int | None) -> str:
         return "calibrate" if step is not None and step <= self.stages[0].last_step else "learn"
@@ -154,7 +159,7 @@ class FakeModel:
                 if parameter.path == arguments["path"]:
                     self.parameters[i] = parameter._replace(value=arguments["value"])
             self._news.add("parameters")
-        self.acks[number] = {"ok": True, "applied_at_step": self.newest, "error": ""}
+        self.acks[number] = Answer(1, number, True, self.newest)
         return number
 
     def close(self) -> None:

@@ -74,7 +74,7 @@ def resume(folder: Path, more: Iterable[str] = ()) -> Process:
     manifest = read_manifest(folder)
     if held(folder):
         raise RunError(f"the run in {folder} is going on; attach to it instead")
-    if manifest["state"] == "done":
+    if manifest.state == "done":
         raise RunError(f"the run in {folder} is finished; start a new one with its job")
     return Process(["--resume", "--out", str(folder), *_common(), *more], folder)
 
@@ -82,8 +82,8 @@ def resume(folder: Path, more: Iterable[str] = ()) -> Process:
 def kill(folder: Path) -> int:
     """End the job of a run folder at once, by SIGKILL; what it saved stays. Returns its id; RunError if none runs."""
     manifest = read_manifest(folder)
-    number = manifest.get("process")
-    if not held(folder) or not isinstance(number, int) or number <= 1:
+    number = manifest.process
+    if not held(folder) or number <= 1:
         raise RunError(f"no job runs in {folder}")
     try:
         os.kill(number, signal.SIGKILL)
@@ -123,10 +123,10 @@ def summary(folder: Path) -> dict[str, Any]:
         manifest = read_manifest(folder)
     except RunError as error:
         return found | {"problem": str(error), "state": "unreadable"}
-    state = str(manifest.get("state", ""))
+    state = manifest.state
     if state == "running" and not held(folder):
         state = "killed"
-    found |= {"state": state, "started": float(manifest.get("started") or 0.0)}
+    found |= {"state": state, "started": manifest.started}
     try:
         stages = json.loads((folder / "report.json").read_text())["stages"]
         found["accuracy"] = next((s["accuracy"] for s in reversed(stages) if s.get("accuracy") is not None), None)

@@ -17,6 +17,8 @@ from l2sim.flow.session import effective
 from l2sim.inspect.run import PARTS, Recorded, Stage
 from l2sim.job import grids
 from l2sim.job import job as jobs
+from l2sim.runs.live_messages import VERSION, Answer, State
+from l2sim.store.events import step_of
 from l2sim.store.follow import Curve, Frame, Replay
 
 from .link import Link
@@ -103,7 +105,7 @@ class RunModel(Recorded):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self.layers = {name: _layer(name, grid) for name, grid in self.grids.items()}
-        self.acks: dict[int, dict[str, Any]] = {}
+        self.acks: dict[int, Answer] = {}
         self._moves: dict[str, _Moves] = {}
         self._orders = 0
         self._link: Link | None = None
@@ -154,7 +156,7 @@ class RunModel(Recorded):
         link = self._link
         if self._disk.state != "running" or link is None:
             return self._disk.state
-        return "stale" if link.stale() else "paused" if (link.beat or {}).get("paused") else "running"
+        return "stale" if link.stale() else "paused" if link.beat and link.beat.paused else "running"
 
     @property
     def live(self) -> bool:
@@ -167,20 +169,20 @@ class RunModel(Recorded):
         return time.monotonic() - max(self._word, self._link.heard if self._link else 0.0)
 
     @property
-    def beat(self) -> dict[str, Any] | None:
+    def beat(self) -> State | None:
         """What the job said last: step, stage, epoch, epochs, rate (steps/s), eta (s), rss (bytes), paused."""
         return self._link.beat if self._link else None
 
     @property
     def pid(self) -> int | None:
         """The process that runs the job, while it does."""
-        return int(self._disk.manifest["process"]) if self._disk.state == "running" else None
+        return self._disk.manifest.process if self._disk.state == "running" else None
 
     @property
     def newest(self) -> int:
         """The newest step known."""
-        steps = [event["step"] for event in self.events[-8:] if "step" in event]
-        return max([*steps, self._disk.newest, int((self.beat or {}).get("step", 0))])
+        steps = [step for event in self.events[-8:] if (step := step_of(event)) is not None]
+        return max([*steps, self._disk.newest, self.beat.step if self.beat else 0])
 
     @property
     def parameters(self) -> list[Parameter]:
@@ -280,7 +282,8 @@ class RunModel(Recorded):
         """Ask the run for something (docs/formats.md); `acks` has the answer under the number returned."""
         self._orders += 1
         if self._link is None or self._disk.state != "running":
-            self.acks[self._orders] = {"ok": False, "error": "the run is not live; start it with `l2sim run --live`"}
+            refusal = "the run is not live; start it with `l2sim run --live`"
+            self.acks[self._orders] = Answer(VERSION, None, False, 0, refusal)
         else:
             self._link.order(self._orders, command, arguments)
         return self._orders

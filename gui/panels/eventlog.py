@@ -7,6 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
+from l2sim.store import results
+from l2sim.store.events import Changed, EpochEnd, Kept, Record, RunEnd, Series, StageEnd, StageStarted, Warned, step_of
+from l2sim.store.events import kind as kind_of
+
 from ..base import theme
 from ..base.panel import Panel
 
@@ -26,30 +30,29 @@ KINDS = {
 }
 
 
-def words(event: dict[str, Any]) -> str:
+def words(event: Record) -> str:
     """An event as a sentence."""
-    kind, stage = event["type"], event.get("stage", "")
-    if kind == "stage":
-        again = f", {event['done']} done before" if event.get("done") else ""
-        return f"{stage}: up to {event.get('epochs', '?')} epochs{again}"
-    if kind == "epoch":
-        return f"{stage} epoch {event.get('epoch')}"
-    if kind == "checkpoint":
-        return f"{stage} " + ("finished" if event.get("epoch", 0) < 0 else f"epoch {event.get('epoch')}") + ", kept"
-    if kind == "warning":
-        return f"{stage}: {event.get('message')}" if stage else str(event.get("message"))
-    if kind == "stage_done":
-        result = event.get("result") or {}
-        told = [f"{100 * result['accuracy']:.2f} % test accuracy"] if result.get("accuracy") is not None else []
-        told += [f"mapping error {result['mapping_error']:.3g}"] if result.get("mapping_error") is not None else []
-        told += [f"{result['seconds']:.1f} s"] if result.get("seconds") is not None else []
-        return f"{stage}: " + ", ".join(told)
-    if kind == "parameter":
-        return f"{event.get('path')} = {event.get('value')}, was {event.get('old')}"
-    if kind == "done":
-        return "the report is written"
-    rest = {key: value for key, value in event.items() if key not in ("type", "step", "time")}
-    return str(rest.get("message") or ", ".join(f"{key} = {value}" for key, value in rest.items()))
+    match event:
+        case StageStarted():
+            return f"{event.stage}: up to {event.epochs} epochs" + (f", {event.done} done before" if event.done else "")
+        case EpochEnd():
+            return f"{event.stage} epoch {event.epoch}"
+        case Kept():
+            return f"{event.stage} " + ("finished" if event.epoch < 0 else f"epoch {event.epoch}") + ", kept"
+        case Warned():
+            return f"{event.stage}: {event.message}" if event.stage else event.message
+        case StageEnd():
+            result = results.stage(event.result)
+            told = [f"{100 * result.accuracy:.2f} % test accuracy"] if result.accuracy is not None else []
+            told += [f"mapping error {result.mapping_error:.3g}"] if result.mapping_error is not None else []
+            told += [f"{result.seconds:.1f} s"] if result.seconds is not None else []
+            return f"{event.stage}: " + ", ".join(told)
+        case Changed():
+            return f"{event.path} = {event.value}, was {event.old}"
+        case RunEnd():
+            return "the report is written"
+        case Series():
+            return event.name
 
 
 class _Table(QtCore.QAbstractTableModel):
@@ -157,9 +160,9 @@ class EventLog(Panel):
         follows = bar.value() >= bar.maximum() - 2
         events = self.model.events if self.model else []
         rows: list[tuple[int | None, str, str]] = [
-            (event.get("step"), event["type"], words(event))
+            (step_of(event), kind_of(event), words(event))
             for event in events
-            if event["type"] != "series" and (event["type"] != "epoch" or self.epochs.isChecked())
+            if not isinstance(event, Series) and (not isinstance(event, EpochEnd) or self.epochs.isChecked())
         ]
         rows += [(None, "window", f"{time.strftime('%H:%M:%S', time.localtime(at))} {text}") for at, text in self._own]
         sought = self.find.text().lower().split()

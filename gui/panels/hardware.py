@@ -200,13 +200,13 @@ class Hardware(Panel):
         for number in [number for number in self._waiting if number in self.model.acks]:
             path, value, command = self._waiting.pop(number)
             answer = self.model.acks[number]
-            if answer.get("ok"):
-                self._tell(path, f"{fields.shown(value)} since step {answer.get('applied_at_step', 0):,}", "")
+            if answer.ok:
+                self._tell(path, f"{fields.shown(value)} since step {answer.applied_at_step:,}", "")
             else:
                 command.refused = True
                 if path in self.rows:
                     self.rows[path].editor.put(self.rows[path].parameter.value)
-                self._tell(path, "refused", str(answer.get("error") or "the job refused it"))
+                self._tell(path, "refused", answer.error or "the job refused it")
 
     def _tell(self, path: str, said: str, fault: str) -> None:
         self._said[path] = said

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
+from l2sim.store.events import Warned
+
 from ..base import theme
 
 if TYPE_CHECKING:
@@ -47,8 +49,8 @@ class Scrubber(QtWidgets.QWidget):
             return []
         found = [(int(step), "checkpoint", "checkpoint") for step in self.model.checkpoints]
         for event in self.model.events:
-            if event["type"] == "warning":
-                found.append((int(event.get("step") or 0), "warning", str(event.get("message", ""))))
+            if isinstance(event, Warned):
+                found.append((0, "warning", event.message))
         return sorted(found)
 
     def said(self, step: int) -> str:

@@ -119,12 +119,12 @@ class Timeline(Panel):
         if not beat:
             return ""
         words = []
-        if beat.get("rate"):
-            words.append(f"{beat['rate']:,.3g} steps/s")
-        if beat.get("eta") is not None:
-            words.append(f"{duration(beat['eta'])} left")
-        if beat.get("rss"):
-            words.append(f"{beat['rss'] / 2**20:,.0f} MiB")
+        if beat.rate:
+            words.append(f"{beat.rate:,.3g} steps/s")
+        if beat.eta is not None:
+            words.append(f"{duration(beat.eta)} left")
+        if beat.rss:
+            words.append(f"{beat.rss / 2**20:,.0f} MiB")
         return " · ".join(words)
 
     # -- what the actions do

@@ -81,10 +81,10 @@ def _fetch(planned: Plan, data: Path | None, quiet: bool) -> None:
     """Have the data sets here before workers ask for them side by side."""
     from l2sim.data import published as sets
 
-    names = {planned.base.data.name}
+    names: set[str] = {planned.base.data.name}
     for part in planned.parts:
         if (column := part.columns.get("data.name")) is not None:
-            names = {column[row] for row in range(len(column))}
+            names = {str(column[row]) for row in range(len(column))}
     for name in sorted(names & sets.SETS.keys()):
         sets.locate(name, data, quiet)
 
@@ -94,17 +94,17 @@ def _engine(planned: Plan, out: Path, workers: int | None, scheduler: str | None
     from l2sim.sweep import cluster as clusters
     from l2sim.sweep.local import Local
 
-    section, threads = dict(planned.cluster), planned.threads
-    shared = section.get("shared")
+    section, threads = planned.cluster, planned.threads
+    shared = section.shared
     if scheduler == "local":
-        section, scheduler = {"kind": "local"}, None
+        section, scheduler = clusters.Section("local"), None
     if scheduler is not None:
         if workers is not None:
             raise click.UsageError("the workers of a scheduler are its own; leave out --workers")
         client = clusters.connect(scheduler)
         return lambda: _dask(client, None, out, shared)
     many = workers or clusters.count(section, threads)
-    if "kind" in section:
+    if section.kind:
         return lambda: _dask(*clusters.start(section, many), out, shared)
     return lambda: Local(many, threads, out / "workers.log")
 

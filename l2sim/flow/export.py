@@ -26,7 +26,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -187,22 +187,23 @@ def _commands(held: dict[str, Array], phases: str, signs: str) -> Commands:
 
 def _session(job: Job, saved: Checkpoint) -> L2ight | Insitu:
     """The session of a checkpoint, without its data."""
-    held = saved.values.get("model")
+    values: dict[str, Any] = saved.values
+    held = values.get("model")
     if job.flow == "insitu":
         if held is None:
             raise RunError("that run was made by an l2sim that did not keep its model; run it again")
-        light = _dark(job, msgspec.convert(held, ModelSpec), saved.values["chip_seed"])
+        light = _dark(job, msgspec.convert(held, ModelSpec), values["chip_seed"])
         light.take(saved.arrays, saved.values)
-        light.meter.restore(saved.values["meter"])
+        light.meter.restore(values["meter"])
         return light
     if held is None:
         matrices = [a for a in under(saved.arrays, "electronic/").values() if a.ndim == 2]
         spec = described.model(job, len(matrices[-1]))
     else:
         spec = msgspec.convert(held, ModelSpec)
-    session = _empty(job, spec, saved.values["chip_seed"])
+    session = _empty(job, spec, values["chip_seed"])
     session.take(saved.arrays, saved.values)
-    session.meter.restore(saved.values["meter"])
+    session.meter.restore(values["meter"])
     if not session.chips:
         raise RunError(f"the checkpoint of {saved.stage} has no chips yet; export from deploy on")
     return session

@@ -21,8 +21,7 @@ from l2sim.flow.session import Session
 from l2sim.job.job import Job, to_dict
 from l2sim.store.events import Checkpoint, Done, Epoch, Event
 from l2sim.store.events import stages as stages_of
-
-REPORT_VERSION = 1
+from l2sim.store.results import VERSION as REPORT_VERSION
 
 
 class Flow(NamedTuple):

@@ -221,7 +221,7 @@ def snapshot(session: Session, stage: str, epoch: int, keep: bool = False) -> Ch
 
 def restore(session: Session, saved: Checkpoint) -> None:
     """Bring a freshly opened session to where `saved` was taken. RunError where it belongs to another model."""
-    values = saved.values
+    values: dict[str, Any] = saved.values
     if values["design"] != session.design():
         made = ", ".join(f"{path} = {value}" for path, value in values["design"].items())
         raise RunError(f"the checkpoint is of another chip, made with {made}; set these in the job")

@@ -119,8 +119,8 @@ class Rebuilt:
     def seed(self) -> int:
         """The seed of the run's chips: of a run that began from another one's checkpoint, that one's."""
         if self._seed is None:
-            saved = checkpoints.peek(self._record.folder / "checkpoints" / "latest.safetensors")
-            self._seed = int(saved.get("chip_seed", self._record.job.seed))
+            known = checkpoints.peek(self._record.folder / "checkpoints" / "latest.safetensors").chip_seed
+            self._seed = self._record.job.seed if known is None else known
         return self._seed
 
     def _aged(self, chip: CoreChip | MeshChip, layer: str, row: int, step: int | None) -> None:

@@ -286,7 +286,7 @@ def heaters(at: Place) -> HeaterFindings:
 
 def cost(folder: Path) -> dict[str, dict[str, int]]:
     """What the run had counted by stage when it took its last checkpoint: core calls, evaluations, writes ..."""
-    meter = checkpoints.peek(folder / "checkpoints" / "latest.safetensors").get("meter", {})
+    meter = checkpoints.peek(folder / "checkpoints" / "latest.safetensors").meter
     return {stage: {name: int(n) for name, n in counts.items() if n} for stage, counts in meter.items()}
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 
 from l2sim.backend import Array
@@ -20,6 +21,8 @@ from l2sim.job import grids
 from l2sim.job import job as jobs
 from l2sim.job.job import Job
 from l2sim.store import checkpoint as checkpoints
+from l2sim.store import source as sources
+from l2sim.store.events import Changed, EpochEnd, Kept, Record, StageEnd, StageStarted, step_of
 from l2sim.store.follow import Curve, Frame, Replay
 
 PARTS = PHASES
@@ -67,15 +70,15 @@ class Recorded:
 
     def _follow_parameters(self) -> bool:
         """The jobs in force from step to step."""
-        changes = [event for event in self.events if event["type"] == "parameter"]
+        changes = [event for event in self.events if isinstance(event, Changed)]
         if self._jobs and len(changes) == len(self._jobs) - 1:
             return False
         self._jobs = [(-1, self._disk.job)]
         for change in changes:
             try:
-                self._jobs.append((change["step"], jobs.changed(self._jobs[-1][1], change["path"], change["value"])))
+                self._jobs.append((change.step, jobs.changed(self._jobs[-1][1], change.path, change.value)))
             except L2simError:  # written by an l2sim that can change more
-                self._jobs.append((change["step"], self._jobs[-1][1]))
+                self._jobs.append((change.step, self._jobs[-1][1]))
         return True
 
     @property
@@ -86,7 +89,7 @@ class Recorded:
     @property
     def simulated(self) -> bool:
         """Whether the chip of the run can be made again. Of another one nothing is known but what was logged."""
-        return bool(self._disk.manifest.get("chip", "simulated") == "simulated")
+        return self._disk.manifest.chip in (msgspec.UNSET, "simulated")
 
     @property
     def job(self) -> Job:
@@ -120,12 +123,12 @@ class Recorded:
         ]  # fmt: skip
         if clocks:
             return float(max(clocks)[1])
-        epochs = [event["step"] for event in self.events if event["type"] == "epoch"]
+        epochs = [event.step for event in self.events if isinstance(event, EpochEnd)]
         ended = [at for at in epochs if step is None or at <= step]
         kept = [saved for saved in self.kept if ended and saved.step == ended[-1]]
         if not kept:
             return None
-        meter = checkpoints.peek(kept[-1].path).get("meter", {})
+        meter = checkpoints.peek(kept[-1].path).meter
         waited = [counts["clock_seconds"] for counts in meter.values() if "clock_seconds" in counts]
         return float(sum(waited)) if waited else None
 
@@ -142,7 +145,7 @@ class Recorded:
         return self._disk.notice
 
     @property
-    def events(self) -> list[dict[str, Any]]:
+    def events(self) -> list[Record]:
         """The rare events so far."""
         return self._disk.events
 
@@ -155,10 +158,10 @@ class Recorded:
         stages: list[Stage] = []
         step = 0
         for event in self.events:
-            if event["type"] == "stage" and not (stages and stages[-1].name == event["stage"]):
-                stages.append(Stage(event["stage"], step, None, event["epochs"]))
-            step = event.get("step", step)
-            if event["type"] == "stage_done" and stages:
+            if isinstance(event, StageStarted) and not (stages and stages[-1].name == event.stage):
+                stages.append(Stage(event.stage, step, None, event.epochs))
+            step = step_of(event) or step
+            if isinstance(event, StageEnd) and stages:
                 stages[-1] = stages[-1]._replace(last_step=step)
         self._stages = (id(events), len(events)), stages
         return stages
@@ -173,11 +176,9 @@ class Recorded:
         """The checkpoints that the run has kept, in order."""
         saved = []
         for event in self.events:
-            if event["type"] == "checkpoint":
-                stage, epoch = event["stage"], None if event["epoch"] < 0 else int(event["epoch"])
-                name = stage if epoch is None else f"{stage}-{epoch:05d}"
-                path = self.folder / "checkpoints" / f"{name}.safetensors"
-                saved.append(Saved(stage, epoch, event["step"], path))
+            if isinstance(event, Kept):
+                path = sources.file_of(self.folder, event.stage, event.epoch)
+                saved.append(Saved(event.stage, None if event.epoch < 0 else event.epoch, event.step, path))
         return saved
 
     @property

@@ -14,6 +14,7 @@ from l2sim.errors import L2simError, RunError
 from l2sim.job import job as jobs
 from l2sim.report import html
 from l2sim.store.gather import Material, gather
+from l2sim.store.results import Report
 
 TESTING = "testing"
 
@@ -102,10 +103,12 @@ class Costed(msgspec.Struct, frozen=True):
     test_cost: Costs
 
 
-def read(report: Mapping[str, object], table: cost.Table | None = None, cores: int | None = None) -> list[Bill]:
+def read(
+    report: Report | Mapping[str, object], table: cost.Table | None = None, cores: int | None = None
+) -> list[Bill]:
     """The bills of the stages of a report that asked something of chips, testing last; by another `table`, or with
     another number of shared `cores`, than the job's where one is given."""
-    costed = msgspec.convert(report, Costed)
+    costed = msgspec.convert(report, Costed, from_attributes=True)
     table = cost.TABLES[costed.job.cost.table] if table is None else table
     cores = costed.job.chip.cores if cores is None else cores
     bills = []

@@ -31,14 +31,14 @@ def title(job: Job) -> str:
 def picture(material: Material) -> Figure:
     """The picture at the top of the page and of the README."""
     scalars = {stage: material.scalars.get(stage, {}) for stage in SEARCHES}
-    stages, classes = material.report["stages"], material.classes
+    stages, classes = material.report.stages, material.classes
     return figures.overview(stages, scalars["calibrate"], scalars["map"], material.training, classes and 1 / classes)
 
 
 def overview(material: Material) -> str:
     accuracies = ", ".join(
         f"{stage['name']} {percent(stage['accuracy'])}"
-        for stage in material.report["stages"]
+        for stage in material.report.stages
         if "accuracy" in stage
     )  # fmt: skip
     caption = (

@@ -19,6 +19,7 @@ from l2sim.job.job import Job
 from l2sim.report import bill, html, insitu, l2ight
 from l2sim.report.html import FACTS, number, oracle, percent
 from l2sim.store import logs
+from l2sim.store.events import EpochEnd, StageStarted, Warned
 from l2sim.store.gather import Material, gather
 
 PARTS: dict[str, Any] = {"l2ight": l2ight, "insitu": insitu}
@@ -77,9 +78,7 @@ def _head(material: Material, title: str) -> str:
     if not material.finished:
         parts.append(html.note(_unfinished(material)))
     parts += [
-        html.note(f"Warning, {event['stage']}: {event['message']}")
-        for event in material.events
-        if event["type"] == "warning"
+        html.note(f"Warning, {event.stage}: {event.message}") for event in material.events if isinstance(event, Warned)
     ]
     parts.append(
         f"<p>{PARTS[material.job.flow].WHAT} Quantities marked {html.BADGE} are computed from the hidden state of the "
@@ -90,25 +89,25 @@ def _head(material: Material, title: str) -> str:
 
 def _unfinished(material: Material) -> str:
     """How far a run got."""
-    epochs = [event for event in material.events if event["type"] == "epoch"]
-    stages = [event for event in material.events if event["type"] == "stage"]
-    done = [stage["name"] for stage in material.report["stages"]]
+    epochs = [event for event in material.events if isinstance(event, EpochEnd)]
+    stages = [event for event in material.events if isinstance(event, StageStarted)]
+    done = [stage["name"] for stage in material.report.stages]
     if not stages:
         where = "before its first stage"
-    elif stages[-1]["stage"] in done:
-        where = f"after stage {stages[-1]['stage']}"
+    elif stages[-1].stage in done:
+        where = f"after stage {stages[-1].stage}"
     else:
         stage = stages[-1]
-        count = max((event["epoch"] for event in epochs if event["stage"] == stage["stage"]), default=0)
-        where = f"in stage {stage['stage']} after {count} of {stage['epochs']} epochs"
-    text = f"This run is not finished: it was {where} when this page was made (state: {material.manifest['state']})."
-    if material.manifest.get("source"):
+        count = max((event.epoch for event in epochs if event.stage == stage.stage), default=0)
+        where = f"in stage {stage.stage} after {count} of {stage.epochs} epochs"
+    text = f"This run is not finished: it was {where} when this page was made (state: {material.manifest.state})."
+    if material.manifest.source:
         text += f" What came before it is in the report of {_source(material)}."
     return f"{text} Below is what its logs hold; `l2sim run --resume --out FOLDER` goes on with it."
 
 
 def _table(material: Material) -> str:
-    columns = [*material.report["stages"], {"name": "testing", **material.report["test_cost"]}]
+    columns = [*material.report.stages, {"name": "testing", **material.report.test_cost}]
     rows = [
         (oracle(label), meaning, [_entry(stage, key) for stage in columns])
         for key, (label, meaning) in FACTS.items()
@@ -134,10 +133,10 @@ def _entry(stage: dict[str, Any], key: str) -> str:
 def _cost(material: Material) -> str:
     from l2sim.report import figures
 
-    if not any(stage.get("core_calls") for stage in material.report["stages"]):
+    if not any(stage.get("core_calls") for stage in material.report.stages):
         return html.section("Cost", html.missing("Nothing has been asked of the chips yet."))
     sheet, axes = figures.sheet(1, 8, 4.2)
-    figures.cost(axes[0, 0], material.report["stages"], material.report["test_cost"])
+    figures.cost(axes[0, 0], material.report.stages, material.report.test_cost)
     caption = (
         f"What the chips were asked to do, counted where it is done. {PARTS[material.job.flow].COST} Testing (hatched) "
         "is counted apart. The table above has the same numbers in full."
@@ -173,13 +172,13 @@ def _reproduce(material: Material) -> str:
     for path in jobs.differences(base, job):
         value = next(field.value for field in jobs.describe(job) if field.path == path)
         words += ["--seed", str(value)] if path == "seed" else ["--set", f"{path}={_toml(value)}"]
-    if manifest.get("source"):
+    if manifest.source:
         words += ["--from", _source(material)]
-    words += ["--threads", str(manifest["threads"])]
-    versions = ", ".join(f"{name} {version}" for name, version in manifest.get("versions", {}).items())
+    words += ["--threads", str(manifest.threads)]
+    versions = ", ".join(f"{name} {version}" for name, version in manifest.versions.items())
     text = (
-        f"<p>Seed {job.seed}, number of threads {manifest['threads']}, device {escape(material.report['device'])}, "
-        f"{material.report['seconds']:.1f} s. {escape(versions)}.</p>"
+        f"<p>Seed {job.seed}, number of threads {manifest.threads}, device {escape(material.report.device)}, "
+        f"{material.report.seconds:.1f} s. {escape(versions)}.</p>"
         f"<pre>{escape(shlex.join(words))}</pre>"
         "<p>The same seed and thread count give the same numbers; <code>job.toml</code> in this folder is the same "
         "job as a file. The page is made again with <code>l2sim report FOLDER</code>.</p>"
@@ -189,7 +188,7 @@ def _reproduce(material: Material) -> str:
 
 def _source(material: Material) -> str:
     """The run started from, without the folders of the machine it lay on."""
-    return Path(material.manifest["source"]).name
+    return Path(material.manifest.source or "").name
 
 
 def _toml(value: Any) -> str:

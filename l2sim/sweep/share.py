@@ -46,15 +46,15 @@ def stages(plan: Plan) -> tuple[str, ...]:
     flow = plan.base.flow
     if "flow" in plan.fields:
         return ()
-    found: list[tuple[str, int]] = []
+    sharing: list[tuple[str, int]] = []
     for stage in SHARED[flow]:
         if stage != "pretrain" and (plan.base.learn.new_classifier or "learn.new_classifier" in plan.fields):
             break  # a checkpoint with chips would get a new last layer
         seen = {path for path in plan.fields if reads(path, flow) <= STAGES[flow].index(stage)} - set(NAMES)
         groups = math.prod(part.distinct(seen) for part in plan.parts)
         if groups < len(plan):
-            found = [(name, count) for name, count in found if count < groups] + [(stage, groups)]
-    return tuple(stage for stage, _ in found)
+            sharing = [(name, count) for name, count in sharing if count < groups] + [(stage, groups)]
+    return tuple(stage for stage, _ in sharing)
 
 
 def chain(job: Job, shared: tuple[str, ...]) -> list[Link]:
@@ -66,10 +66,10 @@ def key(job: Job, stage: str) -> str:
     """The digest of all that the end of `stage` depends on."""
     last = STAGES[job.flow].index(stage)
     read = {name: value for name, value in jobs.to_dict(job).items() if reads(name, job.flow) <= last}
-    told = {"stage": stage} | {name: value for name, value in read.items() if name not in NAMES}
+    parts = {"stage": stage} | {name: value for name, value in read.items() if name not in NAMES}
     if job.pretrain.weights:
-        told["weights"] = _content(job.pretrain.weights)
-    return blake2b(msgspec.json.encode(told, order="sorted"), digest_size=12).hexdigest()
+        parts["weights"] = _content(job.pretrain.weights)
+    return blake2b(msgspec.json.encode(parts, order="sorted"), digest_size=12).hexdigest()
 
 
 @cache

@@ -92,7 +92,7 @@ def test_a_run_stopped_at_any_event_resumes_to_the_same_report(
     for _ in islice(stream, max(1, int(share * total))):
         pass
     stream.close()
-    assert read_manifest(out)["state"] == "stopped"
+    assert read_manifest(out).state == "stopped"
     list(execute.execute(job, out, resume=True))
     assert told(out) == told(other)
     assert (out / "figures.json").read_bytes() == (other / "figures.json").read_bytes()

@@ -18,6 +18,7 @@ from l2sim.gui.base.model import open_run
 from l2sim.gui.mesh.values import ERROR, GRADIENT, LIVE, POWER, WAY
 
 from l2sim.files import held
+from l2sim.store.events import Changed
 from l2sim.store.manifest import read_manifest
 from tests.tolerances import PATIENCE
 
@@ -92,7 +93,7 @@ def test_a_parameter_is_acknowledged_with_its_step_and_undone(live: Any, qtbot: 
     qtbot.waitUntil(lambda: "since step" in live.hardware.rows[path].said.text(), timeout=PATIENCE)
     qtbot.waitUntil(lambda: next(p.value for p in model.parameters if p.path == path) == 0.03, timeout=PATIENCE)
     assert model.job.nonidealities.readout_noise == 0.03
-    qtbot.waitUntil(lambda: any(e["type"] == "parameter" for e in model.events), timeout=PATIENCE)
+    qtbot.waitUntil(lambda: any(isinstance(e, Changed) for e in model.events), timeout=PATIENCE)
     live.actions_["undo"].trigger()
     qtbot.waitUntil(lambda: next(p.value for p in model.parameters if p.path == path) == old, timeout=PATIENCE)
     live.actions_["redo"].trigger()
@@ -197,7 +198,7 @@ def test_a_killed_window_leaves_its_job_running(tmp_path: Path) -> None:
             begun.update(map(int, jobs.read_text().split()))
         window.kill()
         if held(folder):
-            begun.add(read_manifest(folder)["process"])
+            begun.add(read_manifest(folder).process)
         for job in begun:
             with contextlib.suppress(OSError):
                 os.kill(job, signal.SIGKILL)
