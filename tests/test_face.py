@@ -50,6 +50,13 @@ def test_every_name_loads_and_says_what_it_is(name: str) -> None:
     assert doc and len(doc.splitlines()[0]) > 20
 
 
+@pytest.mark.parametrize("room", sorted(ROOMS))
+def test_every_name_of_a_room_is_there(room: str) -> None:
+    module = getattr(l2sim, room)
+    for name in public(dir(module)):
+        assert getattr(module, name).__doc__, f"{room}.{name}"
+
+
 def test_what_is_not_there_is_no_attribute() -> None:
     with pytest.raises(AttributeError, match="module 'l2sim' has no attribute 'chips'"):
         _ = l2sim.chips  # type: ignore[attr-defined]

@@ -142,7 +142,7 @@ class CoreChip:
         return self._probe(self.oracle_weights(), x, cores, readout)
 
     def backward(self, y: Array, *, cores: Array | None = None, readout: str = "quadrature") -> Array:
-        """Send light into the outputs of every core and read its inputs: the transpose of `forward`, since the meshes are
+        """Send light into the outputs of every core and read its inputs: the transpose of `forward`, since meshes are
         reciprocal. Shapes as there."""
         return self._probe(self.oracle_weights().swapaxes(-1, -2), y, cores, readout)
 
