@@ -108,7 +108,7 @@ class ComplexChip(CoreChip):
         )
 
     def refabricate(self, arrays: dict[str, Array]) -> None:
-        """See `CoreChip.refabricate`."""
+        """Become the chip whose `oracle_fabrication` gave `arrays`."""
         made = fabrication.replaced(self._draws(), arrays)
         self._optics, self._scaled = {part: made[f"{part} optics"] for part in PARTS}, None
         super().refabricate(arrays)

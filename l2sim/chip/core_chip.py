@@ -104,14 +104,14 @@ class CoreChip:
     # -- what a lab can do ---------------------------------------------------------------------------------------------
 
     def set_phases(self, *, u: Array | None = None, v: Array | None = None) -> None:
-        """See `Hardware.set_phases`."""
+        """Command nominal phases, radians, (p, q, C, k - 1); places without an MZI are ignored."""
         for part, phases in (("u", u), ("v", v)):
             if phases is not None:
                 phases = self._checked(phases, (*self.shape, *self.mesh.shape), f"phases of {part}")
                 self._command(part, self.mesh.gather(phases).reshape(self._phases[part].shape))
 
     def set_signs(self, *, u: Array | None = None, v: Array | None = None) -> None:
-        """See `Hardware.set_signs`."""
+        """Set the pi shifters at the output ports of a mesh: +1 or -1, (p, q, k)."""
         for part, signs in (("u", u), ("v", v)):
             if signs is not None:
                 signs = self._checked(signs, (*self.shape, self.mesh.modes), f"signs of {part}")
@@ -123,22 +123,27 @@ class CoreChip:
                     self._forget(part)
 
     def set_sigma(self, sigma: Array) -> None:
-        """See `Hardware.set_sigma`."""
+        """Command the attenuators and the electronic gain behind each core: any real numbers, (p, q, k)."""
         sigma = self._checked(sigma, (*self.shape, self.mesh.modes), "sigma").reshape(self._sigma.shape)
         if self._written(sigma, self._sigma):
             self._sigma = sigma.copy()
             self._realise_sigma()
 
     def wait(self, seconds: float) -> None:
-        """See `Hardware.wait`."""
+        """Let chip time pass, for all chips that share the meter."""
         self.meter.wait(seconds)
 
     def forward(self, x: Array, *, cores: Array | None = None, readout: str = "quadrature") -> Array:
-        """See `Hardware.forward`."""
+        """Send light into the inputs of every core and read its outputs.
+
+        `x`: (p, q, k, B) or anything that broadcasts to it. `cores`: optional mask (p, q); a core left out is not
+        probed and reads zero. Returns (p, q, k, B): signed amplitudes, or powers for `readout="power"`.
+        """
         return self._probe(self.oracle_weights(), x, cores, readout)
 
     def backward(self, y: Array, *, cores: Array | None = None, readout: str = "quadrature") -> Array:
-        """See `Hardware.backward`. The meshes are reciprocal: light sent backwards sees the transpose."""
+        """Send light into the outputs of every core and read its inputs: the transpose of `forward`, since meshes are
+        reciprocal. Shapes as there."""
         return self._probe(self.oracle_weights().swapaxes(-1, -2), y, cores, readout)
 
     # -- the same, fused -----------------------------------------------------------------------------------------------

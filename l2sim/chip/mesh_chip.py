@@ -97,7 +97,7 @@ class MeshChip:
     # -- what a lab can do ---------------------------------------------------------------------------------------------
 
     def set_phases(self, theta: Array | None = None, phi: Array | None = None, screen: Array | None = None) -> None:
-        """See `MeshHardware.set_phases`."""
+        """Command nominal phases, radians: theta, phi (n,) in travel order, screen (N,). None leaves them."""
         given = zip(PHASES, (theta, phi, screen))
         wanted = {part: self._checked(values, part) for part, values in given if values is not None}
         changed: Any = 0
@@ -111,23 +111,23 @@ class MeshChip:
 
     @property
     def commanded(self) -> dict[str, Array]:
-        """See `MeshHardware.commanded`."""
+        """Copies of the phases last commanded, by name."""
         return {part: values.copy() for part, values in self._phases.items()}
 
     def wait(self, seconds: float) -> None:
-        """See `MeshHardware.wait`."""
+        """Let chip time pass, for all chips that share the meter."""
         self.meter.wait(seconds)
 
     def forward(self, x: Array, readout: str = "field") -> Array:
-        """See `MeshHardware.forward`."""
+        """Send x (N, B) into the inputs and read the outputs: complex for "field", real for "power"."""
         return self._probe(x, False, readout)
 
     def backward(self, y: Array, readout: str = "field") -> Array:
-        """See `MeshHardware.backward`."""
+        """Send y (N, B) into the outputs and read the inputs. A mesh is reciprocal: this light sees U^T."""
         return self._probe(y, True, readout)
 
     def taps(self, x: Array, back: bool = False) -> tuple[Array, Taps]:
-        """See `MeshHardware.taps`."""
+        """`forward` (or `backward`) with the field read at the far end and the power at every phase shifter."""
         far, powers = self._through(self._tapped(x), back)
         return self._read(far, "field"), self._taps(*powers)
 

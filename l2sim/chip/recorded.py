@@ -97,36 +97,40 @@ class Recorder:
         return self._hardware.meter
 
     def set_phases(self, *, u: Array | None = None, v: Array | None = None) -> None:
-        """See `Hardware.set_phases`."""
+        """Command nominal phases, radians, (p, q, C, k - 1); places without an MZI are ignored."""
         self._hardware.set_phases(u=u, v=v)
         for part, phases in (("u", u), ("v", v)):
             if phases is not None:
                 self._settings.phases(part, phases)
 
     def set_signs(self, *, u: Array | None = None, v: Array | None = None) -> None:
-        """See `Hardware.set_signs`."""
+        """Set the pi shifters at the output ports of a mesh: +1 or -1, (p, q, k)."""
         self._hardware.set_signs(u=u, v=v)
         for part, signs in (("u", u), ("v", v)):
             if signs is not None:
                 self._settings.set(f"signs.{part}", signs)
 
     def set_sigma(self, sigma: Array) -> None:
-        """See `Hardware.set_sigma`."""
+        """Command the attenuators and the electronic gain behind each core: any real numbers, (p, q, k)."""
         self._hardware.set_sigma(sigma)
         self._settings.set("sigma", sigma)
 
     def wait(self, seconds: float) -> None:
-        """See `Hardware.wait`."""
+        """Let chip time pass, for all chips that share the meter."""
         self._hardware.wait(seconds)
         self._settings.waited += seconds
 
     def forward(self, x: Array, *, cores: Array | None = None, readout: str = "quadrature") -> Array:
-        """See `Hardware.forward`."""
+        """Send light into the inputs of every core and read its outputs.
+
+        `x`: (p, q, k, B) or anything that broadcasts to it. `cores`: optional mask (p, q); a core left out is not
+        probed and reads zero. Returns (p, q, k, B): signed amplitudes, or powers for `readout="power"`.
+        """
         answer = self._hardware.forward(x, cores=cores, readout=readout)
         return self._note(self._settings.query("forward", x, cores, readout), answer)
 
     def backward(self, y: Array, *, cores: Array | None = None, readout: str = "quadrature") -> Array:
-        """See `Hardware.backward`."""
+        """Send light into the outputs of every core and read its inputs: the transpose of `forward`."""
         answer = self._hardware.backward(y, cores=cores, readout=readout)
         return self._note(self._settings.query("backward", y, cores, readout), answer)
 
@@ -194,32 +198,37 @@ class Replay:
         return cls((p, q), mesh, readouts, answers, meter=meter)
 
     def set_phases(self, *, u: Array | None = None, v: Array | None = None) -> None:
-        """See `Hardware.set_phases`."""
+        """Command nominal phases, radians, (p, q, C, k - 1); places without an MZI are ignored."""
         for part, phases in (("u", u), ("v", v)):
             if phases is not None:
                 self._count(self._settings.phases(part, phases))
 
     def set_signs(self, *, u: Array | None = None, v: Array | None = None) -> None:
-        """See `Hardware.set_signs`."""
+        """Set the pi shifters at the output ports of a mesh: +1 or -1, (p, q, k)."""
         for part, signs in (("u", u), ("v", v)):
             if signs is not None:
                 self._count(self._settings.set(f"signs.{part}", signs))
 
     def set_sigma(self, sigma: Array) -> None:
-        """See `Hardware.set_sigma`."""
+        """Command the attenuators and the electronic gain behind each core: any real numbers, (p, q, k)."""
         self._count(self._settings.set("sigma", sigma))
 
     def wait(self, seconds: float) -> None:
-        """See `Hardware.wait`. What is asked afterwards is answered with what was read then."""
+        """Let chip time pass, for all chips that share the meter. What is asked afterwards is answered with what was
+        read then."""
         self.meter.wait(seconds)
         self._settings.waited += seconds
 
     def forward(self, x: Array, *, cores: Array | None = None, readout: str = "quadrature") -> Array:
-        """See `Hardware.forward`."""
+        """Send light into the inputs of every core and read its outputs.
+
+        `x`: (p, q, k, B) or anything that broadcasts to it. `cores`: optional mask (p, q); a core left out is not
+        probed and reads zero. Returns (p, q, k, B): signed amplitudes, or powers for `readout="power"`.
+        """
         return self._recall("forward", x, cores, readout)
 
     def backward(self, y: Array, *, cores: Array | None = None, readout: str = "quadrature") -> Array:
-        """See `Hardware.backward`."""
+        """Send light into the outputs of every core and read its inputs: the transpose of `forward`."""
         return self._recall("backward", y, cores, readout)
 
     def _count(self, changed: int) -> None:

@@ -58,28 +58,28 @@ class MeshRecorder:
 
     @property
     def commanded(self) -> dict[str, Array]:
-        """See `MeshHardware.commanded`."""
+        """Copies of the phases last commanded, by name."""
         return self._hardware.commanded
 
     def set_phases(self, theta: Array | None = None, phi: Array | None = None, screen: Array | None = None) -> None:
-        """See `MeshHardware.set_phases`."""
+        """Command nominal phases, radians: theta, phi (n,) in travel order, screen (N,). None leaves them."""
         self._hardware.set_phases(theta, phi, screen)
 
     def wait(self, seconds: float) -> None:
-        """See `MeshHardware.wait`."""
+        """Let chip time pass, for all chips that share the meter."""
         self._hardware.wait(seconds)
         self._waited += seconds
 
     def forward(self, x: Array, readout: str = "field") -> Array:
-        """See `MeshHardware.forward`."""
+        """Send x (N, B) into the inputs and read the outputs: complex for "field", real for "power"."""
         return self._note(f"forward {readout}", x, readout, self._hardware.forward(x, readout))
 
     def backward(self, y: Array, readout: str = "field") -> Array:
-        """See `MeshHardware.backward`."""
+        """Send y (N, B) into the outputs and read the inputs. A mesh is reciprocal: this light sees U^T."""
         return self._note(f"backward {readout}", y, readout, self._hardware.backward(y, readout))
 
     def taps(self, x: Array, back: bool = False) -> tuple[Array, Taps]:
-        """See `MeshHardware.taps`."""
+        """`forward` (or `backward`) with the field read at the far end and the power at every phase shifter."""
         field, taps = self._hardware.taps(x, back)
         self._powers += [power.copy() for power in taps]
         return self._note(f"taps {back}", x, "taps", field), taps
@@ -148,11 +148,11 @@ class MeshReplay:
 
     @property
     def commanded(self) -> dict[str, Array]:
-        """See `MeshHardware.commanded`."""
+        """Copies of the phases last commanded, by name."""
         return {part: values.copy() for part, values in self._phases.items()}
 
     def set_phases(self, theta: Array | None = None, phi: Array | None = None, screen: Array | None = None) -> None:
-        """See `MeshHardware.set_phases`."""
+        """Command nominal phases, radians: theta, phi (n,) in travel order, screen (N,). None leaves them."""
         changed = 0
         for part, values in zip(PHASES, (theta, phi, screen)):
             if values is not None:
@@ -166,20 +166,20 @@ class MeshReplay:
             self._settling.wrote()
 
     def wait(self, seconds: float) -> None:
-        """See `MeshHardware.wait`."""
+        """Let chip time pass, for all chips that share the meter."""
         self.meter.wait(seconds)
         self._waited += seconds
 
     def forward(self, x: Array, readout: str = "field") -> Array:
-        """See `MeshHardware.forward`."""
+        """Send x (N, B) into the inputs and read the outputs: complex for "field", real for "power"."""
         return self._recall(f"forward {readout}", x)[0]
 
     def backward(self, y: Array, readout: str = "field") -> Array:
-        """See `MeshHardware.backward`."""
+        """Send y (N, B) into the outputs and read the inputs. A mesh is reciprocal: this light sees U^T."""
         return self._recall(f"backward {readout}", y)[0]
 
     def taps(self, x: Array, back: bool = False) -> tuple[Array, Taps]:
-        """See `MeshHardware.taps`."""
+        """`forward` (or `backward`) with the field read at the far end and the power at every phase shifter."""
         field, *taps = self._recall(f"taps {back}", x)
         self.meter.count(tap_readings=sum(power.size for power in taps))
         return field, Taps(*taps)

@@ -172,7 +172,8 @@ def _ports(target: Target) -> Array:
     """1 where a weight counts, (k, k) or a number."""
     if target.outputs is None or target.inputs is None:
         return np.ones(())
-    return target.outputs[0, 0][:, None] * target.inputs[0, 0][None, :]
+    counts: Array = target.outputs[0, 0][:, None] * target.inputs[0, 0][None, :]
+    return counts
 
 
 def _flat(matrices: Array) -> Array:

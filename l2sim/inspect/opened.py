@@ -8,7 +8,6 @@ from __future__ import annotations
 from html import escape
 from pathlib import Path
 
-import msgspec
 import numpy as np
 
 from l2sim import files
@@ -17,6 +16,8 @@ from l2sim.errors import JobError, RunError
 from l2sim.inspect.run import Recorded, Saved, Stage
 from l2sim.job.grids import Grid
 from l2sim.job.job import Job
+from l2sim.store import results
+from l2sim.store.events import Record, StageEnd
 from l2sim.store.follow import Curve
 from l2sim.store.gather import gather
 from l2sim.store.results import Report
@@ -56,14 +57,14 @@ class Run:
 
     @property
     def report(self) -> Report:
-        """What report.json holds (docs/formats.md): accuracies, errors and costs by stage. Of an unfinished run what is
-        known by now, without `format` and `version`. RunError where it is damaged."""
+        """What report.json holds (docs/formats.md): accuracies, errors and costs by stage; of an unfinished run what is
+        known by now. RunError where it is damaged."""
         return gather(self.folder).report
 
     @property
-    def events(self) -> list[dict[str, object]]:
-        """The rare events so far, in order, each with its `type` (docs/formats.md)."""
-        return [msgspec.to_builtins(event) for event in self._now().events]
+    def events(self) -> list[Record]:
+        """The rare events so far, in order: records of `l2sim.store.events`, what events.jsonl holds."""
+        return list(self._now().events)
 
     @property
     def layers(self) -> dict[str, Grid]:
@@ -139,10 +140,11 @@ class Run:
 
     def _rows(self) -> list[tuple[str, str, str]]:
         """Stage, steps and test accuracy in words."""
-        results = {stage["name"]: stage.get("accuracy") for stage in self.report.stages}
+        ended = [results.stage(event.result) for event in self.events if isinstance(event, StageEnd)]
+        accuracies = {stage.name: stage.accuracy for stage in ended}
         rows = []
         for stage in self.stages:
-            accuracy = results.get(stage.name)
+            accuracy = accuracies.get(stage.name)
             last = "..." if stage.last_step is None else str(stage.last_step)
             rows.append((stage.name, f"{stage.first_step} to {last}", "" if accuracy is None else f"{accuracy:.2%}"))
         return rows

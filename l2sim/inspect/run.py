@@ -123,8 +123,8 @@ class Recorded:
         ]  # fmt: skip
         if clocks:
             return float(max(clocks)[1])
-        ends = [event.step for event in self.events if isinstance(event, EpochEnd)]
-        ended = [at for at in ends if step is None or at <= step]
+        epochs = [event.step for event in self.events if isinstance(event, EpochEnd)]
+        ended = [at for at in epochs if step is None or at <= step]
         kept = [saved for saved in self.kept if ended and saved.step == ended[-1]]
         if not kept:
             return None

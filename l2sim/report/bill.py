@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -103,7 +103,9 @@ class Costed(msgspec.Struct, frozen=True):
     test_cost: Costs
 
 
-def read(report: Report, table: cost.Table | None = None, cores: int | None = None) -> list[Bill]:
+def read(
+    report: Report | Mapping[str, object], table: cost.Table | None = None, cores: int | None = None
+) -> list[Bill]:
     """The bills of the stages of a report that asked something of chips, testing last; by another `table`, or with
     another number of shared `cores`, than the job's where one is given."""
     costed = msgspec.convert(report, Costed, from_attributes=True)
