@@ -1,4 +1,5 @@
-"""The mathematics of the chip, once, compiled for speed. Imports numpy and numba only.
+"""The mathematics of the chip, once, compiled for speed. Imports numpy and numba only, and
+llvmlite, which numba itself stands on.
 
 One file a family, top to bottom: the equation, the scalar functions, the loop over cores. `reference` holds the slow
 NumPy definitions that tests compare every kernel with. Kernels never allocate results, never draw random numbers and

@@ -57,7 +57,7 @@ def loss(u, sigma, v, gain, target):
     return float(np.mean(((u * sigma) @ v * gain - target) ** 2))
 
 
-def sweep(rule, build, phases, order, lr, start):
+def descend(rule, build, phases, order, lr, start):
     """Coordinate descent over one vector of phases: `build(phases) -> loss`; returns (phases, loss).
 
     The rules "zcd" and "ztp" are those of `kernels.descent`.

@@ -65,7 +65,7 @@ def kernel(rails, k, reverse, noisy, dtype):
     # Numbers that a kernel finds around itself are constants to the compiler.
 
     @cuda.jit
-    def sweep(
+    def descend_cores(
         rule, phases, loss, carry, lr, order, ratio, fixed, bias, around, lsb, levels, thresholds, crosstalk, rewrap,
         flip, start, rows, target, amplitudes, variates, writes, held, walls,
     ):
@@ -205,14 +205,14 @@ def kernel(rails, k, reverse, noisy, dtype):
             loss[m] = here
             writes[m] += wrote
 
-    return sweep, cores
+    return descend_cores, cores
 
 
-def sweep(
+def descend(
     rule, phases, loss, carry, lr, order, chain, flip, rails, reverse, start, rows, target, noisy, amplitudes, variates,
     writes,
 ):
-    """As `kernels.descent.sweep`; `rails` is an array of the host, since it chooses the code."""
+    """As `kernels.descent.descend`; `rails` is an array of the host, since it chooses the code."""
     cores, k = start.shape[:2]
     compiled, side = kernel(np.ascontiguousarray(rails).tobytes(), k, bool(reverse), bool(noisy), phases.dtype.type)
     blocks = -(-cores // side)

@@ -131,11 +131,11 @@ class MeshBench:
         return (1,)
 
 
-# -- a sweep -----------------------------------------------------------------------------------------------------------
+# -- a curve -----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Sweep:
+class Curve:
     """Readings of every output while one phase goes through its range, and the sinusoid through each.
 
     `phases` (P,) commanded, rad, and `volts` (P,) where the drive is one of voltage; `readings`, `fitted` (N, P) for
@@ -162,10 +162,10 @@ class Sweep:
     core_calls: int
 
 
-def sweep(
+def curve(
     bench: Bench, heater: Heater, imperfect: Nonidealities, readout: str = "quadrature", points: int = POINTS
-) -> Sweep:
-    """Sweep the command of one heater over [0, 2 pi), in equal steps of voltage where the drive is one.
+) -> Curve:
+    """The curve of one heater: its command goes over [0, 2 pi), in equal steps of voltage where the drive is one.
 
     Light goes into every input in turn, with the attenuators open; what is kept is the input that sees most of it.
     """
@@ -182,15 +182,15 @@ def sweep(
     every = np.array(seen)  # (P, outputs, inputs)
     port = int(every.var(axis=0).sum(axis=0).argmax())
     readings = np.ascontiguousarray(every[:, :, port].T)
-    ratio, fitted, curve = fit(phases, readings, bench.harmonics(readout))
-    high, low = curve.max(axis=1), curve.min(axis=1)
+    ratio, fitted, turn = fit(phases, readings, bench.harmonics(readout))
+    high, low = turn.max(axis=1), turn.min(axis=1)
     amplitude, middle = (high - low) / 2, np.abs(high + low) / 2
-    peak = np.linspace(0, TAU, curve.shape[1], endpoint=False)[curve.argmax(axis=1)]
+    peak = np.linspace(0, TAU, turn.shape[1], endpoint=False)[turn.argmax(axis=1)]
     residual = np.sqrt(((readings - fitted) ** 2).mean(axis=1))
     whole = middle if readout == "power" else amplitude + middle
     visibility = np.clip(amplitude / np.where(whole > 0, whole, 1.0), 0.0, 1.0)
     answers = bool((amplitude > np.maximum(1e-6, 4 * residual * np.sqrt(2 / points))).any())
-    return Sweep(
+    return Curve(
         heater, readout, port, bench.told(heater), phases, volts, readings, fitted, amplitude, peak, visibility,
         residual, ratio if answers else float("nan"), answers, points * bench.mesh.modes,
     )  # fmt: skip

@@ -21,7 +21,7 @@ from l2sim.chip.protocol import Commands
 from l2sim.errors import RunError
 from l2sim.flow.session import chip_nonidealities
 from l2sim.inspect import bench, rebuild
-from l2sim.inspect.bench import CoreBench, Heater, MeshBench, Sweep
+from l2sim.inspect.bench import CoreBench, Curve, Heater, MeshBench
 from l2sim.inspect.run import Recorded
 from l2sim.learn.search import mapping
 from l2sim.store import checkpoint as checkpoints
@@ -108,9 +108,9 @@ def as_mapped(at: Place) -> Place:
     return replace(at, step=ends[-1]) if ends else at
 
 
-def sweep(at: Place, heater: Heater, readout: str = "quadrature") -> Sweep:
-    """See `bench.sweep`."""
-    return bench.sweep(at.bench(), heater, at.imperfect, readout)
+def curve(at: Place, heater: Heater, readout: str = "quadrature") -> Curve:
+    """The curve of one heater of the core or mesh that is looked at: what every output answers over a turn of it."""
+    return bench.curve(at.bench(), heater, at.imperfect, readout)
 
 
 # -- what it is and what it shall be -----------------------------------------------------------------------------------

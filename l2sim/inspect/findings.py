@@ -43,7 +43,7 @@ def find(
         "movement": lambda: diagnose.movement(at),
         "detectors": lambda: diagnose.detectors(at, readout),
         "layers": lambda: layers.layers(folder, data, step),
-        "sweep": lambda: diagnose.sweep(at, heater or first_broken(at), readout),
+        "sweep": lambda: diagnose.curve(at, heater or first_broken(at), readout),
     }
     stage = at.run.stage_at(step)
     names = [n for n in PARTS if n != "sweep" and (n != "layers" or stage != "calibrate")]
@@ -78,7 +78,7 @@ def words(found: dict[str, Any]) -> list[str]:
         lines += [f"Note: {where['note']}"] if "note" in where else []
         lines += [""]
     ways: dict[str, Callable[[Any], list[str]]] = {
-        "worst": _worst, "budget": list, "sweep": _sweep, "heaters": _heaters, "movement": _movement,
+        "worst": _worst, "budget": list, "sweep": _curve, "heaters": _heaters, "movement": _movement,
         "detectors": _detectors, "layers": _layers,
     }  # fmt: skip
     for name, way in ways.items():
@@ -160,7 +160,7 @@ def readings(where: dict[str, Any]) -> str:
     return f"Not in it, since it acts in readings: {names} (see detectors)" if names else ""
 
 
-def _sweep(it: dict[str, Any]) -> list[str]:
+def _curve(it: dict[str, Any]) -> list[str]:
     heater = it["heater"]
     name = f"{heater['part'].upper() or 'mesh'} {heater['kind']} {heater['number']}"
     head = f"Sweep of {name}, {it['readout']} of every output for light in input {it['port']} [measured], " \

@@ -144,7 +144,7 @@ def map_(session: L2ight, done: int) -> Iterator[Event]:
 
 
 def _programmed(session: L2ight) -> Iterator[Event]:
-    """Mapping by twins: in closed form, and `map.refine` sweeps from there."""
+    """Mapping by twins: in closed form, and `map.refine` epochs of descent from there."""
     refine = session.job.map.refine
     yield session.begin("map", 1, 0)
     with session.meter.stage("map"):
