@@ -57,11 +57,11 @@ class ElectronicWeight:
 
     @property
     def out_features(self) -> int:
-        return self.matrix.shape[0]
+        return len(self.matrix)
 
     @property
     def in_features(self) -> int:
-        return self.matrix.shape[1]
+        return int(self.matrix.shape[1])
 
     def forward(self, x: Array, rng: np.random.Generator | None = None) -> Array:
         return self.matrix @ x
