@@ -1,5 +1,4 @@
-"""The mathematics of the chip, once, compiled for speed. Imports numpy and numba only, and
-llvmlite, which numba itself stands on.
+"""The mathematics of the chip, once, compiled for speed. Imports numpy and numba only.
 
 One file a family, top to bottom: the equation, the scalar functions, the loop over cores. `reference` holds the slow
 NumPy definitions that tests compare every kernel with. Kernels never allocate results, never draw random numbers and
@@ -9,7 +8,8 @@ never check arguments: the checked doors are in `l2sim.chip`.
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from . import (
@@ -59,7 +59,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> ModuleType:
     # Families load when first used, so that what needs no kernel does not wait for Numba.
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

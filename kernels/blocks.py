@@ -12,9 +12,9 @@ columns or a multiple, and what lies behind the k-th is not used.
 from __future__ import annotations
 
 import numpy as np
-from llvmlite import ir
 from numba import njit, prange, types
 from numba.core import cgutils
+from numba.core.cgutils import ir
 from numba.extending import intrinsic
 
 from . import threads

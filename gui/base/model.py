@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from l2sim.backend import Array
+from l2sim.chip.protocol import PHASES
 from l2sim.flow.session import effective
-from l2sim.inspect.run import PARTS, Recorded, Stage
+from l2sim.inspect.run import Recorded, Stage
 from l2sim.job import grids
 from l2sim.job import job as jobs
 from l2sim.store.follow import Curve, Frame, Replay
@@ -228,7 +229,7 @@ class RunModel(Recorded):
         if name not in (MOVEMENT, COUNT, LAST):
             frame = self.frame(f"{layer}.block.{name}", step)
             return None if frame is None else frame.values.reshape(it.p, it.q)
-        names = [part.name for part in it.parts.values()] if it.sigma else [f"{layer}.{part}" for part in PARTS]
+        names = [part.name for part in it.parts.values()] if it.sigma else [f"{layer}.{part}" for part in PHASES]
         if name == MOVEMENT:
             return self._movement(it, names, step)
         told = []

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from l2sim.backend import Array
+from l2sim.chip.protocol import PHASES
 
-from ..base.model import PARTS
 from .values import Key
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ Numbers = dict[Key, Array]
 def series(layer: str, it: Layer) -> list[tuple[Key, str]]:
     """The series that the phases of a layer are recorded under."""
     if it.sigma is None:
-        return [(("", kind), f"{layer}.{kind}") for kind in PARTS]
+        return [(("", kind), f"{layer}.{kind}") for kind in PHASES]
     return [*(((side, "theta"), part.name) for side, part in it.parts.items()), (("sigma", "sigma"), it.sigma)]
 
 

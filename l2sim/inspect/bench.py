@@ -7,6 +7,7 @@ A `Bench` holds the chip and what it is told; every measurement puts that back w
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import tau
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -17,7 +18,6 @@ from l2sim.chip.protocol import Hardware, MeshHardware, check
 from l2sim.errors import RunError
 from l2sim.mesh.mesh import Mesh
 
-TAU = 2.0 * np.pi
 POINTS = 64
 NUDGE = 1.0
 """What a heater is moved by to see whether it answers, rad."""
@@ -185,7 +185,7 @@ def curve(
     ratio, fitted, turn = fit(phases, readings, bench.harmonics(readout))
     high, low = turn.max(axis=1), turn.min(axis=1)
     amplitude, middle = (high - low) / 2, np.abs(high + low) / 2
-    peak = np.linspace(0, TAU, turn.shape[1], endpoint=False)[turn.argmax(axis=1)]
+    peak = np.linspace(0, tau, turn.shape[1], endpoint=False)[turn.argmax(axis=1)]
     residual = np.sqrt(((readings - fitted) ** 2).mean(axis=1))
     whole = middle if readout == "power" else amplitude + middle
     visibility = np.clip(amplitude / np.where(whole > 0, whole, 1.0), 0.0, 1.0)
@@ -199,9 +199,9 @@ def curve(
 def commands(imperfect: Nonidealities, points: int) -> tuple[Array, Array | None]:
     """Phases (P,) over the range of a heater, rad, below one turn, where the drive begins again; and their voltages."""
     if imperfect.drive != "voltage":
-        return np.linspace(0.0, TAU, points, endpoint=False), None
+        return np.linspace(0.0, tau, points, endpoint=False), None
     fine = np.linspace(0.0, imperfect.v_max, 4097)
-    top = fine[imperfect.phase_of(fine) < TAU][-1]
+    top = fine[imperfect.phase_of(fine) < tau][-1]
     volts = np.linspace(0.0, top, points)
     return np.maximum(imperfect.phase_of(volts), 0.0), volts
 
@@ -225,7 +225,7 @@ def fit(phases: Array, readings: Array, harmonics: tuple[int, ...]) -> tuple[flo
     step = RATIOS[1] - RATIOS[0]
     best = float(RATIOS[i] + (0.5 * step * (left - right) / bend if bend > 0 else 0.0))
     factors = np.linalg.lstsq(basis(phases, best), readings.T, rcond=None)[0]
-    turn = np.linspace(0.0, TAU, 720, endpoint=False)
+    turn = np.linspace(0.0, tau, 720, endpoint=False)
     return best, (basis(phases, best) @ factors).T, (basis(turn, best) @ factors).T
 
 

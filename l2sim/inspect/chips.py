@@ -11,9 +11,10 @@ import numpy as np
 
 from l2sim.backend import Array
 from l2sim.chip import grid as grids
-from l2sim.chip.core_chip import PARTS, CoreChip
+from l2sim.chip.core_chip import CoreChip
 from l2sim.chip.mesh_chip import MeshChip
 from l2sim.chip.nonidealities import Nonidealities
+from l2sim.chip.protocol import PARTS
 from l2sim.errors import L2simError
 from l2sim.flow import oracle
 from l2sim.flow.session import chip_nonidealities

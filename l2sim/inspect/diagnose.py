@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from l2sim.backend import Array
-from l2sim.chip.core_chip import PARTS, CoreChip
-from l2sim.chip.mesh_chip import PHASES, MeshChip
+from l2sim.chip.core_chip import CoreChip
+from l2sim.chip.mesh_chip import MeshChip
 from l2sim.chip.nonidealities import GAMMA, Nonidealities
-from l2sim.chip.protocol import Commands
+from l2sim.chip.protocol import PARTS, PHASES, Commands
 from l2sim.errors import RunError
 from l2sim.flow.session import chip_nonidealities
 from l2sim.inspect import bench, rebuild

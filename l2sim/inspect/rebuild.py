@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from copy import copy
 from dataclasses import fields, replace
+from math import tau
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +16,18 @@ import numpy as np
 
 from l2sim.backend import Array, float_type
 from l2sim.chip.complex_core_chip import ComplexChip, fabricated_as
-from l2sim.chip.core_chip import PARTS, CoreChip
+from l2sim.chip.core_chip import CoreChip
 from l2sim.chip.drift import Wander
 from l2sim.chip.fabrication import Heaters, chain_parameters, fabricate, fabricate_optics
-from l2sim.chip.mesh_chip import PHASES, MeshChip
+from l2sim.chip.mesh_chip import MeshChip
 from l2sim.chip.meter import Meter
 from l2sim.chip.nonidealities import WAVELENGTH_NM, Nonidealities
+from l2sim.chip.protocol import PARTS, PHASES
 from l2sim.flow.session import chip_nonidealities
 from l2sim.job.grids import Grid
 from l2sim.job.job import Job
 from l2sim.mesh.wiring import places
 from l2sim.store import checkpoint as checkpoints
-
-TAU = 2.0 * np.pi
 
 
 def chip_seed(root: Path, job: Job) -> int:
@@ -119,7 +119,7 @@ def terms(
     ratio, fixed, _, around, lsb, levels, thresholds, share, rewrap = chain_parameters(
         mesh, heaters, imperfect, np.dtype(np.float64)
     )
-    phase = np.mod(np.asarray(commanded, float), TAU)
+    phase = np.mod(np.asarray(commanded, float), tau)
     driven = phase
     if levels.size:
         driven = levels[np.searchsorted(thresholds, phase, side="left")]
@@ -128,7 +128,7 @@ def terms(
     clipped = (phase > levels[-1]) | (phase < levels[0]) if levels.size else np.zeros(phase.shape, bool)
     heated = driven * ratio[0]
     held = np.where(np.isnan(fixed[0]), heated, fixed[0])
-    warm = np.append(np.mod(held, TAU) if rewrap else held, 0.0)
+    warm = np.append(np.mod(held, tau) if rewrap else held, 0.0)
     leak = share * warm[around].sum(axis=1)
     found = {
         "quantisation": np.where(clipped, 0.0, driven - phase),

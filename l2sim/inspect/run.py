@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from l2sim.backend import Array
+from l2sim.chip.protocol import PHASES
 from l2sim.errors import L2simError
 from l2sim.flow.session import chip_nonidealities
 from l2sim.inspect.chips import Rebuilt
@@ -19,8 +20,6 @@ from l2sim.job import job as jobs
 from l2sim.job.job import Job
 from l2sim.store import checkpoint as checkpoints
 from l2sim.store.follow import Curve, Frame, Replay
-
-PARTS = ("theta", "phi", "screen")
 
 
 class Stage(NamedTuple):
@@ -199,7 +198,7 @@ class Recorded:
     def _mesh(self, layer: str, block: int, side: str, step: int | None, kind: str) -> dict[str, Any]:
         found: dict[str, Any] = {}
         if self.grids[layer].whole:
-            for name in PARTS:
+            for name in PHASES:
                 frame = self.frame(f"{layer}.{kind}{name}", step)
                 if frame is not None:
                     found |= {name: frame.values, "step": frame.step}

@@ -13,9 +13,10 @@ import pytest
 
 from l2sim.backend import generator
 from l2sim.chip.complex_core_chip import ComplexChip
-from l2sim.chip.core_chip import PARTS, CoreChip
+from l2sim.chip.core_chip import CoreChip
 from l2sim.chip.mesh_chip import MeshChip
 from l2sim.chip.nonidealities import GAMMA, V_PI, Nonidealities
+from l2sim.chip.protocol import PARTS
 from l2sim.cli import main as cli
 from l2sim.errors import RunError
 from l2sim.flow.l2ight import session as l2ight
