@@ -165,7 +165,7 @@ _resident: dict[tuple[int, int], tuple[Array, Array]] = {}
 
 
 def resident(a: object, constant: Array) -> Array:
-    """`constant`, an array of the host that lives as long as the program, where `a` lives; taken there once."""
+    """The array `constant` of the host where `a` lives. It is as old as the program, so that it is taken there once."""
     if namespace(a) is np:
         return constant
     key = id(constant), getattr(getattr(a, "device", None), "id", 0)

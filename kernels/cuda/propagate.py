@@ -172,6 +172,7 @@ def settle(square, lane, many, sums, first, step):
 
 @cuda.jit(device=True)
 def least(a, b):
+    """The smaller of two numbers."""
     return a if a < b else b
 
 
@@ -338,6 +339,7 @@ LOSSY = {"float32": lossy(float32), "float64": lossy(float64)}
 
 @cuda.jit
 def gather(sums, blocks, by_theta, by_phi, by_screen):
+    """The blocks' sums of gradients added up: `by_theta`, `by_phi` (M, n) and `by_screen` (M, N)."""
     n, modes = by_theta.shape[1], by_screen.shape[1]
     size = 2 * n + modes
     for index in range(cuda.grid(1), by_theta.shape[0] * size, cuda.gridsize(1)):

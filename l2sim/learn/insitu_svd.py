@@ -26,7 +26,8 @@ __all__ = ["SvdGradient", "measure_svd"]
 
 
 class SvdGradient(NamedTuple):
-    """By the phases of U and of V, by sigma (N,), summed over the batch; and the cotangents x (N, B) = W^T g."""
+    """Gradients by the phases of U and of V and by sigma (N,), summed over the batch; x (N, B) = W^T g are the cotangents
+    at the inputs."""
 
     u: Taps
     v: Taps

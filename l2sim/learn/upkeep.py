@@ -157,7 +157,7 @@ def track(layers: dict[str, Layer], care: Care, stream: Stream) -> Outcome:
 
 
 def learn(layers: dict[str, Layer], care: Care, stream: Stream) -> Outcome:
-    """A few mini-batches more."""
+    """Go on with subspace learning: `care.lessons` mini-batches."""
     assert care.lesson is not None, "learning needs labelled data"
     for number in range(care.lessons):
         care.lesson(stream("lesson", number))
@@ -165,6 +165,7 @@ def learn(layers: dict[str, Layer], care: Care, stream: Stream) -> Outcome:
 
 
 Policy = Callable[[dict[str, Layer], Care, Stream], Outcome]
+"""policy(layers by name, care, stream): what is done at one look, and how many cores it took."""
 POLICIES: dict[str, Policy] = {
     "none": none, "periodic": periodic, "triggered": triggered, "track": track, "learn": learn,
 }  # fmt: skip
@@ -174,6 +175,7 @@ POLICIES: dict[str, Policy] = {
 
 
 def _sum(outcomes: Iterable[Outcome]) -> Outcome:
+    """The outcomes of several layers as one."""
     return Outcome(*map(sum, zip(Outcome(), *outcomes)))
 
 

@@ -38,12 +38,15 @@ class Layer(Protocol):
         ...
 
     def parameters(self) -> dict[str, Array]:
+        """The trainable arrays, live; the optimiser writes into them."""
         return {}
 
     def gradients(self) -> dict[str, Array]:
+        """The gradients of the last `backward`, under the names of `parameters`."""
         return {}
 
     def buffers(self) -> dict[str, Array]:
+        """Arrays that `forward` updates itself, live, such as running statistics."""
         return {}
 
 

@@ -73,6 +73,7 @@ class MeshLayer(Layer):
 
     @property
     def modes(self) -> int:
+        """Ports N of the mesh."""
         return self.screen.size
 
     def write(self) -> None:

@@ -21,7 +21,6 @@ from l2sim.errors import ModelError
 
 __all__ = [
     "OPTIMISERS",
-    "SCHEDULES",
     "Optimiser",
     "adam",
     "adamw",
@@ -180,6 +179,3 @@ def cosine(lr: float, epoch: int, epochs: int, floor: float = 0.0) -> float:
 def exponential(lr: float, epoch: int, decay: float, floor: float = 0.0) -> float:
     """lr decay^epoch, never below `floor`."""
     return max(floor, lr * decay**epoch)
-
-
-SCHEDULES: dict[str, Callable[..., float]] = {"cosine": cosine, "exponential": exponential}

@@ -21,7 +21,7 @@ from l2sim.chip.protocol import PARTS, Hardware
 from l2sim.mesh.reference import compact_order
 
 HOST = ("threshold", "polished")
-"""What of a state steers the search and stays on the host."""
+"""The arrays of a state that steer the search; they stay on the host whatever the device."""
 NUDGE = 0.01
 """What a restart adds to every phase, rad."""
 

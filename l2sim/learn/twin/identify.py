@@ -156,7 +156,7 @@ def settings(mesh: Mesh, drive: Drive, rng: np.random.Generator, beside: int) ->
 
 
 def begin(mesh: Mesh, sheet: Nonidealities, probes: Probes) -> Array:
-    """Biases (M, 2 n) to start a fit from: responses of `settings`, or more of them, peeled."""
+    """Biases (M, 2 n) to start a fit from, in closed form, by the responses to the walk that `probes` begin with."""
     steps = 2 * twin_start.depth(mesh)
     walk, signs, seen = probes.drive[0, :steps], probes.sigma[0, :steps], probes.seen[:, :steps]
     return twin_start.peel(mesh, walk, signs, seen.astype(float), sheet.crosstalk)
@@ -219,7 +219,7 @@ def _by_quadratures(
 def _by_powers(
     hardware: Hardware, drive: Drive, sheet: Nonidealities, rng: np.random.Generator, mask: Array, more: int
 ) -> tuple[Probes, Array]:
-    """The same, read by powers."""
+    """A walk and `more` random settings, read by powers; and where the fit may start (M, 2 n)."""
     mesh, k = hardware.mesh, hardware.mesh.modes
     first = draw(drive, mesh, 1, rng)[0][0]
     walk, sigma = power.walk(mesh, away(drive, first, 0.25 * np.pi, rng), first)

@@ -54,7 +54,8 @@ ones move alone first, the odd ones last, both by theta."""
 
 
 class Walk:
-    """Settings that make a start. `q` (2 n,) is what is driven, `bias` (2 n,) what is known of the biases by now."""
+    """The settings of one search for a start, one after the other. `q` (2 n,) is what heaters are driven by now, `bias`
+    (2 n,) what is known of the biases."""
 
     def __init__(self, hardware: MeshHardware, sheet: Nonidealities, light: Array) -> None:
         self.hardware, self.mesh, self.light = hardware, hardware.mesh, light
@@ -112,7 +113,7 @@ def columns(mesh: Mesh) -> list[Array]:
 
 
 def begin(walk: Walk) -> None:
-    """All biases, in closed form."""
+    """Find all biases in closed form: theta's from the outputs inwards, then phi's from the inputs inwards."""
     behind = np.arange(0)
     for here in reversed(columns(walk.mesh)):
         turn(walk, here, behind)

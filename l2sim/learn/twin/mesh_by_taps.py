@@ -137,12 +137,6 @@ def follow(
     return out, slopes.reshape(kinds * n, rows, width)
 
 
-def powers(mesh: Mesh, phases: Array, light: Array) -> Array:
-    """Powers (S, 2 n + N, B) at theta's and phi's taps and at the screen, of phases (S, 2 n) and light (N, B)."""
-    exact = np.zeros((2, mesh.count))
-    return np.stack([follow(mesh, one, light, exact)[0] for one in phases])
-
-
 def _split(a: Array, b: Array) -> tuple[Array, Array]:
     return (a + 1j * b) / np.sqrt(2.0), (1j * a + b) / np.sqrt(2.0)
 
