@@ -26,8 +26,7 @@ __all__ = ["SvdGradient", "measure_svd"]
 
 
 class SvdGradient(NamedTuple):
-    """Gradients by the phases of U and of V and by sigma (N,), summed over the batch; x (N, B) = W^T g are the cotangents
-    at the inputs."""
+    """Gradients by the phases of U and V and by sigma (N,), summed over the batch; x (N, B): the cotangents W^T g."""
 
     u: Taps
     v: Taps
