@@ -37,7 +37,7 @@ def _epoch(chip: CoreChip, gain: np.ndarray, target: np.ndarray, structured: boo
         here = loss
         for part in ("u", "v"):
             order = rng.permutation(chip.mesh.count) if not structured else there_and_back(chip.mesh.columns, rng)
-            _, here = chip.sweep(part, "zcd", gain, target, order, lr, here, by_column=structured)
+            _, here = chip.descend(part, "zcd", gain, target, order, lr, here, by_column=structured)
 
     return epoch
 
@@ -53,7 +53,7 @@ def _sweep(case: str, calibrate: bool, bench: Bench) -> Iterator[Measurement]:
             # Calibration probes with distinct amplitudes, mapping with ones (spec, sections c and d).
             gain = np.linspace(1.0, 1.0 / k, k) if calibrate else np.ones(k)
             epochs = {} if work > LONGEST and not there else {"direct": _epoch(chip, gain, target, False)}
-            if not there:  # a GPU takes the direct sweep in any order
+            if not there:  # a GPU takes the direct descent in any order
                 epochs["structured"] = _epoch(chips.chip(blocks, k), gain, target, True)
             repeats = 1 if work > 1e11 else 3
             for variant, seconds in bench.paired(epochs, repeats).items():

@@ -30,12 +30,12 @@ def learn(epochs: int = 3, settings: dict = short) -> list[float]:
         for _ in stages.STAGES[name](session, 0):
             pass
     network, data = session.network, session.data
-    optimiser = optim.start("adamw", network.parameters())
+    step = train.descent(network, optim.start("adamw", network.parameters()), 0.01, squared)
     loss = [train.test(network, data.test_x, data.test_y, squared)["loss"]]
     for epoch in range(epochs):
         for _ in train.epoch(
-            network, optimiser, data.train_x, data.train_y, batch=32, lr=5e-3, weight_decay=0.01,
-            stream=lambda name, epoch=epoch: session.stream("own", epoch, name), objective=squared, samples=bright,
+            data.train_x, data.train_y, step, batch=32, lr=5e-3,
+            stream=lambda name, epoch=epoch: session.stream("own", epoch, name), samples=bright,
         ):  # fmt: skip
             pass
         loss.append(train.test(network, data.test_x, data.test_y, squared)["loss"])

@@ -26,11 +26,11 @@ def learn(epochs: int = 3, settings: dict = short) -> list[float]:
     network, data = session.network, session.data
     for weight in network.weights.values():
         weight.feedback = chequered
-    optimiser = optim.start("adamw", network.parameters())
+    step = train.descent(network, optim.start("adamw", network.parameters()), weight_decay=0.01)
     accuracy = [train.test(network, data.test_x, data.test_y)["accuracy"]]
     for epoch in range(epochs):
         for _ in train.epoch(
-            network, optimiser, data.train_x, data.train_y, batch=32, lr=1e-3, weight_decay=0.01,
+            data.train_x, data.train_y, step, batch=32, lr=1e-3,
             stream=lambda name, epoch=epoch: session.stream("own", epoch, name),
         ):  # fmt: skip
             pass

@@ -8,7 +8,8 @@ never check arguments: the checked doors are in `l2sim.chip`.
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from . import (
@@ -58,7 +59,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> ModuleType:
     # Families load when first used, so that what needs no kernel does not wait for Numba.
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -77,8 +77,8 @@ def drive_row(phases, ratio, fixed, lsb, levels, thresholds, rewrap, out):
         for i in range(phases.size):
             out[i] = lsb * np.rint(out[i] / lsb)
     for i in range(phases.size):
-        value, held = out[i] * ratio[i], fixed[i]
-        out[i] = held if held == held else value
+        value, stuck = out[i] * ratio[i], fixed[i]
+        out[i] = stuck if stuck == stuck else value
     if rewrap:
         for i in range(phases.size):
             out[i] = wrapped(out[i])

@@ -87,6 +87,7 @@ def splitters(left, right, out):
 
 @njit(fastmath=FUSED)
 def elements_one(theta, phi, splitters, amplitudes, out):
+    """The elements of every coupler of one mesh, `out` (12, n)."""
     cl, sl, cr, sr = splitters[0], splitters[1], splitters[2], splitters[3]
     a0, a1, a2, a3 = amplitudes[0], amplitudes[1], amplitudes[2], amplitudes[3]
     o0, o1, o2, o3, o4, o5 = out[0], out[1], out[2], out[3], out[4], out[5]

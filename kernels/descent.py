@@ -115,7 +115,7 @@ def reading(total, columns, amplitudes, variates):
 
 @fast
 def read(number, lo, reverse, problem, noise, z, parts):
-    """Make reading `number` of a sweep of every core from row TOTAL, in place.
+    """Make reading `number` of an epoch of every core from row TOTAL, in place.
 
     The columns of a reading are those of the response, or its rows where the problem is transposed.
     """
@@ -186,7 +186,7 @@ def settle(rule, noisy, mean, z):
 
 @fast
 def group(rule, lo, reverse, lanes, static, problem, noise, keep, scratch, tables, z):
-    """One sweep of the cores from `lo` on, in lane layout already; see `sweep`."""
+    """One epoch of the cores from `lo` on, whose arrays are in lane layout already."""
     phase, ratio, fixed, bias, flip, driven = lanes
     order, rails, around, lsb, levels, thresholds, crosstalk, rewrap, parts, mean = static
     total, trial, drive = scratch
@@ -228,7 +228,7 @@ def piece(
     first, last, rule, phases, loss, carry, lr, order, chain, flip, rails, reverse, start, rows, target, noisy,
     amplitudes, variates, writes,
 ):  # fmt: skip
-    """The groups from `first` to `last` of `sweep`, with scratch of their own."""
+    """The groups of cores from `first` to `last`, with scratch of their own."""
     ratio, fixed, bias, around, lsb, levels, thresholds, crosstalk, rewrap = chain
     (cores, n), k = phases.shape, start.shape[1]
     parts = shares(k)
@@ -277,13 +277,13 @@ def piece(
 
 
 @njit(parallel=True, cache=True, nogil=True)
-def sweep(
+def descend(
     rule, phases, loss, carry, lr, order, chain, flip, rails, reverse, start, rows, target, noisy, amplitudes, variates,
     writes,
 ):  # fmt: skip
-    """Visit every heater of one mesh of M cores once. Updates `phases` (M, n), `loss` (M,), adds to `writes` (M,).
+    """One epoch of descent over one mesh of M cores. Updates `phases` (M, n), `loss` (M,), adds to `writes` (M,).
 
-    `loss` is the last reading before the sweep. Without noise it is computed afresh here, so that equal states have
+    `loss` is the last reading before this epoch. Without noise it is computed afresh here, so that equal states have
     bitwise equal losses, except where `carry` (M,) says that it must be kept as it is (the reference's stale losses).
 
     `chain` = (ratio, fixed, bias, around, lsb, levels, thresholds, crosstalk, rewrap) as in `chain.apply`. `start`,

@@ -98,7 +98,7 @@ def choose(rule, phase, driven, z):
 
 @fast
 def start_group(uneven, problem, first, rails, tables, sense, e, h, q, total, minus):
-    """Fill E, H and K at column 0 of the sweep, and `total` (LANES,) with k^2 L.
+    """Fill E, H and K at the first column visited, and `total` (LANES,) with k^2 L.
 
     X, T (k, columns, LANES) with columns padded with zeros to a multiple of four; g (k, LANES).
     """
@@ -171,7 +171,7 @@ def negative(to, x):
 
 @fast
 def carry(uneven, near, far, onward, first, rails, tables, e, h, q, minus):
-    """Carry E, H and K between neighbouring columns of the sweep: from `near` to `far`, or back if not `onward`."""
+    """Carry E, H and K to a neighbouring column: from `near` to `far`, or back if not `onward`."""
     for i in range(first[near], first[near + 1]):
         negative(minus, tables[i, 1])
         a, b = (tables[i, 1], minus) if onward else (minus, tables[i, 1])
@@ -278,7 +278,7 @@ def heater(rule, uneven, i, column, phase, ratio, fixed, driven, static, sense, 
 
 @flat
 def group(rule, uneven, lanes, problem, static, sense, steps, scratch):
-    """One sweep of LANES cores. Arrays (n, LANES), (k, columns, LANES), ... are in lane layout already; see `sweep`."""
+    """One epoch of LANES cores, whose arrays, (n, LANES), (k, columns, LANES), ..., are in lane layout already."""
     phase, ratio, fixed, bias, signs, driven = lanes
     around, rails, first, _column_heaters, lsb, levels, thresholds, crosstalk, rewrap, mean = static
     tables, e, h, q, _buffers, z = scratch
@@ -308,7 +308,7 @@ def piece(
     begin, end, rule, uneven, phases, loss, lr, chain, rails, first, column_heaters, sense, steps, start, gains, target,
     writes,
 ):
-    """The groups of LANES cores from `begin` to `end` of `sweep`, with scratch of their own."""
+    """The groups of LANES cores from `begin` to `end`, with scratch of their own."""
     ratio, fixed, bias, around, lsb, levels, thresholds, crosstalk, rewrap = chain
     (cores, n), k, dtype = phases.shape, start.shape[1], phases.dtype
     padded = -(-k // 4) * 4
@@ -352,12 +352,12 @@ def piece(
 
 
 @njit(parallel=True, cache=True, nogil=True)
-def sweep(
+def descend(
     rule, uneven, phases, loss, lr, chain, rails, first, column_heaters, sense, steps, start, gains, target, writes
 ):
-    """Visit every heater of one mesh of M cores once, column by column. Updates `phases` (M, n), `loss`, `writes` (M,).
+    """One epoch of descent over one mesh of M cores, column by column. Updates `phases` (M, n), `loss`, `writes` (M,).
 
-    Arguments as in `descent.sweep` (without noise); `first` (C + 1,) where each column's heaters begin in travel
+    Arguments as in `descent.descend` (without noise); `first` (C + 1,) where each column's heaters begin in travel
     order, `column_heaters` (C, k + 4) as in `outside`, `sense` +1 for U and -1 for V, `steps` (C,) the columns as
     visited, counted from the one nearest sigma, `gains` (M, k) the g of above
     (`uneven`: not all of magnitude one).

@@ -63,6 +63,7 @@ def copy(origin, to):
 
 @njit(fastmath=FUSED)
 def trace_one(theta, phi, splitters, amplitudes, top, bottom, starts, screen, reverse, out):
+    """The field everywhere in one mesh, `out` (4 C + 2, 2, N, B)."""
     columns, modes, batch = starts.shape[0] - 1, out.shape[2], out.shape[3]
     at = 0
     if reverse:
@@ -100,6 +101,7 @@ def trace(theta, phi, splitters, amplitudes, top, bottom, starts, screen, revers
 
 @njit(fastmath=FUSED)
 def tap_strip(theta, phi, splitters, amplitudes, top, bottom, screen, reverse, field, taps, lo, hi):
+    """`tap` for the columns of the batch from `lo` to `hi` of one mesh."""
     n = top.shape[0]
     if reverse:
         for i in range(field.shape[1]):

@@ -17,7 +17,7 @@ from .chain import wrapped
 
 LANES = 32
 PIECES = 4
-"""Pieces a thread that a launch is cut into, each with its own scratch: fresh memory costs as much as a sweep."""
+"""Pieces a thread that a launch is cut into, each with its own scratch: fresh memory costs as much as an epoch."""
 # pi/2 in parts of 18 bits, so that small multiples of the first three are exact in either precision (Cody and Waite).
 P1, P2, P3, P4 = 1.5707931518554688, 3.1749368645250797e-06, 2.5633384304057927e-12, 5.721188726109832e-18
 

@@ -65,6 +65,7 @@ def homeward(e, splitters, top, bottom, strip, w, by_theta, by_phi):
 
 @njit(fastmath=SUMMED)
 def part(e, splitters, top, bottom, screen, reverse, field, first, last, w, sums):
+    """Sums (2 n,) of the powers at theta and phi over the strips from `first` to `last` of one mesh."""
     n = top.shape[0]
     strip = room(field.shape[1], 2 * w, field)
     sums[:] = 0.0
@@ -140,6 +141,7 @@ def watched(e, top, bottom, strip, w, lo, hi, by_theta, by_phi):
 
 @njit(fastmath=SUMMED)
 def watched_strip(e, top, bottom, screen, field, lo, w, by_theta, by_phi):
+    """`each` for one strip of `w` columns of the batch from `lo` on."""
     strip = room(field.shape[1], 2 * w, field)
     pack(field, lo, strip, 0, w, 1)
     hi = min(lo + w, field.shape[2])

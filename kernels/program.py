@@ -27,6 +27,7 @@ from .couplers import cossin
 
 @njit
 def power(z):
+    """|z|^2."""
     return z.real * z.real + z.imag * z.imag
 
 

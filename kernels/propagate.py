@@ -142,6 +142,7 @@ def behind(e, top, bottom, strip, w):
 
 @njit(fastmath=FUSED)
 def forward_strip(e, top, bottom, screen, field, lo, w):
+    """`forward` for one strip of `w` columns of the batch from `lo` on."""
     strip = room(field.shape[1], 2 * w, field)
     pack(field, lo, strip, 0, w, 1)
     lit = np.ones(field.shape[1], np.bool_)
@@ -155,6 +156,7 @@ def forward_strip(e, top, bottom, screen, field, lo, w):
 
 @njit(fastmath=FUSED)
 def backward_strip(e, top, bottom, screen, field, lo, w):
+    """`backward` for one strip of `w` columns of the batch from `lo` on."""
     strip = room(field.shape[1], 2 * w, field)
     pack(field, lo, strip, 0, w, 1)
     turn(strip, w, screen)
@@ -167,6 +169,7 @@ def backward_strip(e, top, bottom, screen, field, lo, w):
 
 @njit(fastmath=FUSED)
 def matrix_strip(e, top, bottom, screen, field, lo, w):
+    """`matrices` for one strip of `w` columns from `lo` on."""
     strip = room(field.shape[1], 2 * w, field)
     strip[:] = 0.0
     lit = np.empty(field.shape[1], np.bool_)
@@ -297,6 +300,7 @@ def reverse(e, splitters, top, bottom, strip, w, lit, by_theta, by_phi):
 
 @njit(fastmath=SUMMED)
 def reverse_strip(e, splitters, top, bottom, screen, strip, lit, sums):
+    """Field and cotangent of a strip sent back through one mesh; adds what every phase does to `sums` (2 n + N,)."""
     n = top.shape[0]
     w = strip.shape[1] // 4
     unscreen(strip, w, screen, sums[2 * n :])
@@ -308,6 +312,7 @@ def reverse_strip(e, splitters, top, bottom, screen, strip, lit, sums):
 
 @njit
 def adjoint_part(e, splitters, top, bottom, screen, field, cotangent, first, last, w, sums):
+    """`adjoint` for the strips from `first` to `last` of one mesh; its own sums."""
     strip = room(field.shape[1], 4 * w, field)
     lit = np.ones(field.shape[1], np.bool_)
     sums[:] = 0.0
@@ -321,6 +326,7 @@ def adjoint_part(e, splitters, top, bottom, screen, field, cotangent, first, las
 
 @njit
 def gradient_part(e, splitters, top, bottom, screen, product, first, last, w, sums):
+    """`gradients` for the strips from `first` to `last` of one mesh; its own sums."""
     strip = room(product.shape[1], 4 * w, product)
     lit = np.empty(product.shape[1], np.bool_)
     sums[:] = 0.0
@@ -397,6 +403,7 @@ def gradients(elements, splitters, top, bottom, screen, product, by_theta, by_ph
 
 @njit(fastmath=SUMMED)
 def lossy_part(e, splitters, top, bottom, screen, field, cotangent, first, last, sums):
+    """`adjoint_lossy` for the strips from `first` to `last` of one mesh; its own sums."""
     n, modes, w = top.shape[0], field.shape[1], NARROW
     strip, other, trail = room(modes, 2 * w, field), room(modes, 2 * w, field), room(n, 4 * w, field)
     by_theta, by_phi, by_screen = sums[:n], sums[n : 2 * n], sums[2 * n :]

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import numpy as np
+from math import tau
 
-TAU = 2.0 * np.pi
+import numpy as np
 
 
 def quantise(phases, bits):
     """Steps 1-2 of the noise chain in the phase domain; `bits` 0 leaves the phase continuous."""
-    phases = np.mod(phases, TAU)
+    phases = np.mod(phases, tau)
     if bits == 0:
         return phases
-    lsb = TAU / (2**bits - 1)
+    lsb = tau / (2**bits - 1)
     return lsb * np.round(phases / lsb)
 
 
@@ -35,7 +35,7 @@ def chain(phases, mask, *, bits=0, ratio=1.0, factor=0.0, bias=0.0, fixed=None):
     if fixed is not None:
         phases = np.where(np.isnan(fixed), phases, fixed)
     if factor > 1e-5:
-        phases = crosstalk(np.where(mask, np.mod(phases, TAU), 0.0), factor)
+        phases = crosstalk(np.where(mask, np.mod(phases, tau), 0.0), factor)
     return np.where(mask, phases + bias, 0.0)
 
 
@@ -57,7 +57,7 @@ def loss(u, sigma, v, gain, target):
     return float(np.mean(((u * sigma) @ v * gain - target) ** 2))
 
 
-def sweep(rule, build, phases, order, lr, start):
+def descend(rule, build, phases, order, lr, start):
     """Coordinate descent over one vector of phases: `build(phases) -> loss`; returns (phases, loss).
 
     The rules "zcd" and "ztp" are those of `kernels.descent`.

@@ -6,7 +6,7 @@ neighbours of each heater, b biases (`kernels.chain`). A rotation of rails i, j 
 
     dY / dphi_h = A[:, j] (x) C[i] - A[:, i] (x) C[j]
 
-with A the suffix product behind heater h and C the rows of the running product up to it: one sweep back through both
+with A the suffix product behind heater h and C the rows of the running product up to it: one pass back through both
 meshes gives all 2 n derivatives, undoing the rotations on the way.
 
 The unknowns of a core are b (2 n), ratio (2 n) and c. With J (2 n, k B) the derivatives by phase, G = J J' and

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from l2sim.errors import JobError
 
@@ -30,6 +31,8 @@ __all__ = [
     "PRECISIONS",
     "Array",
     "Device",
+    "Scalar",
+    "Stream",
     "device",
     "float_type",
     "generator",
@@ -44,6 +47,13 @@ __all__ = [
 ]
 
 Array = NDArray[Any]
+"""An array of whatever type and device."""
+Scalar = float | Array
+"""A number: a float, or an array without axes that a GPU has yet to compute."""
+Stream = Callable[..., np.random.Generator]
+"""stream(name, ...): the random stream that belongs to these names."""
+T = TypeVar("T")
+
 PRECISIONS = ("float32", "float64")
 
 
@@ -51,28 +61,29 @@ PRECISIONS = ("float32", "float64")
 class Device:
     """Where a run computes: `name` as the job says it, `xp` the module of its arrays (numpy, cupy), `numbers` its GPUs.
 
-    Arrays live on the first GPU; sweeps spread over all.
+    Arrays live on the first GPU; descent spreads over all.
     """
 
     name: str
-    xp: Any = np
+    xp: ModuleType = np
     numbers: tuple[int, ...] = ()
 
-    def put(self, a: Any, dtype: DTypeLike | None = None) -> Array:
+    def put(self, a: ArrayLike, dtype: DTypeLike | None = None) -> Array:
         """`a` as an array of this device; itself where it is one."""
         here = namespace(a)
-        return self.xp.asarray(a if here in (self.xp, np) else host(a), dtype)
+        array: Array = self.xp.asarray(a if here in (self.xp, np) else host(a), dtype)
+        return array
 
-    def here(self, a: Any, number: int) -> Any:
+    def here(self, a: T, number: int) -> T:
         """An array on GPU `number`, which is in use: itself where it lives there. What is no array stays."""
         if not isinstance(a, np.ndarray) and namespace(a) is np:
             return a
-        if namespace(a) is np:
-            return self.put(a)
-        at = getattr(a, "device", None)
-        return a if getattr(at, "id", self.numbers[0]) == number else a.copy()
+        if namespace(a) is not np and getattr(getattr(a, "device", None), "id", self.numbers[0]) == number:
+            return a
+        moved: T = self.xp.asarray(a) if namespace(a) is np else self.xp.copy(a)
+        return moved
 
-    def on(self, number: int) -> AbstractContextManager[Any]:
+    def on(self, number: int) -> AbstractContextManager[object]:
         """Work on GPU `number`."""
         if not hasattr(self.xp, "cuda"):
             return nullcontext()
@@ -111,12 +122,11 @@ def device(name: str) -> Device:
 
     fits.refuse("numba-cuda", JobError, f"device {name}")
     try:
-        launch: Any = kernels.cuda.launch
-        xp: Any
-        if launch.SIMULATED:
-            xp, count = kernels.cuda.simulated, 1
-        else:
-            import cupy
+        launch = kernels.cuda.launch
+        xp: ModuleType = kernels.cuda.simulated
+        count = 1
+        if not launch.SIMULATED:
+            import cupy  # late: an optional package
 
             xp = cupy
             count = xp.cuda.runtime.getDeviceCount()
@@ -134,27 +144,28 @@ def device(name: str) -> Device:
     return Device(name, xp, numbers)
 
 
-def namespace(a: Any) -> Any:
+def namespace(a: object) -> ModuleType:
     """The module of arrays like `a`: numpy, cupy, or that of the simulated device. What is no array is NumPy's."""
     module = type(a).__module__.partition(".")[0]
     return sys.modules[type(a).__module__] if module in ("cupy", "l2sim") else np
 
 
-def kernels_of(a: Any) -> Any:
+def kernels_of(a: object) -> ModuleType:
     """The kernels that take arrays like `a`: the families of `kernels`, or those of `kernels.cuda`."""
     return kernels if namespace(a) is np else kernels.cuda
 
 
-def like(a: Any, b: Any) -> Array:
+def like(a: object, b: Array) -> Array:
     """`b` where `a` lives: an array of the host is taken to the device, anything else stays."""
-    return b if namespace(a) is np or namespace(b) is not np else namespace(a).asarray(b)
+    there: Array = b if namespace(a) is np or namespace(b) is not np else namespace(a).asarray(b)
+    return there
 
 
 _resident: dict[tuple[int, int], tuple[Array, Array]] = {}
 
 
-def resident(a: Any, constant: Array) -> Array:
-    """`constant`, an array of the host that lives as long as the program, where `a` lives; taken there once."""
+def resident(a: object, constant: Array) -> Array:
+    """The array `constant` of the host where `a` lives. It is as old as the program, so that it is taken there once."""
     if namespace(a) is np:
         return constant
     key = id(constant), getattr(getattr(a, "device", None), "id", 0)
@@ -163,12 +174,13 @@ def resident(a: Any, constant: Array) -> Array:
     return _resident[key][1]
 
 
-def host(a: Any) -> Array:
+def host(a: ArrayLike) -> Array:
     """`a` as an array of the host. On a GPU this waits for what computes it."""
-    return np.asarray(a) if namespace(a) is np else namespace(a).asnumpy(a)
+    array: Array = np.asarray(a) if namespace(a) is np else namespace(a).asnumpy(a)
+    return array
 
 
-def number(a: Any) -> Any:
+def number(a: Scalar) -> Scalar:
     """A scalar result as a float, where it is there to be read: on a GPU it stays, so that nobody waits for it."""
     return float(a) if namespace(a) is np else a
 
@@ -194,8 +206,8 @@ def generator(seed: int, *names: str | int) -> np.random.Generator:
 @contextmanager
 def threads(count: int) -> Iterator[None]:
     """Run the kernels and the matrix products of the block on `count` threads, and restore what was set before."""
-    import numba
-    from threadpoolctl import threadpool_limits
+    import numba  # late: takes half a second, which a program that computes nothing need not wait
+    from threadpoolctl import threadpool_limits  # late: as Numba
 
     most = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
     if not 1 <= count <= most:

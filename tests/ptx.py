@@ -26,7 +26,7 @@ from numba.cuda.compiler import _compile_pyfunc_with_fixup
 from l2sim.backend import kernels
 from l2sim.mesh.mesh import Mesh
 
-HOT = {"sweep", "send", "reverse", "watch", "there_and_back", "gather_windows", "collect", "weights"}
+HOT = {"descend_cores", "send", "reverse", "watch", "there_and_back", "gather_windows", "collect", "weights"}
 """Kernels that must not spill."""
 
 
@@ -45,7 +45,7 @@ def signatures(real: Any) -> Iterator[tuple[str, Any, tuple]]:
         for reverse in (False, True) if k == 9 and real is float32 else (True,):
             for noisy in (False, True) if reverse and k == 9 and real is float32 else (reverse and k == 9,):
                 kernel, _ = of.descent.kernel(Mesh("rectangular", k).top.tobytes(), k, reverse, noisy, dtype)
-                yield f"sweep {k} {'v' if reverse else 'u'}{' noisy' * noisy}", kernel, (
+                yield f"descent {k} {'v' if reverse else 'u'}{' noisy' * noisy}", kernel, (
                     int64, f2, f1, a(1, boolean), f1, i1, f2, f2, f2, i2, real, f1, f1, real, boolean, f2, f3, f2, f3,
                     f2, f4, i1, f2, f3,
                 )  # fmt: skip

@@ -13,8 +13,9 @@ from typing import Any, NamedTuple, TypedDict, Unpack
 import numpy as np
 
 from l2sim.backend import Array
+from l2sim.chip.protocol import PHASES
 from l2sim.flow.session import effective
-from l2sim.inspect.run import PARTS, Recorded
+from l2sim.inspect.run import Recorded
 from l2sim.job import grids
 from l2sim.job import job as jobs
 from l2sim.runs.live_messages import VERSION, Answer, State
@@ -247,7 +248,7 @@ class RunModel(Recorded):
         if name not in (MOVEMENT, COUNT, LAST):
             frame = self.frame(f"{layer}.block.{name}", step)
             return None if frame is None else frame.values.reshape(grid.p, grid.q)
-        names = [part.name for part in grid.parts.values()] if grid.sigma else [f"{layer}.{part}" for part in PARTS]
+        names = [part.name for part in grid.parts.values()] if grid.sigma else [f"{layer}.{part}" for part in PHASES]
         if name == MOVEMENT:
             return self._movement(grid, names, step)
         of_series = []

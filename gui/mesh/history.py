@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from l2sim.backend import Array
-from l2sim.inspect.run import PARTS
+from l2sim.chip.protocol import PHASES
 
 if TYPE_CHECKING:
     from ..base.model import Layer, RunModel
@@ -28,7 +28,7 @@ Numbers = dict[Key, Array]
 def series(layer: Layer) -> list[tuple[Key, str]]:
     """The series that the phases of a layer are recorded under."""
     if layer.sigma is None:
-        return [(("", kind), f"{layer.name}.{kind}") for kind in PARTS]
+        return [(("", kind), f"{layer.name}.{kind}") for kind in PHASES]
     return [*(((side, "theta"), part.name) for side, part in layer.parts.items()), (("sigma", "sigma"), layer.sigma)]
 
 

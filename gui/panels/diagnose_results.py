@@ -17,7 +17,7 @@ ALL = "all of them"
 NOT_A_NUMBER = float("nan")
 
 
-class Sweep(findings.SweepFound):
+class Sweep(findings.CurveFound):
     """A sweep with its readings: `phases` and, where the drive is one of voltage, `volts` (points,); `readings` and
     `fitted` (outputs, points); `told` is the phase that is commanded otherwise, rad."""
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from l2sim.chip.core_chip import PARTS, CoreChip
+from l2sim.chip.core_chip import CoreChip
 from l2sim.chip.mesh_chip import MeshChip
 from l2sim.chip.nonidealities import Nonidealities
+from l2sim.chip.protocol import PARTS
 from l2sim.mesh.mesh import Mesh
 from l2sim.mesh.orthogonal import decompose
 

@@ -9,7 +9,7 @@ on the arrays of `simulated`.
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from types import ModuleType
 
 FAMILIES = (
     "blocks", "chain", "couplers", "descent", "im2col", "inside", "launch", "mesh", "pointwise", "powers", "propagate",
@@ -17,7 +17,7 @@ FAMILIES = (
 )  # fmt: skip
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> ModuleType:
     if name not in FAMILIES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return importlib.import_module(f"{__name__}.{name}")

@@ -12,6 +12,7 @@ from .launch import spread
 
 @cuda.jit
 def weights(u, sigma, v, out):
+    """The loop of `assemble`: a thread for every number of the whole matrix."""
     k, wide = u.shape[1], out.shape[1]
     q = wide // k
     for index in range(cuda.grid(1), out.size, cuda.gridsize(1)):
@@ -26,6 +27,7 @@ def weights(u, sigma, v, out):
 
 @cuda.jit
 def diagonals(left, grid, right, out):
+    """The loop of `project`: a thread for every sigma."""
     k, q = left.shape[1], out.shape[1]
     for index in range(cuda.grid(1), out.size, cuda.gridsize(1)):
         m, l = index // k, index % k

@@ -13,6 +13,7 @@ couple = device(chain.couple)
 
 @cuda.jit
 def drive_all(phases, ratio, fixed, lsb, levels, thresholds, rewrap, out):
+    """What every heater is driven to, `out` (M, n): steps 1 to 3 of the chain."""
     n = phases.shape[1]
     for index in range(cuda.grid(1), phases.shape[0] * n, cuda.gridsize(1)):
         m, i = index // n, index % n
@@ -21,6 +22,7 @@ def drive_all(phases, ratio, fixed, lsb, levels, thresholds, rewrap, out):
 
 @cuda.jit
 def couple_all(driven, around, crosstalk, bias, out):
+    """What the light sees of every heater, `out` (M, n): steps 4 and 5 of the chain."""
     n = driven.shape[1]
     for index in range(cuda.grid(1), driven.shape[0] * n, cuda.gridsize(1)):
         m, i = index // n, index % n

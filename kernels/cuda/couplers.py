@@ -13,6 +13,7 @@ element = device(cpu.element)
 
 @cuda.jit
 def split(left, right, out):
+    """The loop of `splitters`: a thread for every coupler."""
     n = left.shape[1]
     for index in range(cuda.grid(1), left.size, cuda.gridsize(1)):
         m, t = index // n, index % n
@@ -22,6 +23,7 @@ def split(left, right, out):
 
 @cuda.jit
 def build(theta, phi, splitters, amplitudes, out):
+    """The loop of `elements`: a thread for every coupler."""
     n = theta.shape[1]
     for index in range(cuda.grid(1), theta.size, cuda.gridsize(1)):
         m, t = index // n, index % n

@@ -20,10 +20,8 @@ from numba import cuda, float32, float64
 
 from .. import descent as cpu
 from .chain import couple, drive
-from .launch import SIMULATED, device, run, scratch
+from .launch import SHARED_BYTES, SIMULATED, device, run, scratch
 
-SHARED_BYTES = 47_000
-"""What a block may share. A wall of bricks that does not fit lies in the device's memory."""
 REGISTERS = 32
 """A column of more numbers than this lies in the block's memory."""
 
@@ -46,7 +44,8 @@ def wall(rails, k):
 
 
 def in_block(cores, count, k, itemsize):
-    """Whether the walls of a block's cores fit into what it shares, beside the columns if they are there."""
+    """Whether the walls of a block's cores fit into what it shares, beside the columns if they are there; else they lie
+    in the device's memory."""
     return (2 * cores * count + cores * k + (k * k if k > REGISTERS else 0)) * itemsize <= SHARED_BYTES
 
 
@@ -65,9 +64,9 @@ def kernel(rails, k, reverse, noisy, dtype):
     # Numbers that a kernel finds around itself are constants to the compiler.
 
     @cuda.jit
-    def sweep(
+    def descend_cores(
         rule, phases, loss, carry, lr, order, ratio, fixed, bias, around, lsb, levels, thresholds, crosstalk, rewrap,
-        flip, start, rows, target, amplitudes, variates, writes, held, walls,
+        flip, start, rows, target, amplitudes, variates, writes, every, walls,
     ):
         at, j = cuda.threadIdx.x // k, cuda.threadIdx.x % k
         mine = cuda.blockIdx.x * cores + at
@@ -82,7 +81,7 @@ def kernel(rails, k, reverse, noisy, dtype):
             x, mid = cuda.shared.array((k, k), real), j
         else:
             x, mid = cuda.local.array((k, 1), real), 0
-        driven, reach = held[mine], around.shape[1] + 1
+        driven, reach = every[mine], around.shape[1] + 1
 
         for h in range(j, heaters, k):
             driven[h] = drive(phases[m, h], ratio[m, h], fixed[m, h], lsb, levels, thresholds, rewrap)
@@ -205,22 +204,22 @@ def kernel(rails, k, reverse, noisy, dtype):
             loss[m] = here
             writes[m] += wrote
 
-    return sweep, cores
+    return descend_cores, cores
 
 
-def sweep(
+def descend(
     rule, phases, loss, carry, lr, order, chain, flip, rails, reverse, start, rows, target, noisy, amplitudes, variates,
     writes,
 ):
-    """As `kernels.descent.sweep`; `rails` is an array of the host, since it chooses the code."""
+    """As `kernels.descent.descend`; `rails` is an array of the host, since it chooses the code."""
     cores, k = start.shape[:2]
     compiled, side = kernel(np.ascontiguousarray(rails).tobytes(), k, bool(reverse), bool(noisy), phases.dtype.type)
     blocks = -(-cores // side)
-    held = scratch(phases, (blocks * side, phases.shape[1]))
+    every = scratch(phases, (blocks * side, phases.shape[1]))
     count = wall(rails, k)[1]
     fits = in_block(side, count, k, phases.dtype.itemsize)
     walls = scratch(phases, (1, 1, 1) if fits else (blocks * side, count, 2))
     run(
         compiled, blocks, side * k, rule, phases, loss, carry, lr, order, *chain, flip, start, rows, target,
-        amplitudes, variates, writes, held, walls,
+        amplitudes, variates, writes, every, walls,
     )  # fmt: skip

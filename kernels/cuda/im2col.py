@@ -9,6 +9,7 @@ from .launch import spread
 
 @cuda.jit
 def gather(x, kernel, stride, padding, height, width, out):
+    """The loop of `im2col`: a thread for every value of the columns."""
     channels, rows, columns, batch = x.shape
     size = height * width * batch
     for index in range(cuda.grid(1), channels * kernel * kernel * size, cuda.gridsize(1)):
@@ -24,6 +25,7 @@ def gather(x, kernel, stride, padding, height, width, out):
 
 @cuda.jit
 def collect(columns, kernel, stride, padding, height, width, out):
+    """The loop of `col2im`: a thread for every pixel."""
     _, rows, wide, batch = out.shape
     for index in range(cuda.grid(1), out.size, cuda.gridsize(1)):
         c, y = index // (rows * wide * batch), index // (wide * batch) % rows
@@ -42,6 +44,7 @@ def collect(columns, kernel, stride, padding, height, width, out):
 
 @cuda.jit
 def pool(x, kernel, stride, padding, out, winner):
+    """The loop of `max_pool`: a thread for every window."""
     _, height, width, batch = out.shape
     for index in range(cuda.grid(1), out.size, cuda.gridsize(1)):
         c, h = index // (height * width * batch), index // (width * batch) % height
@@ -61,6 +64,7 @@ def pool(x, kernel, stride, padding, out, winner):
 
 @cuda.jit
 def pool_back(dy, winner, kernel, stride, padding, out):
+    """The loop of `max_pool_back`: a thread for every pixel."""
     _, rows, wide, batch = out.shape
     for index in range(cuda.grid(1), out.size, cuda.gridsize(1)):
         c, y = index // (rows * wide * batch), index // (wide * batch) % rows

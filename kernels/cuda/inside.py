@@ -42,6 +42,7 @@ def copied(out, m, at, b):
 
 @cuda.jit
 def trace_all(theta, phi, splitters, amplitudes, top, bottom, starts, screen, reverse, out):
+    """The loop of `trace`: a thread for every column of the batch."""
     columns, modes, batch = starts.shape[0] - 1, out.shape[3], out.shape[4]
     for index in range(cuda.grid(1), out.shape[0] * batch, cuda.gridsize(1)):
         m, b, at = index // batch, index % batch, 0
@@ -67,6 +68,7 @@ def trace_all(theta, phi, splitters, amplitudes, top, bottom, starts, screen, re
 
 @cuda.jit
 def tap_all(theta, phi, splitters, amplitudes, top, bottom, screen, reverse, field, taps):
+    """The loop of `tap`: a thread for every column of the batch."""
     n, modes, batch = top.shape[0], field.shape[2], field.shape[3]
     for index in range(cuda.grid(1), field.shape[0] * batch, cuda.gridsize(1)):
         m, b = index // batch, index % batch

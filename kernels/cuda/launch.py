@@ -26,6 +26,8 @@ SIMULATED = bool(settings.ENABLE_CUDASIM)
 THREADS = 2 if SIMULATED else 256
 BLOCKS = 1 if SIMULATED else 1 << 15
 """Threads of a block of an elementwise kernel, and the most blocks."""
+SHARED_BYTES = 47_000
+"""What the threads of a block may share."""
 WARP = 3 if SIMULATED else 32
 """Threads that work side by side in a kernel that shares memory."""
 
@@ -68,7 +70,7 @@ def device(function):
         if hasattr(around.get(name), "py_func"):
             around[name] = device(around[name])
     if not SIMULATED:
-        from . import scalars
+        from . import scalars  # late: it compiles for a GPU
 
         around["np"] = scalars
     return cuda.jit(device=True)(FunctionType(plain.__code__, around, plain.__name__, plain.__defaults__))
@@ -94,4 +96,4 @@ def _handed(a):
     """`a` as a kernel takes it: of a simulated array what it holds. An array of the host is a mistake."""
     if isinstance(a, np.ndarray):
         raise TypeError("a kernel on the GPU was given an array of the host")
-    return getattr(a, "held", a)
+    return getattr(a, "inner", a)

@@ -11,6 +11,7 @@ from .launch import spread
 
 @cuda.jit
 def build(phases, flip, signs, rails, out):
+    """The loop of `matrices`: a thread for every column of every matrix."""
     k = out.shape[1]
     for index in range(cuda.grid(1), out.shape[0] * k, cuda.gridsize(1)):
         m, j = index // k, index % k

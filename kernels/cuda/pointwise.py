@@ -30,6 +30,7 @@ def tree(value, shared):
 
 @cuda.jit
 def forward(x, weight, bias, eps, mean, var, inverse, y):
+    """The loop of `normalise`: a block of threads for every channel."""
     shared = cuda.shared.array(SIDE, float64)
     c, n = cuda.blockIdx.x, x.shape[1]
     value = 0.0
@@ -52,6 +53,7 @@ def forward(x, weight, bias, eps, mean, var, inverse, y):
 
 @cuda.jit
 def backward(dy, x, weight, mean, inverse, dweight, dbias, dx):
+    """The loop of `normalise_back`: a block of threads for every channel."""
     shared = cuda.shared.array(SIDE, float64)
     c, n = cuda.blockIdx.x, x.shape[1]
     centre, by = mean[c], inverse[c]
@@ -72,6 +74,7 @@ def backward(dy, x, weight, mean, inverse, dweight, dbias, dx):
 
 @cuda.jit
 def clip_all(x, limit, y):
+    """The loop of `clip`: a thread for every value."""
     n, zero = x.shape[1], x.dtype.type(0.0)
     for index in range(cuda.grid(1), x.size, cuda.gridsize(1)):
         a = x[index // n, index % n]
@@ -82,6 +85,7 @@ def clip_all(x, limit, y):
 
 @cuda.jit
 def clip_back_all(dy, y, limit, dx):
+    """The loop of `clip_back`: a thread for every value."""
     n, zero = y.shape[1], y.dtype.type(0.0)
     for index in range(cuda.grid(1), y.size, cuda.gridsize(1)):
         c, i = index // n, index % n

@@ -92,6 +92,7 @@ def watcher(real, rails, width):
 
 @cuda.jit
 def added(sums, blocks, amplitudes, reverse, by_theta, by_phi):
+    """The blocks' sums of powers added up, `by_theta` and `by_phi` (M, n), each as its tap sees it."""
     n = by_theta.shape[1]
     for index in range(cuda.grid(1), by_theta.size, cuda.gridsize(1)):
         m, t = index // n, index % n
@@ -107,6 +108,7 @@ def added(sums, blocks, amplitudes, reverse, by_theta, by_phi):
 
 @cuda.jit
 def watch_each(e, amplitudes, top, bottom, screen, field, by_theta, by_phi):
+    """The loop of `each`: a thread for every column of the batch."""
     batch = field.shape[3]
     for index in range(cuda.grid(1), field.shape[0] * batch, cuda.gridsize(1)):
         m, b = index // batch, index % batch

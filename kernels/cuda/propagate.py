@@ -17,7 +17,7 @@ import numpy as np
 from numba import cuda, float32, float64
 
 from .couplers import cossin
-from .launch import SIMULATED, WARP, run, scratch, spread
+from .launch import SHARED_BYTES, SIMULATED, WARP, run, scratch, spread
 
 TRAIL_BYTES = 1 << 28
 """Fields that a lossy adjoint keeps on the way, in all blocks together."""
@@ -28,20 +28,19 @@ THREADS, WIDE, NARROW = (4, 2, 2) if SIMULATED else (256, 32, 4)
 """Threads of a block; the most columns of the batch that it takes at a time, and the fewest where more would fit."""
 BLOCKS = 128
 """About as many as a GPU works on at once."""
-SHARED_BYTES = 47_000
 
-_layouts: dict = {}
+_layouts: dict[tuple[int, int, int], object] = {}
 
 
 def levels(top, bottom):
     """Where each column of couplers begins in travel order, (L + 1,): those of a column have no rail in common."""
-    found, busy = [0], set()
+    starts, busy = [0], set()
     for t, rails in enumerate(zip(top.tolist(), bottom.tolist())):
         if busy.intersection(rails):
-            found.append(t)
+            starts.append(t)
             busy = set()
         busy.update(rails)
-    return np.array([*found, len(top)] if len(top) else [0], np.int64)
+    return np.array([*starts, len(top)] if len(top) else [0], np.int64)
 
 
 def layout(top, bottom):
@@ -173,6 +172,7 @@ def settle(square, lane, many, sums, first, step):
 
 @cuda.jit(device=True)
 def least(a, b):
+    """The smaller of two numbers."""
     return a if a < b else b
 
 
@@ -298,16 +298,16 @@ def lossy(real):
             for first in range(0, modes, WARP):
                 many = least(WARP, modes - first)
                 for i in range(first, first + many):
-                    found = real(0.0)
+                    slope = real(0.0)
                     if alive:
                         cosine, sine = cossin(float64(screen[m, i]))
                         turn(work, own, i, lane, real(cosine), real(sine))
-                        found = -(
+                        slope = -(
                             cotangent[m, 0, i, b] * work[own, 1, i, lane]
                             + cotangent[m, 1, i, b] * work[own, 0, i, lane]
                         )
                         turn(cotangent, m, i, b, real(cosine), real(sine))
-                    squares[0, i - first, lane] = found
+                    squares[0, i - first, lane] = slope
                 settle(squares[0], lane, many, out, 2 * n + first, 1)
             for last in range(n - 1, -1, -WARP):
                 many = least(WARP, last + 1)
@@ -339,6 +339,7 @@ LOSSY = {"float32": lossy(float32), "float64": lossy(float64)}
 
 @cuda.jit
 def gather(sums, blocks, by_theta, by_phi, by_screen):
+    """The blocks' sums of gradients added up: `by_theta`, `by_phi` (M, n) and `by_screen` (M, N)."""
     n, modes = by_theta.shape[1], by_screen.shape[1]
     size = 2 * n + modes
     for index in range(cuda.grid(1), by_theta.shape[0] * size, cuda.gridsize(1)):

@@ -25,6 +25,7 @@ def rint(x):
 
 @cuda.jit(device=True)
 def floor(x):
+    """The largest whole number that is not above `x`."""
     return type(x)(math.floor(x))
 
 

@@ -7,11 +7,14 @@ as `numpy` and `cupy` are: `asarray` takes an array to the device, `asnumpy` bri
 
 from __future__ import annotations
 
+import inspect
 import sys
 import threading
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 FOREIGN = {"initial", "where"}
 """Arguments that NumPy's reductions take and CuPy's do not."""
@@ -26,41 +29,43 @@ class OutOfMemoryError(MemoryError):
 
 
 class Array(np.lib.mixins.NDArrayOperatorsMixin):
-    """An array on the simulated device; `held` is what it holds."""
+    """An array on the simulated device; `inner` is the array of the host behind it."""
 
-    def __init__(self, held: np.ndarray) -> None:
-        if held.base is None and held.nbytes > memory["limit"]:
-            raise OutOfMemoryError(f"Out of memory allocating {held.nbytes:,} bytes (allocated so far: 0 bytes).")
-        self.held = held
+    def __init__(self, inner: np.ndarray) -> None:
+        if inner.base is None and inner.nbytes > memory["limit"]:
+            raise OutOfMemoryError(f"Out of memory allocating {inner.nbytes:,} bytes (allocated so far: 0 bytes).")
+        self.inner = inner
 
-    def __array__(self, *_: Any, **__: Any) -> np.ndarray:
+    def __array__(self, *_: object, **__: object) -> NoReturn:
         raise TypeError("Implicit conversion to a NumPy array is not allowed")
 
-    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: object, **options: object) -> object:
         out = options.get("out")
-        result = getattr(ufunc, method)(*_held(inputs), **_held(options))
-        return out[0] if out else _wrapped(result)
+        result = getattr(ufunc, method)(*_inner(inputs), **_inner(options))
+        return out[0] if isinstance(out, tuple) else _wrapped(result)
 
-    def __array_function__(self, function: Any, types: Any, args: Any, options: dict[str, Any]) -> Any:
+    def __array_function__(
+        self, function: Callable[..., object], types: object, args: tuple[object, ...], options: dict[str, object]
+    ) -> object:
         return _call(function, args, options)
 
     def __getattr__(self, name: str) -> Any:
-        value = getattr(self.held, name)
+        value = getattr(self.inner, name)
         if callable(value):
             return lambda *args, **options: _call(value, args, options)
         return _wrapped(value) if isinstance(value, np.ndarray) else value
 
-    def __getitem__(self, key: Any) -> Any:
+    def __getitem__(self, key: object) -> object:
         _masked(key)
-        return _wrapped(self.held[_held(key)])
+        return _wrapped(self.inner[_inner(key)])
 
-    def __setitem__(self, key: Any, value: Any) -> None:
+    def __setitem__(self, key: object, value: object) -> None:
         if isinstance(value, Array) and value.ndim:
             _masked(key)
-        self.held[_held(key)] = _held(value)
+        self.inner[_inner(key)] = _inner(value)
 
     def __len__(self) -> int:
-        return len(self.held)
+        return len(self.inner)
 
     def __bool__(self) -> bool:
         return bool(asnumpy(self))
@@ -74,55 +79,60 @@ class Array(np.lib.mixins.NDArrayOperatorsMixin):
         return float(asnumpy(self))
 
 
-def asarray(a: Any, dtype: Any = None) -> Array:
+def asarray(a: object, dtype: DTypeLike | None = None) -> Array:
     """Take `a` to the device, or return it if it is there."""
     if isinstance(a, Array):
-        return a if dtype is None or a.dtype == dtype else a.astype(dtype)
+        there: Array = a if dtype is None or a.dtype == dtype else a.astype(dtype)
+        return there
     return Array(np.array(a, dtype))
 
 
-def array(a: Any, dtype: Any = None) -> Array:
+def array(a: object, dtype: DTypeLike | None = None) -> Array:
     """A copy of `a` on the device."""
-    return Array(np.array(a.held if isinstance(a, Array) else a, dtype))
+    return Array(np.array(a.inner if isinstance(a, Array) else a, dtype))
 
 
 def asnumpy(a: Array) -> np.ndarray:
     """Bring `a` back."""
     memory["trips"] += 1
-    return a.held.copy()
+    return a.inner.copy()
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     value = getattr(np, name)
     if not callable(value) or isinstance(value, type):
         return value
     return lambda *args, **options: _call(value, args, options)
 
 
-def _call(function: Any, args: Any, options: dict[str, Any]) -> Any:
-    if FOREIGN & options.keys() and getattr(function, "__name__", "") != "copyto":
-        raise TypeError(f"CuPy's {function.__name__} does not take {', '.join(FOREIGN & options.keys())}")
-    memory["trips"] += getattr(function, "__name__", "") in WAITING
-    return _wrapped(function(*_held(args), **_held(options)))
+def _call(function: Callable[..., object], args: tuple[object, ...], options: Mapping[str, object]) -> object:
+    """What NumPy's `function` gives on the arrays of the host behind these. TypeError for what CuPy does not know."""
+    name = getattr(function, "__name__", "")
+    if FOREIGN & options.keys() and name != "copyto":
+        raise TypeError(f"CuPy's {name} does not take {', '.join(FOREIGN & options.keys())}")
+    memory["trips"] += name in WAITING
+    return _wrapped(function(*_inner(args), **_inner(options)))
 
 
-def _masked(key: Any) -> None:
-    """A choice by a mask waits: its size depends on the values."""
+def _masked(key: object) -> None:
+    """Count a choice by a mask: it waits, since its size depends on the values."""
     keys = key if isinstance(key, tuple) else (key,)
     memory["trips"] += any(isinstance(one, Array) and one.dtype == bool and one.ndim for one in keys)
 
 
-def _held(a: Any) -> Any:
+def _inner(a: Any) -> Any:
+    """The arrays of the host behind those of the device in `a`, inside tuples, lists and dictionaries too."""
     if isinstance(a, Array):
-        return a.held
+        return a.inner
     if isinstance(a, np.ndarray):
         raise TypeError(f"Unsupported type {type(a)}")
     if isinstance(a, tuple | list):
-        return type(a)(map(_held, a))
-    return {name: _held(value) for name, value in a.items()} if isinstance(a, dict) else a
+        return type(a)(map(_inner, a))
+    return {name: _inner(value) for name, value in a.items()} if isinstance(a, dict) else a
 
 
-def _wrapped(a: Any) -> Any:
+def _wrapped(a: object) -> object:
+    """Arrays of the host in `a` as arrays of the device."""
     if isinstance(a, np.ndarray | np.generic):
         return Array(np.asarray(a))
     return type(a)(map(_wrapped, a)) if isinstance(a, tuple | list) and type(a) in (tuple, list) else a
@@ -131,14 +141,16 @@ def _wrapped(a: Any) -> Any:
 def steady() -> None:
     """Make Numba's simulator quick and sure: its threads hand over at every barrier while another one polls them, and
     two of them that ask for the same shared array at once get two."""
-    from numba.core import types
-    from numba.cuda.simulator.kernelapi import FakeCUDAShared
-    from numba.np.numpy_support import as_dtype
+    from numba.core import types  # late: these three are there in the simulator only
+    from numba.cuda.simulator.kernelapi import FakeCUDAShared  # late
+    from numba.np.numpy_support import as_dtype  # late
 
     lock = threading.Lock()
 
-    def array(self: Any, shape: Any, dtype: Any) -> np.ndarray:
-        caller = sys._getframe(1)
+    def array(self: FakeCUDAShared, shape: int | tuple[int, ...], dtype: object) -> np.ndarray:
+        frame = inspect.currentframe()
+        assert frame is not None and frame.f_back is not None, "CPython has frames"
+        caller = frame.f_back
         key = caller.f_code.co_filename, caller.f_lineno
         with lock:
             if key not in self._allocations:

@@ -16,10 +16,11 @@ from numpy.typing import DTypeLike
 
 from l2sim.backend import CPU, Array, Device, kernels
 from l2sim.chip import fabrication
-from l2sim.chip.core_chip import PARTS, CoreChip
+from l2sim.chip.core_chip import CoreChip
 from l2sim.chip.fabrication import Optics, arm_parameters, fabricate_optics, splitter_parameters
 from l2sim.chip.meter import Meter
 from l2sim.chip.nonidealities import WAVELENGTH_NM, Nonidealities
+from l2sim.chip.protocol import PARTS
 from l2sim.errors import ChipError
 from l2sim.mesh.mesh import Mesh
 
@@ -123,7 +124,7 @@ class ComplexChip(CoreChip):
     def _refused(self, *arguments: Any, **options: Any) -> NoReturn:
         raise ChipError("complex cores have no fused operations; take the public path (`l2sim.chip.grid`)")
 
-    sweep = product = product_back = sigma_gradient = _refused
+    descend = product = product_back = sigma_gradient = _refused
 
     def _build(self, part: str, phases: Array, signs: Array) -> Array:
         it = self._nonidealities

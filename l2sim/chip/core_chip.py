@@ -1,7 +1,7 @@
 """The simulated chip: a p x q grid of MZI tensor cores whose fabrication is hidden.
 
 Each core maps fields (columns) as y = W x, W = U diag(sigma) V*, U and V* being real MZI meshes (L2ight, NeurIPS 2021).
-Everything a lab can do is in `l2sim.chip.protocol.Hardware`; besides that the chip offers fused operations (`sweep`,
+Everything a lab can do is in `l2sim.chip.protocol.Hardware`; besides that the chip offers fused operations (`descend`,
 `product`, `product_back`, `sigma_gradient`) that give the result and the metered cost of the public path faster.
 What only an observer may see is named `oracle_...`.
 """
@@ -18,16 +18,14 @@ from l2sim.backend import CPU, Array, Device, generator, host, kernels_of, like,
 from l2sim.chip import fabrication
 from l2sim.chip.drift import Wander
 from l2sim.chip.fabrication import chain_parameters, fabricate
-from l2sim.chip.fused import blocks, spread
-from l2sim.chip.fused import descent as sweep
+from l2sim.chip.fused import blocks, descent, spread
 from l2sim.chip.grid import full_scale
 from l2sim.chip.meter import Meter, Settling
 from l2sim.chip.nonidealities import GAMMA, Nonidealities
-from l2sim.chip.protocol import READOUTS, Commands
+from l2sim.chip.protocol import PARTS, READOUTS, Commands
 from l2sim.errors import ChipError
 from l2sim.mesh.mesh import Mesh, require_real
 
-PARTS = ("u", "v")
 SPARSE = 0.75
 """A masked product skips blocks where fewer than this share of them is kept."""
 
@@ -152,7 +150,7 @@ class CoreChip:
         """Whether readings of this kind have noise that the fused operations can draw in aggregate."""
         return readout == "quadrature" and readout in self.readouts and self._nonidealities.reference_phase_std == 0.0
 
-    def sweep(
+    def descend(
         self,
         part: str,
         rule: str,
@@ -170,7 +168,7 @@ class CoreChip:
         `gain` (p, q, k) per input, `target` (p, q, k, k), `order` (n,) of heaters in travel order, or
         (C,) of columns counted from sigma if `by_column`, `lr` and `loss` (p, q); `carry` (p, q) marks losses to take
         as they are; `outputs` (p, q, k) is 0 where nobody reads (`learn.zeroth.Problem`). Returns the commanded phases
-        and the last losses. Noise-free sweeps by column take `kernels.descent_by_column`.
+        and the last losses. Noise-free descent by column takes `kernels.descent_by_column`.
         """
         if self._drifts:
             self._age()
@@ -190,22 +188,22 @@ class CoreChip:
         }  # fmt: skip
         heaters, columns = (self.mesh.by_column(part, order), order) if by_column else (order, None)
         there = bool(self._device.numbers)
-        run = partial(spread.sweep, self._device) if there else partial(sweep.here, columns=columns)
+        run = partial(spread.descend, self._device) if there else partial(descent.here, columns=columns)
         bytes_of_one = 4 * self.mesh.count * k * self.dtype.itemsize
-        chunk = max(1, sweep.VARIATES_BYTES // bytes_of_one) if noise > 0 else cores
+        chunk = max(1, descent.VARIATES_BYTES // bytes_of_one) if noise > 0 else cores
         for lo in range(0, cores, chunk):
             some = {name: a[lo : lo + chunk] for name, a in on.items()}
             if noise > 0:
                 ports = None if outputs is None else host(some["read"])
-                some["variates"] = sweep.variates(self._noise, len(some["loss"]), self.mesh, self.dtype, ports)
+                some["variates"] = descent.variates(self._noise, len(some["loss"]), self.mesh, self.dtype, ports)
             run(some, tuple(shared), part=part, rule=rule, mesh=self.mesh, order=heaters, noise=noise)
-        self._swept(on["writes"].sum() if there else int(on["writes"].sum()))
+        self._descended(on["writes"].sum() if there else int(on["writes"].sum()))
         self._phases[part] = on["phases"]
         self._forget(part)
         return self.mesh.scatter(on["phases"]).reshape(*self.shape, *self.mesh.shape), on["loss"].reshape(self.shape)
 
-    def _swept(self, writes: Any) -> None:
-        """Meter a sweep: before every probe some heater is written."""
+    def _descended(self, writes: Any) -> None:
+        """Meter an epoch of descent: before every probe some heater is written."""
         probes = 2 * self.mesh.count
         self._settling.wrote()
         calls, k = probes * self._cores, self.mesh.modes

@@ -20,12 +20,10 @@ from l2sim.chip.drift import Wander
 from l2sim.chip.fabrication import arm_parameters, chain_parameters, fabricate, fabricate_optics, splitter_parameters
 from l2sim.chip.meter import Meter, Settling
 from l2sim.chip.nonidealities import WAVELENGTH_NM, Nonidealities
-from l2sim.chip.protocol import MESH_READOUTS, SCHEMES, Gradient, Taps
+from l2sim.chip.protocol import MESH_READOUTS, PHASES, SCHEMES, Gradient, Taps
 from l2sim.errors import ChipError
 from l2sim.mesh.mesh import Mesh
 from l2sim.mesh.wiring import places, skipped, wiring
-
-PHASES = ("theta", "phi", "screen")
 
 
 class MeshChip:

@@ -22,6 +22,9 @@ from l2sim.chip.meter import Meter
 from l2sim.errors import ChipError
 from l2sim.mesh.mesh import Mesh
 
+PARTS = ("u", "v")
+"""The two meshes of a core, W = U diag(sigma) V*."""
+
 READOUTS = ("power", "quadrature")
 """`power`: direct detection, |y|^2. `quadrature`: balanced homodyne against a reference, signed Re(y). Where cores are
 complex (`l2sim.chip.complex_core_chip`) also `field`: both quadratures, a complex number."""
@@ -36,7 +39,7 @@ class Commands:
 
     def parts(self) -> Iterator[tuple[str, Array, Array]]:
         """(part, phases, signs) of U, then of V."""
-        for part in ("u", "v"):
+        for part in PARTS:
             yield part, self.phases[part], self.signs[part]
 
 
@@ -101,6 +104,9 @@ def command(hardware: Hardware, *, u: Commands | None = None, v: Commands | None
 
 
 # -- one whole mesh ----------------------------------------------------------------------------------------------------
+
+PHASES = ("theta", "phi", "screen")
+"""The kinds of phases of a whole mesh: inside an MZI, in front of it, and at the outputs."""
 
 MESH_READOUTS = ("field", "power", "tap_power")
 """`field`: both quadratures at the far end, complex. `power`: |y|^2 there. `tap_power`: power taps at the shifters."""

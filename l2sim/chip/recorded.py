@@ -24,7 +24,7 @@ from numpy.typing import DTypeLike
 from l2sim import files
 from l2sim.backend import Array
 from l2sim.chip.meter import Meter, Settling
-from l2sim.chip.protocol import Hardware, check
+from l2sim.chip.protocol import PARTS, Hardware, check
 from l2sim.errors import ChipError
 from l2sim.mesh.mesh import Mesh
 
@@ -48,7 +48,7 @@ class _Settings:
         ends = (*shape, mesh.modes)
         self.waited = 0.0
         self.arrays: dict[str, Array] = {"sigma": np.ones(ends)}
-        for part in ("u", "v"):
+        for part in PARTS:
             self.arrays |= {f"phases.{part}": np.zeros((*shape, mesh.count)), f"signs.{part}": np.ones(ends)}
 
     def phases(self, part: str, phases: Array) -> int:

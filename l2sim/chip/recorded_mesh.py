@@ -16,7 +16,7 @@ import numpy as np
 
 from l2sim.backend import Array
 from l2sim.chip.meter import Meter, Settling
-from l2sim.chip.protocol import MeshHardware, Taps, check
+from l2sim.chip.protocol import PHASES, MeshHardware, Taps, check
 from l2sim.chip.recorded import DAMAGED, write
 from l2sim.errors import ChipError
 from l2sim.mesh.mesh import Mesh
@@ -25,7 +25,6 @@ __all__ = ["MeshRecorder", "MeshReplay"]
 
 FORMAT = "l2sim mesh recording 1"
 KINDS = ("field", "power", "taps")
-PHASES = ("theta", "phi", "screen")
 
 
 def digest(phases: dict[str, Array], operation: str, light: Array, waited: float = 0.0) -> bytes:

@@ -33,9 +33,9 @@ import numpy as np
 
 from l2sim import backend
 from l2sim.backend import Array, generator, host
-from l2sim.chip.core_chip import PARTS, CoreChip
+from l2sim.chip.core_chip import CoreChip
 from l2sim.chip.mesh_chip import MeshChip
-from l2sim.chip.protocol import Commands
+from l2sim.chip.protocol import PARTS, Commands
 from l2sim.data import sets
 from l2sim.errors import ModelError, RunError
 from l2sim.flow.insitu import session as insitu

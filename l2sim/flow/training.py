@@ -37,7 +37,8 @@ def train(
     network = session.trained(stage)
     if done == 0 or session.optimiser is None:
         session.optimiser = optim.start(job.optimizer, network.parameters())
-    more: dict[str, Any] = {"objective": session.objective} | (ways or {})
+    more: dict[str, Any] = {"objective": session.objective, "step": None} | (ways or {})
+    objective, own = more.pop("objective"), more.pop("step")
     if isinstance(job, jobs.Learn):
         more |= {"skip": job.data_sparsity if job.data_rule == "smd" else 0.0, "shuffle": job.shuffle}
     it = session.job.data
@@ -53,9 +54,9 @@ def train(
         totals: dict[str, float] = {}
         count = 0
         with session.meter.stage(stage):
+            step = own or learning.descent(network, session.optimiser, job.weight_decay, objective)
             batches = learning.epoch(
-                network, session.optimiser, session.data.train_x, session.data.train_y,
-                batch=job.batch, lr=lr, weight_decay=job.weight_decay,
+                session.data.train_x, session.data.train_y, step, batch=job.batch, lr=lr,
                 stream=partial(session.stream, stage, epoch), **more,
             )  # fmt: skip
             for scalars in told(_until_spent(batches, session, stage, after)):

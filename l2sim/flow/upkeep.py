@@ -133,5 +133,5 @@ def _care(session: Any) -> upkeep.Care:
 
     return upkeep.Care(
         sessions.chip_nonidealities(job), it.every * HOUR, job.chip.readout, threshold=it.threshold,
-        probes=it.probes, sweeps=it.sweeps, lessons=it.batches, lesson=lesson,
+        probes=it.probes, epochs=it.sweeps, lessons=it.batches, lesson=lesson,
     )  # fmt: skip

@@ -16,9 +16,10 @@ import numpy as np
 from l2sim.backend import Array, generator, kernels, threads
 from l2sim.chip import complex_core_chip
 from l2sim.chip.complex_core_chip import ComplexChip
-from l2sim.chip.core_chip import PARTS, CoreChip
+from l2sim.chip.core_chip import CoreChip
 from l2sim.chip.fabrication import chain_parameters, optics_in
 from l2sim.chip.nonidealities import WAVELENGTH_NM
+from l2sim.chip.protocol import PARTS
 from l2sim.flow import oracle
 from l2sim.inspect.chips import heaters_of
 from l2sim.learn.search import zeroth

@@ -6,6 +6,7 @@ A `Bench` holds the chip and what it is told; every measurement puts that back w
 
 from __future__ import annotations
 
+from math import tau
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -17,7 +18,6 @@ from l2sim.chip.protocol import Hardware, MeshHardware, check
 from l2sim.errors import RunError
 from l2sim.mesh.mesh import Mesh
 
-TAU = 2.0 * np.pi
 POINTS = 64
 NUDGE = 1.0
 """What a heater is moved by to see whether it answers, rad."""
@@ -132,10 +132,10 @@ class MeshBench:
         return (1,)
 
 
-# -- a sweep -----------------------------------------------------------------------------------------------------------
+# -- a curve -----------------------------------------------------------------------------------------------------------
 
 
-class Sweep(msgspec.Struct, frozen=True):
+class Curve(msgspec.Struct, frozen=True):
     """Readings of every output while one phase goes through its range, and the sinusoid through each.
 
     `command` is what the heater is commanded otherwise, rad. `phases` (P,) commanded, rad, and `volts` (P,) where the
@@ -162,10 +162,10 @@ class Sweep(msgspec.Struct, frozen=True):
     core_calls: int
 
 
-def sweep(
+def curve(
     bench: Bench, heater: Heater, imperfect: Nonidealities, readout: str = "quadrature", points: int = POINTS
-) -> Sweep:
-    """Sweep the command of one heater over [0, 2 pi), in equal steps of voltage where the drive is one.
+) -> Curve:
+    """The curve of one heater: its command goes over [0, 2 pi), in equal steps of voltage where the drive is one.
 
     Light goes into every input in turn, with the attenuators open; what is kept is the input that sees most of it.
     """
@@ -182,15 +182,15 @@ def sweep(
     every = np.array(seen)  # (P, outputs, inputs)
     port = int(every.var(axis=0).sum(axis=0).argmax())
     readings = np.ascontiguousarray(every[:, :, port].T)
-    ratio, fitted, curve = fit(phases, readings, bench.harmonics(readout))
-    high, low = curve.max(axis=1), curve.min(axis=1)
+    ratio, fitted, turn = fit(phases, readings, bench.harmonics(readout))
+    high, low = turn.max(axis=1), turn.min(axis=1)
     amplitude, middle = (high - low) / 2, np.abs(high + low) / 2
-    peak = np.linspace(0, TAU, curve.shape[1], endpoint=False)[curve.argmax(axis=1)]
+    peak = np.linspace(0, tau, turn.shape[1], endpoint=False)[turn.argmax(axis=1)]
     residual = np.sqrt(((readings - fitted) ** 2).mean(axis=1))
     whole = middle if readout == "power" else amplitude + middle
     visibility = np.clip(amplitude / np.where(whole > 0, whole, 1.0), 0.0, 1.0)
     answers = bool((amplitude > np.maximum(1e-6, 4 * residual * np.sqrt(2 / points))).any())
-    return Sweep(
+    return Curve(
         heater, readout, port, bench.command(heater), phases, volts, readings, fitted, amplitude, peak, visibility,
         residual, ratio if answers else float("nan"), answers, points * bench.mesh.modes,
     )  # fmt: skip
@@ -199,9 +199,9 @@ def sweep(
 def commands(imperfect: Nonidealities, points: int) -> tuple[Array, Array | None]:
     """Phases (P,) over the range of a heater, rad, below one turn, where the drive begins again; and their voltages."""
     if imperfect.drive != "voltage":
-        return np.linspace(0.0, TAU, points, endpoint=False), None
+        return np.linspace(0.0, tau, points, endpoint=False), None
     fine = np.linspace(0.0, imperfect.v_max, 4097)
-    top = fine[imperfect.phase_of(fine) < TAU][-1]
+    top = fine[imperfect.phase_of(fine) < tau][-1]
     volts = np.linspace(0.0, top, points)
     return np.maximum(imperfect.phase_of(volts), 0.0), volts
 
@@ -225,7 +225,7 @@ def fit(phases: Array, readings: Array, harmonics: tuple[int, ...]) -> tuple[flo
     step = RATIOS[1] - RATIOS[0]
     best = float(RATIOS[i] + (0.5 * step * (left - right) / bend if bend > 0 else 0.0))
     factors = np.linalg.lstsq(basis(phases, best), readings.T, rcond=None)[0]
-    turn = np.linspace(0.0, TAU, 720, endpoint=False)
+    turn = np.linspace(0.0, tau, 720, endpoint=False)
     return best, (basis(phases, best) @ factors).T, (basis(turn, best) @ factors).T
 
 

@@ -15,8 +15,9 @@ import msgspec
 import numpy as np
 
 from l2sim.chip.core_chip import CoreChip
-from l2sim.chip.mesh_chip import PHASES, MeshChip
+from l2sim.chip.mesh_chip import MeshChip
 from l2sim.chip.nonidealities import PRESETS, Nonidealities
+from l2sim.chip.protocol import PHASES
 from l2sim.flow import oracle
 from l2sim.inspect import attainable, diagnose
 from l2sim.inspect.bench import Heater

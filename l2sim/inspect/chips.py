@@ -15,12 +15,13 @@ from l2sim.backend import Array, float_type
 from l2sim.chip import fabrication
 from l2sim.chip import grid as grids
 from l2sim.chip.complex_core_chip import fabricated_as
-from l2sim.chip.core_chip import PARTS, CoreChip
+from l2sim.chip.core_chip import CoreChip
 from l2sim.chip.drift import Wander
 from l2sim.chip.fabrication import Heaters, Neighbours, chain_parameters
-from l2sim.chip.mesh_chip import PHASES, MeshChip
+from l2sim.chip.mesh_chip import MeshChip
 from l2sim.chip.meter import Meter
 from l2sim.chip.nonidealities import WAVELENGTH_NM, Nonidealities
+from l2sim.chip.protocol import PARTS, PHASES
 from l2sim.errors import L2simError
 from l2sim.flow import oracle
 from l2sim.flow.session import chip_nonidealities

@@ -14,15 +14,15 @@ import msgspec
 import numpy as np
 
 from l2sim.backend import Array
-from l2sim.chip.core_chip import PARTS, CoreChip
+from l2sim.chip.core_chip import CoreChip
 from l2sim.chip.fabrication import Heaters
-from l2sim.chip.mesh_chip import PHASES, MeshChip
+from l2sim.chip.mesh_chip import MeshChip
 from l2sim.chip.nonidealities import GAMMA, Nonidealities
-from l2sim.chip.protocol import Commands
+from l2sim.chip.protocol import PARTS, PHASES, Commands
 from l2sim.errors import RunError
 from l2sim.flow.session import chip_nonidealities
 from l2sim.inspect import bench, chips
-from l2sim.inspect.bench import CoreBench, Heater, MeshBench, Sweep
+from l2sim.inspect.bench import CoreBench, Curve, Heater, MeshBench
 from l2sim.inspect.run import Recorded
 from l2sim.learn.search import mapping
 from l2sim.store import checkpoint as checkpoints
@@ -112,9 +112,9 @@ def as_mapped(at: Place) -> Place:
     return replace(at, step=ends[-1]) if ends else at
 
 
-def sweep(at: Place, heater: Heater, readout: str = "quadrature") -> Sweep:
-    """Readings of every output while one phase of a core goes through its range, as `bench.sweep` takes them."""
-    return bench.sweep(at.bench(), heater, at.imperfect, readout)
+def curve(at: Place, heater: Heater, readout: str = "quadrature") -> Curve:
+    """The curve of one heater of the core or mesh that is looked at: what every output answers over a turn of it."""
+    return bench.curve(at.bench(), heater, at.imperfect, readout)
 
 
 # -- what it is and what it shall be -----------------------------------------------------------------------------------

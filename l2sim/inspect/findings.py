@@ -58,7 +58,7 @@ class SweptHeater(TypedDict):
     number: int
 
 
-class SweepFound(TypedDict):
+class CurveFound(TypedDict):
     """A sweep, as `bench.Sweep`."""
 
     heater: SweptHeater
@@ -167,7 +167,7 @@ class Found(TypedDict, total=False):
     movement: list[MovedStage]
     detectors: DetectorsFound
     layers: LayersFound
-    sweep: SweepFound
+    sweep: CurveFound
 
 
 def find(
@@ -194,7 +194,7 @@ def find(
         "movement": lambda: diagnose.movement(at),
         "detectors": lambda: diagnose.detectors(at, readout),
         "layers": lambda: layers.layers(folder, data, step),
-        "sweep": lambda: diagnose.sweep(at, swept, readout) if swept else None,
+        "sweep": lambda: diagnose.curve(at, swept, readout) if swept else None,
     }
     stage = at.run.stage_at(step)
     names = [n for n in PARTS if n != "sweep" and (n != "layers" or stage != "calibrate")]
@@ -233,7 +233,7 @@ def words(findings: Found) -> list[str]:
     if "budget" in findings:
         blocks.append(_budget(findings["budget"], findings["place"]))
     if "sweep" in findings:
-        blocks.append(_sweep(findings["sweep"]))
+        blocks.append(_curve(findings["sweep"]))
     if "heaters" in findings:
         blocks.append(_heaters(findings["heaters"]))
     if "movement" in findings:
@@ -317,21 +317,21 @@ def readings(where: Where) -> str:
     return f"Not in it, since it acts in readings: {names} (see detectors)" if names else ""
 
 
-def _sweep(sweep: SweepFound) -> list[str]:
-    heater = sweep["heater"]
+def _curve(curve: CurveFound) -> list[str]:
+    heater = curve["heater"]
     name = f"{heater['part'].upper() or 'mesh'} {heater['kind']} {heater['number']}"
-    head = f"Sweep of {name}, {sweep['readout']} of every output for light in input {sweep['port']} [measured], " \
-           f"{sweep['core_calls']} core calls"  # fmt: skip
-    if not sweep["answers"]:
+    head = f"Sweep of {name}, {curve['readout']} of every output for light in input {curve['port']} [measured], " \
+           f"{curve['core_calls']} core calls"  # fmt: skip
+    if not curve["answers"]:
         return [head, "  No output moves: the heater does not obey, or no light reaches it."]
     table = [
         f"  {o:6d} {a:10.4f} {p:10.3f} {v:10.3f} {r:10.4f}"
         for o, (a, p, v, r) in enumerate(
-            zip(sweep["amplitude"], sweep["peak"], sweep["visibility"], sweep["residual"])
+            zip(curve["amplitude"], curve["peak"], curve["visibility"], curve["residual"])
         )
     ]
     columns = f"  {'output':>6s} {'amplitude':>10s} {'peak rad':>10s} {'visibility':>10s} {'residual':>10s}"
-    return [head, f"  {sweep['ratio']:.4f} radians of light per commanded radian", columns, *table]
+    return [head, f"  {curve['ratio']:.4f} radians of light per commanded radian", columns, *table]
 
 
 def _heaters(heaters: HeatersFound) -> list[str]:

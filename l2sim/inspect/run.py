@@ -12,8 +12,7 @@ import msgspec
 import numpy as np
 
 from l2sim.backend import Array
-from l2sim.chip.core_chip import PARTS as SIDES
-from l2sim.chip.mesh_chip import PHASES
+from l2sim.chip.protocol import PARTS, PHASES
 from l2sim.errors import L2simError
 from l2sim.flow.session import chip_nonidealities
 from l2sim.inspect.chips import Aim, Rebuilt, Truth, ends
@@ -24,8 +23,6 @@ from l2sim.store import checkpoint as checkpoints
 from l2sim.store import source as sources
 from l2sim.store.events import Changed, EpochEnd, Kept, Record, StageEnd, StageStarted, step_of
 from l2sim.store.follow import Curve, Frame, Replay
-
-PARTS = PHASES
 
 
 class Stage(NamedTuple):
@@ -220,7 +217,7 @@ class Recorded:
 
     def phase_series(self, layer: str) -> list[str]:
         """Names of the series of what a layer is commanded: phases of each mesh, and sigma of cores."""
-        return [f"{layer}.{part}" for part in (PHASES if self.grids[layer].whole else (*SIDES, "sigma"))]
+        return [f"{layer}.{part}" for part in (PHASES if self.grids[layer].whole else (*PARTS, "sigma"))]
 
     def phases(self, layer: str, block: int, side: str, step: int | None = None) -> dict[str, Any]:
         """Commanded phases of one mesh, by name theta, phi, screen, and the `signs` at a core's outputs; or sigma; and
@@ -238,7 +235,7 @@ class Recorded:
     def _mesh(self, layer: str, block: int, side: str, step: int | None, kind: str) -> dict[str, Any]:
         values: dict[str, Any] = {}
         if self.grids[layer].whole:
-            for name in PARTS:
+            for name in PHASES:
                 frame = self.frame(f"{layer}.{kind}{name}", step)
                 if frame is not None:
                     values |= {name: frame.values, "step": frame.step}

@@ -26,7 +26,7 @@ from l2sim.nn.photonic import PhotonicWeight
 __all__ = ["Activations", "Step", "activations", "counts", "legacy", "metered", "steps"]
 
 FLOAT = 4.0
-"""Bytes of a remembered value."""
+"""Bytes of a value that is remembered."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,7 @@ def steps(network: Network, batch: int, dense: bool = False) -> Iterator[Step]:
 
 
 def _leaves(placed: tuple[Placed, ...]) -> Iterator[Placed]:
+    """The layers that compute, in order: those inside residual blocks in place of the blocks."""
     for item in placed:
         if isinstance(item.layer, models.Residual):
             yield from _leaves(item.body + item.shortcut)
@@ -89,6 +90,7 @@ Cost = dict[str, int]
 
 
 def _cost(forward: tuple[int, int], weight: tuple[int, int], back: tuple[int, int]) -> Cost:
+    """The cost of three passes, each given as (core calls, accumulation steps)."""
     out: Cost = {}
     for name, (calls, additions) in zip(PASSES, (forward, weight, back)):
         out |= {f"{name}_core_calls": int(calls), f"{name}_accumulation_steps": int(additions)}
@@ -96,7 +98,7 @@ def _cost(forward: tuple[int, int], weight: tuple[int, int], back: tuple[int, in
 
 
 def counts(costs: Iterator[Cost]) -> Cost:
-    """Their sum."""
+    """The sum of several costs, counter by counter; zeros of none."""
     total = _cost((0, 0), (0, 0), (0, 0))
     for cost in costs:
         total = {name: total[name] + cost[name] for name in total}
@@ -166,7 +168,7 @@ def activations(network: Network, batch: int, nominal: dict[str, float] | None =
     published program's sum instead, in values, not bytes: it counts winners as values and forgets activations.
     """
     dense = kept = 0.0
-    convs = [name for name in network.convs]
+    convs = list(network.convs)
     for item in _leaves(models.place(network.spec)):
         size, share = batch * float(math.prod(item.input)), 1.0
         match item.layer:
@@ -190,6 +192,7 @@ def activations(network: Network, batch: int, nominal: dict[str, float] | None =
 
 
 def _spatial_share(network: Network, name: str, convs: list[str], nominal: dict[str, float] | None) -> float:
+    """The share of its input pixels that a convolution remembers."""
     if nominal is not None:
         return 1.0 - (nominal.get("spatial", 0.0) if name != convs[0] else 0.0)
     mask = network.convs[name].drawn.get("spatial")
@@ -197,6 +200,7 @@ def _spatial_share(network: Network, name: str, convs: list[str], nominal: dict[
 
 
 def _feature_share(network: Network, name: str, nominal: dict[str, float] | None) -> float:
+    """The share of its inputs that a dense layer remembers."""
     if nominal is not None:
         return 1.0 - nominal.get("features", 0.0)
     weight = network.weights[name]

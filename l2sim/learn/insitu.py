@@ -22,11 +22,10 @@ C for the screen, as each section of an MZI loses half of t.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import numpy as np
 
-from l2sim.backend import Array, like, namespace
+from l2sim.backend import Array, Scalar, like, namespace
 from l2sim.chip.protocol import SCHEMES, Gradient, MeshHardware, Taps, check
 from l2sim.errors import ChipError
 from l2sim.mesh.mesh import Mesh
@@ -75,16 +74,16 @@ def measure(
     if scale == "peak":
         scale_g = peak(g, 1.0) / peak(x, peak(g, 1.0))
     x, g = x / scale_x, g / scale_g
-    found = None
+    measured: Gradient | None = None
     if hasattr(hardware, "gradient"):
-        found = hardware.gradient(x, g, scheme)
-    if found is None:
-        found = _probed(hardware, x, g, scheme, loss_per_column)
+        measured = hardware.gradient(x, g, scheme)
+    if measured is None:
+        measured = _probed(hardware, x, g, scheme, loss_per_column)
     back = scale_x * scale_g
-    return Gradient(back * found.theta, back * found.phi, back * found.screen, scale_g * found.x)
+    return Gradient(back * measured.theta, back * measured.phi, back * measured.screen, scale_g * measured.x)
 
 
-def peak(light: Array, dark: Any) -> Any:
+def peak(light: Array, dark: Scalar) -> Scalar:
     """The largest amplitude in `light` (N, B); `dark` where there is none. On a GPU it stays there."""
     largest = np.abs(light).max()
     if namespace(light) is not np:
@@ -92,8 +91,9 @@ def peak(light: Array, dark: Any) -> Any:
     return float(largest) or dark
 
 
-def row_norm(x: Array, wanted: bool) -> Any:
-    """The largest norm of a row; 1 where there is no light, or where it is not wanted. On a GPU it stays there."""
+def row_norm(x: Array, wanted: bool) -> Scalar:
+    """The largest norm of a row of x (N, B); 1 where there is no light, or where it is not `wanted`. On a GPU it stays
+    there. Raises ChipError where x is not finite."""
     if namespace(x) is not np:  # what is not finite is the hardware's to tell
         largest = np.sqrt((x.real**2 + x.imag**2).sum(axis=1).max())
         return np.where(largest > 0, largest, 1.0).astype(largest.dtype) if wanted else 1.0
@@ -103,13 +103,13 @@ def row_norm(x: Array, wanted: bool) -> Any:
 
 
 def depths(mesh: Mesh) -> Taps:
-    """Columns between the inputs and every tap, (n,), (n,), (N,)."""
+    """Columns between the inputs and the taps at theta (n,), phi (n,) and the screen (N,), in travel order."""
     column = mesh.column.astype(float)
     return Taps(column + 1.0, column + 0.5, np.full(mesh.modes, float(mesh.columns)))
 
 
 def _probed(hardware: MeshHardware, x: Array, g: Array, scheme: str, loss: float) -> Gradient:
-    """The public path, in units of the normalised light."""
+    """The gradient by `taps` and `backward` alone, for light that is scaled already. `loss` in dB a column."""
     count = SCHEMES[scheme][1]
     if scheme == "digital":
         _, ahead = _sums(hardware, x)
@@ -135,13 +135,15 @@ def _toggled(readings: tuple[Array, ...]) -> Array:
     """A lock-in behind each tap: mean |I - mean I| over the toggles, signed by the half periods, summed over B."""
     seen = np.stack(readings)
     swing = np.abs(seen - seen.mean(axis=0)).mean(axis=0)
-    return (np.sign(seen[::2].mean(axis=0) - seen[1::2].mean(axis=0)) * swing).sum(axis=-1) / 2
+    signed: Array = (np.sign(seen[::2].mean(axis=0) - seen[1::2].mean(axis=0)) * swing).sum(axis=-1) / 2
+    return signed
 
 
 def _sums(hardware: MeshHardware, x: Array, back: bool = False) -> tuple[Array, Taps]:
     """The field at the far end, and tap powers summed over the batch."""
     if hasattr(hardware, "tap_sums"):
-        return hardware.tap_sums(x, back)
+        summed: tuple[Array, Taps] = hardware.tap_sums(x, back)
+        return summed
     far, taps = hardware.taps(x, back)
     return far, Taps(*(power.sum(axis=-1, dtype=np.float64) for power in taps))
 
@@ -152,11 +154,12 @@ def _factors(hardware: MeshHardware, loss: float, beside: Sequence[Array]) -> Ta
 
 
 def _scaled(hardware: MeshHardware, loss: float, parts: Iterable[Array]) -> list[Array]:
+    """Gradients by theta, phi and the screen, made good for a loss per column in dB."""
     parts = list(parts)
     return [part / factor for part, factor in zip(parts, _factors(hardware, loss, parts))]
 
 
-def _gradient(parts: object, back_in: Array) -> Gradient:
-    kind = back_in.real.dtype
-    theta, phi, screen = (part.astype(kind, copy=False) for part in parts)  # type: ignore[attr-defined]
+def _gradient(parts: Iterable[Array], back_in: Array) -> Gradient:
+    """Gradients by theta, phi and the screen in the precision of the light that came back."""
+    theta, phi, screen = (part.astype(back_in.real.dtype, copy=False) for part in parts)
     return Gradient(theta, phi, screen, back_in)

@@ -26,7 +26,7 @@ __all__ = ["SvdGradient", "measure_svd"]
 
 
 class SvdGradient(NamedTuple):
-    """By the phases of U and of V, by sigma (N,), summed over the batch; and the cotangents x (N, B) = W^T g."""
+    """Gradients by the phases of U and V and by sigma (N,), summed over the batch; x (N, B): the cotangents W^T g."""
 
     u: Taps
     v: Taps
@@ -57,7 +57,8 @@ def measure_svd(hardware: SvdHardware, x: Array, g: Array) -> SvdGradient:
     scale, kind = scale_x * scale_g, back_in.real.dtype
 
     def half(both: Array, one: Array, other: Array) -> Array:
-        return (scale * (both - one - other) / 2).astype(kind, copy=False)
+        interference: Array = scale * (both - one - other) / 2
+        return interference.astype(kind, copy=False)
 
     return SvdGradient(
         Taps(*map(half, in_u.u, ahead.u, back.u)),
@@ -70,6 +71,7 @@ def measure_svd(hardware: SvdHardware, x: Array, g: Array) -> SvdGradient:
 def _sums(hardware: SvdHardware, x: Array, back: bool = False) -> tuple[Array, SvdTaps]:
     """The field at the far end, and tap powers summed over the batch."""
     if hasattr(hardware, "tap_sums"):
-        return hardware.tap_sums(x, back)
+        summed: tuple[Array, SvdTaps] = hardware.tap_sums(x, back)
+        return summed
     far, taps = hardware.taps(x, back)
     return far, SvdTaps(*(Taps(*(power.sum(axis=-1, dtype=np.float64) for power in mesh)) for mesh in taps))

@@ -5,16 +5,18 @@ Every batch depends on named random streams and its number only, so the same byt
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
 
-from l2sim.backend import Array, like, namespace
+from l2sim.backend import Array, Stream, like, namespace
 
-Stream = Callable[..., np.random.Generator]
-"""stream(name): the random stream of this epoch under that name or batch number."""
+__all__ = ["Augment", "Batch", "batches"]
+
+Batch = tuple[int, Array, Array]
+"""Number, images (B, ...) and labels (B,) of a mini-batch."""
 
 
 class Augment(NamedTuple):
@@ -35,7 +37,7 @@ class Augment(NamedTuple):
             each = like(images, np.arange(n))[:, None, None]
             images = wide.transpose(0, 2, 3, 1)[each, rows[:, :, None], columns[:, None, :]].transpose(0, 3, 1, 2)
         if self.flip:
-            turned = like(images, rng.random(n) < 0.5)
+            turned = like(images, rng.random((n,)) < 0.5)
             images = images.copy()
             images[turned] = images[turned][..., ::-1]
         return images
@@ -50,8 +52,8 @@ def batches(
     shuffle: bool = True,
     skip: float = 0.0,
     augment: Augment | None = None,
-) -> Iterator[tuple[int, Array, Array]]:
-    """Number, images and labels of every mini-batch of an epoch, the last one possibly smaller.
+) -> Iterator[Batch]:
+    """The mini-batches of an epoch, `size` images each, the last one possibly smaller.
 
     The order is drawn from `stream("order")`; without `shuffle` batches come in order, and what is left over at the end
     stays out. `skip` leaves batches out at random, as `stream("skip")` says. A batch is augmented by
@@ -62,7 +64,7 @@ def batches(
     drawn = stream("skip").random(-(-labels.size // size))
     numbers = [number for number in range(-(-count // size)) if drawn[number] >= skip]
 
-    def make(number: int) -> tuple[int, Array, Array]:
+    def make(number: int) -> Batch:
         at = slice(number * size, min((number + 1) * size, count))
         chosen = at if order is None else order[at]
         some = images[chosen]
@@ -72,7 +74,7 @@ def batches(
         yield from map(make, numbers)
         return
     with ThreadPoolExecutor(1) as pool:
-        ahead: Future | None = None
+        ahead: Future[Batch] | None = None
         for number, after in zip(numbers, [*numbers[1:], None]):
             ready = pool.submit(make, number) if ahead is None else ahead
             made = ready.result()

@@ -16,14 +16,13 @@ trained. `legacy` reproduces the published program, faults included (spec sectio
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 import numpy as np
 
-from l2sim.backend import CPU, Array, Device, like
+from l2sim.backend import CPU, Array, Device, Scalar, Stream, like
 from l2sim.chip.core_chip import CoreChip
 from l2sim.chip.nonidealities import Nonidealities
 from l2sim.chip.protocol import Commands, command
@@ -35,7 +34,7 @@ from l2sim.nn.photonic import PhotonicWeight
 
 __all__ = ["Alignment", "Flops", "MixedTrn", "Phases", "Spsa", "digital_model"]
 
-PARTS = ("u", "s", "v")
+ORDER = ("u", "s", "v")
 """Phases of U, of the attenuators and of V, in the order in which they are visited."""
 
 Coordinate = tuple[str, str, int]
@@ -52,16 +51,14 @@ class Alignment:
     entries of B are N(0, 1 / K), drawn once from `stream(layer name)`. Use it as the objective in place of `objective`.
     """
 
-    def __init__(
-        self, network: Network, objective: Objective, stream: Callable[[str], np.random.Generator]
-    ) -> None:
+    def __init__(self, network: Network, objective: Objective, stream: Stream) -> None:
         self._objective, self._stream = objective, stream
         self._error: Array | None = None
         self._matrices: dict[str, Array] = {}
         for name, layer in (network.convs | network.linears).items():
             layer.alignment = partial(self._projected, name)
 
-    def __call__(self, logits: Array, labels: Array) -> tuple[Any, Array]:
+    def __call__(self, logits: Array, labels: Array) -> tuple[Scalar, Array]:
         loss, self._error = self._objective(logits, labels)
         return loss, self._error
 
@@ -75,7 +72,7 @@ class Alignment:
 
 
 def digital_model(weight: PhotonicWeight, aim: Target, device: Device = CPU) -> PhotonicWeight:
-    """What the chip behind `weight` was to become by `aim`, on a chip without imperfections; for `weight.model`."""
+    """`aim`, what the chip behind `weight` was to become, on a chip without imperfections; for `weight.model`."""
     hardware = weight.hardware
     chip = CoreChip(hardware.shape, hardware.mesh, Nonidealities(), seed=0, dtype=weight.sigma.dtype, device=device)
     still = {part: np.zeros_like(phases) for part, phases in aim.commands.phases.items()}
@@ -108,9 +105,9 @@ class Phases:
             largest = np.abs(weight.sigma).max(axis=-1, keepdims=True)
             gain = self.attenuators.setdefault(f"{name}.gain", np.where(largest > 0, largest, 1.0))
             phase = np.arccos(np.clip(weight.sigma / gain, -1.0, 1.0))
-            held = {part: a.copy() for part, a in weight.mapped.phases.items()}
-            held["s"] = self.attenuators.setdefault(f"{name}.phase", phase).copy()
-            self.values[name] = {part: held[part] for part in PARTS}
+            phases = {part: a.copy() for part, a in weight.mapped.phases.items()}
+            phases["s"] = self.attenuators.setdefault(f"{name}.phase", phase).copy()
+            self.values[name] = {part: phases[part] for part in ORDER}
 
     def _weights(self) -> list[tuple[str, PhotonicWeight]]:
         return [(name, w) for name, w in self.network.weights.items() if isinstance(w, PhotonicWeight)]
@@ -133,14 +130,14 @@ class Phases:
         """A number for every phase: from N(0, 1), or a sign. Places without a heater get zero."""
         out: dict[str, dict[str, Array]] = {}
         for name, weight in self._weights():
-            mask: dict[str, Any] = {"s": 1.0, "u": weight.hardware.mesh.mask, "v": weight.hardware.mesh.mask}
+            mask: dict[str, Scalar] = {"s": 1.0, "u": weight.hardware.mesh.mask, "v": weight.hardware.mesh.mask}
             out[name] = {}
             for part, phases in self.values[name].items():
                 drawn = rng.standard_normal(phases.shape) if normal else rng.choice((-1.0, 1.0), phases.shape)
                 out[name][part] = like(phases, (drawn * mask[part]).astype(phases.dtype))
         return out
 
-    def moved(self, by: dict[str, dict[str, Array]], factor: float) -> dict[str, dict[str, Array]]:
+    def moved(self, by: Mapping[str, Mapping[str, Scalar]], factor: float) -> dict[str, dict[str, Array]]:
         """The present phases plus `factor` times `by`."""
         return {
             name: {part: phases + phases.dtype.type(factor) * by[name][part] for part, phases in parts.items()}
@@ -149,14 +146,14 @@ class Phases:
 
     def coordinates(self, frozen: float, rng: np.random.Generator) -> list[Coordinate]:
         """Every attenuator, and of the heaters of the meshes each with probability 1 - `frozen`, layer by layer."""
-        found: list[Coordinate] = []
+        places: list[Coordinate] = []
         for name, weight in self._weights():
             for part, phases in self.values[name].items():
                 chosen = np.ones(phases.shape, bool)
                 if part != "s":
                     chosen = (weight.hardware.mesh.mask > 0) & (rng.random(phases.shape) >= frozen)
-                found += [(name, part, int(place)) for place in np.flatnonzero(chosen)]
-        return found
+                places += [(name, part, int(place)) for place in np.flatnonzero(chosen)]
+        return places
 
 
 @dataclass
@@ -184,9 +181,9 @@ class Flops(_Blind):
     samples: int = 1
     legacy: bool = False
 
-    def __call__(self, images: Array, labels: Array, rng: np.random.Generator, lr: float) -> dict[str, Any]:
+    def __call__(self, images: Array, labels: Array, rng: np.random.Generator, lr: float) -> dict[str, Scalar]:
         now, logits = self._read(images, labels, rng)
-        step: dict[str, dict[str, Any]] = {name: dict.fromkeys(p, 0.0) for name, p in self.phases.values.items()}
+        step: dict[str, dict[str, Scalar]] = {name: dict.fromkeys(p, 0.0) for name, p in self.phases.values.items()}
         shared = copy.deepcopy(rng)
         for number in range(self.samples):
             delta = self.phases.draw(rng, normal=True)
@@ -212,9 +209,9 @@ class Spsa(_Blind):
     std: float = 0.1
     samples: int = 1
 
-    def __call__(self, images: Array, labels: Array, rng: np.random.Generator, lr: float) -> dict[str, Any]:
+    def __call__(self, images: Array, labels: Array, rng: np.random.Generator, lr: float) -> dict[str, Scalar]:
         shared = copy.deepcopy(rng)
-        step: dict[str, dict[str, Any]] = {name: dict.fromkeys(p, 0.0) for name, p in self.phases.values.items()}
+        step: dict[str, dict[str, Scalar]] = {name: dict.fromkeys(p, 0.0) for name, p in self.phases.values.items()}
         losses, right = [], []
         for _ in range(self.samples):
             delta = self.phases.draw(rng, normal=False)
@@ -244,7 +241,7 @@ class MixedTrn(_Blind):
     skipped: float = 0.9
     legacy: bool = False
 
-    def __call__(self, images: Array, labels: Array, rng: np.random.Generator, lr: float) -> dict[str, Any]:
+    def __call__(self, images: Array, labels: Array, rng: np.random.Generator, lr: float) -> dict[str, Scalar]:
         first, logits = self._read(images, labels, rng)
         now, shared = first, copy.deepcopy(rng)
         for (name, part, place), drawn in zip(self.coordinates, rng.random(len(self.coordinates))):

@@ -19,24 +19,30 @@ times the whole. Choices by size (btopk, gtopk, topk) and signs are biased whate
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import overload
 
 import numpy as np
 
-from l2sim.backend import Array, host, like, namespace, number
+from l2sim.backend import Array, Scalar, host, like, namespace, number
 from l2sim.errors import ModelError
 from l2sim.learn.train import Samples
 from l2sim.nn.network import Network
-from l2sim.nn.photonic import Cores, Rank, Vectors
+from l2sim.nn.photonic import Cores, Rank
 
 __all__ = ["blocks", "checked", "columns", "factor", "features", "feedback", "importance", "rank", "spatial"]
 
 TINY = 1e-12
+"""Keeps divisions and logarithms finite where nothing is kept or a class has no share."""
 
 
-def factor(norm: str, kept: Any) -> Any:
-    """The factor that makes up for keeping the fraction `kept`."""
-    return {"none": 1.0, "exp": 1.0 / (kept + TINY), "var": 1.0 / np.sqrt(kept + TINY)}[norm]
+@overload
+def factor(norm: str, kept: float) -> float: ...
+@overload
+def factor(norm: str, kept: Scalar) -> Scalar: ...
+def factor(norm: str, kept: Scalar) -> Scalar:
+    """The factor that makes up for keeping the fraction `kept`, by the normalisation "none", "exp" or "var"."""
+    factors: dict[str, Scalar] = {"none": 1.0, "exp": 1.0 / (kept + TINY), "var": 1.0 / np.sqrt(kept + TINY)}
+    return factors[norm]
 
 
 def checked(sparsity: float) -> float:
@@ -56,7 +62,7 @@ def blocks(rule: str, sparsity: float, norm: str, along: int = 0) -> Cores:
     if rule not in ("btopk", "gtopk", "uniform"):
         raise ModelError(f"sampling rule {rule!r} is unknown; use btopk, gtopk or uniform")
 
-    def sample(sigma: Array, rng: np.random.Generator) -> tuple[Array, Any]:
+    def sample(sigma: Array, rng: np.random.Generator) -> tuple[Array, Scalar]:
         if rule == "uniform":
             mask = like(sigma, rng.random(sigma.shape[:2]) >= sparsity)
         else:
@@ -77,6 +83,10 @@ def feedback(rule: str, sparsity: float, norm: str) -> Cores:
     return blocks(rule, sparsity, norm)
 
 
+Uniform = Callable[[int | tuple[int, int], np.random.Generator], tuple[Array, float]]
+"""uniform(shape, rng) -> mask of that shape, and the factor of what it keeps."""
+
+
 def quantile(a: Array, share: float) -> Array:
     """np.quantile along the first axis. CuPy's would wait for the GPU."""
     if namespace(a) is np:
@@ -84,30 +94,33 @@ def quantile(a: Array, share: float) -> Array:
     rank = share * (len(a) - 1)
     low, part = int(rank), rank - int(rank)
     rising = np.sort(a, axis=0)
-    below, above = rising[low], rising[min(low + 1, len(a) - 1)]
-    return below + (above - below) * part if part < 0.5 else above - (above - below) * (1.0 - part)
+    below: Array = rising[low]
+    above: Array = rising[min(low + 1, len(a) - 1)]
+    between: Array = below + (above - below) * part if part < 0.5 else above - (above - below) * (1.0 - part)
+    return between
 
 
-def columns(sparsity: float, norm: str) -> Callable[[int, np.random.Generator], tuple[Array, float]]:
+def columns(sparsity: float, norm: str) -> Uniform:
     """Sampler of the output pixels of a convolution, shared over the mini-batch: each kept with 1 - sparsity."""
     return _uniform(sparsity, norm)
 
 
-def spatial(sparsity: float, norm: str) -> Callable[[tuple[int, int], np.random.Generator], tuple[Array, float]]:
+def spatial(sparsity: float, norm: str) -> Uniform:
     """Sampler of the input pixels of a convolution, shared over batch and channels: each kept with 1 - sparsity."""
     return _uniform(sparsity, norm)
 
 
-def features(sparsity: float, norm: str) -> Vectors:
+def features(sparsity: float, norm: str) -> Uniform:
     """Sampler of the inputs of a dense layer, by sample and block column: each kept with 1 - sparsity."""
     return _uniform(sparsity, norm)
 
 
-def _uniform(sparsity: float, norm: str) -> Callable[[Any, np.random.Generator], tuple[Array, float]]:
+def _uniform(sparsity: float, norm: str) -> Uniform:
+    """Sampler of anything: each kept with probability 1 - sparsity. Raises ModelError."""
     checked(sparsity)
 
-    def sample(shape: Any, rng: np.random.Generator) -> tuple[Array, float]:
-        mask = rng.random(shape) >= sparsity
+    def sample(shape: int | tuple[int, int], rng: np.random.Generator) -> tuple[Array, float]:
+        mask = np.asarray(rng.random(shape) >= sparsity)
         return mask, factor(norm, float(mask.mean()))
 
     return sample
@@ -146,6 +159,7 @@ def importance(teacher: Network, sparsity: float) -> Samples:
         share = np.exp(logits - logits.max(axis=0))
         share /= share.sum(axis=0)
         entropy = -(share * np.log(share + TINY)).sum(axis=0)
-        return entropy > np.quantile(entropy, sparsity)
+        unsure: Array = entropy > np.quantile(entropy, sparsity)
+        return unsure
 
     return sample

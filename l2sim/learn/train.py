@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 
-from l2sim.backend import Array
-from l2sim.learn.loader import Augment, Stream, batches
+from l2sim.backend import Array, Scalar, Stream
+from l2sim.learn.loader import Augment, batches
 from l2sim.nn import optim
 from l2sim.nn.losses import accuracy, cross_entropy
 from l2sim.nn.network import Network
 from l2sim.nn.photonic import PhotonicWeight
 
-TEST_BATCH = 128
+__all__ = ["TEST_BATCH", "Objective", "Samples", "Step", "descent", "epoch", "rate", "test", "write"]
 
-Objective = Callable[[Array, Array], tuple[Any, Array]]
+TEST_BATCH = 128
+"""Images that go through a network at a time when it is tested."""
+
+Objective = Callable[[Array, Array], tuple[Scalar, Array]]
 """objective(logits (K, B), labels (B,)): the loss and its gradient (K, B)."""
 
-Step = Callable[[Array, Array, np.random.Generator, float], dict[str, Any]]
+Step = Callable[[Array, Array, np.random.Generator, float], dict[str, Scalar]]
 """step(images, labels, rng, lr) learns from a mini-batch and returns its loss and accuracy from before."""
 
 Samples = Callable[[Array, np.random.Generator], Array | None]
@@ -27,38 +29,33 @@ Samples = Callable[[Array, np.random.Generator], Array | None]
 
 
 def rate(schedule: str, lr: float, epoch: int, epochs: int, decay: float, floor: float) -> float:
-    """Learning rate of `epoch` (from 0)."""
+    """Learning rate of `epoch`, counted from 0, of `epochs`: a "cosine" from `lr` to `floor`, or lr decay^epoch."""
     if schedule == "cosine":
         return optim.cosine(lr, epoch, epochs, floor)
     return optim.exponential(lr, epoch, decay, floor)
 
 
 def epoch(
-    network: Network,
-    optimiser: optim.Optimiser,
     images: Array,
     labels: Array,
+    step: Step,
     *,
     batch: int,
     lr: float,
-    weight_decay: float,
     stream: Stream,
-    skip: float = 0.0,
-    samples: Samples | None = None,
-    step: Step | None = None,
-    objective: Objective = cross_entropy,
     shuffle: bool = True,
+    skip: float = 0.0,
     augment: Augment | None = None,
-) -> Iterator[dict[str, Any]]:
+    samples: Samples | None = None,
+) -> Iterator[dict[str, Scalar]]:
     """Learn from every image once, in shuffled mini-batches; yields loss and accuracy of each (before its step).
 
-    `shuffle`, `skip` (data sampling: nothing is probed for what is left out, and nothing is yielded) and `augment` as
-    in `loader.batches`; `samples` chooses what of a mini-batch is learnt from (`learn.sampling`), and where it chooses
-    nothing, nothing happens. `step` learns from a mini-batch; without one, a gradient step of `optimiser` does.
-    `stream(name)` gives the random stream of this epoch under that name or step number.
+    `images` (N, ...) and `labels` (N,); `step` learns from a mini-batch of `batch` of them (`descent`, or a protocol of
+    `learn.protocols`). `shuffle`, `skip` (data sampling: nothing is probed for what is left out, and nothing is
+    yielded) and `augment` as in `loader.batches`; `samples` chooses what of a mini-batch is learnt from
+    (`learn.sampling`), and where it chooses nothing, nothing happens. `stream(name)` gives the random stream of this
+    epoch under that name or step number.
     """
-    if step is None:
-        step = descent(network, optimiser, weight_decay, objective)
     for number, some, wanted in batches(images, labels, batch, stream, shuffle=shuffle, skip=skip, augment=augment):
         kept = None if samples is None else samples(some, stream("samples", number))
         if kept is not None:
@@ -73,7 +70,7 @@ def descent(
 ) -> Step:
     """A gradient step of everything that `network` trains; photonic weights measure theirs on their chips."""
 
-    def step(images: Array, labels: Array, rng: np.random.Generator, lr: float) -> dict[str, Any]:
+    def step(images: Array, labels: Array, rng: np.random.Generator, lr: float) -> dict[str, Scalar]:
         logits = network.forward(images, train=True, rng=rng)
         loss, dlogits = objective(logits, labels)
         network.backward(dlogits)
@@ -97,8 +94,8 @@ def test(
     network: Network, images: Array, labels: Array, objective: Objective = cross_entropy, batch: int = TEST_BATCH
 ) -> dict[str, float]:
     """Mean loss and accuracy over a data set, in batches."""
-    loss: Any = 0.0
-    right: Any = 0.0
+    loss: Scalar = 0.0
+    right: Scalar = 0.0
     for first in range(0, labels.size, batch):
         at = slice(first, first + batch)
         logits = network.forward(images[at])

@@ -1,6 +1,7 @@
 """Keeping chips that drift: what a controller does from time to time, so that a network stays what it was.
 
-Each policy is one function, `policy(layers, care, stream)`, called after every interval of service:
+Each policy is one function, `policy(layers, care, stream)`, called after every interval of service; `stream(name, ...)`
+gives the random streams of this look:
 
     none        nothing
     periodic    every core is calibrated and mapped anew
@@ -18,13 +19,13 @@ become is what it answered when service began (`reference`), learnt sigma includ
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 
-from l2sim.backend import Array, host
+from l2sim.backend import Array, Stream, host
 from l2sim.chip import grid
 from l2sim.chip.nonidealities import Nonidealities
 from l2sim.chip.protocol import Commands, command
@@ -34,19 +35,16 @@ from l2sim.learn.twin import identify as twin
 from l2sim.learn.twin import program
 from l2sim.nn.photonic import PhotonicWeight
 
-__all__ = ["POLICIES", "Care", "Layer", "Outcome", "Stream", "expected", "reference", "residual", "target"]
+__all__ = ["POLICIES", "Care", "Layer", "Outcome", "expected", "reference", "residual", "target"]
 
 READINGS = 8
 """Whole responses of every core that are read, and averaged, when service begins."""
 CALM = 1e-3
 """Least drift, rad, that tracking reckons with."""
 DECAY = 0.7
-"""Factor on the phase step per sweep of a search that goes on from where a core is."""
+"""Factor on the phase step per epoch of a search that goes on from where a core is."""
 STEP = 2.0 * np.pi / 255
 """Smallest step on a chip with continuous phases, rad."""
-
-Stream = Callable[..., np.random.Generator]
-"""stream(name, ...) -> the random stream of this look under these names."""
 
 
 @dataclass
@@ -60,10 +58,10 @@ class Layer:
 
 @dataclass(frozen=True)
 class Care:
-    """What policies are told. `sheet`: the data sheet; `seconds` of chip time since the last look.
+    """What a policy works with. `sheet`: the data sheet; `seconds` of chip time since the last look.
 
     `threshold`: error of a core, |y - W x|^2 / |W x|^2, from which on it is calibrated anew. `probes`: test vectors
-    (triggered), or settings (track). `sweeps` of a search. `lessons` mini-batches, each learnt by `lesson`(rng).
+    (triggered), or settings (track). `epochs` of a search. `lessons` mini-batches, each learnt by `lesson`(rng).
     """
 
     sheet: Nonidealities
@@ -71,7 +69,7 @@ class Care:
     readout: str = "quadrature"
     threshold: float = 0.01
     probes: int = 2
-    sweeps: int = 10
+    epochs: int = 10
     lessons: int = 0
     lesson: Callable[[np.random.Generator], None] | None = None
 
@@ -84,7 +82,7 @@ class Outcome(NamedTuple):
 
 
 def expected(sheet: Nonidealities, seconds: float) -> float:
-    """How far a bias moves in so many seconds, rad (rms), by the data sheet."""
+    """How far a bias moves in so many seconds by the data sheet: root mean square, rad."""
     slow = 2.0 * sheet.drift_std**2 * (1.0 - np.exp(-seconds / sheet.drift_seconds))
     return float(np.sqrt(slow + sheet.step_std**2 * seconds / sheet.step_seconds))
 
@@ -139,7 +137,7 @@ def periodic(layers: dict[str, Layer], care: Care, stream: Stream) -> Outcome:
 
 def triggered(layers: dict[str, Layer], care: Care, stream: Stream) -> Outcome:
     """Calibrate and map those cores anew whose answers to test vectors have too large an error."""
-    bad = {name: residual(it, care, stream("test", name)) > care.threshold for name, it in layers.items()}
+    bad = {name: residual(layer, care, stream("test", name)) > care.threshold for name, layer in layers.items()}
     return _sum(anew(layers[name], care, cores, name, stream) for name, cores in bad.items() if cores.any())
 
 
@@ -159,7 +157,7 @@ def track(layers: dict[str, Layer], care: Care, stream: Stream) -> Outcome:
 
 
 def learn(layers: dict[str, Layer], care: Care, stream: Stream) -> Outcome:
-    """A few mini-batches more."""
+    """Go on with subspace learning: `care.lessons` mini-batches."""
     assert care.lesson is not None, "learning needs labelled data"
     for number in range(care.lessons):
         care.lesson(stream("lesson", number))
@@ -167,6 +165,7 @@ def learn(layers: dict[str, Layer], care: Care, stream: Stream) -> Outcome:
 
 
 Policy = Callable[[dict[str, Layer], Care, Stream], Outcome]
+"""policy(layers by name, care, stream): what is done at one look, and how many cores it took."""
 POLICIES: dict[str, Policy] = {
     "none": none, "periodic": periodic, "triggered": triggered, "track": track, "learn": learn,
 }  # fmt: skip
@@ -175,13 +174,13 @@ POLICIES: dict[str, Policy] = {
 # -- calibrating anew --------------------------------------------------------------------------------------------------
 
 
-def _sum(outcomes: object) -> Outcome:
-    found = list(outcomes)  # type: ignore[call-overload]
-    return Outcome(sum(it.recalibrated for it in found), sum(it.lost for it in found))
+def _sum(outcomes: Iterable[Outcome]) -> Outcome:
+    """The outcomes of several layers as one."""
+    return Outcome(*map(sum, zip(Outcome(), *outcomes)))
 
 
 def anew(layer: Layer, care: Care, cores: Array, name: str, stream: Stream) -> Outcome:
-    """Calibrate and map the cores of the mask (p, q) anew. A search takes the whole layer, as it sweeps all cores."""
+    """Calibrate and map the cores of the mask (p, q) anew. A search takes the whole layer, as it visits all cores."""
     if layer.known is None:
         return _search(layer, care, name, stream)
     done = _identify(layer, care, cores, name, stream)
@@ -197,10 +196,10 @@ def _identify(layer: Layer, care: Care, cores: Array, name: str, stream: Stream)
     def streams(what: str) -> np.random.Generator:
         return stream("identify", name, what)
 
-    found = twin.identify(chip, care.sheet, streams, care.readout, only=cores)
-    found.evaluations += layer.known.evaluations
-    layer.known.put(at, found.of(at))
-    return Outcome(at.size, int((~found.identified[at]).sum()))
+    fresh = twin.identify(chip, care.sheet, streams, care.readout, only=cores)
+    fresh.evaluations += layer.known.evaluations
+    layer.known.put(at, fresh.of(at))
+    return Outcome(at.size, int((~fresh.identified[at]).sum()))
 
 
 def _program(layer: Layer, care: Care, cores: Array) -> None:
@@ -209,13 +208,13 @@ def _program(layer: Layer, care: Care, cores: Array) -> None:
     assert known is not None
     drive, there = twin.Drive.of(care.sheet), grid.arrays(chip).asarray
     kinds = aim.commands.phases, aim.commands.signs
-    told = Commands(*({part: host(a)[cores][None] for part, a in kind.items()} for kind in kinds))
-    some = Target(host(aim.weight)[cores][None], told, host(aim.sigma)[cores][None])
-    told, sigma, _ = program.program(chip.mesh, drive, known.of(np.flatnonzero(cores)), some)
+    ideal = Commands(*({part: host(a)[cores][None] for part, a in kind.items()} for kind in kinds))
+    some = Target(host(aim.weight)[cores][None], ideal, host(aim.sigma)[cores][None])
+    programmed, sigma, _ = program.program(chip.mesh, drive, known.of(np.flatnonzero(cores)), some)
     rest = program.identities(chip.mesh, drive, known, chip.shape)
     before = weight.mapped
     parts = []
-    for old, new in ((before.phases, told.phases), (before.signs, told.signs)):
+    for old, new in ((before.phases, programmed.phases), (before.signs, programmed.signs)):
         whole = {part: host(a).copy() for part, a in old.items()}
         for part, a in new.items():
             whole[part][cores] = a[0]
@@ -238,8 +237,8 @@ def _search(layer: Layer, care: Care, name: str, stream: Stream) -> Outcome:
 
     def sought(task: zeroth.Problem, start: Commands, stage: str) -> dict[str, Array]:
         state = zeroth.start(task, how, {part: a.copy() for part, a in start.phases.items()})
-        for sweep in range(care.sweeps):
-            zeroth.ztp(task, how, state, stream(stage, name, sweep))
+        for epoch in range(care.epochs):
+            zeroth.ztp(task, how, state, stream(stage, name, epoch))
         return state.phases(best=True)
 
     rest = Commands(sought(calibrate.problem(chip, care.readout), weight.rest, "calibrate"), weight.rest.signs)

@@ -28,21 +28,6 @@ __all__ = [
 ]
 
 
-def pad(x: Array, padding: int, value: float = 0.0) -> Array:
-    """`x` (C, H, W, B) with a frame of `value` around each image; `x` itself without padding."""
-    if not padding:
-        return x
-    c, h, w, b = x.shape
-    out = namespace(x).full((c, h + 2 * padding, w + 2 * padding, b), value, x.dtype)
-    out[:, padding:-padding, padding:-padding] = x
-    return out
-
-
-def crop(x: Array, padding: int) -> Array:
-    """Undo `pad`: a view without the frame."""
-    return x[:, padding:-padding, padding:-padding] if padding else x
-
-
 def taps(x: Array, kernel: int, stride: int) -> Iterator[tuple[int, int, Array]]:
     """For each place (r, s) in the window the view (C, H', W', B) of what all windows see there."""
     h, w = window_count(x.shape[1], kernel, stride), window_count(x.shape[2], kernel, stride)
@@ -62,7 +47,7 @@ def im2col(x: Array, kernel: int, stride: int = 1, padding: int = 0, out: Array 
         return x.reshape(c, -1)
     h, w = window_count(h, kernel, stride, padding), window_count(w, kernel, stride, padding)
     xp = namespace(x)
-    columns = xp.empty((c * kernel * kernel, h * w * b), x.dtype) if out is None else out
+    columns: Array = xp.empty((c * kernel * kernel, h * w * b), x.dtype) if out is None else out
     kernels_of(x).im2col.im2col(xp.ascontiguousarray(x), kernel, stride, padding, h, w, columns)
     return columns
 
@@ -72,7 +57,7 @@ def col2im(columns: Array, shape: tuple[int, ...], kernel: int, stride: int = 1,
     if kernel == 1 and stride == 1 and padding == 0:
         return columns.reshape(shape)
     xp = namespace(columns)
-    image = xp.empty(shape, columns.dtype)
+    image: Array = xp.empty(shape, columns.dtype)
     h, w = (window_count(n, kernel, stride, padding) for n in shape[1:3])
     kernels_of(columns).im2col.col2im(xp.ascontiguousarray(columns), kernel, stride, padding, h, w, image)
     return image
@@ -198,7 +183,7 @@ class AveragePool(Layer):
         return total / self.kernel**2
 
     def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
-        dx = namespace(dy).zeros(self._shape, dy.dtype)
+        dx: Array = namespace(dy).zeros(self._shape, dy.dtype)
         share = dy / self.kernel**2
         for _, _, view in taps(dx, self.kernel, self.stride):
             view += share
@@ -217,7 +202,7 @@ class MaxPool(Layer):
         c, h, w, b = x.shape
         h, w = (window_count(n, self.kernel, self.stride, self.padding) for n in (h, w))
         xp = namespace(x)
-        y = xp.empty((c, h, w, b), x.dtype)
+        y: Array = xp.empty((c, h, w, b), x.dtype)
         winner = xp.empty(y.shape, np.uint8 if self.kernel < 16 else np.uint16)
         kernels_of(x).im2col.max_pool(xp.ascontiguousarray(x), self.kernel, self.stride, self.padding, y, winner)
         if train:
@@ -226,7 +211,7 @@ class MaxPool(Layer):
 
     def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
         xp = namespace(dy)
-        dx = xp.empty(self._shape, dy.dtype)
+        dx: Array = xp.empty(self._shape, dy.dtype)
         dy = xp.ascontiguousarray(dy)
         kernels_of(dy).im2col.max_pool_back(dy, self._winner, self.kernel, self.stride, self.padding, dx)
         return dx
@@ -244,13 +229,15 @@ class AdaptiveAveragePool(Layer):
         if train:
             self._rows, self._cols = rows, cols
         narrow = rows @ x.reshape(c, h, w * b)
-        return (cols @ narrow.reshape(c * self.out, w, b)).reshape(c, self.out, self.out, b)
+        small: Array = cols @ narrow.reshape(c * self.out, w, b)
+        return small.reshape(c, self.out, self.out, b)
 
     def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
         c, n, _, b = dy.shape
         h, w = self._rows.shape[1], self._cols.shape[1]
         wide = self._cols.T @ dy.reshape(c * n, n, b)
-        return (self._rows.T @ wide.reshape(c, n, w * b)).reshape(c, h, w, b)
+        whole: Array = self._rows.T @ wide.reshape(c, n, w * b)
+        return whole.reshape(c, h, w, b)
 
 
 def bins(size: int, out: int) -> Array:
@@ -271,7 +258,8 @@ class GlobalAveragePool(Layer):
     def forward(self, x: Array, train: bool = False, rng: np.random.Generator | None = None) -> Array:
         if train:
             self._shape = x.shape
-        return x.mean(axis=(1, 2), keepdims=True)
+        mean: Array = x.mean(axis=(1, 2), keepdims=True)
+        return mean
 
     def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
         _, h, w, _ = self._shape

@@ -38,12 +38,15 @@ class Layer(Protocol):
         ...
 
     def parameters(self) -> dict[str, Array]:
+        """The trainable arrays, live; the optimiser writes into them."""
         return {}
 
     def gradients(self) -> dict[str, Array]:
+        """The gradients of the last `backward`, under the names of `parameters`."""
         return {}
 
     def buffers(self) -> dict[str, Array]:
+        """Arrays that `forward` updates itself, live, such as running statistics."""
         return {}
 
 
@@ -101,15 +104,15 @@ class BatchNorm(Layer):
         flat = xp.ascontiguousarray(x.reshape(len(x), -1))
         if not train:
             scale = self.weight / np.sqrt(self.running_var + self.EPS)
-            y = flat - self.running_mean[:, None]
-            y *= scale[:, None]
-            y += self.bias[:, None]
-            return y.reshape(x.shape)
+            out: Array = flat - self.running_mean[:, None]
+            out *= scale[:, None]
+            out += self.bias[:, None]
+            return out.reshape(x.shape)
         n = flat.shape[1]
         if n < 2:
             raise ModelError("batch normalisation cannot train on one value per channel; use a larger batch")
         mean, var, inverse = (np.empty_like(self.weight) for _ in range(3))
-        y = xp.empty(flat.shape, self.weight.dtype)
+        y: Array = xp.empty(flat.shape, self.weight.dtype)
         kernels_of(x).pointwise.normalise(flat, self.weight, self.bias, self.EPS, mean, var, inverse, y)
         self.running_mean *= 1.0 - self.MOMENTUM
         self.running_mean += self.MOMENTUM * mean
@@ -121,7 +124,7 @@ class BatchNorm(Layer):
     def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
         xp = namespace(dy)
         flat = xp.ascontiguousarray(dy.reshape(len(dy), -1))
-        dx = xp.empty(flat.shape if need_dx else (0, 0), flat.dtype)
+        dx: Array = xp.empty(flat.shape if need_dx else (0, 0), flat.dtype)
         self._dweight, self._dbias = np.empty_like(self.weight), np.empty_like(self.bias)
         kernels_of(dy).pointwise.normalise_back(
             flat, self._x, self.weight, self._mean, self._inverse, self._dweight, self._dbias, dx
@@ -157,7 +160,7 @@ class ReLUN(Layer):
         self.limit = limit
 
     def forward(self, x: Array, train: bool = False, rng: np.random.Generator | None = None) -> Array:
-        y = namespace(x).empty(x.shape, x.dtype)
+        y: Array = namespace(x).empty(x.shape, x.dtype)
         limit = x.dtype.type(self.limit)
         kernels_of(x).pointwise.clip(_rows(x), limit, y.reshape(_rows(x).shape))
         if train:
@@ -165,7 +168,7 @@ class ReLUN(Layer):
         return y
 
     def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
-        dx = namespace(dy).empty(dy.shape, dy.dtype)
+        dx: Array = namespace(dy).empty(dy.shape, dy.dtype)
         flat = _rows(dy)
         kernels_of(dy).pointwise.clip_back(flat, _rows(self._y), dy.dtype.type(self.limit), dx.reshape(flat.shape))
         return dx
@@ -173,7 +176,8 @@ class ReLUN(Layer):
 
 def _rows(x: Array) -> Array:
     """Any array as contiguous rows (n, m)."""
-    return namespace(x).ascontiguousarray(x).reshape(len(x) if x.ndim else 1, -1)
+    plain: Array = namespace(x).ascontiguousarray(x)
+    return plain.reshape(len(x) if x.ndim else 1, -1)
 
 
 class Standardise(Layer):

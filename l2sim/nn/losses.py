@@ -5,17 +5,15 @@ Labels (B,) are integers in 0..K-1. What is a number is a float; on a GPU, an ar
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from l2sim.backend import Array, namespace, number
+from l2sim.backend import Array, Scalar, namespace, number
 from l2sim.errors import ModelError
 
 __all__ = ["OBJECTIVES", "accuracy", "batch_softmax", "cross_entropy", "squared_error"]
 
 
-def cross_entropy(logits: Array, labels: Array) -> tuple[Any, Array]:
+def cross_entropy(logits: Array, labels: Array) -> tuple[Scalar, Array]:
     """Mean cross entropy of the softmax over classes, and its gradient (K, B) with respect to the logits.
 
     Raises ModelError when the labels do not fit the logits.
@@ -31,7 +29,7 @@ def cross_entropy(logits: Array, labels: Array) -> tuple[Any, Array]:
     return loss, gradient
 
 
-def squared_error(logits: Array, labels: Array) -> tuple[Any, Array]:
+def squared_error(logits: Array, labels: Array) -> tuple[Scalar, Array]:
     """Squared distance of the output powers from 1 at the label and 0 elsewhere, mean over the batch; its gradient."""
     picked = _picked(logits, labels)
     gradient = logits.copy()
@@ -41,7 +39,7 @@ def squared_error(logits: Array, labels: Array) -> tuple[Any, Array]:
     return loss, gradient
 
 
-def batch_softmax(logits: Array, labels: Array) -> tuple[Any, Array]:
+def batch_softmax(logits: Array, labels: Array) -> tuple[Scalar, Array]:
     """A published slip, kept to reproduce it: the softmax runs over the samples of a batch, not over the classes.
 
     L = - sum_b log(e^{z_kb} / sum_c e^{z_kc}) / (K B) with k the label of b; and its gradient.
@@ -72,6 +70,6 @@ def _picked(logits: Array, labels: Array) -> tuple[Array, Array]:
     return labels, namespace(labels).arange(batch)
 
 
-def accuracy(logits: Array, labels: Array) -> Any:
+def accuracy(logits: Array, labels: Array) -> Scalar:
     """Share of the samples whose largest logit is at the label, 0 to 1."""
     return number(np.mean(logits.argmax(axis=0) == labels))

@@ -73,6 +73,7 @@ class MeshLayer(Layer):
 
     @property
     def modes(self) -> int:
+        """Ports N of the mesh."""
         return self.screen.size
 
     def write(self) -> None:
@@ -87,11 +88,10 @@ class MeshLayer(Layer):
             light[: len(x)] = x
         if self.frozen:
             self.hardware.rewind()  # type: ignore[attr-defined]  # what is measured next goes on from there
+        matrix: Array | None = None
         if self.by_matrix:
             matrix = self.hardware.forward(namespace(x).eye(self.modes, dtype=light.dtype))
-            y = matrix @ light
-        else:
-            matrix, y = None, self.hardware.forward(light)
+        y: Array = self.hardware.forward(light) if matrix is None else matrix @ light
         if train:
             self._light, self._matrix, self._real, self._features = light, matrix, np.isrealobj(x), len(x)
         return y
@@ -101,13 +101,13 @@ class MeshLayer(Layer):
             self.sent = self._light, dy
         else:
             self.sent = namespace(dy).eye(self.modes, dtype=dy.dtype), dy @ self._light.T
-        found = self.measure(self.hardware, *self.sent)
-        self._gradients = {"theta": found.theta, "phi": found.phi}
+        measured = self.measure(self.hardware, *self.sent)
+        self._gradients = {"theta": measured.theta, "phi": measured.phi}
         if self.train_screen:
-            self._gradients["screen"] = found.screen
+            self._gradients["screen"] = measured.screen
         if not need_dx:
             return None
-        dx = found.x if self._matrix is None else self._matrix.T @ dy
+        dx = measured.x if self._matrix is None else self._matrix.T @ dy
         dx = dx[: self._features]
         return dx.real if self._real else dx
 
@@ -133,7 +133,8 @@ class Abs(Layer):
     def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
         tiny = np.finfo(self._y.dtype).tiny
         share = dy.real / np.maximum(self._y, tiny)
-        return np.conj(self._x) * share
+        g: Array = np.conj(self._x) * share
+        return g
 
 
 class Power(Layer):
@@ -145,7 +146,8 @@ class Power(Layer):
         return _power(x)
 
     def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
-        return np.conj(self._x) * (2 * dy.real)
+        g: Array = np.conj(self._x) * (2 * dy.real)
+        return g
 
 
 class Modulation(Layer):
@@ -166,7 +168,7 @@ class Modulation(Layer):
 
     def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
         x = self._x
-        g = dy * self._q + 2 * (dy * self._slope * x).real * np.conj(x)
+        g: Array = dy * self._q + 2 * (dy * self._slope * x).real * np.conj(x)
         return g.real if np.isrealobj(x) else g
 
 
@@ -211,14 +213,15 @@ class Normalise(Layer):
     def forward(self, x: Array, train: bool = False, rng: np.random.Generator | None = None) -> Array:
         norm = np.sqrt(_power(x).sum(axis=0))
         norm[norm == 0] = 1
-        y = x / norm
+        y: Array = x / norm
         if train:
             self._y, self._norm = y, norm
         return y
 
     def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
         along = (dy * self._y).real.sum(axis=0)
-        return (dy - along * np.conj(self._y)) / self._norm
+        g: Array = (dy - along * np.conj(self._y)) / self._norm
+        return g
 
 
 class Ports(Layer):
@@ -234,7 +237,7 @@ class Ports(Layer):
         return used if self.group == 1 else used.reshape(self.out, self.group, -1).sum(axis=1)
 
     def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
-        dx = namespace(dy).zeros(self._shape, dy.dtype)
+        dx: Array = namespace(dy).zeros(self._shape, dy.dtype)
         dx[: self.out * self.group] = np.repeat(dy, self.group, axis=0)
         return dx
 

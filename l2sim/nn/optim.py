@@ -21,7 +21,6 @@ from l2sim.errors import ModelError
 
 __all__ = [
     "OPTIMISERS",
-    "SCHEDULES",
     "Optimiser",
     "adam",
     "adamw",
@@ -72,11 +71,11 @@ def state(optimiser: Optimiser) -> dict[str, Array]:
 def load(optimiser: Optimiser, arrays: Mapping[str, Array]) -> None:
     """Put back what `state` gave. ModelError when the arrays belong to another optimiser or model."""
     wanted = {key: a.shape for key, a in optimiser.arrays.items()} | {"steps": ()}
-    found = {key: np.shape(a) for key, a in arrays.items()}
-    if wanted != found:
-        odd = sorted(key for key in wanted.keys() | found.keys() if wanted.get(key) != found.get(key))
+    given = {key: np.shape(a) for key, a in arrays.items()}
+    if wanted != given:
+        odd = sorted(key for key in wanted.keys() | given.keys() if wanted.get(key) != given.get(key))
         raise ModelError(
-            f"the saved {optimiser.name} state does not fit: {odd[0]!r} is {found.get(odd[0])}, "
+            f"the saved {optimiser.name} state does not fit: {odd[0]!r} is {given.get(odd[0])}, "
             f"expected {wanted.get(odd[0])}; load it into the optimiser and model it was saved from"
         )
     optimiser.steps = int(arrays["steps"])
@@ -180,6 +179,3 @@ def cosine(lr: float, epoch: int, epochs: int, floor: float = 0.0) -> float:
 def exponential(lr: float, epoch: int, decay: float, floor: float = 0.0) -> float:
     """lr decay^epoch, never below `floor`."""
     return max(floor, lr * decay**epoch)
-
-
-SCHEDULES: dict[str, Callable[..., float]] = {"cosine": cosine, "exponential": exponential}

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
-from l2sim.backend import Array, like, namespace
+from l2sim.backend import Array, Scalar, like, namespace
 from l2sim.chip import grid
 from l2sim.chip.protocol import Commands, Hardware, check
 
 __all__ = ["Cores", "PhotonicWeight", "Rank", "Vectors"]
 
-Cores = Callable[[Array, np.random.Generator], tuple[Array, Any]]
+Cores = Callable[[Array, np.random.Generator], tuple[Array, Scalar]]
 """cores(sigma (p, q, k), rng) -> mask (p, q) of the cores that take part, and the factor of the result."""
-Vectors = Callable[[tuple[int, int], np.random.Generator], tuple[Array, Any]]
+Vectors = Callable[[tuple[int, int], np.random.Generator], tuple[Array, Scalar]]
 """vectors((q, N), rng) -> mask (q, N) of the vectors that enter sigma's gradient, by block column, and the factor."""
 Rank = Callable[[Array, Array, np.random.Generator], Array]
 """rank(sigma, its gradient, rng), all (p, q, k) -> the gradient that is followed."""
@@ -55,7 +54,7 @@ class PhotonicWeight:
         self.model: PhotonicWeight | None = None
         self.drawn: dict[str, Array] = {}
         self._shape = out_features, in_features
-        self._both_ways: tuple[Array, Any] | None = None
+        self._both_ways: tuple[Array, Scalar] | None = None
 
     @property
     def out_features(self) -> int:
@@ -100,12 +99,13 @@ class PhotonicWeight:
             self.model.accumulate(dy, x, factor, rng)
             self.gradient[...] = self.model.gradient
             return
-        vectors = None
+        vectors: Array | None = None
+        scale: Scalar = factor
         if self.vectors is not None and rng is not None:
-            vectors, more = self.vectors((self.hardware.shape[1], x.shape[1]), rng)
-            vectors, factor = like(x, vectors), factor * more
+            mask, more = self.vectors((self.hardware.shape[1], x.shape[1]), rng)
+            vectors, scale = like(x, mask), factor * more
             self.drawn["vectors"] = vectors
-        self.gradient[...] = factor * grid.sigma_gradient(
+        self.gradient[...] = scale * grid.sigma_gradient(
             self.hardware, x, dy, self.mapped, self.rest, self.sigma, self.readout, vectors
         )
         if self.rank is not None and rng is not None:
@@ -118,8 +118,9 @@ class PhotonicWeight:
         return {"sigma": self.gradient}
 
 
-def _scaled(x: Array, factor: Any) -> Array:
+def _scaled(x: Array, factor: Scalar) -> Array:
     """`x` times a factor, in the precision of `x`; one that a GPU has yet to tell stays there."""
-    if namespace(factor) is not np:
-        return x * like(x, factor).astype(x.dtype)
-    return x if factor == 1.0 else x * x.dtype.type(factor)
+    if isinstance(factor, float) or namespace(factor) is np:
+        return x if factor == 1.0 else x * x.dtype.type(factor)
+    scaled: Array = x * factor.astype(x.dtype)
+    return scaled

@@ -19,10 +19,14 @@ class Weight(Protocol):
     """A trainable matrix M of shape (out, in), known only by what it does to columns."""
 
     @property
-    def out_features(self) -> int: ...
+    def out_features(self) -> int:
+        """Rows of M."""
+        ...
 
     @property
-    def in_features(self) -> int: ...
+    def in_features(self) -> int:
+        """Columns of M."""
+        ...
 
     def forward(self, x: Array, rng: np.random.Generator | None = None) -> Array:
         """M x: (in, N) -> (out, N). `rng` is given in training only, to those that sample what they compute."""
@@ -57,11 +61,11 @@ class ElectronicWeight:
 
     @property
     def out_features(self) -> int:
-        return self.matrix.shape[0]
+        return len(self.matrix)
 
     @property
     def in_features(self) -> int:
-        return self.matrix.shape[1]
+        return int(self.matrix.shape[1])
 
     def forward(self, x: Array, rng: np.random.Generator | None = None) -> Array:
         return self.matrix @ x

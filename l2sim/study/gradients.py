@@ -82,10 +82,10 @@ def settings() -> Iterator[tuple[str, str, str, float, Settings]]:
 def pretrained(spec: models.ModelSpec, images: sets.DataSet) -> Network:
     """`spec` trained electronically for a few epochs."""
     net = network.build(spec, network.electronic(generator(1, "weights"), np.float32), np.float32)
-    optimiser = optim.start("adamw", net.parameters())
+    step = train.descent(net, optim.start("adamw", net.parameters()), weight_decay=0.01)
     for epoch in range(EPOCHS):
         for _ in train.epoch(
-            net, optimiser, images.train_x, images.train_y, batch=32, lr=2e-3, weight_decay=0.01,
+            images.train_x, images.train_y, step, batch=32, lr=2e-3,
             stream=partial(generator, 1, "pretrain", epoch),
         ):  # fmt: skip
             pass

@@ -57,7 +57,7 @@ def agree(fused: CoreChip, slow: CoreChip, act: Callable[[Hardware], np.ndarray]
     results: list[np.ndarray] = []
     costs = [changed(chip, lambda hardware=h: results.append(act(hardware))) for chip, h in pairs(fused, slow)]
     np.testing.assert_allclose(results[0], results[1], rtol=0, atol=scale * TRAJECTORY / 10)
-    waits = [cost.pop("settled", 0) for cost in costs]  # a fused sweep waits also where no core had to move
+    waits = [cost.pop("settled", 0) for cost in costs]  # fused descent waits also where no core had to move
     assert costs[0] == costs[1] and waits[0] >= waits[1]
     assert all(np.array_equal(a, slow.state()[0][name]) for name, a in fused.state()[0].items())
 
@@ -129,7 +129,7 @@ def test_the_sigma_gradient_is_the_gradient_when_the_pseudo_identities_are_perfe
 
 @settings(max_examples=60, deadline=None)
 @given(chips(), st.sampled_from(("zcd", "ztp")), st.booleans())
-def test_fused_sweep(made: tuple, rule: str, calibrating: bool) -> None:
+def test_fused_descent(made: tuple, rule: str, calibrating: bool) -> None:
     fused, slow, rng = made
     (p, q), k = fused.shape, fused.mesh.modes
     start = random_commands(fused, rng).phases
@@ -143,7 +143,7 @@ def test_fused_sweep(made: tuple, rule: str, calibrating: bool) -> None:
         state = zeroth.start(task, zeroth.Search(rule), {part: a.copy() for part, a in start.items()})
         state.lr[:] = lr
         for part in "uv":
-            zeroth.sweep(rule, task, state, part, order)
+            zeroth.descend(rule, task, state, part, order)
         found[id(hardware)] = state
         return np.concatenate([state.loss.ravel(), state.u.ravel(), state.v.ravel()])
 
@@ -186,8 +186,8 @@ def test_a_noisy_sigma_gradient_takes_the_public_path() -> None:
 
 
 @pytest.mark.parametrize("rule", ("zcd", "ztp"))
-def test_a_noisy_sweep_has_the_statistics_of_the_public_path(rule: str) -> None:
-    """Many equal cores sweep once: what they reach and what they read must be distributed alike, whatever the path."""
+def test_noisy_descent_has_the_statistics_of_the_public_path(rule: str) -> None:
+    """Many equal cores descend once: what they reach and read is distributed alike, whatever the path."""
     found = []
     for seal in (lambda c: c, Sealed):
         chip = small_chip((1, 4000), 3, Nonidealities(readout_noise=0.05))
@@ -199,7 +199,7 @@ def test_a_noisy_sweep_has_the_statistics_of_the_public_path(rule: str) -> None:
         state = zeroth.start(task, zeroth.Search(rule), phases)
         before = counts(chip)["evaluations"]
         for part in "uv":
-            zeroth.sweep(rule, task, state, part, np.arange(3))
+            zeroth.descend(rule, task, state, part, np.arange(3))
         chip.nonidealities = IDEAL
         found.append((state.loss.ravel(), task.loss().ravel(), counts(chip)["evaluations"] - before))
     for one, two in zip(found[0][:2], found[1][:2]):
@@ -215,7 +215,7 @@ def test_noise_is_drawn_in_pieces_when_cores_are_many(monkeypatch: pytest.Monkey
     task = calibrate.problem(chip)
     state = zeroth.start(task, zeroth.Search("zcd"), calibrate.zero_phases(chip))
     before = state.u.copy()
-    zeroth.sweep("zcd", task, state, "u", np.arange(3))
+    zeroth.descend("zcd", task, state, "u", np.arange(3))
     moved = (state.u != before).any(axis=(-1, -2))
     assert moved.all() and np.unique(state.loss).size == 15
 

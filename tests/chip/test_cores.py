@@ -143,7 +143,7 @@ def test_the_reference_turns_all_of_a_vector() -> None:
 def test_fused_operations_are_not_offered() -> None:
     chip = chip_of()
     assert not grid.fused(chip, "product") and lacks(chip) == []
-    for name in ("sweep", "product", "product_back", "sigma_gradient"):
+    for name in ("descend", "product", "product_back", "sigma_gradient"):
         with pytest.raises(ChipError, match="no fused operations"):
             getattr(chip, name)()
 

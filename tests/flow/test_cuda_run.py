@@ -186,7 +186,7 @@ def test_feedback_is_sampled_without_waiting(rule: str) -> None:
 
 @pytest.mark.parametrize("readout", ("quadrature", "power"))
 @pytest.mark.parametrize("method", ("zcd", "zgd"))
-def test_searches_without_a_fused_sweep(readout: str, method: str) -> None:
+def test_searches_without_fused_descent(readout: str, method: str) -> None:
     """The public path and zeroth-order gradients, with adaptive restarts."""
     it = Nonidealities(phase_bits=6, phase_bias=0.5)
     found = []
@@ -247,14 +247,14 @@ def test_a_layer_too_large_for_the_device_streams_through(noise: float, monkeypa
 
 
 def kernel_calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many cores each launch of a sweep has from now on."""
-    real, launches = backend.kernels.cuda.descent.sweep, []
+    """How many cores each launch of descent has from now on."""
+    real, launches = backend.kernels.cuda.descent.descend, []
 
     def noted(*args: Any) -> None:
         launches.append(len(args[1]))
         real(*args)
 
-    monkeypatch.setattr(backend.kernels.cuda.descent, "sweep", noted)
+    monkeypatch.setattr(backend.kernels.cuda.descent, "descend", noted)
     return launches
 
 

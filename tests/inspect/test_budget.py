@@ -13,9 +13,9 @@ import pytest
 
 from l2sim.backend import generator
 from l2sim.chip.complex_core_chip import ComplexChip
-from l2sim.chip.core_chip import PARTS
 from l2sim.chip.mesh_chip import MeshChip
 from l2sim.chip.nonidealities import Nonidealities
+from l2sim.chip.protocol import PARTS
 from l2sim.flow import oracle
 from l2sim.inspect import attainable, bench, budget, diagnose, findings
 from l2sim.inspect.budget import Term

@@ -13,9 +13,10 @@ import pytest
 
 from l2sim.backend import generator
 from l2sim.chip.complex_core_chip import ComplexChip
-from l2sim.chip.core_chip import PARTS, CoreChip
+from l2sim.chip.core_chip import CoreChip
 from l2sim.chip.mesh_chip import MeshChip
 from l2sim.chip.nonidealities import GAMMA, V_PI, Nonidealities
+from l2sim.chip.protocol import PARTS
 from l2sim.cli import main as cli
 from l2sim.errors import RunError
 from l2sim.flow.l2ight import session as l2ight
@@ -47,14 +48,14 @@ def on_bench(chip: Any, seed: int = 0) -> CoreBench:
     return CoreBench(chip, told["u"], told["v"], np.ones(chip.mesh.modes), chip.nonidealities.single_arm)
 
 
-# -- sweeps ------------------------------------------------------------------------------------------------------------
+# -- curves ------------------------------------------------------------------------------------------------------------
 
 
 def test_a_sweep_finds_the_offset_and_the_efficiency_of_a_heater() -> None:
     it = Nonidealities(phase_bias=1.0, gamma_std=0.004)
     chip = small_chip((1, 1), 2, it)
     rest = CoreBench(chip, np.zeros(1), np.zeros(1), np.ones(2))
-    seen = bench.sweep(rest, Heater("u", "theta", 0), it)
+    seen = bench.curve(rest, Heater("u", "theta", 0), it)
     offset = sum(float(chip.oracle_biases(part)[0, 0]) for part in PARTS)  # R(phi + b_u) R(b_v), y_00 = cos of the sum
     ratio = 1 + float(chip.oracle_fabrication()["u.gamma"][0, 0]) * it.gamma_std / GAMMA
     assert seen.answers
@@ -76,7 +77,7 @@ def test_readings_of_a_core_are_sinusoids_of_one_phase_and_the_bench_is_left_as_
     at = on_bench(chip)
     before = chip.oracle_weights()
     for heater in at.heaters[::3]:
-        seen = bench.sweep(at, heater, chip.nonidealities, readout)
+        seen = bench.curve(at, heater, chip.nonidealities, readout)
         assert seen.answers and seen.amplitude.max() > 0.01
         assert seen.residual.max() < 1e-3 * seen.amplitude.max()
     np.testing.assert_array_equal(chip.oracle_weights(), before)
@@ -88,12 +89,12 @@ def test_a_whole_mesh_is_swept_too_and_a_voltage_drive_in_volts() -> None:
     chip.set_phases(theta=generator(1, "theta").uniform(0, TURN, chip.mesh.count))
     at = MeshBench(chip)
     for heater in (Heater("", "theta", 2), Heater("", "phi", 4), Heater("", "screen", 1)):
-        seen = bench.sweep(at, heater, it)
+        seen = bench.curve(at, heater, it)
         assert seen.answers and seen.volts is not None and seen.volts[-1] <= 6.5
         assert seen.phases[-1] < TURN and abs(seen.ratio - 1) < 0.01
         assert seen.residual.max() < 0.01
     with pytest.raises(RunError, match="there is no heater"):
-        bench.sweep(at, Heater("u", "theta", 0), it)
+        bench.curve(at, Heater("u", "theta", 0), it)
 
 
 # -- heaters -----------------------------------------------------------------------------------------------------------
@@ -111,7 +112,7 @@ def test_heaters_that_do_not_answer_are_the_dead_and_the_stuck_ones_and_a_lab_fi
     found = bench.silent(sealed)
     assert found is not None and {(heater.part, heater.number) for heater, _ in found} == broken
     part, number = min(broken)
-    seen = bench.sweep(sealed, Heater(part, "theta", number), it)
+    seen = bench.curve(sealed, Heater(part, "theta", number), it)
     assert not seen.answers and np.isnan(seen.ratio)
 
 

@@ -16,7 +16,7 @@ from l2sim.learn.twin import identify as twin
 from l2sim.mesh.mesh import KINDS, Mesh
 from tests.device import host, put, xp
 from tests.doubles import small_chip
-from tests.kernels.test_kernels import COARSE, PUBLISHED, RULES, Sweep, orthogonal
+from tests.kernels.test_kernels import COARSE, PUBLISHED, RULES, Descent, orthogonal
 from tests.kernels.test_propagate import Light, make, waves, whole
 from tests.tolerances import DTYPES, kernel
 
@@ -78,16 +78,16 @@ def test_matrices(kind: str, k: int, dtype: type) -> None:
         np.testing.assert_allclose(host(out)[m], wanted, rtol=0, atol=kernel(dtype, k))
 
 
-# -- the sweep ---------------------------------------------------------------------------------------------------------
+# -- the descent -------------------------------------------------------------------------------------------------------
 
 
-def swept(problem: Sweep, rule: str, **changes: Any) -> tuple:
+def swept(problem: Descent, rule: str, **changes: Any) -> tuple:
     """What both kernels make of a problem: ((phases, losses, writes) of the CPU, the same of the GPU)."""
     kept: list[Any] = []
 
     class Noted:
         @staticmethod
-        def sweep(*args: Any) -> None:
+        def descend(*args: Any) -> None:
             names = ("carry", "noisy", "amplitudes", "variates", "loss")
             places = dict(zip(names, (3, 13, 14, 15, 2)))
             args = tuple(changes.get(names[list(places.values()).index(i)], a) if i in places.values() else a
@@ -98,11 +98,11 @@ def swept(problem: Sweep, rule: str, **changes: Any) -> tuple:
                     else side(a) if isinstance(a, np.ndarray) and i != 8 else a
                     for i, a in enumerate(args)
                 ]  # fmt: skip
-                (kernels.descent if side is np.copy else cuda.descent).sweep(*one)
+                (kernels.descent if side is np.copy else cuda.descent).descend(*one)
                 kept.append(tuple(host(one[i]) for i in (1, 2, 16)))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(Sweep.run.__globals__, "kernels", type("K", (), {"sweep": Noted}))
+        patch.setitem(Descent.run.__globals__, "kernels", type("K", (), {"descent": Noted}))
         problem.run(rule)
     return kept[0], kept[1]
 
@@ -110,12 +110,12 @@ def swept(problem: Sweep, rule: str, **changes: Any) -> tuple:
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("part", ("u", "v"))
 @pytest.mark.parametrize("kind, k", (("rectangular", 2), ("rectangular", 3), ("triangular", 4)))
-def test_sweep(kind: str, k: int, part: str, rule: str) -> None:
-    problem = Sweep(kind, part, k, np.float64, COARSE)
+def test_descent(kind: str, k: int, part: str, rule: str) -> None:
+    problem = Descent(kind, part, k, np.float64, COARSE)
     cpu, gpu = swept(problem, rule)
     assert np.array_equal(gpu[2], cpu[2]), "writes"
     for core in range(3):
-        wanted, loss = reference.sweep(
+        wanted, loss = reference.descend(
             rule, lambda p, core=core: problem.loss(core, p), problem.phases[core], problem.order,
             problem.lr[core], problem.loss(core, problem.phases[core]),
         )  # fmt: skip
@@ -124,8 +124,8 @@ def test_sweep(kind: str, k: int, part: str, rule: str) -> None:
 
 
 @pytest.mark.parametrize("part", ("u", "v"))
-def test_noisy_sweep(part: str) -> None:
-    problem = Sweep("rectangular", part, 3, np.float64, PUBLISHED)
+def test_noisy_descent(part: str) -> None:
+    problem = Descent("rectangular", part, 3, np.float64, PUBLISHED)
     rng = generator(5, part)
     changes = {
         "noisy": True, "loss": np.full(3, 0.3), "amplitudes": rng.uniform(0.01, 0.1, (3, 3)),
@@ -136,11 +136,11 @@ def test_noisy_sweep(part: str) -> None:
             np.testing.assert_allclose(b, a, rtol=0, atol=1e-12)
 
 
-def test_sweep_with_kept_losses_and_in_single_precision() -> None:
+def test_descent_with_kept_losses_and_in_single_precision() -> None:
     changes = {"carry": np.array([True, False, True]), "loss": np.full(3, 0.05)}
-    for a, b in zip(*swept(Sweep("rectangular", "u", 3, np.float64, PUBLISHED), "ztp", **changes)):
+    for a, b in zip(*swept(Descent("rectangular", "u", 3, np.float64, PUBLISHED), "ztp", **changes)):
         np.testing.assert_allclose(b, a, rtol=0, atol=1e-12)
-    cpu, gpu = swept(Sweep("rectangular", "v", 3, np.float32, PUBLISHED), "zcd")
+    cpu, gpu = swept(Descent("rectangular", "v", 3, np.float32, PUBLISHED), "zcd")
     assert gpu[0].dtype == gpu[1].dtype == np.float32
     np.testing.assert_allclose(gpu[0], cpu[0], rtol=0, atol=1e-5)
 
@@ -149,7 +149,7 @@ def test_large_meshes_share_the_memory_of_a_block_or_of_the_device(monkeypatch: 
     monkeypatch.setattr(cuda.descent, "REGISTERS", 2)  # columns beside the threads, not in them
     monkeypatch.setattr(cuda.descent, "SHARED_BYTES", 100)  # walls in the device's memory
     cuda.descent.kernel.cache_clear()
-    for a, b in zip(*swept(Sweep("rectangular", "v", 3, np.float64, COARSE), "zcd")):
+    for a, b in zip(*swept(Descent("rectangular", "v", 3, np.float64, COARSE), "zcd")):
         np.testing.assert_allclose(b, a, rtol=0, atol=1e-12)
     cuda.descent.kernel.cache_clear()
 
@@ -420,7 +420,7 @@ def test_a_kernel_refuses_arrays_of_the_host() -> None:
         ("pointwise", ("normalise", "normalise_back", "clip", "clip_back")),
         ("powers", ("powers", "each")),
         ("propagate", ("forward", "backward", "matrices", "adjoint", "gradients", "adjoint_lossy")),
-        ("sweep", ("sweep",)),
+        ("descent", ("descend",)),
         ("twin", ("normal", "responses")),
     ),
 )

@@ -229,11 +229,11 @@ def test_meshes_that_no_real_core_has(kind: str, k: int) -> None:
         decompose(mesh, np.eye(k))
 
 
-# -- the sweep ---------------------------------------------------------------------------------------------------------
+# -- the descent -------------------------------------------------------------------------------------------------------
 
 
-class Sweep:
-    """A random problem for the sweep kernel, and the same for the reference."""
+class Descent:
+    """A random problem for the descent kernel, and the same for the reference."""
 
     def __init__(self, kind: str, part: str, k: int, dtype: type, it: Nonidealities, cores: int = 3) -> None:
         rng = generator(7, kind, part, k)
@@ -272,7 +272,7 @@ class Sweep:
         carry, writes = np.zeros(cores, bool), np.zeros(cores, np.int64)
         flip = np.ones_like(phases)
         amplitudes, variates = np.zeros((cores, k), self.dtype), np.empty((0, 2 * self.mesh.count, 2, k), self.dtype)
-        kernels.descent.sweep(
+        kernels.descent.descend(
             RULES[rule], phases, losses, carry, self.lr, self.order, self.chain, flip, self.mesh.rail,
             self.part == "v", start, rows, target, False, amplitudes, variates, writes,
         )  # fmt: skip
@@ -288,12 +288,12 @@ COARSE = Nonidealities(phase_bits=4, phase_bias=3.0, gamma_std=0.01, crosstalk=0
 @pytest.mark.parametrize("part", ("u", "v"))
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("k", (2, 3, 4, 5))
-def test_sweep(k: int, kind: str, part: str, rule: str, it: Nonidealities) -> None:
-    problem = Sweep(kind, part, k, np.float64, it)
+def test_descent(k: int, kind: str, part: str, rule: str, it: Nonidealities) -> None:
+    problem = Descent(kind, part, k, np.float64, it)
     phases, losses, writes = problem.run(rule)
     for core in range(3):
         start = problem.loss(core, problem.phases[core])
-        wanted, loss = kernels.reference.sweep(
+        wanted, loss = kernels.reference.descend(
             rule, lambda p, core=core: problem.loss(core, p), problem.phases[core], problem.order,
             problem.lr[core], start,
         )  # fmt: skip
@@ -307,9 +307,9 @@ def test_sweep(k: int, kind: str, part: str, rule: str, it: Nonidealities) -> No
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("part", ("u", "v"))
 @pytest.mark.parametrize("kind", KINDS)
-def test_sweep_in_single_precision(kind: str, part: str, rule: str) -> None:
+def test_descent_in_single_precision(kind: str, part: str, rule: str) -> None:
     """Rounding may flip a close decision, so the loss is what must be right, and most phases."""
-    problem, double = (Sweep(kind, part, 5, dtype, PUBLISHED, cores=20) for dtype in DTYPES)
+    problem, double = (Descent(kind, part, 5, dtype, PUBLISHED, cores=20) for dtype in DTYPES)
     phases, losses, _ = problem.run(rule)
     assert phases.dtype == losses.dtype == np.float32
     truth = [problem.loss(core, phases[core].astype(float)) for core in range(20)]
@@ -322,7 +322,7 @@ def test_sweep_in_single_precision(kind: str, part: str, rule: str) -> None:
 def test_a_step_too_small_to_change_a_level_ties() -> None:
     """ZCD takes minus on a tie, ZTP the first of (minus, stay, plus)."""
     for rule in RULES:
-        problem = Sweep("rectangular", "u", 4, np.float64, Nonidealities(phase_bits=4))
+        problem = Descent("rectangular", "u", 4, np.float64, Nonidealities(phase_bits=4))
         lsb = problem.it.lsb()
         problem.phases = np.round(problem.phases / lsb) * lsb
         problem.lr[:] = lsb / 10
@@ -363,7 +363,7 @@ def test_results_do_not_depend_on_the_number_of_threads(kind: str, dtype: type) 
     mesh, rng = Mesh(kind, 6), generator(5)
     phases = rng.uniform(-9, 9, (37, *mesh.shape)).astype(dtype)
     q = orthogonal(rng, 37, 6, 6).astype(dtype)
-    problem = Sweep(kind, "v", 5, dtype, PUBLISHED, cores=37)
+    problem = Descent(kind, "v", 5, dtype, PUBLISHED, cores=37)
 
     def everything() -> list[np.ndarray]:
         return [

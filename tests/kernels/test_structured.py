@@ -1,4 +1,4 @@
-"""The structured sweep: the answer of the direct one, column by column, at a fraction of its work."""
+"""Descent by column: the answer of the direct one, column by column, at a fraction of its work."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CHIPS = {
 
 
 def swept(chip: CoreChip, layer: bool, part: str, rule: str, calibrating: bool, seed: int) -> tuple[np.ndarray, ...]:
-    """Phases, losses and the meter after two sweeps from a random state, structured (`layer`) or direct."""
+    """Phases, losses and the meter after two epochs from a random state, structured (`layer`) or direct."""
     (p, q), k, rng = chip.shape, chip.mesh.modes, generator(seed, "state")
     for which in ("u", "v"):
         chip.set_phases(**{which: rng.uniform(-1.0, 7.0, (p, q, *chip.mesh.shape))})
@@ -42,15 +42,15 @@ def swept(chip: CoreChip, layer: bool, part: str, rule: str, calibrating: bool, 
     for _ in range(2):
         steps = zeroth.there_and_back(chip.mesh.columns, rng)
         order = steps if layer else chip.mesh.by_column(part, steps)
-        phases, loss = chip.sweep(part, rule, gain, target, order, np.full((p, q), 0.13), loss, by_column=layer)
+        phases, loss = chip.descend(part, rule, gain, target, order, np.full((p, q), 0.13), loss, by_column=layer)
     return phases, loss, np.array(list(chip.meter.state()["idle"].values()))
 
 
 @pytest.mark.parametrize("name", CHIPS)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("calibrating", [False, True])
-def test_equals_the_direct_sweep(name: str, kind: str, calibrating: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("l2sim.chip.fused.descent.UNEVEN_FROM", 0)  # as well where the chip would take the direct sweep
+def test_equals_the_direct_descent(name: str, kind: str, calibrating: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("l2sim.chip.fused.descent.UNEVEN_FROM", 0)  # as well where the chip would take the direct one
     for k in (2, 3, 4, 5, 8, 9):
         for part, rule in (("u", "zcd"), ("v", "ztp"), ("u", "ztp"), ("v", "zcd")):
             one, two = (
@@ -62,11 +62,11 @@ def test_equals_the_direct_sweep(name: str, kind: str, calibrating: bool, monkey
             np.testing.assert_array_equal(one[2], two[2])
 
 
-def test_a_small_core_takes_the_faster_sweep_in_the_same_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where V moves in calibration the direct sweep visits the columns; where U moves the structured one does."""
+def test_a_small_core_takes_the_faster_descent_in_the_same_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where V moves in calibration the direct descent visits the columns; where U moves the structured one does."""
     calls = []
-    structured = kernels.descent_by_column.sweep
-    monkeypatch.setattr(kernels.descent_by_column, "sweep", lambda *told: (calls.append(told), structured(*told)))
+    structured = kernels.descent_by_column.descend
+    monkeypatch.setattr(kernels.descent_by_column, "descend", lambda *told: (calls.append(told), structured(*told)))
     for part, bitwise in (("v", True), ("u", False)):
         one, two = (
             swept(CoreChip((2, 3), Mesh("rectangular", 4), CHIPS["published"], seed=1), layer, part, "zcd", True, 1)
@@ -76,7 +76,7 @@ def test_a_small_core_takes_the_faster_sweep_in_the_same_order(monkeypatch: pyte
         assert len(calls) == (0 if bitwise else 2)
 
 
-def test_single_precision_equals_the_direct_sweep() -> None:
+def test_single_precision_equals_the_direct_descent() -> None:
     one, two = (
         swept(
             CoreChip((4, 16), Mesh("rectangular", 5), CHIPS["published"], seed=2, dtype=np.float32),
@@ -112,7 +112,7 @@ def test_the_hot_loops_are_vectorised() -> None:
 
     single, two, three = types.float32, types.Array(types.float32, 2, "C"), types.Array(types.float32, 3, "C")
     one = types.Array(single, 1, "C")
-    lanes, sweep, window = kernels.lanes, kernels.descent, kernels.descent_window
+    lanes, direct, window = kernels.lanes, kernels.descent, kernels.descent_window
     hot = (
         (lanes.rotate, (two, two, one, one), 2),
         (lanes.columns, (three, types.int64, one, one), 2),
@@ -123,7 +123,7 @@ def test_the_hot_loops_are_vectorised() -> None:
         (window.rest_quadratic, (one, one, one, one), 20),
         (window.beyond, (*(one,) * 7,), 20),
         (lanes.dot, (one, one, one), 4),
-        (sweep.squared, (two, two, two, one), 2),
+        (direct.squared, (two, two, two, one), 2),
     )
     for function, signature, least in hot:
         assert wide_multiply_adds(function, signature) >= least, function.__name__
@@ -147,7 +147,7 @@ def test_sine_and_cosine() -> None:
         assert np.abs(c - np.cos(x.astype(np.float64))).max() < error
 
 
-def test_noise_and_inner_signs_take_the_direct_sweep() -> None:
+def test_noise_and_inner_signs_take_the_direct_descent() -> None:
     noisy = msgspec.structs.replace(CHIPS["published"], readout_noise=0.01)
     assert swept(CoreChip((1, 2), Mesh("rectangular", 4), noisy, seed=1), True, "u", "zcd", False, 1)[1].shape == (1, 2)
     inner = Mesh("rectangular", 4, inner_signs=True)

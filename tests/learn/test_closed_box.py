@@ -118,7 +118,7 @@ def small_network(chips: list[Hardware]) -> network.Network:
 
 
 def twinned(chips: list[Hardware], readout: str = "quadrature") -> Result:
-    """Identification, programming, and a sweep of polish from there."""
+    """Identification, programming, and an epoch of polish from there."""
     out: Result = {}
     for i, chip in enumerate(chips):
         (p, q), k = chip.shape, chip.mesh.modes
@@ -143,13 +143,13 @@ def subspace(chips: list[Hardware]) -> Result:
     net.convs["conv1"].columns = sampling.columns(0.5, "exp")
     data = generator(4)
     images, labels = data.normal(size=(20, 1, 6, 6)), data.integers(0, 3, 20)
-    optimiser, losses = optim.start("adamw", net.parameters()), []
+    step, losses = train.descent(net, optim.start("adamw", net.parameters()), weight_decay=0.01), []
     for number in range(2):
         steps = train.epoch(
-            net, optimiser, images, labels, batch=4, lr=0.01, weight_decay=0.01, skip=0.3,
+            images, labels, step, batch=4, lr=0.01, skip=0.3,
             stream=lambda name, number=number: generator(5, number, name),
         )  # fmt: skip
-        losses += [step["loss"] for step in steps]
+        losses += [progress["loss"] for progress in steps]
     assert 3 <= len(losses) < 10, "some mini-batches are left out"
     return net.state() | {"losses": np.array(losses), "test": np.array(list(train.test(net, images, labels).values()))}
 
@@ -226,7 +226,7 @@ def same(one: Result, two: Result, tolerance: float = 0.0) -> None:
 
 
 def same_cost(fused: Meter, public: Meter) -> None:
-    """The public path costs the same; but a fused sweep waits before every probe, also where no core had to move."""
+    """The public path costs the same; but fused descent waits before every probe, also where no core had to move."""
     wanted, found = fused.state(), public.state()
     for stage in wanted:
         most, waits = wanted[stage].pop("settled"), found[stage].pop("settled")

@@ -364,10 +364,10 @@ def patterns(count: int = 90) -> tuple[np.ndarray, np.ndarray]:
 
 
 def learn(net: network.Network, epochs: int, skip: float = 0.0, seed: int = 11) -> list[dict[str, float]]:
-    optimiser, steps = optim.start("adamw", net.parameters()), []
+    step, steps = train.descent(net, optim.start("adamw", net.parameters()), weight_decay=0.01), []
     for e in range(epochs):
         steps += train.epoch(
-            net, optimiser, *patterns(), batch=8, lr=0.02, weight_decay=0.01, skip=skip,
+            *patterns(), step, batch=8, lr=0.02, skip=skip,
             stream=lambda name, e=e: generator(seed, e, name),
         )  # fmt: skip
     return steps
@@ -399,7 +399,7 @@ def test_an_epoch_sees_every_image_once() -> None:
     net.forward = spy
     steps = list(
         train.epoch(
-            net, optim.start("sgd", net.parameters()), images, labels, batch=5, lr=0.0, weight_decay=0.0,
+            images, labels, train.descent(net, optim.start("sgd", net.parameters()), 0.0), batch=5, lr=0.0,
             stream=lambda name: generator(1, name),
         )
     )  # fmt: skip

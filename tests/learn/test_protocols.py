@@ -117,7 +117,7 @@ def test_the_phases_that_mixedtrn_trains() -> None:
             a.size if part == "s" else np.prod(a.shape[:2]) * net.hardware.mesh.count
             for net, a in ((phases.network.weights[name], parts[part]) for name, parts in phases.values.items())
         )
-        for part in protocols.PARTS
+        for part in protocols.ORDER
     }  # fmt: skip
     assert shares["s"] == 1.0 and shares["u"] == pytest.approx(0.15, abs=0.05) == shares["v"]
     assert chosen == sorted(chosen, key=lambda one: (list(phases.values).index(one[0]), "usv".index(one[1]), one[2]))

@@ -170,7 +170,7 @@ def outcome(hardware: Any, policy: str, twins: bool) -> dict[str, np.ndarray]:
     layer = served(hardware, SHEET, twins)
     for look in range(2):
         hardware.wait(DAY / 4)
-        care = Care(SHEET, DAY / 4, threshold=0.003, sweeps=2)
+        care = Care(SHEET, DAY / 4, threshold=0.003, epochs=2)
         POLICIES[policy]({"fc": layer}, care, partial(generator, 7, look))
     return {"sigma": layer.weight.sigma, "u": layer.weight.mapped.phases["u"], "rest": layer.weight.rest.phases["v"]}
 

@@ -138,7 +138,7 @@ def test_optimiser_errors():
 
 
 def test_schedules():
-    cosine, exponential = optim.SCHEDULES["cosine"], optim.SCHEDULES["exponential"]
+    cosine, exponential = optim.cosine, optim.exponential
     assert cosine(0.2, 0, 100, 0.02) == pytest.approx(0.2)
     assert cosine(0.2, 50, 100, 0.02) == pytest.approx(0.11)
     assert cosine(0.2, 100, 100, 0.02) == pytest.approx(0.02)

@@ -3,7 +3,7 @@
 `on` holds arrays by core, M cores of k modes and n heaters: phases (M, n), loss, writes, carry and lr (M,); ratio,
 fixed and bias (M, n) of the noise chain, flip and signs of the part that moves; the matrices `rest` (M, k, k) of the
 other, sigma and gain (M, k), scale (M, 1), target (M, k, k); read (M, k), 0 where nobody reads; with noise, variates.
-`CoreChip.sweep` gathers them; `l2sim.chip.fused.spread` takes them to GPUs.
+`CoreChip.descend` gathers them; `l2sim.chip.fused.spread` takes them to GPUs.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ RULES = {"zcd": 0, "ztp": 1}
 VARIATES_BYTES = 1 << 28
 """Readout variates are drawn for at most this many bytes of cores at a time."""
 UNEVEN_FROM = 8
-"""Modes from which on a sweep by column beats the direct one also where V moves in calibration."""
+"""Modes from which on descent by column beats the direct one also where V moves in calibration."""
 
 
 def variates(rng: np.random.Generator, cores: int, mesh: Mesh, dtype: np.dtype, read: Array | None) -> Array:
-    """Aggregate noise of every reading of a sweep, (cores, 2 n, 2, k): along the residual, and chi2 of the rest.
+    """Aggregate noise of every reading of an epoch, (cores, 2 n, 2, k): along the residual, and chi2 of the rest.
 
     `read` (cores, k) is 0 for outputs that nobody reads.
     """
@@ -53,7 +53,7 @@ def here(
     on: dict[str, Array], shared: tuple, *, part: str, rule: str, mesh: Mesh, order: Array, columns: Array | None,
     noise: float,
 ) -> None:  # fmt: skip
-    """Sweep on the CPU; updates phases, loss and writes. `shared`: what the noise chain of all cores shares, from
+    """One epoch on the CPU; updates phases, loss and writes. `shared`: what the noise chain of all cores shares, from
     `around` on; `order` (n,) of heaters; `columns` (C,): the same as columns, if they are visited one by one."""
     start, rows, target, amplitudes = ends(on, part, noise)
     done, uneven = 0, False
@@ -61,7 +61,7 @@ def here(
         done, uneven = _structured(on, rows)
     if done:
         own, dtype = {name: a[:done] for name, a in on.items()}, start.dtype.type
-        kernels.descent_by_column.sweep(
+        kernels.descent_by_column.descend(
             RULES[rule], uneven, own["phases"], own["loss"], own["lr"],
             (own["ratio"], own["fixed"], own["bias"], *shared), mesh.rail, mesh.first, mesh.starts,
             dtype(1.0 if part == "u" else -1.0), np.asarray(columns, np.int64), start[:done], rows[:done],
@@ -70,7 +70,7 @@ def here(
     if done < len(start):
         own = {name: a[done:] for name, a in on.items()}
         variates = own["variates"] if noise > 0.0 else np.empty((0, 2 * mesh.count, 2, mesh.modes), start.dtype)
-        kernels.descent.sweep(
+        kernels.descent.descend(
             RULES[rule], own["phases"], own["loss"], own["carry"], own["lr"], order,
             (own["ratio"], own["fixed"], own["bias"], *shared), own["flip"], mesh.rail, part == "v", start[done:],
             rows[done:], target[done:], noise > 0.0, amplitudes[done:], variates, own["writes"],
@@ -78,7 +78,7 @@ def here(
 
 
 def _structured(on: dict[str, Array], rows: Array) -> tuple[int, bool]:
-    """How many cores, from the first on, the structured sweep can take, and whether their g is uneven.
+    """How many cores, from the first on, descent by column can take, and whether their g is uneven.
 
     It needs rows of X that are orthogonal where g is uneven. Masks at both ends do not leave them so: there is one such
     core, the last, where rows and columns of the padding meet.

@@ -1,4 +1,4 @@
-"""A sweep on GPUs: the cores in batches that fit the memory, dealt out to all GPUs.
+"""Descent on GPUs: the cores in batches that fit the memory, dealt out to all GPUs.
 
 A layer's arrays live on the first GPU, or on the host where they do not fit (`home`). A batch on the first GPU works on
 the arrays themselves; elsewhere it is a copy, and what changed is copied back.
@@ -16,11 +16,11 @@ from l2sim.chip.fused.descent import RULES, ends
 from l2sim.mesh.mesh import Mesh
 
 UPDATED = ("phases", "loss", "writes")
-"""What a sweep changes."""
+"""What descent changes."""
 ROOM = 0.8
 """A batch is planned for this share of the memory that is free: pools round up."""
 HEADROOM = 3
-"""A sweep needs this many times the bytes of its arrays: what it starts from and aims at is laid out anew."""
+"""Descent needs this many times the bytes of its arrays: what it starts from and aims at is laid out anew."""
 STATE = 24
 """Numbers a heater that a chip and its search hold."""
 
@@ -45,8 +45,8 @@ def shares(count: int, most: int, ways: int) -> Iterator[list[slice]]:
             yield some
 
 
-def sweep(device: Device, arrays: dict[str, Array], chain: tuple, **how: Any) -> None:
-    """As `sweep.here`, on GPUs: `arrays` (its `on`) are on the host or on the first GPU, those `UPDATED` change."""
+def descend(device: Device, arrays: dict[str, Array], chain: tuple, **how: Any) -> None:
+    """As `descent.here`, on GPUs: `arrays` (its `on`) are on the host or on the first GPU, those `UPDATED` change."""
     count = len(arrays["loss"])
     each = max(1, HEADROOM * sum(a.nbytes for a in arrays.values()) // count)
     most = int(min(device.free(number) for number in device.numbers) * ROOM) // each
@@ -70,7 +70,7 @@ def _batch(
 ) -> None:  # fmt: skip
     """One batch, its arrays on the GPU in use."""
     start, rows, target, amplitudes = ends(on, part, noise)
-    kernels.cuda.descent.sweep(
+    kernels.cuda.descent.descend(
         RULES[rule], on["phases"], on["loss"], on["carry"], on["lr"], device.here(order, number),
         (on["ratio"], on["fixed"], on["bias"], *chain), on["flip"], mesh.rail, part == "v",
         start, rows, target, noise > 0.0, amplitudes,

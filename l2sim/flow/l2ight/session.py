@@ -15,7 +15,7 @@ from l2sim.chip import energy, nonidealities
 from l2sim.chip.complex_core_chip import fabricated_as
 from l2sim.chip.core_chip import CoreChip
 from l2sim.chip.meter import Meter
-from l2sim.chip.protocol import Commands
+from l2sim.chip.protocol import PARTS, Commands
 from l2sim.data import sets
 from l2sim.data.sets import DataSet
 from l2sim.errors import JobError, RunError
@@ -78,7 +78,7 @@ class L2ight(Session):
         if layer not in self.chips:
             return {}
         held, _ = self.chips[layer].state()
-        parts = {"sigma": "sigma"} | {part: f"phases.{part}" for part in zeroth.PARTS}
+        parts = {"sigma": "sigma"} | {part: f"phases.{part}" for part in PARTS}
         found = {f"{layer}.{name}": host(held[key]).astype(np.float32) for name, key in parts.items()}
         if self.stage == "learn":
             found[f"{layer}.grad_sigma"] = self._gradient(layer)
@@ -150,8 +150,8 @@ class L2ight(Session):
                 told = {key: chip.xp.asarray(a) for key, a in under(arrays, f"{kind}/{name}/").items()}
                 if told:
                     commands[name] = Commands(
-                        {part: told[f"{part}/phases"] for part in zeroth.PARTS},
-                        {part: told[f"{part}/signs"] for part in zeroth.PARTS},
+                        {part: told[f"{part}/phases"] for part in PARTS},
+                        {part: told[f"{part}/signs"] for part in PARTS},
                     )
             search = under(arrays, f"search/{name}/")
             if search:

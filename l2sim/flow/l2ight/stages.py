@@ -23,7 +23,7 @@ from l2sim.backend import Array, host
 from l2sim.chip.core_chip import CoreChip
 from l2sim.chip.meter import Counts, Meter
 from l2sim.chip.nonidealities import Nonidealities
-from l2sim.chip.protocol import Commands, command
+from l2sim.chip.protocol import PARTS, Commands, command
 from l2sim.flow import oracle, pretrained, training, upkeep
 from l2sim.flow import session as sessions
 from l2sim.flow.l2ight import learning, twins
@@ -87,19 +87,19 @@ def calibrate(session: L2ight, done: int) -> Iterator[Event]:
 
     def observe() -> dict[str, float]:
         seen = [oracle.identity_error(chip) for chip in session.chips.values()]
-        return {f"oracle_identity_error_{part}": _mean([s[part] for s in seen]) for part in zeroth.PARTS}
+        return {f"oracle_identity_error_{part}": _mean([s[part] for s in seen]) for part in PARTS}
 
     yield from _seek(session, "calibrate", problems, searches, starts, job, done, observe, 1.0)
     with session.meter.stage("calibrate"):
         for name, chip in session.chips.items():
             session.rest[name] = calibration.pseudo_identities(chip, session.searches[name])
             command(chip, u=session.rest[name], v=session.rest[name])
-    errors = {part: [oracle.identity_error(chip)[part] for chip in session.chips.values()] for part in zeroth.PARTS}
+    errors = {part: [oracle.identity_error(chip)[part] for chip in session.chips.values()] for part in PARTS}
     result = {
         "calibration_loss": _mean([state.best for state in session.searches.values()]),
-        "oracle_identity_error": {part: _mean(errors[part]) for part in zeroth.PARTS},
+        "oracle_identity_error": {part: _mean(errors[part]) for part in PARTS},
     }
-    figures = {"identity_error": {part: _flat(errors[part]) for part in zeroth.PARTS}}
+    figures = {"identity_error": {part: _flat(errors[part]) for part in PARTS}}
     session.searches = {}
     yield session.finish("calibrate", result, figures)
 
@@ -144,7 +144,7 @@ def map_(session: L2ight, done: int) -> Iterator[Event]:
 
 
 def _programmed(session: L2ight) -> Iterator[Event]:
-    """Mapping by twins: in closed form, and `map.refine` sweeps from there."""
+    """Mapping by twins: in closed form, and `map.refine` epochs of descent from there."""
     refine = session.job.map.refine
     yield session.begin("map", 1, 0)
     with session.meter.stage("map"):
@@ -173,7 +173,7 @@ def _refine(session: L2ight, name: str, epochs: int) -> None:
     chip.set_sigma(weight.sigma)
     search = _search(session, session.job.map, mapping.RESTART_ABOVE)
     search = replace(search, lr=search.floor, adaptive=False)
-    state = zeroth.start(problem, search, {part: mapped.phases[part].copy() for part in zeroth.PARTS})
+    state = zeroth.start(problem, search, {part: mapped.phases[part].copy() for part in PARTS})
     for epoch in range(epochs):
         zeroth.polish(problem, search, state, session.stream("map", name, epoch))
     session.mapped[name] = Commands(state.phases(best=True), mapped.signs)
@@ -413,7 +413,7 @@ def _frames(session: L2ight, stage: str, epoch: int, epochs: int) -> dict[str, A
     for name in session.chips:
         told = session.told(name)
         if stage == "learn" and epoch > 1:  # the meshes stay as they were mapped
-            told = {key: a for key, a in told.items() if key.rpartition(".")[2] not in zeroth.PARTS}
+            told = {key: a for key, a in told.items() if key.rpartition(".")[2] not in PARTS}
         frames |= told | session.merits(name)
     return frames
 

@@ -16,8 +16,8 @@ import numpy as np
 
 from l2sim.backend import Array
 from l2sim.chip import grid
-from l2sim.chip.protocol import Commands, Hardware, check
-from l2sim.learn.search.zeroth import PARTS, Problem, State
+from l2sim.chip.protocol import PARTS, Commands, Hardware, check
+from l2sim.learn.search.zeroth import Problem, State
 
 RESTART_ABOVE = 0.09
 """Loss above which an adaptive search starts a core again."""

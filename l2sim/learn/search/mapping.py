@@ -8,8 +8,8 @@ import numpy as np
 
 from l2sim.backend import Array, host
 from l2sim.chip import grid
-from l2sim.chip.protocol import Commands, Hardware, check, command
-from l2sim.learn.search.zeroth import PARTS, Problem
+from l2sim.chip.protocol import PARTS, Commands, Hardware, check, command
+from l2sim.learn.search.zeroth import Problem
 from l2sim.mesh.orthogonal import decompose
 
 RESTART_ABOVE = 0.4
@@ -85,7 +85,8 @@ def error_scale(aim: Target) -> Array:
     """What turns a loss into the mapping error ||U S V - W||^2 / ||U S V||^2, (p, q); U, V orthogonal, so the
     denominator is the sum of sigma squared (one for an all-zero block)."""
     power = (aim.sigma**2).sum(axis=-1)
-    return aim.sigma.shape[-1] ** 2 / np.where(power > 0, power, 1.0)
+    scale: Array = aim.sigma.shape[-1] ** 2 / np.where(power > 0, power, 1.0)
+    return scale
 
 
 def project(

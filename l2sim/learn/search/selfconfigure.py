@@ -23,7 +23,8 @@ THIRDS = 2.0 * np.pi / 3.0 * np.arange(3)
 def refit(target: Array, got: Array) -> Array:
     """What to add to the screen (N,) so that the rows of `got` (N, N) lie as near to those of `target` as they can:
     arg sum_m target_nm conj(got_nm) (spec/insitu.md, section 1)."""
-    return np.angle(np.sum(target * got.conj(), axis=1))
+    overlap: Array = np.sum(target * got.conj(), axis=1)
+    return np.angle(overlap)
 
 
 # -- parallel nullification --------------------------------------------------------------------------------------------
@@ -37,7 +38,8 @@ def plain_of(mesh: Mesh) -> Mesh:
 def matrices(plain: Mesh, ideal: Settings) -> Array:
     """T11, T12, T21, T22 of every ideal MZI, (4, n)."""
     e = unitary.elements(plain, ideal)[0][0]
-    return e[0:8:2] + 1j * e[1:8:2]
+    parts: Array = e[0:8:2] + 1j * e[1:8:2]
+    return parts
 
 
 def null_basis(plain: Mesh, ideal: Settings) -> Array:
@@ -98,7 +100,7 @@ def optimise(
     Its phases are not limited to one turn, and where one MZI is clipped others make up for it. Returns the settings and
     the normalised error after every iteration, the start first.
     """
-    from scipy.optimize import fmin_l_bfgs_b
+    from scipy.optimize import fmin_l_bfgs_b  # late: SciPy takes a quarter of a second
 
     target = unitary.unitary(target, mesh.modes)
     cuts = np.cumsum([mesh.count, mesh.count])

@@ -10,20 +10,18 @@ every layer in turn. Sources: L2ight (NeurIPS 2021) sections 3.2-3.3 and its pub
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
 
 import numpy as np
 
 from l2sim.backend import Array, like
 from l2sim.chip.grid import arrays, fused, respond
-from l2sim.chip.protocol import Hardware
+from l2sim.chip.protocol import PARTS, Hardware
 from l2sim.mesh.reference import compact_order
 
-PARTS = ("u", "v")
 HOST = ("threshold", "polished")
-"""What of a state steers the search and stays on the host."""
+"""The arrays of a state that steer the search; they stay on the host whatever the device."""
 NUDGE = 0.01
 """What a restart adds to every phase, rad."""
 
@@ -53,7 +51,8 @@ class Problem:
         missing = self.gain[:, :, None, :] * seen - target
         if self.readout == "field":
             missing = np.abs(missing)
-        return (missing**2).mean(axis=(-1, -2))
+        loss: Array = (missing**2).mean(axis=(-1, -2))
+        return loss
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ class Search:
 
     `threshold`: with `adaptive`, cores whose error is above it after an epoch start their schedule again and get all
     phases nudged. `error_scale` (p, q) turns a loss into that error. `order`: heaters are visited as "published"
-    (`shuffle`d every epoch, or not), or column by column, "layer", which the structured sweep makes cheap. `legacy`:
+    (`shuffle`d every epoch, or not), or column by column, "layer", which is cheap without noise. `legacy`:
     "calibrate" or "map" reproduces what the reference does in that stage, faults included (spec section m); golden
     data only.
     """
@@ -118,7 +117,7 @@ class State:
 
 
 def start(problem: Problem, search: Search, phases: dict[str, Array]) -> State:
-    """Command `phases` and read the loss they give."""
+    """Command `phases` (p, q, C, k - 1) of both meshes, and begin a search there with the loss that they give."""
     problem.hardware.set_phases(**phases)
     loss = problem.loss()
     xp = arrays(problem.hardware)
@@ -158,14 +157,14 @@ def zgd(problem: Problem, search: Search, state: State, rng: np.random.Generator
             like(state.v, search.sigma * rng.standard_normal(state.v.shape) * problem.hardware.mesh.mask),
         )
 
-    descend(problem, search, state, draw)
+    gradient_steps(problem, search, state, draw)
     _next_epoch(problem, search, state)
 
 
 METHODS: dict[str, Callable[[Problem, Search, State, np.random.Generator], None]] = {"zcd": zcd, "ztp": ztp, "zgd": zgd}
 
 
-def descend(problem: Problem, search: Search, state: State, draw: Callable[[], tuple[Array, Array]]) -> None:
+def gradient_steps(problem: Problem, search: Search, state: State, draw: Callable[[], tuple[Array, Array]]) -> None:
     """The n steps of a ZGD epoch; `draw` gives the perturbations (delta_u, delta_v) of one sample."""
     momentum = {"u": state.momentum_u, "v": state.momentum_v}
     for _ in range(problem.hardware.mesh.count):
@@ -186,6 +185,7 @@ def descend(problem: Problem, search: Search, state: State, draw: Callable[[], t
 
 
 def _coordinates(rule: str, problem: Problem, search: Search, state: State, rng: np.random.Generator) -> None:
+    """One epoch of descent over both meshes by the rule "zcd" or "ztp", without the schedule that follows."""
     mesh, by_column = problem.hardware.mesh, search.order == "layer"
     order = compact_order(mesh)
     if search.shuffle and not by_column:
@@ -193,7 +193,7 @@ def _coordinates(rule: str, problem: Problem, search: Search, state: State, rng:
     for part in PARTS:
         if by_column:
             order = there_and_back(mesh.columns, rng)
-        sweep(rule, problem, state, part, order, search.legacy == "calibrate", by_column)
+        descend(rule, problem, state, part, order, search.legacy == "calibrate", by_column)
         if not search.legacy:
             _record(state, search, PARTS)
         elif rule == "zcd" and search.legacy == "calibrate":
@@ -213,18 +213,18 @@ def there_and_back(columns: int, rng: np.random.Generator) -> Array:
     return np.concatenate((every[there], every[~there][::-1]))
 
 
-def sweep(
+def descend(
     rule: str, problem: Problem, state: State, part: str, order: Array, legacy: bool = False, by_column: bool = False
 ) -> None:
     """Visit every heater of one part once, in `order`: heaters in travel order, or columns from sigma on if
     `by_column`. Updates phases and losses of `state`.
 
-    Takes the hardware's fused sweep where it has one for this readout, else single probes.
+    Takes the hardware's fused descent where it has one for this readout, else single probes.
     """
     hardware, phases = problem.hardware, state.phases()[part]
     hardware.set_phases(**{part: phases})
-    if fused(hardware, "sweep", problem.readout) and not (legacy and rule == "ztp"):
-        phases[:], state.loss = hardware.sweep(  # type: ignore[attr-defined]
+    if fused(hardware, "descend", problem.readout) and not (legacy and rule == "ztp"):
+        phases[:], state.loss = hardware.descend(  # type: ignore[attr-defined]
             part, rule, problem.gain, problem.target, order, state.lr, state.loss, state.stale, by_column,
             problem.outputs,
         )  # fmt: skip
@@ -238,6 +238,7 @@ def sweep(
 def _probe_by_probe(
     rule: str, problem: Problem, phases: Array, lr: Array, here: Array, part: str, order: Array, legacy: bool
 ) -> Array:
+    """One epoch of descent over one mesh by single readings; changes `phases` and returns the last losses (p, q)."""
     mesh = problem.hardware.mesh
 
     def read() -> Array:
@@ -294,7 +295,7 @@ def _next_epoch(problem: Problem, search: Search, state: State) -> None:
                 problem.hardware.set_phases(**state.phases())
                 state.loss = problem.loss()
                 if search.legacy:
-                    # The reference sweeps U next while V still has the phases from before the nudge.
+                    # The reference visits U next while V still has the phases from before the nudge.
                     problem.hardware.set_phases(**before)
                     state.stale[:] = far
         state.threshold *= search.threshold_growth
@@ -321,7 +322,7 @@ def searched(state: State, epochs: int, done: int) -> bool:
     return bool((state.clock >= epochs).all()) or done >= 2 * epochs
 
 
-def restore(held: dict[str, Any], hardware: Hardware | None = None) -> State:
+def restore(saved: Mapping[str, Array], hardware: Hardware | None = None) -> State:
     """The state that `State.arrays` gave, for a search on `hardware`."""
     xp = np if hardware is None else arrays(hardware)
-    return State(**{name: (np if name in HOST else xp).array(value) for name, value in held.items()})
+    return State(**{name: (np if name in HOST else xp).array(value) for name, value in saved.items()})

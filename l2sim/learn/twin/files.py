@@ -21,19 +21,23 @@ import numpy as np
 
 from l2sim import files
 from l2sim.backend import Array
-from l2sim.chip.protocol import Commands
+from l2sim.chip.protocol import PARTS, Commands
 from l2sim.errors import ChipError
-from l2sim.learn.search.zeroth import PARTS
 from l2sim.mesh.mesh import Mesh
+
+__all__ = ["read_responses", "read_settings", "write_phases", "write_responses", "write_settings"]
+
+Settings = tuple[Array, Array]
+"""Driven phases (M, 2 n) and sigma (M, k) of M settings."""
 
 SETTINGS = ("setting", "part", "column", "rail", "value")
 RESPONSES = ("core", "setting", "output", "input", "value")
 PHASES = ("core", "part", "column", "rail", "value")
 
 
-def write_settings(path: str | Path, mesh: Mesh, told: tuple[Array, Array]) -> None:
+def write_settings(path: str | Path, mesh: Mesh, settings: Settings) -> None:
     """Write the settings of `l2sim.learn.twin.identify.settings`, in the order in which they are to be commanded."""
-    drive, sigma = told
+    drive, sigma = settings
     if Path(path).suffix == ".npz":
         _save(path, drive=drive, sigma=sigma)
         return
@@ -46,20 +50,20 @@ def write_settings(path: str | Path, mesh: Mesh, told: tuple[Array, Array]) -> N
     _write(path, SETTINGS, rows)
 
 
-def read_settings(path: str | Path, mesh: Mesh) -> tuple[Array, Array]:
-    """What `write_settings` wrote. ChipError for anything else."""
+def read_settings(path: str | Path, mesh: Mesh) -> Settings:
+    """The settings in a file of `write_settings`. ChipError for any other file."""
     if Path(path).suffix == ".npz":
         arrays = _arrays(path, ("drive", "sigma"))
         return arrays["drive"], arrays["sigma"]
     places = [(part, c, r) for part in PARTS for c, r in zip(mesh.column, mesh.rail)]
     where = {place: h for h, place in enumerate(places)}
-    found: dict[tuple[int, int], float] = {}
+    values: dict[tuple[int, int], float] = {}
     for number, (m, part, column, rail, value) in _rows(path, SETTINGS):
         at = 2 * mesh.count + int(rail) if part == "sigma" else where.get((part, int(column), int(rail)))
         if at is None:
             raise ChipError(f"{path}, line {number}: this mesh has no MZI in {part}, column {column}, rail {rail}")
-        found[int(m), at] = float(value)
-    table = _filled(path, found, (-1, 2 * mesh.count + mesh.modes))
+        values[int(m), at] = float(value)
+    table = _filled(path, values, (-1, 2 * mesh.count + mesh.modes))
     return table[:, : 2 * mesh.count], table[:, 2 * mesh.count :]
 
 
@@ -75,19 +79,19 @@ def read_responses(path: str | Path, k: int, settings: int) -> Array:
     """Responses (cores, M, k, k) of `settings` settings. ChipError where some are missing or out of range."""
     if Path(path).suffix == ".npz":
         return _arrays(path, ("responses",))["responses"]
-    found: dict[tuple[int, int], float] = {}
+    values: dict[tuple[int, int], float] = {}
     for number, (core, m, row, column, value) in _rows(path, RESPONSES):
         if not (0 <= int(m) < settings and 0 <= int(row) < k and 0 <= int(column) < k):
             raise ChipError(f"{path}, line {number}: need settings below {settings}, outputs and inputs below {k}")
-        found[int(core), (int(m) * k + int(row)) * k + int(column)] = float(value)
-    return _filled(path, found, (-1, settings * k * k)).reshape(-1, settings, k, k)
+        values[int(core), (int(m) * k + int(row)) * k + int(column)] = float(value)
+    return _filled(path, values, (-1, settings * k * k)).reshape(-1, settings, k, k)
 
 
-def write_phases(path: str | Path, mesh: Mesh, told: Commands, sigma: Array) -> None:
-    """Write what to set: the commands of `twin_program.program`, and its sigma."""
+def write_phases(path: str | Path, mesh: Mesh, commands: Commands, sigma: Array) -> None:
+    """Write what to set: commands and sigma as `l2sim.learn.twin.program.program` gives them."""
     k = mesh.modes
-    arrays: dict[str, Array] = {part: told.phases[part].reshape(-1, *mesh.shape) for part in PARTS}
-    arrays |= {f"{part}_sign": told.signs[part].reshape(-1, k) for part in PARTS} | {"sigma": sigma.reshape(-1, k)}
+    arrays: dict[str, Array] = {part: commands.phases[part].reshape(-1, *mesh.shape) for part in PARTS}
+    arrays |= {f"{part}_sign": commands.signs[part].reshape(-1, k) for part in PARTS} | {"sigma": sigma.reshape(-1, k)}
     if Path(path).suffix == ".npz":
         _save(path, **arrays)
         return
@@ -101,7 +105,7 @@ def write_phases(path: str | Path, mesh: Mesh, told: Commands, sigma: Array) -> 
     _write(path, PHASES, rows)
 
 
-def _write(path: str | Path, names: tuple[str, ...], rows: Iterable[tuple]) -> None:
+def _write(path: str | Path, names: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(names)
@@ -133,11 +137,11 @@ def _rows(path: str | Path, names: tuple[str, ...]) -> Iterable[tuple[int, list[
         yield number, line
 
 
-def _filled(path: str | Path, found: dict[tuple[int, int], float], shape: tuple[int, int]) -> Array:
+def _filled(path: str | Path, values: dict[tuple[int, int], float], shape: tuple[int, int]) -> Array:
     """A table (rows, shape[1]) of every value, as many rows as there are. ChipError where one is missing."""
-    count = 1 + max((row for row, _ in found), default=-1)
+    count = 1 + max((row for row, _ in values), default=-1)
     table = np.full((count, shape[1]), np.nan)
-    for at, value in found.items():
+    for at, value in values.items():
         table[at] = value
     if np.isnan(table).any() or not count:
         missing = int(np.isnan(table).sum())

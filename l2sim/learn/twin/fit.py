@@ -8,7 +8,7 @@ with the core R of `kernels.twin`. The uncertainties are those of the posterior,
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from types import ModuleType
 
 import numpy as np
 
@@ -21,6 +21,7 @@ NOISE_FLOOR = 1e-3
 CROSSTALK_STD = 0.02
 """Prior spread of the crosstalk around none."""
 ROUNDS = 40
+"""Steps of Levenberg-Marquardt at most."""
 FULL = 2.0 * np.pi * (1.0 - 1e-6)
 """The largest command that is not wrapped, rad."""
 SURE = 6.0
@@ -30,11 +31,14 @@ STUCK = 0.5
 HOLD = 1e12
 """Inverse variance of a heater strength of none that a fit starts from: what is stuck stays so."""
 CHUNK_BYTES = 1 << 28
+"""Cores are fitted together as long as their normal matrices take no more than this."""
+RANGE = 0.02, 0.97
+"""Share of a turn, or of what the drive can give, in which random phases are drawn: away from both ends."""
 
 
 @dataclass(frozen=True)
 class Probes:
-    """Settings and what cores answered.
+    """Settings of cores, and what was read at them.
 
     `drive` (1 or cores, M, 2 n) driven phases of U, then V; `sigma` (1 or cores, M, k); `light` (M, k, B); `seen`
     (cores, M, k, B); `power`: whether powers were read.
@@ -47,13 +51,13 @@ class Probes:
     power: bool = False
 
     def of(self, cores: Array) -> Probes:
-        """Those of some cores."""
+        """The probes of the cores with these indices."""
         drive = self.drive if len(self.drive) == 1 else self.drive[cores]
         sigma = self.sigma if len(self.sigma) == 1 else self.sigma[cores]
         return replace(self, drive=drive, sigma=sigma, seen=self.seen[cores])
 
     def then(self, more: Probes) -> Probes:
-        """These and more settings of the same cores."""
+        """These probes followed by `more` of the same cores."""
         drive, sigma, seen = (
             np.concatenate((a, b), axis=1)
             for a, b in ((self.drive, more.drive), (self.sigma, more.sigma), (self.seen, more.seen))
@@ -63,7 +67,7 @@ class Probes:
 
 @dataclass
 class Twin:
-    """What is known of M cores: `bias` and `ratio` (M, 2 n) of the heaters of U, then V; `crosstalk` (M,).
+    """The fitted models of M cores: `bias` and `ratio` (M, 2 n) of the heaters of U, then V; `crosstalk` (M,).
 
     `misfit` (M,): mean squared residual over the noise's; `identified` (M,): whether it is what noise explains;
     `evaluations` (M,) spent; `spread` (M, 4 n + 1): standard deviations of bias, ratio, crosstalk; `wide` (M,): whether
@@ -81,11 +85,11 @@ class Twin:
     passive: Array
 
     def of(self, cores: Array) -> Twin:
-        """Some of the cores."""
+        """The twins of the cores with these indices."""
         return Twin(*(getattr(self, name)[cores] for name in self.__dataclass_fields__))
 
     def put(self, cores: Array, other: Twin) -> None:
-        """Replace some of the cores."""
+        """Replace the twins of the cores with these indices by those of `other`."""
         for name in self.__dataclass_fields__:
             getattr(self, name)[cores] = getattr(other, name)
 
@@ -128,18 +132,22 @@ class Drive:
         return self.levels[at]
 
 
+def random_phases(drive: Drive, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+    """Random phases that the drive can give, of this shape, rad."""
+    return drive.near(min(drive.top, 2.0 * np.pi) * rng.uniform(*RANGE, shape))
+
+
 def draw(drive: Drive, mesh: Mesh, settings: int, rng: np.random.Generator) -> tuple[Array, Array]:
     """Random settings: driven phases (M, 2 n) away from the ends of the range, and signs of sigma (M, k)."""
-    low, high = 0.02, 0.97
-    phases = drive.near(min(drive.top, 2.0 * np.pi) * rng.uniform(low, high, (settings, 2 * mesh.count)))
-    return phases, rng.choice([-1.0, 1.0], (settings, mesh.modes))
+    return random_phases(drive, (settings, 2 * mesh.count), rng), rng.choice([-1.0, 1.0], (settings, mesh.modes))
 
 
 def away(drive: Drive, first: Array, angle: float, rng: np.random.Generator) -> Array:
     """Phases about `angle` from `first`, up or down by a coin where there is room."""
-    span = 0.97 * min(drive.top, 2.0 * np.pi)
+    low, high = RANGE
+    span = high * min(drive.top, 2.0 * np.pi)
     up = rng.random(first.shape) < 0.5
-    up = np.where(first + angle > span, False, np.where(first - angle < 0.02 * span, True, up))
+    up = np.where(first + angle > span, False, np.where(first - angle < low * span, True, up))
     return drive.near(first + np.where(up, angle, -angle))
 
 
@@ -160,12 +168,12 @@ def fit(
     probes: Probes,
     start: Twin,
     drift: float | None = None,
-    xp: Any = np,
+    xp: ModuleType = np,
 ) -> Twin:
     """Levenberg-Marquardt from `start`; cores that have converged leave the batch. Fills all of the result but
     `evaluations`. `drift`: `start` is a twin whose biases have since moved by about so much, rad; it is the prior.
     `xp`: the module of the arrays to compute with; what is given and returned is on the host."""
-    from threadpoolctl import threadpool_limits
+    from threadpoolctl import threadpool_limits  # late: only a fit needs it
 
     cores = len(probes.seen)
     chunk = max(1, CHUNK_BYTES // (8 * (4 * mesh.count + 1) ** 2 * 4))
@@ -178,32 +186,32 @@ def fit(
 
 
 def _fit(
-    mesh: Mesh, drive: Drive, sheet: Nonidealities, probes: Probes, start: Twin, drift: float | None, xp: Any
+    mesh: Mesh, drive: Drive, sheet: Nonidealities, probes: Probes, start: Twin, drift: float | None, xp: ModuleType
 ) -> Twin:
     n, cores, there = mesh.count, len(probes.seen), xp.asarray
     size, diagonal = 4 * n + 1, there(np.arange(4 * n + 1))
     noise = max(sheet.readout_noise, NOISE_FLOOR)
     here = np.concatenate((start.bias, start.ratio, start.crosstalk[:, None]), axis=1)
-    held = np.zeros(here.shape, bool)
-    held[:, 2 * n : 4 * n] = start.ratio == 0.0
+    stuck = np.zeros(here.shape, bool)
+    stuck[:, 2 * n : 4 * n] = start.ratio == 0.0
     if drift is None:
-        precision = np.where(held, HOLD, priors(sheet, n))
-        centre = np.where(held, 0.0, np.concatenate((np.zeros(2 * n), np.ones(2 * n), [0.0])))
+        precision = np.where(stuck, HOLD, priors(sheet, n))
+        centre = np.where(stuck, 0.0, np.concatenate((np.zeros(2 * n), np.ones(2 * n), [0.0])))
     else:
         moved = np.concatenate((np.full(2 * n, drift), np.zeros(2 * n + 1)))
-        precision, centre = np.where(held, HOLD, 1.0 / (start.spread**2 + moved**2)), here.copy()
+        precision, centre = np.where(stuck, HOLD, 1.0 / (start.spread**2 + moved**2)), here.copy()
     best, damping = here.copy(), np.full(cores, 1e-3)
     hessian, gradient, misfit = xp.zeros((cores, size, size)), np.zeros((cores, size)), np.full(cores, np.inf)
     cost, left = np.full(cores, np.inf), np.arange(cores)
     # One layout of all arrays in memory, for every other one is compiled for again.
-    told = [there(np.ascontiguousarray(a, float)) for a in (probes.drive, probes.sigma)]
+    settings = [there(np.ascontiguousarray(a, float)) for a in (probes.drive, probes.sigma)]
     light, seen = (there(np.ascontiguousarray(a, np.float32)) for a in (probes.light, probes.seen))
     for turn in range(ROUNDS + 1):
         trial, rows = here[left], there(left)
         unknowns = (there(a.copy()) for a in (trial[:, 2 * n : 4 * n], trial[:, : 2 * n], trial[:, -1]))
         normal, down, wrong = xp.empty((len(left), size, size)), xp.empty((len(left), size)), xp.empty(len(left))
         kernels_of(seen).twin.normal(
-            *(a if len(a) == 1 else a[rows] for a in told), light, seen[rows], probes.power, *unknowns,
+            *(a if len(a) == 1 else a[rows] for a in settings), light, seen[rows], probes.power, *unknowns,
             resident(seen, mesh.around), drive.rewrap, resident(seen, mesh.rail), normal, down, wrong,
         )  # fmt: skip
         wrong = host(wrong)
@@ -224,7 +232,7 @@ def _fit(
         normal = hessian[there(left)]
         normal[:, diagonal, diagonal] *= there(1.0 + damping[left][:, None])
         here[left] = best[left] + host(xp.linalg.solve(normal, there(gradient[left][..., None])))[..., 0]
-        here[held] = 0.0  # to the last digit: what is below none would wrap to a whole turn of heat
+        here[stuck] = 0.0  # to the last digit: what is below none would wrap to a whole turn of heat
     variance = np.maximum(host(xp.linalg.inv(hessian)[:, diagonal, diagonal]), 0.0)
     # What priors hold is not fitted: it takes no degree of freedom.
     freedom = np.maximum(1.0, probes.seen[0].size - (1.0 - precision * variance).sum(axis=1))
@@ -240,5 +248,10 @@ def priors(sheet: Nonidealities, n: int) -> Array:
     """Inverse variances (4 n + 1,) of bias, ratio and crosstalk before anything is measured."""
     bias = max(sheet.phase_bias / np.sqrt(3.0), sheet.phase_error_std, 0.01) if sheet.phase_bias < 3.0 else 100.0
     bias = float(np.hypot(bias, np.hypot(sheet.drift_std, sheet.step_std)))
-    ratio = max(sheet.gamma_std / GAMMA, 1e-4)
+    ratio = ratio_std(sheet)
     return np.concatenate((np.full(2 * n, bias**-2.0), np.full(2 * n, ratio**-2.0), [CROSSTALK_STD**-2.0]))
+
+
+def ratio_std(sheet: Nonidealities) -> float:
+    """Prior spread of the strength of a heater around one."""
+    return max(sheet.gamma_std / GAMMA, 1e-4)

@@ -17,12 +17,11 @@ drive's resolution and the spreads of what is not known (a `Nonidealities`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from types import ModuleType
 
 import numpy as np
 
-from l2sim.backend import Array, host
+from l2sim.backend import Array, Stream, host
 from l2sim.chip import grid
 from l2sim.chip.meter import Counts
 from l2sim.chip.nonidealities import Nonidealities
@@ -50,6 +49,7 @@ __all__ = [
 ]
 
 RETRIES = 3
+"""Further walks of cores that are not identified yet."""
 NEAR = {False: 200.0, True: 2000.0}
 """Misfit, of quadratures or of powers, below which a core is near its right twin, and what is missing is in the model.
 Powers are read with light in all inputs, which shows a wrong model more clearly."""
@@ -83,17 +83,17 @@ def measure(
 def identify(
     hardware: Hardware,
     sheet: Nonidealities,
-    stream: Callable[[str], np.random.Generator],
+    stream: Stream,
     readout: str = "quadrature",
     retries: int = RETRIES,
     beside: int | None = None,
     only: Array | None = None,
 ) -> Twin:
-    """Identify every core of a grid: a walk of 2 k settings that starts the fit (`twin_start`), k + 1 random ones (or
+    """Identify every core of a grid: a walk of 2 k settings that starts the fit (`twin.start`), k + 1 random ones (or
     `beside`) with it, and for cores whose residual noise does not explain another walk, up to `retries` times.
 
     `sheet` is the data sheet; `stream` gives random streams by name; `readout` "quadrature" or "power", which takes six
-    evaluations a setting (`twin_power`). `only` the cores of a mask (p, q); of the others nothing is known then. Leaves
+    evaluations a setting (`twin.power`). `only` the cores of a mask (p, q); of the others nothing is known then. Leaves
     signs at +1, phases and sigma anywhere.
     """
     check(hardware)
@@ -105,7 +105,7 @@ def identify(
     ones = np.ones((*shape, mesh.modes))
     hardware.set_signs(u=ones, v=ones)
     cores = shape[0] * shape[1]
-    found, lost = blank(cores, mesh), np.arange(cores) if only is None else np.flatnonzero(only)
+    twins, lost = blank(cores, mesh), np.arange(cores) if only is None else np.flatnonzero(only)
     probes: Probes | None = None
     extra = mesh.modes + 1 if beside is None else beside
     for turn in range(1 + retries):
@@ -115,19 +115,19 @@ def identify(
         walk = _by_powers if readout == "power" else _by_quadratures
         seen, bias = walk(hardware, drive, sheet, stream(f"probes{turn}"), mask.reshape(shape), 0 if turn else extra)
         spent = hardware.meter.stages[hardware.meter.current].evaluations - before
-        found.evaluations[lost] += spent // max(1, len(lost))
+        twins.evaluations[lost] += spent // max(1, len(lost))
         probes = seen if probes is None else probes.then(seen)
-        start = found.of(lost)
+        start = twins.of(lost)
         start.bias, start.ratio[:], start.crosstalk[:] = bias, 1.0, sheet.crosstalk
         again = _fit(mesh, drive, sheet, probes, start, xp=grid.arrays(hardware))
-        better = again.identified | (again.misfit < found.misfit[lost])
-        found.put(lost[better], again.of(better))
-        _widen(mesh, drive, sheet, probes, found, lost)
-        still = np.flatnonzero(~found.identified[lost])
+        better = again.identified | (again.misfit < twins.misfit[lost])
+        twins.put(lost[better], again.of(better))
+        _widen(mesh, drive, sheet, probes, twins, lost)
+        still = np.flatnonzero(~twins.identified[lost])
         lost, probes = lost[still], probes.of(still)
         if not len(lost):
             break
-    return found
+    return twins
 
 
 def track(
@@ -141,10 +141,10 @@ def track(
     ones = np.ones((*hardware.shape, mesh.modes))
     hardware.set_signs(u=ones, v=ones)
     seen = measure(hardware, *draw(drive, mesh, probes, rng))
-    found = fit(mesh, drive, sheet, seen, known, drift, grid.arrays(hardware))
-    found.evaluations += probes
-    found.wide, found.passive = known.wide.copy(), known.passive.copy()
-    return found
+    twins = fit(mesh, drive, sheet, seen, known, drift, grid.arrays(hardware))
+    twins.evaluations += probes
+    twins.wide, twins.passive = known.wide.copy(), known.passive.copy()
+    return twins
 
 
 def settings(mesh: Mesh, drive: Drive, rng: np.random.Generator, beside: int) -> tuple[Array, Array]:
@@ -156,16 +156,16 @@ def settings(mesh: Mesh, drive: Drive, rng: np.random.Generator, beside: int) ->
 
 
 def begin(mesh: Mesh, sheet: Nonidealities, probes: Probes) -> Array:
-    """Biases (M, 2 n) to start a fit from: responses of `settings`, or more of them, peeled."""
+    """Biases (M, 2 n) to start a fit from, in closed form, by the responses to the walk that `probes` begin with."""
     steps = 2 * twin_start.depth(mesh)
     walk, signs, seen = probes.drive[0, :steps], probes.sigma[0, :steps], probes.seen[:, :steps]
     return twin_start.peel(mesh, walk, signs, seen.astype(float), sheet.crosstalk)
 
 
-def from_responses(mesh: Mesh, sheet: Nonidealities, told: tuple[Array, Array], seen: Array) -> Twin:
+def from_responses(mesh: Mesh, sheet: Nonidealities, settings: tuple[Array, Array], seen: Array) -> Twin:
     """Identify cores from responses (M, settings, k, k) to `settings` that somebody else measured."""
     k = mesh.modes
-    drive, sigma = told
+    drive, sigma = settings
     if seen.ndim != 4 or seen.shape[1:] != (len(drive), k, k):
         need = f"(cores, {len(drive)}, {k}, {k}), one a setting"
         raise ChipError(f"responses of shape {seen.shape} do not fit; need {need}")
@@ -175,51 +175,51 @@ def from_responses(mesh: Mesh, sheet: Nonidealities, told: tuple[Array, Array], 
     start = blank(len(seen), mesh)
     start.bias, start.crosstalk[:] = begin(mesh, sheet, probes), sheet.crosstalk
     start.evaluations[:] = len(drive)
-    found = _fit(mesh, Drive.of(sheet), sheet, probes, start)
-    _widen(mesh, Drive.of(sheet), sheet, probes, found, np.arange(len(seen)))
-    return found
+    twins = _fit(mesh, Drive.of(sheet), sheet, probes, start)
+    _widen(mesh, Drive.of(sheet), sheet, probes, twins, np.arange(len(seen)))
+    return twins
 
 
-def _fit(mesh: Mesh, drive: Drive, sheet: Nonidealities, probes: Probes, start: Twin, xp: Any = np) -> Twin:
-    """Fitted twins, those with stuck heaters once more (`twin_stuck`) unless the data sheet speaks of splitter errors
+def _fit(mesh: Mesh, drive: Drive, sheet: Nonidealities, probes: Probes, start: Twin, xp: ModuleType = np) -> Twin:
+    """Fitted twins, those with stuck heaters once more (`twin.stuck`) unless the data sheet speaks of splitter errors
     or loss: what these leave unexplained is no sign of stuck heaters."""
 
     def again(probes: Probes, start: Twin) -> Twin:
         return fit(mesh, drive, sheet, probes, start, xp=xp)
 
-    found = again(probes, start)
-    return stuck.settled(mesh, found, probes, again) if sheet.real else found
+    twins = again(probes, start)
+    return stuck.settled(mesh, twins, probes, again) if sheet.real else twins
 
 
-def _widen(mesh: Mesh, drive: Drive, sheet: Nonidealities, probes: Probes, found: Twin, cores: Array) -> None:
+def _widen(mesh: Mesh, drive: Drive, sheet: Nonidealities, probes: Probes, twins: Twin, cores: Array) -> None:
     """Try the wider model on those of `cores`, which `probes` are of, that are near and not identified.
 
     Where the data sheet speaks of neither splitter errors nor loss, not by powers, with which a core takes seconds, and
     not where heaters are stuck: with so many unknowns a wrong image of these could pass for the right one.
     """
-    worth = ~found.identified & (found.misfit < NEAR[probes.power])
+    worth = ~twins.identified & (twins.misfit < NEAR[probes.power])
     if sheet.real:
-        worth &= not probes.power and ~(found.ratio < STUCK).any(axis=1)
+        worth &= not probes.power and ~(twins.ratio < STUCK).any(axis=1)
     for at, core in enumerate(cores):
         if worth[core]:
-            wide = twin_wide.fit(mesh, drive, sheet, probes.of(np.array([at])), found, core)
-            if wide.identified or wide.misfit < found.misfit[core] / 2:
-                wide.enter(found, core)
+            wide = twin_wide.fit(mesh, drive, sheet, probes.of(np.array([at])), twins, core)
+            if wide.identified or wide.misfit < twins.misfit[core] / 2:
+                wide.enter(twins, core)
 
 
 def _by_quadratures(
     hardware: Hardware, drive: Drive, sheet: Nonidealities, rng: np.random.Generator, mask: Array, more: int
 ) -> tuple[Probes, Array]:
     """A walk and `more` random settings, read by quadratures; and where the fit may start (M, 2 n)."""
-    told = settings(hardware.mesh, drive, rng, more)
-    seen = measure(hardware, *told, None if mask.all() else mask)
+    walk = settings(hardware.mesh, drive, rng, more)
+    seen = measure(hardware, *walk, None if mask.all() else mask)
     return seen, begin(hardware.mesh, sheet, seen)
 
 
 def _by_powers(
     hardware: Hardware, drive: Drive, sheet: Nonidealities, rng: np.random.Generator, mask: Array, more: int
 ) -> tuple[Probes, Array]:
-    """The same, read by powers."""
+    """A walk and `more` random settings, read by powers; and where the fit may start (M, 2 n)."""
     mesh, k = hardware.mesh, hardware.mesh.modes
     first = draw(drive, mesh, 1, rng)[0][0]
     walk, sigma = power.walk(mesh, away(drive, first, 0.25 * np.pi, rng), first)

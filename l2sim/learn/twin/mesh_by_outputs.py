@@ -37,14 +37,12 @@ from l2sim.backend import Array
 from l2sim.chip.nonidealities import Nonidealities
 from l2sim.chip.protocol import MeshHardware
 from l2sim.errors import ChipError
-from l2sim.learn.twin.fit import Drive
-from l2sim.learn.twin.mesh_by_taps import FLOOR, MeshTwin, Seen, blank, checked, draw, effective, widest
+from l2sim.learn.twin.fit import NOISE_FLOOR, Drive
+from l2sim.learn.twin.mesh_by_taps import SETTINGS, MeshTwin, Seen, blank, checked, draw, effective, widest
 from l2sim.mesh.mesh import Mesh
 
 FIELDS = 8
 """Random fields at each setting of a walk."""
-SETTINGS = 12
-"""Random settings that are fitted, each lit by N random fields."""
 WALKS = 3
 """Walks at most: where what one led to is not identified, another is taken with other fields."""
 THETAS = np.array([0.75, 1.25]) * np.pi
@@ -56,7 +54,8 @@ ones move alone first, the odd ones last, both by theta."""
 
 
 class Walk:
-    """Settings that make a start. `q` (2 n,) is what is driven, `bias` (2 n,) what is known of the biases by now."""
+    """The settings of one search for a start, one after the other. `q` (2 n,) is what heaters are driven by now, `bias`
+    (2 n,) what is known of the biases."""
 
     def __init__(self, hardware: MeshHardware, sheet: Nonidealities, light: Array) -> None:
         self.hardware, self.mesh, self.light = hardware, hardware.mesh, light
@@ -81,8 +80,8 @@ class Walk:
 
 def read(hardware: MeshHardware, drive: Drive, q: Array, light: Array) -> Array:
     """Powers (N, B) at the outputs when heaters are driven by q (2 n,)."""
-    told, n = drive.command(q), hardware.mesh.count
-    hardware.set_phases(told[:n], told[n:], np.zeros(hardware.mesh.modes))
+    command, n = drive.command(q), hardware.mesh.count
+    hardware.set_phases(command[:n], command[n:], np.zeros(hardware.mesh.modes))
     return hardware.forward(light, readout="power")
 
 
@@ -94,15 +93,15 @@ def identify(hardware: MeshHardware, sheet: Nonidealities, rng: np.random.Genera
         raise ChipError(f"heaters reach {drive.top:.2g} rad only, and a twin by outputs needs a turn; raise v_max")
     q, light = draw(drive, mesh, SETTINGS, mesh.modes, rng)
     powers = np.array([read(hardware, drive, one, light) for one in q])
-    seen = Seen(q, light, powers, sheet.shot_noise**2, max(sheet.readout_noise, FLOOR) ** 2)
+    seen = Seen(q, light, powers, sheet.shot_noise**2, max(sheet.readout_noise, NOISE_FLOOR) ** 2)
     best, readings = blank(mesh, sheet, 0), q.shape[0] * light.shape[1]
     for _ in range(WALKS):
         size = mesh.modes, FIELDS
         walk = Walk(hardware, sheet, rng.uniform(0.3, 1.0, size) * np.exp(2j * np.pi * rng.uniform(size=size)))
         begin(walk)
         readings += 6 * len(columns(mesh)) * FIELDS
-        found = widest(mesh, drive, sheet, replace(walk.nothing, bias=walk.bias), seen)
-        best = found if found.misfit < best.misfit else best
+        twin = widest(mesh, drive, sheet, replace(walk.nothing, bias=walk.bias), seen)
+        best = twin if twin.misfit < best.misfit else best
         if best.identified:
             break
     return replace(best, readings=readings)
@@ -114,7 +113,7 @@ def columns(mesh: Mesh) -> list[Array]:
 
 
 def begin(walk: Walk) -> None:
-    """All biases, in closed form."""
+    """Find all biases in closed form: theta's from the outputs inwards, then phi's from the inputs inwards."""
     behind = np.arange(0)
     for here in reversed(columns(walk.mesh)):
         turn(walk, here, behind)
@@ -160,7 +159,8 @@ def across(mesh: Mesh, here: Array, behind: Array, powers: Array) -> Array:
     i, j = mesh.top[behind], mesh.bottom[behind]
     straight = (moved[mover[i], i] - moved[mover[i], j]) * (mover[i] >= 0)
     straight += (moved[mover[j], j] - moved[mover[j], i]) * (mover[j] >= 0)
-    return behind[straight < 0]
+    crossed: Array = behind[straight < 0]
+    return crossed
 
 
 def interfere(walk: Walk, here: Array) -> None:
@@ -184,4 +184,5 @@ def interfere(walk: Walk, here: Array) -> None:
 def mzi(theta: float, phi: float) -> Array:
     """T(theta, phi) of `l2sim.mesh.unitary`, (2, 2)."""
     s, c, turned = np.sin(theta / 2), np.cos(theta / 2), np.exp(1j * phi)
-    return 1j * np.exp(0.5j * theta) * np.array([[s * turned, c], [c * turned, -s]])
+    matrix: Array = 1j * np.exp(0.5j * theta) * np.array([[s * turned, c], [c * turned, -s]])
+    return matrix

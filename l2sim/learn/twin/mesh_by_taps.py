@@ -24,20 +24,21 @@ from typing import NamedTuple
 import numpy as np
 
 from l2sim.backend import Array
-from l2sim.chip.nonidealities import GAMMA, Nonidealities
+from l2sim.chip.nonidealities import Nonidealities
 from l2sim.chip.protocol import MeshHardware, check
 from l2sim.errors import ChipError
-from l2sim.learn.twin.fit import CROSSTALK_STD, SURE, Drive
+from l2sim.learn.twin.fit import CROSSTALK_STD, NOISE_FLOOR, SURE, Drive, random_phases, ratio_std
 from l2sim.learn.twin.wide import SPLITTER_STD
 from l2sim.mesh import unitary
 from l2sim.mesh.mesh import Mesh
 from l2sim.mesh.wiring import wiring
 
-FLOOR = 1e-3
-"""Least noise of a tap that a fit assumes, in units of the unit input amplitude, and of a reading of no light."""
 SCAN = 90
+"""Biases that are tried where no tap follows soon."""
 SETTINGS = 12
-ROUNDS = 20
+"""Random settings that are fitted, each lit by N random fields."""
+STEPS = 20
+"""Steps of Levenberg-Marquardt at most, each of two times."""
 NEAR = 1000.0
 """Misfit below which a fit is near, and what is missing may be the splitters' errors."""
 
@@ -78,14 +79,16 @@ def neighbours(mesh: Mesh) -> Array:
 def leaks(mesh: Mesh, heat: Array) -> Array:
     """The sum over the neighbours of every heater, (..., 2 n)."""
     around = neighbours(mesh)
-    return np.where(around >= 0, heat[..., np.maximum(around, 0)], 0.0).sum(axis=-1)
+    summed: Array = np.where(around >= 0, heat[..., np.maximum(around, 0)], 0.0).sum(axis=-1)
+    return summed
 
 
 def effective(mesh: Mesh, drive: Drive, twin: MeshTwin, q: Array) -> Array:
     """Phases (..., 2 n) that the light sees when heaters are driven by q (..., 2 n); the screen is left cold."""
     heat = q * twin.ratio
     heat = np.mod(heat, 2.0 * np.pi) if drive.rewrap else heat
-    return heat + twin.crosstalk * leaks(mesh, heat) + twin.bias
+    phases: Array = heat + twin.crosstalk * leaks(mesh, heat) + twin.bias
+    return phases
 
 
 def follow(
@@ -134,12 +137,6 @@ def follow(
     return out, slopes.reshape(kinds * n, rows, width)
 
 
-def powers(mesh: Mesh, phases: Array, light: Array) -> Array:
-    """Powers (S, 2 n + N, B) at theta's and phi's taps and at the screen, of phases (S, 2 n) and light (N, B)."""
-    exact = np.zeros((2, mesh.count))
-    return np.stack([follow(mesh, one, light, exact)[0] for one in phases])
-
-
 def _split(a: Array, b: Array) -> tuple[Array, Array]:
     return (a + 1j * b) / np.sqrt(2.0), (1j * a + b) / np.sqrt(2.0)
 
@@ -162,7 +159,7 @@ def draw(drive: Drive, mesh: Mesh, settings: int, vectors: int, rng: np.random.G
     """Random settings, driven phases (S, 2 n), and random light of unit amplitude in every input (N, B)."""
     light = rng.normal(size=(mesh.modes, vectors)) + 1j * rng.normal(size=(mesh.modes, vectors))
     light /= np.abs(light)
-    return drive.near(min(drive.top, 2.0 * np.pi) * rng.uniform(0.02, 0.97, (settings, 2 * mesh.count))), light
+    return random_phases(drive, (settings, 2 * mesh.count), rng), light
 
 
 def identify(
@@ -179,10 +176,10 @@ def identify(
     q, light = draw(drive, mesh, settings, modes if vectors is None else vectors, rng)
     read = np.empty((settings, 2 * n + modes, light.shape[1]))
     for m in range(settings):
-        told = drive.command(q[m])
-        hardware.set_phases(told[:n], told[n:], np.zeros(modes))
+        command = drive.command(q[m])
+        hardware.set_phases(command[:n], command[n:], np.zeros(modes))
         read[m] = np.concatenate(hardware.taps(light)[1])
-    seen = Seen(q, light, read, max(sheet.tap_noise, FLOOR) ** 2, FLOOR**2)
+    seen = Seen(q, light, read, max(sheet.tap_noise, NOISE_FLOOR) ** 2, NOISE_FLOOR**2)
     start = blank(mesh, sheet, q.shape[0] * light.shape[1])
     start = replace(start, bias=begin(mesh, effective(mesh, drive, start, q), light, read))
     return widest(mesh, drive, sheet, start, seen)
@@ -190,11 +187,11 @@ def identify(
 
 def widest(mesh: Mesh, drive: Drive, sheet: Nonidealities, start: MeshTwin, seen: Seen) -> MeshTwin:
     """The fit from `start`; with splitter errors where it is near and yet does not explain what is seen."""
-    found = fit(mesh, drive, sheet, start, seen)
-    if not found.identified and found.misfit < NEAR:
-        wider = fit(mesh, drive, sheet, found, seen, wide=True)
-        found = wider if wider.identified or wider.misfit < found.misfit / 2 else found
-    return found
+    twin = fit(mesh, drive, sheet, start, seen)
+    if not twin.identified and twin.misfit < NEAR:
+        wider = fit(mesh, drive, sheet, twin, seen, wide=True)
+        twin = wider if wider.identified or wider.misfit < twin.misfit / 2 else twin
+    return twin
 
 
 def blank(mesh: Mesh, sheet: Nonidealities, readings: int) -> MeshTwin:
@@ -216,8 +213,8 @@ def begin(mesh: Mesh, phases: Array, light: Array, seen: Array) -> Array:
     def fitted(known: Array, wave: Array, power: Array) -> tuple[float, float]:
         """beta and residual of power = known + Re(e^{i beta} wave)."""
         table = np.stack((wave.real.ravel(), -wave.imag.ravel()), axis=1)
-        found = np.linalg.lstsq(table, (power - known).ravel(), rcond=None)[0]
-        beta = float(np.arctan2(found[1], found[0]))
+        cosine, sine = np.linalg.lstsq(table, (power - known).ravel(), rcond=None)[0]
+        beta = float(np.arctan2(sine, cosine))
         return beta, float(((power - known - (np.exp(1j * beta) * wave).real) ** 2).sum())
 
     def inside(t: int, a: Array, b: Array, beta: float) -> tuple[Array, Array]:
@@ -275,7 +272,7 @@ def fit(
     The noise of a power follows from the power that the model sees, so that low readings get no undue weight; it is
     taken from the readings at first, and from the fit when that has come to an end."""
     n = mesh.count
-    ratio, splitter = max(sheet.gamma_std / GAMMA, 1e-4), max(sheet.splitter_error_std, SPLITTER_STD)
+    ratio, splitter = ratio_std(sheet), max(sheet.splitter_error_std, SPLITTER_STD)
     centre = np.concatenate((np.zeros(2 * n), np.ones(2 * n), [0.0], np.zeros(2 * n)))
     precision = np.repeat([1e-4, ratio**-2.0, CROSSTALK_STD**-2.0, splitter**-2.0], [2 * n, 2 * n, 1, 2 * n])
     size = len(centre) if wide else 4 * n + 1
@@ -285,7 +282,7 @@ def fit(
     for _ in range(2):
         noise = np.sqrt(seen.by_power * np.maximum(modelled, 0.0) + seen.floor)
         cost, damping, here = np.inf, 1e-3, best
-        for _ in range(ROUNDS):
+        for _ in range(STEPS):
             value, wrong, table, slope = _linear(mesh, drive, here, seen, noise, wide)
             total = wrong + float((precision * (here - centre) ** 2).sum())
             if total < cost:

@@ -1,4 +1,4 @@
-"""The start of a twin's fit from powers: responses from what detectors see, then the walk of `twin_start`.
+"""The start of a twin's fit from powers: responses from what detectors see, then the walk of `twin.start`.
 
 A power is quadratic in the light, |r x|^2 = sum_ij (r_i r_j) x_i x_j for a row r of the response. Six evaluations, one
 of unit light in each input and five of random signs in all, give the k (k + 1) / 2 products by least squares, and r as
@@ -28,7 +28,7 @@ def light(k: int, rng: np.random.Generator) -> Array:
 
 
 def walk(mesh: Mesh, eighth: Array, first: Array) -> tuple[Array, Array]:
-    """`twin_start.walk` in smaller turns, with the last sigma dimmed: (2 C, 2 n) and sigma (2 C, k)."""
+    """`twin.start.walk` in smaller turns, with the last sigma dimmed: (2 C, 2 n) and sigma (2 C, k)."""
     drive, sigma = start.walk(mesh, eighth, first)
     sigma[-1, 1::2] = DIMMED
     return drive, sigma
@@ -39,11 +39,11 @@ def responses(powers: Array, sent: Array) -> Array:
     k = len(sent)
     i, j = np.triu_indices(k)
     products = sent[i] * sent[j] * np.where(i == j, 1.0, 2.0)[:, None]
-    found = powers @ np.linalg.pinv(products)  # (M, S, k, k (k + 1) / 2)
+    pairs = powers @ np.linalg.pinv(products)  # (M, S, k, k (k + 1) / 2)
     lifted = np.empty((*powers.shape[:3], k, k))
-    lifted[..., i, j] = lifted[..., j, i] = found
+    lifted[..., i, j] = lifted[..., j, i] = pairs
     size, vectors = np.linalg.eigh(lifted)
-    rows = np.sqrt(np.maximum(size[..., -1:], 0.0)) * vectors[..., -1]
+    rows: Array = np.sqrt(np.maximum(size[..., -1:], 0.0)) * vectors[..., -1]
     for s in range(1, rows.shape[1]):
         rows[:, s] *= np.where((rows[:, s] * rows[:, s - 1]).sum(axis=-1, keepdims=True) < 0, -1.0, 1.0)
     return rows

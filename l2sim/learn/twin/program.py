@@ -15,9 +15,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from l2sim.backend import Array, host, kernels
-from l2sim.chip.protocol import Commands
+from l2sim.chip.protocol import PARTS, Commands
 from l2sim.learn.search.mapping import Target
-from l2sim.learn.search.zeroth import PARTS
 from l2sim.learn.twin import wide
 from l2sim.learn.twin.fit import STUCK, Drive, Twin
 from l2sim.learn.twin.start import leak
@@ -70,11 +69,11 @@ def program(
     up to `AROUND` times.
     """
     shape, k, n = aim.sigma.shape[:2], mesh.modes, mesh.count
-    told = [mesh.gather(host(aim.commands.phases[p])).reshape(-1, n) for p in PARTS]
+    phases = [mesh.gather(host(aim.commands.phases[p])).reshape(-1, n) for p in PARTS]
     ends = [host(aim.commands.signs[p]).reshape(-1, k) for p in PARTS]
     weight = host(aim.weight).reshape(-1, k, k).astype(float)
     sigma = host(aim.sigma).reshape(-1, k)
-    best = _settled(mesh, drive, twin, [*told, *ends, sigma], weight, jointly)
+    best = _settled(mesh, drive, twin, [*phases, *ends, sigma], weight, jointly)
     power = np.maximum((weight**2).sum(axis=(1, 2)), 1e-30)
     cut = np.linalg.svd(weight)
     for turn in range(1, 1 + tries if jointly and drive.levels.size else 1):
@@ -90,16 +89,20 @@ def program(
         _around(mesh, drive, twin.of(one), rows, [part[one] for part in cut], weight[one])
     q, signs_u, signs_v, sigma, _ = best
     q = drive.command(q)
-    phases = {p: mesh.scatter(q[:, i * n : i * n + n]).reshape(*shape, *mesh.shape) for i, p in enumerate(PARTS)}
-    told_signs = {p: e.reshape(*shape, k) for p, e in zip(PARTS, (signs_u, signs_v))}
-    return Commands(phases, told_signs), sigma.reshape(*shape, k), best[-1].reshape(shape)
+    signs = {part: a.reshape(*shape, k) for part, a in zip(PARTS, (signs_u, signs_v))}
+    return Commands(_scattered(mesh, q, shape), signs), sigma.reshape(*shape, k), best[-1].reshape(shape)
 
 
 def identities(mesh: Mesh, drive: Drive, twin: Twin, shape: tuple[int, int]) -> Commands:
     """Commands at which both meshes of every core (p, q) are identities, each heater at its nearest level."""
-    n, q = mesh.count, drive.command(drive.near(solve(mesh, drive, twin, np.zeros_like(twin.bias))))
-    phases = {p: mesh.scatter(q[:, i * n : i * n + n]).reshape(*shape, *mesh.shape) for i, p in enumerate(PARTS)}
-    return Commands(phases, {part: np.ones((*shape, mesh.modes)) for part in PARTS})
+    q = drive.command(drive.near(solve(mesh, drive, twin, np.zeros_like(twin.bias))))
+    return Commands(_scattered(mesh, q, shape), {part: np.ones((*shape, mesh.modes)) for part in PARTS})
+
+
+def _scattered(mesh: Mesh, q: Array, shape: tuple[int, ...]) -> dict[str, Array]:
+    """Phases (M, 2 n) in travel order as the hardware takes them, (p, q, C, k - 1) of each mesh."""
+    halves = zip(PARTS, np.split(q, 2, axis=1))
+    return {part: mesh.scatter(half).reshape(*shape, *mesh.shape) for part, half in halves}
 
 
 def _form(mesh: Mesh, cut: Sequence[Array], turn: int) -> list[Array]:
@@ -116,12 +119,12 @@ def _form(mesh: Mesh, cut: Sequence[Array], turn: int) -> list[Array]:
 def _around(mesh: Mesh, drive: Drive, twin: Twin, best: list[Array], cut: Sequence[Array], weight: Array) -> None:
     """Program one core, of wide twins or with stuck heaters, from what `_settled` left in `best` (1, ...) of it: around
     what is stuck, some decompositions lead further than others."""
-    found, lowest, tops = best[:3], np.inf, highest(drive, twin)[0]
+    start, lowest, tops = best[:3], np.inf, highest(drive, twin)[0]
     for turn in range(1 + AROUND * bool((twin.ratio < STUCK).any())):
         if turn:
             form = _form(mesh, cut, turn)
-            found = [solve(mesh, drive, twin, np.concatenate(form[:2], axis=1)), *form[2:4]]
-        q, *signs = (part[0].astype(float) for part in found)
+            start = [solve(mesh, drive, twin, np.concatenate(form[:2], axis=1)), *form[2:4]]
+        q, *signs = (part[0].astype(float) for part in start)
         q, sigma, error = wide.program(mesh, drive, twin, q, signs, weight[0], tops)
         if error < lowest:
             lowest = error
@@ -136,7 +139,7 @@ def _settled(
 ) -> tuple[Array, Array, Array, Array, Array]:
     """Drive (M, 2 n), signs of U and V (M, k), sigma (M, k) and error (M,) for one decomposition `form` of weights
     (M, k, k): phases of U and V (M, n), signs of U and V, sigma."""
-    from threadpoolctl import threadpool_limits
+    from threadpoolctl import threadpool_limits  # late: only programming needs it
 
     phases_u, phases_v, *rest = (np.array(a, float, order="C") for a in form)
     signs_u, signs_v, sigma = rest

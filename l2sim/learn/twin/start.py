@@ -33,7 +33,8 @@ def depth(mesh: Mesh) -> int:
 def leak(mesh: Mesh, heat: Array) -> Array:
     """The sum over the neighbours of every heater, of one mesh or of two side by side: (..., n) or (..., 2 n)."""
     parts = heat.reshape(*heat.shape[:-1], -1, mesh.count)
-    return np.where(mesh.around >= 0, parts[..., np.maximum(mesh.around, 0)], 0.0).sum(axis=-1).reshape(heat.shape)
+    summed: Array = np.where(mesh.around >= 0, parts[..., np.maximum(mesh.around, 0)], 0.0).sum(axis=-1)
+    return summed.reshape(heat.shape)
 
 
 def walk(mesh: Mesh, quarter: Array, first: Array) -> tuple[Array, Array]:
@@ -130,21 +131,21 @@ def _chain(mesh: Mesh, turned: Array, column: int, heaters: Array, sines: Array)
         # The upper rail is the lower member of the MZI above, and the other way round.
         ends = (int(group[r]), _as_angle(right[:, 0], True)), (int(group[r + 1]), _as_angle(left[:, :, 0], False))
         links.append((ends, size[:, 0]))
-    found: dict[int, Array] = {}
+    arrows: dict[int, Array] = {}
     while links:
-        at = next((n for n, (ends, _) in enumerate(links) if any(g < 0 or g in found for g, _ in ends)), None)
+        at = next((n for n, (ends, _) in enumerate(links) if any(g < 0 or g in arrows for g, _ in ends)), None)
         if at is None:  # no rail is free: any sign will do
             (g, vector), _ = links[0][0]
-            found[g] = 1e-12 * vector
+            arrows[g] = 1e-12 * vector
             continue
         ends, weight = links.pop(at)
-        known = next(((g, vector) for g, vector in ends if g < 0), None) or next((g, v) for g, v in ends if g in found)
-        along = known[1][:, 0] if known[0] < 0 else (known[1] * found[known[0]]).sum(axis=1)
+        known = next(((g, vector) for g, vector in ends if g < 0), None) or next((g, v) for g, v in ends if g in arrows)
+        along = known[1][:, 0] if known[0] < 0 else (known[1] * arrows[known[0]]).sum(axis=1)
         for g, vector in ends:
             if g >= 0:
-                found[g] = found.get(g, 0.0) + (np.where(along < 0, -weight, weight))[:, None] * vector
+                arrows[g] = arrows.get(g, 0.0) + (np.where(along < 0, -weight, weight))[:, None] * vector
     pointing = np.zeros((cores, len(here), 2))
-    for g, vector in found.items():
+    for g, vector in arrows.items():
         pointing[:, g] = vector
     return np.arctan2(pointing[..., 1], pointing[..., 0])
 

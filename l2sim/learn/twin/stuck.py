@@ -26,10 +26,10 @@ CLEAR = 0.999
 """Share of the misfit below which an image explains more. Without crosstalk both explain as much: either will do."""
 
 
-def settled(mesh: Mesh, found: Twin, probes: Probes, fit: Callable[[Probes, Twin], Twin]) -> Twin:
-    """The twins (M) `found` from `probes`, where heaters are stuck fitted once more with these held at no strength, and
+def settled(mesh: Mesh, twins: Twin, probes: Probes, fit: Callable[[Probes, Twin], Twin]) -> Twin:
+    """The twins (M) `twins` from `probes`, where heaters are stuck fitted once more with these held at no strength, and
     from mirror images, which are kept where they explain more; if all that does not identify a core, as it was."""
-    turns, trial = half_turns(mesh), found.of(np.arange(len(found.misfit)))
+    turns, trial = half_turns(mesh), twins.of(np.arange(len(twins.misfit)))
     left = np.flatnonzero((trial.ratio < STUCK).any(axis=1))
 
     def again(cores: Array, start: Twin, clear: float) -> Array:
@@ -49,8 +49,8 @@ def settled(mesh: Mesh, found: Twin, probes: Probes, fit: Callable[[Probes, Twin
             start.bias += np.pi * turns[heater]
             moved.append(again(cores, start, CLEAR))
         left = np.unique(np.concatenate(moved))  # in these another image may explain more now
-    found.put(trial.identified, trial.of(trial.identified))
-    return found
+    twins.put(trial.identified, trial.of(trial.identified))
+    return twins
 
 
 def half_turns(mesh: Mesh) -> Array:

@@ -19,7 +19,7 @@ import numpy as np
 
 from l2sim.backend import Array, generator, kernels
 from l2sim.chip.nonidealities import Nonidealities
-from l2sim.learn.twin.fit import NOISE_FLOOR, SURE, Drive, Probes, Twin, priors
+from l2sim.learn.twin.fit import NOISE_FLOOR, ROUNDS, SURE, Drive, Probes, Twin, priors
 from l2sim.learn.twin.start import leak
 from l2sim.mesh.mesh import Mesh
 
@@ -29,7 +29,6 @@ SPLITTER_STD = 0.03
 KICK = 0.01
 """Errors of splitters, rad, that a fit starts from. With none at all the quadratures of a core do not change to first
 order: an error turns what was real into what is imaginary, and the fit would sit on a saddle."""
-ROUNDS = 40
 STEPS, PASSES = 40, 3
 """Of programming: Levenberg-Marquardt at most, and rounding to levels."""
 

@@ -118,7 +118,7 @@ def test_gradient_descent(stage: str, best: int) -> None:
         return reference.from_compact(chip.mesh, u), reference.from_compact(chip.mesh, v)
 
     for e in range(len(z[f"{key}loss"])):
-        zeroth.descend(task, search, state, draw)
+        zeroth.gradient_steps(task, search, state, draw)
         zeroth._next_epoch(task, search, state)
         close(state.loss.ravel(), z[f"{key}loss"][e], f"loss of epoch {e + 1}")
         close(state.best.ravel(), z[f"{key}best_loss"][e], f"best loss of epoch {e + 1}")

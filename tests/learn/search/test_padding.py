@@ -57,7 +57,7 @@ def test_the_fused_sweep_leaves_the_padding_out_as_the_public_path_does(rule: st
         state = zeroth.start(problem, Search(rule), mapping.start_phases(aim, None))
         for part in "uv":
             order = np.arange(chip.mesh.columns if by_column else chip.mesh.count)
-            zeroth.sweep(rule, problem, state, part, order, by_column=by_column)
+            zeroth.descend(rule, problem, state, part, order, by_column=by_column)
         np.testing.assert_allclose(problem.loss(), state.loss, atol=1e-12)
         found.append((state.u, state.v, state.loss, chip.meter.state()["idle"]["evaluations"]))
     for one, two in zip(*found):
@@ -75,10 +75,12 @@ def test_a_device_leaves_the_padding_out_too() -> None:
         hardware.set_signs(**aim.commands.signs)
         hardware.set_sigma(aim.sigma)
     for part in "uv":
-        phases, loss = chip.sweep(part, "zcd", problem.gain, aim.weight, order, lr, problem.loss(), outputs=aim.outputs)
+        phases, loss = chip.descend(
+            part, "zcd", problem.gain, aim.weight, order, lr, problem.loss(), outputs=aim.outputs
+        )
         others = (put(a) for a in (problem.gain, aim.weight, order, lr, problem.loss()))
         gain, weight, _, steps, before = others
-        seen, there_loss = there.sweep(part, "zcd", gain, weight, order, steps, before, outputs=put(aim.outputs))
+        seen, there_loss = there.descend(part, "zcd", gain, weight, order, steps, before, outputs=put(aim.outputs))
         np.testing.assert_allclose(host(seen), phases, atol=1e-10)
         np.testing.assert_allclose(host(there_loss), loss, atol=1e-12)
 
@@ -96,7 +98,7 @@ def test_noise_of_unread_ports_is_not_read() -> None:
         problem = zeroth.Problem(hardware, ports, target, outputs=ports)
         state = zeroth.start(problem, Search("zcd"), {p: np.full((1, 4000, *chip.mesh.shape), 0.2) for p in "uv"})
         for part in "uv":
-            zeroth.sweep("zcd", problem, state, part, np.arange(3))
+            zeroth.descend("zcd", problem, state, part, np.arange(3))
         found.append(state.loss.ravel())
     assert stats.ks_2samp(*found).pvalue > 1e-4
     assert found[0].mean() == pytest.approx(found[1].mean(), rel=0.05)
