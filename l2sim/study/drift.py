@@ -96,7 +96,7 @@ def learnt(seed: int, runs: Path) -> Path:
             for _ in stages.STAGES[stage](session, 0):
                 pass
         path.parent.mkdir(parents=True, exist_ok=True)
-        checkpoints.write(path, sessions.snapshot(session, "learn", -1), {})
+        checkpoints.write(path, sessions.snapshot(session, "learn", -1), None)
     return path
 
 
