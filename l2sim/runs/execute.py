@@ -89,7 +89,7 @@ def _record(
 ) -> Iterator[Event]:
     """Write every event of `stream` into the folder, then pass it on."""
     if resume and positions is None:
-        positions = Positions(0, 0, 0, 0, 0)
+        positions = Positions()
     logs = Logs(out, positions)
     writer = _Checkpoints(out)
     control.flush, flushed = logs.flush, time.monotonic()

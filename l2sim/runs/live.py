@@ -125,8 +125,8 @@ class Live(Control):
     # -- the sockets ---------------------------------------------------------------------------------------------------
 
     def _bind(self) -> None:
-        zmq = self._zmq
-        self._context = zmq.Context()
+        module = self._zmq
+        self._context = module.Context()
         self._room: Path | None = None
         place = self._out.resolve()
         if len(os.fsencode(place / "live-control")) > PATH_BYTES:
@@ -135,12 +135,12 @@ class Live(Control):
         self._sockets: dict[str, Socket[bytes]] = {}
         before = os.umask(0o077)
         try:
-            kinds = ("stream", zmq.XPUB, 100_000), ("frames", zmq.XPUB, 4), ("control", zmq.ROUTER, 1000)
+            kinds = ("stream", module.XPUB, 100_000), ("frames", module.XPUB, 4), ("control", module.ROUTER, 1000)
             for name, kind, most in kinds:
                 socket = self._sockets[name] = self._context.socket(kind)
                 socket.sndhwm, socket.linger = most, 0
                 socket.bind(f"ipc://{place / f'live-{name}'}")
-        except zmq.ZMQError as error:
+        except module.ZMQError as error:
             self.close()
             raise RunError(f"cannot serve the run in {place}: {error}; run without --live") from None
         finally:

@@ -34,7 +34,7 @@ class Reader:
     """A reader of the run that is served in the folder `root`. RunError where none is served."""
 
     def __init__(self, root: Path) -> None:
-        self._zmq = zmq = zeromq()
+        self._zmq = module = zeromq()
         try:
             self.address = versioned((root / ADDRESS).read_bytes(), Address, VERSION)
         except FileNotFoundError:
@@ -44,12 +44,13 @@ class Reader:
         except Newer as error:
             line = f"{root} is served by a newer l2sim (version {error.number}); install that version to watch it"
             raise RunError(line) from None
-        self._context = zmq.Context()
+        self._context = module.Context()
         self._sockets: list[Socket[bytes]] = []
-        for name, kind, most in (("stream", zmq.SUB, 100_000), ("frames", zmq.SUB, 4), ("control", zmq.DEALER, 1000)):
+        kinds = ("stream", module.SUB, 100_000), ("frames", module.SUB, 4), ("control", module.DEALER, 1000)
+        for name, kind, most in kinds:
             socket = self._context.socket(kind)
             socket.linger, socket.rcvhwm = 0, most
-            if kind == zmq.SUB:
+            if kind == module.SUB:
                 socket.subscribe(b"")
             socket.connect(getattr(self.address, name))
             self._sockets.append(socket)

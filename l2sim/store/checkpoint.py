@@ -47,12 +47,13 @@ class _Peeked(msgspec.Struct):
     values: Counts
 
 
-def write(path: Path, checkpoint: Checkpoint, logs: Positions, durable: bool = True) -> None:
-    """Write `checkpoint` and the positions of the logs to `path`, all or nothing; `durable` waits for the disk."""
+def write(path: Path, checkpoint: Checkpoint, logs: Positions | None, durable: bool = True) -> None:
+    """Write `checkpoint` and the positions of the logs (None: there are none) to `path`, all or nothing; `durable`
+    waits for the disk."""
     entries, parts = tensors.pack(checkpoint.arrays)
     header = msgspec.to_builtins(entries)
     values = {"version": VERSION, "stage": checkpoint.stage, "epoch": checkpoint.epoch, "step": checkpoint.step}
-    text = json.dumps(values | {"values": checkpoint.values, "logs": logs._asdict()})
+    text = json.dumps(values | {"values": checkpoint.values, "logs": logs._asdict() if logs else {}})
     header[tensors.TEXTS] = {"l2sim": text, "digest": _digest(text, entries, parts)}
     files.write(path, tensors.joined(json.dumps(header).encode(), parts), durable)
 

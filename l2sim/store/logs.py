@@ -54,11 +54,11 @@ def plain(value: object) -> object:
 class Positions(NamedTuple):
     """How long the logs are, in bytes; `part` is the number of the last phase file."""
 
-    scalars: int
-    events: int
-    places: int
-    part: int
-    phases: int
+    scalars: int = 0
+    events: int = 0
+    places: int = 0
+    part: int = 0
+    phases: int = 0
 
 
 class Logs:

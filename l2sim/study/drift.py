@@ -24,7 +24,6 @@ from l2sim.flow.l2ight import session as l2ight
 from l2sim.job.job import Job
 from l2sim.report import figures
 from l2sim.store import checkpoint as checkpoints
-from l2sim.store.logs import Positions
 from l2sim.study.harness import Settings, Study, Table, grouped, interval, markdown, note, through
 
 SEEDS = (1, 2, 3)
@@ -93,7 +92,7 @@ def learnt(seed: int, runs: Path) -> Path:
         session = l2ight.open_session(Job.preset("digits", BASE | {"seed": seed}), None)
         through(session, "pretrain", "deploy", "calibrate", "map", "learn")
         path.parent.mkdir(parents=True, exist_ok=True)
-        checkpoints.write(path, sessions.snapshot(session, "learn", -1), Positions(0, 0, 0, 0, 0))
+        checkpoints.write(path, sessions.snapshot(session, "learn", -1), None)
     return path
 
 
