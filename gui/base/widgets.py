@@ -53,10 +53,10 @@ def tool_button(text: str, tip: str, name: str, clicked: Callable[[], object]) -
     return button
 
 
-def search_box(what: str) -> QtWidgets.QLineEdit:
-    """A line to type words into that are looked for; `what` is said in it and by screen readers."""
+def search_box(what: str, name: str = "") -> QtWidgets.QLineEdit:
+    """A line to type words into that are looked for; `what` is said in it, and by screen readers unless `name` is."""
     box = QtWidgets.QLineEdit(placeholderText=what)
-    box.setAccessibleName(what)
+    box.setAccessibleName(name or what)
     box.setClearButtonEnabled(True)
     return box
 
