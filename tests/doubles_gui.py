@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from l2sim.gui.base.link import Light
-from l2sim.gui.base.model import Layer, Parameter, Part
+from l2sim.gui.base.model import Layer, Parameter, Part, Phases
 
+from l2sim.backend import Array
 from l2sim.inspect.run import Stage
 from l2sim.job.job import Job
 from l2sim.runs.live_messages import Answer, State
@@ -59,7 +59,7 @@ class FakeModel:
             self.tick()
 
     def timeless(self, step: int | None = None) -> str:
-        """See `Recorded.timeless`."""
+        """Nothing drifts, so there is nothing to say about it."""
         return ""
 
     def tick(self) -> None:
@@ -92,7 +92,7 @@ class FakeModel:
     def spent(self, step: int | None = None) -> dict[str, tuple[float, float]]:
         return {"learn": (0.0123, 4.5e-6)}
 
-    def frames(self, series: str) -> Any:
+    def frames(self, series: str) -> Array:
         return np.arange(1, self.newest + 1)
 
     def frame(self, series: str, step: int | None = None) -> Frame | None:
@@ -108,41 +108,41 @@ class FakeModel:
             return Frame(at, np.arange(shape[0]) / 100 + at / 1000)
         return Frame(at, np.arange(self.p * self.q)[:, None] + np.arange(count) / 100 + at / 1000)
 
-    def phases(self, layer: str, block: int, side: str, step: int | None = None) -> dict[str, Any]:
+    def phases(self, layer: str, block: int, side: str, step: int | None = None) -> Phases:
         if self.layers[layer].sigma is None:
             names = ("theta", "phi", "screen")
-            found = {name: self.frame(f"{layer}.{name}", step) for name in names}
-            whole = found["theta"]
-            return {} if whole is None else {k: f.values for k, f in found.items() if f} | {"step": whole.step}
+            frames = {name: self.frame(f"{layer}.{name}", step) for name in names}
+            whole = frames["theta"]
+            return {} if whole is None else {k: f.values for k, f in frames.items() if f} | {"step": whole.step}
         frame = self.frame(f"{layer}.{side}", step)
         name = "sigma" if side == "sigma" else "theta"
         return {} if frame is None else {name: frame.values[block], "step": frame.step}
 
-    def metric(self, layer: str, name: str, step: int | None = None) -> Any:
-        it = self.layers[layer]
-        values = np.linspace(0.1, 0.5, it.p * it.q).reshape(it.p, it.q)
-        values[min(1, it.p - 1), min(1, it.q - 1)] = 1.0
+    def metric(self, layer: str, name: str, step: int | None = None) -> Array:
+        p, q = self.layers[layer].p, self.layers[layer].q
+        values = np.linspace(0.1, 0.5, p * q).reshape(p, q)
+        values[min(1, p - 1), min(1, q - 1)] = 1.0
         return values
 
-    def oracle(self, layer: str, block: int, side: str, step: int | None = None) -> dict[str, Any] | None:
+    def oracle(self, layer: str, block: int, side: str, step: int | None = None) -> None:
         return None
 
-    def realised(self, layer: str, block: int, step: int | None = None) -> Any:
+    def realised(self, layer: str, block: int, step: int | None = None) -> None:
         return None
 
     def used(self, layer: str, block: int, step: int | None = None) -> tuple[int, int]:
         return self.layers[layer].k, self.layers[layer].k
 
-    def target(self, layer: str, block: int, step: int | None = None) -> dict[str, Any] | None:
+    def target(self, layer: str, block: int, step: int | None = None) -> None:
         return None
 
-    def gradient(self, layer: str, block: int, side: str, step: int | None = None) -> dict[str, Any] | None:
+    def gradient(self, layer: str, block: int, side: str, step: int | None = None) -> None:
         return None
 
-    def oracle_gradient(self, layer: str, step: int | None = None) -> dict[str, Any] | None:
+    def oracle_gradient(self, layer: str, step: int | None = None) -> None:
         return None
 
-    def field(self, layer: str, block: int, port: int, step: int | None = None) -> Light | None:
+    def field(self, layer: str, block: int, port: int, step: int | None = None) -> None:
         return None
 
     def job_at(self, step: int | None) -> Job:

@@ -136,23 +136,23 @@ class Palette(QtWidgets.QDialog):
             for action in actions
         ]
         self._entries += [(name, "", callback, True) for name, callback in more.items()]
-        self._line = QtWidgets.QLineEdit(placeholderText="Type a few letters of what you want to do")
-        self._line.setAccessibleName("Search the commands")
-        self._list = QtWidgets.QTreeWidget()
-        self._list.setHeaderHidden(True)
-        self._list.setRootIsDecorated(False)
-        self._list.setColumnCount(2)
-        self._list.header().setStretchLastSection(False)
-        self._list.header().setSectionResizeMode(0, QtWidgets.QHeaderView.ResizeMode.Stretch)
-        self._list.header().setSectionResizeMode(1, QtWidgets.QHeaderView.ResizeMode.ResizeToContents)
+        self.line = QtWidgets.QLineEdit(placeholderText="Type a few letters of what you want to do")
+        self.line.setAccessibleName("Search the commands")
+        self.list = QtWidgets.QTreeWidget()
+        self.list.setHeaderHidden(True)
+        self.list.setRootIsDecorated(False)
+        self.list.setColumnCount(2)
+        self.list.header().setStretchLastSection(False)
+        self.list.header().setSectionResizeMode(0, QtWidgets.QHeaderView.ResizeMode.Stretch)
+        self.list.header().setSectionResizeMode(1, QtWidgets.QHeaderView.ResizeMode.ResizeToContents)
         layout = QtWidgets.QVBoxLayout(self)
-        layout.addWidget(self._line)
-        layout.addWidget(self._list)
+        layout.addWidget(self.line)
+        layout.addWidget(self.list)
         self.resize(560, 420)
-        self._line.textChanged.connect(self._filter)
-        self._line.returnPressed.connect(self._do)
-        self._list.itemActivated.connect(lambda *_: self._do())
-        self._line.installEventFilter(self)
+        self.line.textChanged.connect(self._filter)
+        self.line.returnPressed.connect(self._do)
+        self.list.itemActivated.connect(lambda *_: self._do())
+        self.line.installEventFilter(self)
         self._filter("")
 
     def eventFilter(self, watched: QtCore.QObject, event: QtCore.QEvent) -> bool:
@@ -160,26 +160,26 @@ class Palette(QtWidgets.QDialog):
         if event.type() == QtCore.QEvent.Type.KeyPress:
             step = {QtCore.Qt.Key.Key_Down: 1, QtCore.Qt.Key.Key_Up: -1}.get(event.key())
             if step:
-                row = self._list.indexOfTopLevelItem(self._list.currentItem()) + step
-                self._list.setCurrentItem(self._list.topLevelItem(row % max(1, self._list.topLevelItemCount())))
+                row = self.list.indexOfTopLevelItem(self.list.currentItem()) + step
+                self.list.setCurrentItem(self.list.topLevelItem(row % max(1, self.list.topLevelItemCount())))
                 return True
         return bool(super().eventFilter(watched, event))
 
     def _filter(self, text: str) -> None:
-        self._list.clear()
+        self.list.clear()
         for name, key, callback, enabled in self._entries:
             if has_words(name, text):
                 item = QtWidgets.QTreeWidgetItem([name, key])
                 item.setData(0, QtCore.Qt.ItemDataRole.UserRole, callback)
                 item.setDisabled(not enabled)
-                self._list.addTopLevelItem(item)
-        first = (self._list.topLevelItem(row) for row in range(self._list.topLevelItemCount()))
+                self.list.addTopLevelItem(item)
+        first = (self.list.topLevelItem(row) for row in range(self.list.topLevelItemCount()))
         usable = next((item for item in first if not item.isDisabled()), None)
         if usable is not None:
-            self._list.setCurrentItem(usable)
+            self.list.setCurrentItem(usable)
 
     def _do(self) -> None:
-        item = self._list.currentItem()
+        item = self.list.currentItem()
         if item is not None and not item.isDisabled():
             self.accept()
             item.data(0, QtCore.Qt.ItemDataRole.UserRole)()

@@ -54,11 +54,11 @@ class Editor(QtWidgets.QWidget):
         self.input.setAccessibleName(field.path)
         self.input.setAccessibleDescription(words + (f"; {field.range}" if field.range else ""))
         self.input.setToolTip(words)
-        self._fault = theme.mark(QtWidgets.QLabel(), "bad")
-        self._fault.setWordWrap(True)
-        self._fault.hide()
+        self.problem = theme.mark(QtWidgets.QLabel(), "bad")
+        self.problem.setWordWrap(True)
+        self.problem.hide()
         layout.addWidget(self.input)
-        layout.addWidget(self._fault)
+        layout.addWidget(self.problem)
         self.put(field.value)
 
     def text(self) -> str:
@@ -78,8 +78,8 @@ class Editor(QtWidgets.QWidget):
 
     def fault(self, text: str) -> None:
         """Say what is wrong, or nothing."""
-        self._fault.setText(text)
-        self._fault.setVisible(bool(text))
+        self.problem.setText(text)
+        self.problem.setVisible(bool(text))
 
     def _settled(self) -> None:
         self.input.setModified(False)

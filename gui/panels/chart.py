@@ -317,7 +317,7 @@ class Chart(QtWidgets.QWidget):
 
     def mouseMoveEvent(self, event: QtGui.QMouseEvent) -> None:
         at, room = pointed(event), self.room()
-        self._point(at.x() if room.contains(at) else None)
+        self.point(at.x() if room.contains(at) else None)
         if self._grip is None:
             near = self._over_line(at.x()) and room.contains(at)
             self.setCursor(Qt.CursorShape.SplitHCursor if near else Qt.CursorShape.ArrowCursor)
@@ -346,7 +346,7 @@ class Chart(QtWidgets.QWidget):
         self.whole.emit()
 
     def leaveEvent(self, event: QtCore.QEvent) -> None:
-        self._point(None)
+        self.point(None)
 
     def wheelEvent(self, event: QtGui.QWheelEvent) -> None:
         at = event.position()
@@ -374,7 +374,8 @@ class Chart(QtWidgets.QWidget):
         if high - low >= 2:  # less than two steps are nothing to see
             self.moved.emit(self.view._replace(low=low, high=high))
 
-    def _point(self, x: float | None) -> None:
+    def point(self, x: float | None) -> None:
+        """Read the curves at a pixel, or nowhere."""
         if x != self._pointer:
             self._pointer = x
             self.hovered.emit(None if x is None else self.step_at(x))

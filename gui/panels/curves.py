@@ -247,10 +247,10 @@ class Curves(Panel):
         self.whole.setToolTip("Show all steps and follow new ones (double click in a plot)")
         self.whole.setAutoRaise(True)
         self.whole.clicked.connect(self.follow)
-        self._empty = theme.mark(QtWidgets.QLabel("No scalars yet: they come with the first step."), "faint")
+        self.empty = theme.mark(QtWidgets.QLabel("No scalars yet: they come with the first step."), "faint")
         foot = QtWidgets.QHBoxLayout()
         foot.setContentsMargins(6, 0, 6, 2)
-        foot.addWidget(self._empty, 1)
+        foot.addWidget(self.empty, 1)
         foot.addStretch(1)
         foot.addWidget(QtWidgets.QLabel("average over"))
         foot.addWidget(self.smooth)
@@ -316,7 +316,7 @@ class Curves(Panel):
             if asked is None and plot.quantity is not None:
                 plot.choice.setItemText(0, quantities.AUTOMATIC)
             plot.restage(self.model.stages if self.model else [])
-        self._empty.setVisible(not self._names)
+        self.empty.setVisible(not self._names)
         self._extent = 0.0
         self._draw()
 

@@ -118,7 +118,7 @@ def start_qt() -> QtWidgets.QApplication:
         if not os.environ.get("DISPLAY") and not os.environ.get("WAYLAND_DISPLAY"):
             raise QtError("there is no display; use --screenshot FILE.png, or `l2sim run`, which needs no window")
         if not os.environ.get("WAYLAND_DISPLAY"):
-            _check_xcb()  # Qt itself would abort without a word about the library
+            check_xcb()  # Qt itself would abort without a word about the library
     application = mkQApp("l2sim")
     application.setApplicationName("l2sim")
     if application.platformName() == "offscreen":  # which knows no desktop to take the size of its text from
@@ -139,7 +139,8 @@ def missing(error: BaseException) -> str:
     return f"Qt cannot be loaded: {text}; `l2sim doctor` says what this machine lacks"
 
 
-def _check_xcb() -> None:
+def check_xcb() -> None:
+    """QtError where a library is missing without which Qt aborts on a display."""
     lacking = system.missing("window", "display")
     if lacking:
         raise QtError(f"Qt lacks libraries to open a window; on Debian: {system.cure(lacking.values())}")

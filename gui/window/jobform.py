@@ -42,7 +42,7 @@ class JobForm(QtWidgets.QWidget):
         self.changes: dict[str, str] = {}
         self.job = jobs.load(self.source)
         self.editors: dict[str, fields.Editor] = {}
-        self._rows: dict[str, list[QtWidgets.QWidget]] = {}
+        self.rows: dict[str, list[QtWidgets.QWidget]] = {}
 
         self.choice = QtWidgets.QComboBox()
         self.choice.addItems(list(PRESETS))
@@ -124,7 +124,7 @@ class JobForm(QtWidgets.QWidget):
     def _fill(self) -> None:
         """Make the rows anew: which sections there are depends on the flow."""
         was = max(0, self.sections.currentRow())
-        self.editors, self._rows = {}, {}
+        self.editors, self.rows = {}, {}
         inside = QtWidgets.QWidget()
         grid = QtWidgets.QGridLayout(inside)
         grid.setColumnStretch(2, 1)
@@ -154,7 +154,7 @@ class JobForm(QtWidgets.QWidget):
                 for column, widget in enumerate((name, editor, words)):
                     grid.addWidget(widget, row, column, QtCore.Qt.AlignmentFlag.AlignTop)
                 self.editors[field.path] = editor
-                self._rows[field.path] = [name, editor, words]
+                self.rows[field.path] = [name, editor, words]
                 row += 1
         grid.setRowStretch(row, 1)
         self.area.setWidget(inside)
@@ -167,7 +167,7 @@ class JobForm(QtWidgets.QWidget):
         sought = self.find.text().strip()
         item = self.sections.currentItem()
         section = item.data(QtCore.Qt.ItemDataRole.UserRole) if item else ""
-        for path, widgets in self._rows.items():
+        for path, widgets in self.rows.items():
             field = self.editors[path].field
             text = f"{path} {field.meaning} {field.unit}"
             fits = has_words(text, sought) if sought else path.rpartition(".")[0] == section
@@ -194,7 +194,7 @@ class JobForm(QtWidgets.QWidget):
         for name, editor in self.editors.items():
             editor.fault(error if error.startswith(name) or (error and name == path) else "")
         defaults = {field.path: fields.shown(field.value) for field in jobs.describe(jobs.load(self.source))}
-        for name, widgets in self._rows.items():
+        for name, widgets in self.rows.items():
             font = widgets[0].font()
             font.setBold(name in self.changes and self.changes[name] != defaults.get(name))
             widgets[0].setFont(font)
