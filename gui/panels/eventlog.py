@@ -10,7 +10,7 @@ from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 from ..base import theme
 from ..base.files import Table
 from ..base.panel import Panel
-from ..base.widgets import bare, has_words, search_box
+from ..base.widgets import filled, has_words, search_box
 
 if TYPE_CHECKING:
     from ..base.model import RunModel, Selection
@@ -125,13 +125,8 @@ class EventLog(Panel):
         self.view.setSelectionBehavior(QtWidgets.QAbstractItemView.SelectionBehavior.SelectRows)
         self.view.setEditTriggers(QtWidgets.QAbstractItemView.EditTrigger.NoEditTriggers)
         self.view.setTabKeyNavigation(False)
-        head = QtWidgets.QHBoxLayout()
-        head.setContentsMargins(6, 4, 6, 4)
-        head.addWidget(self.find)
-        head.addWidget(self.epochs)
-        layout = bare(QtWidgets.QVBoxLayout(self), 0)
-        layout.addLayout(head)
-        layout.addWidget(self.view)
+        head = filled(QtWidgets.QHBoxLayout(), self.find, self.epochs, margins=(6, 4, 6, 4))
+        filled(QtWidgets.QVBoxLayout(self), head, self.view, spacing=0)
         self.find.textChanged.connect(lambda *_: self._fill())
         self.epochs.toggled.connect(lambda *_: self._fill())
         self.view.clicked.connect(self._go)

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 
 from pyqtgraph.Qt import QtCore, QtWidgets
 
-from ..base import theme
 from ..base.files import Table
 from ..base.launch import Summary, summaries
 from ..base.panel import Panel
-from ..base.widgets import HEADS, ROLE, bare, plain_list, run_item
+from ..base.widgets import HEADS, ROLE, filled, paragraph, plain_list, run_item
 
 if TYPE_CHECKING:
     from ..base.model import RunModel, Selection
@@ -33,10 +32,8 @@ class Runs(Panel):
         self.recent: list[Path] = []
         self._rows: list[Summary] = []
         self.list = plain_list(HEADS, "Runs", (112, 88, 62, 90))
-        self.now = theme.mark(QtWidgets.QLabel(), "faint")
-        self.now.setWordWrap(True)
-        buttons = QtWidgets.QHBoxLayout()
-        buttons.setContentsMargins(6, 0, 6, 6)
+        self.now = paragraph("faint", margins=(8, 0, 8, 0))
+        buttons: list[QtWidgets.QPushButton] = []
         for text, tip, signal in (
             ("Open", "Open the run, live if it goes on", self.open_),
             ("Compare", "Lay the run over the open one: dashed curves, difference of phases", self.compare),
@@ -45,17 +42,12 @@ class Runs(Panel):
             button = QtWidgets.QPushButton(text)
             button.setToolTip(tip)
             button.clicked.connect(lambda *_, wanted=signal: self._ask(wanted))
-            buttons.addWidget(button)
+            buttons.append(button)
         self.end = QtWidgets.QPushButton("End comparison")
         self.end.clicked.connect(self.alone)
-        buttons.addStretch(1)
         self.list.itemActivated.connect(lambda *_: self._ask(self.open_))
-        layout = bare(QtWidgets.QVBoxLayout(self))
-        layout.addWidget(self.list, 1)
-        layout.addWidget(self.now)
-        layout.addWidget(self.end)
-        layout.addLayout(buttons)
-        self.now.setContentsMargins(8, 0, 8, 0)
+        row = filled(QtWidgets.QHBoxLayout(), *buttons, 1, margins=(6, 0, 6, 6))
+        filled(QtWidgets.QVBoxLayout(self), (self.list, 1), self.now, self.end, row)
 
     def show_run(self, model: RunModel | None, reference: RunModel | None = None) -> None:
         super().show_run(model, reference)

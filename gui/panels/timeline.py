@@ -10,6 +10,7 @@ from pyqtgraph.Qt import QtWidgets
 from ..base import theme
 from ..base.actions import icon
 from ..base.panel import Panel
+from ..base.widgets import filled
 from .scrubber import Scrubber
 
 if TYPE_CHECKING:
@@ -58,11 +59,7 @@ class Timeline(Panel):
         row.addSpacing(8)
         self.live = actions.button("live")
         row.addWidget(self.live)
-        layout = QtWidgets.QVBoxLayout(self)
-        layout.setContentsMargins(0, 2, 0, 2)
-        layout.setSpacing(0)
-        layout.addWidget(self.scrubber)
-        layout.addLayout(row)
+        filled(QtWidgets.QVBoxLayout(self), self.scrubber, row, margins=(0, 2, 0, 2), spacing=0)
 
     def show_run(self, model: RunModel | None, reference: RunModel | None = None) -> None:
         super().show_run(model, reference)
