@@ -158,7 +158,7 @@ class FakeModel:
                 if parameter.path == arguments["path"]:
                     self.parameters[i] = parameter._replace(value=arguments["value"])
             self._news.add("parameters")
-        self.acks[number] = {"ok": True, "applied_at_step": self.newest, "error": ""}
+        self.acks[number] = Answer(True, applied_at_step=self.newest)
         return number
 
     def close(self) -> None:

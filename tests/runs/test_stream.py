@@ -405,7 +405,7 @@ def test_a_killed_job_leaves_what_it_had_and_a_killed_reader_leaves_the_job_alon
         wait(lambda: model.poll() is not None and model.state == "killed")
         assert not model.live and model.pid is None
         number = model.order("pause")
-        assert not model.acks[number]["ok"] and "not live" in model.acks[number]["error"]
+        assert not model.acks[number].ok and "not live" in model.acks[number].error
         for name, (steps, _, values) in logs.scalars(out).items():  # what the dead job wrote last is read after all
             wait(lambda: model.poll() is not None and model.scalar(name).steps.size >= steps.size)  # noqa: B023
             np.testing.assert_array_equal(model.scalar(name).steps[: steps.size], steps)
