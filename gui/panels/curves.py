@@ -253,11 +253,13 @@ class Curves(Panel):
     # -- what the window calls
 
     def show_run(self, model: RunModel | None, reference: RunModel | None = None) -> None:
+        """Show all of another run."""
         super().show_run(model, reference)
         self.follows = True
         self.arrange()
 
     def refresh(self, changed: set[str]) -> None:
+        """Draw what changed."""
         if changed & {"all", "theme"}:
             self.arrange()
             for plot in self.plots:

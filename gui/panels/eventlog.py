@@ -138,14 +138,17 @@ class EventLog(Panel):
         self._fill()
 
     def show_run(self, model: RunModel | None, reference: RunModel | None = None) -> None:
+        """Show the events of another run."""
         super().show_run(model, reference)
         self._fill()
 
     def refresh(self, changed: set[str]) -> None:
+        """List the events anew where there are others."""
         if changed & {"events", "all", "theme"}:
             self._fill()
 
     def table(self) -> Table:
+        """The events on show."""
         return list(_Table.heads), [("" if step is None else step, kind, text) for step, kind, text in self._model.rows]
 
     def _fill(self) -> None:

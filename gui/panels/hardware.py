@@ -99,6 +99,7 @@ class Hardware(Panel):
     # -- what the window calls
 
     def show_run(self, model: RunModel | None, reference: RunModel | None = None) -> None:
+        """Show the parameters of another run; the changes of the one before cannot be undone any more."""
         if model is not self.model:
             self.stack.clear()
             self._waiting, self._said = {}, {}
@@ -107,6 +108,7 @@ class Hardware(Panel):
         self._fill()
 
     def refresh(self, changed: set[str]) -> None:
+        """Show the values in force, and what the job has answered."""
         if self.model is None:
             return
         if self._waiting:
@@ -131,6 +133,7 @@ class Hardware(Panel):
         return bool(self._waiting)
 
     def table(self) -> Table:
+        """Every field of the job, its value, and what the job said to it."""
         heads = ["parameter", "value", "unit", "takes effect", "said"]
         return heads, [
             (known.path, fields.shown(known.value), known.unit, known.when, self._said.get(known.path, ""))

@@ -50,10 +50,12 @@ class Runs(Panel):
         filled(QtWidgets.QVBoxLayout(self), (self.list, 1), self.now, self.end, row)
 
     def show_run(self, model: RunModel | None, reference: RunModel | None = None) -> None:
+        """Say which run is open and which is compared with it."""
         super().show_run(model, reference)
         self.look()
 
     def refresh(self, changed: set[str]) -> None:
+        """List the runs anew where one may have changed."""
         if changed & {"state", "all"}:
             self.look()
 
@@ -83,6 +85,7 @@ class Runs(Panel):
             self.now.setText("Mark a run and press Compare to lay it over the open one.")
 
     def table(self) -> Table:
+        """The runs that are listed."""
         heads = ["run", "folder", "state", "accuracy (0 to 1)", "begun (s since 1970)"]
         return heads, [
             (row.folder.name, str(row.folder), row.state, "" if row.accuracy is None else row.accuracy, row.started)

@@ -62,6 +62,7 @@ class Timeline(Panel):
         filled(QtWidgets.QVBoxLayout(self), self.scrubber, row, margins=(0, 2, 0, 2), spacing=0)
 
     def show_run(self, model: RunModel | None, reference: RunModel | None = None) -> None:
+        """Show another run, which is not played yet."""
         super().show_run(model, reference)
         self.scrubber.show_run(model)
         self.playing = False
@@ -75,6 +76,7 @@ class Timeline(Panel):
             self.actions_[name].setEnabled(self.model is not None)
 
     def refresh(self, changed: set[str]) -> None:
+        """Say how the run stands, and offer what it obeys."""
         model = self.model
         live = bool(model and model.live)
         self.speed.setVisible(model is not None and not live)
