@@ -6,8 +6,7 @@ from pyqtgraph.Qt import QtCore, QtWidgets
 
 from l2sim.job.job import Field
 
-from . import theme
-from .widgets import bare
+from .widgets import filled, paragraph
 
 
 def options(field: Field) -> list[str]:
@@ -38,7 +37,6 @@ class Editor(QtWidgets.QWidget):
         super().__init__()
         self.field = field
         self._default = default
-        layout = bare(QtWidgets.QVBoxLayout(self), 1)
         words = f"{field.path}: {field.meaning}" + (f" ({field.unit})" if field.unit else "")
         choices = options(field)
         self._chooses = bool(choices)
@@ -54,11 +52,9 @@ class Editor(QtWidgets.QWidget):
         self.input.setAccessibleName(field.path)
         self.input.setAccessibleDescription(words + (f"; {field.range}" if field.range else ""))
         self.input.setToolTip(words)
-        self.problem = theme.mark(QtWidgets.QLabel(), "bad")
-        self.problem.setWordWrap(True)
+        self.problem = paragraph("bad")
         self.problem.hide()
-        layout.addWidget(self.input)
-        layout.addWidget(self.problem)
+        filled(QtWidgets.QVBoxLayout(self), self.input, self.problem, spacing=1)
         self.put(field.value)
 
     def text(self) -> str:

@@ -16,7 +16,7 @@ from pyqtgraph.Qt import QT_LIB, QtCore, QtWidgets
 from l2sim._version import __version__
 
 from . import theme
-from .widgets import tool_button
+from .widgets import filled, paragraph, tool_button
 
 
 class Message(QtWidgets.QFrame):
@@ -24,17 +24,12 @@ class Message(QtWidgets.QFrame):
 
     def __init__(self) -> None:
         super().__init__()
-        self.text = QtWidgets.QLabel()
-        self.text.setWordWrap(True)
-        self.text.setAccessibleName("Message")
+        self.text = paragraph("", name="Message")
         self.text.setTextInteractionFlags(QtCore.Qt.TextInteractionFlag.TextSelectableByMouse)
-        self._row = QtWidgets.QHBoxLayout(self)
-        self._row.setContentsMargins(12, 5, 6, 5)
-        self._row.addWidget(self.text, 1)
         self._buttons: list[QtWidgets.QPushButton] = []
         close = tool_button("✕", "Close the message", "Close the message", self.hide)
         close.setAutoRaise(True)
-        self._row.addWidget(close)
+        self._row = filled(QtWidgets.QHBoxLayout(self), (self.text, 1), close, margins=(12, 5, 6, 5))
         self.hide()
 
     def say(self, text: str, bad: bool = False, **offers: Callable[[], object]) -> None:

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from pyqtgraph.Qt import QtCore, QtWidgets
 
+from . import theme
 from .launch import Summary
 
 L = TypeVar("L", bound=QtWidgets.QLayout)
@@ -77,9 +78,31 @@ def scrolling(widget: QtWidgets.QWidget | None = None) -> QtWidgets.QScrollArea:
     return area
 
 
-def bare(layout: L, spacing: int | None = None) -> L:
-    """The layout without margins, its members `spacing` pixels apart, or as the style has it."""
-    layout.setContentsMargins(0, 0, 0, 0)
+def paragraph(
+    role: str, text: str = "", name: str = "", margins: tuple[int, int, int, int] = (0, 0, 0, 0)
+) -> QtWidgets.QLabel:
+    """Text over as many lines as it needs, with one of the looks of the theme ("": none); screen readers say `name`."""
+    label = QtWidgets.QLabel(text)
+    label.setWordWrap(True)
+    label.setContentsMargins(*margins)
+    label.setAccessibleName(name)
+    return theme.mark(label, role) if role else label
+
+
+def filled(
+    layout: L, *members: object, margins: tuple[int, int, int, int] = (0, 0, 0, 0), spacing: int | None = None
+) -> L:
+    """The layout with its members in a row, `spacing` pixels apart or as the style has it. A member is a widget or
+    another layout, a pair of one and its stretch, or a number: an empty stretch."""
+    layout.setContentsMargins(*margins)
     if spacing is not None:
         layout.setSpacing(spacing)
+    for member in members:
+        part, stretch = member if isinstance(member, tuple) else (member, 0)
+        if isinstance(part, int):
+            layout.addStretch(part)
+        elif isinstance(part, QtWidgets.QLayout):
+            layout.addLayout(part, stretch)
+        else:
+            layout.addWidget(part, stretch)
     return layout

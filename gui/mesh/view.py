@@ -11,7 +11,7 @@ from pyqtgraph.Qt import QtCore, QtWidgets
 from ..base import theme
 from ..base.files import Table
 from ..base.panel import Panel
-from ..base.widgets import bare, tool_button
+from ..base.widgets import filled, tool_button
 from . import svg as mesh_svg
 from . import values as mesh_values
 from .canvas import Canvas
@@ -81,11 +81,7 @@ class MeshView(Panel):
         self.said.setAccessibleName("What the pointer is over")
         for label in (self.heading, self.said):  # a long line must not widen the window
             label.setSizePolicy(QtWidgets.QSizePolicy.Policy.Ignored, QtWidgets.QSizePolicy.Policy.Preferred)
-        column = bare(QtWidgets.QVBoxLayout(self), 0)
-        column.addLayout(row)
-        column.addWidget(self.canvas, 1)
-        column.addWidget(self.said)
-        column.addWidget(self.legend)
+        filled(QtWidgets.QVBoxLayout(self), row, (self.canvas, 1), self.said, self.legend, spacing=0)
         self.setAccessibleName(self.title)
 
     # -- what the window calls -----------------------------------------------------------------------------------------

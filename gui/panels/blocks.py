@@ -12,7 +12,7 @@ from l2sim.backend import Array
 from ..base import painting, theme
 from ..base.files import Table
 from ..base.panel import Panel, pointed
-from ..base.widgets import bare, scrolling, tool_button
+from ..base.widgets import filled, paragraph, scrolling, tool_button
 from ..mesh.colours import HATCH, QUIET, Scale, number, paint
 from ..mesh.legend import Legend
 from ..mesh.raster import MARKED
@@ -227,26 +227,16 @@ class Blocks(Panel):
         jump = tool_button("Worst", far, "Go to the worst core", self.worst)
         budget = "Why is the selected core as bad as it is? Its error budget"
         why = tool_button("Why?", budget, "Error budget of the selected core", self.asked)
-        row = QtWidgets.QHBoxLayout()
-        row.setContentsMargins(8, 5, 8, 3)
-        row.addWidget(self.chooser, 1)
-        row.addWidget(jump)
-        row.addWidget(why)
+        row = filled(QtWidgets.QHBoxLayout(), (self.chooser, 1), jump, why, margins=(8, 5, 8, 3))
         self.grids = Grids()
         self.grids.chosen.connect(lambda layer, block: self.selection.set(layer=layer, block=block))
         self.grids.jumped.connect(self._jump)
         self.grids.hovered.connect(self._say)
         self.scroll = scrolling(self.grids)
-        self.said = theme.mark(QtWidgets.QLabel(), "faint")
-        self.said.setWordWrap(True)
-        self.said.setContentsMargins(10, 3, 10, 3)
-        self.said.setAccessibleName("The core under the pointer, or the worst one")
+        name = "The core under the pointer, or the worst one"
+        self.said = paragraph("faint", name=name, margins=(10, 3, 10, 3))
         self.legend = Legend(guides=False)
-        column = bare(QtWidgets.QVBoxLayout(self), 0)
-        column.addLayout(row)
-        column.addWidget(self.scroll, 1)
-        column.addWidget(self.said)
-        column.addWidget(self.legend)
+        filled(QtWidgets.QVBoxLayout(self), row, (self.scroll, 1), self.said, self.legend, spacing=0)
         self.setAccessibleName(self.title)
         self.show_run(None)
 

@@ -14,7 +14,7 @@ from l2sim.backend import Array
 from ..base import quantities, theme
 from ..base.files import Table
 from ..base.panel import Panel
-from ..base.widgets import bare
+from ..base.widgets import filled
 from .chart import Band, Chart, Legend, Line, View
 from .envelope import Envelope, Smooth
 
@@ -96,14 +96,8 @@ class Plot(QtWidgets.QWidget):
         self.chart = Chart(foot=bool(place))
         self.chart.named = place == 0
         self.chart.setAccessibleName(f"The {which} plot")
-        head = QtWidgets.QHBoxLayout()
-        head.setContentsMargins(6, 2, 6, 0)
-        head.addWidget(self.choice)
-        head.addWidget(self.legend, 1)
-        head.addWidget(self.log)
-        layout = bare(QtWidgets.QVBoxLayout(self), 0)
-        layout.addLayout(head)
-        layout.addWidget(self.chart, 1)
+        head = filled(QtWidgets.QHBoxLayout(), self.choice, (self.legend, 1), self.log, margins=(6, 2, 6, 0))
+        filled(QtWidgets.QVBoxLayout(self), head, (self.chart, 1), spacing=0)
         self.choice.activated.connect(lambda *_: panel.arrange())
         self.log.toggled.connect(lambda *_: self._relog())
         self.chart.asked.connect(panel.go)
@@ -248,29 +242,24 @@ class Curves(Panel):
         self.whole.setAutoRaise(True)
         self.whole.clicked.connect(self.follow)
         self.empty = theme.mark(QtWidgets.QLabel("No scalars yet: they come with the first step."), "faint")
-        foot = QtWidgets.QHBoxLayout()
-        foot.setContentsMargins(6, 0, 6, 2)
-        foot.addWidget(self.empty, 1)
-        foot.addStretch(1)
-        foot.addWidget(QtWidgets.QLabel("average over"))
-        foot.addWidget(self.smooth)
-        foot.addWidget(self._remembers)
-        foot.addWidget(self.whole)
-        layout = bare(QtWidgets.QVBoxLayout(self), 0)
-        for plot, share in zip(self.plots, (10, 13)):  # the lower one has the axis of steps
-            layout.addWidget(plot, share)
-        layout.addLayout(foot)
+        words = QtWidgets.QLabel("average over")
+        members = (self.empty, 1), 1, words, self.smooth, self._remembers, self.whole
+        foot = filled(QtWidgets.QHBoxLayout(), *members, margins=(6, 0, 6, 2))
+        upper, lower = self.plots  # the lower one has the axis of steps
+        filled(QtWidgets.QVBoxLayout(self), (upper, 10), (lower, 13), foot, spacing=0)
         self.smooth.valueChanged.connect(self._smoothed)
         self._smoothed(self.smooth.value(), redraw=False)
 
     # -- what the window calls
 
     def show_run(self, model: RunModel | None, reference: RunModel | None = None) -> None:
+        """Show all of another run."""
         super().show_run(model, reference)
         self.follows = True
         self.arrange()
 
     def refresh(self, changed: set[str]) -> None:
+        """Draw what changed."""
         if changed & {"all", "theme"}:
             self.arrange()
             for plot in self.plots:

@@ -22,7 +22,7 @@ from l2sim.inspect import findings
 from ..base import theme
 from ..base.files import Table
 from ..base.panel import Panel
-from ..base.widgets import bare, scrolling
+from ..base.widgets import filled, paragraph, scrolling
 from ..mesh.values import NO_ORACLE
 from . import diagnose_results as kinds
 from .diagnose_results import Results, bars, broken_of
@@ -144,8 +144,7 @@ class Diagnosis(Panel):
         for page in PAGES:
             self.tabs.addTab(self._page(page), page.title)
         self.heaters.chosen.connect(lambda side, i: self.selection.set(side=side, element=i))
-        column = bare(QtWidgets.QVBoxLayout(self))
-        column.addWidget(self.tabs)
+        filled(QtWidgets.QVBoxLayout(self), self.tabs)
         self.setAccessibleName(self.title)
         self.show_run(None)
 
@@ -154,30 +153,19 @@ class Diagnosis(Panel):
         button.setAccessibleName(page.button)
         button.setToolTip(page.what)
         button.clicked.connect(lambda *_, only=page.only: self.start(only))
-        head, note = QtWidgets.QLabel(), QtWidgets.QLabel()
-        theme.mark(head, "part")
+        head, note = paragraph("part"), paragraph("")
         for label in (head, note):
-            label.setWordWrap(True)
             label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
             label.setSizePolicy(QtWidgets.QSizePolicy.Policy.Ignored, QtWidgets.QSizePolicy.Policy.Preferred)
         self.buttons[page.only], self.heads[page.only], self.notes[page.only] = button, head, note
-        row = QtWidgets.QHBoxLayout()
-        row.addWidget(button)
-        for box in (self.kind, self.readout) if page.only == "sweep" else ():
-            row.addWidget(box)
-        row.addStretch(1)
-        words = QtWidgets.QVBoxLayout()
-        words.addLayout(row)
-        words.addWidget(head)
-        words.addWidget(note)
-        words.addStretch(1)
+        boxes = (self.kind, self.readout) if page.only == "sweep" else ()
+        row = filled(QtWidgets.QHBoxLayout(), button, *boxes, 1)
+        words = filled(QtWidgets.QVBoxLayout(), row, head, note, 1)
         body = self.bodies[page.only]
         inside = QtWidgets.QWidget()
         both = QtWidgets.QBoxLayout(QtWidgets.QBoxLayout.Direction.LeftToRight, inside)
-        both.setContentsMargins(8, 6, 8, 6)
-        both.addLayout(words, 2)
-        both.addWidget(scrolling(body) if page.only in self.bars else body, 3)
-        self.beside.append(both)
+        shown = scrolling(body) if page.only in self.bars else body
+        self.beside.append(filled(both, (words, 2), (shown, 3), margins=(8, 6, 8, 6)))
         return inside
 
     def resizeEvent(self, event: QtGui.QResizeEvent) -> None:

@@ -12,7 +12,7 @@ from l2sim.backend import Array
 from ..base import painting
 from ..base.files import Table
 from ..base.panel import Panel
-from ..base.widgets import bare
+from ..base.widgets import filled
 from ..mesh.colours import PHASE, TURN, number
 from . import matrix
 from .blocks import first_metric, readable
@@ -110,9 +110,7 @@ class Distributions(Panel):
         self.cores = Histogram("Cores", "")
         self.weights = Histogram("Weight error", "realised - target")
         self.plots = (self.phases, self.cores, self.weights)
-        column = bare(QtWidgets.QVBoxLayout(self), 2)
-        for plot in self.plots:
-            column.addWidget(plot, 1)
+        filled(QtWidgets.QVBoxLayout(self), *((plot, 1) for plot in self.plots), spacing=2)
         self.setAccessibleName(self.title)
         self.show_run(None)
 

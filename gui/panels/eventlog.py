@@ -14,7 +14,7 @@ from l2sim.store.events import kind as kind_of
 from ..base import theme
 from ..base.files import Table
 from ..base.panel import Panel
-from ..base.widgets import bare, has_words, search_box
+from ..base.widgets import filled, has_words, search_box
 
 if TYPE_CHECKING:
     from ..base.model import RunModel, Selection
@@ -128,13 +128,8 @@ class EventLog(Panel):
         self.view.setSelectionBehavior(QtWidgets.QAbstractItemView.SelectionBehavior.SelectRows)
         self.view.setEditTriggers(QtWidgets.QAbstractItemView.EditTrigger.NoEditTriggers)
         self.view.setTabKeyNavigation(False)
-        head = QtWidgets.QHBoxLayout()
-        head.setContentsMargins(6, 4, 6, 4)
-        head.addWidget(self.find)
-        head.addWidget(self.epochs)
-        layout = bare(QtWidgets.QVBoxLayout(self), 0)
-        layout.addLayout(head)
-        layout.addWidget(self.view)
+        head = filled(QtWidgets.QHBoxLayout(), self.find, self.epochs, margins=(6, 4, 6, 4))
+        filled(QtWidgets.QVBoxLayout(self), head, self.view, spacing=0)
         self.find.textChanged.connect(lambda *_: self._fill())
         self.epochs.toggled.connect(lambda *_: self._fill())
         self.view.clicked.connect(self._go)
@@ -146,14 +141,17 @@ class EventLog(Panel):
         self._fill()
 
     def show_run(self, model: RunModel | None, reference: RunModel | None = None) -> None:
+        """Show the events of another run."""
         super().show_run(model, reference)
         self._fill()
 
     def refresh(self, changed: set[str]) -> None:
+        """List the events anew where there are others."""
         if changed & {"events", "all", "theme"}:
             self._fill()
 
     def table(self) -> Table:
+        """The events on show."""
         return list(_Table.heads), [("" if step is None else step, kind, text) for step, kind, text in self._model.rows]
 
     def _fill(self) -> None:

@@ -14,7 +14,7 @@ from l2sim.job import job as jobs
 from ..base import fields, theme
 from ..base.files import Table
 from ..base.panel import Panel
-from ..base.widgets import bare, has_words, scrolling, search_box
+from ..base.widgets import filled, has_words, paragraph, scrolling, search_box
 
 if TYPE_CHECKING:
     from ..base.model import Parameter, RunModel, Selection
@@ -61,14 +61,11 @@ class Row:
         self.name.setToolTip(f"{field.path}: {field.meaning}")
         limits = field.range if not fields.options(field) else ""
         words = " · ".join(word for word in (limits, field.unit) if word)
-        self.unit = theme.mark(QtWidgets.QLabel(words), "faint")
-        self.unit.setWordWrap(True)
+        self.unit = paragraph("faint", words)
         tag, words = _WHEN.get(parameter.when, (parameter.when, ""))
         self.when = theme.mark(QtWidgets.QLabel(tag), "faint")
         self.when.setToolTip(words)
-        self.said = QtWidgets.QLabel()
-        self.said.setWordWrap(True)
-        self.said.setAccessibleName(f"{field.path}: what the job said")
+        self.said = paragraph("", name=f"{field.path}: what the job said")
 
     def widgets(self) -> tuple[QtWidgets.QWidget, ...]:
         """Name and editor, unit and time of effect below them, and the answer below these."""
@@ -92,28 +89,17 @@ class Hardware(Panel):
         self.fixed = QtWidgets.QCheckBox("all")
         self.fixed.setToolTip("Show every field of the job, not only the chip's and those that can change")
         self.fixed.toggled.connect(lambda *_: self._fill())
-        self.note = theme.mark(QtWidgets.QLabel(), "faint")
-        self.note.setWordWrap(True)
-        self.spent = QtWidgets.QLabel()
-        self.spent.setWordWrap(True)
-        self.spent.setContentsMargins(8, 0, 8, 0)
-        self.spent.setAccessibleName("Energy and time on the chips so far")
+        self.note = paragraph("faint", margins=(8, 0, 8, 0))
+        self.spent = paragraph("", name="Energy and time on the chips so far", margins=(8, 0, 8, 0))
         self.area = scrolling()
         self.area.setHorizontalScrollBarPolicy(QtCore.Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        head = QtWidgets.QHBoxLayout()
-        head.setContentsMargins(6, 4, 6, 0)
-        head.addWidget(self.find)
-        head.addWidget(self.fixed)
-        layout = bare(QtWidgets.QVBoxLayout(self))
-        layout.addLayout(head)
-        layout.addWidget(self.spent)
-        layout.addWidget(self.note)
-        layout.addWidget(self.area, 1)
-        self.note.setContentsMargins(8, 0, 8, 0)
+        head = filled(QtWidgets.QHBoxLayout(), self.find, self.fixed, margins=(6, 4, 6, 0))
+        filled(QtWidgets.QVBoxLayout(self), head, self.spent, self.note, (self.area, 1))
 
     # -- what the window calls
 
     def show_run(self, model: RunModel | None, reference: RunModel | None = None) -> None:
+        """Show the parameters of another run; the changes of the one before cannot be undone any more."""
         if model is not self.model:
             self.stack.clear()
             self._waiting, self._said = {}, {}
@@ -122,6 +108,7 @@ class Hardware(Panel):
         self._fill()
 
     def refresh(self, changed: set[str]) -> None:
+        """Show the values in force, and what the job has answered."""
         if self.model is None:
             return
         if self._waiting:
@@ -146,6 +133,7 @@ class Hardware(Panel):
         return bool(self._waiting)
 
     def table(self) -> Table:
+        """Every field of the job, its value, and what the job said to it."""
         heads = ["parameter", "value", "unit", "takes effect", "said"]
         return heads, [
             (known.path, fields.shown(known.value), known.unit, known.when, self._said.get(known.path, ""))

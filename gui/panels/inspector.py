@@ -15,7 +15,7 @@ from l2sim.backend import Array
 from ..base import painting, theme
 from ..base.files import Table
 from ..base.panel import Panel
-from ..base.widgets import bare, scrolling, tool_button
+from ..base.widgets import filled, paragraph, scrolling, tool_button
 from ..mesh import values as mesh_values
 from ..mesh.colours import number
 from ..mesh.geometry import TITLES, Thing
@@ -127,33 +127,23 @@ class Card(QtWidgets.QFrame):
     def __init__(self, pinned: bool) -> None:
         super().__init__()
         theme.mark(self, "card")
-        self.head = theme.mark(QtWidgets.QLabel(), "part")
-        self.head.setWordWrap(True)
-        self.body = QtWidgets.QLabel()
+        self.head, self.body = paragraph("part"), paragraph("")
         self.body.setTextFormat(Qt.TextFormat.RichText)
         self.body.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.body.setWordWrap(True)
         policy = QtWidgets.QSizePolicy(QtWidgets.QSizePolicy.Policy.Ignored, QtWidgets.QSizePolicy.Policy.Preferred)
         policy.setHeightForWidth(True)  # a long line must not widen the card, nor be cut off
         for label in (self.head, self.body):
             label.setSizePolicy(policy)
             label.setMinimumWidth(1)
         self.line = Line()
-        row = QtWidgets.QHBoxLayout()
-        row.addWidget(self.head, 1)
         tip = "Sweep the phase of this MZI and read every output"
         buttons = [tool_button("Sweep", tip, "Sweep this MZI", self.asked)]
         if pinned:
             buttons.append(tool_button("×", "Unpin", "Unpin this MZI", self.closed))
         for button in buttons:
             button.setAutoRaise(True)
-            row.addWidget(button)
-        column = QtWidgets.QVBoxLayout(self)
-        column.setContentsMargins(10, 6, 8, 8)
-        column.setSpacing(4)
-        column.addLayout(row)
-        column.addWidget(self.line)
-        column.addWidget(self.body)
+        row = filled(QtWidgets.QHBoxLayout(), (self.head, 1), *buttons)
+        filled(QtWidgets.QVBoxLayout(self), row, self.line, self.body, margins=(10, 6, 8, 8), spacing=4)
 
 
 class Inspector(Panel):
@@ -171,21 +161,13 @@ class Inspector(Panel):
         self.history: dict[tuple[str, int], History] = {}
         self.cards: list[Card] = []
         self._asked: tuple[tuple[object, ...], Truth | None] = ((), None)
-        self.note = QtWidgets.QLabel()
-        self.note.setWordWrap(True)
+        self.note = paragraph("faint", margins=(14, 14, 14, 14))
         self.note.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        theme.mark(self.note, "faint")
-        self.note.setContentsMargins(14, 14, 14, 14)
         inner = QtWidgets.QWidget()
-        self.column = QtWidgets.QVBoxLayout(inner)
-        self.column.setContentsMargins(6, 6, 6, 6)
-        self.column.setSpacing(6)
-        self.column.addWidget(self.note)
-        self.column.addStretch(1)
+        self.column = filled(QtWidgets.QVBoxLayout(inner), self.note, 1, margins=(6, 6, 6, 6), spacing=6)
         scroll = scrolling(inner)
         scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        outer = bare(QtWidgets.QVBoxLayout(self))
-        outer.addWidget(scroll)
+        filled(QtWidgets.QVBoxLayout(self), scroll)
         self.setAccessibleName(self.title)
         self.show_run(None)
 

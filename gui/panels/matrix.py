@@ -14,7 +14,7 @@ from l2sim.errors import L2simError
 from ..base import painting, theme
 from ..base.files import Table
 from ..base.panel import Panel, pointed
-from ..base.widgets import bare
+from ..base.widgets import filled, paragraph
 from ..mesh import light
 from ..mesh import values as mesh_values
 from ..mesh.colours import HATCH, Scale, diverging, number, paint, sequential
@@ -210,12 +210,8 @@ class Matrix(Panel):
             picture.hovered.connect(self._say)
         self._wide: bool | None = None
         self._arrange()
-        self.said = theme.mark(QtWidgets.QLabel(), "faint")
-        self.said.setWordWrap(True)
-        self.said.setContentsMargins(10, 3, 10, 3)
-        column = bare(QtWidgets.QVBoxLayout(self), 0)
-        column.addLayout(self.grid, 1)
-        column.addWidget(self.said)
+        self.said = paragraph("faint", margins=(10, 3, 10, 3))
+        filled(QtWidgets.QVBoxLayout(self), (self.grid, 1), self.said, spacing=0)
         self.setAccessibleName(self.title)
         self.show_run(None)
 

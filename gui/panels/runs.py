@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 
 from pyqtgraph.Qt import QtCore, QtWidgets
 
-from ..base import theme
 from ..base.files import Table
 from ..base.launch import Summary, summaries
 from ..base.panel import Panel
-from ..base.widgets import HEADS, ROLE, bare, plain_list, run_item
+from ..base.widgets import HEADS, ROLE, filled, paragraph, plain_list, run_item
 
 if TYPE_CHECKING:
     from ..base.model import RunModel, Selection
@@ -33,10 +32,8 @@ class Runs(Panel):
         self.recent: list[Path] = []
         self._rows: list[Summary] = []
         self.list = plain_list(HEADS, "Runs", (112, 88, 62, 90))
-        self.now = theme.mark(QtWidgets.QLabel(), "faint")
-        self.now.setWordWrap(True)
-        buttons = QtWidgets.QHBoxLayout()
-        buttons.setContentsMargins(6, 0, 6, 6)
+        self.now = paragraph("faint", margins=(8, 0, 8, 0))
+        buttons: list[QtWidgets.QPushButton] = []
         for text, tip, signal in (
             ("Open", "Open the run, live if it goes on", self.open_),
             ("Compare", "Lay the run over the open one: dashed curves, difference of phases", self.compare),
@@ -45,23 +42,20 @@ class Runs(Panel):
             button = QtWidgets.QPushButton(text)
             button.setToolTip(tip)
             button.clicked.connect(lambda *_, wanted=signal: self._ask(wanted))
-            buttons.addWidget(button)
+            buttons.append(button)
         self.end = QtWidgets.QPushButton("End comparison")
         self.end.clicked.connect(self.alone)
-        buttons.addStretch(1)
         self.list.itemActivated.connect(lambda *_: self._ask(self.open_))
-        layout = bare(QtWidgets.QVBoxLayout(self))
-        layout.addWidget(self.list, 1)
-        layout.addWidget(self.now)
-        layout.addWidget(self.end)
-        layout.addLayout(buttons)
-        self.now.setContentsMargins(8, 0, 8, 0)
+        row = filled(QtWidgets.QHBoxLayout(), *buttons, 1, margins=(6, 0, 6, 6))
+        filled(QtWidgets.QVBoxLayout(self), (self.list, 1), self.now, self.end, row)
 
     def show_run(self, model: RunModel | None, reference: RunModel | None = None) -> None:
+        """Say which run is open and which is compared with it."""
         super().show_run(model, reference)
         self.look()
 
     def refresh(self, changed: set[str]) -> None:
+        """List the runs anew where one may have changed."""
         if changed & {"state", "all"}:
             self.look()
 
@@ -91,6 +85,7 @@ class Runs(Panel):
             self.now.setText("Mark a run and press Compare to lay it over the open one.")
 
     def table(self) -> Table:
+        """The runs that are listed."""
         heads = ["run", "folder", "state", "accuracy (0 to 1)", "begun (s since 1970)"]
         return heads, [
             (row.folder.name, str(row.folder), row.state, "" if row.accuracy is None else row.accuracy, row.started)

@@ -10,6 +10,7 @@ from pyqtgraph.Qt import QtWidgets
 from ..base import theme
 from ..base.actions import icon
 from ..base.panel import Panel
+from ..base.widgets import filled
 from .scrubber import Scrubber
 
 if TYPE_CHECKING:
@@ -58,13 +59,10 @@ class Timeline(Panel):
         row.addSpacing(8)
         self.live = actions.button("live")
         row.addWidget(self.live)
-        layout = QtWidgets.QVBoxLayout(self)
-        layout.setContentsMargins(0, 2, 0, 2)
-        layout.setSpacing(0)
-        layout.addWidget(self.scrubber)
-        layout.addLayout(row)
+        filled(QtWidgets.QVBoxLayout(self), self.scrubber, row, margins=(0, 2, 0, 2), spacing=0)
 
     def show_run(self, model: RunModel | None, reference: RunModel | None = None) -> None:
+        """Show another run, which is not played yet."""
         super().show_run(model, reference)
         self.scrubber.show_run(model)
         self.playing = False
@@ -78,6 +76,7 @@ class Timeline(Panel):
             self.actions_[name].setEnabled(self.model is not None)
 
     def refresh(self, changed: set[str]) -> None:
+        """Say how the run stands, and offer what it obeys."""
         model = self.model
         live = bool(model and model.live)
         self.speed.setVisible(model is not None and not live)

@@ -18,7 +18,7 @@ from ..base.beat import Beat
 from ..base.layout import Kept
 from ..base.model import RunModel, Selection, open_run
 from ..base.panel import Panel
-from ..base.widgets import bare
+from ..base.widgets import filled
 from ..mesh.view import MeshView
 from ..panels.blocks import Blocks
 from ..panels.curves import Curves
@@ -419,6 +419,4 @@ class Desk(QtWidgets.QMainWindow):
 
 def _column(widget: QtWidgets.QWidget, *parts: QtWidgets.QWidget, grows: QtWidgets.QWidget) -> None:
     """Lay out parts one below the other; one of them takes all the room there is."""
-    column = bare(QtWidgets.QVBoxLayout(widget), 0)
-    for part in parts:
-        column.addWidget(part, int(part is grows))
+    filled(QtWidgets.QVBoxLayout(widget), *((part, int(part is grows)) for part in parts), spacing=0)

@@ -13,7 +13,7 @@ from l2sim.errors import L2simError
 
 from ..base import files as export
 from ..base import theme
-from ..base.widgets import bare, tool_button
+from ..base.widgets import filled, tool_button
 from .desk import Desk
 
 W = TypeVar("W", bound=QtWidgets.QWidget)
@@ -212,9 +212,8 @@ class _File(QtWidgets.QWidget):
         super().__init__(parent)
         self._folder = folder
         self.line = QtWidgets.QLineEdit()
-        row = bare(QtWidgets.QHBoxLayout(self))
-        row.addWidget(self.line)
-        row.addWidget(tool_button("…", "Choose", "Choose a place", self._choose))
+        choose = tool_button("…", "Choose", "Choose a place", self._choose)
+        filled(QtWidgets.QHBoxLayout(self), self.line, choose)
 
     def text(self) -> str:
         """The path."""

@@ -13,7 +13,7 @@ from l2sim.job.presets import PRESETS
 
 from ..base import fields, theme
 from ..base import files as export
-from ..base.widgets import has_words, scrolling, search_box
+from ..base.widgets import filled, has_words, paragraph, scrolling, search_box
 
 _SECTIONS = {
     "": "The job",
@@ -48,8 +48,7 @@ class JobForm(QtWidgets.QWidget):
         self.choice.addItems(list(PRESETS))
         self.choice.setAccessibleName("Preset to start from")
         self.choice.activated.connect(lambda *_: self.edit(self.choice.currentText()))
-        self.about = theme.mark(QtWidgets.QLabel(), "faint")
-        self.about.setWordWrap(True)
+        self.about = paragraph("faint")
         self.find = search_box("Find a field or its meaning", "Find a field")
         self.find.textChanged.connect(lambda *_: self._filter())
         self.sections = QtWidgets.QListWidget()
@@ -57,9 +56,7 @@ class JobForm(QtWidgets.QWidget):
         self.sections.setAccessibleName("Sections of the job")
         self.sections.currentRowChanged.connect(lambda *_: self._filter())
         self.area = scrolling()
-        self.summary = QtWidgets.QLabel()
-        self.summary.setWordWrap(True)
-        self.summary.setAccessibleName("Whether the job can be run")
+        self.summary = paragraph("", name="Whether the job can be run")
         self.summary.setTextInteractionFlags(QtCore.Qt.TextInteractionFlag.TextSelectableByMouse)
         self.smoke = QtWidgets.QCheckBox("only a trial of a few seconds")
         self.smoke.setToolTip("l2sim run --smoke: synthetic data, one or two epochs of every stage")
@@ -76,31 +73,14 @@ class JobForm(QtWidgets.QWidget):
 
     def _build(self) -> None:
         title = theme.mark(QtWidgets.QLabel("A new job"), "heading")
-        top = QtWidgets.QHBoxLayout()
-        top.addWidget(title)
-        top.addStretch(1)
-        top.addWidget(QtWidgets.QLabel("starting from"))
-        top.addWidget(self.choice)
-        middle = QtWidgets.QHBoxLayout()
-        middle.addWidget(self.sections)
-        middle.addWidget(self.area, 1)
+        top = filled(QtWidgets.QHBoxLayout(), title, 1, QtWidgets.QLabel("starting from"), self.choice)
+        middle = filled(QtWidgets.QHBoxLayout(), self.sections, (self.area, 1))
         save, back = QtWidgets.QPushButton("Save as job file…"), QtWidgets.QPushButton("Back")
         save.clicked.connect(self._save)
         back.clicked.connect(self.closed)
-        bottom = QtWidgets.QHBoxLayout()
-        for widget in (back, save):
-            bottom.addWidget(widget)
-        bottom.addStretch(1)
-        for widget in (self.smoke, self.pace, self.start):
-            bottom.addWidget(widget)
-        layout = QtWidgets.QVBoxLayout(self)
-        layout.setContentsMargins(28, 20, 28, 16)
-        layout.addLayout(top)
-        layout.addWidget(self.about)
-        layout.addWidget(self.find)
-        layout.addLayout(middle, 1)
-        layout.addWidget(self.summary)
-        layout.addLayout(bottom)
+        bottom = filled(QtWidgets.QHBoxLayout(), back, save, 1, self.smoke, self.pace, self.start)
+        members = top, self.about, self.find, (middle, 1), self.summary, bottom
+        filled(QtWidgets.QVBoxLayout(self), *members, margins=(28, 20, 28, 16))
 
     def edit(self, source: str | Path) -> None:
         """Start from another preset or job file. JobError where it is none; the form then stays as it was."""

@@ -11,7 +11,7 @@ from l2sim.job.presets import PRESETS
 
 from ..base import theme
 from ..base.launch import summaries
-from ..base.widgets import HEADS, ROLE, plain_list, run_item
+from ..base.widgets import HEADS, ROLE, filled, plain_list, run_item
 
 
 class Start(QtWidgets.QWidget):
@@ -56,18 +56,9 @@ class Start(QtWidgets.QWidget):
         )
         right.layout().insertWidget(1, self.none)
         for card, buttons in ((left, (begin, change)), (right, (opened, other))):
-            row = QtWidgets.QHBoxLayout()
-            for button in buttons:
-                row.addWidget(button)
-            row.addStretch(1)
-            card.layout().addLayout(row)
+            card.layout().addLayout(filled(QtWidgets.QHBoxLayout(), *buttons, 1))
             columns.addWidget(card, 1)
-        layout = QtWidgets.QVBoxLayout(self)
-        layout.setContentsMargins(28, 20, 28, 20)
-        layout.setSpacing(10)
-        layout.addWidget(title)
-        layout.addWidget(line)
-        layout.addLayout(columns, 1)
+        filled(QtWidgets.QVBoxLayout(self), title, line, (columns, 1), margins=(28, 20, 28, 20), spacing=10)
 
     def look(self, recent: list[Path]) -> None:
         """List the runs that are there now."""
