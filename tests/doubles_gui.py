@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from l2sim.gui.base.model import Curve, Frame, Layer, Parameter, Part, Stage
+from l2sim.gui.base.link import Light
+from l2sim.gui.base.model import Layer, Parameter, Part
 
+from l2sim.inspect.run import Stage
 from l2sim.job.job import Job
 from l2sim.runs.live_messages import Answer, State
 from l2sim.store.events import Record, StageStarted
+from l2sim.store.follow import Curve, Frame
 
 
 def rectangle(modes: int, name: str, complex: bool = False) -> Part:
@@ -139,7 +142,7 @@ class FakeModel:
     def oracle_gradient(self, layer: str, step: int | None = None) -> dict[str, Any] | None:
         return None
 
-    def field(self, layer: str, block: int, port: int, step: int | None = None) -> dict[str, Any] | None:
+    def field(self, layer: str, block: int, port: int, step: int | None = None) -> Light | None:
         return None
 
     def job_at(self, step: int | None) -> Job:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections import deque
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from msgspec import UNSET
 
+from l2sim.backend import Array
 from l2sim.errors import RunError
 from l2sim.runs.live_messages import VERSION, Answer, Beat, Piece, State
 from l2sim.runs.live_reader import Reader, pictures
@@ -25,8 +26,15 @@ LOOK_EVERY = 0.25
 """Seconds between changes of what is looked at."""
 
 
+class Light(NamedTuple):
+    """Optical power in a mesh at a step: (2 C + 1, N) by name, before each column, inside its arms, behind the last."""
+
+    step: int
+    power: dict[str, Array]
+
+
 class Link:
-    """Attached to the process of `manifest`. The order is: subscribe, snapshot, read the folder as far as the snapshot
+    """Attached to the process of a run. The order is: subscribe, snapshot, read the folder as far as the snapshot
     says; then the stream's pieces of the logs fit behind what was read, or what they repeat is left out."""
 
     def __init__(self, reader: Reader) -> None:
@@ -34,7 +42,7 @@ class Link:
         self._pending: dict[int, int] = {}
         self._acks: dict[int, Answer] = {}
         self._recent: dict[str, deque[Frame]] = {}
-        self._fields: tuple[str, int, dict[str, Any]] | None = None
+        self._light: tuple[str, int, Light] | None = None
         self._looks: dict[str, tuple[str, int]] = {}
         self._looked = 0.0
         self._gap = True
@@ -76,9 +84,9 @@ class Link:
         for topic, header, payload in self._reader.messages():
             self.heard = time.monotonic()
             if isinstance(header, Piece):
-                found = disk.feed(topic, header.at, payload) if self.attached else None
-                self._gap |= found is None
-                changed |= found or set()
+                news = disk.feed(topic, header.at, payload) if self.attached else None
+                self._gap |= news is None
+                changed |= news or set()
             elif isinstance(header, Beat):
                 self.beat = header
                 changed.add("state")
@@ -88,7 +96,7 @@ class Link:
                     self._remember(name, Frame(header.step, values.copy()))  # a view would hold all of it
             elif header.input is not UNSET:
                 power = pictures(header, payload)
-                self._fields = header.layer, header.input, {"step": header.step, "power": power}
+                self._light = header.layer, header.input, Light(header.step, power)
                 changed.add("frames")
         for answer, _ in self._reader.answers():
             self.heard = time.monotonic()
@@ -107,10 +115,10 @@ class Link:
     def _remember(self, name: str, frame: Frame) -> None:
         many = RECENT_GRADIENTS if ".grad_" in name else RECENT
         most = max(2, min(many, RECENT_BYTES // max(1, frame.values.nbytes)))
-        held = self._recent.setdefault(name, deque(maxlen=most))
-        if held and held[-1].step == frame.step:
-            held.pop()
-        held.append(frame)
+        recent = self._recent.setdefault(name, deque(maxlen=most))
+        if recent and recent[-1].step == frame.step:
+            recent.pop()
+        recent.append(frame)
 
     # -- frames --------------------------------------------------------------------------------------------------------
 
@@ -137,9 +145,9 @@ class Link:
         """Ask for the light in a whole mesh."""
         self._want("field", layer, port)
 
-    def field(self, layer: str, port: int) -> dict[str, Any] | None:
+    def light(self, layer: str, port: int) -> Light | None:
         """The light that came last, if it is that of this mesh and sample."""
-        return self._fields[2] if self._fields and self._fields[:2] == (layer, port) else None
+        return self._light[2] if self._light and self._light[:2] == (layer, port) else None
 
     def _want(self, topic: str, layer: str, port: int) -> None:
         now = time.monotonic()
@@ -151,14 +159,14 @@ class Link:
 
     # -- orders --------------------------------------------------------------------------------------------------------
 
-    def order(self, number: int, command: str, arguments: dict[str, Any]) -> None:
+    def order(self, number: int, command: str, arguments: dict[str, object]) -> None:
         """Send an order; its answer comes under `number`."""
         self._pending[self._reader.order(command, **arguments)] = number
 
     def answered(self) -> dict[int, Answer]:
         """The answers that came since."""
-        found, self._acks = self._acks, {}
-        return found
+        answers, self._acks = self._acks, {}
+        return answers
 
     def close(self) -> dict[int, Answer]:
         """Leave; what was not answered never will be."""

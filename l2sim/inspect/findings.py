@@ -68,7 +68,7 @@ class SweepFound(TypedDict):
     peak: list[float]
     visibility: list[float]
     residual: list[float]
-    ratio: float
+    ratio: float | None
     answers: bool
     core_calls: int
 
@@ -93,8 +93,9 @@ class CoreRow(TypedDict):
 
 
 class NamedHeater(TypedDict, total=False):
-    """A heater in words, and the `fate` of one that is broken."""
+    """A heater, also in words, and the `fate` of one that is broken."""
 
+    heater: SweptHeater
     name: str
     fate: str
 

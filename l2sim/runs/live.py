@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET
 
 from l2sim.errors import L2simError, RunError
 from l2sim.flow import oracle
@@ -58,7 +58,9 @@ LIMITS = {"phase": 30.0, "block": 5.0, "field": 10.0}
 SHARE = 0.004
 """The largest share of its time that the simulator spends on what one reader wants of one topic."""
 RATES = {"phase": 10.0, "block": 2.0, "field": 10.0}
+"""Frames a second where nobody says."""
 LOGS = {"scalar": "scalars.bin", "event": "events.jsonl"}
+"""The file of each log that is sent."""
 
 
 @dataclass
@@ -330,14 +332,9 @@ class Live(Control):
             except (ValueError, KeyError, IndexError):
                 self._answer(sender, number, ok=False, error="this request is not as docs/formats.md says")
 
-    def _answer(
-        self, sender: bytes, number: object, payload: bytes = b"", *, ok: bool = True, step: int | None = None,
-        error: str | UnsetType = UNSET, value: object = UNSET, at: int | UnsetType = UNSET,
-    ) -> None:  # fmt: skip
-        step = self._progress.step if step is None else step
-        self._reply(sender, Answer(VERSION, number, ok, step, error, value, at), payload)
-
-    def _reply(self, sender: bytes, answer: Answer, payload: bytes = b"") -> None:
+    def _answer(self, sender: bytes, number: object, payload: bytes = b"", **fields: object) -> None:
+        """Answer the order with that number; `fields` are those of `Answer` that differ from a plain yes."""
+        answer = msgspec.structs.replace(Answer(VERSION, number, True, self._progress.step), **fields)
         head = json.dumps(plain(msgspec.to_builtins(answer))).encode()
         with suppress(self._zmq.ZMQError):  # the reader may have gone
             self._control.send_multipart((sender, head, payload), self._zmq.NOBLOCK)
@@ -356,12 +353,8 @@ class Live(Control):
         match order:
             case messages.Snapshot():
                 self._subscriptions()  # who asks has subscribed: what is published from here on is for them too
-                lengths = self.flush()._asdict()
-                answer = Answer(
-                    VERSION, number, True, self._progress.step, seq=self._seq, lengths=lengths,
-                    state=self._state(time.monotonic()), hello=self._hello(session),
-                )  # fmt: skip
-                self._reply(sender, answer)
+                state, hello = self._state(time.monotonic()), self._hello(session)
+                self._answer(sender, number, seq=self._seq, lengths=self.flush()._asdict(), state=state, hello=hello)
                 return
             case messages.Get():
                 self.flush()
@@ -413,7 +406,7 @@ class Live(Control):
         """A checkpoint was written: tell those who waited for it."""
         waiting, self._saving = self._saving, []
         for sender, number in waiting:
-            self._answer(sender, number, step=step)
+            self._answer(sender, number, applied_at_step=step)
         if self._stopping:
             raise StopAsked("a reader's wish")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 VERSION = 1
+"""Of these messages."""
 ADDRESS = "live.json"
 """The file of a run folder that says where the run is served."""
 
@@ -86,6 +87,7 @@ class Want(msgspec.Struct, tag_field="command", tag="want"):
 
 
 Order = Snapshot | Get | Go | Pause | StepOn | Stop | Save | Set | Want
+"""What a reader may order."""
 COMMANDS = ("snapshot", "get", "run", "pause", "step", "stop", "checkpoint", "set", "want")
 """The words of `Order`."""
 

@@ -39,6 +39,7 @@ FULL = 10_000
 PATIENCE = 60.0
 """Seconds that the end of a run waits for its trackers; a twelfth of it where the run was stopped."""
 FILE = "track.json"
+"""Where a run folder keeps its trackers."""
 
 
 class Place(msgspec.Struct, frozen=True):

@@ -67,6 +67,7 @@ class Mlflow:
         self._uri = uri
 
     def open(self, run: Run) -> str:
+        """Begin or go on with `run`; returns its id here."""
         # No telemetry of MLflow's; folders, which it has left to themselves; and no minutes of trying a dead server.
         for name, value in {
             "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -94,6 +95,7 @@ class Mlflow:
         return self._id
 
     def write(self, rows: Sequence[Row]) -> None:
+        """Show these metrics, and do not return before they are safe."""
         from mlflow.entities import Metric  # late: an optional package
 
         metrics = [
@@ -103,10 +105,12 @@ class Mlflow:
             self._client.log_batch(self._id, metrics=some)
 
     def keep(self, files: Sequence[Path]) -> None:
+        """Store the files of a finished run."""
         for path in files:
             self._client.log_artifact(self._id, str(path))
 
     def close(self, state: str) -> None:
+        """The run is over: done, stopped or failed."""
         self._client.set_terminated(self._id, {"done": "FINISHED", "stopped": "KILLED"}.get(state, "FAILED"))
 
 
@@ -117,6 +121,7 @@ class TensorBoard:
         self._top = Path(folder)
 
     def open(self, run: Run) -> str:
+        """Begin or go on with `run`; returns its id here."""
         from tensorboardX.event_file_writer import EventsWriter  # late: an optional package
 
         name = run.id if run.id and (self._top / run.id).is_dir() else self._claim(run.out.name)
@@ -131,6 +136,7 @@ class TensorBoard:
         return name
 
     def write(self, rows: Sequence[Row]) -> None:
+        """Show these metrics, and do not return before they are safe."""
         from tensorboardX.proto.event_pb2 import Event  # late: an optional package
         from tensorboardX.proto.summary_pb2 import Summary  # late: an optional package
 
@@ -140,10 +146,12 @@ class TensorBoard:
         self._writer.flush()
 
     def keep(self, files: Sequence[Path]) -> None:
+        """Store the files of a finished run."""
         for path in files:
             shutil.copyfile(path, self._folder / path.name)
 
     def close(self, state: str) -> None:
+        """The run is over: done, stopped or failed."""
         self._text("state", state)
         self._writer.close()
 
@@ -174,6 +182,7 @@ class Wandb:
         self._entity, _, self._project = project.rpartition("/")
 
     def open(self, run: Run) -> str:
+        """Begin or go on with `run`; returns its id here."""
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         import wandb  # late: an optional package
 
@@ -192,16 +201,19 @@ class Wandb:
         return known
 
     def write(self, rows: Sequence[Row]) -> None:
+        """Show these metrics, and do not return before they are safe."""
         for row in rows:
             self._run.log(row.values, step=row.step)
 
     def keep(self, files: Sequence[Path]) -> None:
+        """Store the files of a finished run."""
         artifact = self._wandb.Artifact(f"run-{self._run.id}", type="run")
         for path in files:
             artifact.add_file(str(path))
         self._run.log_artifact(artifact)
 
     def close(self, state: str) -> None:
+        """The run is over: done, stopped or failed."""
         self._run.finish(exit_code=0 if state == "done" else 1)
 
 

@@ -100,6 +100,7 @@ class Done(msgspec.Struct, frozen=True, tag="done"):
 
 
 Event = StageStarted | Step | Epoch | Checkpoint | Warned | Changed | StageDone | Done
+"""What a run yields."""
 
 
 class Series(msgspec.Struct, frozen=True, tag="series"):

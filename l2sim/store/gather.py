@@ -23,6 +23,7 @@ from l2sim.store.source import file_of
 
 SEARCHES = ("calibrate", "map")
 TRAININGS = ("pretrain", "learn")
+"""The stages that search phases, and those that train."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class Material:
 
     @property
     def job(self) -> Job:
+        """The job of the run, as it was at the start."""
         return jobs.from_dict(self.report.job)
 
     @property

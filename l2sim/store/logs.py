@@ -34,7 +34,9 @@ INDEX = struct.Struct("<QHHQI")
 MAGIC = b"L2PF"
 KEY, DELTA = 0, 1
 KEY_EVERY = 64
+"""Frames of a series from one whole frame to the next, at most."""
 FILE_BYTES = 1 << 26
+"""Bytes of a phase file, after which a new one begins."""
 SCALARS = np.dtype([("step", "<u8"), ("time", "<f8"), ("series", "<u4"), ("value", "<f8"), ("crc", "<u4")])
 PLACES = np.dtype([("step", "<u8"), ("series", "<u2"), ("part", "<u2"), ("offset", "<u8"), ("crc", "<u4")])
 """The records of scalars.bin and index.bin, for NumPy."""

@@ -88,6 +88,7 @@ def learnt(seed: int, runs: Path) -> Path:
     from l2sim.flow.l2ight import stages
     from l2sim.job.job import Job
     from l2sim.store import checkpoint as checkpoints
+    from l2sim.store.logs import Positions
 
     path = runs / f"drift-{seed}.safetensors"
     if not path.exists():
@@ -96,7 +97,7 @@ def learnt(seed: int, runs: Path) -> Path:
             for _ in stages.STAGES[stage](session, 0):
                 pass
         path.parent.mkdir(parents=True, exist_ok=True)
-        checkpoints.write(path, sessions.snapshot(session, "learn", -1), {})
+        checkpoints.write(path, sessions.snapshot(session, "learn", -1), Positions(0, 0, 0, 0, 0))
     return path
 
 

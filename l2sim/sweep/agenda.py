@@ -34,6 +34,7 @@ from l2sim.sweep.point import VERSIONS, Outcome, Task
 from l2sim.sweep.share import Link
 
 FORMAT = 1
+"""The newest `sweep.json` this code reads."""
 LOSSES = 5
 """How often a point is tried whose worker dies; a point that kills its worker must end somewhere."""
 AHEAD = 10_000

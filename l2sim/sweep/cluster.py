@@ -48,9 +48,12 @@ class Future(Protocol):
     key: str
     status: str
 
-    def result(self, timeout: float) -> dict[str, object]: ...
-    def cancel(self) -> None: ...
-    def add_done_callback(self, call: Callable[[Future], None]) -> None: ...
+    def result(self, timeout: float) -> dict[str, object]:
+        """What the task returned, waited for so many seconds; what it raised is raised."""
+    def cancel(self) -> None:
+        """Run it no more."""
+    def add_done_callback(self, call: Callable[[Future], None]) -> None:
+        """Have this called when it has ended."""
 
 
 class Scheduler(Protocol):
@@ -65,17 +68,23 @@ class Client(Protocol):
     status: str
     scheduler: Scheduler
 
-    def run(self, call: Callable[..., object], *arguments: object, on_error: str) -> dict[str, object]: ...
-    def submit(self, call: Callable[..., object], *arguments: object, **options: object) -> Future: ...
-    def scatter(self, content: list[dict[str, bytes]], hash: bool) -> list[Future]: ...
-    def nthreads(self) -> dict[str, int]: ...
-    def close(self, timeout: float) -> None: ...
+    def run(self, call: Callable[..., object], *arguments: object, on_error: str) -> dict[str, object]:
+        """What this returns on every worker, by address."""
+    def submit(self, call: Callable[..., object], *arguments: object, **options: object) -> Future:
+        """Have a worker call this."""
+    def scatter(self, content: list[dict[str, bytes]], hash: bool) -> list[Future]:
+        """Have content lie on a worker."""
+    def nthreads(self) -> dict[str, int]:
+        """Threads of every worker, by address."""
+    def close(self, timeout: float) -> None:
+        """Leave the scheduler."""
 
 
 class Cluster(Protocol):
     """What is used of the workers that were started."""
 
-    def close(self, timeout: float) -> None: ...
+    def close(self, timeout: float) -> None:
+        """End the workers."""
 
 
 class Section(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -88,6 +88,7 @@ class Dask:
             self.notes.append("the scheduler has no workers yet; waiting for them")
 
     def room(self) -> int:
+        """How many more tasks it can use now."""
         if self._client.status != "running":
             return 0
         if time.monotonic() - self._looked > LOOK:
@@ -102,6 +103,7 @@ class Dask:
         return max(0, sum(fit) + len(fit) - len(self._futures))  # one more for each: it need not wait for the next
 
     def submit(self, task: Task) -> None:
+        """Take a task."""
         self._serial += 1
         name = f"l2sim-{task.name}-{task.sweep[:8]}-{self._serial}-{time.monotonic_ns()}"
         good = [address for address in self._workers if address not in self._bad]
@@ -139,6 +141,7 @@ class Dask:
         return self._seen
 
     def wait(self, seconds: float) -> list[tuple[Task, Outcome]]:
+        """What has ended, after so many seconds at most."""
         self._watch_scheduler()
         ended = []
         with contextlib.suppress(queue.Empty):
@@ -167,6 +170,7 @@ class Dask:
             return task, Outcome("lost", error=f"its worker was lost ({kind})")
 
     def exclude(self, worker: str) -> bool:
+        """Give a worker nothing more; False where there is no other."""
         others = [address for address in self._workers if address not in {*self._bad, worker}]
         new = worker not in self._bad
         self._bad.add(worker)

@@ -41,7 +41,8 @@ class Engine(Protocol):
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
     def room(self) -> int:
         """How many more tasks it can use now."""
-    def submit(self, task: Task) -> None: ...
+    def submit(self, task: Task) -> None:
+        """Take a task."""
     def wait(self, seconds: float) -> list[tuple[Task, Outcome]]:
         """What has ended, after so many seconds at most."""
     def exclude(self, worker: str) -> bool:
@@ -132,9 +133,11 @@ class Local:
         self._selector.close()
 
     def room(self) -> int:
+        """How many more tasks it can use now."""
         return self._tasks.count(None)
 
     def submit(self, task: Task) -> None:
+        """Take a task."""
         free = [number for number, given in enumerate(self._tasks) if given is None]
         number = next((number for number in free if self._children[number]), free[0])
         child = self._children[number]
@@ -146,6 +149,7 @@ class Local:
         child.send(task)
 
     def wait(self, seconds: float) -> list[tuple[Task, Outcome]]:
+        """What has ended, after so many seconds at most."""
         ended = []
         for ready, _ in self._selector.select(seconds):
             number: int = ready.data
@@ -168,4 +172,5 @@ class Local:
         return ended
 
     def exclude(self, worker: str) -> bool:
+        """Give a worker nothing more; False where there is no other."""
         return False  # they share a disk

@@ -17,6 +17,7 @@ from l2sim.sweep.point import Number
 
 OPEN, DONE, FAILED = 0, 1, 2
 STATES = ("open", "done", "failed")
+"""The states of a point by number, and their names."""
 
 
 class Entry(msgspec.Struct, omit_defaults=True):

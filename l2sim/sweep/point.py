@@ -31,6 +31,7 @@ from l2sim.store.manifest import read_manifest
 from l2sim.store.source import Source, file_of, parse
 
 VERSIONS = {"l2sim": __version__, "python": ".".join(platform.python_version_tuple()[:2])}
+"""What must be the same where points of one sweep run."""
 WAIT = 1.0
 """Seconds between looks at a folder that another process still writes."""
 APART = ("seconds", "by_chip")

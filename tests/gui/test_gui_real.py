@@ -47,7 +47,7 @@ def test_the_window_stays_useful_without_an_oracle(opened: Any) -> None:
         dock.raise_()
         opened.tick(everything=True)
     assert "commanded" in opened.inspector.cards[0].body.text() and "no oracle" in opened.inspector.cards[0].body.text()
-    told = opened.matrix.told
+    told = opened.matrix.matrices
     assert told[0].badge == "estimated" and told[0].values is not None
     assert told[1].note == NO_ORACLE if whole else told[1].badge == "estimated"
     assert opened.crashed == ""
