@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from l2sim.backend import Array
-from l2sim.flow.session import effective
 from l2sim.inspect.run import PARTS, Recorded, Stage
 from l2sim.job import grids
 from l2sim.job import job as jobs
+from l2sim.job.imperfections import effective
 from l2sim.store.follow import Curve, Frame, Replay
 
 from .link import Link

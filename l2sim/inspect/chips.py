@@ -16,8 +16,8 @@ from l2sim.chip.mesh_chip import MeshChip
 from l2sim.chip.nonidealities import Nonidealities
 from l2sim.errors import L2simError
 from l2sim.flow import oracle
-from l2sim.flow.session import chip_nonidealities
 from l2sim.inspect import rebuild
+from l2sim.job.imperfections import chip_nonidealities
 from l2sim.mesh.orthogonal import decompose
 from l2sim.store import checkpoint as checkpoints
 

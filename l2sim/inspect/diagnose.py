@@ -19,10 +19,10 @@ from l2sim.chip.mesh_chip import PHASES, MeshChip
 from l2sim.chip.nonidealities import GAMMA, Nonidealities
 from l2sim.chip.protocol import Commands
 from l2sim.errors import RunError
-from l2sim.flow.session import chip_nonidealities
 from l2sim.inspect import bench, rebuild
 from l2sim.inspect.bench import CoreBench, Heater, MeshBench, Sweep
 from l2sim.inspect.run import Recorded
+from l2sim.job.imperfections import chip_nonidealities
 from l2sim.learn.search import mapping
 from l2sim.store import checkpoint as checkpoints
 

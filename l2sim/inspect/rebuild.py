@@ -21,8 +21,8 @@ from l2sim.chip.fabrication import Heaters, chain_parameters, fabricate, fabrica
 from l2sim.chip.mesh_chip import PHASES, MeshChip
 from l2sim.chip.meter import Meter
 from l2sim.chip.nonidealities import WAVELENGTH_NM, Nonidealities
-from l2sim.flow.session import chip_nonidealities
 from l2sim.job.grids import Grid
+from l2sim.job.imperfections import chip_nonidealities
 from l2sim.job.job import Job
 from l2sim.mesh.wiring import places
 from l2sim.store import checkpoint as checkpoints

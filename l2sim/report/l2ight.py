@@ -224,7 +224,7 @@ def _points(gap: float) -> str:
 
 def _noise(job: Job) -> float:
     """Std of a reading of the job's chips, relative to unit input amplitude."""
-    from l2sim.flow.session import chip_nonidealities
+    from l2sim.job.imperfections import chip_nonidealities
 
     return chip_nonidealities(job).readout_noise
 

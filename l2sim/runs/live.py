@@ -27,9 +27,10 @@ import numpy as np
 from l2sim.errors import L2simError, RunError
 from l2sim.flow import oracle
 from l2sim.flow.control import KINDS, Control, StopAsked, apply
-from l2sim.flow.session import Session, effective
+from l2sim.flow.session import Session
 from l2sim.job import job as jobs
 from l2sim.job.grids import grids
+from l2sim.job.imperfections import effective
 from l2sim.runs.live_reader import ADDRESS, VERSION, zeromq
 from l2sim.store.events import Changed, Checkpoint, Epoch, Event, StageStarted, Step
 from l2sim.store.logs import plain

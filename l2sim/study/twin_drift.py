@@ -40,7 +40,7 @@ def table(probes: int, **changes: object) -> list[Row]:
     from l2sim.flow import oracle, training
     from l2sim.flow.l2ight import session as l2ight
     from l2sim.flow.l2ight import stages, twins
-    from l2sim.flow.session import chip_nonidealities
+    from l2sim.job.imperfections import chip_nonidealities
     from l2sim.job.job import Job
     from l2sim.learn.twin import identify as twin
 
