@@ -154,8 +154,20 @@ class Nonidealities(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
         return not (self.single_arm or self.lossy or self.splitter_error_std or self.detuning_nm)
 
     def lsb(self) -> float:
-        """Step of the phase quantiser, rad: 2 pi / (2^bits - 1); 0 where the drive is not quantised in phase."""
-        return TURN / (2**self.phase_bits - 1) if self.phase_bits and self.drive == "phase" else 0.0
+        """Step of the phase quantiser, rad; 0 where the drive is not quantised in phase."""
+        return even_step(self.phase_bits) if self.drive == "phase" else 0.0
+
+    def step(self, phases: Array | None = None) -> float:
+        """The largest distance, rad, between two neighbouring levels of a heater with any of `phases` between them (any
+        shape, taken modulo 2 pi; left out: all phases of a turn). 0 for a continuous drive."""
+        import numpy as np  # late: a job needs no arrays
+
+        if self.drive == "phase" or not self.phase_bits:
+            return self.lsb()
+        levels, _ = self.levels()
+        around = np.append(0.0, levels[levels < TURN]) if phases is None else np.mod(phases, TURN)
+        at = np.searchsorted(levels, around, side="right") - 1
+        return float(np.diff(levels)[np.clip(at, 0, levels.size - 2)].max())
 
     def levels(self) -> tuple[Array, Array]:
         """Phases that a voltage drive can take, and the thresholds between them, rad (both empty for a phase drive).
@@ -170,6 +182,11 @@ class Nonidealities(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
         steps = 2 ** (self.phase_bits or 16) - 1
         volts = np.linspace(0.0, self.v_max, steps + 1)
         return self.phase_of(volts), self.phase_of((volts[1:] + volts[:-1]) / 2)
+
+
+def even_step(bits: int) -> float:
+    """Distance of 2^bits levels that share a whole turn evenly, 0 and 2 pi among them, rad; 0 for 0 bits."""
+    return TURN / (2**bits - 1) if bits else 0.0
 
 
 @cache

@@ -114,7 +114,7 @@ def _settle(chip: CoreChip, target: Target, told: dict[str, Array], seed: int) -
     it, field = chip.nonidealities, isinstance(chip, ComplexChip)
     inputs = np.ones_like(target.sigma) if target.inputs is None else target.inputs
     problem = zeroth.Problem(chip, inputs, target.weight, "field" if field else "quadrature", target.outputs)
-    search = zeroth.Search("ztp", lr=2 * np.pi / (2**it.phase_bits - 1) if it.phase_bits else 0.002)
+    search = zeroth.Search("ztp", lr=it.step() or 0.002)
     state = zeroth.start(problem, search, told)
     for epoch in range(COMPLEX_POLISH if field else POLISH):
         zeroth.polish(problem, search, state, generator(seed, "attain", epoch))

@@ -105,11 +105,6 @@ def settled(chip: Any) -> int:
 # --------------------------------------------------------------------------------------- what is searched for
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="a search takes the levels of a voltage drive as even in phase",
-)
 def test_no_step_of_a_search_is_smaller_than_a_level_of_a_voltage_drive() -> None:
     job = Job.preset("digits", {"nonidealities.base": "silicon"})
     levels, _ = chip_nonidealities(job).levels()

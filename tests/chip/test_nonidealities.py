@@ -130,3 +130,30 @@ def test_what_a_job_leaves_out_is_that_of_its_preset() -> None:
     assert imperfections.chip_nonidealities(job) == sheet
     assert imperfections.effective(job, "nonidealities.v_max") == 6.5
     assert imperfections.effective(job, "learn.epochs") == job.learn.epochs
+
+
+# ------------------------------------------------------------------------------------------------ levels of a drive
+
+VOLTS = msgspec.structs.replace(PRESETS["silicon"], phase_bits=4)
+
+
+@pytest.mark.parametrize("bits", (0, 2, 8, 16))
+def test_the_levels_of_a_phase_drive_are_even(bits: int) -> None:
+    sheet = Nonidealities(phase_bits=bits)
+    assert sheet.step() == sheet.step(np.array([0.1, 6.0])) == (2.0 * np.pi / (2**bits - 1) if bits else 0.0)
+
+
+def test_the_levels_of_a_voltage_drive_are_as_far_apart_as_its_curve_says() -> None:
+    levels, _ = VOLTS.levels()
+    inside = 0.5 * (levels[1:] + levels[:-1])
+    inside, gaps = inside[inside < 2.0 * np.pi], np.diff(levels)[inside < 2.0 * np.pi]
+    assert [VOLTS.step(np.array(phase)) for phase in inside] == list(gaps)
+    assert [VOLTS.step(phase + 2.0 * np.pi) for phase in inside] == pytest.approx(gaps)
+    assert VOLTS.step(inside[:3]) == gaps[2] < VOLTS.step() == np.diff(levels)[: (levels < 2.0 * np.pi).sum()].max()
+    assert msgspec.structs.replace(VOLTS, phase_bits=0).step() == 0.0
+
+
+def test_beyond_the_last_level_counts_the_last_step() -> None:
+    short = msgspec.structs.replace(VOLTS, v_max=2.0)
+    levels, _ = short.levels()
+    assert levels[-1] < 1.0 and short.step(np.array([3.0])) == short.step() == levels[-1] - levels[-2]

@@ -41,8 +41,6 @@ from l2sim.store.events import Epoch, Event, Warned
 
 COMPARISON_NOISE = 0.01
 """Readout noise of the comparison mapping, in units of the unit input amplitude."""
-DEFAULT_LSB = 2.0 * np.pi / 255
-"""Smallest search step on a chip with continuous phases, rad."""
 
 Stage = Callable[[L2ight, int], Iterator[Event]]
 
@@ -301,9 +299,8 @@ def _spread(session: L2ight, stage: str, scales: dict[str, Array] | float) -> di
 
 def _search(session: L2ight, job: jobs.Calibrate | jobs.Map, threshold: float, **more: Any) -> zeroth.Search:
     """The search of a stage's job; no step is smaller than one of the chip's drive."""
-    bits = chip_nonidealities(session.job).phase_bits
     return zeroth.Search(
-        job.method, lr=job.lr, decay=job.decay, floor=2.0 * np.pi / (2**bits - 1) if bits else DEFAULT_LSB,
+        job.method, lr=job.lr, decay=job.decay, floor=chip_nonidealities(session.job).step() or zeroth.STEP,
         best_record=job.best_record, adaptive=job.adaptive, threshold=threshold, order=job.order, **more,
     )  # fmt: skip
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from l2sim.backend import Array, like
 from l2sim.chip.grid import arrays, fused, respond
+from l2sim.chip.nonidealities import even_step
 from l2sim.chip.protocol import Hardware
 from l2sim.mesh.reference import compact_order
 
@@ -26,6 +27,8 @@ HOST = ("threshold", "polished")
 """What of a state steers the search and stays on the host."""
 NUDGE = 0.01
 """What a restart adds to every phase, rad."""
+STEP = even_step(8)
+"""Smallest step on a chip with continuous phases, rad."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ class Search:
     method: str
     lr: float = 0.1
     decay: float = 0.99
-    floor: float = 2.0 * np.pi / 255
+    floor: float = STEP
     best_record: bool = True
     adaptive: bool = False
     threshold: float = 0.09
