@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from l2sim.gui.base.model import Curve, Frame, Layer, Parameter, Part, Stage
+from l2sim.gui.base.link import Answer, Heartbeat, Light
+from l2sim.gui.base.model import Layer, Parameter, Part
 
+from l2sim.inspect.run import Stage
 from l2sim.job.job import Job
+from l2sim.store.follow import Curve, Frame
 
 
 def rectangle(modes: int, name: str, complex: bool = False) -> Part:
@@ -41,7 +44,7 @@ class FakeModel:
         self.events: list[dict[str, Any]] = [{"type": "stage", "stage": "learn", "epochs": 30, "done": 0, "step": 0}]
         self.stages = [Stage("calibrate", 0, steps // 2, 400), Stage("learn", steps // 2, None, 30)]
         self.checkpoints = [steps // 2]
-        self.acks: dict[int, dict[str, Any]] = {}
+        self.acks: dict[int, Answer] = {}
         self.ordered: list[tuple[str, dict[str, Any]]] = []
         self.parameters = [
             Parameter("nonidealities.readout_noise", 0.0, "", 0.0, 1.0, "std of a reading", "live"),
@@ -66,8 +69,8 @@ class FakeModel:
         return ["learn/loss", "learn/accuracy"]
 
     @property
-    def beat(self) -> dict[str, Any] | None:
-        return {"step": self.newest, "rate": 12.5, "eta": 61.0, "rss": 2.5e8, "paused": self.state == "paused"}
+    def beat(self) -> Heartbeat | None:
+        return Heartbeat(self.newest, rate=12.5, eta=61.0, rss=250_000_000, paused=self.state == "paused")
 
     def stage_at(self, step: int | None) -> str:
         return "calibrate" if step is not None and step <= self.stages[0].last_step else "learn"
@@ -134,7 +137,7 @@ class FakeModel:
     def oracle_gradient(self, layer: str, step: int | None = None) -> dict[str, Any] | None:
         return None
 
-    def field(self, layer: str, block: int, port: int, step: int | None = None) -> dict[str, Any] | None:
+    def field(self, layer: str, block: int, port: int, step: int | None = None) -> Light | None:
         return None
 
     def job_at(self, step: int | None) -> Job:

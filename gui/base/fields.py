@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pyqtgraph.Qt import QtCore, QtWidgets
 
 from l2sim.job.job import Field
 
 from . import theme
+from .widgets import bare
 
 
 def options(field: Field) -> list[str]:
@@ -16,7 +15,7 @@ def options(field: Field) -> list[str]:
     return field.range.split(", ") if ", " in field.range else []
 
 
-def shown(value: Any) -> str:
+def shown(value: object) -> str:
     """A value as it is typed: TOML, but words without quotes."""
     if value is None:
         return ""
@@ -39,13 +38,11 @@ class Editor(QtWidgets.QWidget):
         super().__init__()
         self.field = field
         self._default = default
-        layout = QtWidgets.QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(1)
+        layout = bare(QtWidgets.QVBoxLayout(self), 1)
         words = f"{field.path}: {field.meaning}" + (f" ({field.unit})" if field.unit else "")
         choices = options(field)
         self._chooses = bool(choices)
-        self.input: Any = QtWidgets.QComboBox() if choices else QtWidgets.QLineEdit()
+        self.input = QtWidgets.QComboBox() if choices else QtWidgets.QLineEdit()
         if choices:
             self.input.addItems([*([default] if default else []), *choices])
             self.input.activated.connect(lambda *_: self.edited.emit(field.path, self.text()))
@@ -70,7 +67,7 @@ class Editor(QtWidgets.QWidget):
             return "" if self.input.currentText() == self._default else str(self.input.currentText())
         return str(self.input.text()).strip()
 
-    def put(self, value: Any) -> None:
+    def put(self, value: object) -> None:
         """Show a value; what is being typed stays."""
         text = shown(value)
         if self._chooses:

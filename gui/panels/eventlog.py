@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
 from ..base import theme
+from ..base.files import Table
 from ..base.panel import Panel
+from ..base.widgets import bare, has_words, search_box
 
 if TYPE_CHECKING:
     from ..base.model import RunModel, Selection
@@ -53,31 +55,34 @@ def words(event: dict[str, Any]) -> str:
 
 
 class _Table(QtCore.QAbstractTableModel):
+    """The events on show, as Qt's table reads them: step, kind, sentence."""
+
     heads = ("step", "what", "said")
 
     def __init__(self) -> None:
         super().__init__()
         self.rows: list[tuple[int | None, str, str]] = []
 
-    def rowCount(self, parent: Any = None) -> int:
+    def rowCount(self, parent: QtCore.QModelIndex | None = None) -> int:
         return len(self.rows)
 
-    def columnCount(self, parent: Any = None) -> int:
+    def columnCount(self, parent: QtCore.QModelIndex | None = None) -> int:
         return len(self.heads)
 
-    def headerData(self, section: int, orientation: Any, role: int = 0) -> Any:
+    def headerData(self, section: int, orientation: QtCore.Qt.Orientation, role: int = 0) -> str | None:
         wanted = role == _Role.DisplayRole and orientation == QtCore.Qt.Orientation.Horizontal
         return self.heads[section] if wanted else None
 
-    def data(self, index: Any, role: int = 0) -> Any:
+    def data(self, index: QtCore.QModelIndex, role: int = 0) -> str | int | QtGui.QBrush | None:
         step, kind, text = self.rows[index.row()]
         if role in (_Role.DisplayRole, _Role.ToolTipRole):
             return ("" if step is None else f"{step:,}", KINDS.get(kind, kind), text)[index.column()]
         if role == _Role.TextAlignmentRole and index.column() == 0:
             return int(QtCore.Qt.AlignmentFlag.AlignRight | QtCore.Qt.AlignmentFlag.AlignVCenter)
         if role == _Role.ForegroundRole:
-            it = theme.now()
-            colour = {"warning": it.warn, "epoch": it.faint, "stage": it.accent, "window": it.faint}.get(kind, it.text)
+            now = theme.now()
+            colours = {"warning": now.warn, "epoch": now.faint, "stage": now.accent, "window": now.faint}
+            colour = colours.get(kind, now.text)
             return QtGui.QBrush(QtGui.QColor(colour))
         return None
 
@@ -103,9 +108,7 @@ class EventLog(Panel):
     def __init__(self, selection: Selection) -> None:
         super().__init__(selection)
         self._own: list[tuple[float, str]] = []
-        self.find = QtWidgets.QLineEdit(placeholderText="Find in the events")
-        self.find.setAccessibleName("Find in the events")
-        self.find.setClearButtonEnabled(True)
+        self.find = search_box("Find in the events")
         self.epochs = QtWidgets.QCheckBox("epochs")
         self.epochs.setToolTip("Show the end of every epoch too")
         self._model = _Table()
@@ -126,9 +129,7 @@ class EventLog(Panel):
         head.setContentsMargins(6, 4, 6, 4)
         head.addWidget(self.find)
         head.addWidget(self.epochs)
-        layout = QtWidgets.QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(0)
+        layout = bare(QtWidgets.QVBoxLayout(self), 0)
         layout.addLayout(head)
         layout.addWidget(self.view)
         self.find.textChanged.connect(lambda *_: self._fill())
@@ -149,7 +150,7 @@ class EventLog(Panel):
         if changed & {"events", "all", "theme"}:
             self._fill()
 
-    def table(self) -> tuple[list[str], list[tuple[Any, ...]]]:
+    def table(self) -> Table:
         return list(_Table.heads), [("" if step is None else step, kind, text) for step, kind, text in self._model.rows]
 
     def _fill(self) -> None:
@@ -162,12 +163,12 @@ class EventLog(Panel):
             if event["type"] != "series" and (event["type"] != "epoch" or self.epochs.isChecked())
         ]
         rows += [(None, "window", f"{time.strftime('%H:%M:%S', time.localtime(at))} {text}") for at, text in self._own]
-        sought = self.find.text().lower().split()
-        self._model.put([row for row in rows if all(word in f"{row[1]} {row[2]}".lower() for word in sought)])
+        sought = self.find.text()
+        self._model.put([row for row in rows if has_words(f"{row[1]} {row[2]}", sought)])
         if follows:
             self.view.scrollToBottom()
 
-    def _go(self, index: Any) -> None:
+    def _go(self, index: QtCore.QModelIndex) -> None:
         step = self._model.rows[index.row()][0]
         if step is not None:
             self.selection.set(step=step)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 from pyqtgraph.Qt import QtCore, QtWidgets
 
@@ -14,6 +13,7 @@ from l2sim.job.presets import PRESETS
 
 from ..base import fields, theme
 from ..base import files as export
+from ..base.widgets import has_words, scrolling, search_box
 
 _SECTIONS = {
     "": "The job",
@@ -50,17 +50,13 @@ class JobForm(QtWidgets.QWidget):
         self.choice.activated.connect(lambda *_: self.edit(self.choice.currentText()))
         self.about = theme.mark(QtWidgets.QLabel(), "faint")
         self.about.setWordWrap(True)
-        self.find = QtWidgets.QLineEdit(placeholderText="Find a field or its meaning")
-        self.find.setAccessibleName("Find a field")
-        self.find.setClearButtonEnabled(True)
+        self.find = search_box("Find a field or its meaning", "Find a field")
         self.find.textChanged.connect(lambda *_: self._filter())
         self.sections = QtWidgets.QListWidget()
         self.sections.setMaximumWidth(210)
         self.sections.setAccessibleName("Sections of the job")
         self.sections.currentRowChanged.connect(lambda *_: self._filter())
-        self.area = QtWidgets.QScrollArea()
-        self.area.setWidgetResizable(True)
-        self.area.setFrameShape(QtWidgets.QFrame.Shape.NoFrame)
+        self.area = scrolling()
         self.summary = QtWidgets.QLabel()
         self.summary.setWordWrap(True)
         self.summary.setAccessibleName("Whether the job can be run")
@@ -168,13 +164,13 @@ class JobForm(QtWidgets.QWidget):
         self._say()
 
     def _filter(self) -> None:
-        sought = self.find.text().lower().split()
+        sought = self.find.text().strip()
         item = self.sections.currentItem()
         section = item.data(QtCore.Qt.ItemDataRole.UserRole) if item else ""
         for path, widgets in self._rows.items():
             field = self.editors[path].field
-            text = f"{path} {field.meaning} {field.unit}".lower()
-            fits = all(word in text for word in sought) if sought else path.rpartition(".")[0] == section
+            text = f"{path} {field.meaning} {field.unit}"
+            fits = has_words(text, sought) if sought else path.rpartition(".")[0] == section
             for widget in widgets:
                 widget.setVisible(fits)
         self.sections.setEnabled(not sought)
@@ -203,9 +199,10 @@ class JobForm(QtWidgets.QWidget):
             font.setBold(name in self.changes and self.changes[name] != defaults.get(name))
             widgets[0].setFont(font)
         self.start.setEnabled(not error)
-        told = ", ".join(f"{name} = {text}" for name, text in self.changes.items())
+        changes = ", ".join(f"{name} = {text}" for name, text in self.changes.items())
         theme.mark(self.summary, "bad" if error else "faint")
-        self.summary.setText(f"Cannot be run: {error}" if error else f"Changed: {told}" if told else "Nothing changed.")
+        valid = f"Changed: {changes}" if changes else "Nothing changed."
+        self.summary.setText(f"Cannot be run: {error}" if error else valid)
 
     def _start(self) -> None:
         more = [*(["--smoke"] if self.smoke.isChecked() else [])]
@@ -229,6 +226,6 @@ class JobForm(QtWidgets.QWidget):
         return export.write(path, jobs.to_toml(self.job).encode())
 
 
-def _limits(field: Any) -> str:
+def _limits(field: jobs.Field) -> str:
     limits = field.range if not fields.options(field) else ""
     return " · ".join(word for word in (limits, field.unit) if word)

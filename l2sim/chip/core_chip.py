@@ -293,6 +293,12 @@ class CoreChip:
             self._age()
         return self._effective(part, self.xp.zeros_like(self._phases[part]))
 
+    def oracle_offsets(self, part: str) -> Array:
+        """The fixed phases that add to the driven ones in U or V, drift included, (cores, n), rad."""
+        if self._drifts:
+            self._age()
+        return self._chain[part][2].copy()
+
     def oracle_sigma(self) -> Array:
         """The sigma that the attenuators realise, (p, q, k)."""
         return self._realised.reshape(*self.shape, -1).copy()
@@ -310,6 +316,11 @@ class CoreChip:
         """Become the chip whose `oracle_fabrication` gave `arrays`."""
         made = fabrication.replaced(self._draws(), arrays)
         self._heaters, self._attenuators = {part: made[part] for part in PARTS}, made["sigma"]
+        self.nonidealities = self._nonidealities
+
+    def wander_as(self, wander: Wander) -> None:
+        """Let the biases be what `wander` makes of them from now on, by the clock of the chip's meter."""
+        self._wander = wander
         self.nonidealities = self._nonidealities
 
     def _draws(self) -> dict[str, Any]:

@@ -209,6 +209,11 @@ class MeshChip:
         self._heaters, self._optics = made["heaters"], made["optics"]
         self.nonidealities = self._nonidealities
 
+    def wander_as(self, wander: Wander) -> None:
+        """Let the biases be what `wander` makes of them from now on, by the clock of the chip's meter."""
+        self._wander = wander
+        self.nonidealities = self._nonidealities
+
     def _draws(self) -> dict[str, Any]:
         return {"heaters": self._heaters, "optics": self._optics}
 

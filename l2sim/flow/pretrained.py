@@ -43,7 +43,7 @@ class Fitted(NamedTuple):
     notes: list[str]
 
 
-def load(path: Path, network: Network, new_classifier: bool = True) -> list[str]:
+def load_weights(path: Path, network: Network, new_classifier: bool = True) -> list[str]:
     """Put the weights of a file into `network`; returns what was changed to make them fit.
 
     `new_classifier`: a classifier of other classes may stay as it is. Raises ModelError, before anything changes.

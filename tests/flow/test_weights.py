@@ -66,7 +66,7 @@ def test_imagenets_resnet_fits_the_small_image_stem(tmp_path: Path, ending: str)
     tensors.write(tmp_path / f"resnet{ending}", theirs, {"format": "pt"})
     ours = net(NARROW)
     before = ours.state()
-    notes = pretrained.load(tmp_path / f"resnet{ending}", ours)
+    notes = pretrained.load_weights(tmp_path / f"resnet{ending}", ours)
     state = ours.state()
     middle = theirs["conv1.weight"][:, :, 2:5, 2:5].reshape(4, -1)
     np.testing.assert_array_equal(state["conv1.weight"], middle)
@@ -165,7 +165,7 @@ def test_weights_that_do_not_fit_are_named(tmp_path: Path, theirs: dict, words: 
     ours = net(NARROW)
     before = ours.state()
     with pytest.raises(ModelError, match=words) as caught:
-        pretrained.load(tmp_path / "w.npz", ours)
+        pretrained.load_weights(tmp_path / "w.npz", ours)
     assert "w.npz" in str(caught.value) and "\n" not in str(caught.value)
     for name, a in ours.state().items():
         np.testing.assert_array_equal(a, before[name])
@@ -266,7 +266,7 @@ def test_the_exported_weights_are_the_whole_network_in_pytorchs_layout(run: Path
     assert about["stage"] == "map" and about["format"] == "l2sim-network"
     back = export.load(tmp_path / "net.npz")
     electronic = net(back.network.spec)
-    assert pretrained.load(tmp_path / "net.npz", electronic, new_classifier=False) == []
+    assert pretrained.load_weights(tmp_path / "net.npz", electronic, new_classifier=False) == []
     images = RNG.integers(0, 256, (9, 1, 16, 16), dtype=np.uint8)
     np.testing.assert_allclose(electronic.forward(images), back.network.forward(images), atol=1e-9)
     np.testing.assert_allclose(arrays["fc1.scale"], np.abs(arrays["fc1.sigma"]).max(-1))

@@ -98,11 +98,11 @@ def test_nothing_that_a_click_needs_is_left_to_compile(qtbot: object, tmp_path: 
 
     import numpy as np
     from l2sim.gui.mesh import light
-    from l2sim.gui.window import warm
+    from l2sim.gui.window import opening, warm
 
     from tests.doubles_gui import rectangle
 
-    shown = app.splash(app.start_qt())
+    shown = opening.splash(app.start_qt())
     warm.up()
     assert shown.isVisible()
     shown.close()

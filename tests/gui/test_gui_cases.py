@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from l2sim.gui.base.model import Parameter, Selection
 from l2sim.gui.panels.hardware import Hardware
-from l2sim.gui.window import app
+from l2sim.gui.window import app, opening
 from pyqtgraph.Qt import QtCore, QtWidgets
 
 from tests import altered
@@ -137,7 +137,7 @@ class Late(QtWidgets.QSplashScreen):
 )
 def test_the_splash_is_painted_before_the_main_thread_goes_on(qtbot: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(QtWidgets, "QSplashScreen", Late)
-    shown = app.splash(app.start_qt())
+    shown = opening.splash(app.start_qt())
     qtbot.addWidget(shown)
     assert shown.paints > 0
 

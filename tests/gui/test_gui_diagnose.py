@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -10,11 +9,12 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from l2sim.gui.panels import diagnose as panels
-from l2sim.gui.panels.diagnose_views import budget_bars
+from l2sim.gui.panels.diagnose_results import Results, budget_bars, read
 from l2sim.gui.panels.matrix import REAL
 from pyqtgraph.Qt import QtCore, QtWidgets
 
 from l2sim.cli.main import command
+from l2sim.inspect.findings import Row
 from tests.doubles_gui import FakeModel
 from tests.tolerances import PATIENCE
 
@@ -26,12 +26,12 @@ class Here:
 
     def __init__(self, only: str, arguments: list[str]) -> None:
         self.only, self.begun = only, time.monotonic()
-        self._told = CliRunner().invoke(command, ["diagnose", *arguments, "--only", only, "--json"])
+        self._answer = CliRunner().invoke(command, ["diagnose", *arguments, "--only", only, "--json"])
 
-    def done(self) -> tuple[dict[str, Any] | None, str]:
-        if self._told.exception is not None:
-            return None, str(self._told.exception)
-        return json.loads(self._told.stdout), ""
+    def done(self) -> tuple[Results | None, str]:
+        if self._answer.exception is not None:
+            return None, str(self._answer.exception)
+        return read(self._answer.stdout.encode()), ""
 
     def stop(self) -> None:
         pass
@@ -85,18 +85,18 @@ def test_the_window_says_why_a_block_is_bad_while_it_goes_on(
     for key, only in ((Key.Key_H, "heaters"), (Key.Key_T, "detectors"), (Key.Key_M, "movement"), (Key.Key_Y, "layers")):
         qtbot.keyClick(opened, key)
         slowest = max(slowest, answered(qtbot, opened))
-        assert it.faults[only] == "" and it.found[only][only] and it.table() is not None
+        assert it.faults[only] == "" and it.results[only][only] and it.table() is not None
         assert not it.grab().isNull()
         asked.append(it.notes[only].text())
     assert "all answer" in asked[0] and "noise floor" in asked[1].lower() and "test samples" in asked[3]
     assert slowest < 0.25  # of a slow machine; others have 10 ms
-    _, row = it.bodies["heaters"]._areas[1]
-    it.bodies["heaters"].chosen.emit(row["part"], 7)
+    _, row = it.heaters.areas[1]
+    it.heaters.chosen.emit(row["part"], 7)
     assert (opened.selection.side, opened.selection.element) == ("v", 7)
 
 
 def test_a_budget_shows_every_imperfection_alone_beside_what_is_left_without_it() -> None:
-    def row(name: str, error: float, tuned: float | None, alone: float | None) -> dict[str, Any]:
+    def row(name: str, error: float, tuned: float | None, alone: float | None) -> Row:
         return {"name": name, "error": error, "tuned": tuned, "alone": alone, "gain": 0.0}
 
     rows = [row("as it is", 0.5, 0.4, None), row("loss", 0.9, 0.1, 0.3), row("all of them", 2.0, 1e-30, None)]
@@ -117,11 +117,11 @@ def test_biases_that_nobody_can_tell_are_said_to_be_undrifted_and_complex_cores_
     opened.selection.set(layer="fc1", block=2, element=3)
     opened.tick(everything=True)
     assert "shown undrifted" in opened.inspector.cards[0].body.text()
-    assert opened.matrix.told[1].title == "Re of realised" and REAL in opened.matrix.said.text()
+    assert opened.matrix.matrices[1].title == "Re of realised" and REAL in opened.matrix.said.text()
     place = {"layer": "fc1", "core": 2, "cores": 22, "step": None, "stage": "map", "note": "shown undrifted",
              "measure": "some error", "left_out": ["tap noise"]}  # fmt: skip
     row = {"name": "as it is", "error": 0.5, "tuned": None, "alone": None, "gain": 0.0}
-    opened.diagnosis.found["budget"] = {"place": place, "badges": {"budget": "oracle"}, "budget": [row]}
+    opened.diagnosis.results["budget"] = {"place": place, "badges": {"budget": "oracle"}, "budget": [row]}
     opened.diagnosis.refresh({"all"})
     assert "shown undrifted" in opened.diagnosis.heads["budget"].text()
     for words in ("some error", "same commands", "oracle", "it acts in readings: tap noise"):
@@ -154,7 +154,7 @@ def test_a_diagnosis_that_fails_is_one_line_and_another_run_or_closing_ends_it(
     window.actions_["heaters"].trigger()
     task = it.task
     window.open(digits_run)
-    assert not it.waits and task._process.poll() is not None and it.found == {}
+    assert not it.waits and not task.runs and it.results == {}
 
     def refused(*_: Any, **__: Any) -> Any:
         raise OSError(12, "Cannot allocate memory")

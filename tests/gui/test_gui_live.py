@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from l2sim.gui.base.link import Answer
 from l2sim.gui.base.model import open_run
 from l2sim.gui.mesh.values import ERROR, GRADIENT, LIVE, POWER, WAY
 
@@ -38,7 +39,7 @@ def live(window: Any, qtbot: Any) -> Any:
     return window
 
 
-def answered(window: Any, qtbot: Any, number: int) -> dict[str, Any]:
+def answered(window: Any, qtbot: Any, number: int) -> Answer:
     qtbot.waitUntil(lambda: number in window.model.acks, timeout=PATIENCE)
     return window.model.acks[number]
 

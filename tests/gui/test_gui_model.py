@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from l2sim.gui.base.link import Answer
 from l2sim.gui.base.model import RunModel, Selection, open_run
 
 from l2sim.chip.core_chip import CoreChip
@@ -122,20 +123,20 @@ def test_light_in_a_core_is_that_of_its_matrices(cores: Path) -> None:
         seen, chip = model.field("fc1", 3, port), model.rebuilt.chip("fc1", 3, None)
         sigma, matrix = model.oracle("fc1", 3, "sigma"), model.realised("fc1", 3)
         assert seen is not None and isinstance(chip, CoreChip) and sigma is not None and matrix is not None
-        v = seen["power"]["v"]
+        v = seen.power["v"]
         assert v.shape == (2 * 9 + 1, 9) and v[0, port] == 1.0
         np.testing.assert_allclose(v.sum(axis=1), 1.0, rtol=1e-6)
         np.testing.assert_allclose(v[-1], chip.oracle_matrix("v")[0, 0][:, port] ** 2, atol=1e-6)
         between = sigma["actual"]["sigma"] ** 2 * v[-1]
-        np.testing.assert_allclose(seen["power"]["u"].sum(axis=1), between.sum(), rtol=1e-5)
-        np.testing.assert_allclose(seen["power"]["u"][-1], matrix[:, port] ** 2, atol=1e-5)
+        np.testing.assert_allclose(seen.power["u"].sum(axis=1), between.sum(), rtol=1e-5)
+        np.testing.assert_allclose(seen.power["u"][-1], matrix[:, port] ** 2, atol=1e-5)
 
 
 def test_light_in_a_mesh_loses_what_the_waveguides_take(meshes: Path) -> None:
     seen = open_run(meshes).field("mesh1", 0, 2)
     assert seen is not None
-    power = seen["power"]["forward"].sum(axis=1)
-    assert seen["power"]["forward"].shape == (9, 4) and power[0] == 1.0
+    power = seen.power["forward"].sum(axis=1)
+    assert seen.power["forward"].shape == (9, 4) and power[0] == 1.0
     assert (np.diff(power) < 1e-6).all() and power[-1] == pytest.approx(10 ** (-0.08), rel=1e-4)
 
 
@@ -186,7 +187,7 @@ def test_a_finished_run_is_known_and_answers_no_orders(meshes: Path) -> None:
     assert [stage.name for stage in model.stages] == ["deploy", "learn"]
     assert model.stage_at(1) == "deploy" and model.stage_at(2) == "learn" and model.stage_at(0) == "deploy"
     number = model.order("set", path="learn.lr", value=1)
-    assert model.acks[number] == {"ok": False, "error": "the run is not live; start it with `l2sim run --live`"}
+    assert model.acks[number] == Answer(False, "the run is not live; start it with `l2sim run --live`")
     known = {parameter.path: parameter for parameter in model.parameters}
     assert known["nonidealities.phase_bits"].value == 7 and known["nonidealities.phase_bits"].when == "live"
     assert (known["learn.lr"].low, known["learn.lr"].high) == (0, 100)

@@ -156,7 +156,7 @@ def test_what_is_padding_does_not_count_in_the_error(qtbot: Any, digits: RunMode
     panel.selection.set(layer=name, block=it.p * it.q - 1)
     panel.refresh({"layer", "block"})
     rows, columns = digits.used(name, it.p * it.q - 1)
-    _, second, apart = panel.told
+    _, second, apart = panel.matrices
     error = (apart.values[:rows, :columns] ** 2).sum() / (second.values**2).sum()
     assert f"= {number(error)}" in panel.said.text() and "padding" in panel.said.text()
     row, column = panel.pictures[2].marked
@@ -186,16 +186,16 @@ def test_an_ideal_chip_at_the_target_phases_has_the_target_matrix(digits: RunMod
 
 def test_a_whole_mesh_is_compared_with_an_ideal_one(qtbot: Any, insitu: RunModel) -> None:
     panel = shown(qtbot, Matrix, insitu, size=(700, 300))
-    titles = [(t.title, t.badge) for t in panel.told]
+    titles = [(t.title, t.badge) for t in panel.matrices]
     assert titles == [("|U|, ideal chip", "estimated"), ("|U| realised", "oracle"), ("difference", "oracle")]
-    assert (panel.told[0].values >= 0).all()
+    assert (panel.matrices[0].values >= 0).all()
     assert "relative error" in panel.said.text()
 
 
 def test_without_an_oracle_the_matrix_is_estimated_and_says_so(qtbot: Any) -> None:
     panel = shown(qtbot, Matrix, FakeModel(k=4))
-    assert panel.told[1].badge == "estimated" and "signs" in panel.said.text()
-    assert panel.told[0].values is None and panel.told[2].note == "needs both"
+    assert panel.matrices[1].badge == "estimated" and "signs" in panel.said.text()
+    assert panel.matrices[0].values is None and panel.matrices[2].note == "needs both"
 
 
 # -- inspector ---------------------------------------------------------------------------------------------------------

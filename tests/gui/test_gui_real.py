@@ -15,7 +15,7 @@ from l2sim.gui.window.app import command
 
 from l2sim.chip.mesh_chip import MeshChip
 from l2sim.chip.nonidealities import Nonidealities
-from l2sim.chip.recorded_mesh import MeshRecorder
+from l2sim.chip.recorded import MeshRecorder
 from l2sim.errors import L2simError, RunError
 from l2sim.inspect import findings
 from l2sim.mesh.mesh import Mesh
@@ -47,7 +47,7 @@ def test_the_window_stays_useful_without_an_oracle(opened: Any) -> None:
         dock.raise_()
         opened.tick(everything=True)
     assert "commanded" in opened.inspector.cards[0].body.text() and "no oracle" in opened.inspector.cards[0].body.text()
-    told = opened.matrix.told
+    told = opened.matrix.matrices
     assert told[0].badge == "estimated" and told[0].values is not None
     assert told[1].note == NO_ORACLE if whole else told[1].badge == "estimated"
     assert opened.crashed == ""

@@ -49,7 +49,7 @@ def pretrain(session: L2ight, done: int) -> Iterator[Event]:
     """Train the electronic network, from a file of weights if the job names one."""
     job = session.job.pretrain
     if job.weights and done == 0:
-        for note in pretrained.load(Path(job.weights), session.electronic, new_classifier=job.epochs > 0):
+        for note in pretrained.load_weights(Path(job.weights), session.electronic, new_classifier=job.epochs > 0):
             yield Warned("pretrain", f"{job.weights}: {note}")
     yield from training.train(session, "pretrain", session.job.pretrain, done)
 
