@@ -14,10 +14,10 @@ import numpy as np
 
 from l2sim.backend import Array
 from l2sim.chip.protocol import PHASES
-from l2sim.flow.session import effective
 from l2sim.inspect.run import Recorded
 from l2sim.job import grids
 from l2sim.job import job as jobs
+from l2sim.job.imperfections import effective
 from l2sim.runs.live_messages import VERSION, Answer, State
 from l2sim.store.events import step_of
 from l2sim.store.follow import Frame, Replay

@@ -10,8 +10,8 @@ import numpy as np
 
 from l2sim.backend import Array
 from l2sim.chip.nonidealities import Nonidealities
-from l2sim.flow.session import chip_nonidealities
 from l2sim.inspect.chips import ends
+from l2sim.job.imperfections import chip_nonidealities
 
 from . import colours, light
 from .colours import PHASE, TURN, Scale

@@ -10,8 +10,9 @@ from typing import Any
 
 import msgspec
 
-from l2sim.flow.session import Session, effective
+from l2sim.flow.session import Session
 from l2sim.job import job as jobs
+from l2sim.job.imperfections import effective
 from l2sim.store.events import Changed, Epoch, Event, StageStarted, Step
 from l2sim.store.logs import Positions
 

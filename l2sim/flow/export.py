@@ -42,9 +42,10 @@ from l2sim.flow.insitu import session as insitu
 from l2sim.flow.insitu.session import Insitu
 from l2sim.flow.l2ight import session as l2ight
 from l2sim.flow.l2ight.session import L2ight
-from l2sim.flow.session import chip_nonidealities, under
+from l2sim.flow.session import under
 from l2sim.job import job as jobs
 from l2sim.job import model as described
+from l2sim.job.imperfections import chip_nonidealities
 from l2sim.job.job import Job
 from l2sim.nn import network
 from l2sim.nn.models import ModelSpec

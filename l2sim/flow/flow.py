@@ -18,6 +18,7 @@ from l2sim.flow.insitu import session as insitu
 from l2sim.flow.l2ight import session as l2ight
 from l2sim.flow.l2ight import stages
 from l2sim.flow.session import Session
+from l2sim.job.imperfections import chip_nonidealities
 from l2sim.job.job import Job, to_dict
 from l2sim.store.events import Checkpoint, Done, Epoch, Event
 from l2sim.store.events import stages as stages_of
@@ -55,7 +56,7 @@ def _timed(event: Event, session: Session) -> Event:
     """An epoch with the chips' clock, where biases wander with it: so readers make the chips again as they were."""
     if not isinstance(event, Epoch):  # first, for there are many steps
         return event
-    it = sessions.chip_nonidealities(session.job)
+    it = chip_nonidealities(session.job)
     if not (it.drift_std or it.step_std) or not session.geometry():
         return event
     return msgspec.structs.replace(event, scalars=event.scalars | {"clock_s": session.meter.clock})

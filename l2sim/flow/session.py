@@ -9,16 +9,15 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
-import msgspec
 import numpy as np
 
 from l2sim.backend import Array, generator, host
-from l2sim.chip import energy, nonidealities
+from l2sim.chip import energy
 from l2sim.chip.meter import Meter
 from l2sim.data import sets as data
 from l2sim.errors import RunError
 from l2sim.job import job as jobs
-from l2sim.job.job import Job, chosen
+from l2sim.job.job import Job
 from l2sim.learn.train import TEST_BATCH, Objective
 from l2sim.nn import optim
 from l2sim.nn.losses import cross_entropy
@@ -169,19 +168,6 @@ def billed(job: Job, counts: dict[str, dict[str, int]], at: dict[str, energy.Geo
             for name, its in asked.items()
         },
     }
-
-
-def chip_nonidealities(job: Job) -> nonidealities.Nonidealities:
-    """The non-idealities of the job's preset with what the job sets apart."""
-    base = nonidealities.PRESETS[job.nonidealities.base]
-    return msgspec.structs.replace(base, **chosen(job.nonidealities))
-
-
-def effective(job: Job, path: str) -> Any:
-    """The value in force of a field: of a non-ideality that the job leaves to its preset, the preset's."""
-    value = jobs.value(job, path)
-    section, _, name = path.partition(".")
-    return getattr(chip_nonidealities(job), name) if value is None and section == "nonidealities" else value
 
 
 def checkpoint(session: Session, stage: str, epoch: int, keep: bool = False) -> Iterator[Checkpoint]:

@@ -24,7 +24,8 @@ from l2sim.nn.photonic import PhotonicWeight
 from l2sim.store.events import Epoch, Event, Warned
 
 if TYPE_CHECKING:
-    from l2sim.job.sections import Upkeep
+    from l2sim.job.imperfections import chip_nonidealities
+from l2sim.job.sections import Upkeep
 
 HOUR = 3600.0
 PROBING = ("periodic", "triggered", "track")
@@ -132,6 +133,6 @@ def _care(session: Any) -> upkeep.Care:
         step(data.train_x[at], data.train_y[at], rng, it.lr)
 
     return upkeep.Care(
-        sessions.chip_nonidealities(job), it.every * HOUR, job.chip.readout, threshold=it.threshold,
+        chip_nonidealities(job), it.every * HOUR, job.chip.readout, threshold=it.threshold,
         probes=it.probes, epochs=it.sweeps, lessons=it.batches, lesson=lesson,
     )  # fmt: skip

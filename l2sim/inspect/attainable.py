@@ -149,10 +149,10 @@ def _tune(chip: CoreChip, target: Target, seed: int) -> float:
 
 def _settle(chip: CoreChip, target: Target, phases: dict[str, Array], seed: int) -> None:
     """Ternary probing from `phases`: the drive rounds, and heaters act on each other."""
-    bits, field = chip.nonidealities.phase_bits, isinstance(chip, ComplexChip)
+    field = isinstance(chip, ComplexChip)
     inputs = np.ones_like(target.sigma) if target.inputs is None else target.inputs
     problem = zeroth.Problem(chip, inputs, target.weight, "field" if field else "quadrature", target.outputs)
-    search = zeroth.Search("ztp", lr=2 * np.pi / (2**bits - 1) if bits else 0.002)
+    search = zeroth.Search("ztp", lr=chip.nonidealities.step() or 0.002)
     state = zeroth.start(problem, search, phases)
     for epoch in range(COMPLEX_POLISH if field else POLISH):
         zeroth.polish(problem, search, state, generator(seed, "attain", epoch))

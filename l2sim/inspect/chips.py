@@ -24,8 +24,8 @@ from l2sim.chip.nonidealities import WAVELENGTH_NM, Nonidealities
 from l2sim.chip.protocol import PARTS, PHASES
 from l2sim.errors import L2simError
 from l2sim.flow import oracle
-from l2sim.flow.session import chip_nonidealities
 from l2sim.job.grids import Grid
+from l2sim.job.imperfections import chip_nonidealities
 from l2sim.job.job import Job
 from l2sim.mesh.orthogonal import decompose
 from l2sim.mesh.wiring import places, wiring

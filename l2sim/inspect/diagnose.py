@@ -20,10 +20,10 @@ from l2sim.chip.mesh_chip import MeshChip
 from l2sim.chip.nonidealities import GAMMA, Nonidealities
 from l2sim.chip.protocol import PARTS, PHASES, Commands
 from l2sim.errors import RunError
-from l2sim.flow.session import chip_nonidealities
 from l2sim.inspect import bench, chips
 from l2sim.inspect.bench import CoreBench, Curve, Heater, MeshBench
 from l2sim.inspect.run import Recorded
+from l2sim.job.imperfections import chip_nonidealities
 from l2sim.learn.search import mapping
 from l2sim.store import checkpoint as checkpoints
 

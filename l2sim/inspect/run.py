@@ -14,10 +14,10 @@ import numpy as np
 from l2sim.backend import Array
 from l2sim.chip.protocol import PARTS, PHASES
 from l2sim.errors import L2simError
-from l2sim.flow.session import chip_nonidealities
 from l2sim.inspect.chips import Aim, Rebuilt, Truth, ends
 from l2sim.job import grids
 from l2sim.job import job as jobs
+from l2sim.job.imperfections import chip_nonidealities
 from l2sim.job.job import Job
 from l2sim.store import checkpoint as checkpoints
 from l2sim.store import source as sources

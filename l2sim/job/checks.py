@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, get_args
 
-from l2sim.errors import JobError
+from l2sim.errors import ChipError, JobError
+from l2sim.job.imperfections import chip_nonidealities
 from l2sim.job.sections import Colour, Learn, Model, Plane
 
 if TYPE_CHECKING:
@@ -24,10 +25,10 @@ def together(job: Job) -> None:
         raise JobError(f"name = {job.name!r} cannot name a folder; use letters, digits, '.', '_' and '-'")
     if not re.fullmatch(r"cpu|cuda(:\d{1,3})?", job.device):
         raise JobError(f"device = {job.device!r} is unknown; use cpu, cuda or cuda:N")
-    if job.nonidealities.phase_bits == 1:
-        raise JobError("nonidealities.phase_bits = 1 leaves one phase; use 2 to 16 bit, or 0 for continuous phases")
-    if (job.nonidealities.stuck or 0) + (job.nonidealities.dead or 0) > 1:
-        raise JobError("nonidealities.stuck and nonidealities.dead add up to more than all heaters; keep the sum to 1")
+    try:
+        chip_nonidealities(job)
+    except ChipError as error:
+        raise JobError(str(error)) from None
     _model(job.model)
     for name, stage in (("pretrain", job.pretrain), ("learn", job.learn)):
         if stage.lr_floor > stage.lr:

@@ -20,6 +20,7 @@ import msgspec
 
 from l2sim.errors import JobError
 from l2sim.job import checks, presets
+from l2sim.job.imperfections import Nonidealities
 from l2sim.job.sections import (
     RESTART,
     Calibrate,
@@ -30,7 +31,6 @@ from l2sim.job.sections import (
     Learn,
     Map,
     Model,
-    Nonidealities,
     Picture,
     Pretrain,
     Section,
@@ -229,12 +229,6 @@ def smoke(job: Job) -> Job:
 
 
 # ----------------------------------------------------------------------------------------------- reading a job
-
-
-def chosen(section: Section) -> dict[str, Any]:
-    """The fields of a section that are set, by name: those of `nonidealities` are the departures from its `base`."""
-    values = msgspec.structs.asdict(section)
-    return {name: value for name, value in values.items() if value is not None and name != "base"}
 
 
 def value(job: Job, path: str) -> Any:

@@ -21,7 +21,7 @@ def said(
     return msgspec.Meta(description=meaning, ge=low, le=high, extra={"unit": unit, "when": when})
 
 
-_m, _live, _epoch = said, partial(said, when=LIVE), partial(said, when=EPOCH)
+_m, _epoch = said, partial(said, when=EPOCH)
 _PI = math.pi
 _LR = ("", 0, 100)
 _EPOCHS = ("epochs", 1, 1_000_000)
@@ -56,45 +56,6 @@ class Data(Section, frozen=True):
     pad: Annotated[int, _m("training images are shifted at random by up to so much", "pixels", 0, 64)] = 0
     flip: Annotated[bool, _m("training images are mirrored at random")] = False
     validation: Annotated[float, _m("training images kept for choosing settings", "share", 0, 0.9)] = 0.0
-
-
-class Nonidealities(Section, frozen=True):
-    """Which chip is fabricated: a cited preset, and what departs from it. None keeps the value of `base`."""
-
-    base: Annotated[
-        Literal["l2ight-2021", "ideal", "silicon"], _m("the preset that fields left out take their value from")
-    ] = "l2ight-2021"
-    phase_bits: Annotated[int, _live("resolution of a phase; 0 is continuous", "bit", 0, 16)] | None = None
-    phase_bias: Annotated[float, _live("half range of the unknown phase offsets", "rad", 0, math.pi)] | None = None
-    gamma_std: Annotated[float, _live("spread of the heater efficiencies", "rad/V^2", 0, 0.1)] | None = None
-    crosstalk: Annotated[float, _live("share of a phase that leaks to each neighbour", "share", 0, 0.2)] | None = None
-    drive: Annotated[Literal["phase", "voltage"], _live("what is quantised")] | None = None
-    v_max: Annotated[float, _live("highest heater voltage", "V", 0.1, 1000)] | None = None
-    curve: Annotated[tuple[float, ...], _live("phase(V): factors of V^0, V^1 ...; or as measured", "rad")] | None = None
-    curve_volts: Annotated[tuple[float, ...], _live("rising voltages at which curve was measured", "V")] | None = None
-    stuck: Annotated[float, _live("heaters stuck at a random phase", "share", 0, 1)] | None = None
-    dead: Annotated[float, _live("heaters that do not heat", "share", 0, 1)] | None = None
-    readout_noise: Annotated[float, _live("std of a reading, relative to unit input amplitude", "", 0, 1)] | None = None
-    shot_noise: Annotated[float, _live("std of a power reading at unit power", "", 0, 1)] | None = None
-    reference_phase_std: Annotated[float, _live("std of the homodyne reference's phase", "rad", 0, _PI)] | None = None
-    exact_sigma: Annotated[bool, _live("sigma is realised exactly, as published")] | None = None
-    heat_wraps: Annotated[bool, _live("a phase is taken modulo 2 pi before it leaks, as published")] | None = None
-    single_arm: Annotated[bool, _live("one arm of an MZI of a core is heated, not both in push-pull")] | None = None
-    splitter_error_std: Annotated[float, _live("std of the splitters' angle around pi/4", "rad", 0, 0.5)] | None = None
-    splitter_shared: Annotated[bool, _live("both splitters of an MZI have the same error")] | None = None
-    loss_db: Annotated[float, _live("mean loss of every arm section", "dB", 0, 10)] | None = None
-    loss_db_std: Annotated[float, _live("its spread", "dB", 0, 10)] | None = None
-    phase_error_std: Annotated[float, _live("fixed errors of the phases", "rad", 0, math.pi)] | None = None
-    io_amplitude_error: Annotated[float, _live("relative error of a modulated or read field", "", 0, 1)] | None = None
-    io_phase_error: Annotated[float, _live("error of its phase", "pi rad", 0, 1)] | None = None
-    io_input: Annotated[bool, _live("modulators have these errors too, not only readings")] | None = None
-    tap_noise: Annotated[float, _live("std of a tap's power reading at unit power", "", 0, 100)] | None = None
-    detuning_nm: Annotated[float, _live("wavelength off the design wavelength", "nm", -200, 200)] | None = None
-    dispersion: Annotated[float, _live("change of the splitters' angle per nm", "1/nm", -0.01, 0.01)] | None = None
-    drift_std: Annotated[float, _live("how far a phase offset wanders in time, std", "rad", 0, _PI)] | None = None
-    drift_seconds: Annotated[float, _live("its correlation time in chip time", "s", 1e-9, 1e12)] | None = None
-    step_std: Annotated[float, _live("size of a thermal step, rms over a mesh", "rad", 0, _PI)] | None = None
-    step_seconds: Annotated[float, _live("mean chip time between thermal steps", "s", 1e-9, 1e12)] | None = None
 
 
 class Chip(Section, frozen=True):

@@ -8,7 +8,7 @@ from html import escape
 import numpy as np
 from matplotlib.figure import Figure
 
-from l2sim.flow.session import chip_nonidealities
+from l2sim.job.imperfections import chip_nonidealities
 from l2sim.job.job import Job
 from l2sim.report import figures, html, savings, twins, upkeep
 from l2sim.report.html import number, numeric, percent

@@ -29,9 +29,10 @@ from msgspec import UNSET
 from l2sim.errors import L2simError, RunError
 from l2sim.flow import oracle
 from l2sim.flow.control import KINDS, Control, StopAsked, apply
-from l2sim.flow.session import Session, effective
+from l2sim.flow.session import Session
 from l2sim.job import job as jobs
 from l2sim.job.grids import grids
+from l2sim.job.imperfections import effective
 from l2sim.runs import live_messages as messages
 from l2sim.runs.live_messages import ADDRESS, VERSION, Answer, Order, Set, State, Want
 from l2sim.runs.live_reader import zeromq

@@ -56,7 +56,7 @@ KINDS: dict[str, tuple[Nonidealities, str]] = {
 }
 CLOSED: dict[tuple[str, bool], Callable[[int], float]] = {
     ("phase", False): lambda n: PHASE * math.sqrt(n - 1),
-    ("phase", True): lambda n: 2 * math.pi / (2**BITS - 1) / math.sqrt(12) * math.sqrt(n - 1),
+    ("phase", True): lambda n: Nonidealities(phase_bits=BITS).step() / math.sqrt(12) * math.sqrt(n - 1),
     ("coupler", False): lambda n: COUPLER * math.sqrt(2 * (n - 1)),
     ("loss", False): lambda n: ARM * math.sqrt(2 / n) * (n - 1),
     ("reading", False): lambda n: READING * math.sqrt(2 * (n - 1 / n)),

@@ -28,7 +28,7 @@ from l2sim.chip.meter import Counts
 from l2sim.data import as_light
 from l2sim.flow import training
 from l2sim.flow.insitu import session as insitu
-from l2sim.flow.session import chip_nonidealities
+from l2sim.job.imperfections import chip_nonidealities
 from l2sim.job.job import Job
 from l2sim.mesh.mesh import Mesh
 from l2sim.report import figures

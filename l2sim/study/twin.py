@@ -117,7 +117,7 @@ def searched(part: str, case: str, data_sheet: Nonidealities, k: int, cores: int
     chip, aim = fabricated(data_sheet, k, cores)
     task, began = mapping.problem(chip, aim), time.process_time()
     name, _, anew = method.partition(", ")
-    search = zeroth.Search(name, floor=data_sheet.lsb() or 0.0246, error_scale=mapping.error_scale(aim))
+    search = zeroth.Search(name, floor=data_sheet.step() or zeroth.STEP, error_scale=mapping.error_scale(aim))
     state = zeroth.start(task, search, mapping.start_phases(aim, None))
     for epoch in range(1, TURNS[-1] + 1):
         (read_anew if anew else zeroth.METHODS[name])(task, search, state, generator(2, epoch))

@@ -16,7 +16,7 @@ import numpy as np
 from l2sim.chip.nonidealities import Nonidealities
 from l2sim.flow import oracle, training
 from l2sim.flow.l2ight import session as l2ight
-from l2sim.flow.session import chip_nonidealities
+from l2sim.job.imperfections import chip_nonidealities
 from l2sim.job.job import Job
 from l2sim.learn.search import mapping
 from l2sim.nn.photonic import PhotonicWeight

@@ -18,7 +18,7 @@ from l2sim.backend import generator
 from l2sim.flow import training
 from l2sim.flow.l2ight import session as l2ight
 from l2sim.flow.l2ight import twins
-from l2sim.flow.session import chip_nonidealities
+from l2sim.job.imperfections import chip_nonidealities
 from l2sim.job.job import Job
 from l2sim.learn.twin import identify as twin
 from l2sim.study.harness import Study, Table, gathered, grouped, markdown, through

@@ -15,7 +15,7 @@ from l2sim.gui.window.window import Window
 
 from l2sim.chip.mesh_chip import MeshChip
 from l2sim.chip.nonidealities import Nonidealities
-from l2sim.chip.recorded_mesh import MeshRecorder
+from l2sim.chip.recorded import MeshRecorder
 from l2sim.errors import L2simError, RunError
 from l2sim.inspect import findings
 from l2sim.mesh.mesh import Mesh

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from l2sim.errors import JobError
+from l2sim.job import imperfections, presets
 from l2sim.job import job as jobs
-from l2sim.job import presets
 from l2sim.job.job import Job
 
 DIGITS = jobs.load("digits")
@@ -26,7 +26,7 @@ def test_digits_has_the_published_settings() -> None:
     assert (c.method, c.epochs, c.lr, c.decay, c.best_record, c.adaptive) == ("zcd", 400, 0.1, 0.99, True, False)
     assert (m.method, m.epochs, m.lr, m.start, m.compare) == ("zcd", 300, 0.1, "calibrated", True)
     assert (n.epochs, n.batch, n.lr, n.lr_floor, n.optimizer, n.schedule) == (30, 32, 1e-3, 1e-4, "adamw", "cosine")
-    assert jobs.chosen(DIGITS.nonidealities) == {}
+    assert imperfections.chosen(DIGITS.nonidealities) == {}
 
 
 @pytest.mark.parametrize("name", presets.PRESETS)
@@ -69,7 +69,7 @@ def test_settings_change_fields() -> None:
     job = jobs.with_overrides(DIGITS, settings)
     assert (job.learn.epochs, job.map.method, job.data.name, job.map.compare) == (5, "ztp", "fashion-mnist", False)
     assert (job.learn.lr, job.map.snapshots, job.name) == (0.5, (20, 100), "a-b")
-    assert jobs.chosen(job.nonidealities) == {"phase_bits": 6}
+    assert imperfections.chosen(job.nonidealities) == {"phase_bits": 6}
     assert set(jobs.differences(job, DIGITS)) == {
         *("learn.epochs", "map.method", "data.name", "map.compare", "learn.lr", "map.snapshots", "name"),
         "nonidealities.phase_bits",
@@ -239,7 +239,7 @@ def test_legacy_adam_wants_adam() -> None:
 def test_the_published_noise_levels_are_presets() -> None:
     for name, level in presets.NOISE.items():
         job = jobs.load(f"insitu-noise-{name}")
-        assert jobs.chosen(job.nonidealities) == {"io_input": False} | level
+        assert imperfections.chosen(job.nonidealities) == {"io_input": False} | level
         assert (job.insitu.light, job.insitu.noise, job.insitu.loss) == ("matrix", "frozen", "batch-softmax")
         assert {path.partition(".")[0] for path in jobs.differences(job, jobs.load("insitu-noise"))} == {
             "name",

@@ -25,7 +25,8 @@ from l2sim.chip.protocol import Gradient, MeshHardware
 from l2sim.data import as_light, sets
 from l2sim.errors import JobError
 from l2sim.flow import oracle, training, upkeep
-from l2sim.flow.session import PHASE_BYTES, Session, chip_nonidealities, under
+from l2sim.flow.session import PHASE_BYTES, Session, under
+from l2sim.job.imperfections import chip_nonidealities
 from l2sim.job.job import Job
 from l2sim.learn.insitu import measure
 from l2sim.learn.train import Objective

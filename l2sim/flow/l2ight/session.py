@@ -20,8 +20,9 @@ from l2sim.data import sets
 from l2sim.data.sets import DataSet
 from l2sim.errors import JobError, RunError
 from l2sim.flow import oracle
-from l2sim.flow.session import Session, chip_nonidealities, under
+from l2sim.flow.session import Session, under
 from l2sim.job import model as described
+from l2sim.job.imperfections import chip_nonidealities
 from l2sim.job.job import Job
 from l2sim.learn.search import mapping, zeroth
 from l2sim.learn.search.mapping import Target

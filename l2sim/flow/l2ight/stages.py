@@ -31,6 +31,7 @@ from l2sim.flow.l2ight import session as l2ight
 from l2sim.flow.l2ight.session import L2ight
 from l2sim.flow.session import PHASE_BYTES
 from l2sim.job import job as jobs
+from l2sim.job.imperfections import chip_nonidealities
 from l2sim.learn import train
 from l2sim.learn.search import calibrate as calibration
 from l2sim.learn.search import mapping, zeroth
@@ -40,8 +41,6 @@ from l2sim.store.events import Epoch, Event, Warned
 
 COMPARISON_NOISE = 0.01
 """Readout noise of the comparison mapping, in units of the unit input amplitude."""
-DEFAULT_LSB = 2.0 * np.pi / 255
-"""Smallest search step on a chip with continuous phases, rad."""
 
 Stage = Callable[[L2ight, int], Iterator[Event]]
 
@@ -300,9 +299,8 @@ def _spread(session: L2ight, stage: str, scales: dict[str, Array] | float) -> di
 
 def _search(session: L2ight, job: jobs.Calibrate | jobs.Map, threshold: float, **more: Any) -> zeroth.Search:
     """The search of a stage's job; no step is smaller than one of the chip's drive."""
-    bits = sessions.chip_nonidealities(session.job).phase_bits
     return zeroth.Search(
-        job.method, lr=job.lr, decay=job.decay, floor=2.0 * np.pi / (2**bits - 1) if bits else DEFAULT_LSB,
+        job.method, lr=job.lr, decay=job.decay, floor=chip_nonidealities(session.job).step() or zeroth.STEP,
         best_record=job.best_record, adaptive=job.adaptive, threshold=threshold, order=job.order, **more,
     )  # fmt: skip
 
@@ -355,7 +353,7 @@ def _rebuilt(session: L2ight) -> Network:
 
 def _comparisons(session: L2ight) -> dict[str, Any]:
     """Map copies of the chip differently, for the report: from the other start, and with noisy readings."""
-    imperfect = sessions.chip_nonidealities(session.job)
+    imperfect = chip_nonidealities(session.job)
     other = "ideal" if session.job.map.start == "calibrated" else "calibrated"
     noisy = msgspec.structs.replace(imperfect, readout_noise=COMPARISON_NOISE)
     offset = session.rest if session.job.map.start == "calibrated" else {}
@@ -386,7 +384,7 @@ def _mapped_copy(session: L2ight, imperfect: Nonidealities, offset: dict[str, Co
 
 def _oracle_scores(session: L2ight) -> dict[str, float]:
     """Accuracy after the oracle projection, on a copy of the chips."""
-    chips = l2ight.fabricate(session, sessions.chip_nonidealities(session.job), Meter())
+    chips = l2ight.fabricate(session, chip_nonidealities(session.job), Meter())
     network = l2ight.photonic_network(session, chips)
     for name, chip in chips.items():
         command(chip, u=session.mapped[name], v=session.mapped[name])
