@@ -45,8 +45,8 @@ def cost(
     """Energy and time on the chips.
 
     Of a finished run by stage and part; without RUN of meshes on paper, beside digital machines."""
-    from l2sim.report import bill
-    from l2sim.store.manifest import read_manifest
+    from l2sim.report import bill  # late: --help is instant
+    from l2sim.store.manifest import read_manifest  # late: --help is instant
 
     if explain:
         _explain()
@@ -68,10 +68,10 @@ def cost(
 
 def _show_run(out: Path, table: energy.Table | None, cores: int | None) -> None:
     """Print the bills of a run."""
-    from rich.table import Table
+    from rich.table import Table  # late: --help is instant
 
-    from l2sim.report import bill
-    from l2sim.runs.console import screen
+    from l2sim.report import bill  # late: --help is instant
+    from l2sim.runs.console import screen  # late: --help is instant
 
     bills = bill.of_run(out, table, cores)
     sheet = Table(box=None, padding=(0, 1, 0, 0), header_style="underline")
@@ -85,11 +85,11 @@ def _show_run(out: Path, table: energy.Table | None, cores: int | None) -> None:
 
 def _show_paper(table: energy.Table, sizes: Iterable[int], batch: int, operations: str) -> None:
     """Print meshes on paper, and the sizes at which they beat digital machines."""
-    from rich.table import Table
+    from rich.table import Table  # late: --help is instant
 
-    from l2sim.chip import energy
-    from l2sim.report import bill
-    from l2sim.runs.console import screen
+    from l2sim.chip import energy  # late: --help is instant
+    from l2sim.report import bill  # late: --help is instant
+    from l2sim.runs.console import screen  # late: --help is instant
 
     heads = (
         "N", "product, TOPS/W", "step, TOPS/W", *(f"{name}, pJ" for name in GROUPS), "light a port, W", "shifters, W",
@@ -114,10 +114,10 @@ def _show_paper(table: energy.Table, sizes: Iterable[int], batch: int, operation
 
 def _explain() -> None:
     """Print every constant of every table with its unit, range and source."""
-    from rich.table import Table
+    from rich.table import Table  # late: --help is instant
 
-    from l2sim.chip import energy
-    from l2sim.runs.console import screen
+    from l2sim.chip import energy  # late: --help is instant
+    from l2sim.runs.console import screen  # late: --help is instant
 
     console = screen()
     for name, table in energy.TABLES.items():
@@ -132,7 +132,7 @@ def _explain() -> None:
 
 def _sizes(sizes: str) -> list[int]:
     """`4,16,64` as numbers of modes. ChipError where they are none."""
-    from l2sim.errors import ChipError
+    from l2sim.errors import ChipError  # late: --help is instant
 
     try:
         found = [int(text) for text in sizes.split(",")]

@@ -60,10 +60,10 @@ def examine() -> Iterator[tuple[str, list[Finding]]]:
 
 def show() -> bool:
     """Print the findings; False if something required is missing."""
-    from rich.table import Table
-    from rich.text import Text
+    from rich.table import Table  # late: it may be broken or missing
+    from rich.text import Text  # late: it may be broken or missing
 
-    from l2sim.runs.console import screen
+    from l2sim.runs.console import screen  # late: it may be broken or missing
 
     marks = {
         "ok": Text("ok", "green"),
@@ -96,7 +96,7 @@ def _misfits() -> list[Finding]:
 
 
 def _program() -> list[Finding]:
-    from l2sim import __version__
+    from l2sim import __version__  # late: it may be broken or missing
 
     python = f"{platform.python_version()} ({platform.system()} {platform.machine()})"
     rows = [Finding("l2sim", __version__), Finding("python", python)]
@@ -112,7 +112,7 @@ def _processor() -> list[Finding]:
     rows = [Finding("model", _model()), Finding("cores", f"{cores} usable of {os.cpu_count()}")]
     if _version("threadpoolctl") and _version("numpy"):
         import numpy  # noqa: F401  (threadpoolctl sees only libraries that are loaded)
-        from threadpoolctl import threadpool_info
+        from threadpoolctl import threadpool_info  # late: it may be broken or missing
 
         for pool in threadpool_info():
             if pool["user_api"] == "blas":
@@ -163,7 +163,7 @@ def _kernels() -> list[Finding]:
     """Whether numba runs in parallel here, and where compiled kernels are kept."""
     rows = []
     if _version("numba"):
-        import numba
+        import numba  # late: it may be broken or missing
 
         try:
             count = numba.get_num_threads()
@@ -183,7 +183,7 @@ def _cache() -> tuple[Path, bool]:
     named = os.environ.get("NUMBA_CACHE_DIR")
     if named:
         return Path(named), _writable(Path(named))
-    from l2sim.backend import kernels
+    from l2sim.backend import kernels  # late: it may be broken or missing
 
     beside = Path(str(kernels.__file__)).parent / "__pycache__"
     if _writable(beside):

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
+from l2sim.job.flows import FLOWS
 from l2sim.job.job import Job, describe, load
 from l2sim.job.presets import PRESETS
 
 if TYPE_CHECKING:
-    from l2sim.nn.models import Count
+    from l2sim.nn.models import Count, ModelSpec
 
 
 def presets_table() -> Table:
@@ -44,8 +45,7 @@ def models_tables(names: Iterable[str]) -> list[Table]:
 
     Devices are MZIs and the attenuators of sigma.
     """
-    from l2sim.job.model import expected
-    from l2sim.nn import models
+    from l2sim.nn import models  # late: --help is instant
 
     known = {name: models.get(name) for name in models.MODELS}
     if not names:
@@ -54,11 +54,15 @@ def models_tables(names: Iterable[str]) -> list[Table]:
     made = []
     for name in names:
         job = name in PRESETS or Path(name).suffix == ".toml"
-        spec = expected(load(name)) if job else models.get(name)
+        spec = _model_of(load(name)) if job else models.get(name)
         counts = models.count(spec)
         title = f"{name}: {spec.name}, {' x '.join(map(str, spec.input))} to {spec.classes} classes"
         made.append(_counts("layer", counts.layers | {"total": counts.total}, title))
     return made
+
+
+def _model_of(job: Job) -> ModelSpec:
+    return FLOWS[job.flow].model(job)
 
 
 def _counts(what: str, rows: Mapping[str, Count], title: str | None = None) -> Table:

@@ -34,7 +34,7 @@ from l2sim.learn.twin import identify as twin
 from l2sim.learn.twin import program
 from l2sim.nn.photonic import PhotonicWeight
 
-__all__ = ["POLICIES", "Care", "Layer", "Outcome", "Stream", "expected", "reference", "residual", "target"]
+__all__ = ["POLICIES", "PROBING", "Care", "Layer", "Outcome", "Stream", "expected", "reference", "residual", "target"]
 
 READINGS = 8
 """Whole responses of every core that are read, and averaged, when service begins."""
@@ -44,6 +44,9 @@ DECAY = 0.7
 """Factor on the phase step per sweep of a search that goes on from where a core is."""
 STEP = 2.0 * np.pi / 255
 """Smallest step on a chip with continuous phases, rad."""
+
+PROBING = ("periodic", "triggered", "track")
+"""Policies that hold cores at what they answered when service began."""
 
 Stream = Callable[..., np.random.Generator]
 """stream(name, ...) -> the random stream of this look under these names."""

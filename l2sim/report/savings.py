@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from l2sim.chip.meter import PASSES
-from l2sim.job.job import Learn
+from l2sim.job.sections import Learn
 from l2sim.report import html
 from l2sim.report.html import number
 from l2sim.store.gather import Material

@@ -26,7 +26,7 @@ from l2sim.chip.nonidealities import Nonidealities
 from l2sim.chip.protocol import Commands
 from l2sim.data import sets
 from l2sim.flow.l2ight import learning
-from l2sim.job.job import Learn
+from l2sim.job.sections import Learn
 from l2sim.learn import train
 from l2sim.learn.search import calibrate, mapping
 from l2sim.mesh.mesh import Mesh
