@@ -64,7 +64,7 @@ class Registry(Mapping[str, T]):
 
 def load() -> None:
     """Import the code of others that is not yet imported. PluginError where it cannot be."""
-    for name in (*_installed(), *filter(None, os.environ.get(VARIABLE, "").split(os.pathsep))):
+    for name in (*installed(), *filter(None, os.environ.get(VARIABLE, "").split(os.pathsep))):
         add(name)
 
 
@@ -103,7 +103,7 @@ def _chosen(context: object, parameter: object, names: tuple[str, ...]) -> None:
 
 
 @cache
-def _installed() -> tuple[str, ...]:
+def installed() -> tuple[str, ...]:
     """The modules that installed packages name."""
     return tuple(sorted(point.module for point in entry_points(group=GROUP)))
 

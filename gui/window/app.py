@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import click
 
-from l2sim import fits, system
+from l2sim import fits, plugins, system
 from l2sim._version import __version__
 from l2sim.errors import L2simError
 
@@ -53,6 +53,7 @@ def _size(context: Any, parameter: Any, text: str) -> tuple[int, int]:
 @click.option("--size", default="1280x820", metavar="WxH", callback=_size, help="Size of the window [1280x820].")
 @click.option("--theme", type=click.Choice(["dark", "light"]), help="Colours [as last time, else dark].")
 @click.option("--runs", type=click.Path(path_type=Path), default=Path("runs"), help="Where runs lie [runs].")
+@plugins.option
 def command(
     source: str | None,
     attach: bool,

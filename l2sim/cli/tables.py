@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 
@@ -70,13 +70,13 @@ def _counts(what: str, rows: Mapping[str, Count], title: str | None = None) -> T
     table.add_column(what, no_wrap=True)
     for column in ("parameters", "cores", "sigma", "MZIs", "devices"):
         table.add_column(column, justify="right")
-    for name, it in rows.items():
-        devices = it.mzis + it.sigma
-        table.add_row(name, *(f"{n:,}" for n in (it.parameters, it.blocks, it.sigma, it.mzis, devices)))
+    for name, row in rows.items():
+        devices = row.mzis + row.sigma
+        table.add_row(name, *(f"{n:,}" for n in (row.parameters, row.blocks, row.sigma, row.mzis, devices)))
     return table
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     if value is None:
         return "(base)"
     if isinstance(value, bool):

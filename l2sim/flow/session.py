@@ -16,7 +16,7 @@ from l2sim.backend import Array, generator, host
 from l2sim.chip import energy, nonidealities
 from l2sim.chip.core_chip import CoreChip
 from l2sim.chip.mesh_chip import MeshChip
-from l2sim.chip.meter import Meter
+from l2sim.chip.meter import Meter, Told
 from l2sim.data import sets as data
 from l2sim.errors import RunError
 from l2sim.job import job as jobs
@@ -250,12 +250,12 @@ class Kept(msgspec.Struct, frozen=True):
 
     design: Values
     chip_seed: int
-    meter: dict[str, dict[str, int]]
+    meter: Told
     results: list[Values]
     figures: Values
     scores: dict[str, float]
     elapsed: float
-    meters: dict[str, dict[str, dict[str, int]]] | None = None
+    meters: dict[str, Told] | None = None
     changes: list[Changed] = []
     looks: list[dict[str, float]] = []
     optimiser: str = ""

@@ -164,7 +164,7 @@ def rows() -> dict[str, tuple[str, dict[str, object]]]:
         data = next(key for key in sorted(_DATA, key=len, reverse=True) if name.startswith(f"{key}-"))
         model = next(key for key in _MODELS if name.removeprefix(f"{data}-").startswith(f"{key}-"))
         said, place = _DATA[data]
-        job: dict[str, object] = {"name": name, "model": {"name": model}, "data": {"name": place}} | values
+        job: dict[str, object] = {"name": name, "model": {"name": model}, "data": {"name": place}, **values}
         if model in ("vgg8", "resnet18"):
             job["precision"] = "float32"
         if place == "tiny-imagenet":

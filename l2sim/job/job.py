@@ -91,7 +91,7 @@ def from_toml(text: str, where: str = "job.toml", *, name: str = "job") -> Job:
 
 def to_toml(job: Job) -> str:
     """`job` as TOML that `from_toml` turns into the same job."""
-    import tomli_w
+    import tomli_w  # late: only where a job is written
 
     return tomli_w.dumps(to_dict(job))
 
