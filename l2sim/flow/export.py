@@ -39,7 +39,7 @@ from l2sim.nn.models import ModelSpec
 from l2sim.store import checkpoint as checkpoints
 from l2sim.store import source as sources
 from l2sim.store import tensors
-from l2sim.store.events import stages
+from l2sim.store.events import Checkpoint, stages
 
 FORMAT, VERSION = "l2sim-network", 1
 
@@ -53,16 +53,20 @@ class About(msgspec.Struct, frozen=True):
     clock: float = 0.0
 
 
-def write(text: str, out: Path) -> None:
-    """Write the network of RUN[@stage[:epoch]], by default of its last finished stage. Raises RunError, ModelError."""
+def restored(text: str) -> tuple[Job, Session, Checkpoint]:
+    """The job of RUN[@stage[:epoch]], its session, without data, and its checkpoint. Raises RunError."""
     source = sources.parse(text)
     if not (source.folder / "job.toml").is_file():
         raise RunError(f"{source.folder} is not a run folder (it has no job.toml); name one")
     job = jobs.load(source.folder / "job.toml")
-    exporter = _exporter(job)
     saved, _ = checkpoints.read(sources.checkpoint(source, stages(job))[1])
-    session = exporter.session(job, saved)
-    arrays = {key: host(a) for key, a in exporter.arrays(session).items()}
+    return job, _exporter(job).session(job, saved), saved
+
+
+def write(source: str, out: Path) -> None:
+    """Write the network of RUN[@stage[:epoch]], by default of its last finished stage. Raises RunError, ModelError."""
+    job, session, saved = restored(source)
+    arrays = {key: host(a) for key, a in _exporter(job).arrays(session).items()}
     about = {
         "format": FORMAT, "version": VERSION, "stage": saved.stage, "epoch": saved.epoch, "seed": session.chip_seed,
         "job": jobs.to_dict(job), "model": msgspec.to_builtins(session.network.spec), "clock": session.meter.clock,

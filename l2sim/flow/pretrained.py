@@ -113,9 +113,9 @@ def _anew(weight: Array, item: Placed) -> bool:
 def _fit_weight(weight: Array, item: Placed, theirs: str) -> Array:
     """The weight of a layer as a matrix."""
     shape = models.matrix_shape(item)
-    windows = isinstance(item.layer, models.Conv) and weight.ndim == 4
-    same = not windows or weight.shape[2:] == (item.layer.kernel,) * 2  # else the same numbers in others are no fit
-    if not same or weight.reshape(len(weight), -1).shape != shape:
+    kernel = (item.layer.kernel,) * 2 if isinstance(item.layer, models.Conv) and weight.ndim == 4 else weight.shape[2:]
+    # The same numbers in windows of another size are no fit.
+    if weight.shape[2:] != kernel or weight.reshape(len(weight), -1).shape != shape:
         shapes = f"has shape {weight.shape} but {item.name} needs {_wanted(item)}"
         raise ModelError(f"{theirs}.weight {shapes}; give weights of this model")
     return weight.reshape(shape)

@@ -151,14 +151,14 @@ class Session(ABC):
             self.began = time.perf_counter()
         return StageStarted(stage, epochs, done)
 
-    def finish(self, stage: str, result: Mapping[str, object], figures: Values) -> StageDone:
+    def finish(self, stage: str, result: Mapping[str, object], figures: Mapping[str, object]) -> StageDone:
         """Enter the stage's result, with what the meter counted, into the report."""
         counts = self.meter.state().get(stage, {})
         own = {name: value for name, value in result.items() if name not in BILLED}
         entry = {"name": stage, **own, **counts, **self.billed(stage), "seconds": time.perf_counter() - self.began}
         self.results.append(entry)
         self.figures[stage] = figures
-        return StageDone(stage, entry, figures)
+        return StageDone(stage, entry, dict(figures))
 
     def bill(self, stage: str) -> Bill | None:
         """What a stage cost so far by the job's device table. None where the chips were asked nothing, or a checkpoint
