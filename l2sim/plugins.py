@@ -17,7 +17,6 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -105,6 +104,8 @@ def _chosen(context: object, parameter: object, names: tuple[str, ...]) -> None:
 @cache
 def installed() -> tuple[str, ...]:
     """The modules that installed packages name."""
+    from importlib.metadata import entry_points  # late: it loads much, for names that l2sim lacks only
+
     return tuple(sorted(point.module for point in entry_points(group=GROUP)))
 
 

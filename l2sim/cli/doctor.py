@@ -164,10 +164,11 @@ def _kernels() -> list[Finding]:
     rows = []
     if _version("numba"):
         import numba  # late: it may be broken or missing
+        from numba.np.ufunc.parallel import threading_layer  # late: as numba
 
         try:
             count = numba.get_num_threads()
-            rows.append(Finding("threads", f"{count}, layer {numba.threading_layer()}"))
+            rows.append(Finding("threads", f"{count}, layer {threading_layer()}"))
         except Exception as error:  # numba raises what the broken layer raises
             reason = str(error).partition("\n")[0]
             rows.append(Finding("threads", reason, "missing", "pip install --force-reinstall numba"))

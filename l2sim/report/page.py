@@ -155,7 +155,7 @@ def _entry(stage: Mapping[str, object], key: str) -> str:
         if not isinstance(value, dict) or name not in value:
             return ""
         value = value[name]
-    return percent(value) if key.endswith("accuracy") else number(value)
+    return percent(value) if key.endswith("accuracy") and isinstance(value, float | None) else number(value)
 
 
 def _cost(material: Material) -> str:
