@@ -164,9 +164,10 @@ def _kernels() -> list[Finding]:
     rows = []
     if _version("numba"):
         import numba  # late: it may be broken or missing
-        from numba.np.ufunc.parallel import threading_layer  # late: as numba
 
         try:
+            from numba.np.ufunc.parallel import threading_layer  # late: as numba
+
             count = numba.get_num_threads()
             rows.append(Finding("threads", f"{count}, layer {threading_layer()}"))
         except Exception as error:  # numba raises what the broken layer raises

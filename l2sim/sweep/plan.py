@@ -285,7 +285,7 @@ def _range(path: str, told: Any, unit: Any, now: Any) -> Samples:
         raise JobError(f"{path} = {told!r} is no range; {form}")
     low, high = (jobs.field(path, told[end]) for end in ("low", "high"))
     log, whole = told.get("log", False), told.get("integer", False) or isinstance(low, int)
-    if any(isinstance(it, bool) or not isinstance(it, int | float) for it in (low, high)):
+    if not isinstance(low, int | float) or not isinstance(high, int | float) or bool in (type(low), type(high)):
         raise JobError(f"{path} is no number; give it a list of values")
     if not isinstance(log, bool) or not isinstance(told.get("integer", False), bool):
         raise JobError(f"{path}: log and integer are true or false")
