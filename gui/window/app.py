@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from l2sim import fits, system
+from l2sim import fits, plugins, system
 from l2sim._version import __version__
 from l2sim.errors import L2simError
 from l2sim.job import job as jobs
@@ -60,6 +60,7 @@ def _size(context: click.Context, parameter: click.Parameter, text: str) -> tupl
 @click.option("--size", default="1280x820", metavar="WxH", callback=_size, help="Size of the window [1280x820].")
 @click.option("--theme", type=click.Choice(["dark", "light"]), help="Colours [as last time, else dark].")
 @click.option("--runs", type=click.Path(path_type=Path), default=Path("runs"), help="Where runs lie [runs].")
+@plugins.option
 def command(
     source: str | None,
     attach: bool,

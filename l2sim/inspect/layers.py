@@ -15,10 +15,11 @@ from l2sim.chip.core_chip import CoreChip
 from l2sim.chip.mesh_chip import MeshChip
 from l2sim.chip.nonidealities import Nonidealities
 from l2sim.errors import RunError
-from l2sim.flow import flow, training
 from l2sim.flow import session as sessions
+from l2sim.flow import training
 from l2sim.flow.insitu.session import Insitu
 from l2sim.flow.l2ight.session import L2ight
+from l2sim.flow.registry import FLOWS
 from l2sim.inspect.run import Recorded
 from l2sim.learn.search import mapping
 from l2sim.nn.photonic import PhotonicWeight
@@ -54,7 +55,7 @@ def layers(folder: Path, data: Path | None = None, step: int | None = None) -> L
         raise RunError(f"{folder} has no oracle, its chip is not simulated: no layer of it can be made ideal")
     stage, path = _saved(run, step)
     saved, _ = checkpoints.read(path)
-    session = flow.FLOWS[run.job.flow].open(run.job_at(-1), data)
+    session = FLOWS[run.job.flow].open(run.job_at(-1), data)
     sessions.restore(session, saved)
     whole = session.data
     session.data = replace(whole, test_x=whole.test_x[:SAMPLES], test_y=whole.test_y[:SAMPLES])

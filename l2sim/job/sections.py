@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Iterator
 from functools import partial
+from itertools import chain
 from typing import Annotated, Literal
 
 import msgspec
 
+from l2sim.mesh.registry import REGISTERED
 from l2sim.nn.specs import LayerSpec
 
 LIVE, EPOCH, RESTART = "live", "next epoch", "restart"
@@ -15,10 +18,32 @@ LIVE, EPOCH, RESTART = "live", "next epoch", "restart"
 
 
 def said(
-    meaning: str, unit: str = "", low: float | None = None, high: float | None = None, when: str = RESTART
+    meaning: str,
+    unit: str = "",
+    low: float | None = None,
+    high: float | None = None,
+    when: str = RESTART,
+    among: Collection[str] | None = None,
 ) -> msgspec.Meta:
-    """What is said about a field; the range includes its ends."""
-    return msgspec.Meta(description=meaning, ge=low, le=high, extra={"unit": unit, "when": when})
+    """What is said about a field; the range includes its ends. `among`: the texts that it may be, where that depends on
+    what is registered."""
+    return msgspec.Meta(description=meaning, ge=low, le=high, extra={"unit": unit, "when": when, "among": among})
+
+
+class Names(Collection[str]):
+    """Those that l2sim has itself, then those that others registered."""
+
+    def __init__(self, own: Collection[str], others: Collection[str]) -> None:
+        self._own, self._others = own, others
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._own or name in self._others
+
+    def __iter__(self) -> Iterator[str]:
+        return chain(self._own, self._others)
+
+    def __len__(self) -> int:
+        return len(self._own) + len(self._others)
 
 
 _m, _epoch = said, partial(said, when=EPOCH)
@@ -33,6 +58,7 @@ _Norm = Literal["none", "exp", "var"]
 _Blocks = Literal["btopk", "gtopk", "uniform"]
 _Order = Literal["published", "layer"]
 _Method = Literal["zcd", "ztp", "zgd"]
+_Layouts = Names(("rectangular", "triangular", "permuting", "butterfly", "tree_cascade"), REGISTERED)
 Colour = Literal["cifar10", "cifar100", "svhn", "tiny-imagenet", "own"]
 Picture = Literal["digits", "mnist", "fashion-mnist", Colour, "synthetic"]
 Plane = Literal["moons", "circles", "blobs", "ring"]
@@ -77,9 +103,7 @@ class Insitu(Section, frozen=True):
     """A network of whole meshes, trained by light sent forward and backward."""
 
     features: Annotated[Literal["fourier", "pca", "pixels"], _m("what of a picture the light carries")] = "fourier"
-    mesh: Annotated[
-        Literal["rectangular", "triangular", "permuting", "butterfly", "tree_cascade"], _m("layout of every mesh")
-    ] = "rectangular"
+    mesh: Annotated[str, _m("layout of every mesh", among=_Layouts)] = "rectangular"
     modes: Annotated[int, _m("ports of every mesh", "ports", 1, 1024)] = 64
     layers: Annotated[int, _m("meshes, one behind the other", "meshes", 1, 100)] = 3
     nonlinearity: Annotated[

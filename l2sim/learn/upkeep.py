@@ -35,7 +35,7 @@ from l2sim.learn.twin import identify as twin
 from l2sim.learn.twin import program
 from l2sim.nn.photonic import PhotonicWeight
 
-__all__ = ["POLICIES", "Care", "Layer", "Outcome", "expected", "reference", "residual", "target"]
+__all__ = ["POLICIES", "PROBING", "Care", "Layer", "Outcome", "expected", "reference", "residual", "target"]
 
 READINGS = 8
 """Whole responses of every core that are read, and averaged, when service begins."""
@@ -43,6 +43,9 @@ CALM = 1e-3
 """Least drift, rad, that tracking reckons with."""
 DECAY = 0.7
 """Factor on the phase step per epoch of a search that goes on from where a core is."""
+
+PROBING = ("periodic", "triggered", "track")
+"""Policies that hold cores at what they answered when service began."""
 
 
 @dataclass

@@ -33,7 +33,7 @@ BESIDE_ANY = (*BESIDE, (0, -1), (0, 1), (-1, 0), (1, 0))
 
 @dataclass(frozen=True)
 class Mesh:
-    """The layout of a mesh of `kind` on `modes` rails: one of `layouts.LAYOUTS`, or "custom" (made by `Mesh.of`).
+    """The layout of a mesh of `kind` on `modes` rails: one that `layouts.get` knows, or "custom" (made by `Mesh.of`).
     "clements" is "rectangular" and "reck" is "triangular".
 
     `node` says what stands at every place (Hamerly et al., Nature Communications 13, 6831 (2022)): an "mzi"; an
@@ -55,9 +55,8 @@ class Mesh:
     def __post_init__(self) -> None:
         if self.kind in NAMES:
             object.__setattr__(self, "kind", NAMES[self.kind])
-        if self.kind not in (*layouts.LAYOUTS, CUSTOM):
-            known = ", ".join((*layouts.LAYOUTS, CUSTOM, *NAMES))
-            raise ChipError(f"mesh kind {self.kind!r} is unknown; use one of {known}")
+        if self.kind != CUSTOM:
+            layouts.get(self.kind)  # raises ChipError where there is none
         if self.node not in NODES:
             raise ChipError(f"mesh node {self.node!r} is unknown; use one of {', '.join(NODES)}")
         if not isinstance(self.modes, int | np.integer) or self.modes < 1:
@@ -98,7 +97,8 @@ class Mesh:
         """Column, top and bottom (s,) of the nodes in travel order, before passive parts are put in."""
         if self.kind == CUSTOM:
             return layouts.ordered(list(self.couplers))
-        return layouts.LAYOUTS[self.kind](self.modes)
+        column, top, bottom = layouts.get(self.kind)(self.modes)
+        return (column, top, bottom) if self.kind in layouts.LAYOUTS else Mesh.of(self.modes, top, bottom, column).sites
 
     @cached_property
     def _places(self) -> tuple[Array, Array, Array, Array]:

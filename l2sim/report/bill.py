@@ -170,7 +170,7 @@ def section(material: Material) -> str:
     if not bills:
         return html.section(title, html.missing("Nothing is known of what single chips were asked."))
     job = material.job
-    shared = f", {job.chip.cores:,} cores shared in time" if job.flow == "l2ight" and job.chip.cores else ""
+    shared = f", {job.chip.cores:,} cores shared in time" if job.chip.cores else ""
     text = (
         f"<p>What was metered, in joules and seconds of the device table <code>{job.cost.table}</code> "
         f"({cost.TABLES[job.cost.table].title}){shared}. Time is the chips' own: vectors at "

@@ -3,25 +3,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import msgspec
 
 from l2sim.backend import Array
-
-if TYPE_CHECKING:
-    from l2sim.job.job import Job
-
-STAGES = {
-    "l2ight": ("pretrain", "deploy", "calibrate", "map", "learn"),
-    "insitu": ("deploy", "learn"),
-}
-"""The stages of each flow, in order; "upkeep" follows where a job asks for hours of service (`stages`)."""
+from l2sim.job.flows import FLOWS
+from l2sim.job.job import Job
 
 
 def stages(job: Job) -> tuple[str, ...]:
-    """The stages of a job, in order."""
-    return STAGES[job.flow] + (("upkeep",) if job.upkeep.hours > 0 else ())
+    """The stages of a job, in order; "upkeep" only where it asks for hours of service."""
+    return tuple(name for name in FLOWS[job.flow].stages if name != "upkeep" or job.upkeep.hours > 0)
+
+
+def every_stage() -> tuple[str, ...]:
+    """The stages of all flows, in order."""
+    return tuple(dict.fromkeys(name for flow in FLOWS.values() for name in flow.stages))
 
 
 class StageStarted(msgspec.Struct, frozen=True, tag="stage"):

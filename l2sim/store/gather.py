@@ -11,7 +11,7 @@ import numpy as np
 from l2sim.backend import Array
 from l2sim.errors import RunError
 from l2sim.job import job as jobs
-from l2sim.job import model as described
+from l2sim.job.flows import FLOWS
 from l2sim.job.job import Job
 from l2sim.store import checkpoint as checkpoints
 from l2sim.store import logs, results
@@ -57,7 +57,7 @@ class Material:
     def classes(self) -> int | None:
         """How many classes the data have; of a run that did not write it down, and whose job does not say, None."""
         classes = self.report.classes
-        return classes or (None if self.job.data.name == "own" else described.expected(self.job).classes)
+        return classes or (None if self.job.data.name == "own" else FLOWS[self.job.flow].model(self.job).classes)
 
     def stage(self, name: str) -> dict[str, Any]:
         """The entry of a stage in the report; empty if it has none."""

@@ -11,8 +11,8 @@ import numpy as np
 
 from l2sim import files
 from l2sim.backend import Array
+from l2sim.job.flows import FLOWS
 from l2sim.report import html
-from l2sim.store.events import STAGES
 from l2sim.sweep import share, table
 from l2sim.sweep.log import DONE, FAILED, Log
 from l2sim.sweep.plan import Plan
@@ -115,7 +115,8 @@ def _figures(fields: dict[str, list[object]], metrics: dict[str, Array]) -> list
 def _matters(path: str, metric: str) -> bool:
     """Whether a field can make a difference to a metric."""
     stage = metric.partition(".")[0]
-    return all(share.reads(path, flow) <= names.index(stage) for flow, names in STAGES.items() if stage in names)
+    flows = {name: flow.stages for name, flow in FLOWS.items() if stage in flow.stages}
+    return all(share.reads(path, name) <= stages.index(stage) for name, stages in flows.items())
 
 
 def _panel(ax: Axes, path: str, given: list[object], values: Array) -> None:

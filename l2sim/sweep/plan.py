@@ -288,7 +288,7 @@ def _range(path: str, given: object, unit: Array) -> Samples:
         raise JobError(f"{path} = {given!r} is no range; {form}")
     low, high = (jobs.field(path, given[end]) for end in ("low", "high"))
     log, whole = given.get("log", False), given.get("integer", False) or isinstance(low, int)
-    if any(isinstance(end, bool) or not isinstance(end, int | float) for end in (low, high)):
+    if not isinstance(low, int | float) or not isinstance(high, int | float) or bool in (type(low), type(high)):
         raise JobError(f"{path} is no number; give it a list of values")
     if not isinstance(log, bool) or not isinstance(given.get("integer", False), bool):
         raise JobError(f"{path}: log and integer are true or false")

@@ -14,13 +14,11 @@ from pathlib import Path
 from typing import IO
 
 from l2sim import files
-from l2sim.store.events import STAGES
+from l2sim.store.events import every_stage
 from l2sim.sweep.log import STATES, Log
 from l2sim.sweep.plan import Plan
 from l2sim.sweep.point import Number
 
-ORDER = (*dict.fromkeys(name for names in STAGES.values() for name in names), "upkeep", "test")
-"""What columns begin with, in their order."""
 ROWS = 10_000
 """Rows of a Parquet file that are held at a time."""
 
@@ -36,7 +34,7 @@ def write(plan: Plan, log: Log, out: Path) -> None:
 
 def columns_of(stages: Iterable[str]) -> list[str]:
     """Columns in the order of the stages that they are about; of one stage, as its results have them."""
-    known = {name: number for number, name in enumerate(ORDER)}
+    known = {name: number for number, name in enumerate((*every_stage(), "test"))}
     return sorted(dict.fromkeys(stages), key=lambda column: known.get(column.partition(".")[0], len(known)))
 
 
@@ -89,7 +87,7 @@ def cell_text(cell: object) -> str:
 
 
 def _runs(file: IO[str], log: Log) -> None:
-    stages = ORDER[:-1]
+    stages = every_stage()
     table = csv.writer(file, lineterminator="\n")
     times = [f"{name}.seconds" for name in stages]
     table.writerow(["point", "status", "attempts", "worker", "seconds", *times, "error"])

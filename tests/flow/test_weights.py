@@ -247,8 +247,7 @@ def test_a_network_is_exported_and_computes_the_same_when_read_back(run: Path, t
     path = tmp_path / f"net{ending}"
     export.write(str(run), path)
     back = export.load(path)
-    job, saved = export._checkpoint(str(run))
-    session = export._session(job, saved)
+    job, session, _ = export.restored(str(run))
     images = RNG.integers(0, 256, (9, 1, 16, 16), dtype=np.uint8)
     np.testing.assert_array_equal(back.network.forward(images), session.network.forward(images))
     assert back.job == job and set(back.chips) == set(session.chips)
@@ -281,7 +280,7 @@ def test_a_chip_read_back_has_the_noise_of_the_file(run: Path, tmp_path: Path) -
     arrays, texts = tensors.read(path)
     arrays["conv1.noise.u.bias"] = arrays["conv1.noise.u.bias"] + 0.1
     tensors.write(path, arrays, texts)
-    one, two = export.load(path).chips["conv1"], export._session(*export._checkpoint(str(run))).chips["conv1"]
+    one, two = export.load(path).chips["conv1"], export.restored(str(run))[1].chips["conv1"]
     assert np.abs(one.oracle_phases("u") - two.oracle_phases("u")).max() > 0.05
     np.testing.assert_array_equal(one.oracle_matrix("v"), two.oracle_matrix("v"))
 
@@ -294,7 +293,7 @@ def test_complex_cores_are_exported_too(tmp_path: Path) -> None:
     arrays, _ = tensors.read(tmp_path / "net.safetensors")
     assert arrays["conv1.realised.u.imag"].any()
     back = export.load(tmp_path / "net.safetensors")
-    session = export._session(*export._checkpoint(str(out)))
+    session = export.restored(str(out))[1]
     for name, chip in back.chips.items():
         np.testing.assert_allclose(chip.oracle_weights(), session.chips[name].oracle_weights(), atol=1e-12)
 
@@ -317,7 +316,7 @@ def test_a_network_of_whole_meshes_is_exported_and_computes_the_same(
     path = tmp_path / f"net{ending}"
     export.write(str(meshes), path)
     back = export.load(path)
-    session = export._session(*export._checkpoint(str(meshes)))
+    session = export.restored(str(meshes))[1]
     light = RNG.random((5, *session.network.spec.input)).astype("f4")
     np.testing.assert_array_equal(back.network.forward(light), session.network.forward(light))
     report = json.loads((meshes / "report.json").read_text())
@@ -350,7 +349,7 @@ def test_a_mesh_read_back_has_the_noise_of_the_file(meshes: Path, tmp_path: Path
     arrays, texts = tensors.read(path)
     arrays["mesh1.noise.optics.splitters"] = arrays["mesh1.noise.optics.splitters"] + 1.0
     tensors.write(path, arrays, texts)
-    back, session = export.load(path), export._session(*export._checkpoint(str(meshes)))
+    back, session = export.load(path), export.restored(str(meshes))[1]
     same = [np.allclose(back.chips[name].oracle_matrix(), session.chips[name].oracle_matrix()) for name in back.chips]
     assert same == [False, True]
     for name in ("mesh2.theta", "mesh1.noise.heaters.bias"):

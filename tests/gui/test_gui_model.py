@@ -13,8 +13,8 @@ import pytest
 from l2sim.gui.base.model import RunModel, Selection, open_run
 
 from l2sim.chip.core_chip import CoreChip
-from l2sim.flow import flow
 from l2sim.flow import session as sessions
+from l2sim.flow.registry import FLOWS
 from l2sim.job.job import Job
 from l2sim.learn.search.mapping import target
 from l2sim.runs import execute
@@ -59,7 +59,7 @@ def session_of(out: Path, name: str) -> Any:
     """The session as its checkpoint has it."""
     checkpoint, _ = checkpoints.read(out / "checkpoints" / f"{name}.safetensors")
     job = open_run(out).job
-    session = flow.FLOWS[job.flow].open(job, None)
+    session = FLOWS[job.flow].open(job, None)
     sessions.restore(session, checkpoint)
     return session
 

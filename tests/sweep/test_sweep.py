@@ -121,10 +121,10 @@ class Trap:
 def test_no_stage_looks_at_a_section_that_is_said_to_be_read_later() -> None:
     job = jobs.with_overrides(jobs.smoke(jobs.load("digits")), ["model.width=0.25"])
     session = open_session(job, None)
-    for number, name in enumerate(events.STAGES["l2ight"]):
+    for number, name in enumerate(events.stages(job)):
         later = {
             section: Trap() for section, first in share.READ_FIRST.items()
-            if events.STAGES["l2ight"].index(first) > number
+            if events.stages(job).index(first) > number
         }  # fmt: skip
         session.job = msgspec.structs.replace(job, **later)
         for _ in STAGES[name](session, 0):
