@@ -78,7 +78,7 @@ class Changed(msgspec.Struct, frozen=True, tag="parameter"):
     after: str
     path: str
     value: Any
-    old: Any
+    old: Any = None
 
 
 class StageDone(msgspec.Struct, frozen=True, tag="stage_done"):
