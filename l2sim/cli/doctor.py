@@ -166,10 +166,8 @@ def _kernels() -> list[Finding]:
         import numba  # late: it may be broken or missing
 
         try:
-            from numba.np.ufunc.parallel import threading_layer  # late: as numba
-
             count = numba.get_num_threads()
-            rows.append(Finding("threads", f"{count}, layer {threading_layer()}"))
+            rows.append(Finding("threads", f"{count}, layer {vars(numba)['threading_layer']()}"))
         except Exception as error:  # numba raises what the broken layer raises
             reason = str(error).partition("\n")[0]
             rows.append(Finding("threads", reason, "missing", "pip install --force-reinstall numba"))

@@ -77,7 +77,7 @@ class Changed(msgspec.Struct, frozen=True, tag="parameter"):
     after: str
     path: str
     value: object
-    old: object
+    old: object = None
 
 
 class StageDone(msgspec.Struct, frozen=True, tag="stage_done"):
