@@ -8,14 +8,17 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from l2sim import blas
+
+if TYPE_CHECKING:
+    from benchmarks.measure import Bench, Measurement
 
 blas.prepare()  # before anything imports NumPy
 
 
-def cases() -> dict[str, Callable[..., Iterator[Any]]]:
+def cases() -> dict[str, Callable[[Bench], Iterator[Measurement]]]:
     """Every case by name, in the order of the run."""
     from benchmarks import (
         decomposition,
@@ -45,14 +48,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--device", metavar="NAME", default="cpu", help="cuda or cuda:N: what runs on a GPU")
     parser.add_argument("--json", metavar="FILE", help="write the figures here")
     parser.add_argument("--list", action="store_true", help="name the cases and stop")
-    told = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     known = cases()
-    if told.list:
+    if options.list:
         print("\n".join(known))
         return 0
-    chosen = {name: case for name, case in known.items() if fnmatch.fnmatch(name, told.only) or told.only in name}
+    chosen = {name: case for name, case in known.items() if fnmatch.fnmatch(name, options.only) or options.only in name}
     if not chosen:
-        print(f"no case matches {told.only!r}; there are {', '.join(known)}", file=sys.stderr)
+        print(f"no case matches {options.only!r}; there are {', '.join(known)}", file=sys.stderr)
         return 2
 
     import numba
@@ -61,26 +64,26 @@ def main(arguments: list[str] | None = None) -> int:
     from benchmarks.measure import Bench
     from l2sim import backend
 
-    chips.DEVICE = backend.device(told.device)
-    if told.device != "cpu":  # the other cases measure kernels of the CPU
+    chips.DEVICE = backend.device(options.device)
+    if options.device != "cpu":  # the other cases measure kernels of the CPU
         there = ("sweep", "step", "vgg8", "bank", "propagate", "insitu")
         chosen = {name: case for name, case in chosen.items() if name.startswith(there)}
-        told.threads = told.threads or 1
-    rows: list[dict[str, Any]] = []
+        options.threads = options.threads or 1
+    rows: list[dict[str, object]] = []
     most = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
-    for threads in [1] if told.busy else [told.threads] if told.threads else sorted({1, most}):
+    for threads in [1] if options.busy else [options.threads] if options.threads else sorted({1, most}):
         with backend.threads(threads):
-            bench = Bench(told.quick, threads, told.busy, chips.DEVICE, told.minutes)
+            bench = Bench(options.quick, threads, options.busy, chips.DEVICE, options.minutes)
             for case in (Bench.limits, *chosen.values()):
                 for measurement in case(bench):
                     rows.append(bench.row(measurement))
                     print(_line(rows[-1]), flush=True)
-                    if told.json:  # after every row: what is cut short leaves what it has
-                        _write(Path(told.json), rows)
+                    if options.json:  # after every row: what is cut short leaves what it has
+                        _write(Path(options.json), rows)
     return 0
 
 
-def _write(path: Path, rows: list[dict[str, Any]]) -> None:
+def _write(path: Path, rows: list[dict[str, object]]) -> None:
     part = path.with_name(path.name + ".part")
     part.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     part.replace(path)
@@ -89,7 +92,7 @@ def _write(path: Path, rows: list[dict[str, Any]]) -> None:
 FIXED = ("case", "variant", "threads", "seconds", "rate", "unit", "fraction", "limit", "dtype")
 
 
-def _line(row: dict[str, Any]) -> str:
+def _line(row: dict[str, object]) -> str:
     sizes = " ".join(f"{name}={_short(value)}" for name, value in row.items() if name not in FIXED)
     share = "" if row["fraction"] is None else f"{row['fraction']:.2f} of {row['limit']}"
     rate = f"{row['rate']:.4g} {row['unit']}"
@@ -98,7 +101,7 @@ def _line(row: dict[str, Any]) -> str:
     )
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 

@@ -42,10 +42,10 @@ def insitu(bench: Bench) -> Iterator[Measurement]:
         batch = (3 if device.numbers else 32) if bench.quick else 512
         x, g = (device.put(z[0] + 1j * z[1]) for z in rng.standard_normal((2, 2, modes, batch)).astype("f4"))
 
-        def made(it: Nonidealities, modes: int = modes) -> list[MeshChip]:
-            return [MeshChip(Mesh("rectangular", modes), it, 1, f"mesh{i}", device=device) for i in range(3)]
+        def made(imperfect: Nonidealities, modes: int = modes) -> list[MeshChip]:
+            return [MeshChip(Mesh("rectangular", modes), imperfect, 1, f"mesh{i}", device=device) for i in range(3)]
 
-        functions = {name: step(made(it), x, g) for name, it in CHIPS.items()}
+        functions = {name: step(made(imperfect), x, g) for name, imperfect in CHIPS.items()}
         for variant, seconds in bench.paired(functions).items():
             sizes = {"modes": modes, "batch": batch}
             yield Measurement("insitu-3-meshes", variant, min(seconds), batch, "samples/s", sizes=sizes)

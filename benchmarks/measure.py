@@ -6,7 +6,6 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numba import njit, prange
@@ -37,7 +36,7 @@ class Measurement:
     limit: str = ""
     dtype: str = "float32"
     bound: float = 0.0
-    sizes: dict[str, Any] = field(default_factory=dict)
+    sizes: dict[str, object] = field(default_factory=dict)
 
 
 @njit(parallel=True, fastmath={"contract"}, nogil=True)
@@ -152,19 +151,19 @@ class Bench:
         move = np.copyto if self.device.numbers else lambda to, origin: copy(origin, to)
         return 2.0 * source.nbytes / self.time(lambda: move(target, source), 7)
 
-    def row(self, it: Measurement) -> dict[str, Any]:
+    def row(self, measured: Measurement) -> dict[str, object]:
         """A measurement as it stands in the JSON."""
-        scale = 1e-9 if it.unit in (GFLOPS, GBYTES) else 1.0
-        if it.bound:
-            fraction: float | None = it.bound / it.seconds
-        elif it.limit:
-            fraction = it.work / it.seconds / self.limit(it.limit, it.dtype)
+        scale = 1e-9 if measured.unit in (GFLOPS, GBYTES) else 1.0
+        if measured.bound:
+            fraction: float | None = measured.bound / measured.seconds
+        elif measured.limit:
+            fraction = measured.work / measured.seconds / self.limit(measured.limit, measured.dtype)
         else:
             fraction = None
         return {
-            "case": it.case, "variant": it.variant, "threads": self.threads, "seconds": it.seconds,
-            "rate": it.work / it.seconds * scale, "unit": it.unit, "fraction": fraction,
-            "limit": self.named(it.limit), "dtype": it.dtype, **it.sizes,
+            "case": measured.case, "variant": measured.variant, "threads": self.threads, "seconds": measured.seconds,
+            "rate": measured.work / measured.seconds * scale, "unit": measured.unit, "fraction": fraction,
+            "limit": self.named(measured.limit), "dtype": measured.dtype, **measured.sizes,
         }  # fmt: skip
 
 

@@ -42,9 +42,8 @@ def view(modes: int) -> tuple[Any, Any]:
         layers = {"mesh0": Layer("mesh0", 1, 1, modes, {"": part}, None)}  # noqa: RUF012
         job, newest, badge = Job(flow="insitu"), 0, {}
 
-        def phases(self, layer: str, block: int, side: str, step: int | None = None) -> dict[str, Any]:
-            held = frames[self.newest % 8]
-            theta, phi, screen = np.split(held, [mesh.count, 2 * mesh.count])
+        def phases(self, layer: str, block: int, side: str, step: int | None = None) -> dict[str, object]:
+            theta, phi, screen = np.split(frames[self.newest % 8], [mesh.count, 2 * mesh.count])
             return {"theta": theta, "phi": phi, "screen": screen, "step": self.newest}
 
         def frames(self, name: str) -> Any:
@@ -53,10 +52,10 @@ def view(modes: int) -> tuple[Any, Any]:
         def frame(self, name: str, step: int | None = None) -> Any:
             return Frame(self.newest, frames[self.newest % 8])
 
-        def job_at(self, step: int | None) -> Any:
+        def job_at(self, step: int | None) -> Job:
             return self.job
 
-        def oracle(self, *place: Any) -> None:
+        def oracle(self, *place: object) -> None:
             return None
 
     selection = Selection()
@@ -87,8 +86,8 @@ def mesh(bench: Bench) -> Iterator[Measurement]:
             canvas.repaint()
 
         def pan(canvas: Any = canvas) -> None:
-            it = canvas.view
-            canvas.look(it._replace(ox=it.ox + (1 if it.ox < 40 else -1)))
+            place = canvas.view
+            canvas.look(place._replace(ox=place.ox + (1 if place.ox < 40 else -1)))
             canvas.repaint()
 
         works: dict[str, Callable[[], None]] = {"frame": frame, "view": pan}

@@ -67,8 +67,8 @@ class Instant:
 
     def submit(self, task: Task) -> None:
         names = [f"{stage}.{name}" for stage in sleeper.STAGES for name in ("accuracy", "loss", "core_calls")]
-        row = dict.fromkeys(names, task["index"] / 7)
-        self._ended.append((task, {"status": "done", "row": row, "seconds": {"learn": 1.0}, "worker": "w"}))
+        row = dict.fromkeys(names, task.index / 7)
+        self._ended.append((task, Outcome("done", row, {"learn": 1.0}, worker="w")))
 
     def wait(self, seconds: float) -> list[tuple[Task, Outcome]]:
         ended, self._ended = self._ended, []

@@ -30,7 +30,7 @@ class Checkpoint:
         self.stage = stage
 
 
-def execute(job: Any, out: Path, *, source: str | None = None, resume: bool = False, **other: Any) -> Iterator[Any]:
+def execute(job: Any, out: Path, *, source: str | None = None, resume: bool = False, **other: object) -> Iterator[Any]:
     """A run folder as far as a sweep looks at it. Each stage says how it was reached, as a number."""
     (out / "checkpoints").mkdir(parents=True, exist_ok=True)
     (out / "manifest.json").write_text('{"state": "running", "version": 1}')
@@ -54,15 +54,15 @@ def use() -> None:
     sweep_local.WORKER[:] = [sys.executable, str(Path(__file__).resolve())]
 
 
-def dask_setup(worker: Any) -> None:
+def dask_setup(worker: object) -> None:
     """What Dask calls of a module that is preloaded."""
     use()
 
 
 if __name__ == "__main__":
-    for name, told in (("runs.execute", {"execute": execute}), ("store.events", {"Checkpoint": Checkpoint})):
+    for name, contents in (("runs.execute", {"execute": execute}), ("store.events", {"Checkpoint": Checkpoint})):
         module = types.ModuleType(f"l2sim.{name}")
-        vars(module).update(told)
+        vars(module).update(contents)
         sys.modules[module.__name__] = module
     from l2sim.sweep import point as sweep_point
 

@@ -16,9 +16,9 @@ from l2sim.job import job as jobs
 from l2sim.job.job import Job
 from l2sim.runs import execute
 from l2sim.store import logs
-from l2sim.store.events import Step
+from l2sim.store.events import StageStarted, Step
 from l2sim.store.logs import Logs
-from l2sim.store.manifest import FORMAT, write_manifest
+from l2sim.store.manifest import FORMAT, Manifest, write_manifest
 
 ROUNDS = 3
 """Runs of each way; the middle one counts."""
@@ -53,9 +53,9 @@ class Timed:
 
     def __call__(self, *arguments: Any) -> Iterator[Any]:
         begin = time.thread_time()
-        found = list(self._between(*arguments))
+        events = list(self._between(*arguments))
         self.spent += time.thread_time() - begin
-        return iter(found)
+        return iter(events)
 
 
 def zeromq_seconds() -> float:
@@ -124,11 +124,11 @@ def overhead(bench: Bench) -> Iterator[Measurement]:
     for name, (job, steps) in cases.items():
         steps, floor = steps // 20 if bench.quick else steps, 0.0
         for way in ("alone", "served", "watched"):
-            found = [share(job, way, steps) for _ in range(1 if bench.quick else ROUNDS)]
-            more = median([more for _, more in found])
+            shares = [share(job, way, steps) for _ in range(1 if bench.quick else ROUNDS)]
+            more = median([more for _, more in shares])
             floor = floor or more  # alone: what it costs to measure, two looks at the clock a step
             sizes = {"overhead": more - floor, "floor": floor, "steps": steps}
-            taken = median([seconds for seconds, _ in found])
+            taken = median([seconds for seconds, _ in shares])
             yield Measurement("stream", f"{name}, {way}", taken, 1.0, "steps/s", dtype="", sizes=sizes)
 
 
@@ -140,9 +140,9 @@ def opening(bench: Bench) -> Iterator[Measurement]:
     with tempfile.TemporaryDirectory() as place:
         root = Path(place)
         (root / "job.toml").write_text(jobs.to_toml(Job.preset("insitu-digits")))
-        write_manifest(root, {"format": "l2sim-run", "version": FORMAT, "id": "1", "state": "done", "process": 1})
+        write_manifest(root, Manifest(version=FORMAT, id="1", state="done", process=1))
         log = Logs(root)
-        log.event("stage", stage="learn", epochs=1, done=0)
+        log.event(StageStarted("learn", 1))
         log.scalars(0, 0.0, {"learn/loss": 0.0, "learn/accuracy": 0.0})
         for step in range(1, steps, steps // 1000):
             log.phases(step, {f"mesh1.{part}": np.zeros(2016, np.float32) for part in ("theta", "phi")})

@@ -18,10 +18,11 @@ import sys
 import tempfile
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from benchmarks.measure import Bench, Measurement
@@ -39,20 +40,21 @@ def folder(root: Path, modes: int, steps: int) -> tuple[Path, Any]:
 
     from l2sim.job import job as jobs
     from l2sim.store import logs
-    from l2sim.store.manifest import FORMAT, write_manifest
+    from l2sim.store.events import StageStarted
+    from l2sim.store.manifest import FORMAT, Manifest, write_manifest
 
     run = root / "long-1"
     run.mkdir()
     job = jobs.Job.preset("insitu-digits", {"insitu.modes": modes, "insitu.layers": 1, "insitu.group": 1})
     (run / "job.toml").write_text(jobs.to_toml(job))
-    manifest = {"format": "l2sim-run", "version": FORMAT, "id": "0" * 32, "name": "long", "state": "running"}
-    write_manifest(run, manifest | {"process": os.getpid(), "started": time.time(), "threads": 1, "versions": {}})
+    manifest = Manifest(version=FORMAT, id="0" * 32, name="long", state="running")
+    write_manifest(run, msgspec.structs.replace(manifest, process=os.getpid(), started=time.time()))
     (run / "checkpoints").mkdir()
     lock = open(run / ".lock", "w")  # noqa: SIM115
     fcntl.flock(lock, fcntl.LOCK_EX)  # a run whose lock is free counts as killed
     log = logs.Logs(run)
     log.lock = lock  # type: ignore[attr-defined]
-    log.event("stage", stage="learn", epochs=1, done=0)
+    log.event(StageStarted("learn", 1))
     log.scalars(0, 0.0, {"learn/loss": 2.3, "learn/accuracy": 0.1})
     log.flush()
     rng = np.random.default_rng(0)
@@ -159,22 +161,23 @@ def memory(bench: Bench) -> Iterator[Measurement]:
         return
     modes, minutes = (16, 0.2) if bench.quick else (64, bench.minutes)
     with tempfile.TemporaryDirectory() as root, running(Path(root), modes, "--pace", str(PACE)) as (shown, application):
-        begin, count, held = time.monotonic(), 0, []
+        begin, count, resident = time.monotonic(), 0, []
         while (gone := (time.monotonic() - begin) / (60.0 * minutes)) < 1.0:
             beat = time.monotonic()
             shown.tick()
             application.processEvents()
             count += 1
-            if gone >= (len(held) + 1) / SAMPLES:
+            if gone >= (len(resident) + 1) / SAMPLES:
                 gc.collect()
-                held.append(_resident() / 2**20)
+                resident.append(_resident() / 2**20)
             time.sleep(max(0.0, 0.033 - (time.monotonic() - beat)))
         gc.collect()
-        held.append(_resident() / 2**20)
+        resident.append(_resident() / 2**20)
         steps = shown.model.newest
-        sizes = {"modes": modes, "minutes": minutes, "steps": steps, "MiB": " ".join(f"{it:.1f}" for it in held)}
-        growth = 100.0 * (max(held) / held[0] - 1.0)
-        variant = f"{growth:+.1f} % of {held[0]:.0f} MiB"
+        looks = " ".join(f"{size:.1f}" for size in resident)
+        sizes = {"modes": modes, "minutes": minutes, "steps": steps, "MiB": looks}
+        growth = 100.0 * (max(resident) / resident[0] - 1.0)
+        variant = f"{growth:+.1f} % of {resident[0]:.0f} MiB"
         yield Measurement("gui-memory", variant, 60.0 * minutes, float(count), "frames/s", dtype="", sizes=sizes)
 
 
@@ -206,8 +209,8 @@ def click(bench: Bench) -> Iterator[Measurement]:
         with tempfile.TemporaryDirectory() as root, running(Path(root), modes) as (shown, application):
             seconds = _answers(bench, shown, application, count)
         sizes = {"modes": modes, "clicks": count, "width": SIZE[0], "height": SIZE[1]}
-        found = {"median": statistics.median(seconds), "p95": float(np.quantile(seconds, 0.95)), "most": max(seconds)}
-        for name, value in found.items():
+        answers = {"median": statistics.median(seconds), "p95": float(np.quantile(seconds, 0.95)), "most": max(seconds)}
+        for name, value in answers.items():
             yield Measurement("gui-click", f"answer {name}", value, 1.0, "clicks/s", dtype="", sizes=sizes)
 
 
@@ -237,7 +240,7 @@ def _answers(bench: Bench, shown: Any, application: Any, count: int) -> list[flo
     return seconds[3:]
 
 
-def _until(holds: Any) -> None:
+def _until(holds: Callable[[], object]) -> None:
     end = time.monotonic() + 180
     while not holds():
         assert time.monotonic() < end, "the job did not start"

@@ -5,4 +5,6 @@ Qt comes through `pyqtgraph.Qt` only, so that another binding can be chosen with
 
 import os
 
+__all__ = ["base", "mesh", "panels", "window"]
+
 os.environ.setdefault("PYQTGRAPH_QT_LIB", "PyQt5")  # else pyqtgraph takes whichever binding it finds first

@@ -1,22 +1,40 @@
 """l2sim: simulate photonic neural chips that calibrate, map and train themselves.
 
 Importing this package is instant: every name below is loaded when it is first used.
+
+    run(job)               the events of a job's run, one after the other
+    open(folder)           a run that a folder holds, as arrays and tables
+    Job, presets           what a run computes, and the jobs that have a name
+    Mesh, decompose        where interferometers stand, and the phases that realise a matrix
+    CoreChip, MeshChip     a grid of tensor cores and one whole mesh, with their Nonidealities
+    models, load_weights   networks, and weights that were trained elsewhere
+    read_responses         what was measured on a chip of one's own, for its twin
+
+The rooms, from below: mesh, data, chip, nn, learn, job, store, flow, report, inspect, runs, sweep, study. What goes
+wrong is one of l2sim.errors.
 """
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from l2sim._version import __version__
+from l2sim.faces import lazy
 
 if TYPE_CHECKING:
     import l2sim.job.presets as presets
     import l2sim.nn.models as models
+    from l2sim import chip, data, errors, flow, inspect, job, learn, mesh, nn, report, runs, store, study, sweep
     from l2sim.chip.core_chip import CoreChip
+    from l2sim.chip.mesh_chip import MeshChip
+    from l2sim.chip.nonidealities import Nonidealities
     from l2sim.flow.flow import run
+    from l2sim.flow.pretrained import load_weights
+    from l2sim.inspect.opened import open
     from l2sim.job.job import Job
+    from l2sim.learn.twin.files import read_responses
+    from l2sim.mesh.decomposition import decompose
     from l2sim.mesh.mesh import Mesh
 
 # In a bare checkout `kernels/` lies beside this folder instead of inside it (setup.cfg maps it when installed).
@@ -25,20 +43,18 @@ _root = Path(__file__).resolve().parent.parent
 if (_root / "setup.cfg").exists():
     __path__.append(str(_root))
 
-_CLASSES = {
-    "CoreChip": "l2sim.chip.core_chip",
-    "Job": "l2sim.job.job",
-    "Mesh": "l2sim.mesh.mesh",
-    "run": "l2sim.flow.flow",
-}
-_MODULES = {"models": "l2sim.nn.models", "presets": "l2sim.job.presets"}
+__all__ = [
+    "CoreChip", "Job", "Mesh", "MeshChip", "Nonidealities", "__version__", "chip", "data", "decompose", "errors",
+    "flow", "inspect", "job", "learn", "load_weights", "mesh", "models", "nn", "open", "presets", "read_responses",
+    "report", "run", "runs", "store", "study", "sweep",
+]  # fmt: skip
 
-__all__ = ["CoreChip", "Job", "Mesh", "__version__", "models", "presets", "run"]
+ROOMS = ("chip", "data", "flow", "inspect", "job", "learn", "mesh", "nn", "report", "runs", "store", "study", "sweep")
 
-
-def __getattr__(name: str) -> Any:
-    if name in _CLASSES:
-        return getattr(importlib.import_module(_CLASSES[name]), name)
-    if name in _MODULES:
-        return importlib.import_module(_MODULES[name])
-    raise AttributeError(f"module 'l2sim' has no attribute {name!r}")
+__getattr__, __dir__ = lazy(__name__, {
+    "CoreChip": "chip.core_chip", "Job": "job.job", "Mesh": "mesh.mesh", "MeshChip": "chip.mesh_chip",
+    "Nonidealities": "chip.nonidealities", "decompose": "mesh.decomposition", "load_weights": "flow.pretrained",
+    "open": "inspect.opened", "read_responses": "learn.twin.files", "run": "flow.flow",
+    "models": "nn.models", "presets": "job.presets", "errors": "errors",
+    **{room: room for room in ROOMS},
+})  # fmt: skip

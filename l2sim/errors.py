@@ -28,3 +28,7 @@ class ChipError(L2simError):
 
 class ModelError(L2simError):
     """A model description that does not fit together."""
+
+
+class PluginError(L2simError):
+    """Code of others that cannot be imported, or that registers what is there already."""

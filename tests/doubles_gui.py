@@ -10,9 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from l2sim.gui.base.model import Curve, Frame, Layer, Parameter, Part, Stage
+from l2sim.gui.base.model import Layer, Parameter, Part, Phases
 
+from l2sim.backend import Array
+from l2sim.inspect.run import Stage
 from l2sim.job.job import Job
+from l2sim.runs.live_messages import Answer, State
+from l2sim.store.events import Record, StageStarted
+from l2sim.store.follow import Curve, Frame
 
 
 def rectangle(modes: int, name: str, complex: bool = False) -> Part:
@@ -38,10 +43,10 @@ class FakeModel:
         self.state, self.live, self.age, self.pid = "running", True, 0.0, None
         self.metrics = ["movement", "identity error (oracle)"]
         self.badge = {"phases": "commanded", "movement": "commanded", "identity error (oracle)": "oracle"}
-        self.events: list[dict[str, Any]] = [{"type": "stage", "stage": "learn", "epochs": 30, "done": 0, "step": 0}]
+        self.events: list[Record] = [StageStarted("learn", 30)]
         self.stages = [Stage("calibrate", 0, steps // 2, 400), Stage("learn", steps // 2, None, 30)]
         self.checkpoints = [steps // 2]
-        self.acks: dict[int, dict[str, Any]] = {}
+        self.acks: dict[int, Answer] = {}
         self.ordered: list[tuple[str, dict[str, Any]]] = []
         self.parameters = [
             Parameter("nonidealities.readout_noise", 0.0, "", 0.0, 1.0, "std of a reading", "live"),
@@ -54,7 +59,7 @@ class FakeModel:
             self.tick()
 
     def timeless(self, step: int | None = None) -> str:
-        """See `Recorded.timeless`."""
+        """Nothing drifts, so there is nothing to say about it."""
         return ""
 
     def tick(self) -> None:
@@ -66,8 +71,11 @@ class FakeModel:
         return ["learn/loss", "learn/accuracy"]
 
     @property
-    def beat(self) -> dict[str, Any] | None:
-        return {"step": self.newest, "rate": 12.5, "eta": 61.0, "rss": 2.5e8, "paused": self.state == "paused"}
+    def beat(self) -> State | None:
+        return State(
+            stage="learn", epoch=1, epochs=30, step=self.newest, rate=12.5, eta=61.0, rss=250_000_000,
+            paused=self.state == "paused", longest=0.0, pace=0.0, at={},
+        )  # fmt: skip
 
     def stage_at(self, step: int | None) -> str:
         return "calibrate" if step is not None and step <= self.stages[0].last_step else "learn"
@@ -84,7 +92,7 @@ class FakeModel:
     def spent(self, step: int | None = None) -> dict[str, tuple[float, float]]:
         return {"learn": (0.0123, 4.5e-6)}
 
-    def frames(self, series: str) -> Any:
+    def frames(self, series: str) -> Array:
         return np.arange(1, self.newest + 1)
 
     def frame(self, series: str, step: int | None = None) -> Frame | None:
@@ -100,41 +108,41 @@ class FakeModel:
             return Frame(at, np.arange(shape[0]) / 100 + at / 1000)
         return Frame(at, np.arange(self.p * self.q)[:, None] + np.arange(count) / 100 + at / 1000)
 
-    def phases(self, layer: str, block: int, side: str, step: int | None = None) -> dict[str, Any]:
+    def phases(self, layer: str, block: int, side: str, step: int | None = None) -> Phases:
         if self.layers[layer].sigma is None:
             names = ("theta", "phi", "screen")
-            found = {name: self.frame(f"{layer}.{name}", step) for name in names}
-            whole = found["theta"]
-            return {} if whole is None else {k: f.values for k, f in found.items() if f} | {"step": whole.step}
+            frames = {name: self.frame(f"{layer}.{name}", step) for name in names}
+            whole = frames["theta"]
+            return {} if whole is None else {k: f.values for k, f in frames.items() if f} | {"step": whole.step}
         frame = self.frame(f"{layer}.{side}", step)
         name = "sigma" if side == "sigma" else "theta"
         return {} if frame is None else {name: frame.values[block], "step": frame.step}
 
-    def metric(self, layer: str, name: str, step: int | None = None) -> Any:
-        it = self.layers[layer]
-        values = np.linspace(0.1, 0.5, it.p * it.q).reshape(it.p, it.q)
-        values[min(1, it.p - 1), min(1, it.q - 1)] = 1.0
+    def metric(self, layer: str, name: str, step: int | None = None) -> Array:
+        p, q = self.layers[layer].p, self.layers[layer].q
+        values = np.linspace(0.1, 0.5, p * q).reshape(p, q)
+        values[min(1, p - 1), min(1, q - 1)] = 1.0
         return values
 
-    def oracle(self, layer: str, block: int, side: str, step: int | None = None) -> dict[str, Any] | None:
+    def oracle(self, layer: str, block: int, side: str, step: int | None = None) -> None:
         return None
 
-    def realised(self, layer: str, block: int, step: int | None = None) -> Any:
+    def realised(self, layer: str, block: int, step: int | None = None) -> None:
         return None
 
     def used(self, layer: str, block: int, step: int | None = None) -> tuple[int, int]:
         return self.layers[layer].k, self.layers[layer].k
 
-    def target(self, layer: str, block: int, step: int | None = None) -> dict[str, Any] | None:
+    def target(self, layer: str, block: int, step: int | None = None) -> None:
         return None
 
-    def gradient(self, layer: str, block: int, side: str, step: int | None = None) -> dict[str, Any] | None:
+    def gradient(self, layer: str, block: int, side: str, step: int | None = None) -> None:
         return None
 
-    def oracle_gradient(self, layer: str, step: int | None = None) -> dict[str, Any] | None:
+    def oracle_gradient(self, layer: str, step: int | None = None) -> None:
         return None
 
-    def field(self, layer: str, block: int, port: int, step: int | None = None) -> dict[str, Any] | None:
+    def field(self, layer: str, block: int, port: int, step: int | None = None) -> None:
         return None
 
     def job_at(self, step: int | None) -> Job:
@@ -154,7 +162,7 @@ class FakeModel:
                 if parameter.path == arguments["path"]:
                     self.parameters[i] = parameter._replace(value=arguments["value"])
             self._news.add("parameters")
-        self.acks[number] = {"ok": True, "applied_at_step": self.newest, "error": ""}
+        self.acks[number] = Answer(1, number, True, self.newest)
         return number
 
     def close(self) -> None:

@@ -53,6 +53,9 @@ def golden_chip(exact_sigma: bool = True) -> CoreChip:
 
 
 
+SPLITTER_STD = 0.5
+"""What unit draws of recorded splitters are scaled by, a power of two."""
+
 
 @cache
 def insitu(name: str) -> dict[str, np.ndarray]:
@@ -72,11 +75,11 @@ def golden_mesh(name: str, variant: str) -> tuple[MeshChip, np.ndarray, dict[str
     order = np.lexsort((z["top"], z["column"]))
     arms = np.zeros((1, 4, len(order)))
     arms[0, ::2] = z["loss_db"][order].T
-    chip._optics = dataclasses.replace(chip._optics, splitters=z["bs_error"][order].T[None], arms=arms)
+    chip._optics = dataclasses.replace(chip._optics, splitters=z["bs_error"][order].T[None] / SPLITTER_STD, arms=arms)
     bent = np.concatenate([z["dtheta"][order], z["dphi"][order], np.zeros(modes)])[None]
     chip._heaters = dataclasses.replace(chip._heaters, error=bent)
     chip.nonidealities = Nonidealities(
-        splitter_error_std=float(variant in ("bs", "all")),
+        splitter_error_std=SPLITTER_STD * (variant in ("bs", "all")),
         loss_db_std=float(variant in ("loss", "all")),
         phase_error_std=float(variant in ("phase", "all")),
     )

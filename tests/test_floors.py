@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +29,7 @@ FLOORS = (
 )
 """From the bottom; rooms on one floor do not know each other. `ground` is the files of l2sim/ that all stand on."""
 HEIGHT = {room: height for height, rooms in enumerate(FLOORS) for room in rooms}
-GROUND = {"backend", "blas", "errors", "faces", "files", "fits", "system", "_version", "__version__"}
+GROUND = {"backend", "blas", "errors", "faces", "files", "fits", "plugins", "system", "_version", "__version__"}
 DOORS = {"__init__.py", "__main__.py"}
 """The two files of l2sim/ itself that lead anywhere, lazily; checked in test_imports."""
 FRAMEWORKS = {"torch", "jax", "jaxlib", "tensorflow", "keras", "flax"}
@@ -54,7 +55,7 @@ def module_of(path: Path) -> str:
 
 
 def imports(tree: ast.AST, path: Path) -> Iterator[str]:
-    """Every module that a file imports, in full; `from l2sim import x` counts as l2sim.x."""
+    """Every module that a file imports, in full; `from l2sim import x` counts as l2sim.x, and gui the same."""
     package = module_of(path) if path.name == "__init__.py" else module_of(path).rpartition(".")[0]
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -64,7 +65,7 @@ def imports(tree: ast.AST, path: Path) -> Iterator[str]:
             if node.level:
                 above = package.split(".")[: len(package.split(".")) - node.level + 1]
                 base = ".".join([*above, *([base] if base else [])])
-            yield from (f"{base}.{alias.name}" for alias in node.names) if base in ("l2sim", "") else (base,)
+            yield from (f"{base}.{alias.name}" for alias in node.names) if base in ("l2sim", "gui", "") else (base,)
 
 
 def breaches(source: str, path: Path) -> list[str]:
@@ -144,6 +145,53 @@ def test_nobody_imports_the_window() -> None:
     for path in sources("l2sim", "kernels"):
         names = set(imports(ast.parse(path.read_text()), path))
         assert not {n for n in names if n.split(".")[0] == "gui" or n.startswith("l2sim.gui")}, path
+
+
+WINDOW_FLOORS = ("base", "mesh", "panels", "window")
+"""Of gui/, from the bottom; its own `__init__` and `__main__` lead anywhere."""
+
+
+def window_breaches(source: str, path: Path) -> list[str]:
+    """The imports of a file of gui/ that go up inside it, or to a room that it does not have."""
+    room, upwards = path.relative_to(ROOT).parts[1], []
+    for name in imports(ast.parse(source), path):
+        parts = name.removeprefix("l2sim.").split(".")
+        if parts[0] == "gui" and len(parts) > 1 and room in WINDOW_FLOORS:
+            known = parts[1] in WINDOW_FLOORS
+            if not known or WINDOW_FLOORS.index(parts[1]) > WINDOW_FLOORS.index(room):
+                upwards.append(f"{path.relative_to(ROOT)} imports {name}")
+    return upwards
+
+
+def test_the_window_has_floors_too() -> None:
+    files = [path for path in sources("gui") if path.parent != ROOT / "gui"]
+    assert {path.parent.name for path in files} == set(WINDOW_FLOORS)
+    assert [line for path in files for line in window_breaches(path.read_text(), path)] == []
+
+
+@pytest.mark.parametrize("room", WINDOW_FLOORS)
+def test_a_room_of_the_window_names_its_modules(room: str) -> None:
+    modules = {path.stem for path in sources(f"gui/{room}")} - {"__init__"}
+    assert set(importlib.import_module(f"l2sim.gui.{room}").__all__) == modules
+
+
+@pytest.mark.parametrize(
+    "line, place, allowed",
+    (
+        ("from ..window import start", "gui/panels/runs.py", False),
+        ("from .. import window", "gui/panels/runs.py", False),
+        ("from ..panels.chart import Chart", "gui/mesh/view.py", False),
+        ("def f():\n    from ..mesh import light", "gui/base/model.py", False),
+        ("if TYPE_CHECKING:\n    from ..mesh.view import MeshView", "gui/base/files.py", False),
+        ("import l2sim.gui.window.app", "gui/panels/runs.py", False),
+        ("from ..attic import mesh", "gui/window/window.py", False),
+        ("from ..mesh.legend import Legend", "gui/panels/blocks.py", True),
+        ("from . import commands", "gui/window/window.py", True),
+        ("from l2sim.job import job", "gui/base/fields.py", True),
+    ),
+)
+def test_the_test_of_the_window_can_tell(line: str, place: str, allowed: bool) -> None:
+    assert (window_breaches(line, ROOT / place) == []) == allowed
 
 
 def unparallel(tree: ast.AST) -> list[str]:

@@ -35,6 +35,11 @@ def test_the_package_loads_nothing_heavy() -> None:
     assert not loaded & {*HEAVY, "numpy", "rich", "click"}
 
 
+def test_the_rooms_of_the_window_are_named_without_qt() -> None:
+    rooms = ", ".join(f"l2sim.gui.{room}" for room in ("base", "mesh", "panels", "window"))
+    assert not loaded_by(f"import l2sim.gui, {rooms}") & {*HEAVY, "numpy"}
+
+
 def test_a_job_needs_no_arrays() -> None:
     loaded = loaded_by("import l2sim; l2sim.Job.preset('digits')")
     assert "msgspec" in loaded

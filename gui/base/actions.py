@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from html import escape
 
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
 from . import theme
+from .widgets import has_words
 
 _Context = QtCore.Qt.ShortcutContext
 
@@ -17,7 +18,7 @@ class Actions:
 
     def __init__(self, window: QtWidgets.QWidget) -> None:
         self._window = window
-        self._actions: dict[str, Any] = {}
+        self._actions: dict[str, QtGui.QAction] = {}
 
     def add(
         self,
@@ -26,10 +27,10 @@ class Actions:
         text: str,
         tip: str,
         keys: str,
-        callback: Callable[[], Any],
+        callback: Callable[[], object],
         *,
         toggles: bool = False,
-    ) -> Any:
+    ) -> QtGui.QAction:
         """Make an action; `keys` are shortcuts separated by spaces. Its tooltip has the first one."""
         action = QtGui.QAction(text, self._window)
         action.setObjectName(name)
@@ -52,20 +53,20 @@ class Actions:
         self._actions[name].setShortcutContext(_Context.WidgetWithChildrenShortcut)
         widget.addAction(self._actions[name])
 
-    def __getitem__(self, name: str) -> Any:
+    def __getitem__(self, name: str) -> QtGui.QAction:
         return self._actions[name]
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[QtGui.QAction]:
         return iter(self._actions.values())
 
-    def groups(self) -> dict[str, list[Any]]:
+    def groups(self) -> dict[str, list[QtGui.QAction]]:
         """The actions by group, in the order they were added."""
-        found: dict[str, list[Any]] = {}
+        groups: dict[str, list[QtGui.QAction]] = {}
         for action in self:
-            found.setdefault(action.property("group"), []).append(action)
-        return found
+            groups.setdefault(action.property("group"), []).append(action)
+        return groups
 
-    def button(self, name: str, text: str | None = None) -> Any:
+    def button(self, name: str, text: str | None = None) -> QtWidgets.QToolButton:
         """A tool button of an action, which takes the focus by Tab only: a click leaves Space to run and pause."""
         button = QtWidgets.QToolButton()
         button.setDefaultAction(self._actions[name])
@@ -79,7 +80,7 @@ class Actions:
         return button
 
 
-def icon(shape: str) -> Any:
+def icon(shape: str) -> QtGui.QIcon:
     """A sign for a button in the colour of text: play, pause, step, epoch, stop, kill."""
     bars = {
         "pause": ((3, 2, 4, 12), (9, 2, 4, 12)),
@@ -109,7 +110,7 @@ def icon(shape: str) -> Any:
     return QtGui.QIcon(picture)
 
 
-def left_to_widget(event: Any) -> bool:
+def left_to_widget(event: QtGui.QKeyEvent) -> bool:
     """Whether a key that is also a shortcut belongs to the button, list or box that has the focus, as people without
     a mouse expect: Space presses it, arrows move in it."""
     widget, keys = QtWidgets.QApplication.focusWidget(), QtCore.Qt.Key
@@ -121,11 +122,11 @@ def left_to_widget(event: Any) -> bool:
 class Palette(QtWidgets.QDialog):
     """Find an action by any words of its name, group or explanation, and do it."""
 
-    def __init__(self, parent: QtWidgets.QWidget, actions: Actions, more: dict[str, Callable[[], Any]]) -> None:
+    def __init__(self, parent: QtWidgets.QWidget, actions: Actions, more: dict[str, Callable[[], object]]) -> None:
         super().__init__(parent)
         self.setWindowTitle("Commands")
         self.setAccessibleName("Commands")
-        self._entries: list[tuple[str, str, Callable[[], Any], bool]] = [
+        self._entries: list[tuple[str, str, Callable[[], object], bool]] = [
             (
                 f"{action.property('group')}: {action.property('accessibleName')}",
                 action.shortcut().toString(),
@@ -135,51 +136,50 @@ class Palette(QtWidgets.QDialog):
             for action in actions
         ]
         self._entries += [(name, "", callback, True) for name, callback in more.items()]
-        self._line = QtWidgets.QLineEdit(placeholderText="Type a few letters of what you want to do")
-        self._line.setAccessibleName("Search the commands")
-        self._list = QtWidgets.QTreeWidget()
-        self._list.setHeaderHidden(True)
-        self._list.setRootIsDecorated(False)
-        self._list.setColumnCount(2)
-        self._list.header().setStretchLastSection(False)
-        self._list.header().setSectionResizeMode(0, QtWidgets.QHeaderView.ResizeMode.Stretch)
-        self._list.header().setSectionResizeMode(1, QtWidgets.QHeaderView.ResizeMode.ResizeToContents)
+        self.line = QtWidgets.QLineEdit(placeholderText="Type a few letters of what you want to do")
+        self.line.setAccessibleName("Search the commands")
+        self.list = QtWidgets.QTreeWidget()
+        self.list.setHeaderHidden(True)
+        self.list.setRootIsDecorated(False)
+        self.list.setColumnCount(2)
+        self.list.header().setStretchLastSection(False)
+        self.list.header().setSectionResizeMode(0, QtWidgets.QHeaderView.ResizeMode.Stretch)
+        self.list.header().setSectionResizeMode(1, QtWidgets.QHeaderView.ResizeMode.ResizeToContents)
         layout = QtWidgets.QVBoxLayout(self)
-        layout.addWidget(self._line)
-        layout.addWidget(self._list)
+        layout.addWidget(self.line)
+        layout.addWidget(self.list)
         self.resize(560, 420)
-        self._line.textChanged.connect(self._filter)
-        self._line.returnPressed.connect(self._do)
-        self._list.itemActivated.connect(lambda *_: self._do())
-        self._line.installEventFilter(self)
+        self.line.textChanged.connect(self._filter)
+        self.line.returnPressed.connect(self._do)
+        self.list.itemActivated.connect(lambda *_: self._do())
+        self.line.installEventFilter(self)
         self._filter("")
 
-    def eventFilter(self, watched: Any, event: Any) -> bool:
+    def eventFilter(self, watched: QtCore.QObject, event: QtCore.QEvent) -> bool:
         """Up and down in the line move in the list."""
         if event.type() == QtCore.QEvent.Type.KeyPress:
             step = {QtCore.Qt.Key.Key_Down: 1, QtCore.Qt.Key.Key_Up: -1}.get(event.key())
             if step:
-                row = self._list.indexOfTopLevelItem(self._list.currentItem()) + step
-                self._list.setCurrentItem(self._list.topLevelItem(row % max(1, self._list.topLevelItemCount())))
+                row = self.list.indexOfTopLevelItem(self.list.currentItem()) + step
+                self.list.setCurrentItem(self.list.topLevelItem(row % max(1, self.list.topLevelItemCount())))
                 return True
         return bool(super().eventFilter(watched, event))
 
     def _filter(self, text: str) -> None:
-        words = text.lower().split()
-        self._list.clear()
+        self.list.clear()
         for name, key, callback, enabled in self._entries:
-            if all(word in name.lower() for word in words):
+            if has_words(name, text):
                 item = QtWidgets.QTreeWidgetItem([name, key])
                 item.setData(0, QtCore.Qt.ItemDataRole.UserRole, callback)
                 item.setDisabled(not enabled)
-                self._list.addTopLevelItem(item)
-        first = (self._list.topLevelItem(row) for row in range(self._list.topLevelItemCount()))
+                self.list.addTopLevelItem(item)
+        first = (self.list.topLevelItem(row) for row in range(self.list.topLevelItemCount()))
         usable = next((item for item in first if not item.isDisabled()), None)
         if usable is not None:
-            self._list.setCurrentItem(usable)
+            self.list.setCurrentItem(usable)
 
     def _do(self) -> None:
-        item = self._list.currentItem()
+        item = self.list.currentItem()
         if item is not None and not item.isDisabled():
             self.accept()
             item.data(0, QtCore.Qt.ItemDataRole.UserRole)()
@@ -202,20 +202,20 @@ class Keys(QtWidgets.QDialog):
 
 def sheet(actions: Actions) -> str:
     """The sheet of keys as HTML, in two columns of groups."""
-    it = theme.now()
+    now = theme.now()
     columns: list[list[str]] = [[], []]
     lengths = [0, 0]
     for group, members in actions.groups().items():
         rows = [
-            f"<tr><td width=120><b>{_html(' or '.join(s.toString() for s in action.shortcuts()))}</b></td>"
-            f"<td>{_html(action.property('accessibleName'))}</td></tr>"
+            f"<tr><td width=120><b>{escape(' or '.join(key.toString() for key in keys), quote=False)}</b></td>"
+            f"<td>{escape(action.property('accessibleName'), quote=False)}</td></tr>"
             for action in members
-            if action.shortcuts()
+            if (keys := action.shortcuts())
         ]
         if rows:
             shorter = lengths.index(min(lengths))
             lengths[shorter] += len(rows) + 2
-            columns[shorter].append(f"<h3 style='color:{it.accent}'>{group}</h3><table>{''.join(rows)}</table>")
+            columns[shorter].append(f"<h3 style='color:{now.accent}'>{group}</h3><table>{''.join(rows)}</table>")
     mouse = (
         ("Mesh", "click selects, wheel zooms, drag moves, double click fits"),
         ("Blocks", "click opens a core, double click goes to the worst"),
@@ -224,17 +224,13 @@ def sheet(actions: Actions) -> str:
     )
     rows = [f"<tr><td width=120><b>{name}</b></td><td>{words}</td></tr>" for name, words in mouse]
     columns[lengths.index(min(lengths))].append(
-        f"<h3 style='color:{it.accent}'>Mouse</h3><table>{''.join(rows)}</table>"
+        f"<h3 style='color:{now.accent}'>Mouse</h3><table>{''.join(rows)}</table>"
     )
     cells = "".join(f"<td width=340 style='vertical-align: top'>{''.join(column)}</td>" for column in columns)
     return f"<table cellspacing=8><tr>{cells}</tr></table>"
 
 
-def _html(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
-def emblem() -> Any:
+def emblem() -> QtGui.QIcon:
     """The icon of the window: a coupler, two waveguides that meet and part."""
     picture = QtGui.QPixmap(64, 64)
     picture.fill(QtCore.Qt.GlobalColor.transparent)

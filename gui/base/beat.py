@@ -4,43 +4,53 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Generic, Protocol, TypeVar
 
 ASKED = {"step", "layer", "block", "side", "element", "input", "run", "acks"}
 """Changes that a person waits for: those of the selection, and answers to orders."""
 WHOLE = {"all", "theme"}
 
 
-class Beat:
+class Refreshed(Protocol):
+    """A panel, as far as its turn depends on it. `every`: seconds between two refreshes that nobody asked for."""
+
+    every: float
+
+    def isVisible(self) -> bool:
+        """Whether it is on the screen."""
+
+
+P = TypeVar("P", bound=Refreshed)
+
+
+class Beat(Generic[P]):
     """What each panel has not shown yet, when it was last refreshed and how long that took."""
 
     def __init__(self) -> None:
-        self.hidden: set[Any] = set()
-        self._dirty: dict[Any, set[str]] = {}
-        self._last: dict[Any, float] = {}
-        self._cost: dict[Any, float] = {}
+        self.hidden: set[P] = set()
+        self._dirty: dict[P, set[str]] = {}
+        self._last: dict[P, float] = {}
+        self._cost: dict[P, float] = {}
 
-    def note(self, panel: Any, names: Iterable[str]) -> None:
+    def note(self, panel: P, names: Iterable[str]) -> None:
         """Something changed that the panel has to show when it is due."""
         self._dirty.setdefault(panel, set()).update(names)
 
-    def see(self, panel: Any, seen: bool) -> None:
+    def see(self, panel: P, seen: bool) -> None:
         """A panel came into sight or went out of it, which Qt does not tell of one behind another tab."""
         (self.hidden.discard if seen else self.hidden.add)(panel)
 
-    def go(
-        self, panels: Iterable[Any], playing: bool, everything: bool, guard: Callable[[Any, set[str]], None]
-    ) -> None:
-        """Refresh the panels that are due by `guard(panel, names)`; `everything`: all that have something to show."""
+    def go(self, panels: Iterable[P], playing: bool, everything: bool, refresh: Callable[[P, set[str]], None]) -> None:
+        """Refresh the panels that are due by `refresh(panel, names)`; `everything`: all that have something to show."""
         seen = [panel for panel in panels if self._dirty.get(panel) and panel not in self.hidden and panel.isVisible()]
         for panel in seen if everything else self._due(seen, time.monotonic(), playing):
             names, self._dirty[panel] = self._dirty[panel], set()
             begun = time.monotonic()
-            guard(panel, names)
+            refresh(panel, names)
             self._last[panel] = time.monotonic()
             self._cost[panel] = self._last[panel] - begun
 
-    def _due(self, seen: list[Any], now: float, playing: bool) -> list[Any]:
+    def _due(self, seen: list[P], now: float, playing: bool) -> list[P]:
         """All that a person has just asked something of; of those that only follow the job, the one that has waited
         longest. One that is slow waits three times as long as it takes."""
         asked = WHOLE | (ASKED - {"step"} if playing else ASKED)

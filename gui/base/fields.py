@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pyqtgraph.Qt import QtCore, QtWidgets
 
 from l2sim.job.job import Field
 
-from . import theme
+from .widgets import filled, paragraph
 
 
 def options(field: Field) -> list[str]:
@@ -16,7 +14,7 @@ def options(field: Field) -> list[str]:
     return field.range.split(", ") if ", " in field.range else []
 
 
-def shown(value: Any) -> str:
+def shown(value: object) -> str:
     """A value as it is typed: TOML, but words without quotes."""
     if value is None:
         return ""
@@ -39,13 +37,10 @@ class Editor(QtWidgets.QWidget):
         super().__init__()
         self.field = field
         self._default = default
-        layout = QtWidgets.QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(1)
         words = f"{field.path}: {field.meaning}" + (f" ({field.unit})" if field.unit else "")
         choices = options(field)
         self._chooses = bool(choices)
-        self.input: Any = QtWidgets.QComboBox() if choices else QtWidgets.QLineEdit()
+        self.input = QtWidgets.QComboBox() if choices else QtWidgets.QLineEdit()
         if choices:
             self.input.addItems([*([default] if default else []), *choices])
             self.input.activated.connect(lambda *_: self.edited.emit(field.path, self.text()))
@@ -57,11 +52,9 @@ class Editor(QtWidgets.QWidget):
         self.input.setAccessibleName(field.path)
         self.input.setAccessibleDescription(words + (f"; {field.range}" if field.range else ""))
         self.input.setToolTip(words)
-        self._fault = theme.mark(QtWidgets.QLabel(), "bad")
-        self._fault.setWordWrap(True)
-        self._fault.hide()
-        layout.addWidget(self.input)
-        layout.addWidget(self._fault)
+        self.problem = paragraph("bad")
+        self.problem.hide()
+        filled(QtWidgets.QVBoxLayout(self), self.input, self.problem, spacing=1)
         self.put(field.value)
 
     def text(self) -> str:
@@ -70,7 +63,7 @@ class Editor(QtWidgets.QWidget):
             return "" if self.input.currentText() == self._default else str(self.input.currentText())
         return str(self.input.text()).strip()
 
-    def put(self, value: Any) -> None:
+    def put(self, value: object) -> None:
         """Show a value; what is being typed stays."""
         text = shown(value)
         if self._chooses:
@@ -81,8 +74,8 @@ class Editor(QtWidgets.QWidget):
 
     def fault(self, text: str) -> None:
         """Say what is wrong, or nothing."""
-        self._fault.setText(text)
-        self._fault.setVisible(bool(text))
+        self.problem.setText(text)
+        self.problem.setVisible(bool(text))
 
     def _settled(self) -> None:
         self.input.setModified(False)

@@ -10,7 +10,7 @@ import csv
 import io
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from pyqtgraph.Qt import QtCore, QtGui, QtSvg, QtWidgets
@@ -21,36 +21,58 @@ from l2sim.job import job as jobs
 
 if TYPE_CHECKING:
     from .model import RunModel
-    from .panel import Panel
+
+Table = tuple[list[str], Iterable[tuple[object, ...]]]
+"""Column names with units, and rows."""
 
 
 class ExportError(L2simError):
     """A file that cannot be written."""
 
 
-def panel(it: Panel, path: Path) -> Path:
+class Shown(Protocol):
+    """A panel, as far as it can be written to a file."""
+
+    title: str
+
+    def grab(self) -> QtGui.QPixmap:
+        """What it shows, as pixels."""
+
+    def svg(self, path: Path) -> None:
+        """Write what it shows as vectors."""
+
+    def table(self) -> Table | None:
+        """The numbers that it shows, if any."""
+
+
+def panel(shown: Shown, path: Path) -> Path:
     """Write a panel as the ending of `path` says: .png, .svg or .csv. ExportError for another one, or no table."""
     ending = path.suffix.lower()
     if ending == ".png":
-        return picture(it, path)
+        return picture(shown, path)
     if ending == ".svg":
-        it.svg(path)
+        shown.svg(path)
         return path
     if ending == ".csv":
-        found = it.table()
-        if found is None:
-            raise ExportError(f"{it.title} has no numbers to tabulate; write it as .png or .svg")
-        return table(*found, path)
+        numbers = shown.table()
+        if numbers is None:
+            raise ExportError(f"{shown.title} has no numbers to tabulate; write it as .png or .svg")
+        return table(*numbers, path)
     raise ExportError(f"{path.name} ends in {ending or 'nothing'}; use .png, .svg or .csv")
 
 
 def picture(widget: QtWidgets.QWidget, path: Path) -> Path:
     """What a widget shows, as PNG."""
-    content, buffer = QtCore.QByteArray(), QtCore.QBuffer()
+    return write(path, png(widget.grab()))
+
+
+def png(image: QtGui.QPixmap | QtGui.QImage) -> bytes:
+    """An image as the content of a PNG file."""
+    content = QtCore.QByteArray()
     buffer = QtCore.QBuffer(content)
     buffer.open(QtCore.QIODevice.OpenModeFlag.WriteOnly)
-    widget.grab().save(buffer, "PNG")
-    return write(path, bytes(content))
+    image.save(buffer, "PNG")
+    return bytes(content)
 
 
 def widget_svg(widget: QtWidgets.QWidget, path: Path) -> None:
@@ -69,7 +91,7 @@ def widget_svg(widget: QtWidgets.QWidget, path: Path) -> None:
     write(path, bytes(content))
 
 
-def table(heads: list[str], rows: Iterable[tuple[Any, ...]], path: Path) -> Path:
+def table(heads: list[str], rows: Iterable[tuple[object, ...]], path: Path) -> Path:
     """Rows as CSV."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

@@ -7,6 +7,7 @@ whose output goes to a file, so that it outlives the window and the terminal tha
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -14,7 +15,9 @@ import sys
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, NamedTuple
+
+import msgspec
 
 from l2sim.errors import RunError
 from l2sim.files import held
@@ -28,16 +31,18 @@ class Process:
         self.folder = folder
         self._output: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
         command = [sys.executable, "-m", "l2sim", "run", *arguments]
-        quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": self._output}
+        quiet = subprocess.DEVNULL
         try:
-            self._process = subprocess.Popen(command, start_new_session=True, **quiet)  # type: ignore[call-overload]
+            self._process = subprocess.Popen(
+                command, stdin=quiet, stdout=quiet, stderr=self._output, start_new_session=True
+            )
         except OSError as error:
             raise RunError(f"the job cannot be started: {error.strerror}; free some memory or processes") from None
 
     @property
     def pid(self) -> int:
         """The id of the process."""
-        return int(self._process.pid)
+        return self._process.pid
 
     @property
     def ready(self) -> bool:
@@ -74,7 +79,7 @@ def resume(folder: Path, more: Iterable[str] = ()) -> Process:
     manifest = read_manifest(folder)
     if held(folder):
         raise RunError(f"the run in {folder} is going on; attach to it instead")
-    if manifest["state"] == "done":
+    if manifest.state == "done":
         raise RunError(f"the run in {folder} is finished; start a new one with its job")
     return Process(["--resume", "--out", str(folder), *_common(), *more], folder)
 
@@ -82,8 +87,8 @@ def resume(folder: Path, more: Iterable[str] = ()) -> Process:
 def kill(folder: Path) -> int:
     """End the job of a run folder at once, by SIGKILL; what it saved stays. Returns its id; RunError if none runs."""
     manifest = read_manifest(folder)
-    number = manifest.get("process")
-    if not held(folder) or not isinstance(number, int) or number <= 1:
+    number = manifest.process
+    if not held(folder) or number <= 1:
         raise RunError(f"no job runs in {folder}")
     try:
         os.kill(number, signal.SIGKILL)
@@ -113,31 +118,49 @@ def _claim(runs: Path, name: str) -> Path:
         raise RunError(f"cannot make a run folder in {runs}: {error.strerror}; start l2sim-gui elsewhere") from None
 
 
-def summary(folder: Path) -> dict[str, Any]:
-    """What a list of runs says of one: name, state, started, flow, accuracy (0 to 1 or None), and `problem` or ""."""
-    import json
+class Summary(NamedTuple):
+    """What a list of runs says of one: `started` in s since 1970, the last `accuracy` from 0 to 1, and what is the
+    `problem` with its folder, if there is one."""
 
-    found: dict[str, Any] = {"folder": folder, "name": folder.name, "state": "", "started": 0.0, "problem": ""}
-    found["accuracy"] = None
+    folder: Path
+    state: str
+    started: float = 0.0
+    accuracy: float | None = None
+    problem: str = ""
+
+
+def summary(folder: Path) -> Summary:
+    """The summary of the run in `folder`; `unreadable` is the state of a folder that is none."""
     try:
         manifest = read_manifest(folder)
     except RunError as error:
-        return found | {"problem": str(error), "state": "unreadable"}
-    state = str(manifest.get("state", ""))
+        return Summary(folder, "unreadable", problem=str(error))
+    state = manifest.state
     if state == "running" and not held(folder):
         state = "killed"
-    found |= {"state": state, "started": float(manifest.get("started") or 0.0)}
+    return Summary(folder, state, manifest.started, _accuracy(folder))
+
+
+class _Stage(msgspec.Struct):
+    accuracy: float | None = None
+
+
+class _Report(msgspec.Struct):
+    stages: list[_Stage]
+
+
+def _accuracy(folder: Path) -> float | None:
+    """The accuracy after the last stage that has one, by the run's report; None where there is none."""
     try:
-        stages = json.loads((folder / "report.json").read_text())["stages"]
-        found["accuracy"] = next((s["accuracy"] for s in reversed(stages) if s.get("accuracy") is not None), None)
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    return found
+        report = msgspec.convert(json.loads((folder / "report.json").read_text()), _Report)
+    except (OSError, ValueError, msgspec.MsgspecError):
+        return None
+    return next((stage.accuracy for stage in reversed(report.stages) if stage.accuracy is not None), None)
 
 
-def found(runs: Path, recent: Iterable[Path] = ()) -> list[dict[str, Any]]:
+def summaries(runs: Path, recent: Iterable[Path] = ()) -> list[Summary]:
     """Summaries of the runs in a folder and of recent ones elsewhere, newest first."""
     places = {path.resolve() for path in recent if (path / "manifest.json").exists()}
     with contextlib.suppress(OSError):
         places |= {path.parent.resolve() for path in runs.glob("*/manifest.json")}
-    return sorted((summary(path) for path in places), key=lambda row: -row["started"])
+    return sorted((summary(path) for path in places), key=lambda run: -run.started)

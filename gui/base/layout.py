@@ -10,7 +10,6 @@ import base64
 import json
 import os
 from pathlib import Path
-from typing import Any
 
 from l2sim import files
 
@@ -29,7 +28,7 @@ class Kept:
     """What the file holds. `said` is one line about what could not be read, or ""."""
 
     def __init__(self) -> None:
-        self.values: dict[str, Any] = {}
+        self.values: dict[str, object] = {}
         self.said = ""
 
     def read(self) -> Kept:
@@ -71,11 +70,11 @@ class Kept:
     def bytes(self, name: str) -> bytes:
         """A value that Qt wrote, b"" where there is none or it is damaged."""
         try:
-            return base64.b64decode(self.values.get(name, ""), validate=True)
-        except (ValueError, TypeError):
+            return base64.b64decode(self.text(name), validate=True)
+        except ValueError:
             return b""
 
-    def keep(self, **values: Any) -> None:
+    def keep(self, **values: object) -> None:
         """Set values; bytes are kept as text."""
         for name, value in values.items():
             self.values[name] = base64.b64encode(value).decode() if isinstance(value, bytes) else value
@@ -88,8 +87,8 @@ class Kept:
     @property
     def recent(self) -> list[Path]:
         """Runs opened before, newest first."""
-        found = self.values.get("recent", [])
-        return [Path(text) for text in found if isinstance(text, str)] if isinstance(found, list) else []
+        paths = self.values.get("recent", [])
+        return [Path(text) for text in paths if isinstance(text, str)] if isinstance(paths, list) else []
 
     def opened(self, run: Path) -> None:
         """Put a run first among the recent ones."""

@@ -5,11 +5,16 @@ from __future__ import annotations
 import time
 from collections import deque
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
+from msgspec import UNSET
+
+from l2sim.backend import Array
 from l2sim.errors import RunError
+from l2sim.runs.live_messages import VERSION, Answer, Beat, Piece, State
 from l2sim.runs.live_reader import Reader, pictures
 from l2sim.store.follow import Frame, Replay
+from l2sim.store.manifest import Manifest
 
 STALE = 5.0
 """Seconds without a word, besides the longest iterations, after which a run that lives is called stale."""
@@ -21,26 +26,33 @@ LOOK_EVERY = 0.25
 """Seconds between changes of what is looked at."""
 
 
+class Light(NamedTuple):
+    """Optical power in a mesh at a step: (2 C + 1, N) by name, before each column, inside its arms, behind the last."""
+
+    step: int
+    power: dict[str, Array]
+
+
 class Link:
-    """Attached to the process of `manifest`. The order is: subscribe, snapshot, read the folder as far as the snapshot
+    """Attached to the process of a run. The order is: subscribe, snapshot, read the folder as far as the snapshot
     says; then the stream's pieces of the logs fit behind what was read, or what they repeat is left out."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
         self._pending: dict[int, int] = {}
-        self._acks: dict[int, dict[str, Any]] = {}
+        self._acks: dict[int, Answer] = {}
         self._recent: dict[str, deque[Frame]] = {}
-        self._fields: tuple[str, int, dict[str, Any]] | None = None
+        self._light: tuple[str, int, Light] | None = None
         self._looks: dict[str, tuple[str, int]] = {}
         self._looked = 0.0
         self._gap = True
         self.attached = False
-        self.beat: dict[str, Any] | None = None
+        self.beat: State | None = None
         self.heard = time.monotonic()
         self._snapshot = reader.order("snapshot")
 
     @classmethod
-    def to(cls, folder: Path, manifest: dict[str, Any]) -> Link | None:
+    def to(cls, folder: Path, manifest: Manifest) -> Link | None:
         """A link to the run's process; None where it is not served."""
         try:
             reader = Reader(folder)
@@ -52,10 +64,10 @@ class Link:
         link.close()
         return None
 
-    def serves(self, manifest: dict[str, Any]) -> bool:
+    def serves(self, manifest: Manifest) -> bool:
         """Whether this is the stream of the process that `manifest` tells of."""
         address = self._reader.address
-        return (address.get("process"), address.get("run")) == (manifest["process"], manifest["id"])
+        return (address.process, address.run) == (manifest.process, manifest.id)
 
     def behind(self) -> bool:
         """Whether the folder has what the stream did not bring; asked once a poll."""
@@ -64,38 +76,38 @@ class Link:
 
     def stale(self) -> bool:
         """Whether the run has said nothing for longer than its iterations explain."""
-        return time.monotonic() - self.heard > STALE + 3.0 * float((self.beat or {}).get("longest") or 0.0)
+        return time.monotonic() - self.heard > STALE + 3.0 * (self.beat.longest if self.beat else 0.0)
 
     def listen(self, disk: Replay) -> set[str]:
         """Take in what has come."""
         changed: set[str] = set()
         for topic, header, payload in self._reader.messages():
             self.heard = time.monotonic()
-            if topic in ("scalar", "event"):
-                found = disk.feed(topic, int(header["at"]), payload) if self.attached else None
-                self._gap |= found is None
-                changed |= found or set()
-            elif topic == "beat":
+            if isinstance(header, Piece):
+                news = disk.feed(topic, header.at, payload) if self.attached else None
+                self._gap |= news is None
+                changed |= news or set()
+            elif isinstance(header, Beat):
                 self.beat = header
                 changed.add("state")
             elif topic in ("phase", "block"):
                 changed.add("frames" if topic == "phase" else "blocks")
                 for name, values in pictures(header, payload).items():
-                    self._remember(name, Frame(int(header["step"]), values.copy()))  # a view would hold all of it
-            elif topic == "field":
+                    self._remember(name, Frame(header.step, values.copy()))  # a view would hold all of it
+            elif header.input is not UNSET:
                 power = pictures(header, payload)
-                self._fields = header["layer"], int(header["input"]), {"step": int(header["step"]), "power": power}
+                self._light = header.layer, header.input, Light(header.step, power)
                 changed.add("frames")
         for answer, _ in self._reader.answers():
             self.heard = time.monotonic()
-            number = answer.get("id")
+            number = answer.id
             if number == self._snapshot:
                 self.attached = self._gap = True
-                self.beat = self.beat or answer.get("state")
+                self.beat = self.beat or answer.state or None
                 self._looks = {}
                 self._want("block", "", 0)
                 changed.add("state")
-            elif number in self._pending:
+            elif isinstance(number, int) and number in self._pending:
                 self._acks[self._pending.pop(number)] = answer
                 changed.add("state")
         return changed
@@ -103,10 +115,10 @@ class Link:
     def _remember(self, name: str, frame: Frame) -> None:
         many = RECENT_GRADIENTS if ".grad_" in name else RECENT
         most = max(2, min(many, RECENT_BYTES // max(1, frame.values.nbytes)))
-        held = self._recent.setdefault(name, deque(maxlen=most))
-        if held and held[-1].step == frame.step:
-            held.pop()
-        held.append(frame)
+        recent = self._recent.setdefault(name, deque(maxlen=most))
+        if recent and recent[-1].step == frame.step:
+            recent.pop()
+        recent.append(frame)
 
     # -- frames --------------------------------------------------------------------------------------------------------
 
@@ -133,9 +145,9 @@ class Link:
         """Ask for the light in a whole mesh."""
         self._want("field", layer, port)
 
-    def field(self, layer: str, port: int) -> dict[str, Any] | None:
+    def light(self, layer: str, port: int) -> Light | None:
         """The light that came last, if it is that of this mesh and sample."""
-        return self._fields[2] if self._fields and self._fields[:2] == (layer, port) else None
+        return self._light[2] if self._light and self._light[:2] == (layer, port) else None
 
     def _want(self, topic: str, layer: str, port: int) -> None:
         now = time.monotonic()
@@ -147,17 +159,17 @@ class Link:
 
     # -- orders --------------------------------------------------------------------------------------------------------
 
-    def order(self, number: int, command: str, arguments: dict[str, Any]) -> None:
+    def order(self, number: int, command: str, arguments: dict[str, object]) -> None:
         """Send an order; its answer comes under `number`."""
         self._pending[self._reader.order(command, **arguments)] = number
 
-    def answered(self) -> dict[int, dict[str, Any]]:
+    def answered(self) -> dict[int, Answer]:
         """The answers that came since."""
-        found, self._acks = self._acks, {}
-        return found
+        answers, self._acks = self._acks, {}
+        return answers
 
-    def close(self) -> dict[int, dict[str, Any]]:
+    def close(self) -> dict[int, Answer]:
         """Leave; what was not answered never will be."""
         self._reader.close()
-        lost = {"ok": False, "error": "the run ended before it answered"}
+        lost = Answer(VERSION, None, False, 0, "the run ended before it answered")
         return self._acks | dict.fromkeys(self._pending.values(), lost)

@@ -8,13 +8,15 @@ import tempfile
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import TracebackType
 
-from pyqtgraph.Qt import QtCore, QtWidgets
+from pyqtgraph import __version__ as graph
+from pyqtgraph.Qt import QT_LIB, QtCore, QtWidgets
 
 from l2sim._version import __version__
 
 from . import theme
+from .widgets import filled, paragraph, tool_button
 
 
 class Message(QtWidgets.QFrame):
@@ -22,23 +24,15 @@ class Message(QtWidgets.QFrame):
 
     def __init__(self) -> None:
         super().__init__()
-        self.text = QtWidgets.QLabel()
-        self.text.setWordWrap(True)
-        self.text.setAccessibleName("Message")
+        self.text = paragraph("", name="Message")
         self.text.setTextInteractionFlags(QtCore.Qt.TextInteractionFlag.TextSelectableByMouse)
-        self._row = QtWidgets.QHBoxLayout(self)
-        self._row.setContentsMargins(12, 5, 6, 5)
-        self._row.addWidget(self.text, 1)
-        self._buttons: list[Any] = []
-        close = QtWidgets.QToolButton(text="✕")
-        close.setAccessibleName("Close the message")
-        close.setToolTip("Close the message")
+        self._buttons: list[QtWidgets.QPushButton] = []
+        close = tool_button("✕", "Close the message", "Close the message", self.hide)
         close.setAutoRaise(True)
-        close.clicked.connect(self.hide)
-        self._row.addWidget(close)
+        self._row = filled(QtWidgets.QHBoxLayout(self), (self.text, 1), close, margins=(12, 5, 6, 5))
         self.hide()
 
-    def say(self, text: str, bad: bool = False, **offers: Callable[[], Any]) -> None:
+    def say(self, text: str, bad: bool = False, **offers: Callable[[], object]) -> None:
         """Show a line; `offers` are buttons by their name, with "_" for a space."""
         for button in self._buttons:
             self._row.removeWidget(button)
@@ -46,7 +40,7 @@ class Message(QtWidgets.QFrame):
         self._buttons = []
         for at, (name, callback) in enumerate(offers.items()):
             button = QtWidgets.QPushButton(name.replace("_", " "))
-            button.clicked.connect(lambda *_, it=callback: it())
+            button.clicked.connect(lambda *_, offered=callback: offered())
             self._row.insertWidget(1 + at, button)
             self._buttons.append(button)
         theme.mark(self, "said-bad" if bad else "said")
@@ -61,9 +55,6 @@ class Message(QtWidgets.QFrame):
 
 def report(error: BaseException, doing: str = "") -> str:
     """All that a developer asks for about a crash."""
-    from pyqtgraph import __version__ as graph
-    from pyqtgraph.Qt import QT_LIB
-
     head = [
         f"l2sim {__version__}, window, {doing or 'running'}",
         f"python {platform.python_version()}, {platform.platform()}, {QT_LIB}, pyqtgraph {graph}",
@@ -112,15 +103,15 @@ class Crash(QtWidgets.QDialog):
         self.resize(720, 420)
 
 
-def catch(told: Callable[[BaseException], None]) -> None:
-    """Let errors that nobody caught be told instead of ending the program, as PyQt would."""
+def catch(tell: Callable[[BaseException], None]) -> None:
+    """Let errors that nobody caught be told to `tell` instead of ending the program, as PyQt would."""
 
-    def hook(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         if issubclass(kind, KeyboardInterrupt):
             QtWidgets.QApplication.quit()
             return
         try:
-            told(error.with_traceback(trace))
+            tell(error.with_traceback(trace))
         except Exception:
             sys.__excepthook__(kind, error, trace)
 

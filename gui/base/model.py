@@ -1,34 +1,37 @@
 """What the window knows of a run: numbers from its folder, and while it goes on from its stream. NumPy only, no Qt.
 
-`RunModel` is what every panel reads; `Selection` is what every panel reads and writes. See docs/formats.md.
+`RunModel` is what every panel reads; `Selection` is what every panel reads and writes.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict, Unpack
 
 import numpy as np
 
 from l2sim.backend import Array
 from l2sim.chip.protocol import PHASES
-from l2sim.flow.session import effective
-from l2sim.inspect.run import Recorded, Stage
+from l2sim.inspect.run import Recorded
 from l2sim.job import grids
 from l2sim.job import job as jobs
-from l2sim.store.follow import Curve, Frame, Replay
+from l2sim.job.imperfections import effective
+from l2sim.runs.live_messages import VERSION, Answer, State
+from l2sim.store.events import step_of
+from l2sim.store.follow import Frame, Replay
 
-from .link import Link
-
-__all__ = ["Curve", "Frame", "Layer", "Parameter", "Part", "RunModel", "Selection", "Stage", "open_run"]
+from .link import Light, Link
 
 MOVEMENT = "movement"
 COUNT = "update count"
 LAST = "last update"
 ATTACH_EVERY = 0.5
 """Seconds between attempts to find the stream of a running run."""
+
+Phases = Mapping[str, Array | int]
+"""What one mesh is commanded: theta, phi, screen and signs, or sigma, by name, and the step that they are of."""
 
 
 class Part(NamedTuple):
@@ -56,6 +59,18 @@ class Layer(NamedTuple):
 Watcher = Callable[[set[str]], None]
 
 
+class Choice(TypedDict, total=False):
+    """What a `Selection` can be changed to."""
+
+    run: str
+    step: int | None
+    layer: str
+    block: int
+    side: str
+    element: int | None
+    input: int
+
+
 class Selection:
     """What a window looks at. `step` None follows the newest; `element` counts MZIs in travel order."""
 
@@ -69,14 +84,14 @@ class Selection:
         self.input = 0
         self._watchers: list[Watcher] = []
 
-    def set(self, **changes: Any) -> None:
+    def set(self, **changes: Unpack[Choice]) -> None:
         """Change some of it; watchers are told once, the names that changed."""
-        changed = {name for name, value in changes.items() if getattr(self, name) != value}
-        for name in changed:
-            setattr(self, name, changes[name])
+        changed = {name: value for name, value in changes.items() if getattr(self, name) != value}
+        for name, value in changed.items():
+            setattr(self, name, value)
         if changed:
             for watcher in list(self._watchers):
-                watcher(changed)
+                watcher(set(changed))
 
     def watch(self, callback: Watcher) -> None:
         """Call `callback` with the names that changed, on every change."""
@@ -87,7 +102,7 @@ class Parameter(NamedTuple):
     """A field of the job with the value in force; `when` a change takes effect: live, next epoch, restart."""
 
     path: str
-    value: Any
+    value: object
     unit: str
     low: float | None
     high: float | None
@@ -104,7 +119,7 @@ class RunModel(Recorded):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self.layers = {name: _layer(name, grid) for name, grid in self.grids.items()}
-        self.acks: dict[int, dict[str, Any]] = {}
+        self.acks: dict[int, Answer] = {}
         self._moves: dict[str, _Moves] = {}
         self._orders = 0
         self._link: Link | None = None
@@ -137,13 +152,14 @@ class RunModel(Recorded):
     def _attach(self) -> set[str]:
         """Find the stream of a run that is served, and leave one that has ended."""
         running = self._disk.state == "running"
-        if self._link is not None and not (running and self._link.serves(self._disk.manifest)):
+        manifest = self._disk.manifest
+        if self._link is not None and not (running and self._link.serves(manifest)):
             self.acks |= self._link.close()
             self._link = None
             return {"state"}
         if self._link is None and running and time.monotonic() - self._tried > ATTACH_EVERY:
             self._tried = time.monotonic()
-            self._link = Link.to(self.folder, self._disk.manifest)
+            self._link = Link.to(self.folder, manifest)
             return {"state"} if self._link else set()
         return set()
 
@@ -155,7 +171,7 @@ class RunModel(Recorded):
         link = self._link
         if self._disk.state != "running" or link is None:
             return self._disk.state
-        return "stale" if link.stale() else "paused" if (link.beat or {}).get("paused") else "running"
+        return "stale" if link.stale() else "paused" if link.beat and link.beat.paused else "running"
 
     @property
     def live(self) -> bool:
@@ -168,46 +184,49 @@ class RunModel(Recorded):
         return time.monotonic() - max(self._word, self._link.heard if self._link else 0.0)
 
     @property
-    def beat(self) -> dict[str, Any] | None:
+    def beat(self) -> State | None:
         """What the job said last: step, stage, epoch, epochs, rate (steps/s), eta (s), rss (bytes), paused."""
         return self._link.beat if self._link else None
 
     @property
     def pid(self) -> int | None:
         """The process that runs the job, while it does."""
-        return int(self._disk.manifest["process"]) if self._disk.state == "running" else None
+        return self._disk.manifest.process if self._disk.state == "running" else None
 
     @property
     def newest(self) -> int:
         """The newest step known."""
-        steps = [event["step"] for event in self.events[-8:] if "step" in event]
-        return max([*steps, self._disk.newest, int((self.beat or {}).get("step", 0))])
+        steps = [step for event in self.events[-8:] if (step := step_of(event)) is not None]
+        return max([*steps, self._disk.newest, self.beat.step if self.beat else 0])
 
     @property
     def parameters(self) -> list[Parameter]:
         """Every field of the job, with the value in force."""
         job = self.job
         return [
-            Parameter(it.path, effective(job, it.path), it.unit, it.low, it.high, it.meaning, it.when)
-            for it in jobs.describe(job)
+            Parameter(
+                field.path, effective(job, field.path), field.unit, field.low, field.high, field.meaning, field.when
+            )
+            for field in jobs.describe(job)
         ]
 
     # -- numbers -------------------------------------------------------------------------------------------------------
 
     def frame(self, series: str, step: int | None = None) -> Frame | None:
         """The newest frame of a phase series at or before `step`."""
-        held = self._disk.frame(series, step)
+        kept = self._disk.frame(series, step)
         live = self._link.frame(series, step) if self._link else None
-        return held if live is None or (held is not None and held.step >= live.step) else live
+        return kept if live is None or (kept is not None and kept.step >= live.step) else live
 
     def frames(self, series: str) -> Array:
         """Steps that have a frame."""
-        held = self._disk.steps(series)
+        kept = self._disk.steps(series)
         live = self._link.steps(series) if self._link else []
-        return np.union1d(held, np.array(live, np.int64)) if live else held
+        return np.union1d(kept, np.array(live, np.int64)) if live else kept
 
     def phases(self, layer: str, block: int, side: str, step: int | None = None) -> dict[str, Any]:
-        """See `Recorded.phases`; a job that is watched is asked for frames of this layer from here on."""
+        """Commanded phases of one mesh and the step they are of (`Phases`), empty where nothing was recorded yet. A job
+        that is watched is asked for frames of this layer from here on."""
         if self._link is not None:
             self._link.look(layer)
         return super().phases(layer, block, side, step)
@@ -216,8 +235,8 @@ class RunModel(Recorded):
     def metrics(self) -> list[str]:
         """Names that `metric` knows: those that were recorded, and what the frames tell."""
         names = [*self._disk.frame_series, *(self._link.series() if self._link else ())]
-        found = {name.partition(".block.")[2] for name in names if ".block." in name}
-        return [*sorted(found), MOVEMENT, COUNT, LAST]
+        recorded = {name.partition(".block.")[2] for name in names if ".block." in name}
+        return [*sorted(recorded), MOVEMENT, COUNT, LAST]
 
     def metric(self, layer: str, name: str, step: int | None = None) -> Array | None:
         """A figure of merit of every core, (p, q); None where there is none yet.
@@ -225,20 +244,20 @@ class RunModel(Recorded):
         `movement`: root mean square change of the phases, rad, from the frame before; `update count`: in how many
         frames the core had changed; `last update`: the step of the last of them (NaN: never).
         """
-        it = self.layers[layer]
+        grid = self.layers[layer]
         if name not in (MOVEMENT, COUNT, LAST):
             frame = self.frame(f"{layer}.block.{name}", step)
-            return None if frame is None else frame.values.reshape(it.p, it.q)
-        names = [part.name for part in it.parts.values()] if it.sigma else [f"{layer}.{part}" for part in PHASES]
+            return None if frame is None else frame.values.reshape(grid.p, grid.q)
+        names = [part.name for part in grid.parts.values()] if grid.sigma else [f"{layer}.{part}" for part in PHASES]
         if name == MOVEMENT:
-            return self._movement(it, names, step)
-        told = []
-        for one in [*names, it.sigma] if it.sigma else names:
-            moves = self._moves.setdefault(one, _Moves(it.p * it.q))
-            moves.follow(self._disk, one)
+            return self._movement(grid, names, step)
+        of_series = []
+        for series in [*names, grid.sigma] if grid.sigma else names:
+            moves = self._moves.setdefault(series, _Moves(grid.p * grid.q))
+            moves.follow(self._disk, series)
             if moves.steps:
-                told.append(moves.count(step) if name == COUNT else moves.last(step))
-        return np.fmax.reduce(told).reshape(it.p, it.q) if told else None
+                of_series.append(moves.count(step) if name == COUNT else moves.last(step))
+        return np.fmax.reduce(of_series).reshape(grid.p, grid.q) if of_series else None
 
     def _movement(self, layer: Layer, names: Iterable[str], step: int | None) -> Array | None:
         total, count = np.zeros(layer.p * layer.q), 0
@@ -255,33 +274,34 @@ class RunModel(Recorded):
     def badge(self) -> dict[str, str]:
         """Where each quantity comes from: commanded, measured, estimated (by calculation from these), or oracle, which
         a lab cannot know."""
-        found = dict.fromkeys(("theta", "phi", "screen", "sigma", "signs", MOVEMENT, COUNT, LAST), "commanded")
-        found |= {"gradient": "measured", "field": "oracle", "actual": "oracle", "target": "estimated"}
+        badges = dict.fromkeys(("theta", "phi", "screen", "sigma", "signs", MOVEMENT, COUNT, LAST), "commanded")
+        badges |= {"gradient": "measured", "field": "oracle", "actual": "oracle", "target": "estimated"}
         for name in [*self.series, *self.metrics]:
-            found.setdefault(name, _badge(name))
-        return found
+            badges.setdefault(name, _badge(name))
+        return badges
 
     # -- the chip behind it --------------------------------------------------------------------------------------------
 
-    def field(self, layer: str, block: int, port: int, step: int | None = None) -> dict[str, Any] | None:
-        """Optical power on every rail, `power` by name, (2 C + 1, N): before each column, inside its arms, behind the
-        last. Unit light in `port`: of a core `v`, then `u`; of a whole mesh `forward`. While it learns in situ and is
-        watched live: of sample `port` of its last light `forward`, `backward` and their `sum`."""
+    def field(self, layer: str, block: int, port: int, step: int | None = None) -> Light | None:
+        """Optical power on every rail at `step`. Of unit light in `port`: in a core `v`, then `u`; in a whole mesh
+        `forward`. While it learns in situ and is watched live: of sample `port` of its last light `forward`,
+        `backward` and their `sum`."""
         newest = step is None
         if self._link is not None and newest and self.layers[layer].sigma is None:
             self._link.look_inside(layer, port)
-            if (seen := self._link.field(layer, port)) is not None:
-                return seen
-        found = self.rebuilt.field(layer, block, port, step)
-        return {"step": step if step is not None else self.newest, "power": found} if found else None
+            if (light := self._link.light(layer, port)) is not None:
+                return light
+        power = self.rebuilt.field(layer, block, port, step)
+        return Light(step if step is not None else self.newest, power) if power else None
 
     # -- orders --------------------------------------------------------------------------------------------------------
 
-    def order(self, command: str, **arguments: Any) -> int:
-        """Ask the run for something (docs/formats.md); `acks` has the answer under the number returned."""
+    def order(self, command: str, **arguments: object) -> int:
+        """Send the run a command of docs/formats.md; `acks` will have its answer under the number returned."""
         self._orders += 1
         if self._link is None or self._disk.state != "running":
-            self.acks[self._orders] = {"ok": False, "error": "the run is not live; start it with `l2sim run --live`"}
+            refusal = "the run is not live; start it with `l2sim run --live`"
+            self.acks[self._orders] = Answer(VERSION, None, False, 0, refusal)
         else:
             self._link.order(self._orders, command, arguments)
         return self._orders
@@ -306,7 +326,6 @@ class _Moves:
         self.steps: list[int] = []
         self._cores = cores
         self._bits: list[Array] = []
-        self._before: Array | None = None
 
     def follow(self, disk: Replay, name: str) -> None:
         """Take in the frames that are new."""
@@ -335,7 +354,8 @@ class _Moves:
 
     def count(self, step: int | None) -> Array:
         """How often each core had changed, (cores,)."""
-        return self._until(step).sum(axis=0).astype(float)
+        counts: Array = self._until(step).sum(axis=0, dtype=float)
+        return counts
 
     def last(self, step: int | None) -> Array:
         """When each core had changed last, (cores,)."""

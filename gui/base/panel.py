@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from pyqtgraph.Qt import QtCore, QtWidgets
+from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
+
+from . import files
 
 if TYPE_CHECKING:
     from .model import RunModel, Selection
@@ -29,6 +31,16 @@ class Panel(QtWidgets.QWidget):
         self.model: RunModel | None = None
         self.reference: RunModel | None = None
 
+    @property
+    def newest(self) -> int:
+        """The newest step of the run, 0 where none is open."""
+        return self.model.newest if self.model else 0
+
+    @property
+    def shown_step(self) -> int:
+        """The step on show: the one that is selected, else the newest."""
+        return self.newest if self.selection.step is None else self.selection.step
+
     def show_run(self, model: RunModel | None, reference: RunModel | None = None) -> None:
         """Show another run, beside or minus `reference` where there is one; None is the empty state."""
         self.model, self.reference = model, reference
@@ -36,17 +48,15 @@ class Panel(QtWidgets.QWidget):
     def refresh(self, changed: set[str]) -> None:
         """Paint what changed; names of `RunModel.poll` and of the fields of `Selection`, or {"all"}."""
 
-    def table(self) -> tuple[list[str], list[tuple[Any, ...]]] | None:
+    def table(self) -> files.Table | None:
         """What is shown as column names with units and rows, for CSV; None where there is nothing to tabulate."""
         return None
 
     def svg(self, path: Path) -> None:
         """Write what is shown as vectors. The default paints the widget through Qt's own SVG writer."""
-        from .files import widget_svg
-
-        widget_svg(self, path)
+        files.widget_svg(self, path)
 
 
-def pointed(event: Any) -> QtCore.QPointF:
+def pointed(event: QtGui.QMouseEvent) -> QtCore.QPointF:
     """Where a mouse event is: Qt 5 and 6 say it differently."""
     return event.position() if hasattr(event, "position") else QtCore.QPointF(event.pos())

@@ -36,20 +36,20 @@ _LEADING = {"calibrate": (2, 4), "map": (3, 5)}
 
 def matching(quantity: Quantity, series: list[str]) -> list[str]:
     """The series of a quantity. Of `map`, `loss` is the search's and `test_loss` is of the network."""
-    found = [name for name in series if re.fullmatch(quantity.pattern, name)]
-    return [name for name in found if name != "map/loss"] if quantity.title.startswith("Loss") else found
+    names = [name for name in series if re.fullmatch(quantity.pattern, name)]
+    return [name for name in names if name != "map/loss"] if quantity.title.startswith("Loss") else names
 
 
 def present(series: list[str]) -> list[Quantity]:
     """The quantities that a run has, and one more for every kind of series that none of them knows."""
-    found = [quantity for quantity in QUANTITIES if matching(quantity, series)]
-    known = {name for quantity in QUANTITIES for name in matching(quantity, series)}
+    quantities = [quantity for quantity in QUANTITIES if matching(quantity, series)]
+    known = {name for quantity in quantities for name in matching(quantity, series)}
     others = sorted({name.rpartition("/")[2] for name in series if name not in known})
-    return found + [Quantity(name.replace("_", " "), rf"(.*/)?{re.escape(name)}") for name in others]
+    return quantities + [Quantity(name.replace("_", " "), rf"(.*/)?{re.escape(name)}") for name in others]
 
 
 def leading(stage: str, series: list[str]) -> list[Quantity]:
     """The two quantities to look at in a stage."""
     wanted = [QUANTITIES[i] for i in _LEADING.get(stage, (0, 1))]
-    found = [quantity for quantity in wanted if matching(quantity, series)]
-    return (found + [quantity for quantity in present(series) if quantity not in found])[:2]
+    first = [quantity for quantity in wanted if matching(quantity, series)]
+    return (first + [quantity for quantity in present(series) if quantity not in first])[:2]

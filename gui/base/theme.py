@@ -52,50 +52,51 @@ def now() -> Theme:
 def use(name: str) -> Theme:
     """Put a theme in force for the whole application; panels repaint when they are next refreshed."""
     global _now
-    _now = it = THEMES.get(name, DARK)
+    _now = theme = THEMES.get(name, DARK)
     application = QtWidgets.QApplication.instance()
-    pg.setConfigOptions(background=it.base, foreground=it.text, antialias=False)
-    sheet = _sheet(it)
+    pg.setConfigOptions(background=theme.base, foreground=theme.text, antialias=False)
+    sheet = _sheet(theme)
     if application.styleSheet() == sheet:  # a new sheet restyles every widget there is, which takes a while
-        return it
+        return theme
     if not application.styleSheet():
         application.setStyle("Fusion")
     role, palette = QtGui.QPalette.ColorRole, QtGui.QPalette()
     for where, colour in (
-        (role.Window, it.window), (role.WindowText, it.text), (role.Base, it.base), (role.AlternateBase, it.bands[1]),
-        (role.Text, it.text), (role.Button, it.raised), (role.ButtonText, it.text), (role.BrightText, it.bad),
-        (role.Highlight, it.accent), (role.HighlightedText, "#ffffff"), (role.Link, it.accent),
-        (role.ToolTipBase, it.raised), (role.ToolTipText, it.text), (role.PlaceholderText, it.faint),
-        (role.Mid, it.line), (role.Dark, it.line), (role.Light, it.raised),
+        (role.Window, theme.window), (role.WindowText, theme.text), (role.Base, theme.base),
+        (role.AlternateBase, theme.bands[1]), (role.Text, theme.text), (role.Button, theme.raised),
+        (role.ButtonText, theme.text), (role.BrightText, theme.bad),
+        (role.Highlight, theme.accent), (role.HighlightedText, "#ffffff"), (role.Link, theme.accent),
+        (role.ToolTipBase, theme.raised), (role.ToolTipText, theme.text), (role.PlaceholderText, theme.faint),
+        (role.Mid, theme.line), (role.Dark, theme.line), (role.Light, theme.raised),
     ):  # fmt: skip
         palette.setColor(where, QtGui.QColor(colour))
     for where in (role.Text, role.ButtonText, role.WindowText):
-        palette.setColor(QtGui.QPalette.ColorGroup.Disabled, where, QtGui.QColor(it.faint))
+        palette.setColor(QtGui.QPalette.ColorGroup.Disabled, where, QtGui.QColor(theme.faint))
     application.setPalette(palette)
     application.setStyleSheet(sheet)
-    return it
+    return theme
 
 
-def _sheet(it: Theme) -> str:
+def _sheet(theme: Theme) -> str:
     return f"""
-    QToolTip {{ color: {it.text}; background: {it.raised}; border: 1px solid {it.line}; padding: 3px; }}
-    QMainWindow::separator {{ background: {it.line}; width: 3px; height: 3px; }}
-    QMainWindow::separator:hover {{ background: {it.accent}; }}
-    QDockWidget::title {{ background: {it.raised}; padding: 4px 8px; }}
-    QGroupBox {{ border: 1px solid {it.line}; border-radius: 4px; margin-top: 9px; padding-top: 6px; }}
-    QGroupBox::title {{ subcontrol-origin: margin; left: 8px; padding: 0 4px; color: {it.faint}; }}
-    QLabel[role="faint"] {{ color: {it.faint}; }}
-    QLabel[role="bad"] {{ color: {it.bad}; }}
+    QToolTip {{ color: {theme.text}; background: {theme.raised}; border: 1px solid {theme.line}; padding: 3px; }}
+    QMainWindow::separator {{ background: {theme.line}; width: 3px; height: 3px; }}
+    QMainWindow::separator:hover {{ background: {theme.accent}; }}
+    QDockWidget::title {{ background: {theme.raised}; padding: 4px 8px; }}
+    QGroupBox {{ border: 1px solid {theme.line}; border-radius: 4px; margin-top: 9px; padding-top: 6px; }}
+    QGroupBox::title {{ subcontrol-origin: margin; left: 8px; padding: 0 4px; color: {theme.faint}; }}
+    QLabel[role="faint"] {{ color: {theme.faint}; }}
+    QLabel[role="bad"] {{ color: {theme.bad}; }}
     QLabel[role="heading"] {{ font-size: 18pt; font-weight: 300; }}
     QLabel[role="part"] {{ font-weight: bold; }}
-    QFrame[role="card"] {{ background: {it.base}; border: 1px solid {it.line}; border-radius: 6px; }}
-    QFrame[role="said"] {{ background: {it.raised}; border-left: 4px solid {it.accent}; }}
-    QFrame[role="said-bad"] {{ background: {it.raised}; border-left: 4px solid {it.bad}; }}
+    QFrame[role="card"] {{ background: {theme.base}; border: 1px solid {theme.line}; border-radius: 6px; }}
+    QFrame[role="said"] {{ background: {theme.raised}; border-left: 4px solid {theme.accent}; }}
+    QFrame[role="said-bad"] {{ background: {theme.raised}; border-left: 4px solid {theme.bad}; }}
     QPushButton:focus, QToolButton:focus, QComboBox:focus, QLineEdit:focus, QAbstractItemView:focus
-        {{ border: 1px solid {it.accent}; }}
+        {{ border: 1px solid {theme.accent}; }}
     QHeaderView::section
-        {{ background: {it.raised}; border: none; border-right: 1px solid {it.line}; padding: 3px 6px; }}
-    QPushButton[role="main"] {{ background: {it.accent}; color: #ffffff; font-weight: bold; padding: 5px 14px; }}
+        {{ background: {theme.raised}; border: none; border-right: 1px solid {theme.line}; padding: 3px 6px; }}
+    QPushButton[role="main"] {{ background: {theme.accent}; color: #ffffff; font-weight: bold; padding: 5px 14px; }}
     """
 
 

@@ -1,1 +1,3 @@
-"""The view of a mesh: geometry, light, values, colours and drawing."""
+"""How does a mesh look: where its MZIs stand, what light and values are in them, how they are coloured and drawn?"""
+
+__all__ = ["canvas", "colours", "geometry", "history", "legend", "light", "raster", "svg", "values", "view"]

@@ -1,6 +1,6 @@
 """Where a mesh is drawn: panning, zooming, picking, and what is written over the picture.
 
-The picture itself is `mesh_raster`'s: drawn again when the view changes, coloured again for every frame.
+The picture itself is made by `mesh.raster`: drawn again when the view changes, coloured again for every frame.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
 from l2sim.backend import Array
 
-from ..base import theme
+from ..base import painting, theme
 from ..base.panel import pointed
 from . import raster as mesh_raster
 from .colours import CANVAS, HATCH
@@ -27,7 +27,6 @@ RINGS = 200
 DRAG = 4
 
 Qt = QtCore.Qt
-CENTRE = int(Qt.AlignmentFlag.AlignCenter)
 
 
 def fitted(scene: Scene, width: int, height: int) -> View:
@@ -154,13 +153,13 @@ class Canvas(QtWidgets.QWidget):
         return self._image
 
     def paintEvent(self, event: QtGui.QPaintEvent) -> None:
+        """The picture, and what stands over it."""
         painter = QtGui.QPainter(self)
         if self.scene is None:
             painter.fillRect(self.rect(), QtGui.QColor(theme.now().base))
         else:
             pixels = self.image()
-            height, width = pixels.shape
-            shown = QtGui.QImage(pixels.data, width, height, 4 * width, QtGui.QImage.Format.Format_RGB32)
+            shown = painting.image(pixels, *pixels.shape)
             # Told its ratio, an image lets go of the buffer and copies it, so this one lives for one frame only; but
             # stretched into a rectangle it takes far longer.
             shown.setDevicePixelRatio(self.devicePixelRatioF())
@@ -180,7 +179,9 @@ class Canvas(QtWidgets.QWidget):
         if self.note:
             self._say(painter, self.note)
 
-    def _text(self, painter: QtGui.QPainter, at: QtCore.QRectF, text: str, colour: str, flags: int = CENTRE) -> None:
+    def _text(
+        self, painter: QtGui.QPainter, at: QtCore.QRectF, text: str, colour: str, flags: int = painting.CENTRE
+    ) -> None:
         painter.setPen(QtGui.QColor(colour))
         painter.drawText(at, flags, text)
 
@@ -214,7 +215,6 @@ class Canvas(QtWidgets.QWidget):
         """Numbers of the rails, as many as there is room for."""
         assert self.scene is not None
         now, v = theme.now(), self.view
-        every = next((e for e in (1, 2, 4, 5, 10, 20, 50, 100) if e * v.sy >= 15), 200)
         x0, x1 = max(v.ox, 36.0), min(self.scene.width * v.sx + v.ox, self.width() - 36.0)
         vertical = int(Qt.AlignmentFlag.AlignVCenter)
         first, last = self.scene.meshes[0], self.scene.meshes[-1]
@@ -223,7 +223,7 @@ class Canvas(QtWidgets.QWidget):
         bar.setAlpha(205)
         for at, mesh, flags in ((x0 - 36, first, right), (x1 + 4, last, left)):
             painter.fillRect(QtCore.QRectF(at, 24, 34, self.height()), bar)
-            for rail in range(0, mesh.part.modes, every):
+            for rail in range(0, mesh.part.modes, v.numbered):
                 y = rail * v.sy + v.oy
                 if 24 < y < self.height():
                     lit = mesh is first and rail == self.port
@@ -338,10 +338,12 @@ class Canvas(QtWidgets.QWidget):
         return self.scene.thing(int(pick[y, x]))
 
     def mousePressEvent(self, event: QtGui.QMouseEvent) -> None:
+        """Begin a click or a drag."""
         if event.button() in (Qt.MouseButton.LeftButton, Qt.MouseButton.MiddleButton):
             self._press, self._dragged = pointed(event), False
 
     def mouseMoveEvent(self, event: QtGui.QMouseEvent) -> None:
+        """Drag the picture, or say what the pointer is over."""
         at = pointed(event)
         if self._press is not None:
             moved = at - self._press
@@ -357,19 +359,23 @@ class Canvas(QtWidgets.QWidget):
             self.update()
 
     def mouseReleaseEvent(self, event: QtGui.QMouseEvent) -> None:
+        """What was not dragged was clicked."""
         if self._press is not None and not self._dragged and event.button() == Qt.MouseButton.LeftButton:
             self.clicked.emit(self.thing_at(pointed(event)))
         self._press = None
 
     def leaveEvent(self, event: QtCore.QEvent) -> None:
+        """The pointer is over nothing."""
         self._over = None
         self.hovered.emit(None)
         self.update()
 
     def wheelEvent(self, event: QtGui.QWheelEvent) -> None:
+        """Zoom around the pointer."""
         self.zoom(1.2 ** (event.angleDelta().y() / 120), QtCore.QPointF(event.position()))
 
     def keyPressEvent(self, event: QtGui.QKeyEvent) -> None:
+        """Plus and minus zoom, arrows with Ctrl walk from MZI to MZI."""
         keys = {Qt.Key.Key_Left: (-1, 0), Qt.Key.Key_Right: (1, 0), Qt.Key.Key_Up: (0, -1), Qt.Key.Key_Down: (0, 1)}
         if event.key() in keys and event.modifiers() & Qt.KeyboardModifier.ControlModifier:
             self.walk(*keys[Qt.Key(event.key())])
@@ -412,6 +418,7 @@ class Canvas(QtWidgets.QWidget):
         self.walked.emit(mesh.side, min((abs(mesh.centre(int(i))[1] - y), int(i)) for i in beside)[1])
 
     def resizeEvent(self, event: QtGui.QResizeEvent) -> None:
+        """Draw anew, all of it where all of it was shown."""
         self._raster = None
         if self.fits:
             self.fit()

@@ -85,7 +85,8 @@ def shades(kind: str, theme: str) -> Array:
         stops = np.array((DIVERGING if kind == "diverging" else SEQUENTIAL)[theme], float)
         at = np.linspace(0, 1, SHADES)
         rgb = np.column_stack([np.interp(at, (0.0, 0.5, 1.0), stops[:, i]) for i in range(3)]).astype(np.uint32)
-    return np.uint32(0xFF000000) | rgb[:, 0] << np.uint32(16) | rgb[:, 1] << np.uint32(8) | rgb[:, 2]
+    table: Array = np.uint32(0xFF000000) | rgb[:, 0] << np.uint32(16) | rgb[:, 1] << np.uint32(8) | rgb[:, 2]
+    return table
 
 
 @njit(cache=True, nogil=True)

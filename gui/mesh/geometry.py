@@ -54,11 +54,16 @@ class View(NamedTuple):
 
     @property
     def level(self) -> str:
-        """"tiles", "boxes" or "numbers"."""
+        """ "tiles", "boxes" or "numbers"."""
         for name, (column, rail) in (("numbers", NUMBERS), ("boxes", BOXES)):
             if self.sx >= column and self.sy >= rail:
                 return name
         return "tiles"
+
+    @property
+    def numbered(self) -> int:
+        """Every how many rails there is room for a number."""
+        return next((every for every in (1, 2, 4, 5, 10, 20, 50, 100) if every * self.sy >= 15), 200)
 
 
 class Thing(NamedTuple):
@@ -141,9 +146,9 @@ class Placed:
     @cached_property
     def occupant(self) -> Array:
         """The MZI on each rail in each column, -1 for none, (C, N)."""
-        it = self.part
-        out = np.full((self.columns, it.modes), -1, np.int64)
-        out[it.columns, it.rails] = out[it.columns, it.rails + it.spans] = np.arange(self.count)
+        part = self.part
+        out = np.full((self.columns, part.modes), -1, np.int64)
+        out[part.columns, part.rails] = out[part.columns, part.rails + part.spans] = np.arange(self.count)
         return out
 
     def thing(self, colour: int) -> Thing:
@@ -201,10 +206,10 @@ class Scene:
 
     def titles(self) -> list[tuple[float, float, str, str]]:
         """(from, to, side, title) of what stands side by side."""
-        found = [(m.x, m.end, m.side, TITLES.get(m.side, m.side)) for m in self.meshes]
+        titles = [(m.x, m.end, m.side, TITLES.get(m.side, m.side)) for m in self.meshes]
         if self.sigma:
-            found.insert(1, (self.sigma[0], self.sigma[0] + SIGMA, "sigma", TITLES["sigma"]))
-        return found
+            titles.insert(1, (self.sigma[0], self.sigma[0] + SIGMA, "sigma", TITLES["sigma"]))
+        return titles
 
     def quads(self, view: View, size: tuple[int, int], focus: str = "") -> Quads:
         """Everything that may be seen in `size` (width, height) pixels. `focus`: the one kind that matters, if any."""
@@ -269,8 +274,8 @@ def chained(columns: list[Array], modes: int) -> list[list[int]]:
         chains = unwound(grown)
         if chains is None:
             break
-        beside, found = grown, chains
-    return found
+        beside, longest = grown, chains
+    return longest
 
 
 def unwound(beside: list[list[int]]) -> list[list[int]] | None:

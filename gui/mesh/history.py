@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from l2sim.backend import Array
 from l2sim.chip.protocol import PHASES
-
-from .values import Key
 
 if TYPE_CHECKING:
     from ..base.model import Layer, RunModel
@@ -22,14 +20,16 @@ BUDGET = 0.004
 LATER = 30
 """Milliseconds until the next look."""
 
+Key = tuple[str, str]
+"""A side and a kind: what an array of values belongs to."""
 Numbers = dict[Key, Array]
 
 
-def series(layer: str, it: Layer) -> list[tuple[Key, str]]:
+def series(layer: Layer) -> list[tuple[Key, str]]:
     """The series that the phases of a layer are recorded under."""
-    if it.sigma is None:
-        return [(("", kind), f"{layer}.{kind}") for kind in PHASES]
-    return [*(((side, "theta"), part.name) for side, part in it.parts.items()), (("sigma", "sigma"), it.sigma)]
+    if layer.sigma is None:
+        return [(("", kind), f"{layer.name}.{kind}") for kind in PHASES]
+    return [*(((side, "theta"), part.name) for side, part in layer.parts.items()), (("sigma", "sigma"), layer.sigma)]
 
 
 class History:
@@ -39,54 +39,37 @@ class History:
     """
 
     def __init__(self) -> None:
-        self._of: tuple[Any, ...] = ()
-        self._held: dict[int, Numbers] = {}
+        self._of: tuple[RunModel | None, str, int] = (None, "", 0)
+        self._frames: dict[int, Numbers] = {}
         self._steps: list[int] = []
-        self._model: RunModel | None = None
-        self._place = ("", 0)
         self._counted: tuple[list[int], Numbers] = ([], {})
         self.pending = False
 
     def of(self, model: RunModel | None, layer: str, block: int) -> None:
         """Turn to a block."""
         if (model, layer, block) != self._of:
-            self._of, self._model, self._place = (model, layer, block), model, (layer, block)
-            self._held, self._steps, self._counted, self.pending = {}, [], ([], {}), False
+            self._of = model, layer, block
+            self._frames, self._steps, self._counted, self.pending = {}, [], ([], {}), False
 
     def _follow(self, step: int | None) -> None:
-        """Hold the last frames at or before `step`."""
-        layer, block = self._place
-        if self._model is None or layer not in self._model.layers:
+        """Keep the last frames at or before `step`."""
+        model, name, block = self._of
+        if model is None or name not in model.layers:
             return
-        wanted = self._recorded(layer)
+        layer = model.layers[name]
+        wanted = _recorded(model, layer)
         if step is not None:
             wanted = wanted[: np.searchsorted(wanted, step, side="right")]
         end = time.thread_time() + BUDGET
-        held: dict[int, Numbers] = {}
+        frames: dict[int, Numbers] = {}
         keep = wanted[-KEPT:].tolist()
         for s in reversed(keep):
-            if s not in self._held and time.thread_time() > end and held:
+            if s not in self._frames and time.thread_time() > end and frames:
                 break
-            frame = self._held.get(s)
-            held[s] = self._read(layer, block, s) if frame is None else frame
-        self.pending = len(held) < len(keep)
-        self._held, self._steps = held, sorted(held)
-
-    def _read(self, layer: str, block: int, step: int) -> Numbers:
-        """One frame: of a whole mesh the arrays that the model holds, of a core a copy of its part."""
-        assert self._model is not None
-        it, found = self._model.layers[layer], {}
-        for key, name in series(layer, it):
-            frame = self._model.frame(name, step)
-            if frame is not None:
-                found[key] = frame.values if it.sigma is None else np.array(frame.values[block])
-        return found
-
-    def _recorded(self, layer: str) -> Array:
-        assert self._model is not None
-        it = self._model.layers[layer]
-        names = [name for _, name in series(layer, it)][: None if it.sigma else 1]
-        return np.unique(np.concatenate([np.asarray(self._model.frames(name), np.int64) for name in names]))
+            frame = self._frames.get(s)
+            frames[s] = _read(model, layer, block, s) if frame is None else frame
+        self.pending = len(frames) < len(keep)
+        self._frames, self._steps = frames, sorted(frames)
 
     def updates(self, step: int | None) -> tuple[Numbers, int]:
         """How many of the last frames changed each value, by key, and how many frames these were."""
@@ -95,10 +78,10 @@ class History:
         if not steps or self._steps[: len(steps)] != steps:
             steps, counts = self._steps[:1], {}
         for before, now in zip(self._steps[len(steps) - 1 :], self._steps[len(steps) :]):
-            for key, values in self._held[now].items():
-                if key in self._held[before]:
+            for key, values in self._frames[now].items():
+                if key in self._frames[before]:
                     counts.setdefault(key, np.zeros(len(values)))
-                    counts[key] += self._held[before][key] != values
+                    counts[key] += self._frames[before][key] != values
         self._counted = list(self._steps), counts
         return {key: count.copy() for key, count in counts.items()}, len(self._steps)
 
@@ -106,6 +89,22 @@ class History:
         """(steps, values) of one phase of each key over the last frames."""
         self._follow(step)
         for key in keys:
-            found = [(s, self._held[s][key][index]) for s in self._steps if key in self._held[s]]
-            steps, values = zip(*found) if found else ((), ())
+            points = [(s, self._frames[s][key][index]) for s in self._steps if key in self._frames[s]]
+            steps, values = zip(*points) if points else ((), ())
             yield np.array(steps, float), np.array(values, float)
+
+
+def _read(model: RunModel, layer: Layer, block: int, step: int) -> Numbers:
+    """One frame: of a whole mesh the arrays that the model holds, of a core a copy of its part."""
+    values = {}
+    for key, name in series(layer):
+        frame = model.frame(name, step)
+        if frame is not None:
+            values[key] = frame.values if layer.sigma is None else np.array(frame.values[block])
+    return values
+
+
+def _recorded(model: RunModel, layer: Layer) -> Array:
+    """Steps that have a frame of the layer, in order."""
+    names = [name for _, name in series(layer)][: None if layer.sigma else 1]
+    return np.unique(np.concatenate([np.asarray(model.frames(name), np.int64) for name in names]))

@@ -5,11 +5,17 @@ from __future__ import annotations
 import numpy as np
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
-from ..base import theme
-from .colours import CANVAS, GUIDE, HATCH, Scale, shades
+from ..base import painting, theme
+from .colours import CANVAS, GUIDE, HATCH, SHADES, Scale, shades
 from .raster import STRIPE
 
 Qt = QtCore.Qt
+
+
+def paint_bar(painter: QtGui.QPainter, area: QtCore.QRectF, scale: Scale, colours: int = 256) -> None:
+    """The colours of a scale from its low end to its high one, in so many steps."""
+    row = shades(scale.kind, theme.now().name)[np.linspace(0, SHADES - 1, colours).astype(int)].copy()
+    painter.drawImage(area, painting.image(row, 1, colours))
 
 
 class Legend(QtWidgets.QWidget):
@@ -38,6 +44,7 @@ class Legend(QtWidgets.QWidget):
         return QtCore.QRectF(14, 20, min(max(self.width() * 0.42, 120), 420), 9)
 
     def paintEvent(self, event: QtGui.QPaintEvent) -> None:
+        """Draw it on the screen."""
         painter = QtGui.QPainter(self)
         self.paint(painter)
         painter.end()
@@ -48,13 +55,9 @@ class Legend(QtWidgets.QWidget):
         painter.fillRect(self.rect(), QtGui.QColor(now.base))
         if scale is None:
             return
-        small = QtGui.QFont(painter.font())
-        small.setPointSizeF(max(7.0, small.pointSizeF() - 1.0))
-        painter.setFont(small)
+        painting.small_text(painter, 1.0)
         bar = self.bar()
-        colours = shades(scale.kind, now.name)[np.linspace(0, 1023, 256).astype(int)].copy()
-        image = QtGui.QImage(colours.data, 256, 1, 1024, QtGui.QImage.Format.Format_RGB32)
-        painter.drawImage(bar, image)
+        paint_bar(painter, bar, scale)
         painter.setPen(QtGui.QColor(now.text))
         name = f"{self.title}  [{scale.unit}]" if scale.unit else self.title
         painter.drawText(QtCore.QPointF(bar.left(), bar.top() - 6), f"{name} · {self.badge}")
@@ -62,9 +65,7 @@ class Legend(QtWidgets.QWidget):
         for share, text in scale.ticks()[:: 2 if bar.width() < 150 and scale.kind != "cyclic" else 1]:
             x = bar.left() + share * bar.width()
             painter.drawLine(QtCore.QPointF(x, bar.bottom()), QtCore.QPointF(x, bar.bottom() + 2))
-            wide = painter.fontMetrics().horizontalAdvance(text)
-            x = min(max(x - wide / 2, 2.0), self.width() - wide - 2.0)
-            painter.drawText(QtCore.QPointF(x, bar.bottom() + 14), text)
+            painting.text_at(painter, x, bar.bottom() + 14, text, self.width())
         self._symbols(painter, bar.right() + 34)
 
     def _symbols(self, painter: QtGui.QPainter, x: float) -> None:

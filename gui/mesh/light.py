@@ -6,7 +6,8 @@ A lab cannot look inside; this says where light should be, and is badged as esti
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from l2sim.errors import ChipError
 from .geometry import travel
 
 if TYPE_CHECKING:
-    from ..base.model import Layer, Part
+    from ..base.model import Layer, Part, Phases
 
 
 def starts(part: Part) -> Array:
@@ -25,7 +26,7 @@ def starts(part: Part) -> Array:
     return np.searchsorted(part.columns, np.arange(columns + 1))
 
 
-def checked(part: Part, phases: dict[str, Any]) -> tuple[Array, Array, Array]:
+def checked(part: Part, phases: Phases) -> tuple[Array, Array, Array]:
     """theta, phi (1, n) and screen (1, N) of a complex mesh; of a real one theta counts. ChipError where phases are
     missing or no numbers."""
     theta = np.asarray(phases.get("theta", ()), float)
@@ -38,7 +39,7 @@ def checked(part: Part, phases: dict[str, Any]) -> tuple[Array, Array, Array]:
     return theta[None].copy(), np.broadcast_to(phi, (1, n)).copy(), np.broadcast_to(screen, (1, part.modes)).copy()
 
 
-def follow(part: Part, phases: dict[str, Any], light: Array) -> tuple[Array, Array]:
+def follow(part: Part, phases: Phases, light: Array) -> tuple[Array, Array]:
     """(fields behind the mesh (N, B), powers (2 C + 1, N, B): before and in the arms of every column, at the output).
 
     `light` (N, B) complex. Complex MZIs as in `kernels.propagate`. Real ones rotate their two rails,
@@ -80,26 +81,26 @@ def _rotate(part: Part, theta: Array, light: Array) -> tuple[Array, Array]:
     return field, powers
 
 
-def powers(layer: Layer, phases: dict[str, dict[str, Any]], port: int) -> dict[str, Array]:
+def powers(layer: Layer, phases: Mapping[str, Phases], port: int) -> dict[str, Array]:
     """Powers (2 C + 1, N) in every mesh of a block for unit light into input `port`, by side. A core's attenuators are
     scaled by the largest |sigma|, as its electronic gain is. Empty where light cannot be followed."""
     modes = next(iter(layer.parts.values())).modes
     light = np.zeros((modes, 1), complex)
     light[min(max(port, 0), modes - 1)] = 1.0
-    found: dict[str, Array] = {}
+    powers: dict[str, Array] = {}
     try:
         for side in travel(layer):
             light, power = follow(layer.parts[side], phases.get(side, {}), light)
-            found[side] = power[:, :, 0]
+            powers[side] = power[:, :, 0]
             if side == "v" and "sigma" in phases:
                 sigma = np.asarray(phases["sigma"]["sigma"], float)
                 light = light * (sigma / (np.abs(sigma).max(initial=0.0) or 1.0))[:, None]
     except ChipError:
         return {}
-    return found
+    return powers
 
 
-def matrix(part: Part, phases: dict[str, Any]) -> Array:
+def matrix(part: Part, phases: Phases) -> Array:
     """The matrix (N, N) of a mesh at commanded phases on an ideal chip, real for real MZIs, before any output signs.
 
     What `follow` makes of unit vectors, without looking inside: 6 ms for 256 modes, where that takes a second."""
@@ -110,7 +111,8 @@ def matrix(part: Part, phases: dict[str, Any]) -> Array:
     parts, out = np.empty((1, 12, n)), np.empty((1, 2, modes, modes))
     kernels.couplers.elements(theta, phi, np.full((1, 4, n), np.sqrt(0.5)), np.ones((1, 4, n)), parts)
     kernels.propagate.matrices(parts, part.rails, part.rails + part.spans, screen, out)
-    return out[0, 0] + 1j * out[0, 1]
+    turned: Array = out[0, 0] + 1j * out[0, 1]
+    return turned
 
 
 def _turned(part: Part, theta: Array) -> Array:

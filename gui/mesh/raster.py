@@ -147,5 +147,5 @@ class Rasteriser:
 
 def warm() -> None:
     """Compile everything, which the first picture would have to wait for."""
-    it = Rasteriser().draw(np.zeros((1, 4, 2), np.float32), np.zeros(1, np.int32), (4, 4))
-    shade(*it, np.full(1, 0xFF000000, np.uint32), np.uint32(0), np.uint32(0), np.empty((4, 4), np.uint32))
+    picture = Rasteriser().draw(np.zeros((1, 4, 2), np.float32), np.zeros(1, np.int32), (4, 4))
+    shade(*picture, np.full(1, 0xFF000000, np.uint32), np.uint32(0), np.uint32(0), np.empty((4, 4), np.uint32))

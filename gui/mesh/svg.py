@@ -9,44 +9,39 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
 
 import numpy as np
-from pyqtgraph.Qt import QtCore, QtGui
 
 from l2sim.backend import Array
 
 from ..base import files as export
-from ..base import theme
-from .colours import HATCH, Scale, shades
+from ..base import painting, theme
+from .canvas import Canvas
+from .colours import HATCH, shades
 from .geometry import Thing
+from .legend import Legend
 from .raster import MARKED
-
-if TYPE_CHECKING:
-    from .canvas import Canvas
-    from .view import MeshView
 
 MOST = 40_000
 HEAD, FOOT = 30, 60
 FONT = 'font-family="DejaVu Sans, Helvetica, Arial, sans-serif"'
 
 
-def write(view: MeshView, path: Path) -> None:
-    """Write what `view` shows to `path`."""
-    export.write(path, ("\n".join(document(view)) + "\n").encode())
+def write(title: str, canvas: Canvas, legend: Legend, path: Path) -> None:
+    """Write what the canvas shows between `title` and legend to `path`. ExportError where the disk refuses."""
+    export.write(path, ("\n".join(document(title, canvas, legend)) + "\n").encode())
 
 
-def document(view: MeshView) -> Iterator[str]:
+def document(title: str, canvas: Canvas, legend: Legend) -> Iterator[str]:
     """The lines of the file."""
-    canvas, now = view.canvas, theme.now()
+    now = theme.now()
     width, height = canvas.width(), canvas.height()
     yield '<?xml version="1.0" encoding="UTF-8"?>'
     yield (
         f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" width="{width}" '
         f'height="{height + HEAD + FOOT}" viewBox="0 0 {width} {height + HEAD + FOOT}">'
     )
-    title = view.heading.text() or "Mesh"
     yield f"<title>{escape(title)}</title>"
     frame = f'<clipPath id="frame"><rect width="{width}" height="{height}"/></clipPath>'
     yield f"<defs>{_hatch(HATCH[now.name], now.base)}{frame}</defs>"
@@ -59,12 +54,12 @@ def document(view: MeshView) -> Iterator[str]:
             yield _embedded(canvas)
         else:
             yield from _shapes(canvas, quads.corners, quads.colours)
-        yield from _words(view)
+        yield from _words(canvas)
     yield "</g>"
     if canvas.note:
         yield _text(width / 2, HEAD + height / 2, canvas.note, now.text, anchor="middle")
     yield f'<g transform="translate(0 {HEAD + height})">'
-    yield from _legend(view)
+    yield from _legend(legend)
     yield "</g>"
     yield "</svg>"
 
@@ -111,18 +106,13 @@ def _name(thing: Thing | None) -> str:
 
 def _embedded(canvas: Canvas) -> str:
     pixels = canvas.image()
-    height, width = pixels.shape
-    image = QtGui.QImage(pixels.data, width, height, 4 * width, QtGui.QImage.Format.Format_RGB32)
-    held = QtCore.QBuffer()
-    held.open(QtCore.QIODevice.OpenModeFlag.WriteOnly)
-    image.save(held, "PNG")
-    text = base64.b64encode(bytes(held.data())).decode()
+    text = base64.b64encode(export.png(painting.image(pixels, *pixels.shape))).decode()
     return f'<image width="{canvas.width()}" height="{canvas.height()}" xlink:href="data:image/png;base64,{text}"/>'
 
 
-def _words(view: MeshView) -> Iterator[str]:
+def _words(canvas: Canvas) -> Iterator[str]:
     """Titles, rails, rings and what they say."""
-    canvas, now = view.canvas, theme.now()
+    now = theme.now()
     scene, v = canvas.scene, canvas.view
     assert scene is not None
     yield _text(6, 16, "light →", now.faint)
@@ -130,10 +120,9 @@ def _words(view: MeshView) -> Iterator[str]:
     for begin, end, side, title in titles if len(titles) > 1 else []:
         weight = "bold" if side == canvas.side else "normal"
         yield _text((begin + end) / 2 * v.sx + v.ox, 16, title, now.text, anchor="middle", weight=weight)
-    every = next((e for e in (1, 2, 4, 5, 10, 20, 50, 100) if e * v.sy >= 15), 200)
     first, last, end = scene.meshes[0], scene.meshes[-1], scene.width * v.sx + v.ox
     for x, mesh, anchor in ((v.ox - 5, first, "end"), (end + 5, last, "start")):
-        for rail in range(0, mesh.part.modes, every):
+        for rail in range(0, mesh.part.modes, v.numbered):
             yield _text(x, rail * v.sy + v.oy + 4, str(rail), now.faint, anchor=anchor)
     marks = [(side, kind, index, now.bad, "") for side, kind, index in canvas.rings]
     marks += [(*where, now.bad, fate) for where, fate in canvas.broken]
@@ -154,9 +143,8 @@ def _words(view: MeshView) -> Iterator[str]:
             yield _text(box.center().x(), box.top() - 5, label, colour, anchor="middle")
 
 
-def _legend(view: MeshView) -> Iterator[str]:
-    now, legend = theme.now(), view.legend
-    scale: Scale | None = legend.scale
+def _legend(legend: Legend) -> Iterator[str]:
+    now, scale = theme.now(), legend.scale
     if scale is None:
         return
     name = f"{legend.title} [{scale.unit}]" if scale.unit else legend.title

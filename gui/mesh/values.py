@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from l2sim.backend import Array
 from l2sim.chip.nonidealities import Nonidealities
-from l2sim.flow.session import chip_nonidealities
+from l2sim.inspect.chips import ends
+from l2sim.job.imperfections import chip_nonidealities
 
 from . import colours, light
 from .colours import PHASE, TURN, Scale
+from .history import History, Key, Numbers
 
 if TYPE_CHECKING:
-    from ..base.model import Layer, RunModel
-    from .history import History
+    from ..base.model import Layer, Phases, RunModel
 
 KINDS = ("theta", "phi", "screen", "sigma")
 MODES = (
@@ -41,8 +42,6 @@ LIVE = {"forward, live": "forward", "backward, live": "backward", "sum, live": "
 WAY = {"forward": "→", "backward": "←", "sum": "↔"}
 CHOICES = {DIFFERENCE: (TARGET, PINNED, REFERENCE), GRADIENT: (MEASURED, TRUE, ERROR), POWER: (IDEAL, ACTUAL, *LIVE)}
 """What there is to choose in some ways of colouring; the first is where one begins."""
-Key = tuple[str, str]
-"""A side and a kind: what an array of values belongs to."""
 
 
 class Worst(NamedTuple):
@@ -64,7 +63,7 @@ class Request:
     choice: str = ""
     input: int = 0
     side: str = ""
-    pinned: dict[str, dict[str, Any]] | None = None
+    pinned: dict[str, Phases] | None = None
 
 
 @dataclass
@@ -75,23 +74,22 @@ class Painted:
     request: Request
     title: str
     step: int | None = None
-    phases: dict[str, dict[str, Any]] = field(default_factory=dict)
-    values: dict[Key, Array] = field(default_factory=dict)
+    phases: dict[str, Phases] = field(default_factory=dict)
+    values: Numbers = field(default_factory=dict)
     scale: Scale = PHASE
     badge: str = "commanded"
     note: str = ""
     worst: Worst | None = None
 
     @property
-    def bad(self) -> dict[Key, Array]:
+    def bad(self) -> Numbers:
         """Where values are no numbers, or outside their limits: indices by key, of those that have any."""
         low, high = self.scale.limits
-        found = {}
-        for key, values in self.values.items():
-            wrong = np.flatnonzero(~np.isfinite(values) | (values < low) | (values > high))
-            if wrong.size:
-                found[key] = wrong
-        return found
+        wrong = {
+            key: np.flatnonzero(~np.isfinite(values) | (values < low) | (values > high))
+            for key, values in self.values.items()
+        }
+        return {key: places for key, places in wrong.items() if places.size}
 
 
 def sides(layer: Layer) -> list[str]:
@@ -101,10 +99,10 @@ def sides(layer: Layer) -> list[str]:
     return list(layer.parts)
 
 
-def frame(model: RunModel, layer: str, block: int, step: int | None) -> dict[str, dict[str, Any]]:
+def frame(model: RunModel, layer: str, block: int, step: int | None) -> dict[str, Phases]:
     """Commanded phases of every side of a block at `step`; sides without any are left out."""
-    found = {side: model.phases(layer, block, side, step) for side in sides(model.layers[layer])}
-    return {side: phases for side, phases in found.items() if phases}
+    commanded = {side: model.phases(layer, block, side, step) for side in sides(model.layers[layer])}
+    return {side: phases for side, phases in commanded.items() if phases}
 
 
 def turned(angle: Array) -> Array:
@@ -112,17 +110,17 @@ def turned(angle: Array) -> Array:
     return np.mod(angle + np.pi, TURN) - np.pi
 
 
-def numbers(phases: dict[str, dict[str, Any]]) -> dict[Key, Array]:
+def numbers(phases: Mapping[str, Phases]) -> Numbers:
     """The arrays of a frame by (side, kind)."""
     return {
-        (side, kind): np.asarray(held[kind], float)
-        for side, held in phases.items()
+        (side, kind): np.asarray(of_side[kind], float)
+        for side, of_side in phases.items()
         for kind in KINDS
-        if held.get(kind) is not None
+        if of_side.get(kind) is not None
     }
 
 
-def minus(now: dict[str, dict[str, Any]], then: dict[str, dict[str, Any]]) -> dict[Key, Array]:
+def minus(now: Mapping[str, Phases], then: Mapping[str, Phases]) -> Numbers:
     """How far one frame is from another: angles by the shorter way, sigma as it is."""
     old = numbers(then)
     return {
@@ -140,36 +138,37 @@ def show(model: RunModel, request: Request, history: History, reference: RunMode
         when = "yet" if request.step is None else f"at step {request.step}"
         out.note = f"no phases of {request.layer} were recorded {when}; they come with the stage deploy"
         return out
-    out.step = max(int(held["step"]) for held in phases.values())
+    out.step = max(int(of_side["step"]) for of_side in phases.values())
     _SHOWN[request.mode](out, model, history, reference)
     if out.values and not out.note and out.scale.kind == "diverging":
         out.worst = farthest(out.values)
     return out
 
 
-def farthest(values: dict[Key, Array]) -> Worst | None:
+def farthest(values: Numbers) -> Worst | None:
     """The largest finite value by size, if any is not zero."""
-    found = None
+    worst = None
     for key, array in values.items():
         size = np.where(np.isfinite(array), np.abs(array), 0.0)
-        if size.size and (found is None or size.max() > abs(found.value)):
-            found = Worst(key, int(size.argmax()), float(array[size.argmax()]))
-    return found if found and found.value else None
+        if size.size and (worst is None or size.max() > abs(worst.value)):
+            worst = Worst(key, int(size.argmax()), float(array[size.argmax()]))
+    return worst if worst and worst.value else None
 
 
 # -- the ways of colouring ---------------------------------------------------------------------------------------------
 
 
-def _angle(kind: str) -> Callable[..., None]:
+def _angle(kind: str) -> Callable[[Painted, RunModel, History, RunModel | None], None]:
     def shown(out: Painted, model: RunModel, history: History, reference: RunModel | None) -> None:
         if out.request.side == "sigma" and "sigma" in out.phases:
             out.values = {("sigma", "sigma"): np.asarray(out.phases["sigma"]["sigma"], float)}
             out.title, out.scale = "σ (attenuators)", colours.diverging(list(out.values.values()), "")
             return
         out.values = {key: values for key, values in numbers(out.phases).items() if key[1] == kind}
-        it = imperfections(model, out.request.step)
-        if it.drive == "voltage":
-            out.scale = PHASE._replace(limits=(-np.inf, float(it.phase_of(np.array(it.v_max))) + 1e-6))
+        imperfect = imperfections(model, out.request.step)
+        if imperfect.drive == "voltage":
+            most = float(imperfect.phase_of(np.array(imperfect.v_max)))
+            out.scale = PHASE._replace(limits=(-np.inf, most + 1e-6))
         if not out.values:
             out.note = "the MZIs of a real core have one phase, θ; there is no φ"
 
@@ -178,7 +177,7 @@ def _angle(kind: str) -> Callable[..., None]:
 
 def _difference(out: Painted, model: RunModel, history: History, reference: RunModel | None) -> None:
     request = out.request
-    then: dict[str, Any] | None = None
+    then: dict[str, Phases] | None = None
     if request.choice == PINNED:
         then, why = request.pinned, "no frame is pinned; pin the one on show with P"
     elif request.choice == REFERENCE:
@@ -188,9 +187,10 @@ def _difference(out: Painted, model: RunModel, history: History, reference: RunM
             if request.layer in reference.layers and request.block < blocks(reference.layers[request.layer]):
                 then = frame(reference, request.layer, request.block, request.step)
     else:
-        told = model.target(request.layer, request.block, request.step)
-        if told:
-            then = {side: told[side] for side in ("u", "v") if side in told} | {"sigma": {"sigma": told["sigma"]}}
+        aim = model.target(request.layer, request.block, request.step)
+        if aim:
+            then = {side: {"theta": end["theta"]} for side, end in ends(aim).items()}
+            then |= {"sigma": {"sigma": aim["sigma"]}}
         whole = model.layers[request.layer].sigma is None
         why = "whole meshes are trained and aim at no phases" if whole else "the weights are not trained yet"
     if then:
@@ -211,10 +211,13 @@ def _gradient(out: Painted, model: RunModel, history: History, reference: RunMod
     true = model.oracle_gradient(request.layer, request.step) if layer.sigma is None else None
     if true and request.choice == ERROR:  # a job that is watched tells what it measured more often than what is true
         measured[""] = model.gradient(request.layer, request.block, "", true["step"])
-    one, other = (numbers({side: held for side, held in told.items() if held}) for told in (measured, {"": true}))
+    one, other = (
+        numbers({side: gradient for side, gradient in gradients.items() if gradient})
+        for gradients in (measured, {"": true})
+    )
     out.badge = model.badge.get("gradient", "measured")
-    told = [true] if request.choice in (TRUE, ERROR) else list(measured.values())
-    of = max((int(held["step"]) for held in told if held), default=out.step)
+    shown = [true] if request.choice in (TRUE, ERROR) else list(measured.values())
+    of = max((int(gradient["step"]) for gradient in shown if gradient), default=out.step)
     out.title = f"Gradient, {request.choice or MEASURED}" + (f", of step {of}" if of != out.step else "")
     why = "no gradients were recorded at this step; they come with the stage learn"
     if request.choice in (TRUE, ERROR):
@@ -251,14 +254,14 @@ def _updates(out: Painted, model: RunModel, history: History, reference: RunMode
 
 
 def _level(out: Painted, model: RunModel, history: History, reference: RunModel | None) -> None:
-    it = imperfections(model, out.request.step)
-    if not it.phase_bits:
+    imperfect = imperfections(model, out.request.step)
+    if not imperfect.phase_bits:
         out.note = "the heaters of this chip are driven continuously: they have no levels"
         return
     for key, values in numbers(out.phases).items():
         if key[1] != "sigma":
-            out.values[key] = levels(it, values)
-    out.scale = Scale("sequential", 0.0, float(2**it.phase_bits - 1), "level")
+            out.values[key] = levels(imperfect, values)
+    out.scale = Scale("sequential", 0.0, float(2**imperfect.phase_bits - 1), "level")
 
 
 def _power(out: Painted, model: RunModel, history: History, reference: RunModel | None) -> None:
@@ -273,16 +276,17 @@ def _power(out: Painted, model: RunModel, history: History, reference: RunModel 
     else:
         live = choice in LIVE
         at = request.step if live or request.step is not None else model.newest
-        told = (model.field(request.layer, request.block, request.input, at) or {}).get("power", {})
+        seen = model.field(request.layer, request.block, request.input, at)
+        by_name = seen.power if seen else {}
         out.badge = "oracle"
         if live:
             out.title = f"Optical power, {LIVE[choice]} light of sample {request.input} of the last mini-batch"
             # Of the light in a mesh that learns there are all three; else forward is of the oracle.
-            powers = {"": told[LIVE[choice]]} if "sum" in told and not layer.sigma else {}
+            powers = {"": by_name[LIVE[choice]]} if "sum" in by_name and not layer.sigma else {}
             why = "comes while a mesh that learns in situ is watched live, at the newest step"
             why = why if model.simulated else NO_ORACLE
         else:
-            powers = told if layer.sigma else {"": told["forward"]} if "forward" in told else {}
+            powers = by_name if layer.sigma else {"": by_name["forward"]} if "forward" in by_name else {}
             why = "nothing was commanded yet" if model.simulated else NO_ORACLE
     out.values = {(side, "guide"): decibels(power) for side, power in powers.items()}
     top = max((float(values[np.isfinite(values)].max(initial=0.0)) for values in out.values.values()), default=0.0)
@@ -301,17 +305,19 @@ def imperfections(model: RunModel, step: int | None) -> Nonidealities:
     return chip_nonidealities(model.job_at(step))
 
 
-def levels(it: Nonidealities, phases: Array) -> Array:
+def levels(imperfect: Nonidealities, phases: Array) -> Array:
     """The level of the drive that each phase is given, from 0 (`Nonidealities.lsb`, `.levels`)."""
     wrapped = np.mod(phases, TURN)
-    if it.drive == "phase":
-        return np.round(wrapped / it.lsb())
-    return np.searchsorted(it.levels()[1], wrapped).astype(float)
+    if imperfect.drive == "phase":
+        rounded: Array = np.round(wrapped / imperfect.lsb())
+        return rounded
+    return np.asarray(np.searchsorted(imperfect.levels()[1], wrapped), float)
 
 
 def decibels(power: Array) -> Array:
     """Powers of unit light in dB, flat. No light is far below what is drawn, but a number; no number stays none."""
-    return 10.0 * np.log10(np.maximum(np.asarray(power, float).reshape(-1), 1e-12))
+    level: Array = 10.0 * np.log10(np.maximum(np.asarray(power, float).reshape(-1), 1e-12))
+    return level
 
 
 def blocks(layer: Layer) -> int:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 from pyqtgraph.Qt import QtCore, QtWidgets
 
 from ..base import theme
+from ..base.files import Table
 from ..base.panel import Panel
+from ..base.widgets import filled, tool_button
+from . import svg as mesh_svg
 from . import values as mesh_values
 from .canvas import Canvas
 from .colours import CANVAS, GUIDE, QUIET, number, paint
@@ -19,7 +22,9 @@ from .legend import Legend
 from .values import CHOICES, DIFFERENCE, LEVEL, MODES, PINNED, POWER, REFERENCE, TARGET, UPDATES, Painted, Request
 
 if TYPE_CHECKING:
-    from ..base.model import RunModel, Selection
+    from l2sim.chip.nonidealities import Nonidealities
+
+    from ..base.model import Phases, RunModel, Selection
 
 NAMES = {"theta": "θ", "phi": "φ", "screen": "screen", "sigma": "σ"}
 SHOWN = {"all", "theme", "frames", "step", "layer", "block", "side", "input", "parameters"}
@@ -29,10 +34,9 @@ SAMPLE = "Which sample of the mini-batch that the gradient was last measured wit
 
 
 class MeshView(Panel):
-    """See the module. `painted` is the frame on show; `shown` announces it, `hovered` what the pointer is over."""
+    """The mesh panel. `painted` is the frame on show; `shown` announces it, `hovered` what the pointer is over."""
 
     title = "Mesh"
-    modes: ClassVar[list[str]] = list(MODES)
     shown = QtCore.Signal(object)  # Painted
     hovered = QtCore.Signal(object)  # Thing or None
 
@@ -40,12 +44,12 @@ class MeshView(Panel):
         super().__init__(selection)
         self.painted: Painted | None = None
         self.history = History()
-        self.pinned: dict[str, dict[str, Any]] | None = None
+        self.pinned: dict[str, Phases] | None = None
         self.pinned_at = ""
         self.mode = 0
         self.chosen = {mode: choices[0] for mode, choices in CHOICES.items()}
-        self._scene_of: tuple[Any, ...] = ()
-        self._broken_of: tuple[Any, ...] = ()
+        self._scene_of: tuple[RunModel, str] | None = None
+        self._broken_of: tuple[RunModel, str, int, Nonidealities] | None = None
         self._build()
         self.show_run(None)
 
@@ -65,11 +69,7 @@ class MeshView(Panel):
         self.port.setAccessibleName("Input that light enters")
         self.port.setToolTip(PORT)
         self.port.valueChanged.connect(lambda value: self.selection.set(input=value))
-        whole = QtWidgets.QToolButton()
-        whole.setText("Fit")
-        whole.setToolTip("Show the whole mesh (F)")
-        whole.setAccessibleName("Fit the mesh into the window")
-        whole.clicked.connect(self.fit)
+        whole = tool_button("Fit", "Show the whole mesh (F)", "Fit the mesh into the window", self.fit)
         row = QtWidgets.QHBoxLayout()
         row.setContentsMargins(8, 5, 8, 3)
         row.addWidget(self.heading, 1)
@@ -81,13 +81,7 @@ class MeshView(Panel):
         self.said.setAccessibleName("What the pointer is over")
         for label in (self.heading, self.said):  # a long line must not widen the window
             label.setSizePolicy(QtWidgets.QSizePolicy.Policy.Ignored, QtWidgets.QSizePolicy.Policy.Preferred)
-        column = QtWidgets.QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(0)
-        column.addLayout(row)
-        column.addWidget(self.canvas, 1)
-        column.addWidget(self.said)
-        column.addWidget(self.legend)
+        filled(QtWidgets.QVBoxLayout(self), row, (self.canvas, 1), self.said, self.legend, spacing=0)
         self.setAccessibleName(self.title)
 
     # -- what the window calls -----------------------------------------------------------------------------------------
@@ -95,7 +89,7 @@ class MeshView(Panel):
     def show_run(self, model: RunModel | None, reference: RunModel | None = None) -> None:
         """Show another run."""
         if model is not self.model:
-            self.pinned, self._scene_of = None, ()
+            self.pinned, self._scene_of = None, None
         super().show_run(model, reference)
         if model is None:
             self.painted = None
@@ -119,7 +113,7 @@ class MeshView(Panel):
             self.canvas.reveal(self._side(), self.selection.element)
 
     def colour(self, mode: int) -> None:
-        """Colour by another quantity, a place in `modes`."""
+        """Colour by another quantity, a place in `MODES`."""
         if not 0 <= mode < len(MODES):
             return
         self.mode = mode
@@ -233,9 +227,9 @@ class MeshView(Panel):
             self.canvas.show_scene(Scene(layer))
         self._controls()
         self.history.of(model, name, block)
-        choice, it = self.chosen.get(self.mode, ""), self.selection
-        enters = min(it.input, self._limit())
-        request = Request(name, block, it.step, self.mode, choice, enters, it.side, self.pinned)
+        choice, chosen = self.chosen.get(self.mode, ""), self.selection
+        enters = min(chosen.input, self._limit())
+        request = Request(name, block, chosen.step, self.mode, choice, enters, chosen.side, self.pinned)
         self.painted = mesh_values.show(model, request, self.history, self.reference)
         self._broken(name, block)
         self._colour()
@@ -258,19 +252,19 @@ class MeshView(Panel):
         of = model, layer, block, mesh_values.imperfections(model, self.selection.step)
         if of == self._broken_of:
             return
-        self._broken_of, found = of, []
+        self._broken_of, self.canvas.broken = of, []
         for side in model.layers[layer].parts:
-            told = model.oracle(layer, block, side, self.selection.step) or {}
-            for fate in ("dead", "stuck"):
-                for kind, here in told.get(fate, {}).items():
-                    found += [((side, kind, int(i)), fate) for i in np.flatnonzero(here)]
-        self.canvas.broken = found
+            truth = model.oracle(layer, block, side, self.selection.step)
+            fates = {"dead": truth.get("dead", {}), "stuck": truth.get("stuck", {})} if truth else {}
+            for fate, heaters in fates.items():
+                for kind, here in heaters.items():
+                    self.canvas.broken += [((side, kind, int(i)), fate) for i in np.flatnonzero(here)]
 
     def _colour(self) -> None:
         """Fill the palette: guides, boxes without a value, and those with one."""
-        now, canvas, it = theme.now().name, self.canvas, self.painted
+        now, canvas, painted = theme.now().name, self.canvas, self.painted
         scene = canvas.scene
-        assert scene is not None and it is not None
+        assert scene is not None and painted is not None
         colours = np.full(scene.colours, QUIET[now], np.uint32)
         colours[0] = CANVAS[now]
         wrong = 0
@@ -279,69 +273,69 @@ class MeshView(Panel):
             colours[first : first + count] = GUIDE[now]
             for kind in ("guide", "theta", "phi", "screen"):
                 first, count = mesh.colour(kind)
-                values = it.values.get((mesh.side, kind))
+                values = painted.values.get((mesh.side, kind))
                 if values is not None and len(values) == count:
-                    wrong += paint(values, it.scale, now, colours[first : first + count])
-        sigma = it.values.get(("sigma", "sigma"))
+                    wrong += paint(values, painted.scale, now, colours[first : first + count])
+        sigma = painted.values.get(("sigma", "sigma"))
         if scene.sigma and sigma is not None:
             first = scene.sigma[1]
-            wrong += paint(sigma, it.scale, now, colours[first : first + len(sigma)])
-        kinds = {kind for _, kind in it.values}
+            wrong += paint(sigma, painted.scale, now, colours[first : first + len(sigma)])
+        kinds = {kind for _, kind in painted.values}
         focus = kinds.pop() if len(kinds) == 1 else ""
         if canvas.focus != focus:
             canvas.look(canvas.view, canvas.fits)
         canvas.palette_, canvas.focus = colours, focus
-        self.legend.show_scale(it.scale if it.values else None, it.title, it.badge, wrong)
+        self.legend.show_scale(painted.scale if painted.values else None, painted.title, painted.badge, wrong)
 
     def _mark(self) -> None:
         """Rings around what is selected, wrong and worst, and what is written in the boxes."""
-        it, canvas = self.painted, self.canvas
+        painted, canvas = self.painted, self.canvas
         canvas.side = self._side()
         element = self.selection.element
         canvas.selected = None if element is None else (canvas.side, element)
-        if it is None:
+        if painted is None:
             return
         live = self._live()
-        canvas.port = it.request.input if self.mode == POWER and not live else None
+        canvas.port = painted.request.input if self.mode == POWER and not live else None
         canvas.way = mesh_values.WAY[live or "forward"]
-        canvas.note = it.note
-        canvas.rings = [(*key, int(i)) for key, found in it.bad.items() for i in found if key[1] != "guide"]
-        worst = it.worst
+        canvas.note = painted.note
+        canvas.rings = [(*key, int(i)) for key, wrong in painted.bad.items() for i in wrong if key[1] != "guide"]
+        worst = painted.worst
         canvas.worst = None
         if worst is not None and not canvas.rings:
-            canvas.worst = (*worst.key, worst.at, f"largest {number(worst.value)} {it.scale.unit}".strip())
-        canvas.texts = {key: values for key, values in it.values.items() if key[1] in ("theta", "phi")}
+            canvas.worst = (*worst.key, worst.at, f"largest {number(worst.value)} {painted.scale.unit}".strip())
+        canvas.texts = {key: values for key, values in painted.values.items() if key[1] in ("theta", "phi")}
         canvas.digits = 0 if self.mode in (UPDATES, LEVEL) else 2
 
     def _say(self) -> None:
-        it = self.painted
-        assert it is not None and self.model is not None
-        layer = self.model.layers[it.request.layer]
-        where = it.request.layer
+        assert self.painted is not None and self.model is not None
+        request = self.painted.request
+        layer = self.model.layers[request.layer]
+        where = request.layer
         if layer.p * layer.q > 1:
-            row, column = divmod(it.request.block, layer.q)
-            where += f" · block {it.request.block} (row {row}, column {column})"
-        step = "" if it.step is None else f" · step {it.step}"
+            row, column = divmod(request.block, layer.q)
+            where += f" · block {request.block} (row {row}, column {column})"
+        step = "" if self.painted.step is None else f" · step {self.painted.step}"
         self.heading.setText(where + step)
         self.said.setText(self._summary())
 
     def _summary(self) -> str:
         """One line on the whole picture: what is wrong comes first."""
-        it = self.painted
-        if it is None or it.note:
+        painted = self.painted
+        if painted is None or painted.note:
             return ""
-        if it.bad:
-            (side, kind), found = next(iter(it.bad.items()))
-            total = sum(len(f) for f in it.bad.values())
-            return f"{total} not a number or out of range; the first is {self._name(Thing(side, kind, int(found[0])))}"
+        if painted.bad:
+            (side, kind), wrong = next(iter(painted.bad.items()))
+            total = sum(len(places) for places in painted.bad.values())
+            return f"{total} not a number or out of range; the first is {self._name(Thing(side, kind, int(wrong[0])))}"
         if self.canvas.broken:
             (side, kind, index), fate = self.canvas.broken[0]
             many = len(self.canvas.broken)
-            told = f"{many} heaters do not obey; the first is" if many > 1 else "One heater does not obey:"
-            return f"{told} {self._name(Thing(side, kind, index))}, {fate} (oracle)"
-        if it.worst is not None:
-            worst = it.worst
-            return f"Largest: {self._name(Thing(*worst.key, worst.at))}, {number(worst.value)} {it.scale.unit}"
+            begin = f"{many} heaters do not obey; the first is" if many > 1 else "One heater does not obey:"
+            return f"{begin} {self._name(Thing(side, kind, index))}, {fate} (oracle)"
+        if painted.worst is not None:
+            worst = painted.worst
+            return f"Largest: {self._name(Thing(*worst.key, worst.at))}, {number(worst.value)} {painted.scale.unit}"
         return "Click an MZI to select it. Wheel zooms, dragging moves, Ctrl+arrows walk from MZI to MZI."
 
     def _name(self, thing: Thing) -> str:
@@ -349,9 +343,9 @@ class MeshView(Panel):
         title = {"u": "U ", "v": "V* ", "sigma": ""}.get(thing.side, "")
         mesh = self.canvas.scene.mesh(thing.side) if self.canvas.scene else None
         if thing.kind in ("theta", "phi") and mesh is not None:
-            it, i = mesh.part, thing.at
-            rails = f"rails {it.rails[i]} and {it.rails[i] + it.spans[i]}"
-            return f"{title}{NAMES[thing.kind]} of MZI {i} (column {it.columns[i]}, {rails})"
+            part, i = mesh.part, thing.at
+            rails = f"rails {part.rails[i]} and {part.rails[i] + part.spans[i]}"
+            return f"{title}{NAMES[thing.kind]} of MZI {i} (column {part.columns[i]}, {rails})"
         if thing.kind == "guide" and mesh is not None:
             column, arm = divmod(thing.position, 2)
             place = "at the output" if column >= mesh.columns else f"{'in' if arm else 'before'} column {column}"
@@ -361,15 +355,15 @@ class MeshView(Panel):
 
     def value(self, thing: Thing) -> str:
         """What is on show of a thing, with its unit; empty where nothing is."""
-        it = self.painted
-        values = it.values.get((thing.side, thing.kind)) if it else None
-        if it is None or values is None:
+        painted = self.painted
+        values = painted.values.get((thing.side, thing.kind)) if painted else None
+        if painted is None or values is None:
             return ""
         mesh = self.canvas.scene.mesh(thing.side) if self.canvas.scene else None
         at = thing.at
         if thing.kind == "guide":
             at += thing.position * (mesh.part.modes if mesh else 0)
-        return f" = {values[at]:.4g} {it.scale.unit}" if at < len(values) else ""
+        return f" = {values[at]:.4g} {painted.scale.unit}" if at < len(values) else ""
 
     def _hover(self, thing: Thing | None) -> None:
         self.said.setText(self._name(thing) + self.value(thing) if thing is not None else self._summary())
@@ -389,19 +383,19 @@ class MeshView(Panel):
 
     # -- export --------------------------------------------------------------------------------------------------------
 
-    def table(self) -> tuple[list[str], list[tuple[Any, ...]]] | None:
+    def table(self) -> Table | None:
         """Every phase on show with its place, and the value it is coloured by."""
-        it, scene = self.painted, self.canvas.scene
-        if it is None or scene is None or not it.phases:
+        painted, scene = self.painted, self.canvas.scene
+        if painted is None or scene is None or not painted.phases:
             return None
-        unit = f" ({it.scale.unit})" if it.scale.unit else ""
+        unit = f" ({painted.scale.unit})" if painted.scale.unit else ""
         place_ = ["side", "kind", "index", "column", "top rail", "bottom rail"]
-        head = [*place_, "commanded (rad; sigma: 1)", it.title + unit]
-        rows: list[tuple[Any, ...]] = []
-        for (side, kind), values in mesh_values.numbers(it.phases).items():
-            mesh, shown = scene.mesh(side), it.values.get((side, kind))
+        head = [*place_, "commanded (rad; sigma: 1)", painted.title + unit]
+        rows: list[tuple[object, ...]] = []
+        for (side, kind), values in mesh_values.numbers(painted.phases).items():
+            mesh, shown = scene.mesh(side), painted.values.get((side, kind))
             for i, value in enumerate(values.tolist()):
-                place: tuple[Any, ...] = ("", i, i)
+                place: tuple[object, ...] = ("", i, i)
                 if kind in ("theta", "phi") and mesh is not None:
                     p = mesh.part
                     place = int(p.columns[i]), int(p.rails[i]), int(p.rails[i] + p.spans[i])
@@ -410,9 +404,7 @@ class MeshView(Panel):
 
     def svg(self, path: Path) -> None:
         """Write the picture with its titles and legend as vectors."""
-        from . import svg as mesh_svg
-
-        mesh_svg.write(self, path)
+        mesh_svg.write(self.heading.text() or "Mesh", self.canvas, self.legend, path)
 
 
 def _combo(name: str, entries: list[str]) -> QtWidgets.QComboBox:

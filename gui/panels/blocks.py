@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
 from l2sim.backend import Array
 
-from ..base import theme
+from ..base import painting, theme
+from ..base.files import Table
 from ..base.panel import Panel, pointed
+from ..base.widgets import filled, paragraph, scrolling, tool_button
 from ..mesh.colours import HATCH, QUIET, Scale, number, paint
 from ..mesh.legend import Legend
 from ..mesh.raster import MARKED
@@ -54,6 +56,11 @@ def worst_of(values: Array | None, low: bool = False) -> int | None:
         return int(np.flatnonzero(np.isnan(flat))[0])
     flat = np.where(np.isnan(flat), np.inf if low else -np.inf, flat)
     return int(flat.argmin() if low else flat.argmax())
+
+
+def first_metric(names: list[str]) -> str:
+    """The figure of merit to look at when a run is opened, "" where there is none."""
+    return next((name for part in FIRST for name in names if part in name), "")
 
 
 def readable(name: str) -> str:
@@ -119,18 +126,16 @@ class Grids(QtWidgets.QWidget):
         return QtCore.QRectF(RIM + column * strip.cell, strip.top + row * strip.cell, strip.cell, strip.cell)
 
     def paintEvent(self, event: QtGui.QPaintEvent) -> None:
-        painter = QtGui.QPainter(self)
-        now = theme.now()
-        painter.fillRect(self.rect(), QtGui.QColor(now.base))
+        painter, _ = painting.canvas(self)
         for strip in self.strips:
-            self._strip(painter, strip)
+            self._heading(painter, strip)
+            self._cells(painter, strip)
         if self.note:
-            painter.setPen(QtGui.QColor(now.faint))
-            flags = int(Qt.TextFlag.TextWordWrap | Qt.AlignmentFlag.AlignCenter)
-            painter.drawText(self.visibleRegion().boundingRect().adjusted(12, 12, -12, -12), flags, self.note)
+            painting.note(painter, self.visibleRegion().boundingRect().adjusted(12, 12, -12, -12), self.note)
         painter.end()
 
-    def _strip(self, painter: QtGui.QPainter, strip: Strip) -> None:
+    def _heading(self, painter: QtGui.QPainter, strip: Strip) -> None:
+        """The name of a layer, its worst value, and what it is made of."""
         now, layer, values = theme.now(), strip.layer, strip.values
         painter.setPen(QtGui.QColor(now.text))
         size = f"{layer.p} × {layer.q} cores of {layer.k}" if layer.sigma else f"{layer.k} modes"
@@ -146,15 +151,18 @@ class Grids(QtWidgets.QWidget):
         wide = self.width() - RIM - room
         text = painter.fontMetrics().elidedText(f"{said} · {size}", Qt.TextElideMode.ElideRight, wide)
         painter.drawText(QtCore.QPointF(RIM + room, strip.top - 6), text)
+
+    def _cells(self, painter: QtGui.QPainter, strip: Strip) -> None:
+        """The cores of a layer in their colours, the worst and the selected one framed."""
+        now, layer, values = theme.now(), strip.layer, strip.values
         colours = np.full(layer.p * layer.q, QUIET[now.name], np.uint32)
         if values is not None:
             paint(values.reshape(-1), self.scale, now.name, colours)
         hatched = np.flatnonzero(colours == MARKED)
         colours[hatched] = QUIET[now.name]
-        image = QtGui.QImage(colours.data, layer.q, layer.p, 4 * layer.q, QtGui.QImage.Format.Format_RGB32)
         area = QtCore.QRectF(RIM, strip.top, layer.q * strip.cell, layer.p * strip.cell)
         painter.setRenderHint(QtGui.QPainter.RenderHint.SmoothPixmapTransform, False)
-        painter.drawImage(area, image)
+        painter.drawImage(area, painting.image(colours, layer.p, layer.q))
         stripes = QtGui.QBrush(QtGui.QColor(HATCH[now.name] & 0xFFFFFF), Qt.BrushStyle.BDiagPattern)
         for block in hatched.tolist():
             painter.fillRect(self.cell(strip, block), stripes)
@@ -168,7 +176,7 @@ class Grids(QtWidgets.QWidget):
                 painter.drawLine(QtCore.QPointF(x, area.top()), QtCore.QPointF(x, area.bottom()))
         painter.setBrush(Qt.BrushStyle.NoBrush)
         chosen = self.selected[1] if self.selected[0] == layer.name else None
-        for core, colour in ((worst, now.warn), (chosen, now.accent)):
+        for core, colour in ((worst_of(values, self.low), now.warn), (chosen, now.accent)):
             if core is not None and layer.p * layer.q > 1:
                 ring = self.cell(strip, core).adjusted(-1, -1, 1, 1)
                 painter.setPen(QtGui.QPen(QtGui.QColor(now.base), 4))
@@ -177,8 +185,8 @@ class Grids(QtWidgets.QWidget):
                 painter.drawRect(ring)
 
     def mouseMoveEvent(self, event: QtGui.QMouseEvent) -> None:
-        found = self.core_at(pointed(event))
-        self.hovered.emit("" if found is None else self.say(*found))
+        place = self.core_at(pointed(event))
+        self.hovered.emit("" if place is None else self.say(*place))
 
     def leaveEvent(self, event: QtCore.QEvent) -> None:
         self.hovered.emit("")
@@ -191,9 +199,9 @@ class Grids(QtWidgets.QWidget):
         return f"{strip.layer.name}{place}: {value} {self.unit}".rstrip()
 
     def mousePressEvent(self, event: QtGui.QMouseEvent) -> None:
-        found = self.core_at(pointed(event))
-        if found and event.button() == Qt.MouseButton.LeftButton:
-            self.chosen.emit(found[0].layer.name, found[1])
+        place = self.core_at(pointed(event))
+        if place and event.button() == Qt.MouseButton.LeftButton:
+            self.chosen.emit(place[0].layer.name, place[1])
 
     def mouseDoubleClickEvent(self, event: QtGui.QMouseEvent) -> None:
         at = pointed(event)
@@ -203,7 +211,7 @@ class Grids(QtWidgets.QWidget):
 
 
 class Blocks(Panel):
-    """See the module. `walk` and `worst` are what the window's keys call."""
+    """Colours every core by the metric that is chosen. `walk` and `worst` are what the window's keys call."""
 
     title = "Blocks"
     asked = QtCore.Signal()  # why the selected core is as it is
@@ -215,41 +223,20 @@ class Blocks(Panel):
         self.chooser.setAccessibleName("Figure of merit")
         self.chooser.setToolTip("The figure of merit that colours the cores")
         self.chooser.currentIndexChanged.connect(self._choose)
-        jump = QtWidgets.QToolButton()
-        jump.setText("Worst")
-        jump.setToolTip("To the worst core of all layers; a double click in a layer goes to the worst of that one")
-        jump.setAccessibleName("Go to the worst core")
-        jump.clicked.connect(self.worst)
-        why = QtWidgets.QToolButton()
-        why.setText("Why?")
-        why.setToolTip("Why is the selected core as bad as it is? Its error budget")
-        why.setAccessibleName("Error budget of the selected core")
-        why.clicked.connect(self.asked)
-        row = QtWidgets.QHBoxLayout()
-        row.setContentsMargins(8, 5, 8, 3)
-        row.addWidget(self.chooser, 1)
-        row.addWidget(jump)
-        row.addWidget(why)
+        far = "To the worst core of all layers; a double click in a layer goes to the worst of that one"
+        jump = tool_button("Worst", far, "Go to the worst core", self.worst)
+        budget = "Why is the selected core as bad as it is? Its error budget"
+        why = tool_button("Why?", budget, "Error budget of the selected core", self.asked)
+        row = filled(QtWidgets.QHBoxLayout(), (self.chooser, 1), jump, why, margins=(8, 5, 8, 3))
         self.grids = Grids()
         self.grids.chosen.connect(lambda layer, block: self.selection.set(layer=layer, block=block))
         self.grids.jumped.connect(self._jump)
         self.grids.hovered.connect(self._say)
-        self.scroll = QtWidgets.QScrollArea()
-        self.scroll.setWidget(self.grids)
-        self.scroll.setWidgetResizable(True)
-        self.scroll.setFrameShape(QtWidgets.QFrame.Shape.NoFrame)
-        self.said = theme.mark(QtWidgets.QLabel(), "faint")
-        self.said.setWordWrap(True)
-        self.said.setContentsMargins(10, 3, 10, 3)
-        self.said.setAccessibleName("The core under the pointer, or the worst one")
+        self.scroll = scrolling(self.grids)
+        name = "The core under the pointer, or the worst one"
+        self.said = paragraph("faint", name=name, margins=(10, 3, 10, 3))
         self.legend = Legend(guides=False)
-        column = QtWidgets.QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(0)
-        column.addLayout(row)
-        column.addWidget(self.scroll, 1)
-        column.addWidget(self.said)
-        column.addWidget(self.legend)
+        filled(QtWidgets.QVBoxLayout(self), row, (self.scroll, 1), self.said, self.legend, spacing=0)
         self.setAccessibleName(self.title)
         self.show_run(None)
 
@@ -276,28 +263,25 @@ class Blocks(Panel):
         """To the next core, or the one before, on through the layers."""
         if self.model is None:
             return
-        every = [(name, b) for name, it in self.model.layers.items() for b in range(it.p * it.q)]
+        every = [(name, b) for name, layer in self.model.layers.items() for b in range(layer.p * layer.q)]
         here = (self.selection.layer, self.selection.block)
         at = every.index(here) + by if here in every else 0
-        layer, block = every[at % len(every)]
-        self.selection.set(layer=layer, block=block)
+        self._select(every[at % len(every)])
 
     def worst(self) -> None:
         """To the worst core of all layers."""
-        found = self._worst([strip.layer.name for strip in self.grids.strips])
-        if found:
-            self.selection.set(layer=found[0], block=found[1])
+        self._select(self._worst([strip.layer.name for strip in self.grids.strips]))
 
-    def table(self) -> tuple[list[str], list[tuple[Any, ...]]] | None:
+    def table(self) -> Table | None:
         """Every core with all metrics at the step on show."""
         if self.model is None:
             return None
-        rows: list[tuple[Any, ...]] = []
-        for name, it in self.model.layers.items():
-            values = [self.model.metric(name, metric, self.selection.step) for metric in self.model.metrics]
-            for block in range(it.p * it.q):
-                told = ["" if v is None else float(v.reshape(-1)[block]) for v in values]
-                rows.append((name, block, *divmod(block, it.q), *told))
+        rows: list[tuple[object, ...]] = []
+        for name, layer in self.model.layers.items():
+            metrics = [self.model.metric(name, metric, self.selection.step) for metric in self.model.metrics]
+            for block in range(layer.p * layer.q):
+                values = ["" if v is None else float(v.reshape(-1)[block]) for v in metrics]
+                rows.append((name, block, *divmod(block, layer.q), *values))
         return ["layer", "block", "row", "column", *self.model.metrics], rows
 
     # -- inside --------------------------------------------------------------------------------------------------------
@@ -311,7 +295,7 @@ class Blocks(Panel):
             for name in names:
                 self.chooser.addItem(readable(name), name)
             if self.shown_metric not in names:
-                self.shown_metric = next((n for part in FIRST for n in names if part in n), names[0] if names else "")
+                self.shown_metric = first_metric(names) or (names[0] if names else "")
             self.chooser.setCurrentIndex(names.index(self.shown_metric) if names else -1)
             self.chooser.blockSignals(False)
 
@@ -321,19 +305,23 @@ class Blocks(Panel):
 
     def _paint(self) -> None:
         assert self.model is not None
-        it, grids = self.model, self.grids
-        found = [(layer, it.metric(name, self.shown_metric, self.selection.step)) for name, layer in it.layers.items()]
-        values = [v for _, v in found if v is not None]
-        grids.low, grids.word = self.shown_metric in LOW_IS_WORST, WORDS.get(self.shown_metric, "worst")
+        model, grids, metric, step = self.model, self.grids, self.shown_metric, self.selection.step
+        layers = [(layer, model.metric(name, metric, step)) for name, layer in model.layers.items()]
+        values = [v for _, v in layers if v is not None]
+        grids.low, grids.word = metric in LOW_IS_WORST, WORDS.get(metric, "worst")
         grids.scale = spread([v[np.isfinite(v)] for v in values])
-        grids.unit = {"movement": "rad", "update count": "frames"}.get(self.shown_metric, "")
+        grids.unit = {"movement": "rad", "update count": "frames"}.get(metric, "")
         grids.selected = (self.selection.layer, self.selection.block)
-        grids.note = "" if values else f"{readable(self.shown_metric)} is not recorded at this step."
-        grids.show_layers(found, self.scroll.viewport().width())
+        grids.note = "" if values else f"{readable(metric)} is not recorded at this step."
+        grids.show_layers(layers, self.scroll.viewport().width())
         wrong = sum(int((~np.isfinite(v)).sum()) for v in values)
-        scale, badge = grids.scale._replace(unit=grids.unit), it.badge.get(self.shown_metric, "commanded")
-        self.legend.show_scale(scale if values else None, readable(self.shown_metric), badge, wrong)
+        scale, badge = grids.scale._replace(unit=grids.unit), model.badge.get(metric, "commanded")
+        self.legend.show_scale(scale if values else None, readable(metric), badge, wrong)
         self._say("")
+
+    def _select(self, core: tuple[str, int] | None) -> None:
+        if core:
+            self.selection.set(layer=core[0], block=core[1])
 
     def _worst(self, layers: list[str]) -> tuple[str, int] | None:
         best: tuple[float, str, int] | None = None
@@ -348,18 +336,16 @@ class Blocks(Panel):
         return best[1:] if best else None
 
     def _jump(self, layer: str) -> None:
-        found = self._worst([layer])
-        if found:
-            self.selection.set(layer=found[0], block=found[1])
+        self._select(self._worst([layer]))
 
     def _say(self, text: str) -> None:
         """What is under the pointer, or else where to look."""
         if not text:
-            found = self._worst([strip.layer.name for strip in self.grids.strips])
-            strip = next((s for s in self.grids.strips if found and s.layer.name == found[0]), None)
-            if found and strip is not None:
+            worst = self._worst([strip.layer.name for strip in self.grids.strips])
+            strip = next((s for s in self.grids.strips if worst and s.layer.name == worst[0]), None)
+            if worst and strip is not None:
                 what = "core" if strip.layer.sigma else "mesh"
-                text = f"{self.grids.word.capitalize()}: {self.grids.say(strip, found[1])}. Click a {what} to open it."
+                text = f"{self.grids.word.capitalize()}: {self.grids.say(strip, worst[1])}. Click a {what} to open it."
             elif any(s.values is not None and np.isfinite(s.values).any() for s in self.grids.strips):
                 text = f"{readable(self.shown_metric)}: all alike, none stands out."
         self.said.setText(text)

@@ -8,7 +8,7 @@ same strokes without the pictures.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from pyqtgraph import functions
@@ -16,7 +16,7 @@ from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
 from l2sim.backend import Array
 
-from ..base import theme, ticks
+from ..base import painting, theme, ticks
 from ..base.panel import pointed
 
 Qt = QtCore.Qt
@@ -79,7 +79,7 @@ class Chart(QtWidgets.QWidget):
         self.readout: list[tuple[str, str]] = []
         self.lines: list[Line] = []
         self._pointer: float | None = None
-        self._grip: tuple[str, QtCore.QPointF, View] | None = None
+        self._grip: tuple[str, QtCore.QPointF, View] | None = None  # what the mouse has got hold of, where, and when
         self._back: QtGui.QImage | None = None
         self._front: QtGui.QImage | None = None
         self.setMinimumHeight(60)
@@ -132,16 +132,16 @@ class Chart(QtWidgets.QWidget):
     def x_of(self, step: float) -> float:
         """The pixel of a step."""
         room, view = self.room(), self.view
-        return room.left() + (step - view.low) / (view.high - view.low) * room.width()
+        return float(room.left() + (step - view.low) / (view.high - view.low) * room.width())
 
     def step_at(self, x: float) -> float:
         """The step at a pixel."""
         room, view = self.room(), self.view
-        return view.low + (x - room.left()) / room.width() * (view.high - view.low)
+        return view.low + float((x - room.left()) / room.width()) * (view.high - view.low)
 
     def _y_of(self, value: float) -> float:
         room, view = self.room(), self.view
-        return room.bottom() - (value - view.bottom) / (view.top - view.bottom) * room.height()
+        return float(room.bottom() - (value - view.bottom) / (view.top - view.bottom) * room.height())
 
     # -- painting ------------------------------------------------------------------------------------------------------
 
@@ -194,7 +194,7 @@ class Chart(QtWidgets.QWidget):
             painter.drawLine(edges.left(), y, edges.right(), y)
             painter.setPen(faint)
             top = min(max(y - tall // 2, 0), self.height() - tall)
-            painter.drawText(QtCore.QRect(0, top, LEFT - 5, tall), _RIGHT, text)
+            painter.drawText(QtCore.QRect(0, top, LEFT - 5, tall), painting.RIGHT, text)
         for place, text in ticks.linear(view.low, view.high, max(2, int(room.width() / 90)), whole=True):
             x = round(self.x_of(place))
             painter.setPen(grid)
@@ -203,10 +203,10 @@ class Chart(QtWidgets.QWidget):
                 painter.setPen(faint)
                 wide = metrics.horizontalAdvance(text)
                 left = min(max(x - wide // 2, 0), self.width() - wide - 2)
-                painter.drawText(QtCore.QRect(left, lowest + 2, wide + 2, tall), _MIDDLE, text)
+                painter.drawText(QtCore.QRect(left, lowest + 2, wide + 2, tall), painting.CENTRE, text)
         painter.setPen(faint)
         if self.foot > 20:
-            painter.drawText(QtCore.QRect(edges.left(), lowest + tall, edges.width(), tall), _MIDDLE, "step")
+            painter.drawText(QtCore.QRect(edges.left(), lowest + tall, edges.width(), tall), painting.CENTRE, "step")
         painter.setPen(QtGui.QColor(now.line))
         painter.drawLine(edges.left(), edges.top(), edges.left(), lowest)
         painter.drawLine(edges.left(), lowest, edges.right(), lowest)
@@ -221,7 +221,7 @@ class Chart(QtWidgets.QWidget):
                 box = QtCore.QRectF(left + 2, room.top() + 1, wide + 8, metrics.height())
                 painter.fillRect(box, QtGui.QColor(now.bands[band.shade]))
                 painter.setPen(QtGui.QColor(now.faint))
-                painter.drawText(box, _MIDDLE, band.name)
+                painter.drawText(box, painting.CENTRE, band.name)
 
     def _curves(self, painter: QtGui.QPainter) -> None:
         room, view, base = self.room(), self.view, theme.now().base
@@ -317,7 +317,7 @@ class Chart(QtWidgets.QWidget):
 
     def mouseMoveEvent(self, event: QtGui.QMouseEvent) -> None:
         at, room = pointed(event), self.room()
-        self._point(at.x() if room.contains(at) else None)
+        self.point(at.x() if room.contains(at) else None)
         if self._grip is None:
             near = self._over_line(at.x()) and room.contains(at)
             self.setCursor(Qt.CursorShape.SplitHCursor if near else Qt.CursorShape.ArrowCursor)
@@ -346,17 +346,16 @@ class Chart(QtWidgets.QWidget):
         self.whole.emit()
 
     def leaveEvent(self, event: QtCore.QEvent) -> None:
-        self._point(None)
+        self.point(None)
 
     def wheelEvent(self, event: QtGui.QWheelEvent) -> None:
         at = event.position()
         factor = 1.02 ** (-event.angleDelta().y() / 8)
         if at.x() < LEFT:
-            room, it = self.room(), self.view
-            still = it.bottom + (room.bottom() - at.y()) / room.height() * (it.top - it.bottom)
-            self.moved.emit(
-                it._replace(bottom=still + (it.bottom - still) * factor, top=still + (it.top - still) * factor)
-            )
+            room, view = self.room(), self.view
+            still = view.bottom + (room.bottom() - at.y()) / room.height() * (view.top - view.bottom)
+            bottom, top = (still + (end - still) * factor for end in (view.bottom, view.top))
+            self.moved.emit(view._replace(bottom=bottom, top=top))
         else:
             self._zoom(self.step_at(at.x()), factor)
         event.accept()
@@ -366,25 +365,21 @@ class Chart(QtWidgets.QWidget):
         if factor is None:
             super().keyPressEvent(event)
             return
-        it = self.view
-        inside = self.step is not None and it.low <= self.step <= it.high
-        self._zoom(self.step if inside and self.step is not None else (it.low + it.high) / 2, factor)
+        low, high = self.view.low, self.view.high
+        seen = self.step is not None and low <= self.step <= high
+        self._zoom(self.step if seen and self.step is not None else (low + high) / 2, factor)
 
     def _zoom(self, still: float, factor: float) -> None:
-        it = self.view
-        low, high = still + (it.low - still) * factor, still + (it.high - still) * factor
+        low, high = (still + (end - still) * factor for end in (self.view.low, self.view.high))
         if high - low >= 2:  # less than two steps are nothing to see
-            self.moved.emit(it._replace(low=low, high=high))
+            self.moved.emit(self.view._replace(low=low, high=high))
 
-    def _point(self, x: float | None) -> None:
+    def point(self, x: float | None) -> None:
+        """Read the curves at a pixel, or nowhere."""
         if x != self._pointer:
             self._pointer = x
             self.hovered.emit(None if x is None else self.step_at(x))
             self.update()
-
-
-_RIGHT = int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-_MIDDLE = int(Qt.AlignmentFlag.AlignHCenter | Qt.AlignmentFlag.AlignVCenter)
 
 
 class Legend(QtWidgets.QWidget):
@@ -406,7 +401,7 @@ class Legend(QtWidgets.QWidget):
         """All of it, which is also the tool tip."""
         return "   ".join(text for _, _, text in self.entries)
 
-    def event(self, event: Any) -> bool:
+    def event(self, event: QtCore.QEvent) -> bool:
         if event.type() == QtCore.QEvent.Type.ToolTip:
             QtWidgets.QToolTip.showText(event.globalPos(), self.text(), self)
             return True

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from pyqtgraph.Qt import QtCore, QtWidgets
+from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
+
+from l2sim.backend import Array
 
 from ..base import quantities, theme
+from ..base.files import Table
 from ..base.panel import Panel
+from ..base.widgets import filled
 from .chart import Band, Chart, Legend, Line, View
 from .envelope import Envelope, Smooth
 
 if TYPE_CHECKING:
+    from l2sim.inspect.run import Stage
+    from l2sim.store.follow import Curve
+
     from ..base.model import RunModel, Selection
 
 _FEW = 80
@@ -29,7 +36,7 @@ class Trace:
         self.raw, self.mean = Envelope(), Smooth(memory)
         self.dense = False
 
-    def update(self, curve: Any) -> None:
+    def update(self, curve: Curve) -> None:
         """Take in what is new of the series."""
         self.curve = curve
         self.raw.extend(curve.values)
@@ -89,16 +96,8 @@ class Plot(QtWidgets.QWidget):
         self.chart = Chart(foot=bool(place))
         self.chart.named = place == 0
         self.chart.setAccessibleName(f"The {which} plot")
-        head = QtWidgets.QHBoxLayout()
-        head.setContentsMargins(6, 2, 6, 0)
-        head.addWidget(self.choice)
-        head.addWidget(self.legend, 1)
-        head.addWidget(self.log)
-        layout = QtWidgets.QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(0)
-        layout.addLayout(head)
-        layout.addWidget(self.chart, 1)
+        head = filled(QtWidgets.QHBoxLayout(), self.choice, (self.legend, 1), self.log, margins=(6, 2, 6, 0))
+        filled(QtWidgets.QVBoxLayout(self), head, (self.chart, 1), spacing=0)
         self.choice.activated.connect(lambda *_: panel.arrange())
         self.log.toggled.connect(lambda *_: self._relog())
         self.chart.asked.connect(panel.go)
@@ -125,10 +124,10 @@ class Plot(QtWidgets.QWidget):
                 colour = kinds.setdefault(kind, colours[len(kinds) % len(colours)])
                 self.traces.append(Trace(name, colour, self.panel.memory, other))
 
-    def restage(self, stages: Iterable[Any]) -> None:
+    def restage(self, stages: Iterable[Stage]) -> None:
         """Draw the bands of the stages."""
         ends = ((stage, np.inf if stage.last_step is None else stage.last_step) for stage in stages)
-        self.chart.stages([Band(it.first_step, last, it.name, i % 2) for i, (it, last) in enumerate(ends)])
+        self.chart.stages([Band(stage.first_step, last, stage.name, i % 2) for i, (stage, last) in enumerate(ends)])
 
     def draw(self, low: float, high: float) -> None:
         """Take in what is new and draw what lies between two steps."""
@@ -242,32 +241,25 @@ class Curves(Panel):
         self.whole.setToolTip("Show all steps and follow new ones (double click in a plot)")
         self.whole.setAutoRaise(True)
         self.whole.clicked.connect(self.follow)
-        self._empty = theme.mark(QtWidgets.QLabel("No scalars yet: they come with the first step."), "faint")
-        foot = QtWidgets.QHBoxLayout()
-        foot.setContentsMargins(6, 0, 6, 2)
-        foot.addWidget(self._empty, 1)
-        foot.addStretch(1)
-        foot.addWidget(QtWidgets.QLabel("average over"))
-        foot.addWidget(self.smooth)
-        foot.addWidget(self._remembers)
-        foot.addWidget(self.whole)
-        layout = QtWidgets.QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(0)
-        for plot, share in zip(self.plots, (10, 13)):  # the lower one has the axis of steps
-            layout.addWidget(plot, share)
-        layout.addLayout(foot)
+        self.empty = theme.mark(QtWidgets.QLabel("No scalars yet: they come with the first step."), "faint")
+        words = QtWidgets.QLabel("average over")
+        members = (self.empty, 1), 1, words, self.smooth, self._remembers, self.whole
+        foot = filled(QtWidgets.QHBoxLayout(), *members, margins=(6, 0, 6, 2))
+        upper, lower = self.plots  # the lower one has the axis of steps
+        filled(QtWidgets.QVBoxLayout(self), (upper, 10), (lower, 13), foot, spacing=0)
         self.smooth.valueChanged.connect(self._smoothed)
         self._smoothed(self.smooth.value(), redraw=False)
 
     # -- what the window calls
 
     def show_run(self, model: RunModel | None, reference: RunModel | None = None) -> None:
+        """Show all of another run."""
         super().show_run(model, reference)
         self.follows = True
         self.arrange()
 
     def refresh(self, changed: set[str]) -> None:
+        """Draw what changed."""
         if changed & {"all", "theme"}:
             self.arrange()
             for plot in self.plots:
@@ -281,11 +273,11 @@ class Curves(Panel):
         if "step" in changed:
             self._mark()
 
-    def table(self) -> tuple[list[str], Iterable[tuple[Any, ...]]] | None:  # type: ignore[override]
+    def table(self) -> Table:
         """Every point of the curves shown, with the average where one is drawn."""
         return ["series", "run", "step", "time (s since 1970)", "value", "average"], self._rows()
 
-    def _rows(self) -> Iterator[tuple[Any, ...]]:
+    def _rows(self) -> Iterator[tuple[object, ...]]:
         for trace in (trace for plot in self.plots for trace in plot.traces):
             curve, model = trace.curve, self.reference if trace.other else self.model
             run = model.folder.name if model else ""
@@ -299,28 +291,28 @@ class Curves(Panel):
         """Choose what the two plots draw, and draw it."""
         self._names = list(self.model.series) if self.model else []
         self._staged = self._stage()
-        found = quantities.present(self._names)
+        present = quantities.present(self._names)
         chosen = quantities.leading(self._staged, self._names)
         for plot in self.plots:
             text = plot.choice.currentText()
-            titles = [quantities.AUTOMATIC, *(quantity.title for quantity in found)]
+            titles = [quantities.AUTOMATIC, *(quantity.title for quantity in present)]
             if titles != [plot.choice.itemText(i) for i in range(plot.choice.count())]:
                 plot.choice.clear()
                 plot.choice.addItems(titles)
                 plot.choice.setCurrentIndex(max(0, plot.choice.findText(text)))
-            asked = next((quantity for quantity in found if quantity.title == plot.choice.currentText()), None)
+            asked = next((quantity for quantity in present if quantity.title == plot.choice.currentText()), None)
             plot.show_quantity(asked or (chosen[plot.place] if plot.place < len(chosen) else None))
             if asked is None and plot.quantity is not None:
                 plot.choice.setItemText(0, quantities.AUTOMATIC)
             plot.restage(self.model.stages if self.model else [])
-        self._empty.setVisible(not self._names)
+        self.empty.setVisible(not self._names)
         self._extent = 0.0
         self._draw()
 
     def go(self, step: float) -> None:
         """Show another step everywhere."""
         if self.model is not None:
-            self.selection.set(step=int(min(max(round(step), 0), self._newest())))
+            self.selection.set(step=int(min(max(round(step), 0), self.newest)))
 
     def follow(self) -> None:
         """Show all steps, new ones too, and all values."""
@@ -334,7 +326,7 @@ class Curves(Panel):
         self.follows, self.sight = False, (low, high)
         self._draw()
 
-    def resizeEvent(self, event: Any) -> None:
+    def resizeEvent(self, event: QtGui.QResizeEvent) -> None:
         super().resizeEvent(event)
         self._draw()
 
@@ -342,15 +334,12 @@ class Curves(Panel):
     _staged = ""
     _extent = 0.0
 
-    def _newest(self) -> int:
-        return int(self.model.newest) if self.model else 0
-
     def _stage(self) -> str:
         stages = self.model.stages if self.model else []
         return stages[-1].name if stages else ""
 
     def _draw(self) -> None:
-        newest = max(self._newest(), int(self.reference.newest) if self.reference else 0, 1)
+        newest = max(self.newest, self.reference.newest if self.reference else 0, 1)
         if self.follows and (newest > self._extent or newest < 0.8 * self._extent):
             # A live axis grows in jumps of a twentieth, so that its numbers stay put for a while.
             goes_on = self.model is not None and self.model.state in ("running", "paused", "stale")
@@ -361,9 +350,8 @@ class Curves(Panel):
         self._mark()
 
     def _mark(self) -> None:
-        step = self.selection.step if self.selection.step is not None else self._newest()
         for plot in self.plots:
-            plot.tell(step)
+            plot.tell(self.shown_step)
 
     def _smoothed(self, value: int, redraw: bool = True) -> None:
         points = 10 ** (value / 20)
@@ -373,7 +361,8 @@ class Curves(Panel):
             self.arrange()
 
 
-def _scaled(values: Any, log: bool) -> Any:
+def _scaled(values: Array, log: bool) -> Array:
+    """Values as the axis has them: their log10 on a logarithmic one, NaN where there is none."""
     if not log:
         return values
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -5,24 +5,28 @@ The panel starts `python -m l2sim diagnose ... --json` and looks at every beat w
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, NamedTuple
 
-from pyqtgraph.Qt import QtCore, QtWidgets
+import msgspec
+from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
 from l2sim.chip.protocol import READOUTS
 from l2sim.inspect import findings
 
 from ..base import theme
+from ..base.files import Table
 from ..base.panel import Panel
-from ..mesh.colours import number
+from ..base.widgets import filled, paragraph, scrolling
 from ..mesh.values import NO_ORACLE
-from .diagnose_views import Bars, HeaterMap, Plot, broken_of, budget_bars, layer_bars, movement_bars
+from . import diagnose_results as kinds
+from .diagnose_results import Results, bars, broken_of
+from .diagnose_views import Bars, HeaterMap, Plot
 
 if TYPE_CHECKING:
     from ..base.model import RunModel, Selection
@@ -31,26 +35,33 @@ Qt = QtCore.Qt
 
 
 class Page(NamedTuple):
-    """A tab: what `l2sim diagnose --only` calls it, its title, what its button says and what it is for."""
+    """A tab: what `l2sim diagnose --only` calls it, its title, what its button says and what it is for; and its results
+    in words and as a table."""
 
     only: str
     title: str
     button: str
     what: str
+    words: Callable[[Results], str]
+    table: Callable[[Results], Table]
 
 
 PAGES = (
     Page("sweep", "Sweep", "Sweep this MZI", "Choose an MZI in the mesh, then sweep its phase over a turn: every "
-         "output is read on the chip made again, with a sinusoid through its readings."),
+         "output is read on the chip made again, with a sinusoid through its readings.",
+         kinds.sweep_words, kinds.sweep_table),
     Page("budget", "Error budget", "Error budget of this block", "The error of a block with each imperfection switched "
-         "off in turn: what would be gained without it, its phases found again as well as can be."),
+         "off in turn: what would be gained without it, its phases found again as well as can be.",
+         kinds.budget_words, kinds.budget_table),
     Page("movement", "Movement", "How did its phases move?", "How far the phases of a block went in each stage, beside "
-         "the median block of its layer; the history of one MZI is in the inspector."),
-    Page("layers", "Layers", "Which layer is guilty?", "Accuracy of the network with each layer made ideal in turn."),
+         "the median block of its layer; the history of one MZI is in the inspector.",
+         kinds.movement_words, kinds.movement_table),
+    Page("layers", "Layers", "Which layer is guilty?", "Accuracy of the network with each layer made ideal in turn.",
+         kinds.layers_words, kinds.layers_table),
     Page("detectors", "Detectors", "Test the detectors", "Readings against what is expected, their noise floor, and "
-         "whether the brightest output saturates."),
+         "whether the brightest output saturates.", kinds.detectors_words, kinds.detectors_table),
     Page("heaters", "Heaters", "Test the heaters", "Electrical power of every heater; those at V_max, those that do "
-         "not answer, are stuck or dead; what the run has cost so far."),
+         "not answer, are stuck or dead; what the run has cost so far.", kinds.heaters_words, kinds.heaters_table),
 )  # fmt: skip
 
 
@@ -68,17 +79,22 @@ class Task:
             self._close()
             raise
 
-    def done(self) -> tuple[dict[str, Any] | None, str] | None:
-        """None while it goes on; then what it found, or what it says went wrong."""
-        if self._process.poll() is None:
+    @property
+    def runs(self) -> bool:
+        """Whether the process is still there."""
+        return self._process.poll() is None
+
+    def done(self) -> tuple[Results | None, str] | None:
+        """None while it goes on; then what it has found out, or None and what it says went wrong."""
+        if self.runs:
             return None
         for file in (self._out, self._error):
             file.seek(0)
         out, said = self._out.read(), self._error.read().decode(errors="replace").strip().splitlines()
         self._close()
         try:
-            return json.loads(out), ""
-        except ValueError:
+            return kinds.read(out), ""
+        except msgspec.MsgspecError:
             return None, (said[-1] if said else "it ended without a word").removeprefix("l2sim: error: ")
 
     def stop(self) -> None:
@@ -93,26 +109,29 @@ class Task:
 
 
 class Diagnosis(Panel):
-    """See the module. `start` begins what the window's actions ask for; `waits` says that an answer is still due."""
+    """A tab for each kind of diagnosis. `start` begins what the window's actions ask for, and `waits` says that an
+    answer is still due."""
 
     title = "Diagnosis"
 
     def __init__(self, selection: Selection) -> None:
         super().__init__(selection)
         self.task: Task | None = None
-        self.found: dict[str, dict[str, Any]] = {}
+        self.results: dict[str, Results] = {}
         self.faults: dict[str, str] = {}
         self.tabs = QtWidgets.QTabWidget()
         self.tabs.setDocumentMode(True)
         self.tabs.setAccessibleName("Kinds of diagnosis")
-        self.beside: list[Any] = []
-        self.heads: dict[str, Any] = {}
-        self.notes: dict[str, Any] = {}
-        self.buttons: dict[str, Any] = {}
-        self.bodies: dict[str, Any] = {
-            "sweep": Plot("Readings of the outputs over the phase"), "budget": Bars(), "movement": Bars(),
-            "layers": Bars(),
-            "detectors": Plot("Measured against expected readings"), "heaters": HeaterMap(),
+        self.beside: list[QtWidgets.QBoxLayout] = []
+        self.heads: dict[str, QtWidgets.QLabel] = {}
+        self.notes: dict[str, QtWidgets.QLabel] = {}
+        self.buttons: dict[str, QtWidgets.QPushButton] = {}
+        self.bars = {only: Bars() for only in ("budget", "movement", "layers")}
+        self.sweep = Plot("Readings of the outputs over the phase")
+        self.detectors = Plot("Measured against expected readings")
+        self.heaters = HeaterMap()
+        self.bodies: dict[str, QtWidgets.QWidget] = {
+            **self.bars, "sweep": self.sweep, "detectors": self.detectors, "heaters": self.heaters
         }  # fmt: skip
         self.kind, self.readout = QtWidgets.QComboBox(), QtWidgets.QComboBox()
         for box, entries, name in (
@@ -124,10 +143,8 @@ class Diagnosis(Panel):
             box.setToolTip(name)
         for page in PAGES:
             self.tabs.addTab(self._page(page), page.title)
-        self.bodies["heaters"].chosen.connect(lambda side, i: self.selection.set(side=side, element=i))
-        column = QtWidgets.QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.addWidget(self.tabs)
+        self.heaters.chosen.connect(lambda side, i: self.selection.set(side=side, element=i))
+        filled(QtWidgets.QVBoxLayout(self), self.tabs)
         self.setAccessibleName(self.title)
         self.show_run(None)
 
@@ -136,38 +153,22 @@ class Diagnosis(Panel):
         button.setAccessibleName(page.button)
         button.setToolTip(page.what)
         button.clicked.connect(lambda *_, only=page.only: self.start(only))
-        head, note = QtWidgets.QLabel(), QtWidgets.QLabel()
-        theme.mark(head, "part")
+        head, note = paragraph("part"), paragraph("")
         for label in (head, note):
-            label.setWordWrap(True)
             label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
             label.setSizePolicy(QtWidgets.QSizePolicy.Policy.Ignored, QtWidgets.QSizePolicy.Policy.Preferred)
         self.buttons[page.only], self.heads[page.only], self.notes[page.only] = button, head, note
-        row = QtWidgets.QHBoxLayout()
-        row.addWidget(button)
-        for box in (self.kind, self.readout) if page.only == "sweep" else ():
-            row.addWidget(box)
-        row.addStretch(1)
-        words = QtWidgets.QVBoxLayout()
-        words.addLayout(row)
-        words.addWidget(head)
-        words.addWidget(note)
-        words.addStretch(1)
+        boxes = (self.kind, self.readout) if page.only == "sweep" else ()
+        row = filled(QtWidgets.QHBoxLayout(), button, *boxes, 1)
+        words = filled(QtWidgets.QVBoxLayout(), row, head, note, 1)
         body = self.bodies[page.only]
-        if isinstance(body, Bars):
-            area = QtWidgets.QScrollArea()
-            area.setWidget(body)
-            area.setWidgetResizable(True)
-            area.setFrameShape(QtWidgets.QFrame.Shape.NoFrame)
         inside = QtWidgets.QWidget()
         both = QtWidgets.QBoxLayout(QtWidgets.QBoxLayout.Direction.LeftToRight, inside)
-        both.setContentsMargins(8, 6, 8, 6)
-        both.addLayout(words, 2)
-        both.addWidget(area if isinstance(body, Bars) else body, 3)
-        self.beside.append(both)
+        shown = scrolling(body) if page.only in self.bars else body
+        self.beside.append(filled(both, (words, 2), (shown, 3), margins=(8, 6, 8, 6)))
         return inside
 
-    def resizeEvent(self, event: Any) -> None:
+    def resizeEvent(self, event: QtGui.QResizeEvent) -> None:
         """Words beside the picture where there is room, else above it."""
         super().resizeEvent(event)
         way = QtWidgets.QBoxLayout.Direction
@@ -180,7 +181,7 @@ class Diagnosis(Panel):
         """Show another run; what was found of the one before is let go."""
         if model is not self.model:
             self.stop()
-            self.found, self.faults = {}, {}
+            self.results, self.faults = {}, {}
         super().show_run(model, reference)
         self._show_all()
 
@@ -189,10 +190,9 @@ class Diagnosis(Panel):
         draw = bool(changed & {"all", "theme"})
         if self.task is not None and (answer := self.task.done()) is not None:
             only, self.task = self.task.only, None
-            found, fault = answer
-            self.faults[only] = fault
-            if found is not None:
-                self.found[only], draw = found, True
+            results, self.faults[only] = answer
+            if results is not None:
+                self.results[only], draw = results, True
         self._show_all(draw)
 
     @property
@@ -203,20 +203,20 @@ class Diagnosis(Panel):
     def start(self, only: str) -> None:
         """Begin a diagnosis of what is selected; one that is under way is given up."""
         self.tabs.setCurrentIndex([page.only for page in PAGES].index(only))
-        model, it = self.model, self.selection
-        if model is None or it.layer not in model.layers or not self._known(only):
+        model, here = self.model, self.selection
+        if model is None or here.layer not in model.layers or not self._known(only):
             return
         arguments = [str(Path(model.folder).resolve())]
-        if it.step is not None:
-            arguments += ["--step", str(it.step)]
+        if here.step is not None:
+            arguments += ["--step", str(here.step)]
         if only != "layers":
-            arguments += ["--layer", it.layer, "--core", str(it.block), "--readout", self.readout.currentText()]
+            arguments += ["--layer", here.layer, "--core", str(here.block), "--readout", self.readout.currentText()]
         if only == "sweep":
-            if it.element is None or it.side not in model.layers[it.layer].parts:
+            if here.element is None or here.side not in model.layers[here.layer].parts:
                 self.faults[only] = "choose an MZI first: click one in the mesh"
                 self._show_all()
                 return
-            arguments += ["--heater", f"{it.side or self.kind.currentText()}:{it.element}"]
+            arguments += ["--heater", f"{here.side or self.kind.currentText()}:{here.element}"]
         self.stop()
         self.faults[only] = ""
         try:
@@ -231,41 +231,11 @@ class Diagnosis(Panel):
             self.task.stop()
             self.task = None
 
-    def table(self) -> tuple[list[str], list[tuple[Any, ...]]] | None:
+    def table(self) -> Table | None:
         """The numbers of the tab on show."""
-        only = PAGES[self.tabs.currentIndex()].only
-        found = self.found.get(only, {}).get(only)
-        if not found:
-            return None
-        if only == "sweep":
-            x = found["volts"] or found["phases"]
-            head = ["voltage (V)" if found["volts"] else "phase (rad)"]
-            head += [f"output {i} {what}" for i in range(len(found["readings"])) for what in ("read", "fit")]
-            columns = [c for pair in zip(found["readings"], found["fitted"]) for c in pair]
-            return head, [(at, *row) for at, row in zip(x, zip(*columns))]
-        if only == "budget":
-            head = ["without", "error, same commands", "error, best commands", "error, it alone"]
-            return head, [(row["name"], row["error"], row["tuned"], row["alone"]) for row in found]
-        if only == "movement":
-            return ["stage", "part", "rms (rad)", "median block (rad)", "moved most", "by (rad)"], [
-                (stage["stage"], row["part"], row["rms"], row["median"], row["name"], row["by"])
-                for stage in found
-                for row in stage["parts"]
-            ]
-        if only == "layers":
-            rows = found["rows"]
-            return ["ideal layer", "accuracy (0 to 1)", "gain"], [tuple(row.values()) for row in rows]
-        if only == "detectors":
-            return ["output", "input", "expected", "measured"], [
-                (o, i, a, b)
-                for o, (wanted, seen) in enumerate(zip(found["expected"], found["measured"]))
-                for i, (a, b) in enumerate(zip(wanted, seen))
-            ]
-        return ["part", "kind", "MZI or rail", "phase (rad)", "power (P_pi)", "at V_max"], [
-            (row["part"], row["kind"], i, *told)
-            for row in found["core"]
-            for i, told in enumerate(zip(row["phase"], row["power"], row["v_max"]))
-        ]
+        page = PAGES[self.tabs.currentIndex()]
+        results = self.results.get(page.only)
+        return page.table(results) if results and results.get(page.only) else None
 
     # -- inside --------------------------------------------------------------------------------------------------------
 
@@ -274,10 +244,10 @@ class Diagnosis(Panel):
         layer = self.model.layers.get(self.selection.layer) if self.model else None
         self.kind.setVisible(layer is not None and layer.sigma is None)
         for page in PAGES:
-            found, fault = self.found.get(page.only), self.faults.get(page.only, "")
+            results, fault = self.results.get(page.only), self.faults.get(page.only, "")
             busy = self.task is not None and self.task.only == page.only
             self.buttons[page.only].setEnabled(self.model is not None and self._known(page.only))
-            self.bodies[page.only].setVisible(bool(found))
+            self.bodies[page.only].setVisible(bool(results))
             head, note = self.heads[page.only], self.notes[page.only]
             if busy and self.task is not None:
                 head.setText(f"computing… {time.monotonic() - self.task.begun:.0f} s")
@@ -288,10 +258,10 @@ class Diagnosis(Panel):
                 note.setText(NO_ORACLE)
             elif fault:
                 note.setText(f"<span style='color:{theme.now().bad}'>{fault}</span>")
-            elif found:
-                note.setText(self._words(page.only, found))
+            elif results:
+                note.setText(page.words(results))
                 if draw:
-                    self._draw(page.only, found[page.only])
+                    self._draw(results)
             else:
                 note.setText(page.what)
 
@@ -301,68 +271,23 @@ class Diagnosis(Panel):
 
     def _where(self, only: str) -> str:
         """What the result on show is of."""
-        found, it = self.found.get(only), self.selection
-        if not found or "place" not in found:
+        results, here = self.results.get(only), self.selection
+        if not results or "place" not in results:
             return ""
-        where = found["place"]
+        where = results["place"]
         said = f"{findings.core_name(where)}, {where['heater']}" if "heater" in where else findings.core_name(where)
-        same = (where["layer"], where["core"], where["step"]) == (it.layer, it.block, it.step)
+        same = (where["layer"], where["core"], where["step"]) == (here.layer, here.block, here.step)
         note = f"<br>{where['note']}" if "note" in where else ""
         return f"{said}, {findings.when(where)}" + ("" if same else " (not what is selected now)") + note
 
-    def _words(self, only: str, found: dict[str, Any]) -> str:
-        it, badge = found[only], f" · {found['badges'][only]}" if only in found.get("badges", {}) else ""
-        if only == "budget":
-            where, ways = found["place"], "best" if it[0]["tuned"] is not None else "same"
-            since = f", as it was mapped at step {where['mapped']}" if "mapped" in where else ""
-            noise = f"<br>{findings.readings(where)}" if where["left_out"] else ""
-            what = where["measure"].replace("^2", "²").replace("'", "′").replace(" - ", " − ")
-            thin = f"thin: with this imperfection alone, {ways} commands"
-            return f"{findings.verdict(it)}<br>Bars: {what}{since}; {thin}{badge}{noise}"
-        if only == "movement":
-            return f"{findings.moved(it)}<br>Bars: root mean square of the changes, rad{badge}"
-        if only == "layers":
-            return f"{findings.accused(it)}<br>{it['samples']} test samples, {it['stage']} · oracle"
-        if only == "sweep":
-            if not it["answers"]:
-                return f"No output moves: this heater does not obey, or no light reaches it{badge}"
-            best = max(range(len(it["amplitude"])), key=lambda o: it["amplitude"][o])
-            return (
-                f"Output {best} moves most: amplitude {it['amplitude'][best]:.3f}, peak at {it['peak'][best]:.3f} rad, "
-                f"visibility {it['visibility'][best]:.3f}, residual {it['residual'][best]:.4f}.<br>"
-                f"{it['ratio']:.4f} rad of light per commanded rad. Light enters input {it['port']}; 1 is what enters. "
-                f"Lines: fits; dashed: as commanded now{badge}"
-            )
-        if only == "detectors":
-            floor = max(it["floor"], default=0.0)
-            return (
-                f"Readings are off by {it['error']:.3g} (squared, relative); {findings.saturation(it)}.<br>"
-                f"Noise floor {number(floor)}, data sheet {number(it['sheet'])}; 1 is what enters{badge}"
-            )
-        return self._heaters(it)
-
-    def _heaters(self, it: dict[str, Any]) -> str:
-        full = sum(sum(row["v_max"]) for row in it["core"])
-        power = ", ".join(f"{row['layer']} {row['total']:.0f}" for row in it["layers"])
-        return (
-            f"{'<br>'.join(findings.disobeying(it))}<br>At V_max: {full} · commanded<br>"
-            f"Power in P_pi = v_pi²/R, what turns a heater by π: {power} · commanded<br>"
-            f"So far {findings.cost(it['meter'])} · measured; {findings.bill(it['spent'])} · estimated"
-        )
-
-    def _draw(self, only: str, it: Any) -> None:
-        body = self.bodies[only]
-        if only == "sweep":
-            body.show_sweep(it)
-        elif only == "detectors":
-            body.show_detectors(it)
-        elif only == "budget":
-            body.show_bars(budget_bars(it))
-        elif only == "layers":
-            body.show_bars(layer_bars(it["rows"]))
-        elif only == "movement":
-            body.show_bars(movement_bars(it))
-        elif self.model is not None:
-            where = self.found["heaters"]["place"]
-            body.show_heaters(it["core"], self.model.layers[where["layer"]].parts, broken_of(it))
-
+    def _draw(self, results: Results) -> None:
+        for only, body in self.bars.items():
+            if only in results:
+                body.show_bars(bars(results))
+        if "sweep" in results:
+            self.sweep.show_sweep(results["sweep"])
+        if "detectors" in results:
+            self.detectors.show_detectors(results["detectors"])
+        if "heaters" in results and self.model is not None:
+            heaters, layer = results["heaters"], self.model.layers[results["place"]["layer"]]
+            self.heaters.show_heaters(heaters["core"], layer.parts, broken_of(heaters))

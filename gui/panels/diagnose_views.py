@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
 from l2sim.backend import Array
 
-from ..base import theme, ticks
+from ..base import painting, theme, ticks
 from ..base.panel import pointed
-from ..mesh.colours import Scale, number, paint, shades
+from ..mesh.colours import Scale, paint
+from ..mesh.geometry import TITLES
+from ..mesh.legend import paint_bar
+from .diagnose_results import Bar, Detectors, Sweep
+
+if TYPE_CHECKING:
+    from l2sim.inspect.findings import CoreRow
+
+    from ..base.model import Part
+
+Number = TypeVar("Number", float, Array)
 
 Qt = QtCore.Qt
-ALL = "all of them"
 LINES = 6
 """Outputs whose readings are drawn, those that move most."""
 ROW = 24
-
-
-class Bar(NamedTuple):
-    """A named number; `said` stands behind its bar, `kind` "" or "now", "good", "faint"; `thin` is a second one."""
-
-    name: str
-    value: float
-    said: str
-    kind: str = ""
-    thin: float = float("nan")
 
 
 class Bars(QtWidgets.QWidget):
@@ -46,8 +45,7 @@ class Bars(QtWidgets.QWidget):
         self.update()
 
     def paintEvent(self, event: QtGui.QPaintEvent) -> None:
-        painter, now = QtGui.QPainter(self), theme.now()
-        painter.fillRect(self.rect(), QtGui.QColor(now.base))
+        painter, now = painting.canvas(self)
         measure = painter.fontMetrics()
         widest = max((measure.horizontalAdvance(bar.name) for bar in self.bars), default=0) + 18
         left = min(widest, int(self.width() * 0.56))
@@ -60,7 +58,7 @@ class Bars(QtWidgets.QWidget):
             line = QtCore.QRect(8, 4 + i * ROW, left - 14, ROW)
             painter.setPen(QtGui.QColor(now.faint if bar.kind == "faint" else now.text))
             name = measure.elidedText(bar.name, Qt.TextElideMode.ElideRight, line.width())
-            painter.drawText(line, int(Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignRight), name)
+            painter.drawText(line, painting.RIGHT, name)
             long = room * max(0.0, bar.value) / most if np.isfinite(bar.value) else 0.0
             painter.fillRect(
                 QtCore.QRectF(left, 4 + i * ROW + 5, max(1.0, long), ROW - 10),
@@ -85,21 +83,23 @@ class HeaterMap(QtWidgets.QWidget):
         super().__init__()
         self.setAccessibleName("Heaters of the core, by electrical power")
         self.setMouseTracking(True)
-        self.rows: list[dict[str, Any]] = []
-        self.meshes: dict[str, Any] = {}
+        self.rows: list[CoreRow] = []
+        self.parts: dict[str, Part] = {}
         self.broken: dict[tuple[str, str, int], str] = {}
-        self._areas: list[tuple[QtCore.QRectF, dict[str, Any]]] = []
+        self.areas: list[tuple[QtCore.QRectF, CoreRow]] = []
+        """Where the heaters of each kind were painted."""
 
-    def show_heaters(self, rows: list[dict[str, Any]], meshes: dict[str, Any], broken: dict[Any, str]) -> None:
-        """`rows` as `diagnose.heaters` has them under core, `meshes` the parts of the layer (`model.Part`)."""
-        self.rows, self.meshes, self.broken = [row for row in rows if row["kind"] != "screen"], meshes, broken
+    def show_heaters(
+        self, rows: list[CoreRow], parts: dict[str, Part], broken: dict[tuple[str, str, int], str]
+    ) -> None:
+        """Show the heaters of a core, in the meshes of its layer, and which of them are `broken`, with the reason."""
+        self.rows, self.parts, self.broken = [row for row in rows if row["kind"] != "screen"], parts, broken
         self.setMinimumHeight(130 if rows else 0)
         self.update()
 
     def paintEvent(self, event: QtGui.QPaintEvent) -> None:
-        painter, now = QtGui.QPainter(self), theme.now()
-        painter.fillRect(self.rect(), QtGui.QColor(now.base))
-        self._areas = []
+        painter, _ = painting.canvas(self)
+        self.areas = []
         wide = (self.width() - 12) / max(1, len(self.rows))
         for i, row in enumerate(self.rows):
             self._map(painter, row, QtCore.QRectF(8 + i * wide, 20, wide - 14, self.height() - 46))
@@ -108,17 +108,16 @@ class HeaterMap(QtWidgets.QWidget):
         painter.end()
 
     def _legend(self, painter: QtGui.QPainter) -> None:
-        now, bar = theme.now(), QtCore.QRectF(8, self.height() - 14, 90, 8)
-        colours = shades(self.scale.kind, now.name)[np.linspace(0, 1023, 256).astype(int)].copy()
-        painter.drawImage(bar, QtGui.QImage(colours.data, 256, 1, 1024, QtGui.QImage.Format.Format_RGB32))
-        painter.setPen(QtGui.QColor(now.faint))
+        bar = QtCore.QRectF(8, self.height() - 14, 90, 8)
+        paint_bar(painter, bar, self.scale)
+        painter.setPen(QtGui.QColor(theme.now().faint))
         said = "0 to 2 P_pi · commanded;  ×: does not obey"
         painter.drawText(QtCore.QPointF(bar.right() + 8, self.height() - 6), said)
 
-    def _map(self, painter: QtGui.QPainter, row: dict[str, Any], area: QtCore.QRectF) -> None:
-        now, part = theme.now(), self.meshes[row["part"]]
+    def _map(self, painter: QtGui.QPainter, row: CoreRow, area: QtCore.QRectF) -> None:
+        now, part = theme.now(), self.parts[row["part"]]
         columns, rails = int(part.columns.max()) + 1, part.modes
-        title = {"u": "U", "v": "V*"}.get(row["part"], "θ" if row["kind"] == "theta" else "φ")
+        title = TITLES.get(row["part"], "θ" if row["kind"] == "theta" else "φ")
         power = np.array(row["power"], float)
         painter.setPen(QtGui.QColor(now.text))
         painter.drawText(QtCore.QPointF(area.left(), 14), f"{title}  {power.sum():.1f} P_pi")
@@ -136,18 +135,18 @@ class HeaterMap(QtWidgets.QWidget):
             if fate:
                 painter.drawLine(box.topLeft(), box.bottomRight())
                 painter.drawLine(box.bottomLeft(), box.topRight())
-        self._areas.append((area, row))
+        self.areas.append((area, row))
 
-    def _box(self, part: Any, i: int, area: QtCore.QRectF, cell: float) -> QtCore.QRectF:
+    def _box(self, part: Part, i: int, area: QtCore.QRectF, cell: float) -> QtCore.QRectF:
         gap = 1 if cell > 5 else 0
         at = area.topLeft() + QtCore.QPointF(cell * int(part.columns[i]), cell * int(part.rails[i]))
         return QtCore.QRectF(at.x() + gap, at.y() + gap, max(1.0, cell - gap), max(1.0, 2 * cell - 2 * gap))
 
-    def at(self, place: QtCore.QPointF) -> tuple[dict[str, Any], int] | None:
+    def at(self, place: QtCore.QPointF) -> tuple[CoreRow, int] | None:
         """The heater at a point."""
-        for area, row in self._areas:
+        for area, row in self.areas:
             if area.contains(place):
-                part = self.meshes[row["part"]]
+                part = self.parts[row["part"]]
                 cell = area.height() / part.modes
                 column, rail = int((place.x() - area.left()) / cell), int((place.y() - area.top()) / cell)
                 here = np.flatnonzero((part.columns == column) & ((part.rails == rail) | (part.rails == rail - 1)))
@@ -155,10 +154,10 @@ class HeaterMap(QtWidgets.QWidget):
         return None
 
     def mouseMoveEvent(self, event: QtGui.QMouseEvent) -> None:
-        found = self.at(pointed(event))
+        heater = self.at(pointed(event))
         text = ""
-        if found:
-            row, i = found
+        if heater:
+            row, i = heater
             fate = self.broken.get((row["part"], row["kind"], i), "")
             full = ", at V_max" if row["v_max"][i] else ""
             text = f"MZI {i}: {row['phase'][i]:.3f} rad commanded, {row['power'][i]:.3f} P_pi{full}"
@@ -166,9 +165,9 @@ class HeaterMap(QtWidgets.QWidget):
         self.setToolTip(text)
 
     def mousePressEvent(self, event: QtGui.QMouseEvent) -> None:
-        found = self.at(pointed(event))
-        if found:
-            self.chosen.emit(found[0]["part"], found[1])
+        heater = self.at(pointed(event))
+        if heater:
+            self.chosen.emit(heater[0]["part"], heater[1])
 
 
 class Trace(NamedTuple):
@@ -193,38 +192,39 @@ class Plot(QtWidgets.QWidget):
         self.labels = "", ""
         self.mark: float | None = None
 
-    def show_sweep(self, it: dict[str, Any]) -> None:
+    def show_sweep(self, sweep: Sweep) -> None:
         """Readings of the outputs that move most as dots, their fits, and where the command is now."""
-        now, x = theme.now(), np.array(it["volts"] if it["volts"] is not None else it["phases"], float)
-        shown = sorted(np.argsort(-np.array(it["amplitude"], float))[:LINES].tolist())
+        now, x = theme.now(), np.array(sweep["volts"] if sweep["volts"] is not None else sweep["phases"], float)
+        shown = sorted(np.argsort(-np.array(sweep["amplitude"], float))[:LINES].tolist())
         self.traces = []
         for number_, output in enumerate(shown):
             colour = now.curves[number_ % len(now.curves)]
-            fitted, read = np.array(it["fitted"][output], float), np.array(it["readings"][output], float)
+            fitted, read = np.array(sweep["fitted"][output], float), np.array(sweep["readings"][output], float)
             self.traces += [Trace(x, fitted, colour, f"output {output}", True), Trace(x, read, colour)]
-        across = "commanded voltage (V)" if it["volts"] is not None else "commanded phase (rad)"
-        self.labels = across, "power" if it["readout"] == "power" else "amplitude"
-        self.mark = it["told"] % (2 * np.pi) if it["volts"] is None else None
+        across = "commanded voltage (V)" if sweep["volts"] is not None else "commanded phase (rad)"
+        self.labels = across, "power" if sweep["readout"] == "power" else "amplitude"
+        self.mark = sweep["told"] % (2 * np.pi) if sweep["volts"] is None else None
         self.update()
 
-    def show_detectors(self, it: dict[str, Any]) -> None:
+    def show_detectors(self, detectors: Detectors) -> None:
         """Measured over expected readings, a dot for every output and input, and the line where both are equal."""
         now = theme.now()
-        expected, measured = np.array(it["expected"], float).ravel(), np.array(it["measured"], float).ravel()
+        both = detectors["expected"], detectors["measured"]
+        expected, measured = (np.array(values, float).ravel() for values in both)
         ends = np.array([min(expected.min(), measured.min()), max(expected.max(), measured.max())])
         self.traces = [Trace(ends, ends, now.faint, "as expected", True), Trace(expected, measured, now.curves[0])]
         self.labels, self.mark = ("expected", "measured"), None
         self.update()
 
     def paintEvent(self, event: QtGui.QPaintEvent) -> None:
-        painter, now = QtGui.QPainter(self), theme.now()
-        painter.fillRect(self.rect(), QtGui.QColor(now.base))
+        painter, now = painting.canvas(self)
         measure = painter.fontMetrics()
         names = max((measure.horizontalAdvance(t.name) for t in self.traces), default=0)
         area = QtCore.QRectF(58, 18, max(20, self.width() - 58 - names - 18), max(20, self.height() - 18 - 34))
         (x0, x1), (y0, y1) = (_range([getattr(t, axis) for t in self.traces]) for axis in "xy")
 
-        def place(x: Any, y: Any) -> tuple[Any, Any]:
+        def place(x: Number, y: Number) -> tuple[Number, Number]:
+            """The pixels of a point, or of many."""
             across, up = (x - x0) / (x1 - x0), (y - y0) / (y1 - y0)
             return area.left() + across * area.width(), area.bottom() - up * area.height()
 
@@ -276,64 +276,3 @@ def _range(values: list[Array]) -> tuple[float, float]:
     low, high = (float(every.min()), float(every.max())) if every.size else (0.0, 1.0)
     edge = 0.04 * (high - low) or 0.5
     return low - edge, high + edge
-
-
-def budget_bars(rows: list[dict[str, Any]]) -> list[Bar]:
-    """A budget as bars: now, with the best commands, and with these and without one imperfection after the other."""
-    first, tunes = rows[0], rows[0]["tuned"] is not None
-    of = "tuned" if tunes else "error"
-    bars = [_bar("now", first["error"], "now")]
-    bars += [_bar("best commands", first["tuned"], "good")] if tunes else []
-    lead = "same, " if tunes else ""
-    for r in rows[1:]:
-        if r["name"] != ALL:
-            bar, alone = _bar(f"{lead}no {r['name'].partition(' (')[0]}", r[of]), r["alone"]
-            thin = {} if alone is None else {"said": f"{bar.said}  (alone {_said(alone)})", "thin": alone}
-            bars.append(bar._replace(**thin))
-    return bars + [_bar(f"{lead}ideal chip", r[of], "faint") for r in rows[1:] if r["name"] == ALL]
-
-
-def movement_bars(stages: list[dict[str, Any]]) -> list[Bar]:
-    """How far the phases went in each stage, beside the median block."""
-    bars = []
-    for stage in stages:
-        for row in stage["parts"]:
-            part = {"u": "U", "v": "V*"}.get(row["part"], row["part"])
-            bars.append(Bar(f"{stage['stage']} {part}", row["rms"], f"{row['rms']:.3f} rad"))
-            if row["median"] is not None:
-                bars.append(Bar("median block", row["median"], f"{row['median']:.3f} rad", "faint"))
-    return bars
-
-
-def layer_bars(rows: list[dict[str, Any]]) -> list[Bar]:
-    """Accuracies in percent."""
-    return [
-        Bar(
-            f"{row['layer']} ideal" if i else "as it is", 100 * row["accuracy"],
-            f"{100 * row['accuracy']:.2f} %" + (f"  ({100 * row['gain']:+.2f})" if i else ""), "" if i else "now",
-        )
-        for i, row in enumerate(rows)
-    ]  # fmt: skip
-
-
-def _bar(name: str, value: float | None, kind: str = "") -> Bar:
-    return Bar(name, float("nan"), "no number", kind) if value is None else Bar(name, value, _said(value), kind)
-
-
-def _said(value: float) -> str:
-    """A number in words; what arithmetic rounds is none."""
-    return number(value if abs(value) > 1e-15 else 0.0)
-
-
-def broken_of(it: dict[str, Any]) -> dict[tuple[str, str, int], str]:
-    """Heaters that are to be crossed out, and why."""
-    found = {}
-    for row in it["silent"] or []:
-        heater = row["heater"]
-        found[heater["part"], heater["kind"], heater["number"]] = "does not answer (measured)"
-    for row in it["faults"]:
-        heater = row["heater"]
-        found[heater["part"], heater["kind"], heater["number"]] = f"{row['fate']} (oracle)"
-    return found
-
-

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
 from l2sim.backend import Array
 
-from ..base import theme
+from ..base import painting
+from ..base.files import Table
 from ..base.panel import Panel
+from ..base.widgets import filled
 from ..mesh.colours import PHASE, TURN, number
 from . import matrix
-from .blocks import FIRST, readable
+from .blocks import first_metric, readable
 
 if TYPE_CHECKING:
     from ..base.model import RunModel, Selection
@@ -58,19 +60,15 @@ class Histogram(QtWidgets.QWidget):
         self.update()
 
     def paintEvent(self, event: QtGui.QPaintEvent) -> None:
-        painter, now = QtGui.QPainter(self), theme.now()
-        painter.fillRect(self.rect(), QtGui.QColor(now.base))
-        small = QtGui.QFont(painter.font())
-        small.setPointSizeF(max(7.0, small.pointSizeF() - 1.0))
-        painter.setFont(small)
+        painter, now = painting.canvas(self)
+        painting.small_text(painter, 1.0)
         metrics = painter.fontMetrics()
         painter.setPen(QtGui.QColor(now.text))
         title = metrics.elidedText(self.heading, Qt.TextElideMode.ElideRight, self.width() - 12)
         painter.drawText(QtCore.QPointF(8, 15), title)
         painter.setPen(QtGui.QColor(now.faint))
         if not self.counts.size:
-            flags = int(Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap)
-            painter.drawText(self.rect().adjusted(12, 22, -12, -6), flags, self.note)
+            painting.note(painter, self.rect().adjusted(12, 22, -12, -6), self.note)
             painter.end()
             return
         room = QtCore.QRectF(42, 24, max(self.width() - 54, 10), max(self.height() - 62, 10))
@@ -84,9 +82,7 @@ class Histogram(QtWidgets.QWidget):
         for share, text in self.ticks:
             x = room.left() + share * room.width()
             painter.drawLine(QtCore.QPointF(x, room.bottom()), QtCore.QPointF(x, room.bottom() + 3))
-            taken = metrics.horizontalAdvance(text)
-            x = min(max(x - taken / 2, 2.0), self.width() - taken - 2.0)
-            painter.drawText(QtCore.QPointF(x, room.bottom() + 16), text)
+            painting.text_at(painter, x, room.bottom() + 16, text, self.width())
         painter.drawLine(room.bottomLeft(), room.bottomRight())
         bars = QtGui.QColor(now.accent)
         for i, count in enumerate(self.counts.tolist()):
@@ -103,7 +99,7 @@ class Histogram(QtWidgets.QWidget):
 
 
 class Distributions(Panel):
-    """See the module."""
+    """Three histograms: the phases of the selected layer, its cores, and the errors of the selected block's weights."""
 
     title = "Distributions"
     every = 0.2
@@ -113,11 +109,8 @@ class Distributions(Panel):
         self.phases = Histogram("Phases", "commanded phase (rad)")
         self.cores = Histogram("Cores", "")
         self.weights = Histogram("Weight error", "realised - target")
-        column = QtWidgets.QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(2)
-        for plot in (self.phases, self.cores, self.weights):
-            column.addWidget(plot, 1)
+        self.plots = (self.phases, self.cores, self.weights)
+        filled(QtWidgets.QVBoxLayout(self), *((plot, 1) for plot in self.plots), spacing=2)
         self.setAccessibleName(self.title)
         self.show_run(None)
 
@@ -125,20 +118,20 @@ class Distributions(Panel):
         """Show another run."""
         super().show_run(model, reference)
         if model is None:
-            for plot in (self.phases, self.cores, self.weights):
+            for plot in self.plots:
                 plot.show_values(np.zeros(0), "no run is open")
 
     def refresh(self, changed: set[str]) -> None:
         """Paint what changed."""
-        it, model = self.selection, self.model
-        if model is None or not changed & SEEN or it.layer not in model.layers:
+        here, model = self.selection, self.model
+        if model is None or not changed & SEEN or here.layer not in model.layers:
             return
-        layer = model.layers[it.layer]
-        self.phases.name = f"Phases of {it.layer}"
+        layer = model.layers[here.layer]
+        self.phases.name = f"Phases of {here.layer}"
         self.phases.show_values(self._phases(model), "no phases were recorded yet", turn=True)
-        metric = next((n for part in FIRST for n in model.metrics if part in n), "")
-        values = model.metric(it.layer, metric, it.step) if metric else None
-        self.cores.name = f"Cores of {it.layer}"
+        metric = first_metric(model.metrics)
+        values = model.metric(here.layer, metric, here.step) if metric else None
+        self.cores.name = f"Cores of {here.layer}"
         self.cores.unit = f"{readable(metric)} · {model.badge.get(metric, '')}"
         single = layer.p * layer.q == 1
         if values is None or single:
@@ -147,22 +140,22 @@ class Distributions(Panel):
             self.cores.show_values(np.zeros(0), note)
         else:
             flat = values.reshape(-1).astype(float)
-            self.cores.show_values(flat, "", at=float(flat[min(it.block, flat.size - 1)]))
+            self.cores.show_values(flat, "", at=float(flat[min(here.block, flat.size - 1)]))
         self._weights(model)
 
     def _phases(self, model: RunModel) -> Array:
         """All phases of the layer, wrapped."""
-        it, layer = self.selection, model.layers[self.selection.layer]
-        whole = [f"{it.layer}.theta", f"{it.layer}.phi"]
+        here, layer = self.selection, model.layers[self.selection.layer]
+        whole = [f"{here.layer}.theta", f"{here.layer}.phi"]
         names = [part.name for part in layer.parts.values()] if layer.sigma else whole
-        frames = [model.frame(name, it.step) for name in names]
-        found = [np.mod(np.asarray(frame.values, float).reshape(-1), TURN) for frame in frames if frame is not None]
-        return np.concatenate(found) if found else np.zeros(0)
+        frames = [model.frame(name, here.step) for name in names]
+        phases = [np.mod(np.asarray(frame.values, float).reshape(-1), TURN) for frame in frames if frame is not None]
+        return np.concatenate(phases) if phases else np.zeros(0)
 
     def _weights(self, model: RunModel) -> None:
-        it, layer = self.selection, model.layers[self.selection.layer]
-        apart = matrix.three(model, it.layer, it.block, it.step)[2]
-        self.weights.name = f"Weight error of block {it.block}" if layer.sigma else f"Matrix error of {it.layer}"
+        here, layer = self.selection, model.layers[self.selection.layer]
+        apart = matrix.three(model, here.layer, here.block, here.step)[2]
+        self.weights.name = f"Weight error of block {here.block}" if layer.sigma else f"Matrix error of {here.layer}"
         badge = f" · {apart.badge}" if apart.badge else ""
         aim = "ideal" if layer.sigma is None else "target"
         self.weights.unit = f"realised - {aim}{badge}"
@@ -172,12 +165,11 @@ class Distributions(Panel):
         rms = float(np.sqrt(np.mean(apart.values**2)))
         self.weights.show_values(apart.values.reshape(-1), "", more=f": rms {number(rms)}")
 
-    def table(self) -> tuple[list[str], list[tuple[Any, ...]]] | None:
+    def table(self) -> Table | None:
         """Bins and counts of all three."""
-        plots = (self.phases, self.cores, self.weights)
-        rows = [
+        rows: list[tuple[object, ...]] = [
             (plot.name, float(a), float(b), int(n))
-            for plot in plots
+            for plot in self.plots
             if plot.counts.size
             for a, b, n in zip(plot.edges[:-1], plot.edges[1:], plot.counts)
         ]

@@ -20,23 +20,23 @@ class Growing:
     """An array that grows at its end without being copied every time."""
 
     def __init__(self) -> None:
-        self._held = np.empty(1024)
+        self._values = np.empty(1024)
         self.size = 0
 
     def append(self, values: Array) -> None:
         """Add values at the end."""
         need = self.size + len(values)
-        if need > len(self._held):
-            held = np.empty(max(need, 2 * len(self._held)))
-            held[: self.size] = self._held[: self.size]
-            self._held = held
-        self._held[self.size : need] = values
+        if need > len(self._values):
+            longer = np.empty(max(need, 2 * len(self._values)))
+            longer[: self.size] = self._values[: self.size]
+            self._values = longer
+        self._values[self.size : need] = values
         self.size = need
 
     @property
     def values(self) -> Array:
-        """What is held, as a view."""
-        return self._held[: self.size]
+        """All of them, as a view."""
+        return self._values[: self.size]
 
 
 class Envelope:
@@ -128,5 +128,5 @@ def _average(values, memory, state):  # type: ignore[no-untyped-def]
 
 
 def _finite(values: Array) -> Array:
-    found = np.isfinite(values)
-    return values if found.all() else np.where(found, values, np.nan)
+    finite = np.isfinite(values)
+    return values if finite.all() else np.where(finite, values, np.nan)

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
+from l2sim.store import results
+from l2sim.store.events import Changed, EpochEnd, Kept, Record, RunEnd, Series, StageEnd, StageStarted, Warned, step_of
+from l2sim.store.events import kind as kind_of
+
 from ..base import theme
+from ..base.files import Table
 from ..base.panel import Panel
+from ..base.widgets import filled, has_words, search_box
 
 if TYPE_CHECKING:
     from ..base.model import RunModel, Selection
@@ -26,58 +32,60 @@ KINDS = {
 }
 
 
-def words(event: dict[str, Any]) -> str:
+def words(event: Record) -> str:
     """An event as a sentence."""
-    kind, stage = event["type"], event.get("stage", "")
-    if kind == "stage":
-        again = f", {event['done']} done before" if event.get("done") else ""
-        return f"{stage}: up to {event.get('epochs', '?')} epochs{again}"
-    if kind == "epoch":
-        return f"{stage} epoch {event.get('epoch')}"
-    if kind == "checkpoint":
-        return f"{stage} " + ("finished" if event.get("epoch", 0) < 0 else f"epoch {event.get('epoch')}") + ", kept"
-    if kind == "warning":
-        return f"{stage}: {event.get('message')}" if stage else str(event.get("message"))
-    if kind == "stage_done":
-        result = event.get("result") or {}
-        told = [f"{100 * result['accuracy']:.2f} % test accuracy"] if result.get("accuracy") is not None else []
-        told += [f"mapping error {result['mapping_error']:.3g}"] if result.get("mapping_error") is not None else []
-        told += [f"{result['seconds']:.1f} s"] if result.get("seconds") is not None else []
-        return f"{stage}: " + ", ".join(told)
-    if kind == "parameter":
-        return f"{event.get('path')} = {event.get('value')}, was {event.get('old')}"
-    if kind == "done":
-        return "the report is written"
-    rest = {key: value for key, value in event.items() if key not in ("type", "step", "time")}
-    return str(rest.get("message") or ", ".join(f"{key} = {value}" for key, value in rest.items()))
+    match event:
+        case StageStarted():
+            return f"{event.stage}: up to {event.epochs} epochs" + (f", {event.done} done before" if event.done else "")
+        case EpochEnd():
+            return f"{event.stage} epoch {event.epoch}"
+        case Kept():
+            return f"{event.stage} " + ("finished" if event.epoch < 0 else f"epoch {event.epoch}") + ", kept"
+        case Warned():
+            return f"{event.stage}: {event.message}" if event.stage else event.message
+        case StageEnd():
+            result = results.stage(event.result)
+            told = [f"{100 * result.accuracy:.2f} % test accuracy"] if result.accuracy is not None else []
+            told += [f"mapping error {result.mapping_error:.3g}"] if result.mapping_error is not None else []
+            told += [f"{result.seconds:.1f} s"] if result.seconds is not None else []
+            return f"{event.stage}: " + ", ".join(told)
+        case Changed():
+            return f"{event.path} = {event.value}, was {event.old}"
+        case RunEnd():
+            return "the report is written"
+        case Series():
+            return event.name
 
 
 class _Table(QtCore.QAbstractTableModel):
+    """The events on show, as Qt's table reads them: step, kind, sentence."""
+
     heads = ("step", "what", "said")
 
     def __init__(self) -> None:
         super().__init__()
         self.rows: list[tuple[int | None, str, str]] = []
 
-    def rowCount(self, parent: Any = None) -> int:
+    def rowCount(self, parent: QtCore.QModelIndex | None = None) -> int:
         return len(self.rows)
 
-    def columnCount(self, parent: Any = None) -> int:
+    def columnCount(self, parent: QtCore.QModelIndex | None = None) -> int:
         return len(self.heads)
 
-    def headerData(self, section: int, orientation: Any, role: int = 0) -> Any:
+    def headerData(self, section: int, orientation: QtCore.Qt.Orientation, role: int = 0) -> str | None:
         wanted = role == _Role.DisplayRole and orientation == QtCore.Qt.Orientation.Horizontal
         return self.heads[section] if wanted else None
 
-    def data(self, index: Any, role: int = 0) -> Any:
+    def data(self, index: QtCore.QModelIndex, role: int = 0) -> str | int | QtGui.QBrush | None:
         step, kind, text = self.rows[index.row()]
         if role in (_Role.DisplayRole, _Role.ToolTipRole):
             return ("" if step is None else f"{step:,}", KINDS.get(kind, kind), text)[index.column()]
         if role == _Role.TextAlignmentRole and index.column() == 0:
             return int(QtCore.Qt.AlignmentFlag.AlignRight | QtCore.Qt.AlignmentFlag.AlignVCenter)
         if role == _Role.ForegroundRole:
-            it = theme.now()
-            colour = {"warning": it.warn, "epoch": it.faint, "stage": it.accent, "window": it.faint}.get(kind, it.text)
+            now = theme.now()
+            colours = {"warning": now.warn, "epoch": now.faint, "stage": now.accent, "window": now.faint}
+            colour = colours.get(kind, now.text)
             return QtGui.QBrush(QtGui.QColor(colour))
         return None
 
@@ -103,9 +111,7 @@ class EventLog(Panel):
     def __init__(self, selection: Selection) -> None:
         super().__init__(selection)
         self._own: list[tuple[float, str]] = []
-        self.find = QtWidgets.QLineEdit(placeholderText="Find in the events")
-        self.find.setAccessibleName("Find in the events")
-        self.find.setClearButtonEnabled(True)
+        self.find = search_box("Find in the events")
         self.epochs = QtWidgets.QCheckBox("epochs")
         self.epochs.setToolTip("Show the end of every epoch too")
         self._model = _Table()
@@ -122,15 +128,8 @@ class EventLog(Panel):
         self.view.setSelectionBehavior(QtWidgets.QAbstractItemView.SelectionBehavior.SelectRows)
         self.view.setEditTriggers(QtWidgets.QAbstractItemView.EditTrigger.NoEditTriggers)
         self.view.setTabKeyNavigation(False)
-        head = QtWidgets.QHBoxLayout()
-        head.setContentsMargins(6, 4, 6, 4)
-        head.addWidget(self.find)
-        head.addWidget(self.epochs)
-        layout = QtWidgets.QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(0)
-        layout.addLayout(head)
-        layout.addWidget(self.view)
+        head = filled(QtWidgets.QHBoxLayout(), self.find, self.epochs, margins=(6, 4, 6, 4))
+        filled(QtWidgets.QVBoxLayout(self), head, self.view, spacing=0)
         self.find.textChanged.connect(lambda *_: self._fill())
         self.epochs.toggled.connect(lambda *_: self._fill())
         self.view.clicked.connect(self._go)
@@ -142,14 +141,17 @@ class EventLog(Panel):
         self._fill()
 
     def show_run(self, model: RunModel | None, reference: RunModel | None = None) -> None:
+        """Show the events of another run."""
         super().show_run(model, reference)
         self._fill()
 
     def refresh(self, changed: set[str]) -> None:
+        """List the events anew where there are others."""
         if changed & {"events", "all", "theme"}:
             self._fill()
 
-    def table(self) -> tuple[list[str], list[tuple[Any, ...]]]:
+    def table(self) -> Table:
+        """The events on show."""
         return list(_Table.heads), [("" if step is None else step, kind, text) for step, kind, text in self._model.rows]
 
     def _fill(self) -> None:
@@ -157,17 +159,17 @@ class EventLog(Panel):
         follows = bar.value() >= bar.maximum() - 2
         events = self.model.events if self.model else []
         rows: list[tuple[int | None, str, str]] = [
-            (event.get("step"), event["type"], words(event))
+            (step_of(event), kind_of(event), words(event))
             for event in events
-            if event["type"] != "series" and (event["type"] != "epoch" or self.epochs.isChecked())
+            if not isinstance(event, Series) and (not isinstance(event, EpochEnd) or self.epochs.isChecked())
         ]
         rows += [(None, "window", f"{time.strftime('%H:%M:%S', time.localtime(at))} {text}") for at, text in self._own]
-        sought = self.find.text().lower().split()
-        self._model.put([row for row in rows if all(word in f"{row[1]} {row[2]}".lower() for word in sought)])
+        sought = self.find.text()
+        self._model.put([row for row in rows if has_words(f"{row[1]} {row[2]}", sought)])
         if follows:
             self.view.scrollToBottom()
 
-    def _go(self, index: Any) -> None:
+    def _go(self, index: QtCore.QModelIndex) -> None:
         step = self._model.rows[index.row()][0]
         if step is not None:
             self.selection.set(step=step)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
@@ -12,10 +12,12 @@ from l2sim.inspect import findings
 from l2sim.job import job as jobs
 
 from ..base import fields, theme
+from ..base.files import Table
 from ..base.panel import Panel
+from ..base.widgets import filled, has_words, paragraph, scrolling, search_box
 
 if TYPE_CHECKING:
-    from ..base.model import RunModel, Selection
+    from ..base.model import Parameter, RunModel, Selection
 
 _WHEN = {
     "live": ("live", "takes effect with the next step"),
@@ -34,7 +36,7 @@ def _order(path: str) -> int:
 class _Set(QtGui.QUndoCommand):
     """One change of one parameter; undoing it orders the old value. Nothing happens where the job refused it."""
 
-    def __init__(self, panel: Hardware, path: str, old: Any, new: Any) -> None:
+    def __init__(self, panel: Hardware, path: str, old: object, new: object) -> None:
         super().__init__(f"{path} = {fields.shown(new)}")
         self.panel, self.path, self.old, self.new = panel, path, old, new
         self.refused = False
@@ -51,7 +53,7 @@ class _Set(QtGui.QUndoCommand):
 class Row:
     """One parameter: its name and when it takes effect, its editor with unit and limits, what the job said."""
 
-    def __init__(self, panel: Hardware, parameter: Any, field: jobs.Field, base: str) -> None:
+    def __init__(self, panel: Hardware, parameter: Parameter, field: jobs.Field, base: str) -> None:
         self.parameter = parameter
         self.editor = fields.Editor(field, base)
         self.editor.edited.connect(panel.ask)
@@ -59,16 +61,13 @@ class Row:
         self.name.setToolTip(f"{field.path}: {field.meaning}")
         limits = field.range if not fields.options(field) else ""
         words = " · ".join(word for word in (limits, field.unit) if word)
-        self.unit = theme.mark(QtWidgets.QLabel(words), "faint")
-        self.unit.setWordWrap(True)
+        self.unit = paragraph("faint", words)
         tag, words = _WHEN.get(parameter.when, (parameter.when, ""))
         self.when = theme.mark(QtWidgets.QLabel(tag), "faint")
         self.when.setToolTip(words)
-        self.said = QtWidgets.QLabel()
-        self.said.setWordWrap(True)
-        self.said.setAccessibleName(f"{field.path}: what the job said")
+        self.said = paragraph("", name=f"{field.path}: what the job said")
 
-    def widgets(self) -> tuple[Any, ...]:
+    def widgets(self) -> tuple[QtWidgets.QWidget, ...]:
         """Name and editor, unit and time of effect below them, and the answer below these."""
         return self.name, self.editor, self.unit, self.when, self.said
 
@@ -83,40 +82,24 @@ class Hardware(Panel):
         super().__init__(selection)
         self.stack = QtGui.QUndoStack(self)
         self.rows: dict[str, Row] = {}
-        self._waiting: dict[int, tuple[str, Any, _Set]] = {}
+        self._waiting: dict[int, tuple[str, object, _Set]] = {}
         self._said: dict[str, str] = {}
-        self.find = QtWidgets.QLineEdit(placeholderText="Find a parameter")
-        self.find.setAccessibleName("Find a parameter")
-        self.find.setClearButtonEnabled(True)
+        self.find = search_box("Find a parameter")
         self.find.textChanged.connect(lambda *_: self._fill())
         self.fixed = QtWidgets.QCheckBox("all")
         self.fixed.setToolTip("Show every field of the job, not only the chip's and those that can change")
         self.fixed.toggled.connect(lambda *_: self._fill())
-        self.note = theme.mark(QtWidgets.QLabel(), "faint")
-        self.note.setWordWrap(True)
-        self.spent = QtWidgets.QLabel()
-        self.spent.setWordWrap(True)
-        self.spent.setContentsMargins(8, 0, 8, 0)
-        self.spent.setAccessibleName("Energy and time on the chips so far")
-        self.area = QtWidgets.QScrollArea()
-        self.area.setWidgetResizable(True)
-        self.area.setFrameShape(QtWidgets.QFrame.Shape.NoFrame)
+        self.note = paragraph("faint", margins=(8, 0, 8, 0))
+        self.spent = paragraph("", name="Energy and time on the chips so far", margins=(8, 0, 8, 0))
+        self.area = scrolling()
         self.area.setHorizontalScrollBarPolicy(QtCore.Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        head = QtWidgets.QHBoxLayout()
-        head.setContentsMargins(6, 4, 6, 0)
-        head.addWidget(self.find)
-        head.addWidget(self.fixed)
-        layout = QtWidgets.QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addLayout(head)
-        layout.addWidget(self.spent)
-        layout.addWidget(self.note)
-        layout.addWidget(self.area, 1)
-        self.note.setContentsMargins(8, 0, 8, 0)
+        head = filled(QtWidgets.QHBoxLayout(), self.find, self.fixed, margins=(6, 4, 6, 0))
+        filled(QtWidgets.QVBoxLayout(self), head, self.spent, self.note, (self.area, 1))
 
     # -- what the window calls
 
     def show_run(self, model: RunModel | None, reference: RunModel | None = None) -> None:
+        """Show the parameters of another run; the changes of the one before cannot be undone any more."""
         if model is not self.model:
             self.stack.clear()
             self._waiting, self._said = {}, {}
@@ -125,6 +108,7 @@ class Hardware(Panel):
         self._fill()
 
     def refresh(self, changed: set[str]) -> None:
+        """Show the values in force, and what the job has answered."""
         if self.model is None:
             return
         if self._waiting:
@@ -148,11 +132,12 @@ class Hardware(Panel):
         """Whether an answer is still due, so that the window must look again."""
         return bool(self._waiting)
 
-    def table(self) -> tuple[list[str], list[tuple[Any, ...]]]:
+    def table(self) -> Table:
+        """Every field of the job, its value, and what the job said to it."""
         heads = ["parameter", "value", "unit", "takes effect", "said"]
         return heads, [
-            (it.path, fields.shown(it.value), it.unit, it.when, self._said.get(it.path, ""))
-            for it in (self.model.parameters if self.model else [])
+            (known.path, fields.shown(known.value), known.unit, known.when, self._said.get(known.path, ""))
+            for known in (self.model.parameters if self.model else [])
         ]
 
     # -- what it does
@@ -175,7 +160,7 @@ class Hardware(Panel):
         if value != before:
             self.stack.push(_Set(self, path, before, value))
 
-    def order(self, path: str, value: Any, command: _Set) -> None:
+    def order(self, path: str, value: object, command: _Set) -> None:
         """Send a value to the job; the row says that it is pending."""
         if self.model is None:
             return
@@ -193,20 +178,21 @@ class Hardware(Panel):
         self.spent.setVisible(bool(stages))
         if stages:
             self.spent.setText(f"{findings.bill(stages)} so far, by table {self.model.job.cost.table} · estimated")
-            self.spent.setToolTip("\n".join(f"{stage}: {findings.bill({stage: it})}" for stage, it in stages.items()))
+            each = [f"{stage}: {findings.bill({stage: spent})}" for stage, spent in stages.items()]
+            self.spent.setToolTip("\n".join(each))
 
     def _answers(self) -> None:
         assert self.model is not None
         for number in [number for number in self._waiting if number in self.model.acks]:
             path, value, command = self._waiting.pop(number)
             answer = self.model.acks[number]
-            if answer.get("ok"):
-                self._tell(path, f"{fields.shown(value)} since step {answer.get('applied_at_step', 0):,}", "")
+            if answer.ok:
+                self._tell(path, f"{fields.shown(value)} since step {answer.applied_at_step:,}", "")
             else:
                 command.refused = True
                 if path in self.rows:
                     self.rows[path].editor.put(self.rows[path].parameter.value)
-                self._tell(path, "refused", str(answer.get("error") or "the job refused it"))
+                self._tell(path, "refused", answer.error or "the job refused it")
 
     def _tell(self, path: str, said: str, fault: str) -> None:
         self._said[path] = said
@@ -243,12 +229,13 @@ class Hardware(Panel):
         self.area.setWidget(inside)
         self._enable()
 
-    def _fits(self, parameter: Any) -> bool:
+    def _fits(self, parameter: Parameter) -> bool:
         """Whether a parameter is to be seen: found, of the chip, or one that can change while the run goes on."""
-        words = f"{parameter.path} {parameter.meaning}".lower()
-        sought = self.find.text().lower().split()
+        sought = self.find.text().strip()
         usual = parameter.when != "restart" or parameter.path.startswith(_CHIP)
-        return all(word in words for word in sought) and bool(self.fixed.isChecked() or sought or usual)
+        return has_words(f"{parameter.path} {parameter.meaning}", sought) and bool(
+            self.fixed.isChecked() or sought or usual
+        )
 
     def _enable(self) -> None:
         live = bool(self.model and self.model.live)

@@ -5,15 +5,17 @@ It shows the very frame that the mesh view painted (`take`), so that what is rea
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
 from l2sim.backend import Array
 
-from ..base import theme
+from ..base import painting, theme
+from ..base.files import Table
 from ..base.panel import Panel
+from ..base.widgets import filled, paragraph, scrolling, tool_button
 from ..mesh import values as mesh_values
 from ..mesh.colours import number
 from ..mesh.geometry import TITLES, Thing
@@ -21,7 +23,9 @@ from ..mesh.history import LATER, History
 from ..mesh.values import Painted
 
 if TYPE_CHECKING:
-    from ..base.model import Part, RunModel, Selection
+    from l2sim.inspect.chips import Truth
+
+    from ..base.model import Part, Phases, RunModel, Selection
 
 Qt = QtCore.Qt
 PINS = 4
@@ -43,7 +47,13 @@ def node(complex_: bool, theta: float, phi: float) -> Array:
     (`kernels.propagate`); of a real one the rotation by theta (`kernels.mesh`)."""
     if not complex_:
         return np.array([[np.cos(theta), -np.sin(theta)], [np.sin(theta), np.cos(theta)]])
-    return COUPLER @ np.diag([np.exp(1j * theta), 1]) @ COUPLER @ np.diag([np.exp(1j * phi), 1])
+    matrix: Array = COUPLER @ np.diag([np.exp(1j * theta), 1]) @ COUPLER @ np.diag([np.exp(1j * phi), 1])
+    return matrix
+
+
+def kinds(part: Part) -> dict[str, str]:
+    """The phases of an MZI by name and letter: theta, and of a complex one phi."""
+    return {"theta": "θ", "phi": "φ"} if part.complex else {"theta": "θ"}
 
 
 def split(complex_: bool, theta: float) -> float:
@@ -75,22 +85,19 @@ class Line(QtWidgets.QWidget):
     def show_lines(self, steps: Array, lines: dict[str, Array]) -> None:
         """Draw them over `steps`."""
         self.steps, self.lines = steps, lines
-        told = "; ".join(f"{name} from {v[0]:.3f} to {v[-1]:.3f}" for name, v in lines.items() if len(v))
-        self.setAccessibleName(f"History: {told}")
+        words = "; ".join(f"{name} from {v[0]:.3f} to {v[-1]:.3f}" for name, v in lines.items() if len(v))
+        self.setAccessibleName(f"History: {words}")
         self.update()
 
     def paintEvent(self, event: QtGui.QPaintEvent) -> None:
-        painter, now = QtGui.QPainter(self), theme.now()
+        painter, now = painting.canvas(self)
         painter.setRenderHint(QtGui.QPainter.RenderHint.Antialiasing)
-        painter.fillRect(self.rect(), QtGui.QColor(now.base))
-        small = QtGui.QFont(painter.font())
-        small.setPointSizeF(max(7.0, small.pointSizeF() - 1.5))
-        painter.setFont(small)
+        painting.small_text(painter)
         painter.setPen(QtGui.QColor(now.faint))
         every = [v[np.isfinite(v)] for v in self.lines.values()]
         every = [v for v in every if v.size]
         if len(self.steps) < 2 or not every:
-            painter.drawText(self.rect(), int(Qt.AlignmentFlag.AlignCenter), "history: fewer than two frames so far")
+            painter.drawText(self.rect(), painting.CENTRE, "history: fewer than two frames so far")
             painter.end()
             return
         low, high = min(float(v.min()) for v in every), max(float(v.max()) for v in every)
@@ -120,45 +127,27 @@ class Card(QtWidgets.QFrame):
     def __init__(self, pinned: bool) -> None:
         super().__init__()
         theme.mark(self, "card")
-        self.head = theme.mark(QtWidgets.QLabel(), "part")
-        self.head.setWordWrap(True)
-        self.body = QtWidgets.QLabel()
+        self.head, self.body = paragraph("part"), paragraph("")
         self.body.setTextFormat(Qt.TextFormat.RichText)
         self.body.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.body.setWordWrap(True)
         policy = QtWidgets.QSizePolicy(QtWidgets.QSizePolicy.Policy.Ignored, QtWidgets.QSizePolicy.Policy.Preferred)
         policy.setHeightForWidth(True)  # a long line must not widen the card, nor be cut off
         for label in (self.head, self.body):
             label.setSizePolicy(policy)
             label.setMinimumWidth(1)
         self.line = Line()
-        row = QtWidgets.QHBoxLayout()
-        row.addWidget(self.head, 1)
-        sweep = QtWidgets.QToolButton()
-        sweep.setText("Sweep")
-        sweep.setAutoRaise(True)
-        sweep.setToolTip("Sweep the phase of this MZI and read every output")
-        sweep.setAccessibleName("Sweep this MZI")
-        sweep.clicked.connect(self.asked)
-        row.addWidget(sweep)
+        tip = "Sweep the phase of this MZI and read every output"
+        buttons = [tool_button("Sweep", tip, "Sweep this MZI", self.asked)]
         if pinned:
-            away = QtWidgets.QToolButton()
-            away.setText("×")
-            away.setAutoRaise(True)
-            away.setToolTip("Unpin")
-            away.setAccessibleName("Unpin this MZI")
-            away.clicked.connect(self.closed)
-            row.addWidget(away)
-        column = QtWidgets.QVBoxLayout(self)
-        column.setContentsMargins(10, 6, 8, 8)
-        column.setSpacing(4)
-        column.addLayout(row)
-        column.addWidget(self.line)
-        column.addWidget(self.body)
+            buttons.append(tool_button("×", "Unpin", "Unpin this MZI", self.closed))
+        for button in buttons:
+            button.setAutoRaise(True)
+        row = filled(QtWidgets.QHBoxLayout(), (self.head, 1), *buttons)
+        filled(QtWidgets.QVBoxLayout(self), row, self.line, self.body, margins=(10, 6, 8, 8), spacing=4)
 
 
 class Inspector(Panel):
-    """See the module."""
+    """A card for the MZI under the pointer, the selected one and every pinned one."""
 
     title = "Inspector"
     sweep_asked = QtCore.Signal()  # of the MZI that is selected then
@@ -171,26 +160,14 @@ class Inspector(Panel):
         self.pins: list[Place] = []
         self.history: dict[tuple[str, int], History] = {}
         self.cards: list[Card] = []
-        self._asked: tuple[Any, dict[str, Any] | None] = (None, None)
-        self.note = QtWidgets.QLabel()
-        self.note.setWordWrap(True)
+        self._asked: tuple[tuple[object, ...], Truth | None] = ((), None)
+        self.note = paragraph("faint", margins=(14, 14, 14, 14))
         self.note.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        theme.mark(self.note, "faint")
-        self.note.setContentsMargins(14, 14, 14, 14)
         inner = QtWidgets.QWidget()
-        self.column = QtWidgets.QVBoxLayout(inner)
-        self.column.setContentsMargins(6, 6, 6, 6)
-        self.column.setSpacing(6)
-        self.column.addWidget(self.note)
-        self.column.addStretch(1)
-        scroll = QtWidgets.QScrollArea()
-        scroll.setWidget(inner)
-        scroll.setWidgetResizable(True)
-        scroll.setFrameShape(QtWidgets.QFrame.Shape.NoFrame)
+        self.column = filled(QtWidgets.QVBoxLayout(inner), self.note, 1, margins=(6, 6, 6, 6), spacing=6)
+        scroll = scrolling(inner)
         scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        outer = QtWidgets.QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(scroll)
+        filled(QtWidgets.QVBoxLayout(self), scroll)
         self.setAccessibleName(self.title)
         self.show_run(None)
 
@@ -237,12 +214,12 @@ class Inspector(Panel):
     # -- inside --------------------------------------------------------------------------------------------------------
 
     def _selected(self) -> Place | None:
-        it, model = self.selection, self.model
-        if model is None or it.element is None or it.layer not in model.layers:
+        here, model = self.selection, self.model
+        if model is None or here.element is None or here.layer not in model.layers:
             return None
-        parts = model.layers[it.layer].parts
-        side = it.side if it.side in parts else next(iter(parts))
-        return Place(it.layer, it.block, side, it.element)
+        parts = model.layers[here.layer].parts
+        side = here.side if here.side in parts else next(iter(parts))
+        return Place(here.layer, here.block, side, here.element)
 
     def _show(self) -> None:
         shown = dict.fromkeys((self.over, self._selected(), *self.pins))
@@ -291,15 +268,16 @@ class Inspector(Panel):
         part = layer.parts.get(place.side) if layer else None
         return part if part is not None and 0 <= place.element < len(part.columns) else None
 
-    def _phases(self, place: Place) -> tuple[dict[str, Any], int | None]:
+    def _phases(self, place: Place) -> tuple[Phases, int | None]:
         """Commanded phases and their step: the frame that was painted, where it is of this block."""
-        it = self.painted
-        if it is not None and (it.request.layer, it.request.block) == (place.layer, place.block):
-            held = it.phases.get(place.side, {})
+        painted = self.painted
+        if painted is not None and (painted.request.layer, painted.request.block) == (place.layer, place.block):
+            phases = painted.phases.get(place.side, {})
         else:
             assert self.model is not None
-            held = self.model.phases(place.layer, place.block, place.side, self.selection.step)
-        return held, held.get("step")
+            phases = self.model.phases(place.layer, place.block, place.side, self.selection.step)
+        step = phases.get("step")
+        return phases, None if step is None else int(step)
 
     def _fill(self, card: Card, place: Place) -> None:
         part, model = self._part(place), self.model
@@ -320,27 +298,26 @@ class Inspector(Panel):
     def _lines(self, place: Place, part: Part, step: int | None) -> tuple[Array, dict[str, Array]]:
         history = self.history.setdefault((place.layer, place.block), History())
         history.of(self.model, place.layer, place.block)
-        named = {"theta": "θ", "phi": "φ"} if part.complex else {"theta": "θ"}
-        lines = list(history.lines([(place.side, kind) for kind in named], place.element, step))
-        return lines[-1][0], {name: values for name, (_, values) in zip(named.values(), lines)}
+        lines = list(history.lines([(place.side, kind) for kind in kinds(part)], place.element, step))
+        return lines[-1][0], {name: values for name, (_, values) in zip(kinds(part).values(), lines)}
 
-    def _body(self, place: Place, part: Part, phases: dict[str, Any], step: int | None) -> str:
+    def _body(self, place: Place, part: Part, phases: Phases, step: int | None) -> str:
         """The numbers as a table."""
         assert self.model is not None
         i, now = place.element, theme.now()
-        told = self._oracle(place)
+        truth = self._oracle(place)
         rows: list[tuple[str, str]] = []
         values: dict[str, float] = {}
-        for kind, name in (("theta", "θ"), ("phi", "φ")) if part.complex else (("theta", "θ"),):
+        for kind, name in kinds(part).items():
             if phases.get(kind) is None:
                 continue
-            values[kind] = float(phases[kind][i])
+            values[kind] = float(np.asarray(phases[kind])[i])
             rows.append((f"{name} commanded", angle(values[kind])))
-            rows += self._actual(told, kind, name, i, values[kind])
+            rows += self._actual(truth, kind, name, i, values[kind]) if truth else []
         if "theta" not in values:
             return f"<span style='color:{now.faint}'>nothing was commanded yet</span>"
         theta, phi = values["theta"], values.get("phi", 0.0)
-        actual = {k: float(told["actual"][k][i]) for k in values if told and k in told.get("actual", {})}
+        actual = {k: float(truth["actual"][k][i]) for k in values if truth and k in truth["actual"]}
         crossing, matrix = f"{100 * split(part.complex, theta):.2f} %", self._matrix(node(part.complex, theta, phi))
         rows += [("crosses, estimated", crossing), ("matrix, estimated", matrix)]
         if "theta" in actual:
@@ -349,14 +326,14 @@ class Inspector(Panel):
             rows += [("crosses, oracle", crossing), ("matrix, oracle", self._matrix(turned))]
         rows += self._gradient(place, part)
         said = [] if step is None else [f"step {step}, as painted in the mesh"]
-        said += [] if told else ["actual phases: no oracle"]
+        said += [] if truth else ["actual phases: no oracle"]
         said += [note] if (note := self.model.timeless(self.selection.step)) else []
         head = f"<div style='color:{now.faint}'>{'; '.join(said)}</div>" if said else ""
         left = f"<td style='color:{now.faint}; padding-right:8px'>"
         lines = "".join(f"<tr>{left}{a}</td><td>{b}</td></tr>" for a, b in rows)
         return f"<div style='font-size:small'>{head}<table>{lines}</table></div>"
 
-    def _oracle(self, place: Place) -> dict[str, Any] | None:
+    def _oracle(self, place: Place) -> Truth | None:
         """What an oracle knows of a mesh, asked once for a frame: the pointer asks for many MZIs of one mesh."""
         assert self.model is not None
         of = (*place[:3], self.selection.step, id(self.painted), id(self.model))
@@ -364,20 +341,22 @@ class Inspector(Panel):
             self._asked = of, self.model.oracle(*place[:3], self.selection.step)
         return self._asked[1]
 
-    def _actual(
-        self, told: dict[str, Any] | None, kind: str, name: str, i: int, commanded: float
-    ) -> list[tuple[str, str]]:
+    def _actual(self, truth: Truth, kind: str, name: str, i: int, commanded: float) -> list[tuple[str, str]]:
         """The phase that the simulated chip has, what moved it there, and what did not."""
-        if not told or kind not in told.get("actual", {}):
+        if kind not in truth["actual"]:
             return []
-        actual = float(told["actual"][kind][i])
+        actual = float(truth["actual"][kind][i])
         apart = float(mesh_values.turned(np.array(actual - commanded)))
         rows = [(f"{name} actual, oracle", f"{angle(actual)}, off by {apart:+.4f}")]
-        for fate, words in (("dead", "DEAD: has no heat, whatever is commanded"), ("stuck", "STUCK: holds one phase")):
-            if kind in told.get(fate, {}) and told[fate][kind][i]:
+        fates = (
+            (truth.get("dead", {}), "DEAD: has no heat, whatever is commanded"),
+            (truth.get("stuck", {}), "STUCK: holds one phase"),
+        )
+        for broken, words in fates:
+            if kind in broken and broken[kind][i]:
                 rows.append(("heater", f"<b style='color:{theme.now().bad}'>{words}</b>"))
         still = []
-        for term, by in told.get("terms", {}).items():
+        for term, by in truth["terms"].items():
             if kind in by:
                 value = float(by[kind][i])
                 if abs(value) < 5e-5:
@@ -392,28 +371,32 @@ class Inspector(Panel):
         return "<br>".join("&nbsp;&nbsp;".join(element(v) for v in row) for row in values)
 
     def _gradient(self, place: Place, part: Part) -> list[tuple[str, str]]:
-        model, step, found = self.model, self.selection.step, []
+        model, step = self.model, self.selection.step
+        rows: list[tuple[str, str]] = []
         assert model is not None
         true = model.oracle_gradient(place.layer, step) if part.complex else None
         at = true["step"] if true else step  # both of the same light
         measured = model.gradient(place.layer, place.block, place.side, at)
         for kind, name in (("theta", "θ"), ("phi", "φ")):
-            for told, badge in ((measured, model.badge.get("gradient", "measured")), (true, "oracle")):
-                if told and told.get(kind) is not None:
-                    found.append((f"dL/d{name}, {badge}", f"{number(float(told[kind][place.element]))} /rad"))
-        if not found:
+            for gradient, badge in ((measured, model.badge.get("gradient", "measured")), (true, "oracle")):
+                if gradient and gradient.get(kind) is not None:
+                    rows.append((f"dL/d{name}, {badge}", f"{number(float(gradient[kind][place.element]))} /rad"))
+        if not rows:
             return [("gradient", "not recorded at this step")]
         of = (measured or true or {}).get("step")
         now = self.painted.step if self.painted is not None else step
-        return [*found, ("gradient of", f"step {of}")] if of != now else found
+        return [*rows, ("gradient of", f"step {of}")] if of != now else rows
 
-    def table(self) -> tuple[list[str], list[tuple[Any, ...]]] | None:
+    def table(self) -> Table | None:
         """Commanded phases of all MZIs on show."""
         rows = []
         for card in self.cards:
             place = card.property("place")
             if card.isVisible() and place is not None and self._part(place) is not None:
                 phases, step = self._phases(place)
-                both = [float(phases[k][place.element]) if phases.get(k) is not None else "" for k in ("theta", "phi")]
+                both = [
+                    float(np.asarray(phases[k])[place.element]) if phases.get(k) is not None else ""
+                    for k in ("theta", "phi")
+                ]
                 rows.append((*place, "" if step is None else step, *both))
         return (["layer", "block", "side", "MZI", "step", "theta (rad)", "phi (rad)"], rows) if rows else None

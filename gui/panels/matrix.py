@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
@@ -10,21 +11,24 @@ from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 from l2sim.backend import Array
 from l2sim.errors import L2simError
 
-from ..base import theme
+from ..base import painting, theme
+from ..base.files import Table
 from ..base.panel import Panel, pointed
+from ..base.widgets import filled, paragraph
 from ..mesh import light
 from ..mesh import values as mesh_values
-from ..mesh.colours import HATCH, Scale, diverging, number, paint, sequential, shades
+from ..mesh.colours import HATCH, Scale, diverging, number, paint, sequential
+from ..mesh.legend import paint_bar
 from ..mesh.raster import MARKED
 
 if TYPE_CHECKING:
-    from ..base.model import RunModel, Selection
+    from ..base.model import Phases, RunModel, Selection
 
 Qt = QtCore.Qt
 SEEN = {"all", "theme", "frames", "step", "layer", "block", "parameters"}
 
 
-class Told(NamedTuple):
+class Titled(NamedTuple):
     """A matrix with where it comes from; `values` None says in `note` why there is none."""
 
     title: str
@@ -36,70 +40,67 @@ class Told(NamedTuple):
 REAL = "imaginary parts are not shown"
 
 
-def realised(model: RunModel, layer: str, block: int, step: int | None) -> Told:
+def realised(model: RunModel, layer: str, block: int, step: int | None) -> Titled:
     """U diag(sigma) V* of a core (or the matrix of a whole mesh): as the simulated chip has it, where there is one at
     this step, else of an ideal chip at the commanded phases."""
     phases = mesh_values.frame(model, layer, block, step)
     if not phases:
-        return Told("realised", "", None, "no phases were recorded yet")
+        return Titled("realised", "", None, "no phases were recorded yet")
     known = model.realised(layer, block, step)
     if known is not None:
-        return Told("realised", "oracle", known)
+        return Titled("realised", "oracle", known)
     return commanded(model, layer, phases)
 
 
-def commanded(model: RunModel, layer: str, phases: dict[str, dict[str, Any]]) -> Told:
+def commanded(model: RunModel, layer: str, phases: Mapping[str, Phases]) -> Titled:
     """The matrix of an ideal chip at commanded phases."""
-    it = model.layers[layer]
-    made: dict[str, Array | None] = {}
+    parts = model.layers[layer].parts
+    made: dict[str, Array] = {}
     try:
-        for side, part in it.parts.items():
-            found = light.matrix(part, phases.get(side, {}))
+        for side, part in parts.items():
+            unsigned = light.matrix(part, phases.get(side, {}))
             signs = phases.get(side, {}).get("signs")
-            made[side] = found if signs is None else np.asarray(signs)[:, None] * found
+            made[side] = unsigned if signs is None else np.asarray(signs)[:, None] * unsigned
     except L2simError as error:
-        return Told("realised", "estimated", None, str(error))
-    blind = not all(part.complex for part in it.parts.values()) and not any("signs" in held for held in phases.values())
-    return Told(
+        return Titled("realised", "estimated", None, str(error))
+    blind = not all(part.complex for part in parts.values()) and not any("signs" in side for side in phases.values())
+    return Titled(
         "realised", "estimated", product(made, phases),
         "the signs at the output ports are not recorded: all taken as +1" if blind else "",
     )  # fmt: skip
 
 
-def product(parts: dict[str, Array | None], phases: dict[str, dict[str, Any]]) -> Array:
+def product(parts: dict[str, Array], phases: Mapping[str, Phases]) -> Array:
     """U diag(sigma) V* of the parts, or the one matrix there is."""
     if "u" not in parts or "v" not in parts:
-        only = next(iter(parts.values()))
-        assert only is not None
-        return only
-    u, v = parts["u"], parts["v"]
-    assert u is not None and v is not None
-    sigma = np.asarray(phases.get("sigma", {}).get("sigma", np.ones(len(u))), float)
-    return (u * sigma) @ v
+        return next(iter(parts.values()))
+    sigma = np.asarray(phases.get("sigma", {}).get("sigma", np.ones(len(parts["u"]))), float)
+    whole: Array = (parts["u"] * sigma) @ parts["v"]
+    return whole
 
 
-def three(model: RunModel, layer: str, block: int, step: int | None) -> list[Told]:
+def three(model: RunModel, layer: str, block: int, step: int | None) -> list[Titled]:
     """Target, realised, difference; of a whole mesh, which has no target: commanded, realised, difference, as |.|."""
-    it = model.layers[layer]
+    shape = model.layers[layer]
     got = realised(model, layer, block, step)
-    if all(part.complex for part in it.parts.values()) and it.sigma is None:
+    if all(part.complex for part in shape.parts.values()) and shape.sigma is None:
         phases = mesh_values.frame(model, layer, block, step)
         ideal = commanded(model, layer, phases) if phases else got
         first = ideal._replace(title="|U|, ideal chip")
         if got.badge != "oracle":
-            got = Told("|U| realised", "", None, mesh_values.NO_ORACLE)
+            got = Titled("|U| realised", "", None, mesh_values.NO_ORACLE)
         first, second = (t._replace(values=None if t.values is None else np.abs(t.values)) for t in (first, got))
         second = second._replace(title="|U| realised")
     else:
-        told = model.target(layer, block, step)
-        aim = np.asarray(told["matrix"]) if told and told.get("matrix") is not None else None
-        first = Told("target", model.badge.get("target", "estimated"), aim, "the weights are not trained yet")
+        aim = model.target(layer, block, step)
+        matrix = np.asarray(aim["matrix"]) if aim and aim.get("matrix") is not None else None
+        first = Titled("target", model.badge.get("target", "estimated"), matrix, "the weights are not trained yet")
         second = got
         if got.values is not None and np.iscomplexobj(got.values):
             second = got._replace(title="Re of realised", values=np.real(got.values), note=REAL)
     if first.values is None or second.values is None or first.values.shape != second.values.shape:
-        return [first, second, Told("difference", "", None, "needs both")]
-    return [first, second, Told("difference", second.badge, np.real(second.values - first.values))]
+        return [first, second, Titled("difference", "", None, "needs both")]
+    return [first, second, Titled("difference", second.badge, np.real(second.values - first.values))]
 
 
 def largest(values: Array, used: tuple[int, int] | None) -> tuple[int, int]:
@@ -116,51 +117,46 @@ class Picture(QtWidgets.QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.told = Told("", "", None)
+        self.content = Titled("", "", None)
         self.scale: Scale = diverging([], "")
         self.setMinimumSize(90, 100)
         self.setMouseTracking(True)
         self.marked: tuple[int, int] | None = None
         self.used: tuple[int, int] | None = None
 
-    def show_matrix(self, told: Told, scale: Scale, used: tuple[int, int] | None = None) -> None:
+    def show_matrix(self, content: Titled, scale: Scale, used: tuple[int, int] | None = None) -> None:
         """Show another one, of which so many outputs and inputs count."""
-        self.told, self.scale, self.used = told, scale, used
-        self.setAccessibleName(f"Matrix: {told.title}, {told.badge or told.note}")
+        self.content, self.scale, self.used = content, scale, used
+        self.setAccessibleName(f"Matrix: {content.title}, {content.badge or content.note}")
         self.marked = None
-        if told.title == "difference" and told.values is not None and told.values.size:
-            self.marked = largest(told.values, used)
+        if content.title == "difference" and content.values is not None and content.values.size:
+            self.marked = largest(content.values, used)
         self.update()
 
     def area(self) -> QtCore.QRectF:
         """Where the matrix is."""
-        rows, columns = self.told.values.shape if self.told.values is not None else (1, 1)
+        rows, columns = self.content.values.shape if self.content.values is not None else (1, 1)
         cell = min((self.width() - 16) / columns, (self.height() - 64) / rows)
         wide, tall = columns * cell, rows * cell
         return QtCore.QRectF((self.width() - wide) / 2, 36, max(wide, 1.0), max(tall, 1.0))
 
     def paintEvent(self, event: QtGui.QPaintEvent) -> None:
-        painter = QtGui.QPainter(self)
-        now, told = theme.now(), self.told
-        painter.fillRect(self.rect(), QtGui.QColor(now.base))
+        (painter, now), content = painting.canvas(self), self.content
         painter.setPen(QtGui.QColor(now.text))
-        title = painter.fontMetrics().elidedText(told.title, Qt.TextElideMode.ElideRight, self.width() - 8)
-        painter.drawText(QtCore.QRectF(4, 2, self.width() - 8, 17), int(Qt.AlignmentFlag.AlignCenter), title)
+        title = painter.fontMetrics().elidedText(content.title, Qt.TextElideMode.ElideRight, self.width() - 8)
+        painter.drawText(QtCore.QRectF(4, 2, self.width() - 8, 17), painting.CENTRE, title)
         painter.setPen(QtGui.QColor(now.faint))
-        painter.drawText(QtCore.QRectF(4, 18, self.width() - 8, 16), int(Qt.AlignmentFlag.AlignCenter), told.badge)
-        if told.values is None:
-            painter.setPen(QtGui.QColor(now.faint))
-            flags = int(Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap)
-            painter.drawText(self.rect().adjusted(10, 24, -10, -10), flags, told.note)
+        painter.drawText(QtCore.QRectF(4, 18, self.width() - 8, 16), painting.CENTRE, content.badge)
+        if content.values is None:
+            painting.note(painter, self.rect().adjusted(10, 24, -10, -10), content.note)
             painter.end()
             return
-        rows, columns = told.values.shape
+        rows, columns = content.values.shape
         colours = np.empty(rows * columns, np.uint32)
-        paint(told.values.reshape(-1), self.scale, now.name, colours)
+        paint(content.values.reshape(-1), self.scale, now.name, colours)
         colours[colours == MARKED] = HATCH[now.name]
-        image = QtGui.QImage(colours.data, columns, rows, 4 * columns, QtGui.QImage.Format.Format_RGB32)
         area = self.area()
-        painter.drawImage(area, image)
+        painter.drawImage(area, painting.image(colours, rows, columns))
         cell = area.width() / columns
         if self.used is not None and self.used != (rows, columns):
             tall, wide = (count * cell for count in self.used)
@@ -175,43 +171,37 @@ class Picture(QtWidgets.QWidget):
         painter.end()
 
     def _bar(self, painter: QtGui.QPainter, bar: QtCore.QRectF) -> None:
-        now = theme.now()
-        colours = shades(self.scale.kind, now.name)[np.linspace(0, 1023, 128).astype(int)].copy()
-        painter.drawImage(bar, QtGui.QImage(colours.data, 128, 1, 512, QtGui.QImage.Format.Format_RGB32))
-        small = QtGui.QFont(painter.font())
-        small.setPointSizeF(max(7.0, small.pointSizeF() - 1.5))
-        painter.setFont(small)
-        painter.setPen(QtGui.QColor(now.faint))
+        paint_bar(painter, bar, self.scale, 128)
+        painting.small_text(painter)
+        painter.setPen(QtGui.QColor(theme.now().faint))
         ticks = self.scale.ticks()
         if bar.width() < 110:  # room for one number only
             ticks = [(0.5, ("±" if self.scale.kind == "diverging" else "0 to ") + number(self.scale.high))]
         for share, text in ticks:
-            wide = painter.fontMetrics().horizontalAdvance(text)
-            x = min(max(bar.left() + share * bar.width() - wide / 2, 2.0), self.width() - wide - 2.0)
-            painter.drawText(QtCore.QPointF(x, bar.bottom() + 14), text)
+            painting.text_at(painter, bar.left() + share * bar.width(), bar.bottom() + 14, text, self.width())
 
     def mouseMoveEvent(self, event: QtGui.QMouseEvent) -> None:
-        area, at, values = self.area(), pointed(event), self.told.values
+        area, at, values = self.area(), pointed(event), self.content.values
         if values is None or not area.contains(at):
             self.hovered.emit("")
             return
         row = min(int((at.y() - area.top()) / area.height() * values.shape[0]), values.shape[0] - 1)
         column = min(int((at.x() - area.left()) / area.width() * values.shape[1]), values.shape[1] - 1)
-        self.hovered.emit(f"{self.told.title}: output {row}, input {column}: {number(float(values[row, column]))}")
+        self.hovered.emit(f"{self.content.title}: output {row}, input {column}: {number(float(values[row, column]))}")
 
     def leaveEvent(self, event: QtCore.QEvent) -> None:
         self.hovered.emit("")
 
 
 class Matrix(Panel):
-    """See the module."""
+    """Target, realised and difference of the selected block, and how large the difference is in words."""
 
     title = "Matrix"
     every = 0.2
 
     def __init__(self, selection: Selection) -> None:
         super().__init__(selection)
-        self.told: list[Told] = []
+        self.matrices: list[Titled] = []
         self.used: tuple[int, int] | None = None
         self.pictures = [Picture() for _ in range(3)]
         self.grid = QtWidgets.QGridLayout()
@@ -220,14 +210,8 @@ class Matrix(Panel):
             picture.hovered.connect(self._say)
         self._wide: bool | None = None
         self._arrange()
-        self.said = theme.mark(QtWidgets.QLabel(), "faint")
-        self.said.setWordWrap(True)
-        self.said.setContentsMargins(10, 3, 10, 3)
-        column = QtWidgets.QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(0)
-        column.addLayout(self.grid, 1)
-        column.addWidget(self.said)
+        self.said = paragraph("faint", margins=(10, 3, 10, 3))
+        filled(QtWidgets.QVBoxLayout(self), (self.grid, 1), self.said, spacing=0)
         self.setAccessibleName(self.title)
         self.show_run(None)
 
@@ -235,15 +219,13 @@ class Matrix(Panel):
         """Show another run."""
         super().show_run(model, reference)
         if model is None:
-            self._show([Told(title, "", None, "no run is open") for title in ("target", "realised", "difference")])
+            self._show([Titled(title, "", None, "no run is open") for title in ("target", "realised", "difference")])
 
     def refresh(self, changed: set[str]) -> None:
         """Paint what changed."""
-        it = self.selection
-        if self.model is None or not changed & SEEN or it.layer not in self.model.layers:
-            return
-        told = three(self.model, it.layer, it.block, it.step)
-        self._show(told, self.model.used(it.layer, it.block, it.step))
+        layer, block, step = self.selection.layer, self.selection.block, self.selection.step
+        if self.model is not None and changed & SEEN and layer in self.model.layers:
+            self._show(three(self.model, layer, block, step), self.model.used(layer, block, step))
 
     def resizeEvent(self, event: QtGui.QResizeEvent) -> None:
         super().resizeEvent(event)
@@ -259,20 +241,20 @@ class Matrix(Panel):
                 place = (0, i, 1, 1) if wide else ((0, 0, 1, 1), (0, 1, 1, 1), (1, 0, 1, 2))[i]
                 self.grid.addWidget(picture, *place)
 
-    def _show(self, told: list[Told], used: tuple[int, int] | None = None) -> None:
-        self.told, self.used = told, used
-        both = [t.values for t in told[:2] if t.values is not None]
-        amounts = "|" in told[0].title
+    def _show(self, matrices: list[Titled], used: tuple[int, int] | None = None) -> None:
+        self.matrices, self.used = matrices, used
+        both = [t.values for t in matrices[:2] if t.values is not None]
+        amounts = "|" in matrices[0].title
         common = sequential(both, "") if amounts else diverging(both, "")
-        for picture, one in zip(self.pictures, told):
-            apart = one.title == "difference" and one.values is not None
-            rows, columns = used or (None, None)
-            scale = diverging([one.values[:rows, :columns]], "") if apart and one.values is not None else common
-            picture.show_matrix(one, scale, used)
+        rows, columns = used or (None, None)
+        for picture, matrix in zip(self.pictures, matrices):
+            apart = matrix.values if matrix.title == "difference" else None
+            scale = common if apart is None else diverging([apart[:rows, :columns]], "")
+            picture.show_matrix(matrix, scale, used)
         self._say("")
 
     def _say(self, text: str) -> None:
-        _, second, apart = self.told
+        _, second, apart = self.matrices
         if not text and apart.values is not None and second.values is not None:
             size = float((np.abs(second.values) ** 2).sum()) or 1.0
             rows, columns = self.used or apart.values.shape
@@ -284,12 +266,12 @@ class Matrix(Panel):
             )
             if (rows, columns) != apart.values.shape:
                 text += "; hatched: padding, which does not count"
-        notes = [t.note for t in self.told if t.note and t.values is not None and t.title != "target"]
+        notes = [t.note for t in self.matrices if t.note and t.values is not None and t.title != "target"]
         self.said.setText("; ".join([text, *notes] if text else notes))
 
-    def table(self) -> tuple[list[str], list[tuple[Any, ...]]] | None:
+    def table(self) -> Table | None:
         """Every element of what is shown."""
-        shown = [t for t in self.told if t.values is not None]
+        shown = [t for t in self.matrices if t.values is not None]
         if not shown or shown[0].values is None:
             return None
         head = ["output", "input", *(f"{t.title} ({t.badge})" for t in shown)]

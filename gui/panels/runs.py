@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pyqtgraph.Qt import QtCore, QtWidgets
 
-from ..base import launch, theme
+from ..base.files import Table
+from ..base.launch import Summary, summaries
 from ..base.panel import Panel
-from ..window import start
+from ..base.widgets import HEADS, ROLE, filled, paragraph, plain_list, run_item
 
 if TYPE_CHECKING:
     from ..base.model import RunModel, Selection
@@ -29,14 +30,10 @@ class Runs(Panel):
         super().__init__(selection)
         self.runs = runs
         self.recent: list[Path] = []
-        self._rows: list[dict[str, Any]] = []
-        self.list = start._list(["run", "state", "accuracy", "begun"], "Runs")
-        for column, width in enumerate((112, 88, 62, 90)):
-            self.list.setColumnWidth(column, width)
-        self.now = theme.mark(QtWidgets.QLabel(), "faint")
-        self.now.setWordWrap(True)
-        buttons = QtWidgets.QHBoxLayout()
-        buttons.setContentsMargins(6, 0, 6, 6)
+        self._rows: list[Summary] = []
+        self.list = plain_list(HEADS, "Runs", (112, 88, 62, 90))
+        self.now = paragraph("faint", margins=(8, 0, 8, 0))
+        buttons: list[QtWidgets.QPushButton] = []
         for text, tip, signal in (
             ("Open", "Open the run, live if it goes on", self.open_),
             ("Compare", "Lay the run over the open one: dashed curves, difference of phases", self.compare),
@@ -44,43 +41,39 @@ class Runs(Panel):
         ):
             button = QtWidgets.QPushButton(text)
             button.setToolTip(tip)
-            button.clicked.connect(lambda *_, it=signal: self._ask(it))
-            buttons.addWidget(button)
+            button.clicked.connect(lambda *_, wanted=signal: self._ask(wanted))
+            buttons.append(button)
         self.end = QtWidgets.QPushButton("End comparison")
         self.end.clicked.connect(self.alone)
-        buttons.addStretch(1)
         self.list.itemActivated.connect(lambda *_: self._ask(self.open_))
-        layout = QtWidgets.QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.list, 1)
-        layout.addWidget(self.now)
-        layout.addWidget(self.end)
-        layout.addLayout(buttons)
-        self.now.setContentsMargins(8, 0, 8, 0)
+        row = filled(QtWidgets.QHBoxLayout(), *buttons, 1, margins=(6, 0, 6, 6))
+        filled(QtWidgets.QVBoxLayout(self), (self.list, 1), self.now, self.end, row)
 
     def show_run(self, model: RunModel | None, reference: RunModel | None = None) -> None:
+        """Say which run is open and which is compared with it."""
         super().show_run(model, reference)
         self.look()
 
     def refresh(self, changed: set[str]) -> None:
+        """List the runs anew where one may have changed."""
         if changed & {"state", "all"}:
             self.look()
 
     def look(self) -> None:
         """List the runs that are there now, keeping the one that is marked."""
-        rows = launch.found(self.runs, self.recent)
+        rows = summaries(self.runs, self.recent)
         open_ = self.model.folder.resolve() if self.model else None
         over = self.reference.folder.resolve() if self.reference else None
-        for row in rows:
-            row["state"] += {open_: ", open", over: ", compared"}.get(row["folder"], "")
+        marks = {open_: ", open", over: ", compared"}
+        rows = [row._replace(state=row.state + marks.get(row.folder, "")) for row in rows]
         if rows != self._rows:
             item = self.list.currentItem()
-            marked = item.data(0, QtCore.Qt.ItemDataRole.UserRole) if item else None
+            marked = item.data(0, ROLE) if item else None
             self.list.clear()
             for row in rows:
-                made = start.run_item(row)
+                made = run_item(row)
                 self.list.addTopLevelItem(made)
-                if str(row["folder"]) == marked:
+                if str(row.folder) == marked:
                     self.list.setCurrentItem(made)
             self._rows = rows
         self.end.setVisible(over is not None)
@@ -91,20 +84,15 @@ class Runs(Panel):
         else:
             self.now.setText("Mark a run and press Compare to lay it over the open one.")
 
-    def table(self) -> tuple[list[str], list[tuple[Any, ...]]]:
+    def table(self) -> Table:
+        """The runs that are listed."""
         heads = ["run", "folder", "state", "accuracy (0 to 1)", "begun (s since 1970)"]
         return heads, [
-            (
-                row["name"],
-                str(row["folder"]),
-                row["state"],
-                "" if row["accuracy"] is None else row["accuracy"],
-                row["started"],
-            )
+            (row.folder.name, str(row.folder), row.state, "" if row.accuracy is None else row.accuracy, row.started)
             for row in self._rows
         ]
 
-    def _ask(self, signal: Any) -> None:
+    def _ask(self, signal: QtCore.Signal) -> None:
         item = self.list.currentItem()
         if item is not None:
-            signal.emit(item.data(0, QtCore.Qt.ItemDataRole.UserRole))
+            signal.emit(item.data(0, ROLE))

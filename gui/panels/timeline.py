@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import bisect
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pyqtgraph.Qt import QtWidgets
 
 from ..base import theme
 from ..base.actions import icon
 from ..base.panel import Panel
+from ..base.widgets import filled
 from .scrubber import Scrubber
 
 if TYPE_CHECKING:
     from ..base.actions import Actions
     from ..base.model import RunModel, Selection
 
+ORDERS = ("step", "epoch", "stop", "kill")
+"""Actions that a running job obeys, and a recorded run does not."""
+MOVES = ("run", "live", "back", "forth", "back10", "forth10", "first", "last")
+"""Actions that go through the steps of any run."""
 SPEEDS = {"whole run in 30 s": 0.0, "10 steps/s": 10.0, "100 steps/s": 100.0, "1,000 steps/s": 1000.0}
 """Speeds of a replay, in steps per second; 0 takes half a minute for all of it."""
 
@@ -43,7 +48,7 @@ class Timeline(Panel):
         self.rate = theme.mark(QtWidgets.QLabel(), "faint")
         row = QtWidgets.QHBoxLayout()
         row.setContentsMargins(8, 0, 8, 0)
-        self.buttons = {name: actions.button(name) for name in ("run", "step", "epoch", "stop", "kill")}
+        self.buttons = {name: actions.button(name) for name in ("run", *ORDERS)}
         for button in self.buttons.values():
             row.addWidget(button)
         row.addWidget(self.speed)
@@ -54,44 +59,42 @@ class Timeline(Panel):
         row.addSpacing(8)
         self.live = actions.button("live")
         row.addWidget(self.live)
-        layout = QtWidgets.QVBoxLayout(self)
-        layout.setContentsMargins(0, 2, 0, 2)
-        layout.setSpacing(0)
-        layout.addWidget(self.scrubber)
-        layout.addLayout(row)
+        filled(QtWidgets.QVBoxLayout(self), self.scrubber, row, margins=(0, 2, 0, 2), spacing=0)
 
     def show_run(self, model: RunModel | None, reference: RunModel | None = None) -> None:
+        """Show another run, which is not played yet."""
         super().show_run(model, reference)
-        self.scrubber.model = model
+        self.scrubber.show_run(model)
         self.playing = False
 
     def allow(self) -> None:
         """Let the run be ordered as soon as it answers; asked at every beat, since the panels are drawn later."""
         live = bool(self.model and self.model.live)
-        for name in ("step", "epoch", "stop", "kill"):
+        for name in ORDERS:
             self.actions_[name].setEnabled(live)
-        for name in ("run", "live", "back", "forth", "back10", "forth10", "first", "last"):
+        for name in MOVES:
             self.actions_[name].setEnabled(self.model is not None)
 
     def refresh(self, changed: set[str]) -> None:
+        """Say how the run stands, and offer what it obeys."""
         model = self.model
         live = bool(model and model.live)
         self.speed.setVisible(model is not None and not live)
-        for name in ("step", "epoch", "stop", "kill"):
+        for name in ORDERS:
             self.buttons[name].setVisible(live)
         going = (model is not None and model.state == "running") if live else self.playing
         self.actions_["run"].setText("Pause" if going else ("Run" if live else "Play"))
         if going != self._going or "theme" in changed:
             self._going = going
             self.actions_["run"].setIcon(icon("pause" if going else "play"))
-            for name in ("step", "epoch", "stop", "kill"):
+            for name in ORDERS:
                 self.actions_[name].setIcon(icon(name))
         follows = self.selection.step is None
         self.actions_["live"].setText("Live" if live else "Newest")
         self.actions_["live"].setChecked(follows)
         self.state.setText(self.sentence())
         self.rate.setText(self.pace())
-        self.scrubber.setAccessibleDescription(self.scrubber.said(self._shown()))
+        self.scrubber.setAccessibleDescription(self.scrubber.said(self.shown_step))
         self.scrubber.update()
 
     def sentence(self) -> str:
@@ -104,7 +107,7 @@ class Timeline(Panel):
             words = [f"STALE {model.age:.0f} s: no word from the job"]
         if not model.simulated:
             words.append("real chip, no oracle")
-        step = self._shown()
+        step = self.shown_step
         stage = model.stage_at(step)
         if stage:
             words.append(stage)
@@ -119,12 +122,12 @@ class Timeline(Panel):
         if not beat:
             return ""
         words = []
-        if beat.get("rate"):
-            words.append(f"{beat['rate']:,.3g} steps/s")
-        if beat.get("eta") is not None:
-            words.append(f"{duration(beat['eta'])} left")
-        if beat.get("rss"):
-            words.append(f"{beat['rss'] / 2**20:,.0f} MiB")
+        if beat.rate:
+            words.append(f"{beat.rate:,.3g} steps/s")
+        if beat.eta is not None:
+            words.append(f"{duration(beat.eta)} left")
+        if beat.rss:
+            words.append(f"{beat.rss / 2**20:,.0f} MiB")
         return " · ".join(words)
 
     # -- what the actions do
@@ -137,9 +140,9 @@ class Timeline(Panel):
             self.model.order("pause" if self.model.state == "running" else "run")
             return
         self.playing = not self.playing
-        if self.playing and self._shown() >= self.model.newest:
+        if self.playing and self.shown_step >= self.model.newest:
             self.selection.set(step=0)
-        self._at = float(self._shown())
+        self._at = float(self.shown_step)
         self.refresh({"state"})
 
     def play(self, seconds: float) -> None:
@@ -147,8 +150,8 @@ class Timeline(Panel):
         if not self.playing or self.model is None:
             return
         speed = SPEEDS[self.speed.currentText()] or max(1.0, self.model.newest / 30)
-        if abs(self._at - self._shown()) > 1 + speed:  # someone scrubbed
-            self._at = float(self._shown())
+        if abs(self._at - self.shown_step) > 1 + speed:  # someone scrubbed
+            self._at = float(self.shown_step)
         self._at += speed * seconds
         if self._at >= self.model.newest:
             self.playing = False
@@ -160,27 +163,24 @@ class Timeline(Panel):
         """Go so many recorded frames of the selected layer on or back."""
         if self.model is None:
             return
-        steps = [int(step) for step in self._frames()]
+        steps = self._frames()
         if not steps:
             return
-        place = bisect.bisect_right(steps, self._shown()) - 1
+        place = bisect.bisect_right(steps, self.shown_step) - 1
         target = steps[min(max(place + frames, 0), len(steps) - 1)]
         self.selection.set(step=None if self.model.live and target == steps[-1] and frames > 0 else target)
 
-    def _frames(self) -> Any:
+    def _frames(self) -> list[int]:
+        """Steps at which something of the selected layer was recorded."""
         assert self.model is not None
         layer = self.model.layers.get(self.selection.layer)
         if layer is None:
             return []
         if self.selection.side == "sigma" and layer.sigma:
-            return self.model.frames(layer.sigma)
+            return [int(step) for step in self.model.frames(layer.sigma)]
         part = layer.parts.get(self.selection.side) or next(iter(layer.parts.values()))
         names = [part.name, f"{part.name}.theta", *([layer.sigma] if layer.sigma else [])]
         return sorted({int(step) for name in names for step in self.model.frames(name)})
-
-    def _shown(self) -> int:
-        step = self.selection.step
-        return step if step is not None else int(self.model.newest) if self.model else 0
 
 
 _STATES = {

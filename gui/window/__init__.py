@@ -1,1 +1,5 @@
-"""The window itself: start page, menus, dialogs, forms, and pictures of it."""
+"""How are panels, pages, commands and dialogs one window, and who opens it or takes its picture?"""
+
+__all__ = [
+    "app", "commands", "desk", "dialogs", "jobform", "opening", "pictures", "screenshot", "start", "warm", "window",
+]  # fmt: skip

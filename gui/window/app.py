@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from l2sim import fits, system
+from l2sim import fits, plugins, system
 from l2sim._version import __version__
 from l2sim.errors import L2simError
+from l2sim.job import job as jobs
+from l2sim.job.presets import PRESETS
+from l2sim.store.manifest import read_manifest
+
+if TYPE_CHECKING:
+    from pyqtgraph.Qt import QtWidgets
 
 
 class QtError(L2simError):
@@ -37,11 +44,11 @@ def _fail(text: str) -> NoReturn:
     sys.exit(2)
 
 
-def _size(context: Any, parameter: Any, text: str) -> tuple[int, int]:
-    found = re.fullmatch(r"(\d{3,5})x(\d{3,5})", text)
-    if not found:
+def _size(context: click.Context, parameter: click.Parameter, text: str) -> tuple[int, int]:
+    sides = re.fullmatch(r"(\d{3,5})x(\d{3,5})", text)
+    if not sides:
         raise click.BadParameter(f"{text!r} is not WIDTHxHEIGHT in pixels, e.g. 1280x820")
-    return int(found[1]), int(found[2])
+    return int(sides[1]), int(sides[2])
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -53,6 +60,7 @@ def _size(context: Any, parameter: Any, text: str) -> tuple[int, int]:
 @click.option("--size", default="1280x820", metavar="WxH", callback=_size, help="Size of the window [1280x820].")
 @click.option("--theme", type=click.Choice(["dark", "light"]), help="Colours [as last time, else dark].")
 @click.option("--runs", type=click.Path(path_type=Path), default=Path("runs"), help="Where runs lie [runs].")
+@plugins.option
 def command(
     source: str | None,
     attach: bool,
@@ -72,59 +80,17 @@ def command(
     if screenshot is not None:
         if source is not None and folder is None:
             raise L2simError(f"--screenshot needs the folder of a run, and {source} is none")
-        import os
-
         os.environ["QT_QPA_PLATFORM"] = "offscreen"  # also where a display is there: pictures do not depend on it
         os.environ.setdefault("QT_FONT_DPI", "96")  # one pixel is one pixel: the picture has the size asked for
     application = start_qt()
-    from ..base.actions import emblem
-    from . import screenshot as pictures
-    from .window import Window
-
-    application.setWindowIcon(emblem())
     if screenshot is not None:
-        click.echo(pictures.of_run(folder, screenshot, step, size, theme))
+        from .screenshot import of_run  # late: Qt, which may be missing
+
+        click.echo(of_run(folder, screenshot, step, size, theme))
         return 0
-    from ..base import message
-    from . import warm
+    from .opening import show  # late: Qt, which may be missing
 
-    shown = splash(application)
-    warm.up()
-    window = Window(runs)
-    message.catch(window.crash)
-    if theme:
-        window.repaint_theme(theme)
-    window.resize(*size)
-    window.show()
-    shown.finish(window)
-    if folder is not None:
-        if window.open(folder, attach) and step is not None:
-            window.selection.set(step=step)
-    elif source is not None:
-        window.begin(source)
-    return int(application.exec() if hasattr(application, "exec") else application.exec_())
-
-
-def splash(application: Any) -> Any:
-    """Says why there is no window yet."""
-    from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
-
-    from ..base import theme
-    from ..base.actions import emblem
-
-    it, picture = theme.now(), QtGui.QPixmap(530, 130)
-    picture.fill(QtGui.QColor(it.base))
-    painter = QtGui.QPainter(picture)
-    painter.drawPixmap(20, 33, emblem().pixmap(64, 64))
-    painter.setPen(QtGui.QColor(it.text))
-    text = "l2sim is getting ready.\nThe first start on a machine compiles, which takes half a minute."
-    flags = int(QtCore.Qt.AlignmentFlag.AlignVCenter | QtCore.Qt.TextFlag.TextWordWrap)
-    painter.drawText(QtCore.QRect(104, 10, 416, 110), flags, text)
-    painter.end()
-    shown = QtWidgets.QSplashScreen(picture)
-    shown.show()
-    application.processEvents()
-    return shown
+    return show(application, runs, folder, source, attach=attach, step=step, size=size, name=theme)
 
 
 def _run_folder(source: str | None) -> Path | None:
@@ -132,36 +98,28 @@ def _run_folder(source: str | None) -> Path | None:
     if source is None:
         return None
     path = Path(source)
-    from l2sim.job.presets import PRESETS
-
     if path.is_dir() and (source not in PRESETS or (path / "manifest.json").exists()):
-        from l2sim.store.manifest import read_manifest
-
         read_manifest(path)
         return path
     if path.suffix == ".npz" and path.exists():
         raise L2simError(f"{source} is a recorded chip, which only answers again, and no run; name a run's folder")
-    from l2sim.job.job import load
-
-    load(source)
+    jobs.load(source)
     return None
 
 
-def start_qt() -> Any:
+def start_qt() -> QtWidgets.QApplication:
     """The application. QtError says in one line what is missing and how it is installed."""
     try:
-        from pyqtgraph.Qt import QT_LIB, mkQApp
+        from pyqtgraph.Qt import QT_LIB, mkQApp  # late: it may be missing
     except Exception as error:  # a broken installation raises anything
         raise QtError(missing(error)) from None
-    import os
-
     if QT_LIB == "PySide6":
         fits.refuse("PySide6-Essentials", QtError, "the window")
     if sys.platform.startswith("linux") and not os.environ.get("QT_QPA_PLATFORM"):
         if not os.environ.get("DISPLAY") and not os.environ.get("WAYLAND_DISPLAY"):
             raise QtError("there is no display; use --screenshot FILE.png, or `l2sim run`, which needs no window")
         if not os.environ.get("WAYLAND_DISPLAY"):
-            _check_xcb()  # Qt itself would abort without a word about the library
+            check_xcb()  # Qt itself would abort without a word about the library
     application = mkQApp("l2sim")
     application.setApplicationName("l2sim")
     if application.platformName() == "offscreen":  # which knows no desktop to take the size of its text from
@@ -182,7 +140,8 @@ def missing(error: BaseException) -> str:
     return f"Qt cannot be loaded: {text}; `l2sim doctor` says what this machine lacks"
 
 
-def _check_xcb() -> None:
+def check_xcb() -> None:
+    """QtError where a library is missing without which Qt aborts on a display."""
     lacking = system.missing("window", "display")
     if lacking:
         raise QtError(f"Qt lacks libraries to open a window; on Debian: {system.cure(lacking.values())}")

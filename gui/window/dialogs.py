@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TypeVar
 
 import numpy as np
 from pyqtgraph.Qt import QtCore, QtWidgets
 
+from l2sim.backend import Array
 from l2sim.errors import L2simError
 
 from ..base import files as export
 from ..base import theme
+from ..base.widgets import filled, tool_button
+from .desk import Desk
 
-if TYPE_CHECKING:
-    from .window import Window
+W = TypeVar("W", bound=QtWidgets.QWidget)
 
 
 class _Dialog(QtWidgets.QDialog):
     """A form with Cancel and one button that does it."""
 
-    def __init__(self, window: Window, title: str, button: str) -> None:
-        super().__init__(window)
-        self.window_ = window
+    def __init__(self, desk: Desk, title: str, button: str) -> None:
+        super().__init__(desk)
+        self.desk = desk
         self.setWindowTitle(title)
         self.setAccessibleName(title)
         self.setAttribute(QtCore.Qt.WidgetAttribute.WA_DeleteOnClose)
@@ -45,7 +47,7 @@ class _Dialog(QtWidgets.QDialog):
         self.form.addRow(self._foot)
         self.setMinimumWidth(420)
 
-    def add(self, name: str, widget: Any) -> Any:
+    def add(self, name: str, widget: W) -> W:
         """A row of the form."""
         widget.setAccessibleName(name)
         self.form.addRow(name, widget)
@@ -63,11 +65,11 @@ class _Dialog(QtWidgets.QDialog):
 class GoTo(_Dialog):
     """To an MZI by layer, block, part, column and upper rail."""
 
-    def __init__(self, window: Window) -> None:
-        super().__init__(window, "Go to an MZI", "Go")
+    def __init__(self, desk: Desk) -> None:
+        super().__init__(desk, "Go to an MZI", "Go")
         self.layer = self.add("Layer", QtWidgets.QComboBox())
-        self.layer.addItems(list(window.model.layers) if window.model else [])
-        self.layer.setCurrentText(window.selection.layer)
+        self.layer.addItems(list(desk.model.layers) if desk.model else [])
+        self.layer.setCurrentText(desk.selection.layer)
         self.row_, self.column_ = (self.add(f"Block {name}", QtWidgets.QSpinBox()) for name in ("row", "column"))
         self.part = self.add("Part", QtWidgets.QComboBox())
         self.column = self.add("MZI column", QtWidgets.QSpinBox())
@@ -77,14 +79,14 @@ class GoTo(_Dialog):
         self._finish()
 
     def _limits(self) -> None:
-        model = self.window_.model
+        model = self.desk.model
         layer = model.layers.get(self.layer.currentText()) if model else None
         if layer is None:
             return
         self.row_.setRange(0, layer.p - 1)
         self.column_.setRange(0, layer.q - 1)
-        block = self.window_.selection.block
-        if self.window_.selection.layer == layer.name:
+        block = self.desk.selection.block
+        if self.desk.selection.layer == layer.name:
             self.row_.setValue(block // layer.q)
             self.column_.setValue(block % layer.q)
         self.part.clear()
@@ -94,7 +96,7 @@ class GoTo(_Dialog):
         self.rail.setRange(0, part.modes - 2)
 
     def _do(self) -> None:
-        model = self.window_.model
+        model = self.desk.model
         layer = model.layers.get(self.layer.currentText()) if model else None
         if layer is None:
             self.fault("no run is open")
@@ -107,22 +109,20 @@ class GoTo(_Dialog):
             self.fault(f"column {self.column.value()} has no MZI at rail {self.rail.value()}; it has {_few(rails)}")
             return
         block = self.row_.value() * layer.q + self.column_.value()
-        self.window_.selection.set(layer=layer.name, block=block, side=side, element=int(here[0]))
-        go = getattr(self.window_.mesh, "go_to", None)
-        if go is not None:
-            go(self.column.value(), self.rail.value())
+        self.desk.selection.set(layer=layer.name, block=block, side=side, element=int(here[0]))
+        self.desk.mesh.go_to(self.column.value(), self.rail.value())
         self.accept()
 
 
 class Export(_Dialog):
     """A panel as PNG, SVG or CSV; the panel in focus is offered first."""
 
-    def __init__(self, window: Window) -> None:
-        super().__init__(window, "Export a panel", "Export")
+    def __init__(self, desk: Desk) -> None:
+        super().__init__(desk, "Export a panel", "Export")
         self.panel = self.add("Panel", QtWidgets.QComboBox())
-        for panel in window.panels:
+        for panel in desk.panels:
             self.panel.addItem(panel.title)
-        self.panel.setCurrentIndex(window.panels.index(window.focused()))
+        self.panel.setCurrentIndex(desk.panels.index(desk.focused()))
         self.kind = self.add("As", QtWidgets.QComboBox())
         self.kind.addItems(["picture (.png)", "vectors (.svg)", "table (.csv)"])
         self.path = self.add("File", _File(self, folder=False))
@@ -134,28 +134,28 @@ class Export(_Dialog):
     def _suggest(self) -> None:
         ending = (".png", ".svg", ".csv")[self.kind.currentIndex()]
         name = self.panel.currentText().lower().replace(" ", "-")
-        run = f"{self.window_.model.folder.name}-" if self.window_.model else ""
+        run = f"{self.desk.model.folder.name}-" if self.desk.model else ""
         self.path.put(str(Path(self.path.text() or ".").parent / f"{run}{name}{ending}"))
 
     def _do(self) -> None:
-        panel = self.window_.panels[self.panel.currentIndex()]
+        panel = self.desk.panels[self.panel.currentIndex()]
         try:
             path = export.panel(panel, Path(self.path.text()))
         except L2simError as error:
             self.fault(str(error))
             return
         self.accept()
-        self.window_.message.say(f"written: {path}")
+        self.desk.message.say(f"written: {path}")
 
 
 class Frames(_Dialog):
     """A range of steps as numbered pictures of a panel or of the window."""
 
-    def __init__(self, window: Window) -> None:
-        super().__init__(window, "A range of steps as pictures", "Write")
-        newest = window.model.newest if window.model else 0
+    def __init__(self, desk: Desk) -> None:
+        super().__init__(desk, "A range of steps as pictures", "Write")
+        newest = desk.model.newest if desk.model else 0
         self.what = self.add("Of", QtWidgets.QComboBox())
-        self.what.addItems(["the whole window", *(panel.title for panel in window.panels)])
+        self.what.addItems(["the whole window", *(panel.title for panel in desk.panels)])
         self.first, self.last, self.every = (
             self.add(name, QtWidgets.QSpinBox()) for name in ("From step", "To step", "Every so many steps")
         )
@@ -177,19 +177,19 @@ class Frames(_Dialog):
         self._stopped = True
 
     def _do(self) -> None:
-        window = self.window_
+        desk = self.desk
         steps = range(self.first.value(), self.last.value() + 1, self.every.value())
         if not steps:
             self.fault("the first step lies behind the last one")
             return
-        widget = window if self.what.currentIndex() == 0 else window.panels[self.what.currentIndex() - 1]
+        widget = desk if self.what.currentIndex() == 0 else desk.panels[self.what.currentIndex() - 1]
         self.bar.setRange(0, len(steps))
         self.bar.show()
         self.do.setEnabled(False)
-        before = window.selection.step
+        before = desk.selection.step
         count = 0
         try:
-            for _ in export.frames(widget, Path(self.folder.text()), steps, lambda step: show_step(window, step)):
+            for _ in export.frames(widget, Path(self.folder.text()), steps, desk.show_step):
                 count += 1
                 self.bar.setValue(count)
                 QtWidgets.QApplication.processEvents()
@@ -200,9 +200,9 @@ class Frames(_Dialog):
             self.do.setEnabled(True)
             return
         finally:
-            window.selection.set(step=before)
+            desk.selection.set(step=before)
         self.accept()
-        window.message.say(f"written: {count} pictures in {self.folder.text()}")
+        desk.message.say(f"written: {count} pictures in {self.folder.text()}")
 
 
 class _File(QtWidgets.QWidget):
@@ -212,14 +212,8 @@ class _File(QtWidgets.QWidget):
         super().__init__(parent)
         self._folder = folder
         self.line = QtWidgets.QLineEdit()
-        choose = QtWidgets.QToolButton(text="…")
-        choose.setToolTip("Choose")
-        choose.setAccessibleName("Choose a place")
-        choose.clicked.connect(self._choose)
-        row = QtWidgets.QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.addWidget(self.line)
-        row.addWidget(choose)
+        choose = tool_button("…", "Choose", "Choose a place", self._choose)
+        filled(QtWidgets.QHBoxLayout(self), self.line, choose)
 
     def text(self) -> str:
         """The path."""
@@ -244,12 +238,6 @@ class _File(QtWidgets.QWidget):
             self.put(chosen)
 
 
-def show_step(window: Window, step: int) -> None:
-    """Bring the window to a step now, as its timer would do a moment later."""
-    window.selection.set(step=step)
-    window.tick(everything=True)
-
-
-def _few(rails: Any) -> str:
+def _few(rails: Array) -> str:
     shown = ", ".join(str(int(rail)) for rail in rails[:6])
     return f"rails {shown}{' ...' if len(rails) > 6 else ''}" if len(rails) else "none"

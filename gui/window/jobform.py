@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 from pyqtgraph.Qt import QtCore, QtWidgets
 
@@ -14,6 +13,7 @@ from l2sim.job.presets import PRESETS
 
 from ..base import fields, theme
 from ..base import files as export
+from ..base.widgets import filled, has_words, paragraph, scrolling, search_box
 
 _SECTIONS = {
     "": "The job",
@@ -42,28 +42,21 @@ class JobForm(QtWidgets.QWidget):
         self.changes: dict[str, str] = {}
         self.job = jobs.load(self.source)
         self.editors: dict[str, fields.Editor] = {}
-        self._rows: dict[str, list[QtWidgets.QWidget]] = {}
+        self.rows: dict[str, list[QtWidgets.QWidget]] = {}
 
         self.choice = QtWidgets.QComboBox()
         self.choice.addItems(list(PRESETS))
         self.choice.setAccessibleName("Preset to start from")
         self.choice.activated.connect(lambda *_: self.edit(self.choice.currentText()))
-        self.about = theme.mark(QtWidgets.QLabel(), "faint")
-        self.about.setWordWrap(True)
-        self.find = QtWidgets.QLineEdit(placeholderText="Find a field or its meaning")
-        self.find.setAccessibleName("Find a field")
-        self.find.setClearButtonEnabled(True)
+        self.about = paragraph("faint")
+        self.find = search_box("Find a field or its meaning", "Find a field")
         self.find.textChanged.connect(lambda *_: self._filter())
         self.sections = QtWidgets.QListWidget()
         self.sections.setMaximumWidth(210)
         self.sections.setAccessibleName("Sections of the job")
         self.sections.currentRowChanged.connect(lambda *_: self._filter())
-        self.area = QtWidgets.QScrollArea()
-        self.area.setWidgetResizable(True)
-        self.area.setFrameShape(QtWidgets.QFrame.Shape.NoFrame)
-        self.summary = QtWidgets.QLabel()
-        self.summary.setWordWrap(True)
-        self.summary.setAccessibleName("Whether the job can be run")
+        self.area = scrolling()
+        self.summary = paragraph("", name="Whether the job can be run")
         self.summary.setTextInteractionFlags(QtCore.Qt.TextInteractionFlag.TextSelectableByMouse)
         self.smoke = QtWidgets.QCheckBox("only a trial of a few seconds")
         self.smoke.setToolTip("l2sim run --smoke: synthetic data, one or two epochs of every stage")
@@ -80,31 +73,14 @@ class JobForm(QtWidgets.QWidget):
 
     def _build(self) -> None:
         title = theme.mark(QtWidgets.QLabel("A new job"), "heading")
-        top = QtWidgets.QHBoxLayout()
-        top.addWidget(title)
-        top.addStretch(1)
-        top.addWidget(QtWidgets.QLabel("starting from"))
-        top.addWidget(self.choice)
-        middle = QtWidgets.QHBoxLayout()
-        middle.addWidget(self.sections)
-        middle.addWidget(self.area, 1)
+        top = filled(QtWidgets.QHBoxLayout(), title, 1, QtWidgets.QLabel("starting from"), self.choice)
+        middle = filled(QtWidgets.QHBoxLayout(), self.sections, (self.area, 1))
         save, back = QtWidgets.QPushButton("Save as job file…"), QtWidgets.QPushButton("Back")
         save.clicked.connect(self._save)
         back.clicked.connect(self.closed)
-        bottom = QtWidgets.QHBoxLayout()
-        for widget in (back, save):
-            bottom.addWidget(widget)
-        bottom.addStretch(1)
-        for widget in (self.smoke, self.pace, self.start):
-            bottom.addWidget(widget)
-        layout = QtWidgets.QVBoxLayout(self)
-        layout.setContentsMargins(28, 20, 28, 16)
-        layout.addLayout(top)
-        layout.addWidget(self.about)
-        layout.addWidget(self.find)
-        layout.addLayout(middle, 1)
-        layout.addWidget(self.summary)
-        layout.addLayout(bottom)
+        bottom = filled(QtWidgets.QHBoxLayout(), back, save, 1, self.smoke, self.pace, self.start)
+        members = top, self.about, self.find, (middle, 1), self.summary, bottom
+        filled(QtWidgets.QVBoxLayout(self), *members, margins=(28, 20, 28, 16))
 
     def edit(self, source: str | Path) -> None:
         """Start from another preset or job file. JobError where it is none; the form then stays as it was."""
@@ -128,7 +104,7 @@ class JobForm(QtWidgets.QWidget):
     def _fill(self) -> None:
         """Make the rows anew: which sections there are depends on the flow."""
         was = max(0, self.sections.currentRow())
-        self.editors, self._rows = {}, {}
+        self.editors, self.rows = {}, {}
         inside = QtWidgets.QWidget()
         grid = QtWidgets.QGridLayout(inside)
         grid.setColumnStretch(2, 1)
@@ -158,7 +134,7 @@ class JobForm(QtWidgets.QWidget):
                 for column, widget in enumerate((name, editor, words)):
                     grid.addWidget(widget, row, column, QtCore.Qt.AlignmentFlag.AlignTop)
                 self.editors[field.path] = editor
-                self._rows[field.path] = [name, editor, words]
+                self.rows[field.path] = [name, editor, words]
                 row += 1
         grid.setRowStretch(row, 1)
         self.area.setWidget(inside)
@@ -168,13 +144,13 @@ class JobForm(QtWidgets.QWidget):
         self._say()
 
     def _filter(self) -> None:
-        sought = self.find.text().lower().split()
+        sought = self.find.text().strip()
         item = self.sections.currentItem()
         section = item.data(QtCore.Qt.ItemDataRole.UserRole) if item else ""
-        for path, widgets in self._rows.items():
+        for path, widgets in self.rows.items():
             field = self.editors[path].field
-            text = f"{path} {field.meaning} {field.unit}".lower()
-            fits = all(word in text for word in sought) if sought else path.rpartition(".")[0] == section
+            text = f"{path} {field.meaning} {field.unit}"
+            fits = has_words(text, sought) if sought else path.rpartition(".")[0] == section
             for widget in widgets:
                 widget.setVisible(fits)
         self.sections.setEnabled(not sought)
@@ -198,14 +174,15 @@ class JobForm(QtWidgets.QWidget):
         for name, editor in self.editors.items():
             editor.fault(error if error.startswith(name) or (error and name == path) else "")
         defaults = {field.path: fields.shown(field.value) for field in jobs.describe(jobs.load(self.source))}
-        for name, widgets in self._rows.items():
+        for name, widgets in self.rows.items():
             font = widgets[0].font()
             font.setBold(name in self.changes and self.changes[name] != defaults.get(name))
             widgets[0].setFont(font)
         self.start.setEnabled(not error)
-        told = ", ".join(f"{name} = {text}" for name, text in self.changes.items())
+        changes = ", ".join(f"{name} = {text}" for name, text in self.changes.items())
         theme.mark(self.summary, "bad" if error else "faint")
-        self.summary.setText(f"Cannot be run: {error}" if error else f"Changed: {told}" if told else "Nothing changed.")
+        valid = f"Changed: {changes}" if changes else "Nothing changed."
+        self.summary.setText(f"Cannot be run: {error}" if error else valid)
 
     def _start(self) -> None:
         more = [*(["--smoke"] if self.smoke.isChecked() else [])]
@@ -229,6 +206,6 @@ class JobForm(QtWidgets.QWidget):
         return export.write(path, jobs.to_toml(self.job).encode())
 
 
-def _limits(field: Any) -> str:
+def _limits(field: jobs.Field) -> str:
     limits = field.range if not fields.options(field) else ""
     return " · ".join(word for word in (limits, field.unit) if word)

@@ -9,10 +9,21 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
+from pyqtgraph.Qt import QtWidgets
+
+from l2sim import blas
+from l2sim.job import job as jobs
+from l2sim.runs.execute import execute
+
+from ..base import files as export
+from ..base.actions import Keys
+from ..mesh.values import LIVE, POWER
 from .app import start_qt
+from .screenshot import settle
+from .window import Window
 
 SIZE = (1280, 820)
 
@@ -22,24 +33,21 @@ def main(folder: Path) -> None:
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
     os.environ.setdefault("QT_FONT_DPI", "96")
     application = start_qt()
-    from l2sim import blas
-
     blas.prepare()
     with tempfile.TemporaryDirectory() as made:
         os.chdir(made)
         os.environ["XDG_CONFIG_HOME"] = made
-        for path in _states(Path("runs"), folder):
-            print(path, flush=True)
+        window = Window(_runs(Path("runs")))
+        for pictures in (_first, _block, _why, _others, _live):
+            for name, widget in pictures(window):
+                settle(window, SIZE)
+                print(export.picture(widget, folder / f"desktop-{name}.png"), flush=True)
+        window.close_quietly()
     application.quit()
 
 
-def _states(runs: Path, folder: Path) -> Any:
-    from ..base import files as export
-    from ..base.actions import Keys
-    from ..mesh.values import LIVE, POWER
-    from .screenshot import settle
-    from .window import Window
-
+def _runs(runs: Path) -> Path:
+    """The folder of runs, with those that are shown."""
     _run("digits", runs / "digits-1", ("calibrate.epochs=60", "calibrate.polish=10", "map.epochs=60", "map.polish=10",
          "map.compare=false", "learn.epochs=10", "nonidealities.dead=0.002"))  # fmt: skip
     _run("digits", runs / "dead-heater", ("seed=49", "nonidealities.dead=0.0022", "nonidealities.phase_bias=0",
@@ -48,28 +56,39 @@ def _states(runs: Path, folder: Path) -> Any:
          "nonidealities.crosstalk=0.0005", "nonidealities.splitter_error_std=0.05", "learn.epochs=5"))  # fmt: skip
     _run("insitu-digits", runs / "insitu-digits-1", ())
     _run("insitu-digits", runs / "insitu-digits-2", ("nonidealities.tap_noise=0.02",))
-    window = Window(runs)
+    return runs
 
-    def shot(name: str, widget: Any = None) -> Path:
-        settle(window, SIZE)
-        return export.picture(widget or window, folder / f"desktop-{name}.png")
 
+Pictures = Iterator[tuple[str, QtWidgets.QWidget]]
+"""Names of pictures, and what each is of when it is taken."""
+
+
+def _first(window: Window) -> Pictures:
     settle(window, SIZE)
-    yield shot("start")
+    yield "start", window
     window.edit("digits")
     window.form.sections.setCurrentRow(3)
-    yield shot("job")
-    window.open(runs / "digits-1")
+    yield "job", window
+
+
+def _open(window: Window, name: str) -> None:
+    window.open(window.runs_folder / name)
     settle(window, SIZE)
+
+
+def _block(window: Window) -> Pictures:
+    _open(window, "digits-1")
     assert window.model is not None
     stage = next(stage for stage in window.model.stages if stage.name == "calibrate")
     window.selection.set(step=stage.last_step, element=4)
     window.blocks.chooser.setCurrentIndex(window.blocks.chooser.findData("oracle_identity_error_u"))
     settle(window, SIZE)
     window.blocks.worst()
-    yield shot("block")
-    window.open(runs / "dead-heater")
-    settle(window, SIZE)
+    yield "block", window
+
+
+def _why(window: Window) -> Pictures:
+    _open(window, "dead-heater")
     window.blocks.chooser.setCurrentIndex(window.blocks.chooser.findData("oracle_mapping_error"))
     settle(window, SIZE)
     window.blocks.worst()
@@ -77,60 +96,60 @@ def _states(runs: Path, folder: Path) -> Any:
         window.selection.set(side="v", element=22 if only == "sweep" else None)
         window.actions_[only].trigger()
         _until(lambda: not window.diagnosis.waits)
-        yield shot(name)
-    window.open(runs / "worn-mesh")
-    settle(window, SIZE)
+        yield name, window
+    _open(window, "worn-mesh")
     window.selection.set(layer="mesh2", element=4)
     window.actions_["budget"].trigger()
     _until(lambda: not window.diagnosis.waits)
-    yield shot("why-mesh")
+    yield "why-mesh", window
+
+
+def _others(window: Window) -> Pictures:
     window.docks["Curves"].raise_()
-    window.open(runs / "digits-1")
+    window.open(window.runs_folder / "digits-1")
     window.repaint_theme("light")
     window.docks["Distributions"].raise_()
     window.docks["Events"].raise_()
-    yield shot("light")
+    yield "light", window
     window.repaint_theme("dark")
     window.docks["Matrix"].raise_()
-    window.open(runs / "insitu-digits-1")
-    window.compare(runs / "insitu-digits-2")
+    window.open(window.runs_folder / "insitu-digits-1")
+    window.compare(window.runs_folder / "insitu-digits-2")
     window.docks["Runs"].raise_()
     window.selection.set(element=700)
     settle(window, SIZE)
-    yield shot("compare")
+    yield "compare", window
     keys = Keys(window, window.actions_)
     keys.show()
-    yield shot("keys", keys)
+    yield "keys", keys
     keys.close()
+
+
+def _live(window: Window) -> Pictures:
     window.docks["Hardware"].raise_()
     window.begin("insitu-digits", ["learn.epochs=200"], ["--pace", "60"])
-    if _until(lambda: window.model is not None and window.model.live and window.model.newest > 150):
-        window.hardware.find.setText("noise")
-        window.hardware.ask("nonidealities.tap_noise", "0.01")
-        _until(lambda: not window.hardware.waits, 10)
-        yield shot("live")
-        window.mesh.colour(POWER)
-        window.mesh.choice.setCurrentText(next(iter(LIVE)))
-        _until(lambda: bool(window.mesh.painted and window.mesh.painted.values), 10)
-        yield shot("insitu")
-        window.mesh.colour(0)
-        window.kill()
-        _until(lambda: window.model is not None and window.model.state == "killed", 10)
-        yield shot("killed")
-    window.close_quietly()
+    if not _until(lambda: window.model is not None and window.model.live and window.model.newest > 150):
+        return
+    window.hardware.find.setText("noise")
+    window.hardware.ask("nonidealities.tap_noise", "0.01")
+    _until(lambda: not window.hardware.waits, 10)
+    yield "live", window
+    window.mesh.colour(POWER)
+    window.mesh.choice.setCurrentText(next(iter(LIVE)))
+    _until(lambda: bool(window.mesh.painted and window.mesh.painted.values), 10)
+    yield "insitu", window
+    window.mesh.colour(0)
+    window.kill()
+    _until(lambda: window.model is not None and window.model.state == "killed", 10)
+    yield "killed", window
 
 
 def _run(preset: str, folder: Path, settings: tuple[str, ...]) -> None:
-    from l2sim.job import job as jobs
-    from l2sim.runs.execute import execute
-
     for _ in execute(jobs.with_overrides(jobs.load(preset), settings), folder):
         pass
 
 
-def _until(holds: Any, seconds: float = 120.0) -> bool:
-    from pyqtgraph.Qt import QtWidgets
-
+def _until(holds: Callable[[], bool], seconds: float = 120.0) -> bool:
     end = time.monotonic() + seconds
     while not holds():
         if time.monotonic() > end:

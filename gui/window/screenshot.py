@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pyqtgraph.Qt import QtWidgets
 
@@ -12,15 +11,11 @@ from l2sim.errors import RunError
 
 from ..base import files as export
 from ..base.layout import Kept
-
-if TYPE_CHECKING:
-    from .window import Window
+from .window import Window
 
 
 def of_run(folder: Path | None, path: Path, step: int | None, size: tuple[int, int], theme: str | None) -> Path:
     """A picture of the window with a run at a step, or of the start page. RunError where the run cannot be shown."""
-    from .window import Window
-
     window = Window(kept=Kept())  # the layout of a first start: pictures do not depend on who takes them
     try:
         settle(window, size, theme)

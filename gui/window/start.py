@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from pyqtgraph.Qt import QtCore, QtWidgets
 
 from l2sim.job.presets import PRESETS
 
-from ..base import launch, theme
-
-_User = QtCore.Qt.ItemDataRole.UserRole
+from ..base import theme
+from ..base.launch import summaries
+from ..base.widgets import HEADS, ROLE, filled, plain_list, run_item
 
 
 class Start(QtWidgets.QWidget):
@@ -26,27 +25,24 @@ class Start(QtWidgets.QWidget):
     def __init__(self, runs: Path) -> None:
         super().__init__()
         self.runs = runs
-        self.presets = _list(["preset", "what it runs"], "Presets")
+        self.presets = plain_list(["preset", "what it runs"], "Presets", (205,))
         for name, preset in PRESETS.items():
             item = QtWidgets.QTreeWidgetItem([name, preset.about])
             item.setToolTip(1, f"{preset.about}\nSettings from {preset.source}")
-            item.setData(0, _User, name)
+            item.setData(0, ROLE, name)
             self.presets.addTopLevelItem(item)
-        self.presets.setColumnWidth(0, 205)
         self.presets.setCurrentItem(self.presets.topLevelItem(0))
-        self.recent = _list(["run", "state", "accuracy", "begun"], "Runs of before")
-        for column, width in enumerate((170, 80, 80, 110)):
-            self.recent.setColumnWidth(column, width)
+        self.recent = plain_list(HEADS, "Runs of before", (170, 80, 80, 110))
         self.none = theme.mark(QtWidgets.QLabel(f"No runs in {runs}/ yet: start a preset."), "faint")
         begin = theme.mark(QtWidgets.QPushButton("Start"), "main")
         change = QtWidgets.QPushButton("Change settings first…")
         opened = theme.mark(QtWidgets.QPushButton("Open"), "main")
         other = QtWidgets.QPushButton("Open another folder…")
-        begin.clicked.connect(lambda: self._preset(self.begin))
-        change.clicked.connect(lambda: self._preset(self.edit))
+        begin.clicked.connect(lambda: self._preset(self.begin.emit))
+        change.clicked.connect(lambda: self._preset(self.edit.emit))
         opened.clicked.connect(self._open)
         other.clicked.connect(self.browse)
-        self.presets.itemActivated.connect(lambda *_: self._preset(self.begin))
+        self.presets.itemActivated.connect(lambda *_: self._preset(self.begin.emit))
         self.recent.itemActivated.connect(lambda *_: self._open())
         self._opened = opened
 
@@ -60,23 +56,14 @@ class Start(QtWidgets.QWidget):
         )
         right.layout().insertWidget(1, self.none)
         for card, buttons in ((left, (begin, change)), (right, (opened, other))):
-            row = QtWidgets.QHBoxLayout()
-            for button in buttons:
-                row.addWidget(button)
-            row.addStretch(1)
-            card.layout().addLayout(row)
+            card.layout().addLayout(filled(QtWidgets.QHBoxLayout(), *buttons, 1))
             columns.addWidget(card, 1)
-        layout = QtWidgets.QVBoxLayout(self)
-        layout.setContentsMargins(28, 20, 28, 20)
-        layout.setSpacing(10)
-        layout.addWidget(title)
-        layout.addWidget(line)
-        layout.addLayout(columns, 1)
+        filled(QtWidgets.QVBoxLayout(self), title, line, (columns, 1), margins=(28, 20, 28, 20), spacing=10)
 
     def look(self, recent: list[Path]) -> None:
         """List the runs that are there now."""
         self.recent.clear()
-        rows = launch.found(self.runs, recent)
+        rows = summaries(self.runs, recent)
         for row in rows:
             self.recent.addTopLevelItem(run_item(row))
         self.none.setVisible(not rows)
@@ -84,40 +71,18 @@ class Start(QtWidgets.QWidget):
         if rows:
             self.recent.setCurrentItem(self.recent.topLevelItem(0))
 
-    def _preset(self, signal: Any) -> None:
+    def _preset(self, ask: Callable[[str], None]) -> None:
         item = self.presets.currentItem()
         if item is not None:
-            signal.emit(item.data(0, _User))
+            ask(item.data(0, ROLE))
 
     def _open(self) -> None:
         item = self.recent.currentItem()
         if item is not None:
-            self.open_.emit(item.data(0, _User))
+            self.open_.emit(item.data(0, ROLE))
 
 
-def run_item(row: dict[str, Any]) -> Any:
-    """A run as a line of a list: name, state, accuracy, begun."""
-    accuracy = "" if row["accuracy"] is None else f"{100 * row['accuracy']:.2f} %"
-    begun = time.strftime("%d %b %H:%M", time.localtime(row["started"])) if row["started"] else ""
-    item = QtWidgets.QTreeWidgetItem([row["name"], row["state"], accuracy, begun])
-    item.setData(0, _User, str(row["folder"]))
-    item.setToolTip(0, row["problem"] or str(row["folder"]))
-    item.setToolTip(1, row["problem"])
-    item.setTextAlignment(2, QtCore.Qt.AlignmentFlag.AlignRight)
-    return item
-
-
-def _list(heads: list[str], name: str) -> Any:
-    widget = QtWidgets.QTreeWidget()
-    widget.setHeaderLabels(heads)
-    widget.setRootIsDecorated(False)
-    widget.setUniformRowHeights(True)
-    widget.setAccessibleName(name)
-    widget.setFrameShape(QtWidgets.QFrame.Shape.NoFrame)
-    return widget
-
-
-def _card(title: str, widget: QtWidgets.QWidget) -> Any:
+def _card(title: str, widget: QtWidgets.QWidget) -> QtWidgets.QFrame:
     card = theme.mark(QtWidgets.QFrame(), "card")
     layout = QtWidgets.QVBoxLayout(card)
     layout.addWidget(theme.mark(QtWidgets.QLabel(title), "part"))

@@ -1,77 +1,40 @@
-"""The window: a start page, or the panels around one run, fed by one timer."""
+"""The window: a desk with commands, moved by one timer."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from pyqtgraph.Qt import QtCore, QtWidgets
+from pyqtgraph.Qt import QtCore, QtGui
 
-from l2sim.errors import L2simError, RunError
-
-from ..base import launch, message, theme
-from ..base.actions import Actions, left_to_widget
-from ..base.beat import Beat
+from ..base.actions import left_to_widget
 from ..base.layout import Kept
-from ..base.model import RunModel, Selection, open_run
-from ..base.panel import Panel
-from ..mesh.view import MeshView
-from ..panels.blocks import Blocks
-from ..panels.curves import Curves
-from ..panels.diagnose import Diagnosis
-from ..panels.distributions import Distributions
-from ..panels.eventlog import EventLog
-from ..panels.hardware import Hardware
-from ..panels.inspector import Inspector
-from ..panels.matrix import Matrix
-from ..panels.runs import Runs
-from ..panels.timeline import Timeline
+from ..base.model import RunModel
 from . import commands
-from .jobform import JobForm
-from .start import Start
+from .desk import Desk
 
 TICK = 33
 """Milliseconds between two looks at the run: 30 pictures a second at most."""
 _LOOK = 2.0
 """Seconds between two looks at the folder of runs."""
-_Area = QtCore.Qt.DockWidgetArea
 
 
-class Window(QtWidgets.QMainWindow):
-    """One window looks at one run, and at another one beside it when they are compared.
+class Window(Desk):
+    """One window on the runs in a folder.
 
-    `tick` is all that makes it move: it takes in what is new of the runs and refreshes the panels that are visible and
-    concerned. Everything else only changes the selection or orders something from the job.
+    `tick` is all that makes it move: it takes in what is new of the runs and refreshes the panels. Everything else only
+    changes the selection or orders something from the job.
     """
 
     def __init__(self, runs: Path = Path("runs"), kept: Kept | None = None) -> None:
-        super().__init__()
-        self.setWindowTitle("l2sim")
-        self.setAccessibleName("l2sim")
-        self.kept = Kept().read() if kept is None else kept
-        self.runs_folder = runs
-        theme.use(self.kept.text("theme") or "dark")
-        self.selection = Selection()
+        super().__init__(runs, Kept().read() if kept is None else kept)
         self.selection.watch(self._selected)
-        self.model: RunModel | None = None
-        self.reference: RunModel | None = None
-        self.processes: list[launch.Process] = []
-        self.starting: launch.Process | None = None
-        self.crashed = ""
-        self._moved: set[str] = set()
-        self.beat = Beat()
-        self._state = ""
-        self._fresh = not self.kept.bytes("docks")
         self._looked = self._ticked = time.monotonic()
-        self.actions_ = Actions(self)
         commands.declare(self)
-        self._build()
+        self.build()
+        commands.offer(self)
         commands.fill_menus(self)
-        self.home_state = self.inner.saveState(1)
-        self._restore()
         self.timer = QtCore.QTimer(self)
         self.timer.timeout.connect(self.tick)
         self.timer.start(TICK)
@@ -79,159 +42,14 @@ class Window(QtWidgets.QMainWindow):
         if self.kept.said:
             self.message.say(self.kept.said, bad=True, Reset_layout=self.reset_layout)
 
-    # -- building ------------------------------------------------------------------------------------------------------
-
-    def _build(self) -> None:
-        self.message = message.Message()
-        self.start = Start(self.runs_folder)
-        self.form = JobForm()
-        self.wait = QtWidgets.QLabel()
-        self.wait.setAlignment(QtCore.Qt.AlignmentFlag.AlignCenter)
-        self.wait.setAccessibleName("Starting")
-        self.inner = QtWidgets.QMainWindow()
-        self.inner.setDockNestingEnabled(True)
-        self.inner.setWindowFlags(QtCore.Qt.WindowType.Widget)
-        for corner, area in (
-            (QtCore.Qt.Corner.BottomLeftCorner, _Area.LeftDockWidgetArea),
-            (QtCore.Qt.Corner.BottomRightCorner, _Area.RightDockWidgetArea),
-        ):
-            self.inner.setCorner(corner, area)
-        choose = self.selection
-        self.mesh, self.blocks, self.inspector = MeshView(choose), Blocks(choose), Inspector(choose)
-        self.matrix, self.distributions, self.curves = Matrix(choose), Distributions(choose), Curves(choose)
-        self.hardware, self.events, self.runs = Hardware(choose), EventLog(choose), Runs(choose, self.runs_folder)
-        self.timeline, self.diagnosis = Timeline(choose, self.actions_), Diagnosis(choose)
-        self.inner.setCentralWidget(self.mesh)
-        self.mesh.setAccessibleName(self.mesh.title)
-        self.mesh.setMinimumSize(300, 200)
-        self.docks: dict[str, Any] = {}
-        left, right, below = _Area.LeftDockWidgetArea, _Area.RightDockWidgetArea, _Area.BottomDockWidgetArea
-        for panel, area in (
-            (self.blocks, left), (self.matrix, left), (self.distributions, left),
-            (self.inspector, right), (self.hardware, right), (self.events, right), (self.runs, right),
-            (self.curves, below), (self.diagnosis, below),
-        ):  # fmt: skip
-            self._dock(panel, area)
-        self.inner.tabifyDockWidget(self.docks["Matrix"], self.docks["Distributions"])
-        self.docks["Matrix"].raise_()
-        for name in ("Events", "Runs"):
-            self.inner.tabifyDockWidget(self.docks["Hardware"], self.docks[name])
-        self.docks["Hardware"].raise_()
-        self.inner.tabifyDockWidget(self.docks["Curves"], self.docks["Diagnosis"])
-        self.docks["Curves"].raise_()
-        work = QtWidgets.QWidget()
-        column = QtWidgets.QVBoxLayout(work)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(0)
-        column.addWidget(self.inner, 1)
-        column.addWidget(self.timeline)
-        self.stack = QtWidgets.QStackedWidget()
-        for page in (self.start, self.form, self.wait, work):
-            self.stack.addWidget(page)
-        self.work = work
-        whole = QtWidgets.QWidget()
-        column = QtWidgets.QVBoxLayout(whole)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(0)
-        column.addWidget(self.message)
-        column.addWidget(self.stack, 1)
-        self.setCentralWidget(whole)
-        self.resize(1280, 820)
-        self.panels: list[Panel] = [
-            self.mesh, self.blocks, self.inspector, self.matrix, self.distributions, self.curves, self.hardware,
-            self.events, self.runs, self.timeline, self.diagnosis,
-        ]  # fmt: skip
-        self.mesh.shown.connect(self.inspector.take)
-        self.mesh.hovered.connect(self.inspector.hover)
-        self.inspector.pins_changed.connect(self.mesh.show_pins)
-        commands.offer(self)
-        self.start.begin.connect(lambda name: self.begin(name))
-        self.start.edit.connect(self.edit)
-        self.start.open_.connect(self.open)
-        self.start.browse.connect(lambda: self.actions_["open"].trigger())
-        self.form.started.connect(self.begin)
-        self.form.closed.connect(self.go_home)
-        self.runs.open_.connect(self.open)
-        self.runs.compare.connect(self.compare)
-        self.runs.alone.connect(lambda: self.compare(None))
-        self.runs.edit.connect(lambda folder: self.edit(str(Path(folder) / "job.toml")))
-
-    def _dock(self, panel: Panel, area: Any) -> None:
-        dock = QtWidgets.QDockWidget(panel.title, self.inner)
-        dock.setObjectName(panel.title)
-        dock.setWidget(panel)
-        panel.setAccessibleName(panel.title)
-        panel.setMinimumSize(160, 80)  # what does not fit is cut off; the window must fit a small screen
-        self.inner.addDockWidget(area, dock)
-        self.docks[panel.title] = dock
-        # A panel behind another tab counts as visible for Qt, which only moves it out of sight.
-        dock.visibilityChanged.connect(partial(self.beat.see, panel))
-
-    # -- pages and layout ----------------------------------------------------------------------------------------------
-
-    def go_home(self) -> None:
-        """Show the start page; an open run stays open."""
-        self.start.look(self.kept.recent)
-        self.stack.setCurrentWidget(self.start)
-
-    def go_work(self) -> None:
-        """Show the panels."""
-        self.stack.setCurrentWidget(self.work)
-        self.mesh.canvas.setFocus()
-        if self._fresh and self.isVisible():
-            self._fresh = False
-            self.inner.layout().activate()
-            self._proportions()
-
-    def edit(self, source: str) -> None:
-        """Show the form with a preset or job file."""
-        if self.attempt(lambda: self.form.edit(source)):
-            self.stack.setCurrentWidget(self.form)
-
-    def reset_layout(self) -> None:
-        """Put every panel where it was at first."""
-        self.inner.restoreState(self.home_state, 1)
-        for dock in self.docks.values():
-            dock.show()
-        self._proportions()
-        self.message.hide()
-
-    def _proportions(self) -> None:
-        horizontal, vertical = QtCore.Qt.Orientation.Horizontal, QtCore.Qt.Orientation.Vertical
-        docks, width, height = self.docks, self.width(), self.height()
-        side = max(230, width // 5)
-        self.inner.resizeDocks([docks["Blocks"], docks["Inspector"]], [side, int(side * 1.25)], horizontal)
-        self.inner.resizeDocks([docks["Blocks"], docks["Matrix"]], [height // 2, height // 2], vertical)
-        self.inner.resizeDocks([docks["Inspector"], docks["Hardware"]], [height // 2, height // 2], vertical)
-        self.inner.resizeDocks([docks["Curves"]], [int(height * 0.36)], vertical)
-
-    def _restore(self) -> None:
-        for name, put in (("geometry", self.restoreGeometry), ("docks", lambda data: self.inner.restoreState(data, 1))):
-            data = self.kept.bytes(name)
-            if data and not put(QtCore.QByteArray(data)):
-                self.kept.said = self.kept.said or f"the kept {name} cannot be used; the layout starts anew"
-
-    def keep(self) -> None:
-        """Write down layout, theme and session."""
-        self.kept.keep(
-            geometry=bytes(self.saveGeometry()), docks=bytes(self.inner.saveState(1)), theme=theme.now().name,
-            session=str(self.model.folder.resolve()) if self.model else "",
-        )  # fmt: skip
-        try:
-            self.kept.write()
-        except OSError as error:
-            self.message.say(
-                f"the layout cannot be kept: {error.strerror}; it is as before at the next start", bad=True
-            )
-
-    def event(self, event: Any) -> bool:
+    def event(self, event: QtCore.QEvent) -> bool:
         """Leave some keys to the widget in focus before they count as shortcuts."""
         if event.type() == QtCore.QEvent.Type.ShortcutOverride and left_to_widget(event):
             event.accept()
             return True
         return bool(super().event(event))
 
-    def closeEvent(self, event: Any) -> None:
+    def closeEvent(self, event: QtGui.QCloseEvent) -> None:
         """Keep the layout and let go of the run, which goes on."""
         self.keep()
         self._let_go()
@@ -245,121 +63,19 @@ class Window(QtWidgets.QMainWindow):
 
     def _let_go(self) -> None:
         self.timer.stop()
-        for held in (self.model, self.reference):
-            if held is not None:
-                held.close()
+        for model in (self.model, self.reference):
+            if model is not None:
+                model.close()
         for process in self.processes:
             process.let_go()
         self.processes, self.model, self.reference = [], None, None
 
-    # -- runs ----------------------------------------------------------------------------------------------------------
-
-    def attempt(self, action: Callable[[], Any]) -> bool:
-        """Do something; what goes wrong on purpose is one line in the window. True where it went well."""
-        try:
-            action()
-            return True
-        except L2simError as error:
-            self.message.say(str(error), bad=True)
-            self.events.say(str(error))
-            return False
-
-    def open(self, folder: str | Path, attach: bool = False) -> bool:
-        """Open a run; `attach` insists that a job answers there. One line in the window where that is impossible."""
-        return self.attempt(lambda: self._open(Path(folder), attach))
-
-    def _open(self, folder: Path, attach: bool) -> None:
-        model = open_run(folder)
-        if attach and model.state not in ("running", "paused", "stale"):
-            model.close()
-            raise RunError(f"no job runs in {folder}: that run is {model.state}; open it without --attach")
-        self.compare(None)
-        if self.model is not None:
-            self.model.close()
-        self.model, self._state = model, ""
-        self.message.hide()
-        model.poll()
-        first = next(iter(model.layers.values()), None)
-        self.selection.set(
-            run=str(folder), step=None, layer=first.name if first else "", block=0,
-            side="u" if first and first.sigma else "", element=None, input=0,
-        )  # fmt: skip
-        self.kept.opened(folder)
-        self.runs.recent = self.kept.recent
-        self.setWindowTitle(f"{folder.name} — l2sim")
-        self._show_run()
-        self.go_work()
-        self._follow_state()
-
-    def compare(self, folder: str | Path | None) -> bool:
-        """Lay another run over the open one, or none."""
-        if folder is None:
-            if self.reference is not None:
-                self.reference.close()
-                self.reference = None
-                self._show_run()
-            return True
-
-        def lay() -> None:
-            if self.model is None:
-                raise RunError("open a run first, then the one to compare it with")
-            other = open_run(Path(str(folder)))
-            self.compare(None)
-            self.reference = other
-            other.poll()
-            self._show_run()
-
-        return self.attempt(lay)
-
-    def _show_run(self) -> None:
-        for panel in self.panels:
-            self.guard(partial(panel.show_run, self.model, self.reference))
-            self.beat.note(panel, ("all",))
-
-    def begin(self, source: str, settings: Any = (), more: Any = (), name: str = "") -> bool:
-        """Start a preset or job file in a process of its own and show it as soon as it has made its folder."""
-
-        def start() -> None:
-            from l2sim.job import job as jobs
-
-            job = jobs.with_overrides(jobs.load(source), settings)
-            self._wait(launch.start(source, settings, name=name or job.name, runs=self.runs_folder, more=more))
-
-        return self.attempt(start)
-
-    def resume(self) -> bool:
-        """Go on with the open run in a new process."""
-        if self.model is None:
-            return False
-        folder = self.model.folder
-
-        def start() -> None:
-            self.processes.append(launch.resume(folder))
-            self.message.say(f"{folder.name} goes on from its last checkpoint")
-
-        return self.attempt(start)
-
-    def kill(self) -> bool:
-        """End the job of the open run at once."""
-        model = self.model
-        return model is not None and self.attempt(lambda: launch.kill(model.folder))
-
-    def _wait(self, process: launch.Process) -> None:
-        self.processes.append(process)
-        self.starting = process
-        self.message.hide()
-        self.wait.setText(
-            f"Starting a job in {process.folder}…\n\nIts process is {process.pid}. "
-            "The first start on a machine compiles the kernels, which takes half a minute."
-        )
-        self.stack.setCurrentWidget(self.wait)
-
     # -- the timer -----------------------------------------------------------------------------------------------------
 
     def _selected(self, changed: set[str]) -> None:
-        if not self._moved:  # a click is answered at once, not at the next beat of the timer
+        if not self.moved:  # a click is answered at once, not at the next beat of the timer
             QtCore.QTimer.singleShot(0, self.tick)
-        self._moved |= changed
+        self.moved |= changed
 
     def tick(self, everything: bool = False) -> None:
         """Take in what is new and refresh the panels that are visible and due; `everything`: all that are visible."""
@@ -367,33 +83,17 @@ class Window(QtWidgets.QMainWindow):
         self.guard(lambda: self.timeline.play(now - self._ticked))
         self._ticked = now
         self._watch_processes()
-        changed, self._moved = self._moved, set()
         for model in (self.model, self.reference):
             if model is not None:
-                self.guard(partial(_poll, model, changed))
+                self.guard(partial(self._poll, model))
         if now - self._looked > _LOOK:
             self._looked = now
             if self.runs.isVisible():
                 self.guard(self.runs.look)
-            elif self.start.isVisible():
-                pass
-        self.timeline.allow()
-        if self.model is None:
-            return
-        self._follow_state()
-        if self.model.state == "stale" or now - self._breath > 0.5:
-            self._breath = now
-            self.beat.note(self.timeline, ("state",))
-        for panel in (self.hardware, self.diagnosis):
-            if panel.waits:
-                self.beat.note(panel, ("acks",))
-        for panel in self.panels:
-            self.beat.note(panel, changed)
-        self.beat.go(
-            self.panels, self.timeline.playing, everything, lambda it, names: self.guard(partial(it.refresh, names))
-        )
+        self.refresh(everything)
 
-    _breath = 0.0
+    def _poll(self, model: RunModel) -> None:
+        self.moved |= model.poll()
 
     def _watch_processes(self) -> None:
         for process in list(self.processes):
@@ -412,85 +112,3 @@ class Window(QtWidgets.QMainWindow):
                 self.message.say(f"the job did not start: {said}", bad=True)
             elif code > 0 and not said.startswith("stopped by"):
                 self.message.say(f"the job in {process.folder} ended: {said}", bad=True, Resume=self.resume)
-
-    def _follow_state(self) -> None:
-        """Say in words when the run is over, and what can be done."""
-        assert self.model is not None
-        state, before = self.model.state, self._state
-        if state == before:
-            return
-        self._state = state
-        name, newest = self.model.folder.name, f"step {self.model.newest:,}"
-        if before:
-            self.events.say(f"the run is {state} at {newest}")
-        if state == "killed":
-            self.message.say(
-                f"the job of {name} was killed: it ended at {newest} without a word. What it recorded is here; "
-                "going on starts from its last checkpoint.",
-                bad=True, Resume=self.resume,
-            )  # fmt: skip
-        elif state == "failed":
-            log = self.model.folder / "crash.log"
-            more = {"Show_crash_log": lambda: self.show_text(log)} if log.exists() else {}
-            self.message.say(f"the job of {name} failed at {newest}", bad=True, Resume=self.resume, **more)
-        elif state == "stopped":
-            self.message.say(f"{name} was stopped at {newest}; all is saved", Resume=self.resume)
-        elif state == "deleted":
-            self.message.say(
-                f"the folder {self.model.folder} has been deleted; what was read of it stays here", bad=True
-            )
-        elif state == "done" and before:
-            self.message.say(f"{name} is done", Show_report=self.actions_["report"].trigger)
-        elif before in ("killed", "failed", "stopped", "deleted", "stale"):
-            self.message.hide()
-        for panel in self.panels:
-            self.beat.note(panel, ("state",))
-
-    # -- when the window itself fails ----------------------------------------------------------------------------------
-
-    def guard(self, action: Callable[[], Any]) -> None:
-        """Do something that must not end the window: a known error is a line, an unknown one a crash report."""
-        try:
-            self.attempt(action)
-        except Exception as error:
-            self.crash(error)
-
-    def crash(self, error: BaseException) -> None:
-        """Keep a crash report and offer it, once for the same error."""
-        text = message.report(error, f"run {self.model.folder}" if self.model else "no run open")
-        if text.splitlines()[-1] == (self.crashed.splitlines() or [""])[-1]:
-            return
-        self.crashed = text
-        where = message.keep(text, self.model.folder if self.model else None)
-        self.message.say(
-            f"something in the window went wrong ({type(error).__name__}: {str(error)[:120]}); the job is not touched. "
-            f"The report is in {where}",
-            bad=True, Show_report=lambda: message.Crash(self, text, where).show(),
-        )  # fmt: skip
-
-    def show_text(self, path: Path) -> None:
-        """Show a text file in a dialog that can be copied from."""
-        try:
-            text = path.read_text(errors="replace")
-        except OSError as error:
-            self.message.say(f"{path} cannot be read: {error.strerror}", bad=True)
-            return
-        message.Crash(self, text, str(path)).show()
-
-    def repaint_theme(self, name: str) -> None:
-        """Put another theme in force."""
-        theme.use(name)
-        for panel in self.panels:
-            self.beat.note(panel, ("theme", "all"))
-        self.actions_["theme"].setText("Light theme" if name == "dark" else "Dark theme")
-
-    def focused(self) -> Panel:
-        """The panel that has the focus, or the mesh."""
-        widget = QtWidgets.QApplication.focusWidget()
-        while widget is not None and not isinstance(widget, Panel):
-            widget = widget.parentWidget()
-        return widget if isinstance(widget, Panel) else self.mesh
-
-
-def _poll(model: RunModel, changed: set[str]) -> None:
-    changed |= model.poll()

@@ -1,22 +1,19 @@
 """Complex tensor cores: what splitter errors, loss and single-arm drive make of the cores of `core_chip`.
 
-The one MZI of both flows is in `kernels.cores`. Nothing here is fused: algorithms take the public path. Readings of a
-complex amplitude y, with n standard normal, the reference's phase r fresh for each vector through a core:
-
-    quadrature  Re(y e^{i r}) + sigma n       field  y e^{i r} + sigma (n + i n')       power  |y|^2 + s |y| n + sigma n
+The one MZI of both flows is in `kernels.cores`. Nothing here is fused: algorithms take the public path. How amplitudes
+are read is in `l2sim.chip.readout`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from l2sim.backend import CPU, Array, Device, kernels
-from l2sim.chip import fabrication
-from l2sim.chip.core_chip import CoreChip
+from l2sim.chip import fabrication, readout
+from l2sim.chip.core_chip import CoreChip, turned
 from l2sim.chip.fabrication import Optics, arm_parameters, fabricate_optics, splitter_parameters
 from l2sim.chip.meter import Meter
 from l2sim.chip.nonidealities import WAVELENGTH_NM, Nonidealities
@@ -43,37 +40,6 @@ def matrices(mesh: Mesh, phases: Array, parts: Passive, signs: Array, nonidealit
     out = np.empty((len(phases), mesh.modes, mesh.modes), np.result_type(phases.dtype, np.complex64))
     kernels.cores.matrices(phases, *parts, it.single_arm, signs, mesh.rail, out)
     return out
-
-
-def read(
-    weights: Array,
-    x: Array,
-    gain: Array,
-    readout: str,
-    nonidealities: Nonidealities,
-    normal: Callable[[tuple[int, ...]], Array],
-) -> Array:
-    """Readings of W x: `weights` (p, q, k, k), `x` broadcasts to (p, q, k, B), `gain` (p, q, 1, 1) scales the noise."""
-    it = nonidealities
-    if readout == "quadrature" and not it.reference_phase_std and not np.iscomplexobj(x):
-        y = np.matmul(np.ascontiguousarray(weights.real), x)
-    else:
-        y = np.matmul(weights, x)
-    if readout == "power":
-        amplitude = np.abs(y)
-        y = amplitude**2
-        if it.shot_noise:
-            y = y + gain * amplitude * (it.shot_noise * normal(y.shape))
-        return y + gain * gain * (it.readout_noise * normal(y.shape)) if it.readout_noise else y
-    if it.reference_phase_std:
-        y = y * np.exp(1j * it.reference_phase_std * normal((*y.shape[:2], 1, y.shape[3])))
-    if readout == "quadrature":
-        y = y.real
-        return y + gain * (it.readout_noise * normal(y.shape)) if it.readout_noise else y
-    y = y.astype(np.result_type(y.dtype, np.complex64), copy=False)
-    if it.readout_noise:
-        y = y + gain * (it.readout_noise * (normal(y.shape) + 1j * normal(y.shape)))
-    return y
 
 
 class ComplexChip(CoreChip):
@@ -109,7 +75,7 @@ class ComplexChip(CoreChip):
         )
 
     def refabricate(self, arrays: dict[str, Array]) -> None:
-        """See `CoreChip.refabricate`."""
+        """Become the chip whose `oracle_fabrication` gave `arrays`."""
         made = fabrication.replaced(self._draws(), arrays)
         self._optics, self._scaled = {part: made[f"{part} optics"] for part in PARTS}, None
         super().refabricate(arrays)
@@ -132,18 +98,18 @@ class ComplexChip(CoreChip):
             self._scaled = it, {part: passive(self.mesh, optics, it) for part, optics in self._optics.items()}
         return matrices(self.mesh, self._effective(part, phases), self._scaled[1][part], signs, it)
 
-    def _probe(self, weights: Array, x: Array, cores: Array | None, readout: str) -> Array:
-        if readout not in self.readouts:
-            raise ChipError(f"this chip has no {readout!r} readout; it has {', '.join(self.readouts)}")
-        (p, q), k = self.shape, self.mesh.modes
-        if x.ndim != 4 or x.shape[2] != k or x.shape[0] not in (1, p) or x.shape[1] not in (1, q):
-            raise ChipError(f"light of shape {x.shape} does not fit this chip; send ({p}, {q}, {k}, B) or what extends")
-        y = read(weights, x, self._scale.reshape(p, q, 1, 1), readout, self._nonidealities, self._normal)
-        if cores is not None:
-            y = np.where(cores[:, :, None, None], y, 0.0)
-        self._sent(y.shape[3], cores)
-        kind = np.result_type(self.dtype, np.complex64) if readout == "field" else self.dtype
-        return y.astype(kind, copy=False)
+    def _passed(self, weights: Array, x: Array, kind: str) -> Array:
+        """As of `CoreChip`. A quadrature that the reference does not turn needs the real part only."""
+        if kind == "quadrature" and not self._nonidealities.reference_phase_std and not np.iscomplexobj(x):
+            weights = np.ascontiguousarray(weights.real)
+        return np.matmul(weights, x)
+
+    def _read(self, y: Array, kind: str) -> Array:
+        """As of `CoreChip`, and the fields behind the cores."""
+        if kind != "field":
+            return super()._read(y, kind)
+        seen = readout.field(y, self._nonidealities, self._variates, self._scale.reshape(*self.shape, 1, 1), turned)
+        return seen.astype(np.result_type(self.dtype, np.complex64), copy=False)
 
 
 def fabricated_as(nonidealities: Nonidealities, readout: str) -> type[CoreChip]:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from l2sim.backend import CPU, Array, Device, generator, host, kernels_of, like, namespace, resident
-from l2sim.chip import fabrication
+from l2sim.chip import attenuators, fabrication, readout
 from l2sim.chip.drift import Wander
 from l2sim.chip.fabrication import chain_parameters, fabricate
 from l2sim.chip.fused import blocks, descent, spread
@@ -102,14 +102,14 @@ class CoreChip:
     # -- what a lab can do ---------------------------------------------------------------------------------------------
 
     def set_phases(self, *, u: Array | None = None, v: Array | None = None) -> None:
-        """See `Hardware.set_phases`."""
+        """Command nominal phases, radians, (p, q, C, k - 1); places without an MZI are ignored."""
         for part, phases in (("u", u), ("v", v)):
             if phases is not None:
                 phases = self._checked(phases, (*self.shape, *self.mesh.shape), f"phases of {part}")
                 self._command(part, self.mesh.gather(phases).reshape(self._phases[part].shape))
 
     def set_signs(self, *, u: Array | None = None, v: Array | None = None) -> None:
-        """See `Hardware.set_signs`."""
+        """Set the pi shifters at the output ports of a mesh: +1 or -1, (p, q, k)."""
         for part, signs in (("u", u), ("v", v)):
             if signs is not None:
                 signs = self._checked(signs, (*self.shape, self.mesh.modes), f"signs of {part}")
@@ -121,22 +121,27 @@ class CoreChip:
                     self._forget(part)
 
     def set_sigma(self, sigma: Array) -> None:
-        """See `Hardware.set_sigma`."""
+        """Command the attenuators and the electronic gain behind each core: any real numbers, (p, q, k)."""
         sigma = self._checked(sigma, (*self.shape, self.mesh.modes), "sigma").reshape(self._sigma.shape)
         if self._written(sigma, self._sigma):
             self._sigma = sigma.copy()
             self._realise_sigma()
 
     def wait(self, seconds: float) -> None:
-        """See `Hardware.wait`."""
+        """Let chip time pass, for all chips that share the meter."""
         self.meter.wait(seconds)
 
     def forward(self, x: Array, *, cores: Array | None = None, readout: str = "quadrature") -> Array:
-        """See `Hardware.forward`."""
+        """Send light into the inputs of every core and read its outputs.
+
+        `x`: (p, q, k, B) or anything that broadcasts to it. `cores`: optional mask (p, q); a core left out is not
+        probed and reads zero. Returns (p, q, k, B): signed amplitudes, or powers for `readout="power"`.
+        """
         return self._probe(self.oracle_weights(), x, cores, readout)
 
     def backward(self, y: Array, *, cores: Array | None = None, readout: str = "quadrature") -> Array:
-        """See `Hardware.backward`. The meshes are reciprocal: light sent backwards sees the transpose."""
+        """Send light into the outputs of every core and read its inputs: the transpose of `forward`, since meshes are
+        reciprocal. Shapes as there."""
         return self._probe(self.oracle_weights().swapaxes(-1, -2), y, cores, readout)
 
     # -- the same, fused -----------------------------------------------------------------------------------------------
@@ -291,6 +296,12 @@ class CoreChip:
             self._age()
         return self._effective(part, self.xp.zeros_like(self._phases[part]))
 
+    def oracle_offsets(self, part: str) -> Array:
+        """The fixed phases that add to the driven ones in U or V, drift included, (cores, n), rad."""
+        if self._drifts:
+            self._age()
+        return self._chain[part][2].copy()
+
     def oracle_sigma(self) -> Array:
         """The sigma that the attenuators realise, (p, q, k)."""
         return self._realised.reshape(*self.shape, -1).copy()
@@ -308,6 +319,11 @@ class CoreChip:
         """Become the chip whose `oracle_fabrication` gave `arrays`."""
         made = fabrication.replaced(self._draws(), arrays)
         self._heaters, self._attenuators = {part: made[part] for part in PARTS}, made["sigma"]
+        self.nonidealities = self._nonidealities
+
+    def wander_as(self, wander: Wander) -> None:
+        """Let the biases be what `wander` makes of them from now on, by the clock of the chip's meter."""
+        self._wander = wander
         self.nonidealities = self._nonidealities
 
     def _draws(self) -> dict[str, Any]:
@@ -341,11 +357,15 @@ class CoreChip:
         array = self._home.put(array, self.dtype)
         if array.shape != shape:
             raise ChipError(f"{what} have shape {array.shape}; this chip takes {shape}")
+        return self._sound(array, what)
+
+    def _sound(self, array: Array, what: str) -> Array:
+        """`array`, unless it holds values that are not finite: then a ChipError, on a GPU as late as in `state`."""
         if self.xp is not np:  # nobody waits for the answer; `state` asks
             odd = ~np.isfinite(array).all()
             self._unsound = odd if self._unsound is None else self._unsound | odd
         elif not np.isfinite(array).all():
-            raise ChipError(f"{what} hold values that are not finite; the chip was left as it was")
+            raise ChipError(f"values of {what} are not finite; the chip was left as it was")
         return array
 
     def _written(self, now: Array, before: Array) -> bool:
@@ -406,29 +426,20 @@ class CoreChip:
     def _attenuated(self, sigma: Array) -> tuple[Array, Array]:
         """What the attenuators and the gain make of commanded sigma (M, k): (realised sigma, gain (M, 1)).
 
-        sigma = gain cos(phase), gain = max |sigma|; the phase is folded into [0, pi], quantised with LSB pi / (2^b - 1)
-        and scaled by its heater's gamma; no crosstalk, no bias (spec section b).
+        sigma = gain cos(phase), gain = max |sigma| (`l2sim.chip.attenuators`).
         """
-        it = self._nonidealities
         size = np.abs(sigma)
         gain = size[:, 0].copy()
         for i in range(1, size.shape[1]):  # a reduction along so short an axis is slow
             np.maximum(gain, size[:, i], out=gain)
         gain = gain[:, None]
-        if it.exact_sigma:
+        if self._nonidealities.exact_sigma:
             return sigma.copy(), gain
         # A core whose sigma is all zero has no gain to divide by: its attenuators are closed.
-        phase = sigma / np.where(gain > 0, gain, 1.0)
-        np.arccos(phase, out=phase)
-        if it.phase_bits:
-            lsb = np.pi / (2**it.phase_bits - 1)
-            phase /= lsb
-            np.rint(phase, out=phase)
-            phase *= lsb
-        phase *= self._gamma
-        np.cos(phase, out=phase)
-        phase *= gain
-        return phase, gain
+        share = sigma / np.where(gain > 0, gain, 1.0)
+        out = attenuators.realised(share, self._gamma, self._nonidealities)
+        out *= gain
+        return out, gain
 
     def _realise_sigma(self) -> None:
         self._realised, self._scale = self._attenuated(self._sigma)
@@ -443,31 +454,35 @@ class CoreChip:
             self._weight_grid = blocks.assemble(self._matrix("u"), sigma, self._matrix("v"))
         return self._weight_grid
 
-    def _probe(self, weights: Array, x: Array, cores: Array | None, readout: str) -> Array:
-        if readout not in self.readouts:
-            raise ChipError(f"this chip has no {readout!r} readout; it has {', '.join(self.readouts)}")
-        (p, q), k, it = self.shape, self.mesh.modes, self._nonidealities
-        if x.ndim != 4 or x.shape[2] != k:
-            raise ChipError(f"light of shape {x.shape} does not fit this chip; send (p, q, k, B) with k = {k}")
-        y = np.matmul(weights, self._home.put(x))
-        if y.shape[:2] != (p, q):
-            raise ChipError(f"light of shape {x.shape} does not fit a grid of {p} x {q} cores")
-        gain = self._scale.reshape(p, q, 1, 1)
-        if readout == "quadrature":
-            if it.reference_phase_std > 0:
-                y = y * np.cos(it.reference_phase_std * like(y, self._normal((p, q, 1, y.shape[3]))))
-            if it.readout_noise > 0:
-                y = y + gain * (it.readout_noise * like(y, self._normal(y.shape)))
-        else:
-            y, amplitude = y * y, np.abs(y)
-            if it.shot_noise > 0:
-                y = y + gain * amplitude * (it.shot_noise * like(y, self._normal(y.shape)))
-            if it.readout_noise > 0:
-                y = y + gain * gain * (it.readout_noise * like(y, self._normal(y.shape)))
+    def _probe(self, weights: Array, x: Array, cores: Array | None, kind: str) -> Array:
+        """Readings of `kind` of what the cores (of a mask) make of light x: W x of `weights` (p, q, k, k)."""
+        if kind not in self.readouts:
+            raise ChipError(f"this chip has no {kind!r} readout; it has {', '.join(self.readouts)}")
+        (p, q), k = self.shape, self.mesh.modes
+        if x.ndim != 4 or x.shape[2] != k or x.shape[0] not in (1, p) or x.shape[1] not in (1, q):
+            raise ChipError(f"light of shape {x.shape} does not fit this chip; send ({p}, {q}, {k}, B) or what extends")
+        x = self._home.put(x)
+        if np.iscomplexobj(x) and not self.complex_cores:
+            raise ChipError("light of real cores is real, and this is complex; fabricate a ComplexChip")
+        y = self._read(self._passed(weights, self._sound(x, "light"), kind), kind)
         if cores is not None:
             y = np.where(self._home.put(cores)[:, :, None, None], y, 0.0)
         self._sent(y.shape[3], cores)
-        return y.astype(self.dtype, copy=False)
+        return y
+
+    def _passed(self, weights: Array, x: Array, kind: str) -> Array:
+        """The amplitudes W x behind the cores, as far as readings of `kind` need them."""
+        return np.matmul(weights, x)
+
+    def _read(self, y: Array, kind: str) -> Array:
+        """Readings of the amplitudes y (p, q, k, B), in the precision of the chip."""
+        gain = self._scale.reshape(*self.shape, 1, 1)
+        if kind == "power":
+            amplitude = np.abs(y)
+            seen = readout.power(y, amplitude * amplitude, self._nonidealities, self._variates, gain)
+        else:
+            seen = readout.quadrature(y, self._nonidealities, self._variates, gain, turned)
+        return seen.astype(self.dtype, copy=False)
 
     def _noisy(self, product: Array, sent: Array, axis: int, cores: Array | None) -> Array:
         """Meter a product of the whole grid with `sent` (rows, N), and add the noise of its readings."""
@@ -479,5 +494,14 @@ class CoreChip:
             product += (full_scale(sent) * noise) * like(sent, std) * like(sent, self._normal(product.shape))
         return product
 
+    def _variates(self, shape: tuple[int, ...]) -> Array:
+        """Standard normal variates of the readout's stream, where the chip computes."""
+        return self._home.put(self._normal(shape))
+
     def _normal(self, shape: tuple[int, ...]) -> Array:
         return self._noise.standard_normal(shape, self.dtype)  # type: ignore[arg-type]
+
+
+def turned(angle: Array) -> Array:
+    """e^{i angle} as readings of cores have it."""
+    return np.exp(1j * angle)

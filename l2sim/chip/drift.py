@@ -24,6 +24,7 @@ see the same weather.
 from __future__ import annotations
 
 import math
+from copy import copy
 from typing import NamedTuple
 
 import numpy as np
@@ -61,6 +62,13 @@ class Wander:
         self._nodes: dict[str, tuple[int, Array, Array]] = {}
         self._interval = 0, 0, self._moments(0)
         self._told = 0, 0
+        self._rows = slice(None)
+
+    def of_core(self, row: int) -> Wander:
+        """The same for a chip of one core, which is number `row` of the grid."""
+        core = copy(self)
+        core._rows = slice(row, row + 1)
+        return core
 
     def tune(self, it: Nonidealities, clock: float) -> None:
         """Go on with these parameters from `clock`; biases are to be taken as not wandered until `moved` says so."""
@@ -89,7 +97,7 @@ class Wander:
             out += self._std * self._path(part, tick)
         if self._step_std and steps:
             out += self._step_std * (self._stepped(part, steps) @ self._profile.T)
-        return out
+        return out[self._rows]
 
     def state(self) -> list[list[float]]:
         """What a checkpoint needs beside the clock."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol
 
@@ -77,6 +78,26 @@ def fabricate_optics(seed: int, name: str, part: str, shape: tuple[int, int]) ->
     )
 
 
+def of_cores(seed: int, name: str, cores: int, mesh: Mesh) -> dict[str, Array]:
+    """What the fab did to a grid of so many cores of the chip `name`, as `arrays` has it, splitters and arms included;
+    rows are cores, so that `refabricate` makes any of them a chip of one core."""
+    draws: dict[str, Heaters | Optics] = {"sigma": fabricate(seed, name, "sigma", (cores, mesh.modes))}
+    for part in ("u", "v"):
+        draws[part] = fabricate(seed, name, part, (cores, mesh.count))
+        draws[f"{part} optics"] = fabricate_optics(seed, name, part, (cores, mesh.count))
+    return arrays(draws)
+
+
+def heaters_in(held: Mapping[str, Array], part: str) -> Heaters:
+    """The draws of the heaters of one part ("u", "v", "sigma"; "heaters" of a whole mesh) in what `arrays` gave."""
+    return Heaters(*(held[f"{part}.{item.name}"] for item in fields(Heaters)))
+
+
+def optics_in(held: Mapping[str, Array], part: str) -> Optics:
+    """The draws of the passive optics of one part of complex cores, "u" or "v", in what `arrays` gave."""
+    return Optics(*(held[f"{part} optics.{item.name}"] for item in fields(Optics)))
+
+
 def splitter_parameters(mesh: Mesh, optics: Optics, nonidealities: Nonidealities) -> Array:
     """cos and sin of pi/4 + e of both splitters of every MZI, (M, 4, n), as `kernels.propagate` takes them."""
     it = nonidealities
@@ -93,7 +114,7 @@ def arm_parameters(optics: Optics, nonidealities: Nonidealities) -> Array:
     return 10.0 ** (-loss / 20.0)
 
 
-def arrays(draws: dict[str, Any]) -> dict[str, Array]:
+def arrays(draws: Mapping[str, Any]) -> dict[str, Array]:
     """Draws by part as arrays, "part.draw"."""
     return {f"{part}.{item.name}": getattr(held, item.name) for part, held in draws.items() for item in fields(held)}
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from l2sim.backend import CPU, Array, Device, generator, kernels
-from l2sim.chip import fabrication
+from l2sim.chip import fabrication, readout
 from l2sim.chip.drift import Wander
 from l2sim.chip.fabrication import arm_parameters, chain_parameters, fabricate, fabricate_optics, splitter_parameters
 from l2sim.chip.meter import Meter, Settling
@@ -95,7 +95,7 @@ class MeshChip:
     # -- what a lab can do ---------------------------------------------------------------------------------------------
 
     def set_phases(self, theta: Array | None = None, phi: Array | None = None, screen: Array | None = None) -> None:
-        """See `MeshHardware.set_phases`."""
+        """Command nominal phases, radians: theta, phi (n,) in travel order, screen (N,). None leaves them."""
         given = zip(PHASES, (theta, phi, screen))
         wanted = {part: self._checked(values, part) for part, values in given if values is not None}
         changed: Any = 0
@@ -109,25 +109,25 @@ class MeshChip:
 
     @property
     def commanded(self) -> dict[str, Array]:
-        """See `MeshHardware.commanded`."""
+        """Copies of the phases last commanded, by name."""
         return {part: values.copy() for part, values in self._phases.items()}
 
     def wait(self, seconds: float) -> None:
-        """See `MeshHardware.wait`."""
+        """Let chip time pass, for all chips that share the meter."""
         self.meter.wait(seconds)
 
     def forward(self, x: Array, readout: str = "field") -> Array:
-        """See `MeshHardware.forward`."""
+        """Send x (N, B) into the inputs and read the outputs: complex for "field", real for "power"."""
         return self._probe(x, False, readout)
 
     def backward(self, y: Array, readout: str = "field") -> Array:
-        """See `MeshHardware.backward`."""
+        """Send y (N, B) into the outputs and read the inputs. A mesh is reciprocal: this light sees U^T."""
         return self._probe(y, True, readout)
 
     def taps(self, x: Array, back: bool = False) -> tuple[Array, Taps]:
-        """See `MeshHardware.taps`."""
-        far, powers = self._through(self._tapped(x), back)
-        return self._read(far, "field"), self._taps(*powers)
+        """`forward` (or `backward`) with the field read at the far end and the power at every phase shifter."""
+        far, powers = self._through(self.tapped_light(x), back)
+        return self.read(far, "field"), self.read_taps(powers)
 
     # -- the same, fused -----------------------------------------------------------------------------------------------
 
@@ -136,8 +136,8 @@ class MeshChip:
 
         The noise of a sum, sum_b s |f_b| n_b with normal n_b, is s sqrt(sum_b |f_b|^2) n: drawn at once.
         """
-        far, powers = self._through_summed(self._tapped(x), back)
-        return self._read(far, "field"), self._taps(*powers)
+        far, powers = self._through_summed(self.tapped_light(x), back)
+        return self.read(far, "field"), self.read_taps(powers)
 
     def gradient(self, x: Array, g: Array, scheme: str) -> Gradient | None:
         """What `l2sim.learn.insitu.measure` reads where nothing is lost and nothing is noisy: the exact gradient, by
@@ -146,12 +146,12 @@ class MeshChip:
         noisy = it.io_amplitude_error or it.io_phase_error or it.tap_noise or it.readout_noise or it.reference_phase_std
         if noisy or not self._lossless or "tap_power" not in self.readouts:
             return None
-        x, g = self._light(x), self._light(g)
+        x, g = self.checked_light(x), self.checked_light(g)
         if x.shape != g.shape:
             raise ChipError(f"light {x.shape} and cotangents {g.shape} differ in shape; give one cotangent per vector")
         plain, tapped = SCHEMES[scheme]
         batch = x.shape[1]
-        self._count((plain + tapped) * batch, tapped * batch)
+        self.count((plain + tapped) * batch, tapped * batch)
         return self._adjoint(x, g)
 
     def rewind(self) -> None:
@@ -176,13 +176,13 @@ class MeshChip:
 
     def oracle_gradient(self, x: Array, g: Array) -> Gradient:
         """The exact gradient with respect to the phases that the light sees: `x`, `g` (N, B), with loss, no noise."""
-        x, g = self._light(x), self._light(g)
+        x, g = self.checked_light(x), self.checked_light(g)
         return self._adjoint(x, g) if self._lossless else self._adjoint_lossy(x, g)
 
     def oracle_fields(self, x: Array, back: bool = False) -> Array:
         """The field everywhere, (4 C + 2, N, B) (`kernels.inside.trace`), inputs first, also of light sent `back` into
         the outputs; loss of rails that skip a column acts at the next coupler they meet."""
-        x = self._light(x)
+        x = self.checked_light(x)
         x = x * self._ends if back else x
         out = self.xp.empty((1, 4 * self.mesh.columns + 2, 2, *x.shape), self.dtype)
         out[0, 0] = self._planes(x)[0]
@@ -205,6 +205,11 @@ class MeshChip:
         """Become the chip whose `oracle_fabrication` gave `arrays`."""
         made = fabrication.replaced(self._draws(), arrays)
         self._heaters, self._optics = made["heaters"], made["optics"]
+        self.nonidealities = self._nonidealities
+
+    def wander_as(self, wander: Wander) -> None:
+        """Let the biases be what `wander` makes of them from now on, by the clock of the chip's meter."""
+        self._wander = wander
         self.nonidealities = self._nonidealities
 
     def _draws(self) -> dict[str, Any]:
@@ -296,7 +301,7 @@ class MeshChip:
         self._unsound = odd if self._unsound is None else self._unsound | odd
         return True
 
-    def _light(self, x: Array) -> Array:
+    def checked_light(self, x: Array) -> Array:
         x = self._device.put(x)
         if x.ndim != 2 or x.shape[0] != self.mesh.modes or x.dtype.kind not in "fciu":
             raise ChipError(f"light of shape {x.shape} does not fit this mesh; send ({self.mesh.modes}, B) numbers")
@@ -313,14 +318,14 @@ class MeshChip:
         return out
 
     def _fields(self, planes: Array) -> Array:
-        return _complex(planes[0, 0], planes[0, 1])
+        return readout.complex_of(planes[0, 0], planes[0, 1])
 
     def _arrived(self, planes: Array, back: bool) -> Array:
         """The field at the far end; at the outputs behind the waveguides that follow each rail's last coupler."""
         field = self._fields(planes)
         return field if back or self._lossless else field * self._ends
 
-    def _pass(self, x: Array, back: bool) -> Array:
+    def passed(self, x: Array, back: bool) -> Array:
         """Light through the mesh: by its matrix where the batch is larger than that."""
         if x.shape[1] > self.mesh.modes:
             matrix = self._matrix()
@@ -330,7 +335,11 @@ class MeshChip:
         (of.backward if back else of.forward)(*self._common(), field)
         return self._arrived(field, back)
 
-    def _through(self, x: Array, back: bool) -> tuple[Array, tuple[Array, Array, Array]]:
+    def passed_with_powers(self, x: Array, back: bool, summed: bool) -> tuple[Array, Taps]:
+        """The field at the far end, and the powers at the phase shifters on the way, `summed` over the batch or not."""
+        return (self._through_summed if summed else self._through)(x, back)
+
+    def _through(self, x: Array, back: bool) -> tuple[Array, Taps]:
         """The far end, and the powers at theta, phi and screen on the way."""
         if not back:
             field = self._planes(x)
@@ -338,7 +347,7 @@ class MeshChip:
             elements, top, bottom, screen = self._common()
             self._kernels.powers.each(elements, self._amplitudes, top, bottom, screen, field, by_theta, by_phi)
             far = self._arrived(field, back)
-            return far, (by_theta[0], by_phi[0], _power(far))
+            return far, Taps(by_theta[0], by_phi[0], readout.intensity(far))
         field = self._planes(x * self._ends)
         seen = self.xp.empty((1, 2, 2, self.mesh.count, x.shape[1]), self.dtype)
         theta, phi, screen = self._effective()
@@ -346,9 +355,9 @@ class MeshChip:
             theta, phi, self._splitters, self._amplitudes, self.mesh.top, self.mesh.bottom, screen, back, field, seen
         )
         powers = (seen[0] ** 2).sum(axis=1)
-        return self._arrived(field, back), (powers[1], powers[0], _power(x))
+        return self._arrived(field, back), Taps(powers[1], powers[0], readout.intensity(x))
 
-    def _through_summed(self, x: Array, back: bool) -> tuple[Array, tuple[Array, Array, Array]]:
+    def _through_summed(self, x: Array, back: bool) -> tuple[Array, Taps]:
         """The far end, and the powers summed over the batch."""
         field = self._planes(x * self._ends if back else x)
         by_theta, by_phi = (self.xp.empty((1, self.mesh.count)) for _ in range(2))
@@ -357,60 +366,47 @@ class MeshChip:
             elements, self._splitters, self._amplitudes, top, bottom, screen, back, field, by_theta, by_phi
         )
         far = self._arrived(field, back)
-        return far, (by_theta[0], by_phi[0], _power(x if back else far).sum(axis=1, dtype=np.float64))
+        return far, Taps(by_theta[0], by_phi[0], readout.intensity(x if back else far).sum(axis=1, dtype=np.float64))
 
     def _probe(self, x: Array, back: bool, readout: str) -> Array:
         if readout not in self.readouts or readout == "tap_power":
             far = [name for name in self.readouts if name != "tap_power"]
             raise ChipError(f"this mesh has no {readout!r} readout at its ports; it has {', '.join(far)}")
-        x = self._light(x)
-        self._count(x.shape[1], 0)
-        return self._read(self._pass(self._erred(x, self._nonidealities.io_input), back), readout)
+        x = self.checked_light(x)
+        self.count(x.shape[1], 0)
+        return self.read(self.passed(self.modulated(x), back), readout)
 
-    def _tapped(self, x: Array) -> Array:
+    def tapped_light(self, x: Array) -> Array:
         """The light that really enters when `x` is sent for a reading of the taps."""
         if "tap_power" not in self.readouts:
             raise ChipError("this mesh has no power taps; in situ gradients need the readout 'tap_power'")
-        x = self._light(x)
-        self._count(x.shape[1], x.shape[1])
-        return self._erred(x, self._nonidealities.io_input)
+        x = self.checked_light(x)
+        self.count(x.shape[1], x.shape[1])
+        return self.modulated(x)
 
-    def _count(self, vectors: int, tapped: int) -> None:
+    def count(self, vectors: int, tapped: int) -> None:
         taps = tapped * sum(self._sizes.values())
         self.meter.count(core_calls=vectors, tap_readings=taps, vectors=vectors, settled=self.settling.waits())
 
-    def _erred(self, x: Array, here: bool = True) -> Array:
-        """A field with the amplitude and phase errors of its modulators or detectors (spec/insitu.md, section 2)."""
-        it = self._nonidealities
-        if here and it.io_amplitude_error:
-            x = x * np.abs(1.0 + it.io_amplitude_error * self._normal(x.shape))
-        if here and it.io_phase_error:
-            x = x * _turned(np.pi * it.io_phase_error * self._normal(x.shape))
-        return x
+    def modulated(self, x: Array) -> Array:
+        """The field that modulators make where `x` is asked for."""
+        return readout.modulated(x, self._nonidealities, self._normal) if self._nonidealities.io_input else x
 
-    def _read(self, y: Array, readout: str) -> Array:
-        it, y = self._nonidealities, self._erred(y)
-        if readout == "power":
-            power = _power(y)
-            if it.shot_noise:
-                power = power + np.abs(y) * (it.shot_noise * self._normal(y.shape))
-            return power + it.readout_noise * self._normal(y.shape) if it.readout_noise else power
-        if it.reference_phase_std:
-            y = y * _turned(it.reference_phase_std * self._normal((1, y.shape[1])))
-        if it.readout_noise:
-            y = y + it.readout_noise * (self._normal(y.shape) + self._complex.type(1j) * self._normal(y.shape))
-        return y
+    def read(self, y: Array, kind: str) -> Array:
+        """Readings of the field y (N, B) at the far end: of its "field" or its "power"."""
+        sheet = self._nonidealities
+        y = readout.modulated(y, sheet, self._normal)
+        if kind == "power":
+            return readout.power(y, readout.intensity(y), sheet, self._normal)
+        return readout.field(y, sheet, self._normal)
 
-    def _taps(self, theta: Array, phi: Array, screen: Array) -> Taps:
-        """Readings of powers at the shifters, or of sums of powers: I + s sqrt(I) n. Passive couplers have no taps."""
-        noise = self._nonidealities.tap_noise
+    def read_taps(self, powers: Taps) -> Taps:
+        """Readings of powers at the shifters, or of sums of powers. Passive couplers have no taps."""
+        theta, phi, screen = powers
         if not self.mesh.active.all():
             passive = ~self._heated[: self.mesh.count]
             theta[passive] = phi[passive] = 0.0
-        powers = Taps(theta, phi, screen)
-        if noise:
-            powers = Taps(*(power + noise * np.sqrt(power) * self._normal(power.shape) for power in powers))
-        return powers
+        return Taps(*(readout.tap(power, self._nonidealities, self._normal) for power in (theta, phi, screen)))
 
     def _normal(self, shape: tuple[int, ...]) -> Array:
         if self._tape is None:
@@ -451,7 +447,7 @@ class MeshChip:
             product = self._planes(y @ g.T)
             self._kernels.propagate.gradients(elements, self._splitters, top, bottom, screen, product, *room)
             return self._measured(room, self._matrix().T @ g)
-        field, cotangent = self._planes(self._pass(x, False)), self._planes(g)
+        field, cotangent = self._planes(self.passed(x, False)), self._planes(g)
         self._kernels.propagate.adjoint(elements, self._splitters, top, bottom, screen, field, cotangent, *room)
         return self._measured(room, self._fields(cotangent))
 
@@ -462,19 +458,3 @@ class MeshChip:
         mesh = elements, self._splitters, top, bottom, screen
         self._kernels.propagate.adjoint_lossy(*mesh, field, cotangent, *room)
         return self._measured(room, self._fields(cotangent))
-
-
-def _power(field: Array) -> Array:
-    return field.real**2 + field.imag**2
-
-
-def _turned(angle: Array) -> Array:
-    """e^{i angle} in the precision of `angle`."""
-    return _complex(np.cos(angle), np.sin(angle))
-
-
-def _complex(real: Array, imag: Array) -> Array:
-    """real + i imag."""
-    out = np.empty_like(real, np.result_type(real.dtype, np.complex64), shape=real.shape)
-    out.real[...], out.imag[...] = real, imag
-    return out

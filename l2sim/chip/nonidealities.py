@@ -1,20 +1,23 @@
 """What is imperfect about a chip, as numbers with units, and cited presets of them.
 
 These are the parameters. The fabricated chip draws unit variates once and scales them by these, so that changing a
-parameter while a run goes on changes the same chip.
+parameter while a run goes on changes the same chip. A job has the same fields (`l2sim.job.imperfections`).
 """
 
 from __future__ import annotations
 
 import math
-from typing import Annotated
+from functools import cache
+from itertools import pairwise
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
-import numpy as np
 from msgspec import Meta
 
-from l2sim.backend import Array
 from l2sim.errors import ChipError
+
+if TYPE_CHECKING:
+    from l2sim.backend import Array
 
 V_PI = 4.36
 """Volts for a phase of pi in the L2ight reference."""
@@ -24,95 +27,121 @@ GAMMA = math.pi / V_PI**2
 WAVELENGTH_NM = 1550.0
 """Design wavelength, nm."""
 
-Share = Annotated[float, Meta(ge=0, le=1)]
-NonNegative = Annotated[float, Meta(ge=0)]
+TURN = 2.0 * math.pi
+RISE_POINTS = 257
+"""Voltages at which a curve is looked at, whether it rises."""
+
+Volts = TypeVar("Volts", float, "Array")
 
 
-class Nonidealities(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The imperfections of a chip. Order of action: see `kernels.chain`.
+def _is(meaning: str, unit: str = "", low: float | None = None, high: float | None = None) -> Meta:
+    """What is said about a field; the range includes its ends."""
+    return Meta(description=meaning, ge=low, le=high, extra={"unit": unit})
 
-    phase_bits: resolution of the heater drive, bits; 0 is continuous.
+
+class Nonidealities(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The imperfections of a chip. Order of action: see `kernels.chain`. Raises ChipError where a value is not one.
+
+    Every field has its meaning, unit and range beside it. More exactly:
+
     drive: "phase" quantises phi over [0, 2 pi] (as published); "voltage" quantises V over [0, v_max] and goes through
-        `curve`.
-    v_max: highest drive voltage, V.
-    curve: phase(V) in rad, either polynomial coefficients of V^0, V^1, ... or, with `curve_volts`, measured phases at
-        those voltages (interpolated linearly). Empty: gamma V^2. Must rise over [0, v_max].
-    phase_bias: half range of the fixed phase error of every heater, rad: uniform over [-phase_bias, phase_bias).
-    gamma_std: spread of gamma, rad/V^2: normal, cut at two sigma, fixed per heater.
-    crosstalk: share of a heater's phase that reaches each of its up to six neighbours.
-    stuck, dead: share of the heaters that hold a random phase, or none, whatever is commanded.
+        `curve`: polynomial coefficients, or with `curve_volts` phases that were measured at those voltages and are
+        interpolated linearly. Empty: gamma V^2. It must rise over [0, v_max].
+    phase_bias: uniform over [-phase_bias, phase_bias), fixed per heater; `phase_error_std` is normal and adds to it.
+    gamma_std: normal, cut at two sigma, fixed per heater. crosstalk: to each of up to six neighbours.
+    readout_noise: of a quadrature before the electronic gain; of a power reading in units of the unit input power.
+    shot_noise: grows as the amplitude. reference_phase_std: fresh for each reading of a core.
     exact_sigma: the attenuators do exactly what they are told (as published for calibration and mapping).
-    readout_noise: additive noise of a quadrature reading, in units of the unit input amplitude, before the electronic
-        gain; of a power reading, in units of the unit input power.
-    shot_noise: noise of a power reading that grows as the amplitude, in units of the unit input power.
-    reference_phase_std: spread of the reference's phase in a quadrature reading, rad, fresh for each reading of a core.
-    heat_wraps: a driven phase is taken modulo 2 pi before it leaks to its neighbours (as published); a real heater
-        leaks all of its heat.
-    single_arm: one arm of each MZI of a tensor core is heated instead of both in push and pull: diag(e^{2ia}, 1) for
-        diag(e^{ia}, e^{-ia}). Whole meshes have theta and phi on the top arm always.
-    splitter_error_std: error of every splitter, rad: pi/4 + N(0, std); `splitter_shared`: both of an MZI have the same.
-    loss_db, loss_db_std: loss of every arm section, dB, N(loss_db, loss_db_std) cut at zero; a rail that skips a column
-        loses twice `loss_db` there, as an MZI without spread would.
-    phase_error_std: fixed phase error of every heater, rad, normal; adds to `phase_bias`.
+    heat_wraps: a real heater leaks all of its heat, not what is left of it modulo 2 pi.
+    single_arm: diag(e^{2ia}, 1) for diag(e^{ia}, e^{-ia}). Whole meshes have theta and phi on the top arm always.
+    loss_db: N(loss_db, loss_db_std) cut at zero; a rail that skips a column loses twice `loss_db` there, as an MZI
+        without spread would.
     io_amplitude_error, io_phase_error: fresh errors of field modulators and detectors of a whole mesh, |1 + a n| and
-        e^{i pi p n} (p in units of pi); `io_input` false leaves the modulators without (simphox).
+        e^{i pi p n}; `io_input` false leaves the modulators without (simphox).
     tap_noise: noise s of a tap, I = |f|^2 + s |f| n, in units of the unit input amplitude.
-    detuning_nm: wavelength minus the design wavelength WAVELENGTH_NM, nm: phases go as its inverse, and the splitters'
-        angle pi/4 + e changes by the share `dispersion` per nm.
-    drift_std, drift_seconds: biases wander (`l2sim.chip.drift`): stationary deviation, rad, and correlation time, in
-        seconds of chip time, which are core calls where a call is metered as a second.
-    step_std, step_seconds: size of a thermal step, rad (rms over heaters), and the mean time between steps, s.
+    detuning_nm: wavelength minus WAVELENGTH_NM: phases go as its inverse, and the splitters' angle pi/4 + e changes by
+        the share `dispersion` per nm.
+    drift_std, drift_seconds: biases wander (`l2sim.chip.drift`): stationary deviation and correlation time, in seconds
+        of chip time, which are core calls where a call is metered as a second.
     """
 
-    phase_bits: Annotated[int, Meta(ge=0, le=24)] = 0
-    drive: str = "phase"
-    v_max: Annotated[float, Meta(gt=0)] = 10.8
-    curve: tuple[float, ...] = ()
-    curve_volts: tuple[float, ...] = ()
-    phase_bias: Annotated[float, Meta(ge=0, le=math.pi)] = 0.0
-    gamma_std: NonNegative = 0.0
-    crosstalk: Annotated[float, Meta(ge=0, le=0.2)] = 0.0
-    stuck: Share = 0.0
-    dead: Share = 0.0
-    exact_sigma: bool = False
-    readout_noise: NonNegative = 0.0
-    shot_noise: NonNegative = 0.0
-    reference_phase_std: NonNegative = 0.0
-    heat_wraps: bool = True
-    single_arm: bool = False
-    splitter_error_std: NonNegative = 0.0
-    splitter_shared: bool = False
-    loss_db: NonNegative = 0.0
-    loss_db_std: NonNegative = 0.0
-    phase_error_std: NonNegative = 0.0
-    io_amplitude_error: NonNegative = 0.0
-    io_phase_error: NonNegative = 0.0
-    io_input: bool = True
-    tap_noise: NonNegative = 0.0
-    detuning_nm: Annotated[float, Meta(ge=-200, le=200)] = 0.0
-    dispersion: Annotated[float, Meta(ge=-0.01, le=0.01)] = 0.0
-    drift_std: NonNegative = 0.0
-    drift_seconds: Annotated[float, Meta(gt=0)] = 86400.0
-    step_std: NonNegative = 0.0
-    step_seconds: Annotated[float, Meta(gt=0)] = 86400.0
+    phase_bits: Annotated[int, _is("resolution of a phase; 0 is continuous", "bit", 0, 16)] = 0
+    phase_bias: Annotated[float, _is("half range of the unknown phase offsets", "rad", 0, math.pi)] = 0.0
+    gamma_std: Annotated[float, _is("spread of the heater efficiencies", "rad/V^2", 0, 0.1)] = 0.0
+    crosstalk: Annotated[float, _is("share of a phase that leaks to each neighbour", "share", 0, 0.2)] = 0.0
+    drive: Annotated[Literal["phase", "voltage"], _is("what is quantised")] = "phase"
+    v_max: Annotated[float, _is("highest heater voltage", "V", 0.1, 1000)] = 10.8
+    curve: Annotated[tuple[float, ...], _is("phase(V): factors of V^0, V^1 ...; or as measured", "rad")] = ()
+    curve_volts: Annotated[tuple[float, ...], _is("rising voltages at which curve was measured", "V")] = ()
+    stuck: Annotated[float, _is("heaters stuck at a random phase", "share", 0, 1)] = 0.0
+    dead: Annotated[float, _is("heaters that do not heat", "share", 0, 1)] = 0.0
+    readout_noise: Annotated[float, _is("std of a reading, relative to unit input amplitude", "", 0, 1)] = 0.0
+    shot_noise: Annotated[float, _is("std of a power reading at unit power", "", 0, 1)] = 0.0
+    reference_phase_std: Annotated[float, _is("std of the homodyne reference's phase", "rad", 0, math.pi)] = 0.0
+    exact_sigma: Annotated[bool, _is("sigma is realised exactly, as published")] = False
+    heat_wraps: Annotated[bool, _is("a phase is taken modulo 2 pi before it leaks, as published")] = True
+    single_arm: Annotated[bool, _is("one arm of an MZI of a core is heated, not both in push-pull")] = False
+    splitter_error_std: Annotated[float, _is("std of the splitters' angle around pi/4", "rad", 0, 0.5)] = 0.0
+    splitter_shared: Annotated[bool, _is("both splitters of an MZI have the same error")] = False
+    loss_db: Annotated[float, _is("mean loss of every arm section", "dB", 0, 10)] = 0.0
+    loss_db_std: Annotated[float, _is("its spread", "dB", 0, 10)] = 0.0
+    phase_error_std: Annotated[float, _is("fixed errors of the phases", "rad", 0, math.pi)] = 0.0
+    io_amplitude_error: Annotated[float, _is("relative error of a modulated or read field", "", 0, 1)] = 0.0
+    io_phase_error: Annotated[float, _is("error of its phase", "pi rad", 0, 1)] = 0.0
+    io_input: Annotated[bool, _is("modulators have these errors too, not only readings")] = True
+    tap_noise: Annotated[float, _is("std of a tap's power reading at unit power", "", 0, 100)] = 0.0
+    detuning_nm: Annotated[float, _is("wavelength off the design wavelength", "nm", -200, 200)] = 0.0
+    dispersion: Annotated[float, _is("change of the splitters' angle per nm", "1/nm", -0.01, 0.01)] = 0.0
+    drift_std: Annotated[float, _is("how far a phase offset wanders in time, std", "rad", 0, math.pi)] = 0.0
+    drift_seconds: Annotated[float, _is("its correlation time in chip time", "s", 1e-9, 1e12)] = 86400.0
+    step_std: Annotated[float, _is("size of a thermal step, rms over a mesh", "rad", 0, math.pi)] = 0.0
+    step_seconds: Annotated[float, _is("mean chip time between thermal steps", "s", 1e-9, 1e12)] = 86400.0
 
     def __post_init__(self) -> None:
-        if self.drive not in ("phase", "voltage"):
-            raise ChipError(f"nonidealities.drive = {self.drive!r} is unknown; use 'phase' or 'voltage'")
+        for name, annotation in declared().items():
+            value = getattr(self, name)
+            plain = _checked(name, value, annotation)
+            if plain is not value:
+                msgspec.structs.force_setattr(self, name, plain)
+        if self.phase_bits == 1:
+            raise ChipError(
+                "nonidealities.phase_bits = 1 leaves one phase; use 2 to 16 bit, or 0 for continuous phases"
+            )
         if self.stuck + self.dead > 1:
-            raise ChipError("nonidealities.stuck + dead exceeds 1; together they are a share of all heaters")
-        if self.curve_volts and (len(self.curve) != len(self.curve_volts) or np.any(np.diff(self.curve_volts) <= 0)):
+            raise ChipError(
+                "nonidealities.stuck and nonidealities.dead add up to more than all heaters; keep the sum to 1"
+            )
+        if self.curve_volts and (
+            len(self.curve) != len(self.curve_volts) or any(b <= a for a, b in pairwise(self.curve_volts))
+        ):
             raise ChipError("nonidealities.curve_volts must rise and be as long as nonidealities.curve")
         if self.drive == "voltage":
-            volts = np.linspace(0.0, self.v_max, 257)
-            if np.any(np.diff(self.phase_of(volts)) <= 0):
-                raise ChipError(f"nonidealities.curve must rise over 0 to v_max = {self.v_max} V; correct one of them")
+            self._check_rise()
 
-    def phase_of(self, volts: Array) -> Array:
+    def _check_rise(self) -> None:
+        """ChipError where the phase does not rise from 0 V to the highest voltage."""
+        volts = (self.v_max * i / (RISE_POINTS - 1) for i in range(RISE_POINTS))
+        if all(low < high for low, high in pairwise(map(self.phase_of, volts))):
+            return
+        ends = (self.curve_volts[0], self.curve_volts[-1]) if self.curve_volts else (0.0, self.v_max)
+        if ends[0] > 0.0 or ends[1] < self.v_max:
+            raise ChipError(
+                f"nonidealities.curve_volts goes from {ends[0]:g} to {ends[1]:g} V; "
+                f"it needs rows for 0 V and v_max = {self.v_max:g} V"
+            )
+        raise ChipError(f"nonidealities.curve must rise over 0 to v_max = {self.v_max} V; correct one of them")
+
+    def phase_of(self, volts: Volts) -> Volts:
         """Nominal phase of a heater at `volts`, rad."""
         if self.curve_volts:
+            import numpy as np  # late: a job needs no arrays
+
             return np.interp(volts, self.curve_volts, self.curve)
-        return np.polynomial.polynomial.polyval(volts, self.curve or (0.0, 0.0, GAMMA))
+        *rest, highest = self.curve or (0.0, 0.0, GAMMA)
+        phase = highest + volts * 0.0
+        for factor in reversed(rest):
+            phase = factor + phase * volts
+        return phase
 
     @property
     def lossy(self) -> bool:
@@ -125,8 +154,20 @@ class Nonidealities(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return not (self.single_arm or self.lossy or self.splitter_error_std or self.detuning_nm)
 
     def lsb(self) -> float:
-        """Step of the phase quantiser, rad: 2 pi / (2^bits - 1); 0 where the drive is not quantised in phase."""
-        return 2.0 * math.pi / (2**self.phase_bits - 1) if self.phase_bits and self.drive == "phase" else 0.0
+        """Step of the phase quantiser, rad; 0 where the drive is not quantised in phase."""
+        return even_step(self.phase_bits) if self.drive == "phase" else 0.0
+
+    def step(self, phases: Array | None = None) -> float:
+        """The largest distance, rad, between two neighbouring levels of a heater with any of `phases` between them (any
+        shape, taken modulo 2 pi; left out: all phases of a turn). 0 for a continuous drive."""
+        import numpy as np  # late: a job needs no arrays
+
+        if self.drive == "phase" or not self.phase_bits:
+            return self.lsb()
+        levels, _ = self.levels()
+        around = np.append(0.0, levels[levels < TURN]) if phases is None else np.mod(phases, TURN)
+        at = np.searchsorted(levels, around, side="right") - 1
+        return float(np.diff(levels)[np.clip(at, 0, levels.size - 2)].max())
 
     def levels(self) -> tuple[Array, Array]:
         """Phases that a voltage drive can take, and the thresholds between them, rad (both empty for a phase drive).
@@ -134,6 +175,8 @@ class Nonidealities(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         The driver inverts `phase_of` and rounds the voltage, so a phase goes to the level nearest *in voltage*.
         A continuous voltage drive is a very fine one (16 bits).
         """
+        import numpy as np  # late: a job needs no arrays
+
         if self.drive == "phase":
             return np.empty(0), np.empty(0)
         steps = 2 ** (self.phase_bits or 16) - 1
@@ -141,11 +184,53 @@ class Nonidealities(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.phase_of(volts), self.phase_of((volts[1:] + volts[:-1]) / 2)
 
 
+def even_step(bits: int) -> float:
+    """Distance of 2^bits levels that share a whole turn evenly, 0 and 2 pi among them, rad; 0 for 0 bits."""
+    return TURN / (2**bits - 1) if bits else 0.0
+
+
+@cache
+def declared() -> dict[str, object]:
+    """Every field of `Nonidealities` with its annotation: `Annotated[type, Meta]` of meaning, unit and range."""
+    return dict(get_type_hints(Nonidealities, include_extras=True))
+
+
+def _checked(name: str, value: object, annotation: object) -> object:
+    """`value` of the field `name` as a plain Python value. ChipError where it is none of its type and range."""
+    try:
+        plain: object = msgspec.convert(_plain(value), annotation)
+    except msgspec.ValidationError:
+        plain = None
+    if plain is None or (isinstance(plain, tuple) and not all(map(math.isfinite, plain))):
+        shown = " ".join(repr(value).split())
+        raise ChipError(f"nonidealities.{name} = {shown} is wrong; use {_wanted(annotation)}")
+    return plain
+
+
+def _plain(value: object) -> object:
+    """A scalar or an array of NumPy, or a sequence of such, as Python has them."""
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+def _wanted(annotation: object) -> str:
+    """What a field may be, in words."""
+    kind, meta = get_args(annotation)
+    if get_origin(kind) is Literal:
+        return f"one of {', '.join(get_args(kind))}"
+    if meta.ge is None:
+        return "True or False" if kind is bool else "finite numbers"
+    unit = meta.extra["unit"]
+    noun = "a whole number" if kind is int else "a number"
+    return f"{noun} from {meta.ge:g} to {meta.le:g}" + (f" ({unit})" if unit else "")
+
+
 PRESETS = {
-    "ideal": Nonidealities(),
     # Gu et al., L2ight, NeurIPS 2021 (arXiv 2110.14807), section 4.1 and its public configurations: 8-bit phases, bias
     # U[-1, 1), gamma std 0.002 on 0.1653 rad/V^2, crosstalk 0.005; readings without noise, which the paper assumes.
     "l2ight-2021": Nonidealities(phase_bits=8, phase_bias=1.0, gamma_std=0.002, crosstalk=0.005),
+    "ideal": Nonidealities(),
     # What a foundry may deliver: heaters and their spread as above, but offsets unknown altogether, an 8-bit voltage
     # over 0 to 6.5 V, a phase that lags behind V^2 as the heater grows hot, and heat that does not wrap. Splitter
     # errors of the size studied by Bandyopadhyay et al., Optica 8, 1247 (2021); 0.1 dB an MZI, within what Harris et

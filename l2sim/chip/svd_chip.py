@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from l2sim.backend import Array
+from l2sim.chip import attenuators
 from l2sim.chip.fabrication import fabricate
 from l2sim.chip.mesh_chip import MeshChip
 from l2sim.chip.meter import Meter, Settling
@@ -25,8 +26,7 @@ from l2sim.mesh.mesh import Mesh
 class SvdChip:
     """Two meshes of one layout and an attenuator on every rail between them. Arguments as for `MeshChip`.
 
-    Phases start at zero and attenuators open, s = 1. Realised s = cos(phase), the phase in [0, pi] quantised with the
-    heaters' bits and scaled by its heater's gamma, as in `l2sim.chip.core_chip`; `exact_sigma` leaves that out.
+    Phases start at zero and attenuators open, s = 1; how s is realised is in `l2sim.chip.attenuators`.
     """
 
     def __init__(
@@ -63,13 +63,13 @@ class SvdChip:
     # -- what a lab can do ---------------------------------------------------------------------------------------------
 
     def set_phases(self, u: dict[str, Array] | None = None, v: dict[str, Array] | None = None) -> None:
-        """See `SvdHardware.set_phases`."""
+        """Command phases of a mesh by name, as `MeshHardware.set_phases`."""
         for chip, phases in ((self._u, u), (self._v, v)):
             if phases is not None:
                 chip.set_phases(**phases)
 
     def set_sigma(self, sigma: Array) -> None:
-        """See `SvdHardware.set_sigma`."""
+        """Command the attenuators, (N,) from -1 to 1: real factors of the amplitude."""
         sigma = np.array(sigma, self.dtype)
         if sigma.shape != self._sigma.shape or not (np.abs(sigma) <= 1.0).all():
             raise ChipError(f"sigma of shape {sigma.shape} is not ({self.mesh.modes},) numbers from -1 to 1; scale it")
@@ -82,23 +82,23 @@ class SvdChip:
 
     @property
     def commanded(self) -> dict[str, Array | dict[str, Array]]:
-        """See `SvdHardware.commanded`."""
+        """Copies of what was last commanded: phases of "u" and "v" by name, and "sigma"."""
         return {"u": self._u.commanded, "v": self._v.commanded, "sigma": self._sigma.copy()}
 
     def wait(self, seconds: float) -> None:
-        """See `SvdHardware.wait`."""
+        """Let chip time pass, for all chips that share the meter."""
         self.meter.wait(seconds)
 
     def forward(self, x: Array, readout: str = "field") -> Array:
-        """See `SvdHardware.forward`."""
+        """Send x (N, B) into the inputs and read the outputs."""
         return self._probe(x, self._v, self._u, False, readout)
 
     def backward(self, y: Array, readout: str = "field") -> Array:
-        """See `SvdHardware.backward`."""
+        """Send y (N, B) into the outputs and read the inputs: W^T y."""
         return self._probe(y, self._u, self._v, True, readout)
 
     def taps(self, x: Array, back: bool = False) -> tuple[Array, SvdTaps]:
-        """See `SvdHardware.taps`."""
+        """`forward` (or `backward`) with the field read at the far end and the power at every phase shifter."""
         return self._tapped(x, back, summed=False)
 
     def tap_sums(self, x: Array, back: bool = False) -> tuple[Array, SvdTaps]:
@@ -121,28 +121,24 @@ class SvdChip:
     # -- inside --------------------------------------------------------------------------------------------------------
 
     def _realise(self) -> None:
-        it, phase = self.nonidealities, np.arccos(self._sigma)
-        if it.phase_bits:
-            lsb = np.pi / (2**it.phase_bits - 1)
-            phase = np.rint(phase / lsb) * lsb
-        realised = np.cos(phase * (1.0 + self._gamma * (it.gamma_std / GAMMA)))
-        self._realised = (self._sigma if it.exact_sigma else realised).astype(self.dtype)[:, None]
+        sheet, ratio = self.nonidealities, 1.0 + self._gamma * (self.nonidealities.gamma_std / GAMMA)
+        out = self._sigma if sheet.exact_sigma else attenuators.realised(self._sigma, ratio, sheet, exact=True)
+        self._realised = out.astype(self.dtype)[:, None]
 
     def _probe(self, x: Array, near: MeshChip, far: MeshChip, back: bool, readout: str) -> Array:
         if readout not in self.readouts or readout == "tap_power":
             ports = [name for name in self.readouts if name != "tap_power"]
             raise ChipError(f"this chip has no {readout!r} readout at its ports; it has {', '.join(ports)}")
-        x = near._light(x)
+        x = near.checked_light(x)
         self.meter.count(core_calls=x.shape[1], vectors=x.shape[1], settled=self._settling.waits())
-        x = near._erred(x, self.nonidealities.io_input)
-        return far._read(far._pass(self._realised * near._pass(x, back), back), readout)
+        x = near.modulated(x)
+        return far.read(far.passed(self._realised * near.passed(x, back), back), readout)
 
     def _tapped(self, x: Array, back: bool, summed: bool) -> tuple[Array, SvdTaps]:
         near, far = (self._u, self._v) if back else (self._v, self._u)
-        sent = near._tapped(x)
-        far._count(0, sent.shape[1])
-        through = MeshChip._through_summed if summed else MeshChip._through
-        inner, first = through(near, sent, back)
-        outer, second = through(far, self._realised * inner, back)
-        taps = near._taps(*first), far._taps(*second)
-        return far._read(outer, "field"), SvdTaps(*(taps if back else taps[::-1]))
+        sent = near.tapped_light(x)
+        far.count(0, sent.shape[1])
+        inner, first = near.passed_with_powers(sent, back, summed)
+        outer, second = far.passed_with_powers(self._realised * inner, back, summed)
+        taps = near.read_taps(first), far.read_taps(second)
+        return far.read(outer, "field"), SvdTaps(*(taps if back else taps[::-1]))

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from l2sim import plugins
+
 if TYPE_CHECKING:
     from l2sim.chip import energy
 
@@ -30,6 +32,7 @@ GROUPS = {
 @click.option("--rate", type=float, metavar="HZ", help="Vectors a second [1e9].")
 @click.option("--operations", type=click.Choice(("real", "complex")), help="N x N counted as 2 or 8 N^2 [real].")
 @click.option("--explain", is_flag=True, help="Every constant with its range and source.")
+@plugins.option
 def cost(
     folder: Path | None,
     table: str,
@@ -45,8 +48,8 @@ def cost(
     """Energy and time on the chips.
 
     Of a finished run by stage and part; without RUN of meshes on paper, beside digital machines."""
-    from l2sim.report import bill
-    from l2sim.store.manifest import read_manifest
+    from l2sim.report import bill  # late: --help is instant
+    from l2sim.store.manifest import read_manifest  # late: --help is instant
 
     if explain:
         _explain()
@@ -68,16 +71,16 @@ def cost(
 
 def _show_run(out: Path, table: energy.Table | None, cores: int | None) -> None:
     """Print the bills of a run."""
-    from rich.table import Table
+    from rich.table import Table  # late: --help is instant
 
-    from l2sim.report import bill
-    from l2sim.runs.console import screen
+    from l2sim.report import bill  # late: --help is instant
+    from l2sim.runs.console import screen  # late: --help is instant
 
     bills = bill.of_run(out, table, cores)
     sheet = Table(box=None, padding=(0, 1, 0, 0), header_style="underline")
     sheet.add_column("")
-    for it in bills:
-        sheet.add_column(it.stage, justify="right")
+    for one in bills:
+        sheet.add_column(one.stage, justify="right")
     for label, unit, cells in bill.rows(bills):
         sheet.add_row(f"{label}, {unit}" if unit else label, *cells)
     screen().print(sheet)
@@ -85,11 +88,11 @@ def _show_run(out: Path, table: energy.Table | None, cores: int | None) -> None:
 
 def _show_paper(table: energy.Table, sizes: Iterable[int], batch: int, operations: str) -> None:
     """Print meshes on paper, and the sizes at which they beat digital machines."""
-    from rich.table import Table
+    from rich.table import Table  # late: --help is instant
 
-    from l2sim.chip import energy
-    from l2sim.report import bill
-    from l2sim.runs.console import screen
+    from l2sim.chip import energy  # late: --help is instant
+    from l2sim.report import bill  # late: --help is instant
+    from l2sim.runs.console import screen  # late: --help is instant
 
     heads = (
         "N", "product, TOPS/W", "step, TOPS/W", *(f"{name}, pJ" for name in GROUPS), "light a port, W", "shifters, W",
@@ -98,10 +101,10 @@ def _show_paper(table: energy.Table, sizes: Iterable[int], batch: int, operation
     sheet = Table(box=None, padding=(0, 1, 0, 0), header_style="underline")
     for head in heads:
         sheet.add_column(head, justify="right")
-    for it in (bill.paper(table, modes, batch, operations) for modes in sizes):
-        parts = [sum(it.vector_j[part] for part in group) * 1e12 for group in GROUPS.values()]
-        numbers = it.mvm, it.step, *parts, it.port_w, it.static_w, it.flight_s * 1e9, it.step_s * 1e6
-        sheet.add_row(str(it.modes), *(f"{number:.3g}" for number in numbers))
+    for row in (bill.paper(table, modes, batch, operations) for modes in sizes):
+        parts = [sum(row.vector_j[part] for part in group) * 1e12 for group in GROUPS.values()]
+        numbers = row.mvm, row.step, *parts, row.port_w, row.static_w, row.flight_s * 1e9, row.step_s * 1e6
+        sheet.add_row(str(row.modes), *(f"{number:.3g}" for number in numbers))
     console = screen()
     console.print(f"{table.title}: {table.bits} bit, {table.rate_hz:.3g} vectors a second, batch of {batch}, by vector")
     console.print(sheet)
@@ -114,30 +117,29 @@ def _show_paper(table: energy.Table, sizes: Iterable[int], batch: int, operation
 
 def _explain() -> None:
     """Print every constant of every table with its unit, range and source."""
-    from rich.table import Table
+    from rich.table import Table  # late: --help is instant
 
-    from l2sim.chip import energy
-    from l2sim.runs.console import screen
+    from l2sim.chip import energy  # late: --help is instant
+    from l2sim.runs.console import screen  # late: --help is instant
 
     console = screen()
     for name, table in energy.TABLES.items():
         sheet = Table("constant", "value", "unit", "plausible", "meaning", "source", box=None, header_style="underline")
-        for it in energy.constants(table):
-            sheet.add_row(
-                it.name, f"{it.value:.4g}", it.unit, f"{it.low:.3g} to {it.high:.3g}", it.meaning, it.source
-            )
+        for row in energy.constants(table):
+            plausible = f"{row.low:.3g} to {row.high:.3g}"
+            sheet.add_row(row.name, f"{row.value:.4g}", row.unit, plausible, row.meaning, row.source)
         console.print(f"{name}: {table.title}")
         console.print(sheet)
 
 
 def _sizes(sizes: str) -> list[int]:
     """`4,16,64` as numbers of modes. ChipError where they are none."""
-    from l2sim.errors import ChipError
+    from l2sim.errors import ChipError  # late: --help is instant
 
     try:
-        found = [int(text) for text in sizes.split(",")]
+        numbers = [int(text) for text in sizes.split(",")]
     except ValueError:
-        found = [0]
-    if not all(2 <= modes <= 4096 for modes in found):
+        numbers = [0]
+    if not all(2 <= modes <= 4096 for modes in numbers):
         raise ChipError(f"--modes {sizes} are no sizes of a mesh; write whole numbers from 2 to 4096, e.g. 16,64")
-    return found
+    return numbers

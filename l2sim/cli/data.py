@@ -21,10 +21,10 @@ def data() -> None:
 @place
 def data_list(data: Path | None) -> None:
     """What a job can name as data.name, and where it is."""
-    from rich.table import Table
+    from rich.table import Table  # late: --help is instant
 
-    from l2sim.data import published as sets
-    from l2sim.runs.console import screen
+    from l2sim.data import published as sets  # late: --help is instant
+    from l2sim.runs.console import screen  # late: --help is instant
 
     table = Table("data set", "what it is", "where it is")
     for row in sets.list_sets(data):
@@ -39,7 +39,7 @@ def data_fetch(names: tuple[str, ...], data: Path | None) -> None:
     """Download data sets.
 
     They go into --data, L2SIM_DATA or the user's cache; files that are as published stay."""
-    from l2sim.data import published as sets
+    from l2sim.data import published as sets  # late: --help is instant
 
     for name in names:
         sets.fetch(name, data)
@@ -51,10 +51,10 @@ def data_fetch(names: tuple[str, ...], data: Path | None) -> None:
 @place
 def data_verify(names: tuple[str, ...], data: Path | None) -> None:
     """Compare the files of a data set with the published checksums."""
-    from rich.table import Table
+    from rich.table import Table  # late: --help is instant
 
-    from l2sim.data import published as sets
-    from l2sim.runs.console import screen
+    from l2sim.data import published as sets  # late: --help is instant
+    from l2sim.runs.console import screen  # late: --help is instant
 
     table = Table("data set", "file", "state")
     bad = []

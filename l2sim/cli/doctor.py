@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from l2sim import blas, fits, system
+from l2sim._version import __version__
 
 
 class Finding(NamedTuple):
@@ -60,10 +61,10 @@ def examine() -> Iterator[tuple[str, list[Finding]]]:
 
 def show() -> bool:
     """Print the findings; False if something required is missing."""
-    from rich.table import Table
-    from rich.text import Text
+    from rich.table import Table  # late: --help is instant
+    from rich.text import Text  # late: --help is instant
 
-    from l2sim.runs.console import screen
+    from l2sim.runs.console import screen  # late: --help is instant
 
     marks = {
         "ok": Text("ok", "green"),
@@ -96,7 +97,6 @@ def _misfits() -> list[Finding]:
 
 
 def _program() -> list[Finding]:
-    from l2sim import __version__
 
     python = f"{platform.python_version()} ({platform.system()} {platform.machine()})"
     rows = [Finding("l2sim", __version__), Finding("python", python)]
@@ -112,7 +112,7 @@ def _processor() -> list[Finding]:
     rows = [Finding("model", _model()), Finding("cores", f"{cores} usable of {os.cpu_count()}")]
     if _version("threadpoolctl") and _version("numpy"):
         import numpy  # noqa: F401  (threadpoolctl sees only libraries that are loaded)
-        from threadpoolctl import threadpool_info
+        from threadpoolctl import threadpool_info  # late: it may be broken or missing
 
         for pool in threadpool_info():
             if pool["user_api"] == "blas":
@@ -140,12 +140,12 @@ def _matrix_products() -> list[Finding]:
     if choice.user:
         if gain < 1.1:
             return [Finding("matrix products", f"{blas.VARIABLE}={choice.user} is yours: {rates}")]
-        found = f"{blas.VARIABLE}={choice.user} is yours and stays, but costs {gain:.1f} x: {rates}"
-        return [Finding("matrix products", found, "optional", f"unset {blas.VARIABLE}")]
+        line = f"{blas.VARIABLE}={choice.user} is yours and stays, but costs {gain:.1f} x: {rates}"
+        return [Finding("matrix products", line, "optional", f"unset {blas.VARIABLE}")]
     rows = [Finding("matrix products", f"l2sim chose {choice.kernel}: {rates}")]
     if gain >= 1.1:
-        found = f"`import l2sim` leaves {gain:.1f} x on the table: it sets nothing"
-        rows.append(Finding("your scripts", found, "optional", f"export {blas.VARIABLE}={choice.kernel}"))
+        line = f"`import l2sim` leaves {gain:.1f} x on the table: it sets nothing"
+        rows.append(Finding("your scripts", line, "optional", f"export {blas.VARIABLE}={choice.kernel}"))
     return rows
 
 
@@ -163,11 +163,13 @@ def _kernels() -> list[Finding]:
     """Whether numba runs in parallel here, and where compiled kernels are kept."""
     rows = []
     if _version("numba"):
-        import numba
+        import numba  # late: it may be broken or missing
 
         try:
+            from numba.np.ufunc.parallel import threading_layer  # late: as numba
+
             count = numba.get_num_threads()
-            rows.append(Finding("threads", f"{count}, layer {numba.threading_layer()}"))
+            rows.append(Finding("threads", f"{count}, layer {threading_layer()}"))
         except Exception as error:  # numba raises what the broken layer raises
             reason = str(error).partition("\n")[0]
             rows.append(Finding("threads", reason, "missing", "pip install --force-reinstall numba"))
@@ -183,7 +185,7 @@ def _cache() -> tuple[Path, bool]:
     named = os.environ.get("NUMBA_CACHE_DIR")
     if named:
         return Path(named), _writable(Path(named))
-    from l2sim.backend import kernels
+    from l2sim.backend import kernels  # late: it may be broken or missing
 
     beside = Path(str(kernels.__file__)).parent / "__pycache__"
     if _writable(beside):
@@ -214,8 +216,8 @@ def _gpu() -> list[Finding]:
     rows = [Finding("device", "; ".join(device.splitlines()))]
     if not device:
         rows = [Finding("device", "no NVIDIA GPU answers", "optional", "a GPU and its driver (nvidia-smi)")]
-    found = [_optional(module, "gpu") for module in ("cupy", "numba_cuda")]
-    return rows + found + _agreement(device, all(finding.state == "ok" for finding in found))
+    packages = [_optional(module, "gpu") for module in ("cupy", "numba_cuda")]
+    return rows + packages + _agreement(device, all(finding.state == "ok" for finding in packages))
 
 
 def _agreement(device: str, installed: bool) -> list[Finding]:
@@ -232,11 +234,11 @@ def _agreement(device: str, installed: bool) -> list[Finding]:
     majors = {"cupy": cupy[1] if cupy else "", "the CUDA of numba-cuda": runtime.partition(".")[0]}
     for what, major in majors.items():
         if major and major != CUDA:
-            found = f"{what} is of CUDA {major}, l2sim of CUDA {CUDA}"
-            return [Finding("CUDA", found, "optional", 'pip install --force-reinstall "l2sim[gpu]"')]
+            line = f"{what} is of CUDA {major}, l2sim of CUDA {CUDA}"
+            return [Finding("CUDA", line, "optional", 'pip install --force-reinstall "l2sim[gpu]"')]
     if device and (most := _driver()) and most < int(CUDA):
-        found = f"the driver is of CUDA {most}, which is too old for CUDA {CUDA}"
-        return [Finding("CUDA", found, "optional", "a driver from nvidia.com, of CUDA 13 or newer")]
+        line = f"the driver is of CUDA {most}, which is too old for CUDA {CUDA}"
+        return [Finding("CUDA", line, "optional", "a driver from nvidia.com, of CUDA 13 or newer")]
     return [Finding("CUDA", f"{CUDA} throughout")]
 
 
@@ -264,11 +266,11 @@ def _window() -> list[Finding]:
 
 def _optional(module: str, extra: str) -> Finding:
     try:
-        found = importlib.import_module(module)
+        loaded = importlib.import_module(module)
     except Exception as error:  # a broken installation raises anything
         reason = "not installed" if isinstance(error, ModuleNotFoundError) else str(error).partition("\n")[0]
         package = system.package_of(reason)
         cure = system.cure([package]) if package else f'pip install "l2sim[{extra}]"'
         return Finding(module, reason, "optional", cure)
-    return Finding(module, str(getattr(found, "__version__", None) or _version(module) or "found"))
+    return Finding(module, str(getattr(loaded, "__version__", None) or _version(module) or "found"))
 

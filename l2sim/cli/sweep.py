@@ -5,14 +5,21 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from l2sim import plugins
+from l2sim.cli.data import place
+from l2sim.cli.progress import Progress
 from l2sim.errors import JobError, RunError
 
 if TYPE_CHECKING:
+    import rich.progress
+
     from l2sim.sweep.agenda import Counts
+    from l2sim.sweep.cluster import Client, Cluster
+    from l2sim.sweep.local import Engine
     from l2sim.sweep.plan import Plan
 
 LINES_EVERY = 30.0
@@ -24,12 +31,13 @@ LINES_EVERY = 30.0
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Folder of the sweep [runs/sweep-NAME].")
 @click.option("--workers", type=click.IntRange(1), metavar="N", help="Processes [cores / threads of a point].")
 @click.option("--scheduler", metavar="ADDRESS", help="Dask's, e.g. tcp://host:8786, or local for one of this machine.")
-@click.option("--data", type=click.Path(path_type=Path), metavar="DIR", help="Where data sets lie [L2SIM_DATA].")
+@place
+@plugins.option
 @click.option("--status", is_flag=True, help="Say how far it is, and what failed; run nothing.")
 @click.option("--quiet", is_flag=True, help="Print only errors and the path of the report.")
 @click.pass_obj
 def sweep(
-    progress: Any,
+    progress: Progress,
     source: Path,
     out: Path | None,
     workers: int | None,
@@ -42,7 +50,7 @@ def sweep(
 
     Stopped, killed or failed, the same command goes on. docs/sweeps.md describes the file and the engines.
     """
-    from l2sim.sweep import agenda as sweeps
+    from l2sim.sweep import agenda as sweeps  # late: --help is instant
 
     planned, out = _planned(source, out)
     if status:
@@ -63,8 +71,8 @@ def sweep(
 
 def _planned(source: Path, out: Path | None) -> tuple[Plan, Path]:
     """The plan, looked at point by point, and its folder."""
-    from l2sim.sweep import agenda as sweeps
-    from l2sim.sweep import plan
+    from l2sim.sweep import agenda as sweeps  # late: --help is instant
+    from l2sim.sweep import plan  # late: --help is instant
 
     if source.is_dir():
         if out not in (None, source):
@@ -79,48 +87,48 @@ def _planned(source: Path, out: Path | None) -> tuple[Plan, Path]:
 
 def _fetch(planned: Plan, data: Path | None, quiet: bool) -> None:
     """Have the data sets here before workers ask for them side by side."""
-    from l2sim.data import published as sets
+    from l2sim.data import published as sets  # late: --help is instant
 
-    names = {planned.base.data.name}
+    names: set[str] = {planned.base.data.name}
     for part in planned.parts:
         if (column := part.columns.get("data.name")) is not None:
-            names = {column[row] for row in range(len(column))}
+            names = {str(column[row]) for row in range(len(column))}
     for name in sorted(names & sets.SETS.keys()):
         sets.locate(name, data, quiet)
 
 
-def _engine(planned: Plan, out: Path, workers: int | None, scheduler: str | None) -> Callable[[], Any]:
+def _engine(planned: Plan, out: Path, workers: int | None, scheduler: str | None) -> Callable[[], Engine]:
     """What opens the engine that the command line or the file ask for."""
-    from l2sim.sweep import cluster as clusters
-    from l2sim.sweep.local import Local
+    from l2sim.sweep import cluster as clusters  # late: --help is instant
+    from l2sim.sweep.local import Local  # late: --help is instant
 
-    section, threads = dict(planned.cluster), planned.threads
-    shared = section.get("shared")
+    section, threads = planned.cluster, planned.threads
+    shared = section.shared
     if scheduler == "local":
-        section, scheduler = {"kind": "local"}, None
+        section, scheduler = clusters.Section("local"), None
     if scheduler is not None:
         if workers is not None:
             raise click.UsageError("the workers of a scheduler are its own; leave out --workers")
         client = clusters.connect(scheduler)
         return lambda: _dask(client, None, out, shared)
     many = workers or clusters.count(section, threads)
-    if "kind" in section:
+    if section.kind:
         return lambda: _dask(*clusters.start(section, many), out, shared)
     return lambda: Local(many, threads, out / "workers.log")
 
 
-def _dask(client: Any, cluster: Any, out: Path, shared: bool | None) -> Any:
-    from l2sim.sweep.dask_engine import Dask
+def _dask(client: Client, cluster: Cluster | None, out: Path, shared: bool | None) -> Engine:
+    from l2sim.sweep.dask_engine import Dask  # late: --help is instant
 
     return Dask(client, out, cluster, shared)
 
 
 def _tell(planned: Plan, out: Path) -> None:
     """How far a sweep is."""
-    from contextlib import closing
+    from contextlib import closing  # late: --help is instant
 
-    from l2sim.sweep.agenda import read
-    from l2sim.sweep.log import DONE, FAILED, Log
+    from l2sim.sweep.agenda import read  # late: --help is instant
+    from l2sim.sweep.log import DONE, FAILED, Log  # late: --help is instant
 
     read(out)
     with closing(Log(out / "log.jsonl", len(planned))) as log:
@@ -136,15 +144,16 @@ class _Watch:
     """Shows a sweep while it goes on: a bar on a terminal, a line now and then elsewhere."""
 
     def __init__(self, points: int, quiet: bool) -> None:
-        from l2sim.runs.console import screen
+        from l2sim.runs.console import screen  # late: --help is instant
 
         self._console, self._quiet, self._told = screen(), quiet, time.monotonic()
-        self._bar: Any = None
+        self._bar: rich.progress.Progress | None = None
         if not quiet and self._console.is_terminal:
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+            from rich.progress import Progress as Bar  # late: --help is instant
 
             columns = TextColumn("points"), BarColumn(30), MofNCompleteColumn(), TextColumn("{task.fields[note]}")
-            self._bar = Progress(*columns, console=self._console, refresh_per_second=4)
+            self._bar = Bar(*columns, console=self._console, refresh_per_second=4)
             self._task = self._bar.add_task("", total=points, note="")
 
     def __enter__(self) -> _Watch:
@@ -173,7 +182,7 @@ class _Watch:
 
 
 def _note(counts: Counts) -> str:
-    from l2sim.runs.console import left
+    from l2sim.runs.console import left  # late: --help is instant
 
     parts = [f"{counts.running} running"]
     parts += [f"{counts.failed:,} failed"] if counts.failed else []

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from l2sim.job.flows import FLOWS
 from l2sim.job.job import Job, describe, load
 from l2sim.job.presets import PRESETS
 
 if TYPE_CHECKING:
-    from l2sim.nn.models import Count
+    from l2sim.nn.models import Count, ModelSpec
 
 
 def presets_table() -> Table:
@@ -44,8 +45,7 @@ def models_tables(names: Iterable[str]) -> list[Table]:
 
     Devices are MZIs and the attenuators of sigma.
     """
-    from l2sim.job.model import expected
-    from l2sim.nn import models
+    from l2sim.nn import models  # late: --help is instant
 
     known = {name: models.get(name) for name in models.MODELS}
     if not names:
@@ -54,11 +54,15 @@ def models_tables(names: Iterable[str]) -> list[Table]:
     made = []
     for name in names:
         job = name in PRESETS or Path(name).suffix == ".toml"
-        spec = expected(load(name)) if job else models.get(name)
+        spec = _model_of(load(name)) if job else models.get(name)
         counts = models.count(spec)
         title = f"{name}: {spec.name}, {' x '.join(map(str, spec.input))} to {spec.classes} classes"
         made.append(_counts("layer", counts.layers | {"total": counts.total}, title))
     return made
+
+
+def _model_of(job: Job) -> ModelSpec:
+    return FLOWS[job.flow].model(job)
 
 
 def _counts(what: str, rows: Mapping[str, Count], title: str | None = None) -> Table:
@@ -66,13 +70,13 @@ def _counts(what: str, rows: Mapping[str, Count], title: str | None = None) -> T
     table.add_column(what, no_wrap=True)
     for column in ("parameters", "cores", "sigma", "MZIs", "devices"):
         table.add_column(column, justify="right")
-    for name, it in rows.items():
-        devices = it.mzis + it.sigma
-        table.add_row(name, *(f"{n:,}" for n in (it.parameters, it.blocks, it.sigma, it.mzis, devices)))
+    for name, row in rows.items():
+        devices = row.mzis + row.sigma
+        table.add_row(name, *(f"{n:,}" for n in (row.parameters, row.blocks, row.sigma, row.mzis, devices)))
     return table
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     if value is None:
         return "(base)"
     if isinstance(value, bool):

@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import msgspec
 
-from l2sim.flow.session import Session, effective
+from l2sim.flow.session import Session
 from l2sim.job import job as jobs
+from l2sim.job.imperfections import effective
 from l2sim.store.events import Changed, Epoch, Event, StageStarted, Step
 from l2sim.store.logs import Positions
 
@@ -24,13 +24,13 @@ class StopAsked(KeyboardInterrupt):
 
 
 class Control:
-    """Makes again the `changes` that an earlier part of the run saw, each at its place (`Changed` as plain values).
+    """Makes again the `changes` that an earlier part of the run saw, each at its place (also as plain values).
 
     `flush` hands the logs to the operating system and says how long they are; whoever writes them sets it.
     """
 
-    def __init__(self, changes: Iterable[dict[str, Any]] = ()) -> None:
-        self.changes = list(changes)
+    def __init__(self, changes: Iterable[Changed | Mapping[str, object]] = ()) -> None:
+        self.changes = [msgspec.convert(change, Changed) for change in changes]
         self.flush: Callable[[], Positions] = lambda: Positions(0, 0, 0, 0, 0)
 
     def begin(self, session: Session) -> None:
@@ -47,17 +47,16 @@ class Control:
 
     def _again(self, event: Event, session: Session) -> Iterator[Changed]:
         while self.changes and type(event) in KINDS:
-            place = {"stage": event.stage, "step": session.step, "after": KINDS[type(event)]}  # type: ignore[union-attr]
-            if not place.items() <= self.changes[0].items():
+            change = self.changes[0]
+            if (change.stage, change.step, change.after) != (_stage(event), session.step, KINDS[type(event)]):
                 return
-            change = self.changes.pop(0)
-            yield apply(session, event, change["path"], change["value"])
+            del self.changes[0]
+            yield apply(session, event, change.path, change.value)
 
 
-def apply(session: Session, event: Event, path: str, value: Any) -> Changed:
+def apply(session: Session, event: Event, path: str, value: object) -> Changed:
     """Give a field of the session's job another value, after `event`. L2simError, and nothing changed, where it
     cannot have it."""
-    stage, after = event.stage, KINDS[type(event)]  # type: ignore[union-attr]
     before, session.job = session.job, jobs.changed(session.job, path, value)
     old, new = effective(before, path), effective(session.job, path)
     try:
@@ -66,6 +65,12 @@ def apply(session: Session, event: Event, path: str, value: Any) -> Changed:
         session.job = before
         session.retune()
         raise
-    change = Changed(stage, session.step, after, path, msgspec.to_builtins(new), msgspec.to_builtins(old))
-    session.changes.append({name: getattr(change, name) for name in change.__struct_fields__})
+    values = msgspec.to_builtins(new), msgspec.to_builtins(old)
+    change = Changed(_stage(event), session.step, KINDS[type(event)], path, *values)
+    session.changes.append(change)
     return change
+
+
+def _stage(event: Event) -> str:
+    assert isinstance(event, StageStarted | Step | Epoch), "these have a stage and an end"
+    return event.stage

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import msgspec
 
@@ -14,28 +13,13 @@ from l2sim.data.sets import DataSet
 from l2sim.errors import RunError
 from l2sim.flow import session as sessions
 from l2sim.flow.control import Control
-from l2sim.flow.insitu import session as insitu
-from l2sim.flow.l2ight import session as l2ight
-from l2sim.flow.l2ight import stages
-from l2sim.flow.session import Session
+from l2sim.flow.registry import FLOWS
+from l2sim.flow.session import Session, Values
+from l2sim.job.imperfections import chip_nonidealities
 from l2sim.job.job import Job, to_dict
 from l2sim.store.events import Checkpoint, Done, Epoch, Event
 from l2sim.store.events import stages as stages_of
-
-REPORT_VERSION = 1
-
-
-class Flow(NamedTuple):
-    """What runs a flow: `open(job, data folder)` makes its session; `stages` by the names of `events.stages`."""
-
-    open: Callable[[Job, Path | DataSet | None], Any]
-    stages: Mapping[str, Callable[[Any, int], Iterator[Event]]]
-
-
-FLOWS = {
-    "l2ight": Flow(l2ight.open_session, stages.STAGES),
-    "insitu": Flow(insitu.open_session, insitu.STAGES),
-}
+from l2sim.store.results import VERSION as REPORT_VERSION
 
 
 def run(
@@ -56,8 +40,8 @@ def _timed(event: Event, session: Session) -> Event:
     """An epoch with the chips' clock, where biases wander with it: so readers make the chips again as they were."""
     if not isinstance(event, Epoch):  # first, for there are many steps
         return event
-    it = sessions.chip_nonidealities(session.job)
-    if not (it.drift_std or it.step_std) or not session.geometry():
+    imperfect = chip_nonidealities(session.job)
+    if not (imperfect.drift_std or imperfect.step_std) or not session.geometry():
         return event
     return msgspec.structs.replace(event, scalars=event.scalars | {"clock_s": session.meter.clock})
 
@@ -95,14 +79,14 @@ def too_large(error: MemoryError, job: Job, stage: str) -> str:
     return f"device {job.device} is out of memory in {stage}: {needed}; {cure}"
 
 
-def _bytes(found: re.Match[str]) -> str:
-    count = int(found[1].replace(",", ""))
+def _bytes(size: re.Match[str]) -> str:
+    count = int(size[1].replace(",", ""))
     return f"{count / 2**30:.1f} GiB" if count >= 2**29 else f"{count / 2**20:.1f} MiB"
 
 
-def report(session: Session, job: Job) -> dict[str, Any]:
+def report(session: Session, job: Job) -> Values:
     """What `report.json` holds (docs/formats.md); `job` is as it was at the start."""
-    changes = [{name: change[name] for name in ("step", "path", "value")} for change in session.changes]
+    changes = [{"step": change.step, "path": change.path, "value": change.value} for change in session.changes]
     return {
         "format": "l2sim-report",
         "version": REPORT_VERSION,
@@ -111,8 +95,8 @@ def report(session: Session, job: Job) -> dict[str, Any]:
         "seed": session.job.seed,
         "device": session.job.device,
         "classes": session.data.classes,
-        "seconds": sum(stage["seconds"] for stage in session.results),
+        "seconds": sum(msgspec.convert(stage["seconds"], float) for stage in session.results),
         "stages": session.results,
-        "test_cost": session.meter.state().get("test", {}) | session.bill("test"),
+        "test_cost": {**session.meter.state().get("test", {}), **session.billed("test")},
         **({"changes": changes} if changes else {}),
     }

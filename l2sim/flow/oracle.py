@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from l2sim.backend import Array, host
 from l2sim.chip.core_chip import CoreChip
 from l2sim.chip.grid import arrays
 from l2sim.chip.mesh_chip import MeshChip
+from l2sim.flow.session import Session
 from l2sim.learn.search.mapping import Target
 from l2sim.learn.twin.identify import Twin
 from l2sim.mesh.mesh import Mesh
@@ -39,7 +38,8 @@ def projection(chip: CoreChip, aim: Target) -> Array:
     """
     u, v = chip.oracle_matrix("u"), chip.oracle_matrix("v")
     weight = aim.wanted((u @ (aim.sigma[..., None] * v)).real)
-    return np.einsum("pqai,pqab,pqib->pqi", u, weight, v).real
+    sigma: Array = np.einsum("pqai,pqab,pqib->pqi", u, weight, v).real
+    return sigma
 
 
 def bias_error(chip: CoreChip, twin: Twin) -> tuple[Array, Array]:
@@ -54,13 +54,13 @@ def bias_error(chip: CoreChip, twin: Twin) -> tuple[Array, Array]:
     return off, off / twin.spread[known, : off.shape[1]]
 
 
-def powers(session: Any, layer: str, block: int = 0, input: int = 0) -> dict[str, Array]:
+def powers(session: Session, layer: str, block: int = 0, input: int = 0) -> dict[str, Array]:
     """Optical power on every rail (2 C + 1, N): before each column, inside its arms, and behind the last one.
 
     Of a core: of unit amplitude in port `input`, in its meshes v and u, one behind the other. Of a whole mesh: of
     sample `input` of the light that its gradient was last measured with, `forward`, `backward` and their `sum`.
     """
-    chip = session.chips.get(layer)
+    chip = session.chip(layer)
     if isinstance(chip, MeshChip):
         return _mesh_powers(session, chip, layer, input)
     return {} if chip is None else core_powers(chip, block, input)
@@ -70,15 +70,15 @@ def core_powers(chip: CoreChip, block: int, input: int) -> dict[str, Array]:
     """`powers` of one core; nothing of complex cores, whose arms are not followed here."""
     if chip.complex_cores:
         return {}
-    field, found = np.eye(chip.mesh.modes)[input % chip.mesh.modes], {}
-    held, _ = chip.state()
+    field, powers = np.eye(chip.mesh.modes)[input % chip.mesh.modes], {}
+    arrays, _ = chip.state()
     for part in ("v", "u"):
         phases = chip.mesh.gather(host(chip.oracle_phases(part)).reshape(-1, *chip.mesh.shape)[block])
-        found[part], field = column_powers(chip.mesh, phases, field)
-        field = field * host(held[f"signs.{part}"][block])
+        powers[part], field = column_powers(chip.mesh, phases, field)
+        field = field * host(arrays[f"signs.{part}"][block])
         if part == "v":
             field = field * host(chip.oracle_sigma()).reshape(-1, chip.mesh.modes)[block]
-    return found
+    return powers
 
 
 def column_powers(mesh: Mesh, phases: Array, field: Array) -> tuple[Array, Array]:
@@ -96,7 +96,7 @@ def column_powers(mesh: Mesh, phases: Array, field: Array) -> tuple[Array, Array
     return np.array([*seen, x**2]), x
 
 
-def _mesh_powers(session: Any, chip: MeshChip, layer: str, input: int) -> dict[str, Array]:
+def _mesh_powers(session: Session, chip: MeshChip, layer: str, input: int) -> dict[str, Array]:
     sent = session.network.meshes[layer].sent
     if sent is None:
         light = np.zeros((chip.mesh.modes, 1))
@@ -119,13 +119,13 @@ def gradients(layer: MeshLayer) -> tuple[Array, Array]:
     """The true and the last measured gradient of a mesh, for the same light and cotangents: theta, then phi (2 n,)."""
     chip = layer.hardware
     assert isinstance(chip, MeshChip) and layer.sent is not None, "a simulated mesh that was just measured"
-    true, found = chip.oracle_gradient(*layer.sent), layer.gradients()
-    pairs = (true.theta, true.phi), (found["theta"], found["phi"])
+    true, measured = chip.oracle_gradient(*layer.sent), layer.gradients()
+    pairs = (true.theta, true.phi), (measured["theta"], measured["phi"])
     a, b = (host(np.concatenate(pair)).astype(float) for pair in pairs)
     return a, b
 
 
-def gradient_error(true: Array, found: Array) -> float:
+def gradient_error(true: Array, measured: Array) -> float:
     """1 - cos of the angle between two gradients. 0 where both vanish."""
-    size = float(np.linalg.norm(true) * np.linalg.norm(found))
-    return max(0.0, 1.0 - float(true @ found) / size) if size else float(np.linalg.norm(true - found) > 0)
+    size = float(np.linalg.norm(true) * np.linalg.norm(measured))
+    return max(0.0, 1.0 - float(true @ measured) / size) if size else float(np.linalg.norm(true - measured) > 0)

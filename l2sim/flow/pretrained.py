@@ -43,7 +43,7 @@ class Fitted(NamedTuple):
     notes: list[str]
 
 
-def load(path: Path, network: Network, new_classifier: bool = True) -> list[str]:
+def load_weights(path: Path, network: Network, new_classifier: bool = True) -> list[str]:
     """Put the weights of a file into `network`; returns what was changed to make them fit.
 
     `new_classifier`: a classifier of other classes may stay as it is. Raises ModelError, before anything changes.
@@ -68,53 +68,69 @@ def fit(spec: ModelSpec, arrays: Mapping[str, Array]) -> Fitted:
     pairs = _paired(mine, groups)
     convs = [name for name, kind in mine.items() if kind == "convolution"]
     last = layers[-1][0].name
-    found: dict[str, Array] = {}
-    shifts: dict[str, Array] = {}
-    notes: list[str] = []
+    fitted, shifts = Fitted({}, []), dict[str, Array]()
     for item, norm in layers:
         theirs = pairs[item.name]
-        held = {end: _numbers(f"{theirs}.{end}", a) for end, a in groups[theirs].items()}
+        group = {end: _numbers(f"{theirs}.{end}", a) for end, a in groups[theirs].items()}
         if isinstance(item.layer, models.BatchNorm):
-            for end in NORM:
-                if held[end].shape != item.input[:1]:
-                    shapes = f"has shape {held[end].shape} but {item.name} needs {item.input[:1]}"
-                    raise ModelError(f"{theirs}.{end} {shapes}; give weights of this model")
-                found[f"{item.name}.{end}"] = held[end]
-            if item.name in shifts:
-                found[f"{item.name}.running_mean"] = held["running_mean"] - shifts[item.name]
+            _fit_norm(item, theirs, group, shifts.get(item.name), fitted)
             continue
-        weight, bias = held["weight"], held.get("bias")
-        if weight.ndim == 4 and item.name == convs[0]:
-            weight = _cropped(weight, item, theirs, notes)
-        shape = models.matrix_shape(item)
-        if item.name == last and weight.ndim == 2 and weight.shape[0] != shape[0] and weight.shape[1] == shape[1]:
-            notes.append(f"{theirs}.weight has {len(weight)} classes where {shape[0]} are wanted: {last} starts anew")
+        weight, bias = group["weight"], group.get("bias")
+        if weight.ndim == 4 and item.name in convs[:1]:
+            weight = _cropped(weight, item, theirs, fitted.notes)
+        classes = models.matrix_shape(item)[0]
+        if item.name == last and weight.ndim == 2 and _anew(weight, item):
+            fitted.notes.append(
+                f"{theirs}.weight has {len(weight)} classes where {classes} are wanted: {last} starts anew"
+            )
             continue
-        if weight.ndim == 4 and isinstance(item.layer, models.Conv) and weight.shape[2:] != (item.layer.kernel,) * 2:
-            shape = (-1, -1)  # the same numbers in other windows are no fit
-        if weight.reshape(len(weight), -1).shape != shape:
-            wanted = _wanted(item)
-            shapes = f"has shape {weight.shape} but {item.name} needs {wanted}"
-            raise ModelError(f"{theirs}.weight {shapes}; give weights of this model")
-        found[f"{item.name}.weight"] = weight.reshape(shape)
+        fitted.arrays[f"{item.name}.weight"] = _fit_weight(weight, item, theirs)
         if bias is not None and bias.any():
             if norm and isinstance(item.layer, models.Conv):
                 shifts[norm] = bias
             else:
-                notes.append(f"{theirs}.bias is left out: layers here have no bias")
-    return Fitted(found, notes)
+                fitted.notes.append(f"{theirs}.bias is left out: layers here have no bias")
+    return fitted
+
+
+def _fit_norm(item: Placed, theirs: str, group: dict[str, Array], shift: Array | None, fitted: Fitted) -> None:
+    """Take the arrays of a batch norm; `shift` is the bias of the convolution before it."""
+    for end in NORM:
+        if group[end].shape != item.input[:1]:
+            shapes = f"has shape {group[end].shape} but {item.name} needs {item.input[:1]}"
+            raise ModelError(f"{theirs}.{end} {shapes}; give weights of this model")
+        fitted.arrays[f"{item.name}.{end}"] = group[end]
+    if shift is not None:
+        fitted.arrays[f"{item.name}.running_mean"] = group["running_mean"] - shift
+
+
+def _anew(weight: Array, item: Placed) -> bool:
+    """Whether a classifier is of the same features and of other classes."""
+    classes, features = models.matrix_shape(item)
+    return bool(weight.shape[0] != classes and weight.shape[1] == features)
+
+
+def _fit_weight(weight: Array, item: Placed, theirs: str) -> Array:
+    """The weight of a layer as a matrix."""
+    shape = models.matrix_shape(item)
+    kernel = (item.layer.kernel,) * 2 if isinstance(item.layer, models.Conv) and weight.ndim == 4 else weight.shape[2:]
+    # The same numbers in windows of another size are no fit.
+    if weight.shape[2:] != kernel or weight.reshape(len(weight), -1).shape != shape:
+        shapes = f"has shape {weight.shape} but {item.name} needs {_wanted(item)}"
+        raise ModelError(f"{theirs}.weight {shapes}; give weights of this model")
+    return weight.reshape(shape)
 
 
 def _layers(placed: tuple[Placed, ...]) -> list[tuple[Placed, str]]:
     """Every layer with weights, in the order of the light, a body before its shortcut; and the batch norm behind it."""
-    found = []
+    layers = []
     for item, after in zip(placed, (*placed[1:], None)):
         if isinstance(item.layer, models.Residual):
-            found += _layers(item.body) + _layers(item.shortcut)
+            layers += _layers(item.body) + _layers(item.shortcut)
         elif type(item.layer) in KINDS:
             norm = after.name if after is not None and isinstance(after.layer, models.BatchNorm) else ""
-            found.append((item, norm))
-    return found
+            layers.append((item, norm))
+    return layers
 
 
 def _groups(arrays: Mapping[str, Array]) -> dict[str, dict[str, Array]]:

@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
 
 from l2sim.backend import Array, generator, host
-from l2sim.chip import energy, nonidealities
-from l2sim.chip.meter import Meter
+from l2sim.chip import energy
+from l2sim.chip.core_chip import CoreChip
+from l2sim.chip.mesh_chip import MeshChip
+from l2sim.chip.meter import Meter, Told
 from l2sim.data import sets as data
 from l2sim.errors import RunError
 from l2sim.job import job as jobs
-from l2sim.job.job import Job, chosen
+from l2sim.job.job import Job
 from l2sim.learn.train import TEST_BATCH, Objective
 from l2sim.nn import optim
 from l2sim.nn.losses import cross_entropy
 from l2sim.nn.network import Network
-from l2sim.store.events import Checkpoint, StageDone, StageStarted
+from l2sim.store.events import Changed, Checkpoint, StageDone, StageStarted
 
 SMALL_BYTES = 1 << 22
 LARGE_SECONDS = 20.0
@@ -36,6 +38,19 @@ PHASE_BYTES = 1 << 26
 """Phase frames of one stage are thinned out to about this many bytes."""
 
 
+Values = dict[str, object]
+"""Plain values by name, as they stand in JSON."""
+
+
+class Bill(NamedTuple):
+    """What a stage cost so far, as `report.json` has it: joules in all ("total") and by part, seconds, and of every
+    chip that was asked something its `geometry` and the `counts` that both follow from."""
+
+    energy_j: dict[str, float]
+    chip_seconds: float
+    by_chip: dict[str, dict[str, Values]]
+
+
 @dataclass
 class Session(ABC):
     """One run of any flow.
@@ -43,9 +58,9 @@ class Session(ABC):
     `chip_seed` fabricates the chips; it stays that of the first run when a later one starts from its checkpoint.
     `results` and `figures` hold what the finished stages report, `scores` the last epoch's; `step` counts mini-batches
     and epochs of search; `saved` is when the last checkpoint was taken and how many bytes it had, `began` when the
-    stage (`stage`) began, less the time it took before a resume. `changes` are the fields of the job that were changed
-    while the run went on (`events.Changed` as plain values), and `job` has them; `save` asks for a checkpoint after
-    the epoch. `looks`: what every look at the chips in service found (`l2sim.flow.upkeep`).
+    stage (`stage`) began, less the time it took before a resume. `changes` are those of fields of the job that were
+    made while the run went on, and `job` has them; `save` asks for a checkpoint after the epoch. `looks`: what every
+    look at the chips in service found (`l2sim.flow.upkeep`).
     """
 
     job: Job
@@ -55,13 +70,13 @@ class Session(ABC):
     chip_seed: int
     meter: Meter = field(default_factory=Meter)
     optimiser: optim.Optimiser | None = None
-    results: list[dict[str, Any]] = field(default_factory=list)
-    figures: dict[str, Any] = field(default_factory=dict)
+    results: list[Values] = field(default_factory=list)
+    figures: Values = field(default_factory=dict)
     scores: dict[str, float] = field(default_factory=dict)
     step: int = 0
     saved: tuple[float, int] = (0.0, 0)
     began: float = 0.0
-    changes: list[dict[str, Any]] = field(default_factory=list)
+    changes: list[Changed] = field(default_factory=list)
     save: bool = False
     stage: str = ""
     looks: list[dict[str, float]] = field(default_factory=list)
@@ -75,20 +90,20 @@ class Session(ABC):
         """What the chips are made of, by name; nothing before there are any."""
 
     @abstractmethod
-    def keep(self) -> tuple[dict[str, Array], dict[str, Any]]:
+    def keep(self) -> tuple[dict[str, Array], Values]:
         """Copies of the flow's own arrays, and its plain values, for a checkpoint."""
 
     @abstractmethod
-    def take(self, arrays: dict[str, Array], values: dict[str, Any]) -> None:
+    def take(self, arrays: dict[str, Array], values: Values) -> None:
         """Put back what `keep` gave, into a session that was just opened."""
 
     @abstractmethod
-    def design(self) -> dict[str, Any]:
+    def design(self) -> Values:
         """What must be the same for a checkpoint to fit, by path in the job."""
 
     @abstractmethod
-    def trained(self, stage: str) -> Network:
-        """The network that `stage` trains."""
+    def chip(self, layer: str) -> CoreChip | MeshChip | None:
+        """The chip of a layer; None before there are any."""
 
     @abstractmethod
     def retune(self) -> None:
@@ -98,9 +113,18 @@ class Session(ABC):
     def told(self, layer: str) -> dict[str, Array]:
         """What a layer is commanded now, float32, by series as in `Epoch.phases`; nothing before there are chips."""
 
-    @abstractmethod
+    @property
+    def network(self) -> Network:
+        """The network on the chips, of flows that train one."""
+        raise NotImplementedError(f"{type(self).__name__} has no network")
+
+    def trained(self, stage: str) -> Network:
+        """The network that `stage` trains."""
+        return self.network
+
     def merits(self, layer: str) -> dict[str, Array]:
         """Figures of merit of every core of a layer now, (cores,) float32, by series `LAYER.block.NAME`."""
+        return {}
 
     @property
     def objective(self) -> Objective:
@@ -116,10 +140,6 @@ class Session(ABC):
         """Samples that are tested at once."""
         return TEST_BATCH
 
-    def drawn(self, stage: str) -> dict[str, Any]:
-        """What only the figures of a stage of training need."""
-        return {}
-
     def stream(self, *names: str | int) -> np.random.Generator:
         """The random stream of this run under these names."""
         return generator(self.job.seed, *names)
@@ -131,57 +151,48 @@ class Session(ABC):
             self.began = time.perf_counter()
         return StageStarted(stage, epochs, done)
 
-    def finish(self, stage: str, result: dict[str, Any], figures: dict[str, Any]) -> StageDone:
+    def finish(self, stage: str, result: Mapping[str, object], figures: Mapping[str, object]) -> StageDone:
         """Enter the stage's result, with what the meter counted, into the report."""
         counts = self.meter.state().get(stage, {})
-        told = {name: value for name, value in result.items() if name not in BILLED}
-        entry = {"name": stage, **told, **counts, **self.bill(stage), "seconds": time.perf_counter() - self.began}
+        own = {name: value for name, value in result.items() if name not in BILLED}
+        entry = {"name": stage, **own, **counts, **self.billed(stage), "seconds": time.perf_counter() - self.began}
         self.results.append(entry)
         self.figures[stage] = figures
-        return StageDone(stage, entry, figures)
+        return StageDone(stage, entry, dict(figures))
 
-    def bill(self, stage: str) -> dict[str, Any]:
-        """What a stage cost so far by the job's device table: `energy_j`, `chip_seconds`, and the counts `by_chip` that
-        they follow from. Empty where the chips were asked nothing, or a checkpoint did not know who was asked."""
+    def bill(self, stage: str) -> Bill | None:
+        """What a stage cost so far by the job's device table. None where the chips were asked nothing, or a checkpoint
+        did not know who was asked."""
         at = self.geometry()
         counts = {name: self.meter.of(name).state().get(stage, {}) for name in at}
         known = sum(its.get("core_calls", 0) for its in counts.values())
         if not any(counts.values()) or known != self.meter.state()[stage]["core_calls"]:
-            return {}
-        return billed(self.job, counts, at)
+            return None
+        return bill(self.job, counts, at)
+
+    def billed(self, stage: str) -> Values:
+        """The bill of a stage as `report.json` has it; empty where there is none."""
+        spent = self.bill(stage)
+        return {} if spent is None else spent._asdict()
 
     def told_cost(self, stage: str) -> dict[str, float]:
         """The same as scalars of an epoch."""
-        bill = self.bill(stage)
-        return {"energy_j": bill["energy_j"]["total"], "chip_s": bill["chip_seconds"]} if bill else {}
+        spent = self.bill(stage)
+        return {} if spent is None else {"energy_j": spent.energy_j["total"], "chip_s": spent.chip_seconds}
 
 
-def billed(job: Job, counts: dict[str, dict[str, int]], at: dict[str, energy.Geometry]) -> dict[str, Any]:
-    """Energy and time of what chips were asked, as `report.json` has them."""
+def bill(job: Job, counts: dict[str, dict[str, int]], at: dict[str, energy.Geometry]) -> Bill:
+    """Energy and time of what chips were asked, by name."""
     asked = {name: its for name, its in counts.items() if its}
-    cores = job.chip.cores if job.flow == "l2ight" else 0
-    spent = energy.spent_by(counts, at, energy.TABLES[job.cost.table], cores)
-    return {
-        "energy_j": {"total": spent.total_j, **{part: joules for part, joules in spent.energy_j.items() if joules}},
-        "chip_seconds": spent.seconds,
-        "by_chip": {
+    spent = energy.spent_by(counts, at, energy.TABLES[job.cost.table], job.chip.cores)
+    return Bill(
+        {"total": spent.total_j, **{part: joules for part, joules in spent.energy_j.items() if joules}},
+        spent.seconds,
+        {
             name: {"geometry": at[name]._asdict(), "counts": {what: number for what, number in its.items() if number}}
             for name, its in asked.items()
         },
-    }
-
-
-def chip_nonidealities(job: Job) -> nonidealities.Nonidealities:
-    """The non-idealities of the job's preset with what the job sets apart."""
-    base = nonidealities.PRESETS[job.nonidealities.base]
-    return msgspec.structs.replace(base, **chosen(job.nonidealities))
-
-
-def effective(job: Job, path: str) -> Any:
-    """The value in force of a field: of a non-ideality that the job leaves to its preset, the preset's."""
-    value = jobs.value(job, path)
-    section, _, name = path.partition(".")
-    return getattr(chip_nonidealities(job), name) if value is None and section == "nonidealities" else value
+    )
 
 
 def checkpoint(session: Session, stage: str, epoch: int, keep: bool = False) -> Iterator[Checkpoint]:
@@ -200,7 +211,7 @@ def checkpoint(session: Session, stage: str, epoch: int, keep: bool = False) -> 
 def snapshot(session: Session, stage: str, epoch: int, keep: bool = False) -> Checkpoint:
     """A copy of all that a run needs to go on after `epoch` epochs of `stage`."""
     arrays, own = session.keep()
-    values: dict[str, Any] = {
+    values: Values = {
         "design": session.design(),
         "chip_seed": session.chip_seed,
         "meter": session.meter.state(),
@@ -208,7 +219,7 @@ def snapshot(session: Session, stage: str, epoch: int, keep: bool = False) -> Ch
         "results": list(session.results),
         "figures": dict(session.figures),
         "scores": dict(session.scores),
-        "changes": list(session.changes),
+        "changes": [msgspec.structs.asdict(change) for change in session.changes],
         "looks": list(session.looks),
         "elapsed": 0.0 if epoch < 0 else time.perf_counter() - session.began,
         **own,
@@ -219,24 +230,48 @@ def snapshot(session: Session, stage: str, epoch: int, keep: bool = False) -> Ch
     return Checkpoint(stage, epoch, session.step, {name: host(a) for name, a in arrays.items()}, values, keep)
 
 
+class Kept(msgspec.Struct, frozen=True):
+    """What `snapshot` writes down beside arrays and the flow's own values; old checkpoints lack what has a default."""
+
+    design: Values
+    chip_seed: int
+    meter: Told
+    results: list[Values]
+    figures: Values
+    scores: dict[str, float]
+    elapsed: float
+    meters: dict[str, Told] | None = None
+    changes: list[Changed] = []
+    looks: list[dict[str, float]] = []
+    optimiser: str = ""
+
+
+def kept(values: Values) -> Kept:
+    """The values of a checkpoint. RunError where they are none."""
+    try:
+        return msgspec.convert(values, Kept)
+    except msgspec.ValidationError as error:
+        raise RunError(f"the checkpoint cannot be read ({error}); use another") from None
+
+
 def restore(session: Session, saved: Checkpoint) -> None:
     """Bring a freshly opened session to where `saved` was taken. RunError where it belongs to another model."""
-    values = saved.values
-    if values["design"] != session.design():
-        made = ", ".join(f"{path} = {value}" for path, value in values["design"].items())
+    values = kept(saved.values)
+    if values.design != session.design():
+        made = ", ".join(f"{path} = {value}" for path, value in values.design.items())
         raise RunError(f"the checkpoint is of another chip, made with {made}; set these in the job")
-    session.chip_seed = values["chip_seed"]
-    session.changes = list(values.get("changes", []))
+    session.chip_seed = values.chip_seed
+    session.changes = values.changes
     for change in session.changes:
-        session.job = jobs.changed(session.job, change["path"], change["value"])
-    session.take(saved.arrays, values)
-    session.meter.restore(values["meter"], values.get("meters"))
-    session.results, session.figures = list(values["results"]), dict(values["figures"])
-    session.began = time.perf_counter() - values["elapsed"]
-    session.scores, session.step = dict(values["scores"]), saved.step
-    session.looks = list(values.get("looks", []))
-    if "optimiser" in values:
-        session.optimiser = optim.start(values["optimiser"], session.trained(saved.stage).parameters())
+        session.job = jobs.changed(session.job, change.path, change.value)
+    session.take(saved.arrays, saved.values)
+    session.meter.restore(values.meter, values.meters)
+    session.results, session.figures = values.results, values.figures
+    session.began = time.perf_counter() - values.elapsed
+    session.scores, session.step = values.scores, saved.step
+    session.looks = values.looks
+    if values.optimiser:
+        session.optimiser = optim.start(values.optimiser, session.trained(saved.stage).parameters())
         optim.load(session.optimiser, under(saved.arrays, "optimiser/"))
 
 

@@ -8,7 +8,7 @@ the light that is lost on average, and ends as the least squares say.
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
 import msgspec
 import numpy as np
@@ -17,10 +17,11 @@ from l2sim.backend import Array, generator, kernels, threads
 from l2sim.chip import complex_core_chip
 from l2sim.chip.complex_core_chip import ComplexChip
 from l2sim.chip.core_chip import CoreChip
-from l2sim.chip.fabrication import chain_parameters
+from l2sim.chip.fabrication import chain_parameters, optics_in
 from l2sim.chip.nonidealities import WAVELENGTH_NM
 from l2sim.chip.protocol import PARTS
 from l2sim.flow import oracle
+from l2sim.inspect.chips import heaters_of
 from l2sim.learn.search import zeroth
 from l2sim.learn.search.mapping import Target
 
@@ -41,19 +42,22 @@ class Meshes:
     """Both meshes of one core as functions of their effective phases (n,)."""
 
     def __init__(self, chip: CoreChip, signs: dict[str, Array]) -> None:
-        self.mesh, self._it = chip.mesh, chip.nonidealities
+        self.mesh, self._imperfect = chip.mesh, chip.nonidealities
         self._signs = {part: np.asarray(signs[part], float)[None] for part in PARTS}
         self._passive: dict[str, complex_core_chip.Passive] = {}
         if isinstance(chip, ComplexChip):
-            self._passive = {part: complex_core_chip.passive(chip.mesh, chip._optics[part], self._it) for part in PARTS}
+            draws, mesh = chip.oracle_fabrication(), chip.mesh
+            self._passive = {
+                part: complex_core_chip.passive(mesh, optics_in(draws, part), self._imperfect) for part in PARTS
+            }
 
     def build(self, part: str, phases: Array) -> Array:
         """Matrices (M, k, k) at phases (M, n)."""
         phases, count = np.ascontiguousarray(phases, float), len(phases)
         if self._passive:
-            passive = tuple(np.repeat(a, count, axis=0) for a in self._passive[part])
+            splitters, amplitudes = (np.repeat(a, count, axis=0) for a in self._passive[part])
             ends = np.repeat(self._signs[part], count, axis=0)
-            return complex_core_chip.matrices(self.mesh, phases, passive, ends, self._it)  # type: ignore[arg-type]
+            return complex_core_chip.matrices(self.mesh, phases, (splitters, amplitudes), ends, self._imperfect)
         flip, signs = (np.repeat(a, count, axis=0) for a in self.mesh.resolve_signs(self._signs[part]))
         out = np.empty((count, self.mesh.modes, self.mesh.modes))
         kernels.mesh.matrices(phases, flip, signs, self.mesh.rail, out)
@@ -63,11 +67,47 @@ class Meshes:
         """dU/dphase of the free ones, (f, k, k): U is a cos + b sin of any one phase, and c e^{2i phase} + d where one
         arm is driven, so that half its difference between a quarter turn more and less is its derivative; of one arm
         the difference between an eighth more and less. Detuning stretches all phases."""
-        stretch = 1.0 + self._it.detuning_nm / WAVELENGTH_NM
-        single = bool(self._passive) and self._it.single_arm
+        stretch = 1.0 + self._imperfect.detuning_nm / WAVELENGTH_NM
+        single = bool(self._passive) and self._imperfect.single_arm
         turn = (0.25 if single else 0.5) * np.pi * stretch * np.eye(phases.size)[free]
         apart = self.build(part, phases + turn) - self.build(part, phases - turn)
         return (1.0 if single else 0.5) / stretch * apart
+
+
+@dataclass(frozen=True)
+class Drive:
+    """The noise chain of the heaters of one mesh (`kernels.chain`) but for what the drive rounds.
+
+    (n,) `ratio` of heat to command, `fixed` heat of those that do not obey (NaN for the others), `bias` with what has
+    drifted by now; which stand `around` each (n, W), the `share` of heat that leaks there; `rewrap`: heat is taken
+    modulo a turn.
+    """
+
+    ratio: Array
+    fixed: Array
+    bias: Array
+    around: Array
+    share: float
+    rewrap: bool
+
+    @classmethod
+    def of(cls, chip: CoreChip, part: str) -> Drive:
+        """That of one part of a chip of one core."""
+        ratio, fixed, _, around, _, _, _, share, rewrap = chain_parameters(
+            chip.mesh, heaters_of(chip, part), chip.nonidealities, np.dtype(float)
+        )
+        bias = np.asarray(chip.oracle_offsets(part)[0], float)
+        return cls(ratio[0], fixed[0], bias, around, share, rewrap)
+
+    def commands(self, wanted: Array) -> Array:
+        """Commands (n,) whose effective phases are `wanted`: the chain backwards, the leak by iteration."""
+        obeys = np.isnan(self.fixed)
+        heat = np.where(obeys, np.mod(wanted - self.bias, 2 * np.pi), self.fixed)
+        for _ in range(20):
+            warm = np.append(np.mod(heat, 2 * np.pi) if self.rewrap else heat, 0.0)
+            leak = self.share * warm[self.around].sum(axis=1)
+            heat = np.where(obeys, np.mod(wanted - self.bias - leak, 2 * np.pi), self.fixed)
+        return np.where(obeys, heat / self.ratio, 0.0)
 
 
 def tune(chip: CoreChip, target: Target, seed: int) -> float:
@@ -83,40 +123,37 @@ def _tune(chip: CoreChip, target: Target, seed: int) -> float:
     chip.nonidealities = msgspec.structs.replace(chip.nonidealities, **QUIET)
     signs = {part: target.commands.signs[part][0, 0] for part in PARTS}
     present = {part: chip.mesh.gather(chip.oracle_phases(part))[0, 0].astype(float) for part in PARTS}
-    it, exact = chip.nonidealities, np.dtype(float)
-    chains = {part: list(chain_parameters(chip.mesh, chip._heaters[part], it, exact)) for part in PARTS}
-    for part in PARTS:
-        chains[part][2] = np.asarray(chip._chain[part][2], float)  # with what has drifted by now
-    free = {part: np.isnan(chains[part][1][0]) for part in PARTS}
+    drives = {part: Drive.of(chip, part) for part in PARTS}
+    free = {part: np.isnan(drives[part].fixed) for part in PARTS}
     ideal = {part: chip.mesh.gather(target.commands.phases[part])[0, 0] for part in PARTS}
-    found: list[tuple[float, dict[str, Array]]] = []
+    reached: list[tuple[float, dict[str, Array]]] = []
     rng = generator(seed, "attain")
     for number in range((COMPLEX_STARTS if chip.complex_cores else STARTS) + 2):
         random = {part: rng.uniform(-np.pi, np.pi, present[part].size) for part in PARTS}
         start = (present, ideal)[number] if number < 2 else random
         start = {part: np.where(free[part], start[part], present[part]) for part in PARTS}
-        found.append(_descend(Meshes(chip, signs), target, start, free))
-        if found[-1][0] < GOOD:
+        reached.append(_descend(Meshes(chip, signs), target, start, free))
+        if reached[-1][0] < GOOD:
             break
-    _, best = min(found, key=lambda it: it[0])
+    _, best = min(reached, key=lambda end: end[0])
     chip.set_signs(**target.commands.signs)
-    commands = {part: _commanded(best[part], chains[part]) for part in PARTS}
-    told = {part: chip.mesh.scatter(commands[part])[None, None].astype(chip.dtype) for part in PARTS}
-    chip.set_phases(**told)
+    commands = {part: drives[part].commands(best[part]) for part in PARTS}
+    phases = {part: chip.mesh.scatter(commands[part])[None, None].astype(chip.dtype) for part in PARTS}
+    chip.set_phases(**phases)
     chip.set_sigma(_sigma(chip, target).astype(chip.dtype))
-    _settle(chip, target, told, seed)
-    reached = _error(chip, target)
+    _settle(chip, target, phases, seed)
+    error = _error(chip, target)
     chip.set_sigma(_sigma(chip, target).astype(chip.dtype))
-    return min(reached, _error(chip, target))
+    return min(error, _error(chip, target))
 
 
-def _settle(chip: CoreChip, target: Target, told: dict[str, Array], seed: int) -> None:
-    """Ternary probing from the phases `told`: the drive rounds, and heaters act on each other."""
-    it, field = chip.nonidealities, isinstance(chip, ComplexChip)
+def _settle(chip: CoreChip, target: Target, phases: dict[str, Array], seed: int) -> None:
+    """Ternary probing from `phases`: the drive rounds, and heaters act on each other."""
+    field = isinstance(chip, ComplexChip)
     inputs = np.ones_like(target.sigma) if target.inputs is None else target.inputs
     problem = zeroth.Problem(chip, inputs, target.weight, "field" if field else "quadrature", target.outputs)
-    search = zeroth.Search("ztp", lr=2 * np.pi / (2**it.phase_bits - 1) if it.phase_bits else 0.002)
-    state = zeroth.start(problem, search, told)
+    search = zeroth.Search("ztp", lr=chip.nonidealities.step() or 0.002)
+    state = zeroth.start(problem, search, phases)
     for epoch in range(COMPLEX_POLISH if field else POLISH):
         zeroth.polish(problem, search, state, generator(seed, "attain", epoch))
     chip.set_phases(**state.phases(best=True))
@@ -128,20 +165,21 @@ def _sigma(chip: CoreChip, target: Target) -> Array:
     u, v = (chip.oracle_matrix(part)[0, 0] for part in PARTS)
     wanted = target.wanted(((u * target.sigma[0, 0]) @ v).real[None, None])[0]
     columns = _flat(np.einsum("ai,ib->iab", u, v))
-    found: Array = np.linalg.lstsq(columns.T, _flat(wanted.astype(u.dtype))[0], rcond=None)[0]
-    return found[None, None]
+    sigma: Array = np.linalg.lstsq(columns.T, _flat(wanted.astype(u.dtype))[0], rcond=None)[0]
+    return sigma[None, None]
 
 
 def _ports(target: Target) -> Array:
     """1 where a weight counts, (k, k) or a number."""
     if target.outputs is None or target.inputs is None:
         return np.ones(())
-    return target.outputs[0, 0][:, None] * target.inputs[0, 0][None, :]
+    counts: Array = target.outputs[0, 0][:, None] * target.inputs[0, 0][None, :]
+    return counts
 
 
 def _flat(matrices: Array) -> Array:
     """Matrices (M, k, k) as rows of real numbers."""
-    rows = matrices.reshape(len(matrices), -1)
+    rows: Array = matrices.reshape(len(matrices), -1)
     return np.concatenate([rows.real, rows.imag], axis=1) if np.iscomplexobj(rows) else rows
 
 
@@ -150,7 +188,9 @@ def _error(chip: CoreChip, target: Target) -> float:
     return float(above[0, 0] / max(float(below[0, 0]), 1e-30))
 
 
-def _descend(meshes: Meshes, target: Target, start: dict[str, Array], free: dict[str, Array]) -> tuple[float, Any]:
+def _descend(
+    meshes: Meshes, target: Target, start: dict[str, Array], free: dict[str, Array]
+) -> tuple[float, dict[str, Array]]:
     """Levenberg-Marquardt from one start: the error |missing|^2 / |target's sigma|^2, and the phases."""
     weight, ports = target.weight[0, 0].astype(float), _ports(target)
     size, damping = float((target.sigma**2).sum()) or 1.0, 1e-2
@@ -186,15 +226,3 @@ def _descend(meshes: Meshes, target: Target, start: dict[str, Array], free: dict
         if r @ r < GOOD * size or fell < SETTLED * float(r @ r):
             break
     return float(r @ r) / size, x
-
-
-def _commanded(wanted: Array, chain: list[Any]) -> Array:
-    """Commands (n,) whose effective phases are `wanted`, but for what the drive rounds: the chain of `kernels.chain`
-    backwards, the leak by iteration."""
-    ratio, fixed, bias, around, _, _, _, share, rewrap = chain
-    heat = np.where(np.isnan(fixed[0]), np.mod(wanted - bias[0], 2 * np.pi), fixed[0])
-    for _ in range(20):
-        warm = np.append(np.mod(heat, 2 * np.pi) if rewrap else heat, 0.0)
-        leak = share * warm[around].sum(axis=1)
-        heat = np.where(np.isnan(fixed[0]), np.mod(wanted - bias[0] - leak, 2 * np.pi), fixed[0])
-    return np.where(np.isnan(fixed[0]), heat / ratio[0], 0.0)

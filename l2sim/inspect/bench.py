@@ -6,10 +6,10 @@ A `Bench` holds the chip and what it is told; every measurement puts that back w
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import tau
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
+import msgspec
 import numpy as np
 
 from l2sim.backend import Array
@@ -38,7 +38,7 @@ class Heater(NamedTuple):
 
 
 class Bench(Protocol):
-    """One core or mesh with what it is told."""
+    """One core or mesh with what it is commanded."""
 
     mesh: Mesh
     heaters: list[Heater]
@@ -46,8 +46,8 @@ class Bench(Protocol):
     def put(self, heater: Heater, phase: float) -> None:
         """Command one heater; the others stay."""
 
-    def told(self, heater: Heater) -> float:
-        """What a heater was told, rad."""
+    def command(self, heater: Heater) -> float:
+        """What a heater is commanded, rad, but for what `put` changed."""
         ...
 
     def open(self, wide: bool) -> None:
@@ -63,32 +63,33 @@ class Bench(Protocol):
 
 
 class CoreBench:
-    """A chip of one core, told phases `u`, `v` (n,) in travel order and `sigma` (k,)."""
+    """A chip of one core, commanded phases `u`, `v` (n,) in travel order and `sigma` (k,)."""
 
     def __init__(self, chip: Hardware, u: Array, v: Array, sigma: Array, single_arm: bool = False) -> None:
         check(chip)
         self.chip, self.mesh, self._single = chip, chip.mesh, single_arm
-        self._told = {"u": np.array(u, float), "v": np.array(v, float)}
+        self.commands = {"u": np.array(u, float), "v": np.array(v, float)}
         self._sigma = np.asarray(sigma)[None, None]
         self.heaters = [Heater(part, "theta", i) for part in ("u", "v") for i in range(chip.mesh.count)]
 
     def put(self, heater: Heater, phase: float) -> None:
-        """See `Bench`."""
-        phases = self._told[heater.part].copy()
+        """Command one heater; the others stay."""
+        phases = self.commands[heater.part].copy()
         phases[heater.number] = phase
         self.chip.set_phases(**{heater.part: self.mesh.scatter(phases)[None, None]})
 
-    def told(self, heater: Heater) -> float:
-        """See `Bench`."""
-        return float(self._told[heater.part][heater.number])
+    def command(self, heater: Heater) -> float:
+        """What a heater is commanded, rad, but for what `put` changed."""
+        return float(self.commands[heater.part][heater.number])
 
     def open(self, wide: bool) -> None:
-        """See `Bench`."""
+        """Let all light through between the meshes, or as much as before."""
         self.chip.set_sigma(np.ones_like(self._sigma) if wide else self._sigma)
 
     def read(self, light: Array, readout: str) -> Array:
-        """See `Bench`."""
-        return np.asarray(self.chip.forward(light[None, None], readout=readout))[0, 0]
+        """Send light (k, B) into the inputs and read the outputs (k, B)."""
+        readings: Array = np.asarray(self.chip.forward(light[None, None], readout=readout))[0, 0]
+        return readings
 
     def harmonics(self, readout: str) -> tuple[int, ...]:
         """Behind a push-pull MZI the field is a cos + b sin + c of its phase, with one arm of twice its phase."""
@@ -102,26 +103,26 @@ class MeshBench:
 
     def __init__(self, chip: MeshHardware) -> None:
         check(chip, MeshHardware, "mesh", "commanded", "set_phases", "forward")
-        self.chip, self.mesh, self._told = chip, chip.mesh, chip.commanded
+        self.chip, self.mesh, self.commands = chip, chip.mesh, chip.commanded
         active = np.flatnonzero(chip.mesh.active).tolist()
         self.heaters = [Heater("", kind, i) for kind in ("theta", "phi") for i in active]
         self.heaters += [Heater("", "screen", i) for i in range(chip.mesh.modes)]
 
     def put(self, heater: Heater, phase: float) -> None:
-        """See `Bench`."""
-        phases = np.array(self._told[heater.kind])
+        """Command one heater; the others stay."""
+        phases = np.array(self.commands[heater.kind])
         phases[heater.number] = phase
         self.chip.set_phases(**{heater.kind: phases})
 
-    def told(self, heater: Heater) -> float:
-        """See `Bench`."""
-        return float(self._told[heater.kind][heater.number])
+    def command(self, heater: Heater) -> float:
+        """What a heater is commanded, rad, but for what `put` changed."""
+        return float(self.commands[heater.kind][heater.number])
 
     def open(self, wide: bool) -> None:
         """Nothing stands in the way of a whole mesh."""
 
     def read(self, light: Array, readout: str) -> Array:
-        """See `Bench`."""
+        """Send light (N, B) into the inputs and read the outputs (N, B)."""
         if readout == "power":
             return np.asarray(self.chip.forward(light, readout="power"))
         return np.asarray(self.chip.forward(light, readout="field").real)
@@ -134,21 +135,20 @@ class MeshBench:
 # -- a curve -----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Curve:
+class Curve(msgspec.Struct, frozen=True):
     """Readings of every output while one phase goes through its range, and the sinusoid through each.
 
-    `phases` (P,) commanded, rad, and `volts` (P,) where the drive is one of voltage; `readings`, `fitted` (N, P) for
-    light in `port`. By output (N,): `amplitude` half of the fit's swing; `peak` the commanded phase at its maximum,
-    rad; `visibility` (max - min) / (max + min) of the fit, of amplitudes amplitude / (amplitude + |mean|); `residual`
-    root mean square of readings - fit. `ratio` radians of light per commanded radian. `answers`: whether anything moves
-    more than its noise.
+    `command` is what the heater is commanded otherwise, rad. `phases` (P,) commanded, rad, and `volts` (P,) where the
+    drive is one of voltage; `readings`, `fitted` (N, P) for light in `port`. By output (N,): `amplitude` half of the
+    fit's swing; `peak` the commanded phase at its maximum, rad; `visibility` (max - min) / (max + min) of the fit, of
+    amplitudes amplitude / (amplitude + |mean|); `residual` root mean square of readings - fit. `ratio` radians of light
+    per commanded radian. `answers`: whether anything moves more than its noise.
     """
 
     heater: Heater
     readout: str
     port: int
-    told: float
+    command: float = msgspec.field(name="told")
     phases: Array
     volts: Array | None
     readings: Array
@@ -177,7 +177,7 @@ def curve(
     for phase in phases:
         bench.put(heater, float(phase))
         seen.append(bench.read(light, readout))
-    bench.put(heater, bench.told(heater))
+    bench.put(heater, bench.command(heater))
     bench.open(False)
     every = np.array(seen)  # (P, outputs, inputs)
     port = int(every.var(axis=0).sum(axis=0).argmax())
@@ -191,7 +191,7 @@ def curve(
     visibility = np.clip(amplitude / np.where(whole > 0, whole, 1.0), 0.0, 1.0)
     answers = bool((amplitude > np.maximum(1e-6, 4 * residual * np.sqrt(2 / points))).any())
     return Curve(
-        heater, readout, port, bench.told(heater), phases, volts, readings, fitted, amplitude, peak, visibility,
+        heater, readout, port, bench.command(heater), phases, volts, readings, fitted, amplitude, peak, visibility,
         residual, ratio if answers else float("nan"), answers, points * bench.mesh.modes,
     )  # fmt: skip
 
@@ -243,7 +243,8 @@ def silent(bench: Bench) -> list[tuple[Heater, float]] | None:
         return None
     light, readout = np.eye(bench.mesh.modes), "quadrature"
     bench.open(True)
-    still, found = bench.read(light, readout), []
+    still = bench.read(light, readout)
+    mute: list[tuple[Heater, float]] = []
     noise = float(((bench.read(light, readout) - still) ** 2).sum())
     push_pull = len(bench.harmonics("power")) == 2
     expected = (4 if push_pull else 1) * (1 - np.cos(NUDGE))
@@ -253,24 +254,23 @@ def silent(bench: Bench) -> list[tuple[Heater, float]] | None:
         return bench.read(light, readout)
 
     def share(change: Array) -> float:
-        return max(0.0, float((change**2).sum() - noise) / expected)
+        return max(0.0, float((change**2).sum() - noise) / float(expected))
 
     for heater in bench.heaters:
-        answer = share(seen(heater, bench.told(heater) + NUDGE) - still)
+        answer = share(seen(heater, bench.command(heater) + NUDGE) - still)
         if answer < SILENT:  # a drive may have reached its end there; this is within the range of any
             answer = share(seen(heater, 2 * NUDGE) - seen(heater, NUDGE))
-        bench.put(heater, bench.told(heater))
+        bench.put(heater, bench.command(heater))
         if answer < SILENT:
-            found.append((heater, answer))
+            mute.append((heater, answer))
     bench.open(False)
-    return found
+    return mute
 
 
 # -- detectors ---------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Detectors:
+class Detectors(msgspec.Struct, frozen=True):
     """Readings against what was expected, (outputs, inputs) each: `expected`, `measured` (mean of `repeats`).
 
     `noise` (outputs,) spread of repeated readings; `dark` (outputs,) mean and `floor` (outputs,) spread without light.
@@ -321,7 +321,7 @@ def detectors(bench: Bench, expected: Array, readout: str = "quadrature", repeat
     )  # fmt: skip
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> object:
     """Anything above as JSON: arrays as lists, numbers that are none as null."""
     if isinstance(value, np.ndarray):
         return plain(value.tolist())
@@ -329,12 +329,13 @@ def plain(value: Any) -> Any:
         return float(value) if np.isfinite(value) else None
     if isinstance(value, np.integer | np.bool_):
         return value.item()
+    if isinstance(value, msgspec.Struct):
+        names = zip(value.__struct_encode_fields__, value.__struct_fields__)
+        return {key: plain(getattr(value, name)) for key, name in names}
     if isinstance(value, tuple) and hasattr(value, "_asdict"):
         return plain(value._asdict())
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
-    if hasattr(value, "__dataclass_fields__"):
-        return {name: plain(getattr(value, name)) for name in value.__dataclass_fields__}
     return value

@@ -9,9 +9,7 @@ All of it is an observer's (`oracle`): the chip is made again with other imperfe
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
 import numpy as np
@@ -28,7 +26,7 @@ from l2sim.inspect.diagnose import Place
 FEW = 4
 """Broken heaters up to which each has its own row."""
 
-TERMS: tuple[tuple[str, dict[str, Any], tuple[str, ...]], ...] = (
+TERMS: tuple[tuple[str, dict[str, float | bool | str], tuple[str, ...]], ...] = (
     ("quantised drive", {"phase_bits": 0, "drive": "phase"}, ("v_max", "curve", "curve_volts")),
     ("phase bias", {"phase_bias": 0.0}, ()),
     ("phase errors", {"phase_error_std": 0.0}, ()),
@@ -57,8 +55,7 @@ CALIBRATED = "mean of (|U| - 1)^2 over both meshes, against the identity"
 WHOLE = "|U - z U_c|^2 / |U|^2, the realised matrix U against that of an ideal mesh with the same commands U_c, best z"
 
 
-@dataclass(frozen=True)
-class Term:
+class Term(msgspec.Struct, frozen=True):
     """A row of a budget: without `name` the error is `error` with the same commands, and `tuned` with the best that an
     observer finds (NaN where there is no search). `alone`: with nothing but `name`, by the best commands where there is
     a search, else the same; NaN in the first and the last row. `gain`: how much better than the first row."""
@@ -101,7 +98,7 @@ def budget(at: Place) -> list[Term]:
         rows.append(Term(name, same, tuned, seen[0] if np.isnan(seen[1]) else seen[1], 0.0))
     best = np.isfinite(first.tuned)
     gains = [first.tuned - row.tuned if best else first.error - row.error for row in rows]
-    rows = [replace(row, gain=gain) for row, gain in zip(rows, gains)]
+    rows = [msgspec.structs.replace(row, gain=gain) for row, gain in zip(rows, gains)]
     return [first, *sorted(rows, key=lambda row: -row.gain)]
 
 
@@ -122,6 +119,10 @@ def tunes(at: Place) -> bool:
     return not at.run.grids[at.layer].whole and at.run.stage_at(at.step) != "calibrate"
 
 
+Case = tuple[str, CoreChip | MeshChip, Callable[[], CoreChip | MeshChip] | None]
+"""What is left out, the chip without it, and how to make one with it alone."""
+
+
 class Cases:
     """The chip of a place with other imperfections, commanded alike."""
 
@@ -133,16 +134,17 @@ class Cases:
         self, imperfect: Nonidealities, healed: set[Heater] | frozenset[Heater] = frozenset()
     ) -> CoreChip | MeshChip:
         """The chip with these imperfections, on which some broken heaters obey."""
-        it = self._at
-        chip = it.run.rebuilt.made(it.layer, it.core, it.step, imperfect)
-        for heater, _, number in self._broken:
-            if heater in healed:
-                _heal(chip, heater.part, number)
+        at = self._at
+        chip = at.run.rebuilt.made(at.layer, at.core, at.step, imperfect)
         if healed:
-            chip.nonidealities = imperfect
+            draws = {name: values.copy() for name, values in chip.oracle_fabrication().items()}
+            for heater, _, number in self._broken:
+                if heater in healed:
+                    draws[f"{heater.part or 'heaters'}.fate"][0, number] = 1.0
+            chip.refabricate(draws)
         return chip
 
-    def each(self) -> Iterator[tuple[str, CoreChip | MeshChip, Any]]:
+    def each(self) -> Iterator[Case]:
         """Name, chip without it, and how to make the chip with it alone; every broken heater of a few by itself; then
         the chip without any."""
         at, own = self._at, self._own
@@ -168,7 +170,9 @@ class Cases:
                 yield f"{fate} heaters", self.made(own, set(some)), self._alone(broken, every - set(some))
         yield "all of them", self.made(PRESETS["ideal"]), None
 
-    def _alone(self, on: dict[str, Any], healed: set[Heater] | frozenset[Heater] = frozenset()) -> Any:
+    def _alone(
+        self, on: Mapping[str, object], healed: set[Heater] | frozenset[Heater] = frozenset()
+    ) -> Callable[[], CoreChip | MeshChip]:
         ideal = msgspec.structs.replace(PRESETS["ideal"], **on)
         return lambda: self.made(ideal, healed)
 
@@ -176,13 +180,3 @@ class Cases:
 def offset(chip: CoreChip | MeshChip, heater: Heater) -> int:
     """Where a heater stands in the arrays of its mesh."""
     return heater.number if heater.part else PHASES.index(heater.kind) * chip.mesh.count + heater.number
-
-
-def _heal(chip: CoreChip | MeshChip, part: str, number: int) -> None:
-    held = chip._heaters if isinstance(chip, MeshChip) else chip._heaters[part]
-    fate = held.fate.copy()
-    fate[0, number] = 1.0
-    if isinstance(chip, MeshChip):
-        chip._heaters = replace(held, fate=fate)
-    else:
-        chip._heaters[part] = replace(held, fate=fate)

@@ -1,158 +1,239 @@
-"""The chip behind a run, made again from job, seed and what was recorded: targets, actual phases, light."""
+"""The chip behind a run, made again for an observer: fabricated from the same seed, commanded as the logs say.
+
+Targets, actual phases, light: what a lab cannot know. Of a grid only the core that is looked at is made.
+"""
 
 from __future__ import annotations
 
-from copy import copy
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol, Required, TypedDict
 
 import numpy as np
 
-from l2sim.backend import Array
+from l2sim.backend import Array, float_type
+from l2sim.chip import fabrication
 from l2sim.chip import grid as grids
+from l2sim.chip.complex_core_chip import fabricated_as
 from l2sim.chip.core_chip import CoreChip
+from l2sim.chip.drift import Wander
+from l2sim.chip.fabrication import Heaters, Neighbours, chain_parameters
 from l2sim.chip.mesh_chip import MeshChip
-from l2sim.chip.nonidealities import Nonidealities
-from l2sim.chip.protocol import PARTS
+from l2sim.chip.meter import Meter
+from l2sim.chip.nonidealities import WAVELENGTH_NM, Nonidealities
+from l2sim.chip.protocol import PARTS, PHASES
 from l2sim.errors import L2simError
 from l2sim.flow import oracle
-from l2sim.flow.session import chip_nonidealities
-from l2sim.inspect import rebuild
+from l2sim.job.grids import Grid
+from l2sim.job.imperfections import chip_nonidealities
+from l2sim.job.job import Job
 from l2sim.mesh.orthogonal import decompose
+from l2sim.mesh.wiring import places, wiring
 from l2sim.store import checkpoint as checkpoints
 
-if TYPE_CHECKING:
-    from l2sim.inspect.run import Recorded
+TAU = 2.0 * np.pi
+
+
+class Record(Protocol):
+    """What the chips of a run are made again from; `l2sim.inspect.run.Recorded` is one."""
+
+    folder: Path
+    grids: dict[str, Grid]
+
+    @property
+    def job(self) -> Job:
+        """The job with the parameters in force now."""
+        ...
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the chip of the run can be made again."""
+        ...
+
+    def job_at(self, step: int | None) -> Job:
+        """The job with the parameters in force at `step`."""
+        ...
+
+    def jobs_until(self, step: int | None) -> list[tuple[int, Job]]:
+        """The jobs that were in force up to `step`, each with the step since when."""
+        ...
+
+    def stage_at(self, step: int | None) -> str:
+        """The name of the stage that `step` belongs to."""
+        ...
+
+    def drifts(self, step: int | None = None) -> bool:
+        """Whether the biases of the chips wander at `step`."""
+        ...
+
+    def clock(self, step: int | None = None) -> float | None:
+        """What the chips' clock showed at `step`, s."""
+        ...
+
+    def phases(self, layer: str, block: int, side: str, step: int | None = None) -> dict[str, Any]:
+        """Commanded phases of one mesh by name, or sigma, and the step they are of; empty where there are none."""
+        ...
+
+
+class Truth(TypedDict, total=False):
+    """What a lab cannot know of one mesh, by name of the phase (theta, phi, screen, or sigma): `actual` phases, `terms`
+    by non-ideality, which heaters are `stuck` and which `dead`."""
+
+    actual: Required[dict[str, Array]]
+    terms: Required[dict[str, dict[str, Array]]]
+    stuck: dict[str, Array]
+    dead: dict[str, Array]
+
+
+class Ends(TypedDict):
+    """What one mesh of an ideal core is commanded: theta (n,) in travel order, rad, and signs (k,)."""
+
+    theta: Array
+    signs: Array
+
+
+class Aim(TypedDict):
+    """What a core shall become: the weight `matrix` (k, k), `sigma` (k,), and both meshes of an ideal core."""
+
+    matrix: Array
+    sigma: Array
+    u: Ends
+    v: Ends
+
+
+def ends(aim: Aim) -> dict[str, Ends]:
+    """The commands of both meshes by part."""
+    return {"u": aim["u"], "v": aim["v"]}
 
 
 class Rebuilt:
-    """What `Recorded.oracle`, `target` and `field` know; all of it belongs to the run `model`."""
+    """The chips of the run `record`, made again."""
 
-    def __init__(self, model: Recorded) -> None:
-        self._model = model
-        self._layers: dict[str, rebuild.Cores | MeshChip] = {}
-        self._targets: dict[tuple[str, int], dict[str, Any]] = {}
+    def __init__(self, record: Record) -> None:
+        self._record = record
+        self._fabricated: dict[str, dict[str, Array]] = {}
+        self._meshes: dict[str, MeshChip] = {}
+        self._aims: dict[tuple[str, int], Aim] = {}
         self._seed: int | None = None
+
+    @property
+    def seed(self) -> int:
+        """The seed of the run's chips: of a run that began from another one's checkpoint, that one's."""
+        if self._seed is None:
+            known = checkpoints.peek(self._record.folder / "checkpoints" / "latest.safetensors").chip_seed
+            self._seed = self._record.job.seed if known is None else known
+        return self._seed
 
     def _aged(self, chip: CoreChip | MeshChip, layer: str, row: int, step: int | None) -> None:
         """Bring a chip that was just made, core number `row` of its layer, to the clock of `step`."""
-        if self._model.drifts(step):
-            clock, it = self._model.clock(step), self._model.grids[layer]
-            assert self._seed is not None
-            history = [(job, self._model.clock(since)) for since, job in self._model.jobs_until(step)]
-            wander = rebuild.weather(self._seed, layer, it, [(job, at or 0.0) for job, at in history])
-            rebuild.age(chip, rebuild.Row(wander, row), clock or 0.0)
-
-    def _layer(self, layer: str) -> rebuild.Cores | MeshChip:
-        model = self._model
-        if self._seed is None:
-            self._seed = rebuild.chip_seed(model.folder, model.job)
-        if layer not in self._layers:
-            it = model.grids[layer]
-            make = rebuild.mesh_chip if it.whole else rebuild.Cores
-            self._layers[layer] = make(model.job, layer, it, self._seed)
-        return self._layers[layer]
+        record = self._record
+        if record.drifts(step):
+            history = [(job, record.clock(since) or 0.0) for since, job in record.jobs_until(step)]
+            wander = weather(self.seed, layer, record.grids[layer], history)
+            chip.meter = Meter()
+            chip.meter.wait(record.clock(step) or 0.0)
+            chip.wander_as(wander if isinstance(chip, MeshChip) else wander.of_core(row))
 
     def chip(self, layer: str, block: int, step: int | None) -> CoreChip | MeshChip | None:
         """One core or one whole mesh, commanded as it was at `step`; None where nothing was recorded yet, and of a chip
         that is not simulated."""
-        model = self._model
-        if not model.simulated:
+        record = self._record
+        if not record.simulated:
             return None
-        imperfect = chip_nonidealities(model.job_at(step))
-        held = self._layer(layer)
-        if isinstance(held, MeshChip):
-            told = model.phases(layer, block, "", step)
-            if not told:
-                return None
-            self._aged(held, layer, 0, step)
-            if held.nonidealities != imperfect:
-                held.nonidealities = imperfect
-            held.set_phases(**{part: told[part] for part in ("theta", "phi", "screen")})
-            return held
-        if not all(model.phases(layer, block, side, step) for side in (*PARTS, "sigma")):
+        imperfect = chip_nonidealities(record.job_at(step))
+        if record.grids[layer].whole:
+            if layer not in self._meshes:
+                self._meshes[layer] = self.mesh(layer)
+            return self._set(self._meshes[layer], layer, step, imperfect)
+        if not all(record.phases(layer, block, side, step) for side in (*PARTS, "sigma")):
             return None
         return self.core(layer, block, step, imperfect)
 
     def made(self, layer: str, block: int, step: int | None, imperfect: Nonidealities) -> CoreChip | MeshChip:
         """A core or a whole mesh of its own, with imperfections of choice, commanded as it was at `step`."""
-        if not self._model.grids[layer].whole:
+        if not self._record.grids[layer].whole:
             return self.core(layer, block, step, imperfect)
-        held = self.chip(layer, block, step)
-        assert isinstance(held, MeshChip)
-        made = copy(held)  # it replaces what it changes, but for these
-        made._phases, made._wander = dict(held._phases), copy(held._wander)
-        made.nonidealities = imperfect
-        return made
+        chip = self._set(self.mesh(layer), layer, step, imperfect)
+        assert chip is not None
+        return chip
+
+    def mesh(self, layer: str) -> MeshChip:
+        """The chip of a whole mesh as it was fabricated."""
+        job, mesh = self._record.job, self._record.grids[layer].mesh
+        return MeshChip(mesh, chip_nonidealities(job), seed=self.seed, name=layer, dtype=float_type(job.precision))
+
+    def _set(self, chip: MeshChip, layer: str, step: int | None, imperfect: Nonidealities) -> MeshChip | None:
+        """Command a whole mesh as it was at `step`; None where nothing was recorded yet."""
+        phases = self._record.phases(layer, 0, "", step)
+        if not phases:
+            return None
+        self._aged(chip, layer, 0, step)
+        if chip.nonidealities != imperfect:
+            chip.nonidealities = imperfect
+        chip.set_phases(**{part: phases[part] for part in PHASES})
+        return chip
 
     def core(self, layer: str, block: int, step: int | None, imperfect: Nonidealities) -> CoreChip:
         """One core with imperfections of choice, commanded as it was at `step`."""
-        held, model = self._layer(layer), self._model
-        assert isinstance(held, rebuild.Cores)
-        told = {side: model.phases(layer, block, side, step) for side in (*PARTS, "sigma")}
-        chip, mesh = held.core(block, imperfect), model.grids[layer].mesh
+        record, grid = self._record, self._record.grids[layer]
+        mesh, dtype = grid.mesh, float_type(record.job.precision)
+        if layer not in self._fabricated:
+            self._fabricated[layer] = fabrication.of_cores(self.seed, layer, grid.p * grid.q, mesh)
+        kind = fabricated_as(imperfect, record.job.chip.readout)
+        chip = kind((1, 1), mesh, imperfect, seed=self.seed, name=layer, dtype=dtype)
+        # The draws of one core of the grid take the place of those of a grid of one.
+        chip.refabricate({name: draws[block : block + 1] for name, draws in self._fabricated[layer].items()})
         self._aged(chip, layer, block, step)
         for part in PARTS:
-            phases = mesh.scatter(np.asarray(told[part]["theta"], chip.dtype))
-            chip.set_phases(**{part: phases[None, None]})
-            chip.set_signs(**{part: np.asarray(told[part].get("signs", np.ones(mesh.modes)), chip.dtype)[None, None]})
-        chip.set_sigma(np.asarray(told["sigma"]["sigma"], chip.dtype)[None, None])
+            phases = record.phases(layer, block, part, step)
+            theta = mesh.scatter(np.asarray(phases["theta"], dtype))
+            chip.set_phases(**{part: theta[None, None]})
+            chip.set_signs(**{part: np.asarray(phases.get("signs", np.ones(mesh.modes)), dtype)[None, None]})
+        chip.set_sigma(np.asarray(record.phases(layer, block, "sigma", step)["sigma"], dtype)[None, None])
         return chip
 
     def shape(self, layer: str) -> tuple[int, int] | None:
         """(out, in) of the weight that a layer of cores is to be; None before it is known."""
-        weight = electronic(self._model.folder, layer)
+        weight = electronic(self._record.folder, layer)
         return None if weight is None else weight.shape
 
-    def oracle(self, layer: str, block: int, side: str, step: int | None) -> dict[str, Any] | None:
-        """See `Recorded.oracle`."""
+    def oracle(self, layer: str, block: int, side: str, step: int | None) -> Truth | None:
+        """What a lab cannot know of one mesh, or of the attenuators (side "sigma"); None where there is no chip."""
         chip = self.chip(layer, block, step)
         if chip is None:
             return None
         if isinstance(chip, MeshChip):
-            return rebuild.mesh_state(chip)
+            return mesh_truth(chip)
+        phases = self._record.phases(layer, block, side, step)
         if side in PARTS:
-            return rebuild.core_state(chip, side, self._model.phases(layer, block, side, step)["theta"])
-        actual, told = chip.oracle_sigma()[0, 0], self._model.phases(layer, block, "sigma", step)["sigma"]
-        return {"actual": {"sigma": actual}, "terms": {"attenuators": {"sigma": actual - told}}}
+            return core_truth(chip, side, phases["theta"])
+        actual = chip.oracle_sigma()[0, 0]
+        return {"actual": {"sigma": actual}, "terms": {"attenuators": {"sigma": actual - phases["sigma"]}}}
 
     def realised(self, layer: str, block: int, step: int | None) -> Array | None:
-        """See `Recorded.realised`."""
+        """The true matrix of a core (k, k) or of a whole mesh (N, N); None where there is no chip."""
         chip = self.chip(layer, block, step)
         if chip is None:
             return None
         return chip.oracle_matrix() if isinstance(chip, MeshChip) else np.asarray(chip.oracle_weights()[0, 0])
 
-    def target(self, layer: str, block: int, step: int | None) -> dict[str, Any] | None:
-        """See `Recorded.target`."""
-        model, it = self._model, self._model.grids[layer]
-        if it.whole:
+    def target(self, layer: str, block: int, step: int | None) -> Aim | None:
+        """What a core shall become; None for whole meshes, and before the weights are trained."""
+        record, grid = self._record, self._record.grids[layer]
+        if grid.whole:
             return None
-        n = it.mesh.count
-        if model.stage_at(step) == "calibrate":
-            told = model.phases(layer, block, "sigma", step)
-            if not told:
+        if record.stage_at(step) == "calibrate":
+            sigma = record.phases(layer, block, "sigma", step).get("sigma")
+            if sigma is None:
                 return None
-            zero = {"theta": np.zeros(n), "signs": np.ones(it.k)}
-            return {"matrix": np.diag(told["sigma"]), "u": zero, "v": zero, "sigma": told["sigma"]}
-        if (layer, block) not in self._targets:
-            weight = electronic(model.folder, layer)
+            zero: Ends = {"theta": np.zeros(grid.mesh.count), "signs": np.ones(grid.k)}
+            return {"matrix": np.diag(sigma), "u": zero, "v": zero, "sigma": sigma}
+        if (layer, block) not in self._aims:
+            weight = electronic(record.folder, layer)
             if weight is None:
                 return None
-            self._targets[layer, block] = self._decomposed(weight, layer, block)
-        return self._targets[layer, block]
-
-    def _decomposed(self, weight: Array, layer: str, block: int) -> dict[str, Any]:
-        """Block W = U diag(sigma) V* of a weight, and what realises it on an ideal chip (`learn.mapping.target`)."""
-        it = self._model.grids[layer]
-        matrix = grids.blocks(weight, it.k)[divmod(block, it.q)]
-        u, sigma, v = np.linalg.svd(matrix)
-        found: dict[str, Any] = {"matrix": matrix, "sigma": sigma}
-        for part, unitary in (("u", u), ("v", v)):
-            phases, signs = decompose(it.mesh, unitary[None, None])
-            found[part] = {"theta": it.mesh.gather(phases)[0, 0], "signs": signs[0, 0]}
-        return found
+            self._aims[layer, block] = decomposed(grids.blocks(weight, grid.k)[divmod(block, grid.q)], grid)
+        return self._aims[layer, block]
 
     def field(self, layer: str, block: int, port: int, step: int | None) -> dict[str, Array] | None:
         """Powers of unit light in one port: `forward` of a whole mesh; of a core in its meshes v, then u."""
@@ -164,6 +245,17 @@ class Rebuilt:
             light[port % chip.mesh.modes] = 1.0
             return {"forward": oracle.rows_between(chip.oracle_fields(light))}
         return oracle.core_powers(chip, 0, port) or None
+
+
+def decomposed(matrix: Array, grid: Grid) -> Aim:
+    """A block W = U diag(sigma) V* (k, k), and what realises it on an ideal core (`learn.search.mapping.target`)."""
+    u, sigma, v = np.linalg.svd(matrix)
+
+    def realising(unitary: Array) -> Ends:
+        phases, signs = decompose(grid.mesh, unitary[None, None])
+        return {"theta": grid.mesh.gather(phases)[0, 0], "signs": signs[0, 0]}
+
+    return {"matrix": matrix, "sigma": sigma, "u": realising(u), "v": realising(v)}
 
 
 def electronic(folder: Path, layer: str) -> Array | None:
@@ -182,3 +274,119 @@ def electronic(folder: Path, layer: str) -> Array | None:
 @lru_cache(maxsize=2)
 def _arrays(path: Path, stamp: int) -> dict[str, Array]:
     return {name: a for name, a in checkpoints.read(path)[0].arrays.items() if name.startswith("electronic/")}
+
+
+# -- drift -------------------------------------------------------------------------------------------------------------
+
+
+def weather(seed: int, name: str, grid: Grid, history: list[tuple[Job, float]]) -> Wander:
+    """How the biases of a layer wander whose jobs, one after the other, hold from these clocks on, s."""
+    mesh, heaters = grid.mesh, (grid.p * grid.q, grid.mesh.count)
+    if grid.whole:
+        wander = Wander(seed, name, {"mesh": (1, 2 * mesh.count + mesh.modes)}, places(mesh))
+    else:
+        wander = Wander(seed, name, dict.fromkeys(PARTS, heaters), np.stack((mesh.column, mesh.top), axis=1))
+    for job, clock in history:
+        wander.tune(chip_nonidealities(job), clock)
+    return wander
+
+
+def drifted(chip: CoreChip | MeshChip, part: str = "") -> Array | None:
+    """By how much the biases of one mesh of a chip have wandered, (n,), rad; None without drift."""
+    imperfect = chip.nonidealities
+    if not (imperfect.drift_std or imperfect.step_std):
+        return None
+    now = chip.oracle_biases() if isinstance(chip, MeshChip) else chip.oracle_offsets(part)[0]
+    still = chain_parameters(neighbours(chip), heaters_of(chip, part), imperfect, chip.dtype)[2][0]
+    return np.asarray(now - still, float)
+
+
+# -- heaters -----------------------------------------------------------------------------------------------------------
+
+
+def heaters_of(chip: CoreChip | MeshChip, part: str = "") -> Heaters:
+    """The unit draws of the heaters of one mesh of a chip, (M, n): of part "u" or "v", "" of a whole mesh."""
+    return fabrication.heaters_in(chip.oracle_fabrication(), part or "heaters")
+
+
+def neighbours(chip: CoreChip | MeshChip) -> Neighbours:
+    """Which heaters of a mesh of a chip stand beside each other."""
+    return wiring(chip.mesh) if isinstance(chip, MeshChip) else chip.mesh
+
+
+def faults(heaters: Heaters, imperfect: Nonidealities) -> tuple[Array, Array]:
+    """Which heaters of one mesh hold a random phase, and which none, (n,) each."""
+    fate = heaters.fate[0]
+    dead = fate < imperfect.dead
+    return ~dead & (fate < imperfect.dead + imperfect.stuck), dead
+
+
+def terms(
+    commanded: Array, mesh: Neighbours, heaters: Heaters, imperfect: Nonidealities, drift: Array | None = None
+) -> dict[str, Array]:
+    """What every non-ideality adds to the phases `commanded` (n,) of one mesh, rad; they sum, but for whole turns, to
+    actual - commanded. In the order of `kernels.chain`."""
+    ratio, fixed, _, around, lsb, levels, thresholds, share, rewrap = chain_parameters(
+        mesh, heaters, imperfect, np.dtype(np.float64)
+    )
+    phase = np.mod(np.asarray(commanded, float), TAU)
+    driven = phase
+    if levels.size:
+        driven = levels[np.searchsorted(thresholds, phase, side="left")]
+    elif lsb > 0:
+        driven = lsb * np.rint(phase / lsb)
+    clipped = (phase > levels[-1]) | (phase < levels[0]) if levels.size else np.zeros(phase.shape, bool)
+    heated = driven * ratio[0]
+    heat = np.where(np.isnan(fixed[0]), heated, fixed[0])
+    warm = np.append(np.mod(heat, TAU) if rewrap else heat, 0.0)
+    leak = share * warm[around].sum(axis=1)
+    added = {
+        "quantisation": np.where(clipped, 0.0, driven - phase),
+        "clipping": np.where(clipped, driven - phase, 0.0),
+        "gamma": heated - driven,
+        "stuck or dead": heat - heated,
+        "crosstalk": leak,
+        "bias": imperfect.phase_bias * heaters.bias[0],
+        "fixed error": imperfect.phase_error_std * heaters.error[0],
+    }
+    if drift is not None:
+        added["drift"] = drift
+    if imperfect.detuning_nm:
+        whole = warm[:-1] + leak + added["bias"] + added["fixed error"] + (0.0 if drift is None else drift)
+        added["detuning"] = whole / (1.0 + imperfect.detuning_nm / WAVELENGTH_NM) - whole
+    return added
+
+
+def core_truth(chip: CoreChip, part: str, commanded: Array) -> Truth:
+    """Actual phases of one mesh of a single core that was `commanded` (n,), and what made them so."""
+    heaters, imperfect = heaters_of(chip, part), chip.nonidealities
+    stuck, dead = faults(heaters, imperfect)
+    actual = chip.mesh.gather(chip.oracle_phases(part)[0, 0])
+    added = terms(commanded, chip.mesh, heaters, imperfect, drifted(chip, part))
+    return {
+        "actual": {"theta": actual},
+        "terms": {name: {"theta": by} for name, by in added.items()},
+        "stuck": {"theta": stuck},
+        "dead": {"theta": dead},
+    }
+
+
+def mesh_truth(chip: MeshChip) -> Truth:
+    """The same of a whole mesh as it is commanded now."""
+    commanded = chip.commanded
+    sizes = np.cumsum([commanded[part].size for part in PHASES])[:-1]
+    heaters, imperfect = heaters_of(chip), chip.nonidealities
+    stuck, dead = faults(heaters, imperfect)
+
+    def by_kind(values: Array) -> dict[str, Array]:
+        return dict(zip(PHASES, np.split(values, sizes)))
+
+    actual = chip.oracle_phases()
+    together = np.concatenate([commanded[part] for part in PHASES])
+    added = terms(together, neighbours(chip), heaters, imperfect, drifted(chip))
+    return {
+        "actual": actual,
+        "terms": {name: by_kind(by) for name, by in added.items()},
+        "stuck": by_kind(stuck),
+        "dead": by_kind(dead),
+    }

@@ -9,20 +9,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
+import msgspec
 import numpy as np
 
 from l2sim.backend import Array
 from l2sim.chip.core_chip import CoreChip
+from l2sim.chip.fabrication import Heaters
 from l2sim.chip.mesh_chip import MeshChip
 from l2sim.chip.nonidealities import GAMMA, Nonidealities
 from l2sim.chip.protocol import PARTS, PHASES, Commands
 from l2sim.errors import RunError
-from l2sim.flow.session import chip_nonidealities
-from l2sim.inspect import bench, rebuild
+from l2sim.inspect import bench, chips
 from l2sim.inspect.bench import CoreBench, Curve, Heater, MeshBench
 from l2sim.inspect.run import Recorded
+from l2sim.job.imperfections import chip_nonidealities
 from l2sim.learn.search import mapping
 from l2sim.store import checkpoint as checkpoints
 
@@ -33,6 +34,8 @@ BADGES = {
 """Where each part comes from: as `RunModel.badge` says it. Measured: on the chip made again, by what a lab can do."""
 ERRORS = ("oracle_mapping_error", "oracle_identity_error_u")
 """Figures of merit of cores; the one recorded last names the worst core."""
+
+
 @dataclass(frozen=True)
 class Place:
     """Which core, or whole mesh, of a run, at which step (None: the newest recorded)."""
@@ -56,8 +59,8 @@ class Place:
             raise RunError(f"nothing was commanded to {self.layer} yet; diagnose it at a later step")
         return chip
 
-    def told(self, part: str) -> dict[str, Array]:
-        """What a part is told, as `Recorded.phases`."""
+    def commands(self, part: str) -> dict[str, Array]:
+        """What a part is commanded, as `Recorded.phases`."""
         return self.run.phases(self.layer, self.core, part, self.step)
 
     def bench(self) -> CoreBench | MeshBench:
@@ -65,7 +68,8 @@ class Place:
         chip = self.chip()
         if isinstance(chip, MeshChip):
             return MeshBench(chip)
-        u, v, sigma = self.told("u")["theta"], self.told("v")["theta"], self.told("sigma")["sigma"]
+        u, v = (self.commands(part)["theta"] for part in PARTS)
+        sigma = self.commands("sigma")["sigma"]
         return CoreBench(chip, u, v, sigma, self.imperfect.single_arm)
 
 
@@ -76,9 +80,9 @@ def place(folder: Path, layer: str = "", core: int | None = None, step: int | No
         raise RunError(f"{folder} has no layer {layer!r}; it has {', '.join(run.grids)}")
     if core is None:
         layer, core = worst(run, layer, step)[0][:2]
-    it = run.grids[layer or next(iter(run.grids))]
-    if not 0 <= core < it.p * it.q:
-        raise RunError(f"{layer or 'the first layer'} has the cores 0 to {it.p * it.q - 1}, not {core}")
+    grid = run.grids[layer or next(iter(run.grids))]
+    if not 0 <= core < grid.p * grid.q:
+        raise RunError(f"{layer or 'the first layer'} has the cores 0 to {grid.p * grid.q - 1}, not {core}")
     return Place(run, layer or next(iter(run.grids)), core, step)
 
 
@@ -89,12 +93,12 @@ def worst(run: Recorded, layer: str = "", step: int | None = None) -> list[tuple
     names = [layer] if layer else list(run.grids)
     if run.simulated and all(run.grids[name].whole for name in names):
         places = [Place(run, name, 0, step) for name in names]
-        return sorted(((it.layer, 0, mesh_error(it.chip())) for it in places), key=lambda row: -row[2])
-    told = {(metric, name): run.frame(f"{name}.block.{metric}", step) for metric in ERRORS for name in names}
-    newest = max((frame.step for frame in told.values() if frame is not None), default=None)
+        return sorted(((at.layer, 0, mesh_error(at.chip())) for at in places), key=lambda row: -row[2])
+    frames = {(metric, name): run.frame(f"{name}.block.{metric}", step) for metric in ERRORS for name in names}
+    newest = max((frame.step for frame in frames.values() if frame is not None), default=None)
     rows = [
         (name, i, float(value))
-        for (_, name), frame in told.items() if frame is not None and frame.step == newest
+        for (_, name), frame in frames.items() if frame is not None and frame.step == newest
         for i, value in enumerate(frame.values)
     ]  # fmt: skip
     return sorted(rows, key=lambda row: -np.nan_to_num(row[2], nan=np.inf)) or [(names[0], 0, float("nan"))]
@@ -140,20 +144,20 @@ def apart(u: Array, c: Array) -> float:
 
 def aim(at: Place) -> mapping.Target:
     """What a core shall be, as a target of a grid of one. RunError before it is known."""
-    told, it = at.run.target(at.layer, at.core, at.step), at.run.grids[at.layer]
-    if told is None:
+    wanted, grid = at.run.target(at.layer, at.core, at.step), at.run.grids[at.layer]
+    if wanted is None:
         raise RunError(f"what {at.layer} shall become is not known yet; diagnose it at a later step")
     commands = Commands(
-        {part: it.mesh.scatter(told[part]["theta"])[None, None] for part in PARTS},
-        {part: told[part]["signs"][None, None] for part in PARTS},
+        {part: grid.mesh.scatter(mesh["theta"])[None, None] for part, mesh in chips.ends(wanted).items()},
+        {part: mesh["signs"][None, None] for part, mesh in chips.ends(wanted).items()},
     )
-    weight, sigma = told["matrix"][None, None], told["sigma"][None, None]
+    weight, sigma = wanted["matrix"][None, None], wanted["sigma"][None, None]
     shape = at.run.rebuilt.shape(at.layer)
     if shape is None or at.run.stage_at(at.step) == "calibrate":
         return mapping.Target(weight, commands, sigma)
     ports = [
-        (np.arange(count * it.k) < real).reshape(count, it.k)[i].astype(float)[None, None]
-        for count, real, i in zip((it.p, it.q), shape, divmod(at.core, it.q))
+        (np.arange(count * grid.k) < real).reshape(count, grid.k)[i].astype(float)[None, None]
+        for count, real, i in zip((grid.p, grid.q), shape, divmod(at.core, grid.q))
     ]
     return mapping.Target(weight, commands, sigma, ports[0], ports[1])
 
@@ -172,20 +176,21 @@ def heater_name(at: Place, heater: Heater) -> str:
 
 def faults(at: Place) -> list[tuple[Heater, str]]:
     """The heaters of a core that are dead or stuck, which only an oracle knows."""
-    chip, found = at.chip(), []
-    for heaters, names in _held(chip):
-        stuck, dead = rebuild.faults(heaters, at.imperfect)
+    broken: list[tuple[Heater, str]] = []
+    for draws, names in _fabricated(at.chip()):
+        stuck, dead = chips.faults(draws, at.imperfect)
         for fate, mask in (("dead", dead), ("stuck", stuck)):
-            found += [(names[i], fate) for i in np.flatnonzero(mask)]
-    return found
+            broken += [(names[i], fate) for i in np.flatnonzero(mask)]
+    return broken
 
 
-def _held(chip: CoreChip | MeshChip) -> list[tuple[Any, list[Heater]]]:
+def _fabricated(chip: CoreChip | MeshChip) -> list[tuple[Heaters, list[Heater]]]:
     """Draws of the heaters of every mesh, and their names in the order of the draws."""
     if isinstance(chip, MeshChip):
         sizes = zip(PHASES, (chip.mesh.count, chip.mesh.count, chip.mesh.modes))
-        return [(chip._heaters, [Heater("", kind, i) for kind, size in sizes for i in range(size)])]
-    return [(chip._heaters[part], [Heater(part, "theta", i) for i in range(chip.mesh.count)]) for part in PARTS]
+        return [(chips.heaters_of(chip), [Heater("", kind, i) for kind, size in sizes for i in range(size)])]
+    names = {part: [Heater(part, "theta", i) for i in range(chip.mesh.count)] for part in PARTS}
+    return [(chips.heaters_of(chip, part), names[part]) for part in PARTS]
 
 
 def electrical(phases: Array, imperfect: Nonidealities) -> tuple[Array, Array]:
@@ -204,74 +209,143 @@ def electrical(phases: Array, imperfect: Nonidealities) -> tuple[Array, Array]:
     return volts**2 * (GAMMA / np.pi), at == len(levels) - 1
 
 
-def heaters(at: Place) -> dict[str, Any]:
+class Driven(msgspec.Struct, frozen=True):
+    """Heaters of one kind of a core, (n,): commanded `phase`, rad, electrical `power`, which are driven with V_max."""
+
+    part: str
+    kind: str
+    phase: Array
+    power: Array
+    v_max: Array
+
+
+class LayerPower(msgspec.Struct, frozen=True):
+    """Electrical power of a layer: of every core, (cores,), and in all; how many heaters, and how many at V_max."""
+
+    layer: str
+    cores: Array
+    heaters: int
+    total: float
+    v_max: int
+
+
+class Silent(msgspec.Struct, frozen=True):
+    """A heater that does not answer, its name in words, and the share of the change that it should have made."""
+
+    heater: Heater
+    name: str
+    share: float
+
+
+class Broken(msgspec.Struct, frozen=True):
+    """A heater that is dead or stuck (`fate`), and its name in words."""
+
+    heater: Heater
+    name: str
+    fate: str
+
+
+class HeaterFindings(msgspec.Struct, frozen=True):
+    """The heaters of a core. Powers are in `unit`; `silent` is None where they were not tried; `meter` counts what was
+    asked so far by stage, `spent` has joules and seconds."""
+
+    unit: str
+    core: list[Driven]
+    layers: list[LayerPower]
+    silent: list[Silent] | None
+    faults: list[Broken]
+    simulated: bool
+    meter: dict[str, dict[str, int]]
+    spent: dict[str, tuple[float, float]]
+
+
+def heaters(at: Place) -> HeaterFindings:
     """The heaters of a core: commanded power of each and of every core of the run, those at V_max, those that do not
     answer (measured) or are dead or stuck (oracle), and what the run has cost so far."""
-    run, core = at.run, []
+    run, core, layers = at.run, [], []
     for part in ("",) if run.grids[at.layer].whole else PARTS:
-        told = at.told(part)
+        commands = at.commands(part)
         for kind in PHASES if not part else ("theta",):
-            if kind in told:
-                power, full = electrical(told[kind], at.imperfect)
-                core.append({"part": part, "kind": kind, "phase": told[kind], "power": power, "v_max": full})
-    layers = []
-    for name, it in run.grids.items():
-        series = [f"{name}.{kind}" for kind in (PHASES if it.whole else PARTS)]
+            if kind in commands:
+                core.append(Driven(part, kind, commands[kind], *electrical(commands[kind], at.imperfect)))
+    for name, grid in run.grids.items():
+        series = [f"{name}.{kind}" for kind in (PHASES if grid.whole else PARTS)]
         frames = [frame for one in series if (frame := run.frame(one, at.step)) is not None]
         driven = [electrical(frame.values, at.imperfect) for frame in frames]
-        power = sum((p.reshape(it.p * it.q, -1).sum(axis=1) for p, _ in driven), np.zeros(it.p * it.q))
-        layers.append({
-            "layer": name, "cores": power, "heaters": sum(full.size for _, full in driven),
-            "total": float(power.sum()), "v_max": int(sum(full.sum() for _, full in driven)),
-        })  # fmt: skip
-    quiet_ones = bench.silent(at.bench()) if run.simulated else None
-    broken = faults(at) if run.simulated else []
-    return {
-        "unit": "P_pi = v_pi^2 / R", "core": core, "layers": layers,
-        "silent": None if quiet_ones is None
-        else [{"heater": h, "name": heater_name(at, h), "share": share} for h, share in quiet_ones],
-        "faults": [{"heater": h, "name": heater_name(at, h), "fate": fate} for h, fate in broken],
-        "simulated": run.simulated,
-        "meter": cost(run.folder),
-        "spent": run.spent(at.step),
-    }  # fmt: skip
+        cores = grid.p * grid.q
+        power = sum((p.reshape(cores, -1).sum(axis=1) for p, _ in driven), np.zeros(cores))
+        size, full = sum(full.size for _, full in driven), int(sum(full.sum() for _, full in driven))
+        layers.append(LayerPower(name, power, size, float(power.sum()), full))
+    mute = bench.silent(at.bench()) if run.simulated else None
+    silent = None if mute is None else [Silent(heater, heater_name(at, heater), share) for heater, share in mute]
+    broken = [Broken(heater, heater_name(at, heater), fate) for heater, fate in (faults(at) if run.simulated else [])]
+    return HeaterFindings(
+        "P_pi = v_pi^2 / R", core, layers, silent, broken, run.simulated, cost(run.folder), run.spent(at.step)
+    )
 
 
 def cost(folder: Path) -> dict[str, dict[str, int]]:
     """What the run had counted by stage when it took its last checkpoint: core calls, evaluations, writes ..."""
-    held = checkpoints.peek(folder / "checkpoints" / "latest.safetensors").get("meter", {})
-    return {stage: {name: int(n) for name, n in counts.items() if n} for stage, counts in held.items()}
+    meter = checkpoints.peek(folder / "checkpoints" / "latest.safetensors").meter
+    return {stage: {name: int(n) for name, n in counts.items() if n} for stage, counts in meter.items()}
 
 
 # -- detectors ---------------------------------------------------------------------------------------------------------
 
 
-def detectors(at: Place, readout: str = "quadrature") -> dict[str, Any]:
-    """See `bench.detectors`; expected is the matrix that the core shall be, of whole meshes what an ideal one would do
-    with the same commands. `sheet` is the noise that the job gives a reading."""
-    chip, it = at.chip(), at.imperfect
+class DetectorFindings(bench.Detectors, frozen=True):
+    """The same, and `sheet`, the noise that the job gives a reading."""
+
+    sheet: float
+
+
+def detectors(at: Place, readout: str = "quadrature") -> DetectorFindings:
+    """Readings of every output of a core against what is expected: the matrix that the core shall be, of whole meshes
+    what an ideal one would do with the same commands; then without light, and with more and more of it."""
+    chip = at.chip()
     if isinstance(chip, MeshChip):
         expected, gain = ideal_matrix(chip), 1.0
         overlap = np.vdot(expected, chip.oracle_matrix())
         expected = expected * (overlap / abs(overlap) if overlap else 1.0)  # a lab's reference has the best phase
     else:
-        expected, gain = aim(at).weight[0, 0], float(np.abs(at.told("sigma")["sigma"]).max())
-    found = bench.detectors(at.bench(), expected, readout)
-    return {**vars(found), "sheet": it.readout_noise * gain ** (2 if readout == "power" else 1)}
+        expected, gain = aim(at).weight[0, 0], float(np.abs(at.commands("sigma")["sigma"]).max())
+    seen = bench.detectors(at.bench(), expected, readout)
+    sheet = at.imperfect.readout_noise * gain ** (2 if readout == "power" else 1)
+    return DetectorFindings(**msgspec.structs.asdict(seen), sheet=sheet)
 
 
 # -- how its phases moved ----------------------------------------------------------------------------------------------
 
 
-def movement(at: Place) -> list[dict[str, Any]]:
+class Moved(msgspec.Struct, frozen=True):
+    """How far the phases of one part of a core moved, rad: root mean square, that of the median core of the layer (None
+    of a layer of one core), and which heater moved most, its name in words and by how much."""
+
+    part: str
+    rms: float
+    median: float | None
+    most: Heater
+    name: str
+    by: float
+
+
+class StageMovement(msgspec.Struct, frozen=True):
+    """How far the phases of a core moved in a stage that ended with `last_step`, None while it goes on."""
+
+    stage: str
+    last_step: int | None
+    parts: list[Moved]
+
+
+def movement(at: Place) -> list[StageMovement]:
     """How far the commanded phases of a core moved in each stage up to the step, from its first frame there to its
     last: root mean square over its heaters, rad, beside the median core of its layer; and the heater that moved most.
     Commands are not wrapped: a heater that does not answer is led astray for many turns."""
-    run, it, found = at.run, at.run.grids[at.layer], []
-    names = PHASES if it.whole else PARTS
+    run, grid = at.run, at.run.grids[at.layer]
+    stages: list[StageMovement] = []
     for stage in run.stages:
         rows = []
-        for name in names:
+        for name in PHASES if grid.whole else PARTS:
             steps = run.frames(f"{at.layer}.{name}")
             here = steps[(steps > stage.first_step) & (steps <= (stage.last_step or np.inf))]
             here = here if at.step is None else here[here <= at.step]
@@ -281,14 +355,12 @@ def movement(at: Place) -> list[dict[str, Any]]:
                 continue
             first, last = (run.frame(f"{at.layer}.{name}", int(here[i])) for i in (0, -1))
             assert first is not None and last is not None
-            change = (last.values.astype(float) - first.values).reshape(it.p * it.q, -1)
+            change = (last.values.astype(float) - first.values).reshape(grid.p * grid.q, -1)
             rms = np.sqrt((change**2).mean(axis=1))
             most = int(np.abs(change[at.core]).argmax())
-            heater = Heater("", name, most) if it.whole else Heater(name, "theta", most)
-            rows.append({
-                "part": name, "rms": float(rms[at.core]), "median": float(np.median(rms)) if rms.size > 1 else None,
-                "most": heater, "name": heater_name(at, heater), "by": float(change[at.core, most]),
-            })  # fmt: skip
+            heater = Heater("", name, most) if grid.whole else Heater(name, "theta", most)
+            median, by = float(np.median(rms)) if rms.size > 1 else None, float(change[at.core, most])
+            rows.append(Moved(name, float(rms[at.core]), median, heater, heater_name(at, heater), by))
         if rows:
-            found.append({"stage": stage.name, "last_step": stage.last_step, "parts": rows})
-    return found
+            stages.append(StageMovement(stage.name, stage.last_step, rows))
+    return stages

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, cast
 
 from l2sim.inspect import bench, budget, diagnose, layers
 from l2sim.inspect.bench import Heater
@@ -20,6 +20,156 @@ BLAMED = 0.3
 """... and a non-ideality where it is at least this share of what they leave."""
 
 
+# What programs are told, as far as it is put into words here; `l2sim diagnose --json` prints all of it.
+
+
+class Where(TypedDict, total=False):
+    """What a diagnosis is of: a core of a layer, the step (None: the newest) and its stage; of a sweep the `heater` in
+    words; of a budget the step it was `mapped` at, which error it is of and what noise is `left_out`; a `note`."""
+
+    run: str
+    layer: str
+    core: int
+    cores: int
+    step: int | None
+    stage: str
+    heater: str
+    mapped: int | None
+    measure: str
+    left_out: list[str]
+    note: str
+
+
+class Row(TypedDict):
+    """A row of a budget, as `budget.Term`; None is no number."""
+
+    name: str
+    error: float | None
+    tuned: float | None
+    alone: float | None
+    gain: float | None
+
+
+class SweptHeater(TypedDict):
+    """Which heater was swept."""
+
+    part: str
+    kind: str
+    number: int
+
+
+class CurveFound(TypedDict):
+    """A sweep, as `bench.Sweep`."""
+
+    heater: SweptHeater
+    readout: str
+    port: int
+    amplitude: list[float]
+    peak: list[float]
+    visibility: list[float]
+    residual: list[float]
+    ratio: float | None
+    answers: bool
+    core_calls: int
+
+
+class LayerRow(TypedDict):
+    """Heaters of a layer, as `diagnose.LayerPower`."""
+
+    layer: str
+    heaters: int
+    total: float
+    v_max: int
+
+
+class CoreRow(TypedDict):
+    """Heaters of one kind of a core, as `diagnose.Driven`."""
+
+    part: str
+    kind: str
+    phase: list[float]
+    power: list[float]
+    v_max: list[bool]
+
+
+class NamedHeater(TypedDict, total=False):
+    """A heater, also in words, and the `fate` of one that is broken."""
+
+    heater: SweptHeater
+    name: str
+    fate: str
+
+
+class HeatersFound(TypedDict):
+    """The heaters of a core, as `diagnose.HeaterFindings`."""
+
+    unit: str
+    core: list[CoreRow]
+    layers: list[LayerRow]
+    silent: list[NamedHeater] | None
+    faults: list[NamedHeater]
+    simulated: bool
+    meter: dict[str, dict[str, int]]
+    spent: dict[str, Sequence[float]]
+
+
+class MovedPart(TypedDict):
+    """How far the phases of one part moved, as `diagnose.Moved`."""
+
+    part: str
+    rms: float
+    median: float | None
+    name: str
+    by: float
+
+
+class MovedStage(TypedDict):
+    """How far phases moved in a stage, as `diagnose.StageMovement`."""
+
+    stage: str
+    parts: list[MovedPart]
+
+
+class DetectorsFound(TypedDict):
+    """Detectors, as `diagnose.DetectorFindings`."""
+
+    floor: list[float]
+    compression: float | None
+    sure: float | None
+    error: float | None
+    sheet: float
+
+
+class LayerTried(TypedDict):
+    """Accuracy with a layer ideal, as `layers.Tried`."""
+
+    layer: str
+    accuracy: float
+    gain: float
+
+
+class LayersFound(TypedDict):
+    """Layers made ideal in turn, as `layers.Layers`."""
+
+    stage: str
+    samples: int
+    rows: list[LayerTried]
+
+
+class Found(TypedDict, total=False):
+    """What was asked for, with the `place` it is of and the `badges` that say where each part comes from."""
+
+    place: Where
+    badges: dict[str, str]
+    worst: list[tuple[str, int, float | None]]
+    budget: list[Row]
+    heaters: HeatersFound
+    movement: list[MovedStage]
+    detectors: DetectorsFound
+    layers: LayersFound
+    sweep: CurveFound
+
+
 def find(
     folder: Path,
     only: str = "",
@@ -30,37 +180,39 @@ def find(
     heater: Heater | None = None,
     readout: str = "quadrature",
     data: Path | None = None,
-) -> dict[str, Any]:
+) -> Found:
     """One part of `PARTS`, or all but the sweep; of the worst core where none is named. Raises L2simError."""
     if only == "layers":
-        return {"layers": layers.layers(folder, data, step)}
+        return cast(Found, bench.plain({"layers": layers.layers(folder, data, step)}))
     at = diagnose.place(folder, layer, core, step)
     mapped = diagnose.as_mapped(at)
-    ways: dict[str, Callable[[], Any]] = {
+    swept = heater or first_broken(at) if only == "sweep" else None
+    ways: dict[str, Callable[[], object]] = {
         "worst": lambda: diagnose.worst(at.run, "", step)[:5],
         "budget": lambda: budget.budget(mapped),
         "heaters": lambda: diagnose.heaters(at),
         "movement": lambda: diagnose.movement(at),
         "detectors": lambda: diagnose.detectors(at, readout),
         "layers": lambda: layers.layers(folder, data, step),
-        "sweep": lambda: diagnose.curve(at, heater or first_broken(at), readout),
+        "sweep": lambda: diagnose.curve(at, swept, readout) if swept else None,
     }
     stage = at.run.stage_at(step)
     names = [n for n in PARTS if n != "sweep" and (n != "layers" or stage != "calibrate")]
     names = [only] if only else names if at.run.simulated else list(RECORDED)
-    found = {name: ways[name]() for name in names}
-    it = at.run.grids[at.layer]
-    where = {"run": str(folder), "layer": at.layer, "core": at.core, "cores": it.p * it.q, "step": step, "stage": stage}
-    if "sweep" in found:
-        where["heater"] = diagnose.heater_name(at, found["sweep"].heater)
+    parts = {name: ways[name]() for name in names}
+    cores = at.run.grids[at.layer].p * at.run.grids[at.layer].q
+    where: Where = {
+        "run": str(folder), "layer": at.layer, "core": at.core, "cores": cores, "step": step, "stage": stage
+    }  # fmt: skip
+    if swept:
+        where["heater"] = diagnose.heater_name(at, swept)
     if mapped is not at:
         where["mapped"] = mapped.step
-    if "budget" in found:
-        where |= {"measure": budget.measure(mapped), "left_out": budget.left_out(mapped)}
+    if "budget" in names:
+        where["measure"], where["left_out"] = budget.measure(mapped), budget.left_out(mapped)
     if note := at.run.timeless(mapped.step if only == "budget" else step):
         where["note"] = note
-    plain: dict[str, Any] = bench.plain({"place": where, "badges": diagnose.BADGES, **found})
-    return plain
+    return cast(Found, bench.plain({"place": where, "badges": diagnose.BADGES, **parts}))
 
 
 def first_broken(at: Place) -> Heater:
@@ -69,38 +221,43 @@ def first_broken(at: Place) -> Heater:
     return broken[0][0] if broken else at.bench().heaters[0]
 
 
-def words(found: dict[str, Any]) -> list[str]:
+def words(findings: Found) -> list[str]:
     """The findings as lines of text."""
-    lines = []
-    if "place" in found:
-        where = found["place"]
-        lines += [f"{core_name(where)} of {where['run']}, {when(where)}"]
-        lines += [f"Note: {where['note']}"] if "note" in where else []
-        lines += [""]
-    ways: dict[str, Callable[[Any], list[str]]] = {
-        "worst": _worst, "budget": list, "sweep": _curve, "heaters": _heaters, "movement": _movement,
-        "detectors": _detectors, "layers": _layers,
-    }  # fmt: skip
-    for name, way in ways.items():
-        if found.get(name) is not None:
-            told = _budget(found[name], found["place"]) if name == "budget" else way(found[name])
-            lines += [*told, ""]
-    return lines[:-1]
+    blocks = []
+    if "place" in findings:
+        where = findings["place"]
+        head = f"{core_name(where)} of {where['run']}, {when(where)}"
+        blocks.append([head, f"Note: {where['note']}"] if "note" in where else [head])
+    if "worst" in findings:
+        blocks.append(_worst(findings["worst"]))
+    if "budget" in findings:
+        blocks.append(_budget(findings["budget"], findings["place"]))
+    if "sweep" in findings:
+        blocks.append(_curve(findings["sweep"]))
+    if "heaters" in findings:
+        blocks.append(_heaters(findings["heaters"]))
+    if "movement" in findings:
+        blocks.append(_movement(findings["movement"]))
+    if "detectors" in findings:
+        blocks.append(_detectors(findings["detectors"]))
+    if "layers" in findings:
+        blocks.append(_layers(findings["layers"]))
+    return [line for block in blocks for line in (*block, "")][:-1]
 
 
-def core_name(where: dict[str, Any]) -> str:
+def core_name(where: Where) -> str:
     """A core in words; a layer of one core by its name alone."""
     return f"{where['layer']} core {where['core']}" if where["cores"] > 1 else str(where["layer"])
 
 
-def when(where: dict[str, Any]) -> str:
+def when(where: Where) -> str:
     """The step in words."""
     return f"at step {where['step']}" if where["step"] is not None else f"as it was last seen ({where['stage']})"
 
 
-def _worst(rows: list[Any]) -> list[str]:
-    told = ", ".join(f"{layer} {core} ({_error(error)})" for layer, core, error in rows)
-    return [f"Largest errors [oracle]: {told}"]
+def _worst(rows: Sequence[tuple[str, int, float | None]]) -> list[str]:
+    errors = ", ".join(f"{layer} {core} ({_error(error)})" for layer, core, error in rows)
+    return [f"Largest errors [oracle]: {errors}"]
 
 
 def few(names: list[str], most: int = 3) -> str:
@@ -115,32 +272,32 @@ def _error(value: float | None) -> str:
     return "no number" if value is None else f"{value if abs(value) > 1e-15 else 0:.3g}"
 
 
-def verdict(rows: list[dict[str, Any]]) -> str:
+def verdict(rows: Sequence[Row]) -> str:
     """What a budget says, in a sentence or two."""
-    first, others = rows[0], [row for row in rows[1:] if row["name"] != "all of them"]
-    error, tuned = first["error"], first["tuned"]
-    best = max(others, key=lambda row: row["gain"], default=None)
-    base = error if tuned is None else tuned
-    said = []
+    error, tuned = rows[0]["error"], rows[0]["tuned"]
     if error is None:
         return "The error is not a number."
-    if tuned is not None and tuned < ALONE * error:
-        said.append(f"The search is to blame: with other commands this chip could reach {_error(tuned)}.")
-    elif tuned is not None and tuned < LEFT * error:
-        said.append(f"The search stopped early: with other commands this chip could reach {_error(tuned)}.")
+    others = [row for row in rows[1:] if row["name"] != "all of them"]
+    best = max(others, key=lambda row: row["gain"] or 0.0, default=None)
+    base = error if tuned is None else tuned
+    said = []
+    if tuned is not None and tuned < LEFT * error:
+        blame = "is to blame" if tuned < ALONE * error else "stopped early"
+        said.append(f"The search {blame}: with other commands this chip could reach {_error(tuned)}.")
     if best is not None and best["gain"] is not None and best["gain"] > BLAMED * base:
         left = best["error"] if tuned is None else best["tuned"]
         lead = "What then limits it" if said else "What limits it"
         said.append(f"{lead}: {best['name']}; without it {_error(left)}.")
     elif base:
         said.append("No single imperfection stands out" + (" in what remains." if said else "."))
-    worst = max(others, key=lambda row: row["alone"] or 0.0, default=None)
-    if worst is not None and (worst["alone"] or 0.0) > ALONE * base:
-        said.append(f"Largest by itself: {worst['name']}, {_error(worst['alone'])}.")
+    alone = [(row["alone"] or 0.0, row["name"]) for row in others]
+    largest, name = max(alone, key=lambda row: row[0], default=(0.0, ""))
+    if name and largest > ALONE * base:
+        said.append(f"Largest by itself: {name}, {_error(largest)}.")
     return " ".join(said) or "There is no error to explain."
 
 
-def _budget(rows: list[dict[str, Any]], where: dict[str, Any]) -> list[str]:
+def _budget(rows: Sequence[Row], where: Where) -> list[str]:
     tunes = rows[0]["tuned"] is not None
     head = f"  {'':62s} {'same commands':>14s}" + (f" {'best commands':>14s}" if tunes else "") + f" {'it alone':>14s}"
     table = [
@@ -150,46 +307,48 @@ def _budget(rows: list[dict[str, Any]], where: dict[str, Any]) -> list[str]:
         for i, row in enumerate(rows)
     ]
     since = f", as it was mapped at step {where['mapped']}" if "mapped" in where else ""
-    told = [f"  Error: {where['measure']}", *([f"  {readings(where)}"] if where["left_out"] else [])]
-    return [f"Why{since} [oracle]: " + verdict(rows), *told, head, *[row.rstrip() for row in table]]
+    error = [f"  Error: {where['measure']}", *([f"  {readings(where)}"] if where["left_out"] else [])]
+    return [f"Why{since} [oracle]: " + verdict(rows), *error, head, *[row.rstrip() for row in table]]
 
 
-def readings(where: dict[str, Any]) -> str:
+def readings(where: Where) -> str:
     """Which noise is not part of a budget, in words; empty where there is none."""
     names = ", ".join(where["left_out"])
     return f"Not in it, since it acts in readings: {names} (see detectors)" if names else ""
 
 
-def _curve(it: dict[str, Any]) -> list[str]:
-    heater = it["heater"]
+def _curve(curve: CurveFound) -> list[str]:
+    heater = curve["heater"]
     name = f"{heater['part'].upper() or 'mesh'} {heater['kind']} {heater['number']}"
-    head = f"Sweep of {name}, {it['readout']} of every output for light in input {it['port']} [measured], " \
-           f"{it['core_calls']} core calls"  # fmt: skip
-    if not it["answers"]:
+    head = f"Sweep of {name}, {curve['readout']} of every output for light in input {curve['port']} [measured], " \
+           f"{curve['core_calls']} core calls"  # fmt: skip
+    if not curve["answers"]:
         return [head, "  No output moves: the heater does not obey, or no light reaches it."]
     table = [
         f"  {o:6d} {a:10.4f} {p:10.3f} {v:10.3f} {r:10.4f}"
-        for o, (a, p, v, r) in enumerate(zip(it["amplitude"], it["peak"], it["visibility"], it["residual"]))
+        for o, (a, p, v, r) in enumerate(
+            zip(curve["amplitude"], curve["peak"], curve["visibility"], curve["residual"])
+        )
     ]
     columns = f"  {'output':>6s} {'amplitude':>10s} {'peak rad':>10s} {'visibility':>10s} {'residual':>10s}"
-    return [head, f"  {it['ratio']:.4f} radians of light per commanded radian", columns, *table]
+    return [head, f"  {curve['ratio']:.4f} radians of light per commanded radian", columns, *table]
 
 
-def _heaters(it: dict[str, Any]) -> list[str]:
-    lines = [f"Heaters: {line}" for line in disobeying(it)]
-    for row in it["layers"]:
+def _heaters(heaters: HeatersFound) -> list[str]:
+    lines, unit = [f"Heaters: {line}" for line in disobeying(heaters)], heaters["unit"]
+    for row in heaters["layers"]:
         full = f", {row['v_max']} at V_max" if row["v_max"] else ""
-        lines += [f"  {row['layer']}: {row['heaters']} heaters take {row['total']:.1f} {it['unit']} [commanded]{full}"]
-    lines += [f"So far [measured]: {cost(it['meter'])}; {bill(it['spent'])} [estimated]"]
+        lines += [f"  {row['layer']}: {row['heaters']} heaters take {row['total']:.1f} {unit} [commanded]{full}"]
+    lines += [f"So far [measured]: {cost(heaters['meter'])}; {bill(heaters['spent'])} [estimated]"]
     return lines
 
 
-def disobeying(it: dict[str, Any]) -> list[str]:
+def disobeying(heaters: HeatersFound) -> list[str]:
     """Which heaters do not obey, as measured and as an oracle knows, in a line or two."""
-    if not it["simulated"]:
+    if not heaters["simulated"]:
         return ["whether they obey is to be tried on the chip itself: it is not simulated, so that there is no oracle"]
-    broken = {row["name"]: row["fate"] for row in it["faults"]}
-    silent = None if it["silent"] is None else [row["name"] for row in it["silent"]]
+    broken = {row["name"]: row["fate"] for row in heaters["faults"]}
+    silent = None if heaters["silent"] is None else [row["name"] for row in heaters["silent"]]
     lines = ["not tried one by one: there are too many"]
     if silent is not None:
         lines = [f"{few(silent)} {'does' if len(silent) == 1 else 'do'} not answer [measured]"]
@@ -202,8 +361,8 @@ def disobeying(it: dict[str, Any]) -> list[str]:
 
 def cost(meter: dict[str, dict[str, int]]) -> str:
     """Core calls by stage in words."""
-    told = [f"{stage} {counts['core_calls']:,}" for stage, counts in meter.items() if counts.get("core_calls")]
-    return f"core calls {', '.join(told)}" if told else "nothing was counted"
+    counted = [f"{stage} {counts['core_calls']:,}" for stage, counts in meter.items() if counts.get("core_calls")]
+    return f"core calls {', '.join(counted)}" if counted else "nothing was counted"
 
 
 def bill(spent: Mapping[str, Sequence[float]]) -> str:
@@ -222,7 +381,7 @@ def scaled(value: float, unit: str) -> str:
     return f"{value:.3g} {unit}"
 
 
-def _movement(stages: list[dict[str, Any]]) -> list[str]:
+def _movement(stages: Sequence[MovedStage]) -> list[str]:
     lines = ["How its phases moved [commanded]: " + moved(stages)]
     for stage in stages:
         for row in stage["parts"]:
@@ -232,27 +391,27 @@ def _movement(stages: list[dict[str, Any]]) -> list[str]:
     return lines
 
 
-def moved(stages: list[dict[str, Any]]) -> str:
+def moved(stages: Sequence[MovedStage]) -> str:
     """Which phase went farthest, in words."""
     rows = [(abs(row["by"]), stage["stage"], row) for stage in stages for row in stage["parts"] if row["rms"]]
     if not rows:
         return "No phase has moved." if stages else "No frames were recorded."
-    _, stage, row = max(rows, key=lambda it: it[0])
+    _, stage, row = max(rows, key=lambda row: row[0])
     return f"{row['name']} moved most, by {row['by']:+.3f} rad in {stage}."
 
 
-def _detectors(it: dict[str, Any]) -> list[str]:
-    floor = max(it["floor"]) if it["floor"] else 0.0
+def _detectors(detectors: DetectorsFound) -> list[str]:
+    floor = max(detectors["floor"]) if detectors["floor"] else 0.0
     return [
-        f"Detectors [measured]: readings are off the expected ones by {_error(it['error'])} (squared, relative)",
-        f"  noise floor {floor:.2e} (data sheet {it['sheet']:.2e}) in unit input amplitudes",
-        "  " + saturation(it),
+        f"Detectors [measured]: readings are off the expected ones by {_error(detectors['error'])} (squared, relative)",
+        f"  noise floor {floor:.2e} (data sheet {detectors['sheet']:.2e}) in unit input amplitudes",
+        "  " + saturation(detectors),
     ]
 
 
-def saturation(it: dict[str, Any]) -> str:
+def saturation(detectors: DetectorsFound) -> str:
     """Whether the brightest output bends, in words."""
-    bent, sure = it["compression"], it["sure"]
+    bent, sure = detectors["compression"], detectors["sure"]
     if bent is None or sure is None:
         return "no light reaches any output"
     if abs(bent) > max(3 * sure, 1e-3):
@@ -260,19 +419,19 @@ def saturation(it: dict[str, Any]) -> str:
     return f"no saturation up to full light (within {100 * max(3 * sure, 1e-3):.1f} %)"
 
 
-def _layers(it: dict[str, Any]) -> list[str]:
-    first, rows = it["rows"][0], it["rows"][1:]
-    lines = [f"Accuracy with one layer ideal [oracle], {it['samples']} test samples after {it['stage']}: "
+def _layers(tried: LayersFound) -> list[str]:
+    first, rows = tried["rows"][0], tried["rows"][1:]
+    lines = [f"Accuracy with one layer ideal [oracle], {tried['samples']} test samples after {tried['stage']}: "
              f"as it is {100 * first['accuracy']:.2f} %"]  # fmt: skip
     lines += [f"  {row['layer']:12s} {100 * row['accuracy']:6.2f} % ({100 * row['gain']:+.2f})" for row in rows]
-    return [*lines, "  " + accused(it)]
+    return [*lines, "  " + accused(tried)]
 
 
-def accused(it: dict[str, Any]) -> str:
+def accused(tried: LayersFound) -> str:
     """Which layer is guilty, in words; a difference counts from two standard deviations of so many samples on."""
-    rows = it["rows"]
+    rows = tried["rows"]
     best, share = rows[1], rows[0]["accuracy"]
-    spread = 2 * (max(share * (1 - share), 1e-4) / it["samples"]) ** 0.5
+    spread = 2 * (max(share * (1 - share), 1e-4) / tried["samples"]) ** 0.5
     if max(row["gain"] for row in rows[1:]) < -spread:
         return "No layer is to blame: what was learnt makes up for the imperfections, and misses them."
     if best["gain"] > spread:

@@ -1,6 +1,6 @@
 """A run as its folder has it: jobs in force, stages, phases as commanded, and the chip behind them made again.
 
-`gui.model.RunModel` is this with a stream in front of it.
+The window's model is this with a stream in front of it, and `l2sim.open` gives it to people in a notebook.
 """
 
 from __future__ import annotations
@@ -8,17 +8,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 
 from l2sim.backend import Array
-from l2sim.chip.protocol import PHASES
+from l2sim.chip.protocol import PARTS, PHASES
 from l2sim.errors import L2simError
-from l2sim.flow.session import chip_nonidealities
-from l2sim.inspect.chips import Rebuilt
+from l2sim.inspect.chips import Aim, Rebuilt, Truth, ends
 from l2sim.job import grids
 from l2sim.job import job as jobs
+from l2sim.job.imperfections import chip_nonidealities
 from l2sim.job.job import Job
 from l2sim.store import checkpoint as checkpoints
+from l2sim.store import source as sources
+from l2sim.store.events import Changed, EpochEnd, Kept, Record, StageEnd, StageStarted, step_of
 from l2sim.store.follow import Curve, Frame, Replay
 
 
@@ -29,6 +32,15 @@ class Stage(NamedTuple):
     first_step: int
     last_step: int | None
     epochs: int
+
+
+class Saved(NamedTuple):
+    """A checkpoint that is kept: after `epoch` of `stage`, or at its end (None), at `step`, and its file."""
+
+    stage: str
+    epoch: int | None
+    step: int
+    path: Path
 
 
 class Recorded:
@@ -46,23 +58,35 @@ class Recorded:
         self._stages: tuple[tuple[int, int], list[Stage]] = ((0, -1), [])
         self._follow_parameters()
 
+    def refresh(self) -> set[str]:
+        """Take in what was appended to the folder since: names among events, scalars, frames, state, reset."""
+        changed = self._disk.refresh()
+        if "events" in changed:
+            self._follow_parameters()
+        return changed
+
     def _follow_parameters(self) -> bool:
         """The jobs in force from step to step."""
-        changes = [event for event in self.events if event["type"] == "parameter"]
+        changes = [event for event in self.events if isinstance(event, Changed)]
         if self._jobs and len(changes) == len(self._jobs) - 1:
             return False
         self._jobs = [(-1, self._disk.job)]
         for change in changes:
             try:
-                self._jobs.append((change["step"], jobs.changed(self._jobs[-1][1], change["path"], change["value"])))
+                self._jobs.append((change.step, jobs.changed(self._jobs[-1][1], change.path, change.value)))
             except L2simError:  # written by an l2sim that can change more
-                self._jobs.append((change["step"], self._jobs[-1][1]))
+                self._jobs.append((change.step, self._jobs[-1][1]))
         return True
+
+    @property
+    def state(self) -> str:
+        """`running`, `done`, `stopped`, `failed`, `killed`, or `deleted` where the folder has gone."""
+        return self._disk.state
 
     @property
     def simulated(self) -> bool:
         """Whether the chip of the run can be made again. Of another one nothing is known but what was logged."""
-        return bool(self._disk.manifest.get("chip", "simulated") == "simulated")
+        return self._disk.manifest.chip in (msgspec.UNSET, "simulated")
 
     @property
     def job(self) -> Job:
@@ -81,8 +105,8 @@ class Recorded:
 
     def drifts(self, step: int | None = None) -> bool:
         """Whether the biases of the chips wander at `step`."""
-        it = chip_nonidealities(self.job_at(step))
-        return bool(it.drift_std or it.step_std)
+        imperfect = chip_nonidealities(self.job_at(step))
+        return bool(imperfect.drift_std or imperfect.step_std)
 
     def clock(self, step: int | None = None) -> float | None:
         """What the chips' clock showed at `step`, s: as of the last epoch by then that told it. Of a run from before
@@ -90,21 +114,20 @@ class Recorded:
         if step is not None and step < 0:
             return 0.0
         curves = [self.scalar(name) for name in self.series if name.endswith("/clock_s")]
-        told = [
+        clocks = [
             (curve.steps[at - 1], curve.values[at - 1]) for curve in curves
             if (at := len(curve.steps) if step is None else int(np.searchsorted(curve.steps, step, side="right")))
         ]  # fmt: skip
-        if told:
-            return float(max(told)[1])
-        ends = [it["step"] for it in self.events if it["type"] == "epoch" and (step is None or it["step"] <= step)]
-        kept = [it for it in self.events if it["type"] == "checkpoint" and ends and it["step"] == ends[-1]]
-        return self._kept_clock(kept[-1]) if kept else None
-
-    def _kept_clock(self, event: dict[str, Any]) -> float | None:
-        name = event["stage"] if event["epoch"] < 0 else f"{event['stage']}-{event['epoch']:05d}"
-        meter = checkpoints.peek(self.folder / "checkpoints" / f"{name}.safetensors").get("meter", {})
-        told = [counts["clock_seconds"] for counts in meter.values() if "clock_seconds" in counts]
-        return float(sum(told)) if told else None
+        if clocks:
+            return float(max(clocks)[1])
+        epochs = [event.step for event in self.events if isinstance(event, EpochEnd)]
+        ended = [at for at in epochs if step is None or at <= step]
+        kept = [saved for saved in self.kept if ended and saved.step == ended[-1]]
+        if not kept:
+            return None
+        meter = checkpoints.peek(kept[-1].path).meter
+        waited = [counts["clock_seconds"] for counts in meter.values() if "clock_seconds" in counts]
+        return float(sum(waited)) if waited else None
 
     def timeless(self, step: int | None = None) -> str:
         """One line where biases wander and nothing tells by how much at `step`, else empty."""
@@ -119,7 +142,7 @@ class Recorded:
         return self._disk.notice
 
     @property
-    def events(self) -> list[dict[str, Any]]:
+    def events(self) -> list[Record]:
         """The rare events so far."""
         return self._disk.events
 
@@ -129,26 +152,36 @@ class Recorded:
         events = self.events
         if self._stages[0] == (id(events), len(events)):
             return self._stages[1]
-        found: list[Stage] = []
+        stages: list[Stage] = []
         step = 0
         for event in self.events:
-            if event["type"] == "stage" and not (found and found[-1].name == event["stage"]):
-                found.append(Stage(event["stage"], step, None, event["epochs"]))
-            step = event.get("step", step)
-            if event["type"] == "stage_done" and found:
-                found[-1] = found[-1]._replace(last_step=step)
-        self._stages = (id(events), len(events)), found
-        return found
+            if isinstance(event, StageStarted) and not (stages and stages[-1].name == event.stage):
+                stages.append(Stage(event.stage, step, None, event.epochs))
+            step = step_of(event) or step
+            if isinstance(event, StageEnd) and stages:
+                stages[-1] = stages[-1]._replace(last_step=step)
+        self._stages = (id(events), len(events)), stages
+        return stages
 
     def stage_at(self, step: int | None) -> str:
         """The name of the stage that `step` belongs to, "" before the first."""
-        begun = [it.name for it in self.stages if step is None or it.first_step < max(step, 1)]
+        begun = [stage.name for stage in self.stages if step is None or stage.first_step < max(step, 1)]
         return begun[-1] if begun else ""
+
+    @property
+    def kept(self) -> list[Saved]:
+        """The checkpoints that the run has kept, in order."""
+        saved = []
+        for event in self.events:
+            if isinstance(event, Kept):
+                path = sources.file_of(self.folder, event.stage, event.epoch)
+                saved.append(Saved(event.stage, None if event.epoch < 0 else event.epoch, event.step, path))
+        return saved
 
     @property
     def checkpoints(self) -> list[int]:
         """Steps of the checkpoints that are kept."""
-        return sorted({event["step"] for event in self.events if event["type"] == "checkpoint"})
+        return sorted({saved.step for saved in self.kept})
 
     # -- numbers -------------------------------------------------------------------------------------------------------
 
@@ -164,15 +197,15 @@ class Recorded:
     def spent(self, step: int | None = None) -> dict[str, tuple[float, float]]:
         """Joules and seconds of the chips up to `step`, estimated by the job's device table, of every stage that was
         billed by then."""
-        found = {}
+        spent = {}
         for name in self.series:
             stage, _, what = name.rpartition("/")
             if what == "energy_j":
                 joules, seconds = (self.scalar(f"{stage}/{one}") for one in ("energy_j", "chip_s"))
                 at = len(joules.steps) if step is None else int(np.searchsorted(joules.steps, step, side="right"))
                 if 0 < at <= len(seconds.values):
-                    found[stage] = float(joules.values[at - 1]), float(seconds.values[at - 1])
-        return found
+                    spent[stage] = float(joules.values[at - 1]), float(seconds.values[at - 1])
+        return spent
 
     def frame(self, series: str, step: int | None = None) -> Frame | None:
         """The newest frame of a phase series at or before `step`."""
@@ -181,6 +214,10 @@ class Recorded:
     def frames(self, series: str) -> Array:
         """Steps that have a frame."""
         return self._disk.steps(series)
+
+    def phase_series(self, layer: str) -> list[str]:
+        """Names of the series of what a layer is commanded: phases of each mesh, and sigma of cores."""
+        return [f"{layer}.{part}" for part in (PHASES if self.grids[layer].whole else (*PARTS, "sigma"))]
 
     def phases(self, layer: str, block: int, side: str, step: int | None = None) -> dict[str, Any]:
         """Commanded phases of one mesh, by name theta, phi, screen, and the `signs` at a core's outputs; or sigma; and
@@ -196,29 +233,29 @@ class Recorded:
         return self._mesh(layer, 0, "", step, "oracle_grad_") or None
 
     def _mesh(self, layer: str, block: int, side: str, step: int | None, kind: str) -> dict[str, Any]:
-        found: dict[str, Any] = {}
+        values: dict[str, Any] = {}
         if self.grids[layer].whole:
             for name in PHASES:
                 frame = self.frame(f"{layer}.{kind}{name}", step)
                 if frame is not None:
-                    found |= {name: frame.values, "step": frame.step}
-            return found
+                    values |= {name: frame.values, "step": frame.step}
+            return values
         frame = self.frame(f"{layer}.{kind}{side}", step)
         if frame is not None:
-            found = {"sigma" if side == "sigma" else "theta": frame.values[block], "step": frame.step}
+            values = {"sigma" if side == "sigma" else "theta": frame.values[block], "step": frame.step}
             if side != "sigma" and not kind:
-                found |= self._signs(layer, block, side, frame.step)
-        return found
+                values |= self._signs(layer, block, side, frame.step)
+        return values
 
-    def _signs(self, layer: str, block: int, side: str, step: int) -> dict[str, Any]:
+    def _signs(self, layer: str, block: int, side: str, step: int) -> dict[str, Array]:
         if self.stage_at(step) == "calibrate":
             return {"signs": np.ones(self.grids[layer].k)}
         aim = self.target(layer, block, step)
-        return {"signs": aim[side]["signs"]} if aim else {}
+        return {"signs": ends(aim)[side]["signs"]} if aim else {}
 
     # -- the chip behind it --------------------------------------------------------------------------------------------
 
-    def oracle(self, layer: str, block: int, side: str, step: int | None = None) -> dict[str, Any] | None:
+    def oracle(self, layer: str, block: int, side: str, step: int | None = None) -> Truth | None:
         """What a lab cannot know of one mesh; None where nothing was recorded yet, and of a chip that is not simulated.
 
         `actual` phases by name; `terms` by non-ideality, what each adds to them, rad (they sum to actual - commanded
@@ -232,14 +269,14 @@ class Recorded:
 
     def used(self, layer: str, block: int, step: int | None = None) -> tuple[int, int]:
         """Outputs and inputs of a core that count; the others are padding. In calibration all of them do."""
-        it = self.grids[layer]
-        shape = None if it.whole or self.stage_at(step) == "calibrate" else self.rebuilt.shape(layer)
+        grid = self.grids[layer]
+        shape = None if grid.whole or self.stage_at(step) == "calibrate" else self.rebuilt.shape(layer)
         if shape is None:
-            return it.k, it.k
-        row, column = divmod(block, it.q)
-        return min(it.k, shape[0] - row * it.k), min(it.k, shape[1] - column * it.k)
+            return grid.k, grid.k
+        row, column = divmod(block, grid.q)
+        return min(grid.k, shape[0] - row * grid.k), min(grid.k, shape[1] - column * grid.k)
 
-    def target(self, layer: str, block: int, step: int | None = None) -> dict[str, Any] | None:
+    def target(self, layer: str, block: int, step: int | None = None) -> Aim | None:
         """What a core shall become: `matrix` W (k, k), `sigma`, and `u`, `v` with theta and signs of an ideal chip.
         None for whole meshes, which have none, and before the weights are trained."""
         return self.rebuilt.target(layer, block, step)

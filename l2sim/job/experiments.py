@@ -11,9 +11,7 @@ calibrated pseudo-identities (the scripts' noisy_identity = 1).
 
 from __future__ import annotations
 
-from typing import Any
-
-Values = dict[str, dict[str, Any]]
+Values = dict[str, dict[str, object]]
 
 _LARGE: Values = {
     "calibrate": {"order": "layer"},
@@ -30,7 +28,7 @@ _DEPLOYED: Values = {"calibrate": {"epochs": 0, "polish": 0}, "map": {"epochs": 
 _BLIND = {"schedule": "exponential", "decay": 0.99, "lr_floor": 0.0, "weight_decay": 0.0}
 
 
-def _sampled(feedback: float, column: float = 0.0, data: float = 0.0) -> dict[str, Any]:
+def _sampled(feedback: float, column: float = 0.0, data: float = 0.0) -> dict[str, object]:
     """The three levels of L2ight's sampling, as its scripts set them."""
     return {"feedback_sparsity": feedback, "column_sparsity": column, "data_sparsity": data}
 
@@ -159,14 +157,14 @@ _DATA = {
 _MODELS = {"cnn-s": "CNN-S", "cnn-l": "CNN-L", "vgg8": "VGG8", "resnet18": "ResNet18"}
 
 
-def rows() -> dict[str, tuple[str, dict[str, Any]]]:
+def rows() -> dict[str, tuple[str, dict[str, object]]]:
     """Every row by name: what it is, and its job as nested plain values."""
     made = {}
     for name, (about, values) in _ROWS.items():
         data = next(key for key in sorted(_DATA, key=len, reverse=True) if name.startswith(f"{key}-"))
         model = next(key for key in _MODELS if name.removeprefix(f"{data}-").startswith(f"{key}-"))
         said, place = _DATA[data]
-        job: dict[str, Any] = {"name": name, "model": {"name": model}, "data": {"name": place}} | values
+        job: dict[str, object] = {"name": name, "model": {"name": model}, "data": {"name": place}, **values}
         if model in ("vgg8", "resnet18"):
             job["precision"] = "float32"
         if place == "tiny-imagenet":

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from l2sim.job.job import Job
-from l2sim.job.model import expected
+from l2sim.job.settings import FLOWS
 from l2sim.mesh.mesh import Mesh
 from l2sim.nn import models
 
@@ -30,22 +30,22 @@ def grids(job: Job, shapes: Mapping[str, tuple[int, ...]] | None = None) -> dict
 
     `shapes` of the recorded series, where there are any, tell the classes of data that the job does not know.
     """
-    found: dict[str, Grid] = {}
+    made: dict[str, Grid] = {}
 
     def visit(placed: tuple[models.Placed, ...]) -> None:
         for item in placed:
             visit(item.body)
             visit(item.shortcut)
             if isinstance(item.layer, models.Mesh):
-                found[item.name] = Grid(1, 1, Mesh(item.layer.kind, item.layer.modes), True)
+                made[item.name] = Grid(1, 1, Mesh(item.layer.kind, item.layer.modes), True)
             elif isinstance(item.layer, models.Conv | models.Linear):
                 k = item.layer.k
                 p, q = (-(-features // k) for features in models.matrix_shape(item))
-                found[item.name] = Grid(p, q, Mesh(job.chip.mesh, k), False)
+                made[item.name] = Grid(p, q, Mesh(job.chip.mesh, k), False)
 
-    def fitted(name: str, it: Grid) -> Grid:
-        cores = (shapes or {}).get(f"{name}.sigma", (it.p * it.q,))[0]
-        return it if cores == it.p * it.q else it._replace(p=cores // it.q)
+    def fitted(name: str, grid: Grid) -> Grid:
+        cores = (shapes or {}).get(f"{name}.sigma", (grid.p * grid.q,))[0]
+        return grid if cores == grid.p * grid.q else grid._replace(p=cores // grid.q)
 
-    visit(models.place(expected(job)))
-    return {name: fitted(name, it) for name, it in found.items()}
+    visit(models.place(FLOWS[job.flow].model(job)))
+    return {name: fitted(name, grid) for name, grid in made.items()}

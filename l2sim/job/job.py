@@ -11,64 +11,28 @@ import difflib
 import math
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
+from typing import Annotated, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 import msgspec
 
 from l2sim.errors import JobError
 from l2sim.job import checks, presets
-from l2sim.job.sections import (
-    RESTART,
-    Calibrate,
-    Chip,
-    Cost,
-    Data,
-    Insitu,
-    Learn,
-    Map,
-    Model,
-    Nonidealities,
-    Picture,
-    Pretrain,
-    Section,
-    Upkeep,
-    said,
-)
+from l2sim.job.flows import FLOWS
+from l2sim.job.sections import RESTART, Model, Picture, Section
+from l2sim.job.settings import Settings
+from l2sim.plugins import CURE
 
 
-class Job(Section, frozen=True):
+class Job(Settings, frozen=True):
     """What a run computes. Made by `load`, `Job.preset` or `from_dict`, which validate it."""
 
-    name: Annotated[str, said("names the run folder: letters, digits, '.', '_' and '-'")] = "digits"
-    flow: Annotated[Literal["l2ight", "insitu"], said("blocked cores mapped and trained; whole meshes trained")] = (
-        "l2ight"
-    )
-    seed: Annotated[int, said("of the chip, the initial weights and every random choice", "", 0, 2**32 - 1)] = 1
-    precision: Annotated[Literal["float64", "float32"], said("number format of the simulation")] = "float64"
-    device: Annotated[str, said("what computes: cpu, cuda (all GPUs) or cuda:N")] = "cpu"
-    model: Model = Model()
-    data: Data = Data()
-    nonidealities: Nonidealities = Nonidealities()
-    chip: Chip = Chip()
-    insitu: Insitu = Insitu()
-    pretrain: Pretrain = Pretrain()
-    calibrate: Calibrate = Calibrate()
-    map: Map = Map()
-    learn: Learn = Learn()
-    upkeep: Upkeep = Upkeep()
-    cost: Cost = Cost()
-
     @staticmethod
-    def preset(name: str, overrides: Mapping[str, Any] | None = None) -> Job:
+    def preset(name: str, overrides: Mapping[str, object] | None = None) -> Job:
         """The preset `name` with some fields changed, e.g. `Job.preset("digits", {"learn.epochs": 5})`."""
         return _replaced(from_dict(presets.get(name).values), overrides or {})
-
-
-UNUSED = {"l2ight": ("insitu",), "insitu": ("model", "chip", "pretrain", "calibrate", "map")}
-"""Sections that a flow has no use for."""
 
 
 class Field(NamedTuple):
@@ -76,7 +40,7 @@ class Field(NamedTuple):
     restart: not before another run."""
 
     path: str
-    value: Any
+    value: object
     unit: str
     range: str
     meaning: str
@@ -127,16 +91,18 @@ def from_toml(text: str, where: str = "job.toml", *, name: str = "job") -> Job:
 
 def to_toml(job: Job) -> str:
     """`job` as TOML that `from_toml` turns into the same job."""
-    import tomli_w
+    import tomli_w  # late: only where a job is written
 
     return tomli_w.dumps(to_dict(job))
 
 
-def from_dict(values: Mapping[str, Any]) -> Job:
+def from_dict(values: Mapping[str, object]) -> Job:
     """The job of nested plain values, every one checked. Raises JobError naming the field, its range and unit."""
-    flat: dict[str, Any] = dict(presets.defaults(values.get("flow")))
+    flow = values.get("flow", "l2ight")
+    _checked("flow", flow)
+    flat = presets.defaults(FLOWS[str(flow)].preset)
     for key, value in values.items():
-        section = _sections().get(key)
+        section = sections().get(key)
         if section is None:
             if key not in _annotations():
                 raise _unknown(f"{key}.{next(iter(value))}" if isinstance(value, dict) and value else key)
@@ -145,22 +111,33 @@ def from_dict(values: Mapping[str, Any]) -> Job:
             flat |= {f"{key}.{name}": item for name, item in value.items()}
         else:
             raise _not_a_field(key)
-    tree: dict[str, Any] = {}
-    for path, value in flat.items():
-        _check_flow(path, flat.get("flow", "l2ight"))
-        head, _, leaf = path.rpartition(".")
-        (tree.setdefault(head, {}) if head else tree)[leaf] = _checked(path, value)
-    job = msgspec.convert(tree, Job)
-    checks.together(job)
+    job = msgspec.convert(_nested({path: _checked(path, value, str(flow)) for path, value in flat.items()}), Job)
+    _check(job)
     return job
 
 
-def to_dict(job: Job) -> dict[str, Any]:
+def _nested(flat: Mapping[str, object]) -> dict[str, object]:
+    """Values by dotted path as sections of values."""
+    tops: dict[str, object] = {}
+    parts: dict[str, dict[str, object]] = {}
+    for path, value in flat.items():
+        head, _, leaf = path.rpartition(".")
+        (parts.setdefault(head, {}) if head else tops)[leaf] = value
+    return tops | parts
+
+
+def _check(job: Job) -> None:
+    checks.together(job)
+    FLOWS[job.flow].check(job)
+
+
+def to_dict(job: Job) -> dict[str, object]:
     """`job` as nested plain values, without other flows' sections and the fields left to a preset of the chip."""
+    values: dict[str, object] = msgspec.to_builtins(job)
     return {
         key: {k: v for k, v in value.items() if v is not None} if isinstance(value, dict) else value
-        for key, value in msgspec.to_builtins(job).items()
-        if key not in UNUSED[job.flow]
+        for key, value in values.items()
+        if _used(key, job.flow)
     }
 
 
@@ -177,29 +154,29 @@ def with_overrides(job: Job, settings: Iterable[str]) -> Job:
     return _replaced(job, changes)
 
 
-def field(path: str, value: Any) -> Any:
+def field(path: str, value: object) -> object:
     """`value` as the field at `path` holds it, whatever the other fields say. Raises JobError."""
     return _checked(path, value)
 
 
-def varied(job: Job, values: Mapping[str, Any]) -> Job:
+def varied(job: Job, values: Mapping[str, object]) -> Job:
     """`job` with some fields as `field` gave them: what `from_dict` makes, thirty times as fast. Raises JobError."""
     if "flow" in values:
         return _replaced(job, values)
-    parts: dict[str, dict[str, Any]] = {}
-    for path, value in values.items():
+    for path in values:
         _check_flow(path, job.flow)
-        head, _, leaf = path.rpartition(".")
-        parts.setdefault(head, {})[leaf] = value
-    tops = parts.pop("", {})
     made = msgspec.structs.replace(
-        job, **tops, **{head: msgspec.structs.replace(getattr(job, head), **leaves) for head, leaves in parts.items()}
+        job,
+        **{
+            head: msgspec.structs.replace(getattr(job, head), **part) if isinstance(part, dict) else part
+            for head, part in _nested(values).items()
+        },
     )
-    checks.together(made)
+    _check(made)
     return made
 
 
-def changed(job: Job, path: str, value: Any) -> Job:
+def changed(job: Job, path: str, value: object) -> Job:
     """`job` with another value of a field that may change while a run goes on. Raises JobError."""
     if path in _annotations() and (when := str((_parts(_annotations()[path])[1].extra or {})["when"])) == RESTART:
         raise JobError(f"{path} takes effect at a {when}: stop, and start another run with --set {path}=...")
@@ -211,51 +188,47 @@ def smoke(job: Job) -> Job:
 
     Large models get few channels, and nothing is compiled that a first run would not need anyway.
     """
-    short: dict[str, Any] = {"name": "smoke", "learn.epochs": min(job.learn.epochs, 1)}
-    short |= {"upkeep.hours": min(job.upkeep.hours, 2 * job.upkeep.every)}
-    if job.model.name.startswith(("cnn-l", "vgg", "resnet")):
-        short |= {"model.width": min(job.model.width, 0.0625), "model.input": ()}
-    if job.flow == "insitu":
-        short |= {"learn.batch": min(job.learn.batch, 64)}
-    else:
-        short |= {"precision": "float64", "pretrain.epochs": min(job.pretrain.epochs, 1)}
-        short |= {"map.compare": False, "map.snapshots": [], "learn.skipped_share": max(job.learn.skipped_share, 0.998)}
-        for stage in ("calibrate", "map"):
-            epochs = min(_read(job, f"{stage}.epochs"), 2)
-            short |= {f"{stage}.epochs": epochs, f"{stage}.polish": epochs // 2, f"{stage}.order": "published"}
+    short: dict[str, object] = {
+        "name": "smoke",
+        "learn.epochs": min(job.learn.epochs, 1),
+        "upkeep.hours": min(job.upkeep.hours, 2 * job.upkeep.every),
+    }
     if job.data.name in get_args(Picture):
         short["data.name"] = "synthetic"
-    return _replaced(job, short)
+    short |= FLOWS[job.flow].trial(job)
+    return _replaced(job, {path: value for path, value in short.items() if _used(path, job.flow)})
 
 
 # ----------------------------------------------------------------------------------------------- reading a job
 
 
-def chosen(section: Section) -> dict[str, Any]:
+def chosen(section: Section) -> dict[str, object]:
     """The fields of a section that are set, by name: those of `nonidealities` are the departures from its `base`."""
-    values = msgspec.structs.asdict(section)
+    values: dict[str, object] = msgspec.structs.asdict(section)
     return {name: value for name, value in values.items() if value is not None and name != "base"}
 
 
-def value(job: Job, path: str) -> Any:
+def value(job: Job, path: str) -> object:
     """The value of the field at `path`."""
-    return _read(job, path)
+    part: object = job
+    for name in path.split("."):
+        part = getattr(part, name)
+    return part
 
 
 def differences(a: Job, b: Job) -> list[str]:
     """The dotted paths at which two jobs differ, in what the first one's flow uses."""
-    return [path for path in _annotations() if _used(path, a.flow) and _read(a, path) != _read(b, path)]
+    return [path for path in _annotations() if _used(path, a.flow) and value(a, path) != value(b, path)]
 
 
 def describe(job: Job) -> list[Field]:
     """Every field that the flow of `job` uses with its value, unit, range and meaning, section by section."""
     rows = []
     for path, annotation in _annotations().items():
-        if not _used(path, job.flow):
-            continue
-        kind, meta = _parts(annotation)
-        told = _unit(meta), _range(kind, meta), meta.description or "", str((meta.extra or {})["when"])
-        rows.append(Field(path, _read(job, path), *told, meta.ge, meta.le))
+        if _used(path, job.flow):
+            kind, meta = _parts(annotation)
+            about = _unit(meta), _range(kind, meta), meta.description or "", str((meta.extra or {})["when"])
+            rows.append(Field(path, value(job, path), *about, meta.ge, meta.le))
     return rows
 
 
@@ -263,59 +236,54 @@ def describe(job: Job) -> list[Field]:
 
 
 @cache
-def _sections() -> dict[str, type[Section]]:
+def sections() -> dict[str, type[Section]]:
+    """The sections of a job by name."""
     return {k: v for k, v in get_type_hints(Job).items() if isinstance(v, type) and issubclass(v, Section)}
 
 
 @cache
-def _annotations() -> dict[str, Any]:
+def _annotations() -> dict[str, object]:
     """Dotted path -> annotation of every field."""
-    found: dict[str, Any] = {}
+    paths: dict[str, object] = {}
     for key, hint in get_type_hints(Job, include_extras=True).items():
-        if key in _sections():
-            inner = get_type_hints(_sections()[key], include_extras=True)
-            found |= {f"{key}.{name}": value for name, value in inner.items()}
+        if key in sections():
+            inner = get_type_hints(sections()[key], include_extras=True)
+            paths |= {f"{key}.{name}": annotation for name, annotation in inner.items()}
         else:
-            found[key] = hint
-    return found
+            paths[key] = hint
+    return paths
 
 
 def _used(path: str, flow: str) -> bool:
-    return path.partition(".")[0] not in UNUSED[flow]
+    head = path.partition(".")[0]
+    return head not in sections() or head in FLOWS[flow].sections
 
 
-def _check_flow(path: str, flow: Any) -> None:
-    if path in _annotations() and flow in UNUSED and not _used(path, flow):
-        other = next(name for name in UNUSED if _used(path, name))
+def _check_flow(path: str, flow: str) -> None:
+    if path in _annotations() and not _used(path, flow):
+        other = next(name for name in FLOWS if _used(path, name))
         raise JobError(f"{path} belongs to flow = {other!r}, and this job's flow is {flow!r}; leave it out")
 
 
-def _read(job: Job, path: str) -> Any:
-    value: Any = job
-    for name in path.split("."):
-        value = getattr(value, name)
-    return value
-
-
-def _replaced(job: Job, changes: Mapping[str, Any]) -> Job:
-    values = to_dict(job)
+def _replaced(job: Job, changes: Mapping[str, object]) -> Job:
+    """`job` with other values by dotted path. With another flow, it loses the sections that this one does not use."""
+    values, flow = to_dict(job), changes.get("flow", job.flow)
+    parts = {key: dict(part) for key, part in values.items() if isinstance(part, dict)}
     for path, value in changes.items():
-        if path in _sections():
+        if path in sections():
             raise _not_a_field(path)
         if path not in _annotations():
             raise _unknown(path)
-        _check_flow(path, changes.get("flow", job.flow))
+        _checked("flow", flow)
+        _check_flow(path, str(flow))
         head, _, leaf = path.rpartition(".")
-        (values.setdefault(head, {}) if head else values)[leaf] = value
-    if values["flow"] != job.flow:
-        for section in UNUSED.get(values["flow"], ()):
-            values.pop(section, None)
-    return from_dict(values)
+        (parts.setdefault(head, {}) if head else values)[leaf] = value
+    return from_dict({key: value for key, value in (values | parts).items() if _used(key, str(flow))})
 
 
-def _value(path: str, text: str) -> Any:
+def _value(path: str, text: str) -> object:
     try:
-        parsed = tomllib.loads(f"value = {text}")
+        parsed: dict[str, object] = tomllib.loads(f"value = {text}")
         if len(parsed) == 1:
             return parsed["value"]
     except tomllib.TOMLDecodeError:
@@ -326,38 +294,49 @@ def _value(path: str, text: str) -> Any:
     raise JobError(f"{path} = {text!r} cannot be read; values are numbers, true, false, words, or lists such as [1, 2]")
 
 
-def _checked(path: str, value: Any) -> Any:
-    """`value` as the type of the field at `path`, or a JobError that says what would be right."""
+def _checked(path: str, value: object, flow: str = "") -> object:
+    """`value` as the type of the field at `path`, which `flow` uses; or a JobError that says what would be right."""
     annotation = _annotations().get(path)
     if annotation is None:
         raise _unknown(path)
+    if flow:
+        _check_flow(path, flow)
     kind, meta = _parts(annotation)
     if path == "model.layers" and value:
         return _layers(value)
+    among = _among(meta)
+    if among is not None and isinstance(value, str) and value not in among:
+        raise _no_option(path, value, kind, meta)
     try:
         numbers = [item for item in (value if isinstance(value, list) else [value]) if isinstance(item, float)]
         if not all(map(math.isfinite, numbers)):
             raise JobError(f"{path} = {value} is not a finite number; use {_wanted(kind, meta)}")
-        result = msgspec.convert(value, annotation)
+        result: object = msgspec.convert(value, annotation)
     except msgspec.ValidationError as error:
-        options = _options(kind)
+        options = _options(kind, meta)
         if options and isinstance(value, str):
-            near = difflib.get_close_matches(value.lower(), options, 1, 0.5)
-            hint = f"did you mean {near[0]}? " if near else ""
-            raise JobError(f"{path} = {value!r} is unknown; {hint}use {_wanted(kind, meta)}") from None
+            raise _no_option(path, value, kind, meta) from None
         problem = _called(value) if ", got" in str(error) or options else "out of range"
         raise JobError(f"{path} = {_shown(value)} is {problem}; use {_wanted(kind, meta)}") from None
     return result
 
 
-def _layers(value: Any) -> Any:
+def _no_option(path: str, value: str, kind: object, meta: msgspec.Meta) -> JobError:
+    near = difflib.get_close_matches(value.lower(), _options(kind, meta), 1, 0.5)
+    hint = f"did you mean {near[0]}? " if near else ""
+    cure = f", {CURE}" if _among(meta) is not None else ""
+    return JobError(f"{path} = {value!r} is unknown; {hint}use {_wanted(kind, meta)}{cure}")
+
+
+def _layers(value: object) -> object:
     """The layers of a model, or a JobError that says which is wrong and how."""
     try:
-        return msgspec.convert(value, get_type_hints(Model)["layers"])
+        layers: object = msgspec.convert(value, get_type_hints(Model)["layers"])
     except msgspec.ValidationError as error:
         where = str(error).replace("`$", "`layers").replace("Object contains", "it has")
         cure = "a layer is a table such as {type = 'Linear', out = 10, k = 9}"
         raise JobError(f"model.layers cannot be read: {where}; {cure}") from None
+    return layers
 
 
 def _unknown(path: str) -> JobError:
@@ -378,7 +357,7 @@ def _not_a_field(section: str) -> JobError:
 # ---------------------------------------------------------------------------------------------- words for people
 
 
-def _parts(annotation: Any) -> tuple[Any, msgspec.Meta]:
+def _parts(annotation: object) -> tuple[object, msgspec.Meta]:
     """Type and meaning of a field, without the None of those left to a preset."""
     if get_origin(annotation) is not Annotated:
         annotation = next(option for option in get_args(annotation) if option is not type(None))
@@ -390,8 +369,14 @@ def _unit(meta: msgspec.Meta) -> str:
     return str((meta.extra or {})["unit"])
 
 
-def _options(kind: Any) -> tuple[str, ...]:
-    return get_args(kind) if get_origin(kind) is Literal else ()
+def _among(meta: msgspec.Meta) -> Collection[str] | None:
+    """The names that a field chooses from, where these are registered."""
+    names: Collection[str] | None = (meta.extra or {})["among"]
+    return names
+
+
+def _options(kind: object, meta: msgspec.Meta) -> tuple[str, ...]:
+    return get_args(kind) if get_origin(kind) is Literal else tuple(_among(meta) or ())
 
 
 def _number(value: float) -> str:
@@ -403,17 +388,17 @@ def _number(value: float) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:g}"
 
 
-def _range(kind: Any, meta: msgspec.Meta) -> str:
+def _range(kind: object, meta: msgspec.Meta) -> str:
     if meta.ge is not None and meta.le is not None:
         return f"{_number(meta.ge)} to {_number(meta.le)}"
     if kind is bool:
         return "true, false"
-    return ", ".join(_options(kind))
+    return ", ".join(_options(kind, meta))
 
 
-def _wanted(kind: Any, meta: msgspec.Meta) -> str:
+def _wanted(kind: object, meta: msgspec.Meta) -> str:
     """What would have been right, in words."""
-    if _options(kind):
+    if _options(kind, meta):
         return f"one of {_range(kind, meta)}"
     if kind is bool:
         return "true or false"
@@ -425,7 +410,7 @@ def _wanted(kind: Any, meta: msgspec.Meta) -> str:
     return f"{noun} from {_range(kind, meta)}" + (f" ({_unit(meta)})" if _unit(meta) else "")
 
 
-def _called(value: Any) -> str:
+def _called(value: object) -> str:
     names: tuple[tuple[type, str], ...] = (
         (bool, "true/false"),
         (int, "a whole number"),
@@ -437,6 +422,6 @@ def _called(value: Any) -> str:
     return next((name for kind, name in names if isinstance(value, kind)), "of the wrong type")
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     text = str(value).lower() if isinstance(value, bool) else repr(value)
     return text if len(text) <= 60 else text[:57] + "..."

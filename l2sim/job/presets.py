@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple
 
 from l2sim.errors import JobError
 from l2sim.job import experiments
+from l2sim.plugins import Registry
 
 
 class Preset(NamedTuple):
@@ -14,14 +16,14 @@ class Preset(NamedTuple):
 
     about: str
     source: str
-    values: dict[str, Any]
+    values: Mapping[str, object]
 
 
 _INSITU = "S. Pai et al., Science 380, 398 (2023), arXiv:2205.08501"
 _NOTEBOOK = f"{_INSITU}: the notebook 'Scalability of in situ backpropagation'"
 _ADAM = {"optimizer": "adam", "schedule": "exponential", "decay": 1.0, "lr": 1e-3, "lr_floor": 0.0, "weight_decay": 0.0}
 """Adam with a learning rate that stays as it is."""
-_NOTEBOOK_RUN: dict[str, Any] = {
+_NOTEBOOK_RUN: dict[str, object] = {
     "insitu": {"features": "fourier"},
     "learn": {"lr": 1e-3, "batch": 512, "epochs": 50, "shuffle": False},
 }
@@ -43,7 +45,7 @@ def _plane(name: str, words: str) -> Preset:
     )
 
 
-def _sweep(name: str, level: dict[str, float]) -> dict[str, Any]:
+def _sweep(name: str, level: dict[str, float]) -> dict[str, object]:
     """A run of the published noise sweep: errors where fields are read, noise frozen on unit vectors."""
     return {
         "name": name,
@@ -59,7 +61,8 @@ def _sweep(name: str, level: dict[str, float]) -> dict[str, Any]:
 
 _L2IGHT = "J. Gu et al., L2ight, NeurIPS 2021, arXiv:2110.14807"
 
-PRESETS: dict[str, Preset] = {
+PRESETS: Registry[Preset] = Registry("preset")
+_OWN: dict[str, Preset] = {
     "digits": Preset(
         "CNN-S on the UCI digits (1,797 images, ships with l2sim); half a minute",
         f"{_L2IGHT}; 30 epochs of learning instead of 100",
@@ -119,24 +122,23 @@ NOISE: dict[str, dict[str, float]] = {
 """The levels of the published sweep, as non-idealities."""
 
 for _name, (_about, _values) in experiments.rows().items():
-    PRESETS[_name] = Preset(_about, f"{_L2IGHT}: its scripts", _values)
+    _OWN[_name] = Preset(_about, f"{_L2IGHT}: its scripts", _values)
 
 for _name, _level in NOISE.items():
-    PRESETS[f"insitu-noise-{_name}"] = Preset(
+    _OWN[f"insitu-noise-{_name}"] = Preset(
         f"the same with {' '.join(f'{key} = {value:g}' for key, value in _level.items())}",
         _SWEEP,
         _sweep(f"insitu-noise-{_name}", _level),
     )
 
+for _name, _preset in _OWN.items():
+    PRESETS.register(_name, _preset)
 
-FLOWS = {"l2ight": "digits", "insitu": "insitu-digits"}
-"""The preset that gives the defaults of each flow."""
 
-
-def defaults(flow: Any) -> dict[str, Any]:
-    """What the default preset of `flow` sets besides the name, by dotted path."""
-    flat: dict[str, Any] = {}
-    for key, value in PRESETS[FLOWS[flow]].values.items() if flow in FLOWS else ():
+def defaults(preset: str) -> dict[str, object]:
+    """What the preset of that name sets besides the name, by dotted path: the defaults of the flow whose it is."""
+    flat: dict[str, object] = {}
+    for key, value in PRESETS[preset].values.items():
         flat |= {f"{key}.{name}": item for name, item in value.items()} if isinstance(value, dict) else {key: value}
     flat.pop("name", None)
     return flat

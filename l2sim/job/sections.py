@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Iterator
 from functools import partial
+from itertools import chain
 from typing import Annotated, Literal
 
 import msgspec
 
+from l2sim.mesh.registry import REGISTERED
 from l2sim.nn.specs import LayerSpec
 
 LIVE, EPOCH, RESTART = "live", "next epoch", "restart"
@@ -15,13 +18,35 @@ LIVE, EPOCH, RESTART = "live", "next epoch", "restart"
 
 
 def said(
-    meaning: str, unit: str = "", low: float | None = None, high: float | None = None, when: str = RESTART
+    meaning: str,
+    unit: str = "",
+    low: float | None = None,
+    high: float | None = None,
+    when: str = RESTART,
+    among: Collection[str] | None = None,
 ) -> msgspec.Meta:
-    """What is said about a field; the range includes its ends."""
-    return msgspec.Meta(description=meaning, ge=low, le=high, extra={"unit": unit, "when": when})
+    """What is said about a field; the range includes its ends. `among`: the texts that it may be, where that depends on
+    what is registered."""
+    return msgspec.Meta(description=meaning, ge=low, le=high, extra={"unit": unit, "when": when, "among": among})
 
 
-_m, _live, _epoch = said, partial(said, when=LIVE), partial(said, when=EPOCH)
+class Names(Collection[str]):
+    """Those that l2sim has itself, then those that others registered."""
+
+    def __init__(self, own: Collection[str], others: Collection[str]) -> None:
+        self._own, self._others = own, others
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._own or name in self._others
+
+    def __iter__(self) -> Iterator[str]:
+        return chain(self._own, self._others)
+
+    def __len__(self) -> int:
+        return len(self._own) + len(self._others)
+
+
+_m, _epoch = said, partial(said, when=EPOCH)
 _PI = math.pi
 _LR = ("", 0, 100)
 _EPOCHS = ("epochs", 1, 1_000_000)
@@ -33,6 +58,7 @@ _Norm = Literal["none", "exp", "var"]
 _Blocks = Literal["btopk", "gtopk", "uniform"]
 _Order = Literal["published", "layer"]
 _Method = Literal["zcd", "ztp", "zgd"]
+_Layouts = Names(("rectangular", "triangular", "permuting", "butterfly", "tree_cascade"), REGISTERED)
 Colour = Literal["cifar10", "cifar100", "svhn", "tiny-imagenet", "own"]
 Picture = Literal["digits", "mnist", "fashion-mnist", Colour, "synthetic"]
 Plane = Literal["moons", "circles", "blobs", "ring"]
@@ -58,45 +84,6 @@ class Data(Section, frozen=True):
     validation: Annotated[float, _m("training images kept for choosing settings", "share", 0, 0.9)] = 0.0
 
 
-class Nonidealities(Section, frozen=True):
-    """Which chip is fabricated: a cited preset, and what departs from it. None keeps the value of `base`."""
-
-    base: Annotated[
-        Literal["l2ight-2021", "ideal", "silicon"], _m("the preset that fields left out take their value from")
-    ] = "l2ight-2021"
-    phase_bits: Annotated[int, _live("resolution of a phase; 0 is continuous", "bit", 0, 16)] | None = None
-    phase_bias: Annotated[float, _live("half range of the unknown phase offsets", "rad", 0, math.pi)] | None = None
-    gamma_std: Annotated[float, _live("spread of the heater efficiencies", "rad/V^2", 0, 0.1)] | None = None
-    crosstalk: Annotated[float, _live("share of a phase that leaks to each neighbour", "share", 0, 0.2)] | None = None
-    drive: Annotated[Literal["phase", "voltage"], _live("what is quantised")] | None = None
-    v_max: Annotated[float, _live("highest heater voltage", "V", 0.1, 1000)] | None = None
-    curve: Annotated[tuple[float, ...], _live("phase(V): factors of V^0, V^1 ...; or as measured", "rad")] | None = None
-    curve_volts: Annotated[tuple[float, ...], _live("rising voltages at which curve was measured", "V")] | None = None
-    stuck: Annotated[float, _live("heaters stuck at a random phase", "share", 0, 1)] | None = None
-    dead: Annotated[float, _live("heaters that do not heat", "share", 0, 1)] | None = None
-    readout_noise: Annotated[float, _live("std of a reading, relative to unit input amplitude", "", 0, 1)] | None = None
-    shot_noise: Annotated[float, _live("std of a power reading at unit power", "", 0, 1)] | None = None
-    reference_phase_std: Annotated[float, _live("std of the homodyne reference's phase", "rad", 0, _PI)] | None = None
-    exact_sigma: Annotated[bool, _live("sigma is realised exactly, as published")] | None = None
-    heat_wraps: Annotated[bool, _live("a phase is taken modulo 2 pi before it leaks, as published")] | None = None
-    single_arm: Annotated[bool, _live("one arm of an MZI of a core is heated, not both in push-pull")] | None = None
-    splitter_error_std: Annotated[float, _live("std of the splitters' angle around pi/4", "rad", 0, 0.5)] | None = None
-    splitter_shared: Annotated[bool, _live("both splitters of an MZI have the same error")] | None = None
-    loss_db: Annotated[float, _live("mean loss of every arm section", "dB", 0, 10)] | None = None
-    loss_db_std: Annotated[float, _live("its spread", "dB", 0, 10)] | None = None
-    phase_error_std: Annotated[float, _live("fixed errors of the phases", "rad", 0, math.pi)] | None = None
-    io_amplitude_error: Annotated[float, _live("relative error of a modulated or read field", "", 0, 1)] | None = None
-    io_phase_error: Annotated[float, _live("error of its phase", "pi rad", 0, 1)] | None = None
-    io_input: Annotated[bool, _live("modulators have these errors too, not only readings")] | None = None
-    tap_noise: Annotated[float, _live("std of a tap's power reading at unit power", "", 0, 100)] | None = None
-    detuning_nm: Annotated[float, _live("wavelength off the design wavelength", "nm", -200, 200)] | None = None
-    dispersion: Annotated[float, _live("change of the splitters' angle per nm", "1/nm", -0.01, 0.01)] | None = None
-    drift_std: Annotated[float, _live("how far a phase offset wanders in time, std", "rad", 0, _PI)] | None = None
-    drift_seconds: Annotated[float, _live("its correlation time in chip time", "s", 1e-9, 1e12)] | None = None
-    step_std: Annotated[float, _live("size of a thermal step, rms over a mesh", "rad", 0, _PI)] | None = None
-    step_seconds: Annotated[float, _live("mean chip time between thermal steps", "s", 1e-9, 1e12)] | None = None
-
-
 class Chip(Section, frozen=True):
     mesh: Annotated[Literal["rectangular", "triangular"], _m("layout of U and V: Clements or Reck")] = "rectangular"
     readout: Annotated[
@@ -116,9 +103,7 @@ class Insitu(Section, frozen=True):
     """A network of whole meshes, trained by light sent forward and backward."""
 
     features: Annotated[Literal["fourier", "pca", "pixels"], _m("what of a picture the light carries")] = "fourier"
-    mesh: Annotated[
-        Literal["rectangular", "triangular", "permuting", "butterfly", "tree_cascade"], _m("layout of every mesh")
-    ] = "rectangular"
+    mesh: Annotated[str, _m("layout of every mesh", among=_Layouts)] = "rectangular"
     modes: Annotated[int, _m("ports of every mesh", "ports", 1, 1024)] = 64
     layers: Annotated[int, _m("meshes, one behind the other", "meshes", 1, 100)] = 3
     nonlinearity: Annotated[

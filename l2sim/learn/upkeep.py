@@ -35,7 +35,7 @@ from l2sim.learn.twin import identify as twin
 from l2sim.learn.twin import program
 from l2sim.nn.photonic import PhotonicWeight
 
-__all__ = ["POLICIES", "Care", "Layer", "Outcome", "expected", "reference", "residual", "target"]
+__all__ = ["POLICIES", "PROBING", "Care", "Layer", "Outcome", "expected", "reference", "residual", "target"]
 
 READINGS = 8
 """Whole responses of every core that are read, and averaged, when service begins."""
@@ -43,8 +43,9 @@ CALM = 1e-3
 """Least drift, rad, that tracking reckons with."""
 DECAY = 0.7
 """Factor on the phase step per epoch of a search that goes on from where a core is."""
-STEP = 2.0 * np.pi / 255
-"""Smallest step on a chip with continuous phases, rad."""
+
+PROBING = ("periodic", "triggered", "track")
+"""Policies that hold cores at what they answered when service began."""
 
 
 @dataclass
@@ -231,7 +232,7 @@ def _program(layer: Layer, care: Care, cores: Array) -> None:
 def _search(layer: Layer, care: Care, name: str, stream: Stream) -> Outcome:
     """Calibrate and map a whole layer anew, by ternary probing from where it is; sigma by the projection of mapping."""
     weight, chip = layer.weight, layer.weight.hardware
-    floor = 2.0 * np.pi / (2**care.sheet.phase_bits - 1) if care.sheet.phase_bits else STEP
+    floor = care.sheet.step() or zeroth.STEP
     first = max(floor, expected(care.sheet, care.seconds))
     how = zeroth.Search("ztp", lr=first, decay=DECAY, floor=floor)
 

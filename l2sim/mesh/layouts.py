@@ -15,9 +15,14 @@ rail: *travel order*. Couplers need not join neighbouring rails.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from l2sim.backend import Array
+from l2sim.errors import ChipError, PluginError
+from l2sim.mesh.registry import REGISTERED
+from l2sim.plugins import CURE
 
 Layout = tuple[Array, Array, Array]
 
@@ -136,6 +141,26 @@ LAYOUTS = {
     "unbalanced_tree": unbalanced_tree,
     "tree_cascade": tree_cascade,
 }
+"""The layouts that l2sim has itself."""
+
+
+def register(name: str, layout: Callable[[int], Layout]) -> None:
+    """Add a layout of others: a function from the number of modes to a `Layout`, for jobs of whole meshes.
+
+    Random phases of such meshes follow `grid_sensitivity`. Raises PluginError where the name is taken."""
+    if name in LAYOUTS:
+        raise PluginError(f"there is a layout {name!r} already; give this one another name")
+    REGISTERED.register(name, layout)
+
+
+def get(kind: str) -> Callable[[int], Layout]:
+    """The layout of that name. Raises ChipError where there is none."""
+    if kind in LAYOUTS:
+        return LAYOUTS[kind]
+    if kind in REGISTERED:
+        return REGISTERED[kind]
+    known = ", ".join((*LAYOUTS, *REGISTERED, "custom"))
+    raise ChipError(f"mesh kind {kind!r} is unknown; use one of {known}, {CURE}")
 
 
 def earliest(top: Array, bottom: Array, modes: int) -> Array:
@@ -171,7 +196,8 @@ def grid_sensitivity(layout: Layout, modes: int) -> Array:
     """
     column, top, bottom = layout
     back = column.max(initial=0) - column[::-1], top[::-1], bottom[::-1]
-    return np.maximum(reach(layout, modes)[2] + reach(back, modes)[2][::-1] - modes - 1, 1)
+    lit: Array = np.maximum(reach(layout, modes)[2] + reach(back, modes)[2][::-1] - modes - 1, 1)
+    return lit
 
 
 def sensitivities(kind: str, layout: Layout, modes: int) -> tuple[Array, Array]:

@@ -22,6 +22,8 @@ KINDS = ("rectangular", "triangular")
 MODES = (2, 64)
 """Modes of a real core."""
 CUSTOM = "custom"
+NAMES = {"clements": "rectangular", "reck": "triangular"}
+"""What the field calls two of the layouts, after who published them."""
 NODES = ("mzi", "three_splitter", "crossing")
 BESIDE = ((0, -2), (0, 2), (-1, -1), (-1, 1), (1, -1), (1, 1))
 """Places (columns, rails) from a heater to those around it, in a grid ..."""
@@ -31,7 +33,8 @@ BESIDE_ANY = (*BESIDE, (0, -1), (0, 1), (-1, 0), (1, 0))
 
 @dataclass(frozen=True)
 class Mesh:
-    """The layout of a mesh of `kind` on `modes` rails: one of `topology.LAYOUTS`, or "custom" (made by `Mesh.of`).
+    """The layout of a mesh of `kind` on `modes` rails: one that `layouts.get` knows, or "custom" (made by `Mesh.of`).
+    "clements" is "rectangular" and "reck" is "triangular".
 
     `node` says what stands at every place (Hamerly et al., Nature Communications 13, 6831 (2022)): an "mzi"; an
     MZI with a third splitter in front ("three_splitter"), which can be programmed almost exactly in spite of splitter
@@ -50,9 +53,10 @@ class Mesh:
     couplers: tuple[tuple[int, int, int], ...] = ()
 
     def __post_init__(self) -> None:
-        if self.kind not in (*layouts.LAYOUTS, CUSTOM):
-            known = ", ".join((*layouts.LAYOUTS, CUSTOM))
-            raise ChipError(f"mesh kind {self.kind!r} is unknown; use one of {known}")
+        if self.kind in NAMES:
+            object.__setattr__(self, "kind", NAMES[self.kind])
+        if self.kind != CUSTOM:
+            layouts.get(self.kind)  # raises ChipError where there is none
         if self.node not in NODES:
             raise ChipError(f"mesh node {self.node!r} is unknown; use one of {', '.join(NODES)}")
         if not isinstance(self.modes, int | np.integer) or self.modes < 1:
@@ -93,7 +97,8 @@ class Mesh:
         """Column, top and bottom (s,) of the nodes in travel order, before passive parts are put in."""
         if self.kind == CUSTOM:
             return layouts.ordered(list(self.couplers))
-        return layouts.LAYOUTS[self.kind](self.modes)
+        column, top, bottom = layouts.get(self.kind)(self.modes)
+        return (column, top, bottom) if self.kind in layouts.LAYOUTS else Mesh.of(self.modes, top, bottom, column).sites
 
     @cached_property
     def _places(self) -> tuple[Array, Array, Array, Array]:
@@ -166,7 +171,7 @@ class Mesh:
 
     @property
     def beta(self) -> Array:
-        """See `alpha`, (n,)."""
+        """The other parameter of the distribution of the crossing power, Beta(beta, alpha), (n,)."""
         return self._sensitivities[1]
 
     def splitters(self, errors: Array) -> Array:

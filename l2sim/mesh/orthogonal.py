@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from l2sim.backend import Array, kernels
@@ -10,8 +12,16 @@ from l2sim.mesh import reference
 from l2sim.mesh.mesh import Mesh, require_real
 
 
-def decompose(mesh: Mesh, matrices: Array, tolerance: float = 1e-4) -> tuple[Array, Array]:
-    """Orthogonal `matrices` (..., N, N) to (phases (..., C, N - 1), signs (..., N)): the inverse of `matrix`.
+class Rotations(NamedTuple):
+    """What makes a mesh of rotations an orthogonal matrix: `phases` (..., C, N - 1) in radians, as [column, upper
+    rail], and the `signs` +1 or -1 (..., N) at its outputs. A `CoreChip` and `l2sim.mesh.mesh.matrix` take both."""
+
+    phases: Array
+    signs: Array
+
+
+def decompose(mesh: Mesh, matrices: Array, tolerance: float = 1e-4) -> Rotations:
+    """Orthogonal `matrices` (..., N, N) to the phases and signs that realise them: the inverse of `mesh.matrix`.
 
     Clements et al., Optica 3, 1460 (2016); Reck et al., PRL 73, 58 (1994). Raises ChipError where a matrix is not
     orthogonal to `tolerance`.
@@ -32,4 +42,6 @@ def decompose(mesh: Mesh, matrices: Array, tolerance: float = 1e-4) -> tuple[Arr
         inner = Mesh(mesh.kind, n, inner_signs=True)
         phases = mesh.scatter(inner.resolve_signs(signs)[0] * mesh.gather(phases))
     lead = matrices.shape[:-2]
-    return phases.reshape(*lead, *mesh.shape).astype(matrices.dtype), signs.reshape(*lead, n).astype(matrices.dtype)
+    return Rotations(
+        phases.reshape(*lead, *mesh.shape).astype(matrices.dtype), signs.reshape(*lead, n).astype(matrices.dtype)
+    )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+import msgspec
 
 from l2sim.chip import energy as cost
 from l2sim.chip.meter import PASSES
@@ -12,6 +14,7 @@ from l2sim.errors import L2simError, RunError
 from l2sim.job import job as jobs
 from l2sim.report import html
 from l2sim.store.gather import Material, gather
+from l2sim.store.results import Report
 
 TESTING = "testing"
 
@@ -48,25 +51,79 @@ def table_for(out: Path, name: str, settings: Iterable[str]) -> cost.Table:
 # ------------------------------------------------------------------------------------------------------ of a run
 
 
-def read(report: dict[str, Any], table: cost.Table | None = None, cores: int | None = None) -> list[Bill]:
+class Shape(msgspec.Struct, frozen=True):
+    """A chip's `Geometry`, as report.json has it."""
+
+    blocks: int
+    modes: int
+    heaters: int
+    columns: int
+    whole: bool = False
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """What one chip was asked in a stage, as report.json has it."""
+
+    geometry: Shape
+    counts: dict[str, int]
+
+
+class Costs(msgspec.Struct, frozen=True):
+    """An entry of report.json as far as a bill needs it: a stage's, or that of testing, which has no name."""
+
+    name: str = TESTING
+    core_calls: int = 0
+    by_chip: dict[str, Asked] = {}
+
+
+class TableOf(msgspec.Struct, frozen=True):
+    """The device table that a job names."""
+
+    table: str = "thermal"
+
+
+class CoresOf(msgspec.Struct, frozen=True):
+    """How many cores the chips of a job share in time, 0 for as many as there are blocks."""
+
+    cores: int = 0
+
+
+class Ordered(msgspec.Struct, frozen=True):
+    """What of its job decides a bill; older jobs do not say it."""
+
+    cost: TableOf = TableOf()
+    chip: CoresOf = CoresOf()
+
+
+class Costed(msgspec.Struct, frozen=True):
+    """A report as far as its bills need it."""
+
+    job: Ordered
+    stages: list[Costs]
+    test_cost: Costs
+
+
+def read(
+    report: Report | Mapping[str, object], table: cost.Table | None = None, cores: int | None = None
+) -> list[Bill]:
     """The bills of the stages of a report that asked something of chips, testing last; by another `table`, or with
     another number of shared `cores`, than the job's where one is given."""
-    job = report["job"]
-    table = cost.TABLES[job.get("cost", {}).get("table", "thermal")] if table is None else table
-    cores = job.get("chip", {}).get("cores", 0) if cores is None else cores
-    found = []
-    for stage in (*report["stages"], {"name": TESTING, **report["test_cost"]}):
-        if chips := stage.get("by_chip"):
-            at = {name: cost.Geometry(**its["geometry"]) for name, its in chips.items()}
-            counts = {name: EMPTY | its["counts"] for name, its in chips.items()}
+    costed = msgspec.convert(report, Costed, from_attributes=True)
+    table = cost.TABLES[costed.job.cost.table] if table is None else table
+    cores = costed.job.chip.cores if cores is None else cores
+    bills = []
+    for stage in (*costed.stages, costed.test_cost):
+        if chips := stage.by_chip:
+            at = {name: cost.Geometry(*msgspec.structs.astuple(asked.geometry)) for name, asked in chips.items()}
+            counts = {name: EMPTY | asked.counts for name, asked in chips.items()}
             spent = cost.spent_by(counts, at, table, cores)
-            call_j = {name: sum(cost.call_energy(table, it.modes).values()) for name, it in at.items()}
+            call_j = {name: sum(cost.call_energy(table, geometry.modes).values()) for name, geometry in at.items()}
             passes = {
-                one: sum(its["counts"].get(f"{one}_core_calls", 0) * call_j[name] for name, its in chips.items())
+                one: sum(asked.counts.get(f"{one}_core_calls", 0) * call_j[name] for name, asked in chips.items())
                 for one in PASSES
             }
-            found.append(Bill(stage["name"], stage["core_calls"], spent, passes))
-    return found
+            bills.append(Bill(stage.name, stage.core_calls, spent, passes))
+    return bills
 
 
 EMPTY = dict.fromkeys(cost.COUNTED, 0)
@@ -75,24 +132,24 @@ EMPTY = dict.fromkeys(cost.COUNTED, 0)
 
 def of_run(out: Path, table: cost.Table | None = None, cores: int | None = None) -> list[Bill]:
     """The bills of a run folder, finished or not. RunError where it says nothing."""
-    found = read(gather(out).report, table, cores)
-    if not found:
+    bills = read(gather(out).report, table, cores)
+    if not bills:
         raise RunError(f"{out} says nothing of single chips: nothing was asked of them, or an older l2sim wrote it")
-    return found
+    return bills
 
 
 def rows(bills: list[Bill]) -> list[tuple[str, str, list[str]]]:
     """Energy by part, total, seconds and core calls: (label, unit, a cell a bill)."""
     parts = [part for part in cost.PARTS if any(bill.spent.energy_j[part] for bill in bills)]
-    told = [(WORDS[part], "J", [energy(bill.spent.energy_j[part]) for bill in bills]) for part in parts]
-    told.append(("all of it", "J", [energy(bill.spent.total_j) for bill in bills]))
+    table = [(WORDS[part], "J", [energy(bill.spent.energy_j[part]) for bill in bills]) for part in parts]
+    table.append(("all of it", "J", [energy(bill.spent.total_j) for bill in bills]))
     for one in PASSES:
         if any(bill.passes_j[one] for bill in bills):
             words = f"of it calls {'forward' if one == 'forward' else 'for ' + one.replace('_', ' ') + 's'}"
-            told.append((words, "J", [energy(bill.passes_j[one]) for bill in bills]))
-    told.append(("time", "s", [energy(bill.spent.seconds) for bill in bills]))
-    told.append(("core calls", "", [f"{bill.core_calls:,}" for bill in bills]))
-    return told
+            table.append((words, "J", [energy(bill.passes_j[one]) for bill in bills]))
+    table.append(("time", "s", [energy(bill.spent.seconds) for bill in bills]))
+    table.append(("core calls", "", [f"{bill.core_calls:,}" for bill in bills]))
+    return table
 
 
 WORDS = {
@@ -113,7 +170,7 @@ def section(material: Material) -> str:
     if not bills:
         return html.section(title, html.missing("Nothing is known of what single chips were asked."))
     job = material.job
-    shared = f", {job.chip.cores:,} cores shared in time" if job.flow == "l2ight" and job.chip.cores else ""
+    shared = f", {job.chip.cores:,} cores shared in time" if job.chip.cores else ""
     text = (
         f"<p>What was metered, in joules and seconds of the device table <code>{job.cost.table}</code> "
         f"({cost.TABLES[job.cost.table].title}){shared}. Time is the chips' own: vectors at "

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -19,13 +19,14 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import EngFormatter, FuncFormatter, MaxNLocator, MultipleLocator, NullLocator
 
 from l2sim.backend import Array
+from l2sim.report.html import numeric
 
 BLUE, VERMILLION, GREEN, PURPLE, GREY = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8a8f98"
 COLOURS = {"blue": BLUE, "vermillion": VERMILLION, "green": GREEN, "purple": PURPLE}
 """Those that a dark page draws lighter, by the name of their variable in its style."""
 INK = "#1c1d1f"
 """Colour of text and axes. In a page it becomes the page's own text colour, light or dark."""
-STYLE: dict[Any, Any] = {
+STYLE: dict[Any, object] = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
     "font.size": 9.5,
@@ -57,29 +58,32 @@ Lines = dict[str, tuple[Array, Array]]
 """Training curves: (epochs, values) by quantity and who measured it, e.g. `loss/test`, `accuracy/batch`."""
 
 
-def sheet(columns: int, width: float, height: float, rows: int = 1, **more: Any) -> tuple[Figure, Array]:
+def sheet(
+    columns: int, width: float, height: float, rows: int = 1, width_ratios: Sequence[float] | None = None
+) -> tuple[Figure, Array]:
     """A figure of `width` x `height` inches and its axes (rows, columns)."""
     figure = Figure((width, height), DPI, layout=ConstrainedLayoutEngine(w_pad=0.08, wspace=0.02))
-    return figure, figure.subplots(rows, columns, squeeze=False, **more)
+    return figure, figure.subplots(rows, columns, squeeze=False, width_ratios=width_ratios)
 
 
-def accuracy(ax: Axes, stages: Sequence[dict[str, Any]], guess: float | None) -> None:
+def accuracy(ax: Axes, stages: Sequence[Mapping[str, object]], guess: float | None) -> None:
     """Test accuracy after every stage that has one; the hollow bar is that with the oracle projection. The line is the
     accuracy of a `guess`, where that is known."""
-    shown, chance = [stage for stage in stages if stage.get("accuracy") is not None], guess or 0.0
+    every = [(str(s["name"]), numeric(s, "accuracy"), numeric(s, "oracle_accuracy")) for s in stages]
+    shown, chance = [(name, share, true) for name, share, true in every if share is not None], guess or 0.0
     if guess is not None:
         ax.axhline(100 * chance, color=INK, lw=1, ls=(0, (4, 3)), zorder=0.9, label="chance")
-    for at, stage in enumerate(shown):
-        height = 100 * stage["accuracy"]
-        ax.bar(at, height, 0.5, color=GREY if stage["name"] == "pretrain" else BLUE)
+    for at, (name, share, true) in enumerate(shown):
+        height = 100 * share
+        ax.bar(at, height, 0.5, color=GREY if name == "pretrain" else BLUE)
         above = max(height, 100 * chance) if abs(height - 100 * chance) < 8 else height
         note(ax, f"{height:.1f} %", at, above, 3, fontweight="bold", fontsize=9.5)
-        if stage.get("oracle_accuracy") is not None:
-            oracle = 100 * stage["oracle_accuracy"]
+        if true is not None:
+            oracle = 100 * true
             ax.bar(at + 0.4, oracle, 0.24, fill=False, ec=VERMILLION, lw=1.4)
             foot = 100 * chance if oracle > 60 else max(oracle, 100 * chance)
             note(ax, f"oracle {oracle:.1f} %", at + 0.4, foot, 5, color=VERMILLION, rotation=90, va="bottom")
-    ax.set_xticks(range(len(shown)), [_STAGE_WORDS.get(s["name"], s["name"]) for s in shown])
+    ax.set_xticks(range(len(shown)), [_STAGE_WORDS.get(name, name) for name, _, _ in shown])
     ax.set_xlim(-0.45, max(len(shown) - 0.5, 0.45))
     ax.set_ylim(0, 110)
     ax.set_yticks(range(0, 101, 20))
@@ -97,8 +101,9 @@ _STAGE_WORDS = {
 }
 
 
-def identity(ax: Axes, run: Values, result: dict[str, Any]) -> None:
-    """Calibration: what the chip measures (spread over cores) and how far U and V are from identities (oracle)."""
+def identity(ax: Axes, run: Values, final: Mapping[str, float | None]) -> None:
+    """Calibration: what the chip measures (spread over cores) and how far U and V are from identities (oracle): over
+    evaluations, and of the best phases (`final`, by part)."""
     x = run["evaluations"]
     ax.fill_between(x, run["best_p10"], run["best_p90"], color=BLUE, alpha=0.22, lw=0, label="10–90 % of the cores")
     ax.plot(x, run["best"], color=BLUE, label="measured loss, best so far, mean")
@@ -107,23 +112,24 @@ def identity(ax: Axes, run: Values, result: dict[str, Any]) -> None:
             x, run[f"oracle_identity_error_{part}"], color=colour, ls=dash, lw=1.3,
             label=f"true identity error of {part.upper()} (oracle), mean",
         )  # fmt: skip
-        final = result.get("oracle_identity_error", {}).get(part)
-        if final is not None:
-            ax.plot(x[-1], final, mark, ms=6, mfc="none", mec=colour, mew=1.6, clip_on=False)
+        if (end := final.get(part)) is not None:
+            ax.plot(x[-1], end, mark, ms=6, mfc="none", mec=colour, mew=1.6, clip_on=False)
     _evaluations(ax)
     ax.set(ylabel="mean squared error of an element", title="Calibrate: both meshes become identities")
     legend(ax)
 
 
-def mapping(ax: Axes, run: Values, start: str, comparisons: dict[str, Any], noise: float = 0.0) -> None:
-    """Mapping error over evaluations with its spread over cores, and the curves of copies mapped another way.
+def mapping(
+    ax: Axes, run: Values, start: str, comparisons: Mapping[str, Mapping[str, Sequence[object]]], noise: float = 0.0
+) -> None:
+    """Mapping error over evaluations with its spread over cores, and the `curve` of copies mapped another way.
 
     `start` is the job's `map.start`; `noise` the readout noise of the run itself."""
     x = run["evaluations"]
     each = (x[-1] - x[0]) / max(x.size - 1, 1)
-    told = f", with {100 * noise:g} % readout noise" if noise else ""
+    words = f", with {100 * noise:g} % readout noise" if noise else ""
     ax.fill_between(x, run["best_p10"], run["best_p90"], color=BLUE, alpha=0.22, lw=0, label="10–90 % of the cores")
-    ax.plot(x, run["best"], color=BLUE, label=f"this run, {START_WORDS[start]}{told}")
+    ax.plot(x, run["best"], color=BLUE, label=f"this run, {START_WORDS[start]}{words}")
     for (name, other), colour, dash in zip(
         comparisons.items(), (GREEN, VERMILLION, PURPLE), ((0, (5, 1.5)), (0, (1.5, 1)), (0, (6, 1, 1, 1)))
     ):
@@ -230,26 +236,27 @@ def sigma(ax: Axes, before: Array, after: Array) -> None:
     legend(ax)
 
 
-def cost(ax: Axes, stages: Sequence[dict[str, Any]], test: dict[str, Any]) -> None:
+def cost(ax: Axes, stages: Sequence[Mapping[str, object]], test: Mapping[str, object]) -> None:
     """What the meter counted, by stage; the cost of testing apart."""
-    rows = [stage for stage in stages if any(stage.get(kind) for kind in COSTS)]
-    rows += [{"name": "testing", **test}] if any(test.values()) else []
-    kinds = [kind for kind in COSTS if any(row.get(kind) for row in rows)]
+    rows = [(str(s["name"]), {kind: numeric(s, kind) or 0 for kind in COSTS}) for s in stages]
+    rows = [(name, counts) for name, counts in rows if any(counts.values())]
+    if any(test.values()):
+        rows.append(("testing", {kind: numeric(test, kind) or 0 for kind in COSTS}))
+    kinds = [kind for kind in COSTS if any(counts[kind] for _, counts in rows)]
     for number, kind in enumerate(kinds):
         colour, offset = COST_COLOURS[kind], 0.27 * (number - (len(kinds) - 1) / 2)
-        for at, stage in enumerate(rows):
-            count = stage.get(kind) or 0
-            if count:
+        for at, (name, counts) in enumerate(rows):
+            if count := counts[kind]:
                 bars = ax.bar(at + offset, count, 0.25, color=colour)
-                if stage["name"] == "testing":
+                if name == "testing":
                     bars.patches[0].set(hatch="///", alpha=0.55, ec=INK)
                 note(ax, engineering(count), at + offset, count, 2, fontsize=7.5)
         ax.bar(0, 0, color=colour, label=COSTS[kind])
     ax.set_yscale("log")
     ax.yaxis.set_minor_locator(NullLocator())
-    top = max((s.get(k) or 0 for s in rows for k in COSTS), default=1)
+    top = max((count for _, counts in rows for count in counts.values()), default=1)
     ax.set_ylim(1, max(top, 10) ** 1.12)
-    ax.set_xticks(range(len(rows)), [stage["name"] for stage in rows])
+    ax.set_xticks(range(len(rows)), [name for name, _ in rows])
     ax.yaxis.set_major_formatter(EngFormatter(sep=" "))
     ax.grid(axis="x", visible=False)
     ax.set(ylabel="count", title="Cost by stage")
@@ -267,7 +274,11 @@ COST_COLOURS = dict(zip(COSTS, (BLUE, PURPLE, GREEN, VERMILLION)))
 
 
 def overview(
-    stages: Sequence[dict[str, Any]], calibrate: Values, map_: Values, training: dict[str, Lines], guess: float | None
+    stages: Sequence[Mapping[str, object]],
+    calibrate: Values,
+    map_: Values,
+    training: dict[str, Lines],
+    guess: float | None,
 ) -> Figure:
     """Accuracy by stage | identity and mapping error | accuracy while training: a whole run in one wide picture."""
     figure, axes = sheet(3, 11.5, 3.6, width_ratios=(1.1, 1, 1))
@@ -353,7 +364,8 @@ def legend(ax: Axes) -> None:
         ax.legend(loc="best")
 
 
-def note(ax: Axes, text: str, x: float, y: float, points: float, **more: Any) -> None:
-    """`text` so many points above the place (x, y)."""
-    style: dict[str, Any] = {"ha": "center", "fontsize": 8} | more
-    ax.annotate(text, (x, y), (0, points), textcoords="offset points", **style)
+def note(
+    ax: Axes, text: str, x: float, y: float, points: float, ha: str = "center", fontsize: float = 8, **style: Any
+) -> None:
+    """`text` so many points above the place (x, y), in what `style` matplotlib's text knows."""
+    ax.annotate(text, (x, y), (0, points), textcoords="offset points", ha=ha, fontsize=fontsize, **style)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
-from typing import Any
 
 from l2sim._version import __version__
 
@@ -51,11 +50,17 @@ FACTS = {
 """What the stage table shows: key of `report.json` -> label and meaning with unit."""
 
 
-def number(value: Any) -> str:
+def number(value: float | None) -> str:
     """A number for people; text that says so where it is not finite."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return "not finite"
     return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
+
+
+def numeric(entry: Mapping[str, object], key: str) -> float | None:
+    """The number under `key` of an entry of a report; None where there is none, or one that is not finite."""
+    value = entry.get(key)
+    return value if isinstance(value, int | float) else None
 
 
 def percent(share: float | None) -> str:
@@ -94,8 +99,8 @@ def section(title: str, body: str) -> str:
 
 def figure(svg: str, caption: str, badge: bool = False) -> str:
     """A picture and what one should see in it; `caption` is HTML."""
-    told = f"{BADGE} {caption}" if badge else caption
-    return f'<figure>\n<div class="picture">{svg}</div>\n<figcaption>{told}</figcaption>\n</figure>'
+    words = f"{BADGE} {caption}" if badge else caption
+    return f'<figure>\n<div class="picture">{svg}</div>\n<figcaption>{words}</figcaption>\n</figure>'
 
 
 def missing(text: str) -> str:

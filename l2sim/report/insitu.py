@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from html import escape
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib.figure import Figure
 
+from l2sim.backend import Array
 from l2sim.job.job import Job
-from l2sim.report import html, upkeep
+from l2sim.mesh.mesh import Mesh
+from l2sim.report import figures, html, insitu_figures, upkeep
 from l2sim.report.html import percent
 from l2sim.store.gather import Material
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 PAPER = (
     "Pai et al., Science 380, 398 (2023)"
@@ -34,14 +33,11 @@ NOTEBOOK = {1: 0.7620, 10: 0.8264, 20: 0.8375, 30: 0.8457, 40: 0.8503, 50: 0.851
 
 def title(job: Job) -> str:
     """The headline of the page."""
-    it = job.insitu
-    return f"{job.name}: {it.layers} meshes of {it.modes} modes on {job.data.name}, seed {job.seed}"
+    return f"{job.name}: {job.insitu.layers} meshes of {job.insitu.modes} modes on {job.data.name}, seed {job.seed}"
 
 
 def picture(material: Material) -> Figure:
     """The picture at the top of the page: accuracy | loss | the decision, or how true the gradients are."""
-    from l2sim.report import figures, insitu_figures
-
     lines = material.training.get("learn", {})
     sheet, axes = figures.sheet(3, 11.5, 3.6)
     figures.curves(axes[0, 0], lines, "accuracy", "Accuracy")
@@ -59,7 +55,7 @@ def picture(material: Material) -> Figure:
     return sheet
 
 
-def errors(material: Material) -> dict[str, tuple[Any, Any]]:
+def errors(material: Material) -> dict[str, tuple[Array, Array]]:
     """1 - cos between measured and true gradient by mesh: (epochs, values)."""
     raw = material.raw.get("learn", {})
     head = "oracle_gradient_error_"
@@ -71,10 +67,8 @@ def errors(material: Material) -> dict[str, tuple[Any, Any]]:
 
 
 def overview(material: Material) -> str:
-    from l2sim.report import figures
-
     stage = material.stage("learn")
-    told = f"{percent(stage['accuracy'])} on the test set" if stage.get("accuracy") is not None else "not yet known"
+    known = f"{percent(stage['accuracy'])} on the test set" if stage.get("accuracy") is not None else "not yet known"
     caption = (
         "Left: accuracy, from that with random phases on. Middle: the loss that training lowers. Faint lines are "
         "single mini-batches (some of them, if many), bold ones the mean of an epoch, dashed ones the test set. "
@@ -83,13 +77,11 @@ def overview(material: Material) -> str:
         caption += "Right: what the trained chips say about every point of the plane, and the test points. "
     else:
         caption += "Right: the angle between what the taps measure and the true gradient, below. "
-    alt = f"Three panels: accuracy rises and loss falls over the epochs; the accuracy is {told}."
+    alt = f"Three panels: accuracy rises and loss falls over the epochs; the accuracy is {known}."
     return html.section("The run at a glance", html.figure(figures.svg(picture(material), "overview", alt), caption))
 
 
 def decision(material: Material) -> str:
-    from l2sim.report import figures, insitu_figures
-
     drawn = material.figures.get("learn", {}).get("boundary")
     if drawn is None:
         return ""
@@ -106,8 +98,6 @@ def decision(material: Material) -> str:
 
 
 def gradients(material: Material) -> str:
-    from l2sim.report import figures, insitu_figures
-
     lines, drawn = errors(material), material.figures.get("learn", {}).get("gradients")
     if not lines:
         return html.section("Gradients", html.missing("This folder holds no training."))
@@ -126,20 +116,16 @@ def gradients(material: Material) -> str:
 
 
 def phases(material: Material) -> str:
-    from l2sim.report import figures, insitu_figures
-
     frame = {name: phases for name, phases in material.frame.items() if name.endswith((".theta", ".phi"))}
     names = sorted({name.partition(".")[0] for name in frame}, key=lambda name: (len(name), name))[:PICTURES]
     if not names:
         return html.section("Phases", html.missing("This folder holds no phases."))
-    from l2sim.mesh.mesh import Mesh
-
     mesh = Mesh(material.job.insitu.mesh, material.job.insitu.modes)
     sheet, axes = figures.sheet(len(names), min(2.2 + 2.9 * len(names), 15), 6.2, rows=2)
     for at, name in enumerate(names):
         for row, part in enumerate(("theta", "phi")):
-            ax, told = axes[row, at], frame[f"{name}.{part}"]
-            image = insitu_figures.mesh_phases(ax, mesh.column, mesh.top, mesh.bottom, told)
+            ax, commanded = axes[row, at], frame[f"{name}.{part}"]
+            image = insitu_figures.mesh_phases(ax, mesh.column, mesh.top, mesh.bottom, commanded)
             ax.set_title(f"{name}: {part}")
             ax.set_ylabel("rail" if at == 0 else "")
     insitu_figures.phase_scale(sheet, image, axes)
@@ -156,14 +142,14 @@ def phases(material: Material) -> str:
 
 def publication(material: Material) -> str:
     """What this run does otherwise than the publication, and how its curve compares with the printed one."""
-    job, it, points = material.job, material.job.insitu, []
-    if it.light == "batch":
+    job, points = material.job, []
+    if job.insitu.light == "batch":
         points.append("Gradients are measured for the data; the published simulation measures them for unit vectors.")
-    if it.noise == "fresh":
+    if job.insitu.noise == "fresh":
         points.append("Noise is drawn for every measurement; the published simulation draws it once and keeps it.")
-    if it.loss == "batch-softmax":
+    if job.insitu.loss == "batch-softmax":
         points.append("The softmax runs over the samples of a batch, as published, not over the classes.")
-    if it.nonlinearity in ("abs", "power"):
+    if job.insitu.nonlinearity in ("abs", "power"):
         points.append("The screens (phases at the outputs) are not trained: behind |.| their gradient is zero.")
     if job.name.startswith("insitu-fashion") and not job.learn.legacy_adam:
         points.append("Adam counts its steps through; the notebook restarts the count every epoch (legacy_adam).")
@@ -182,8 +168,8 @@ def publication(material: Material) -> str:
 
 def _notebook(job: Job) -> bool:
     """Whether the job trains what the notebook trains."""
-    it = job.insitu
-    same = (it.features, it.mesh, it.modes, it.layers, it.nonlinearity) == ("fourier", "rectangular", 64, 3, "abs")
+    net = job.insitu
+    same = (net.features, net.mesh, net.modes, net.layers, net.nonlinearity) == ("fourier", "rectangular", 64, 3, "abs")
     return same and job.data.name == "fashion-mnist" and job.learn.batch == 512
 
 

@@ -1,8 +1,8 @@
-"""The figures of the in situ flow, from plain data; as `run.figures`, whose style they share."""
+"""The figures of the in situ flow, from plain data; in the style of `figures`."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib import colormaps
@@ -47,20 +47,19 @@ def gradient_errors(ax: Axes, lines: dict[str, tuple[Array, Array]]) -> None:
 def gradient_scatter(ax: Axes, drawn: dict[str, dict[str, list[float]]]) -> None:
     """Measured against true gradients, phase by phase, each mesh scaled to its largest true one."""
     for (name, pair), (colour, _) in zip(drawn.items(), LINES * (len(drawn) // 4 + 1)):
-        true, found = np.array(pair["true"], float), np.array(pair["measured"], float)
+        true, measured = np.array(pair["true"], float), np.array(pair["measured"], float)
         scale = np.abs(true).max() or 1.0
         size = 3 if true.size > 50 else 7
-        ax.plot(true / scale, found / scale, "o", color=colour, ms=size, alpha=0.6, mew=0, label=name)
+        ax.plot(true / scale, measured / scale, "o", color=colour, ms=size, alpha=0.6, mew=0, label=name)
     ax.plot([-1, 1], [-1, 1], color=INK, lw=1, ls=(0, (4, 3)), label="exact")
     ax.set(xlabel="true gradient (largest of a mesh = 1)", ylabel="measured gradient", title="After the last epoch")
     if len(drawn) <= 8:
         legend(ax)
 
 
-def boundary(ax: Axes, drawn: dict[str, Any]) -> None:
-    """The share of class 1 over the plane, and the test points."""
-    grid = np.array(drawn["grid"], float)
-    share, points, classes = (np.array(drawn[key], float) for key in ("share", "points", "classes"))
+def boundary(ax: Axes, drawn: Mapping[str, Sequence[object]]) -> None:
+    """The share of class 1 over the plane, and the test points, as figures.json has them."""
+    grid, share, points, classes = (np.array(drawn[key], float) for key in ("grid", "share", "points", "classes"))
     span = (grid[0], grid[-1], grid[0], grid[-1])
     image = ax.imshow(
         share, origin="lower", extent=span, cmap="RdBu_r", vmin=0, vmax=1, alpha=0.75, interpolation="bilinear"
@@ -81,7 +80,8 @@ def _at(share: Array, grid: Array, points: Array) -> Array:
     """`share` at the grid points nearest to `points`."""
     step = grid[1] - grid[0]
     column, row = np.clip(np.rint((points.T - grid[0]) / step).astype(int), 0, grid.size - 1)
-    return share[row, column]
+    nearest: Array = share[row, column]
+    return nearest
 
 
 def mesh_phases(ax: Axes, column: Array, top: Array, bottom: Array, phases: Array) -> AxesImage:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from html import escape
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib.figure import Figure
 
+from l2sim.job.imperfections import chip_nonidealities
 from l2sim.job.job import Job
-from l2sim.report import html, savings, twins, upkeep
-from l2sim.report.html import number, percent
+from l2sim.report import figures, html, savings, twins, upkeep
+from l2sim.report.html import number, numeric, percent
 from l2sim.store.gather import SEARCHES, TRAININGS, Material
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 WHAT = (
     "A photonic neural network, simulated with the imperfections of its chips: it is trained electronically, "
@@ -31,19 +30,15 @@ def title(job: Job) -> str:
 
 def picture(material: Material) -> Figure:
     """The picture at the top of the page and of the README."""
-    from l2sim.report import figures
-
     scalars = {stage: material.scalars.get(stage, {}) for stage in SEARCHES}
-    stages, classes = material.report["stages"], material.classes
+    stages, classes = material.report.stages, material.classes
     return figures.overview(stages, scalars["calibrate"], scalars["map"], material.training, classes and 1 / classes)
 
 
 def overview(material: Material) -> str:
-    from l2sim.report import figures
-
-    told = ", ".join(
+    accuracies = ", ".join(
         f"{stage['name']} {percent(stage['accuracy'])}"
-        for stage in material.report["stages"]
+        for stage in material.report.stages
         if "accuracy" in stage
     )  # fmt: skip
     caption = (
@@ -53,13 +48,11 @@ def overview(material: Material) -> str:
         "The hollow bar is the oracle projection: sigma computed from the true meshes, which a lab cannot know. "
         "Middle: the errors that the chips minimise by themselves, from readings only. Right: the loss in training."
     )
-    alt = f"Three panels of the whole run. Accuracy by stage: {told or 'none yet'}. Errors and losses fall."
+    alt = f"Three panels of the whole run. Accuracy by stage: {accuracies or 'none yet'}. Errors and losses fall."
     return html.section("The run at a glance", html.figure(figures.svg(picture(material), "overview", alt), caption))
 
 
 def calibration(material: Material) -> str:
-    from l2sim.report import figures
-
     if material.stage("calibrate").get("identified") is not None:
         return twins.calibration(material)
     run = material.scalars.get("calibrate", {})
@@ -68,7 +61,7 @@ def calibration(material: Material) -> str:
         return html.section("Calibration", html.missing("This folder holds no calibration."))
     stage = material.stage("calibrate")
     sheet, axes = figures.sheet(2 if errors else 1, 10 if errors else 6, 4.2)
-    figures.identity(axes[0, 0], run, stage)
+    figures.identity(axes[0, 0], run, stage.get("oracle_identity_error", {}))
     alt = f"Calibration loss falls from {number(float(run['best'][0]))} to {number(float(run['best'][-1]))}."
     caption = (
         "Left: blue is the loss that the chip measures and minimises, the best so far of every core (mean, and the "
@@ -84,8 +77,6 @@ def calibration(material: Material) -> str:
 
 
 def mapping(material: Material) -> str:
-    from l2sim.report import figures
-
     run = material.scalars.get("map", {})
     if not run and material.stage("calibrate").get("identified") is not None:
         return twins.mapping(material)
@@ -107,8 +98,6 @@ def mapping(material: Material) -> str:
 
 
 def training(material: Material) -> str:
-    from l2sim.report import figures
-
     stages = [stage for stage in TRAININGS if material.training.get(stage)]
     if not stages:
         return html.section("Training", html.missing("This folder holds no training."))
@@ -136,8 +125,6 @@ def training(material: Material) -> str:
 
 
 def phases(material: Material) -> str:
-    from l2sim.report import figures
-
     if not material.phases:
         return html.section("Phases", html.missing("This folder holds no phases."))
     sheet, axes = figures.sheet(len(material.phases), 3.7 * len(material.phases), 3.4)
@@ -159,37 +146,8 @@ def phases(material: Material) -> str:
 
 def publication(material: Material) -> str:
     """What this run does otherwise than the publication, and what that does to its numbers."""
-    job, mapped = material.job, material.stage("map")
-    compared = mapped.get("comparisons", {})
-    points = []
-    twin = job.calibrate.method == "twin"
-    if twin:
-        points.append(
-            "Cores are identified from a few known settings and programmed in closed form (twins); the publication "
-            "searches, for calibration and for mapping, with 57,600 and 43,200 evaluations of a 9 × 9 core."
-        )
-    elif job.map.start == "calibrated":
-        text = "Mapping starts from the ideal phases offset by the calibrated ones; the publication leaves the offset "
-        text += "out, although it has just measured it. "
-        points.append(text + _against(mapped, compared.get("start_ideal"), "a copy mapped as published"))
-    elif "start_calibrated" in compared:
-        text = "Mapping starts from the ideal phases, as published, although calibration has measured their offset. "
-        points.append(text + _against(mapped, compared["start_calibrated"], "a copy mapped from the calibrated phases"))
-    for name, other in compared.items():
-        if name.startswith("readout_noise_"):
-            noise = 100 * float(name.rpartition("_")[2])
-            told = f"this run reads with {100 * _noise(job):g} %" if _noise(job) else "and so does this run"
-            words = f"a copy read with {noise:g} % noise (standard deviation relative to unit input)"
-            points.append(f"The publication assumes readings without noise, {told}. {_against(mapped, other, words)}")
-    if mapped.get("oracle_accuracy") is not None and mapped.get("accuracy") is not None:
-        gap = 100 * (mapped["accuracy"] - mapped["oracle_accuracy"])
-        own = "Sigma is projected through the twins, without a probe: "
-        seen = "The projection that ends the mapping is measured through the calibrated meshes, as a lab can do it: "
-        points.append(
-            f"{own if twin else seen}accuracy {percent(mapped['accuracy'])}. "
-            f"The published one needs the true meshes and gives {percent(mapped['oracle_accuracy'])} "
-            f"{html.BADGE}, {_points(-gap)}."
-        )
+    job, twin = material.job, material.job.calibrate.method == "twin"
+    points = [*_mapped_otherwise(material), *_compared_noise(material), *_projected(material)]
     if job.data.name != "mnist" and job.model.name == "cnn-s":
         points.append(f"The publication trains CNN-S on MNIST; the data here are {escape(job.data.name)}.")
     for path, here, published in (
@@ -206,14 +164,61 @@ def publication(material: Material) -> str:
     return html.section("What differs from the publication", text)
 
 
-def _against(mapped: dict[str, Any], other: dict[str, Any] | None, words: str) -> str:
+def _mapped_otherwise(material: Material) -> list[str]:
+    """Whether twins were programmed instead of a search, or the search started from other phases."""
+    job, mapped = material.job, material.stage("map")
+    compared = mapped.get("comparisons", {})
+    if job.calibrate.method == "twin":
+        return [
+            "Cores are identified from a few known settings and programmed in closed form (twins); the publication "
+            "searches, for calibration and for mapping, with 57,600 and 43,200 evaluations of a 9 × 9 core."
+        ]
+    if job.map.start == "calibrated":
+        text = "Mapping starts from the ideal phases offset by the calibrated ones; the publication leaves the offset "
+        text += "out, although it has just measured it. "
+        return [text + _against(mapped, compared.get("start_ideal"), "a copy mapped as published")]
+    if "start_calibrated" in compared:
+        text = "Mapping starts from the ideal phases, as published, although calibration has measured their offset. "
+        return [text + _against(mapped, compared["start_calibrated"], "a copy mapped from the calibrated phases")]
+    return []
+
+
+def _compared_noise(material: Material) -> list[str]:
+    """What readings with noise do to mapping, by copies that were mapped with it."""
+    own, mapped, points = 100 * _noise(material.job), material.stage("map"), []
+    for name, other in mapped.get("comparisons", {}).items():
+        if name.startswith("readout_noise_"):
+            noise = 100 * float(name.rpartition("_")[2])
+            here = f"this run reads with {own:g} %" if own else "and so does this run"
+            words = f"a copy read with {noise:g} % noise (standard deviation relative to unit input)"
+            points.append(f"The publication assumes readings without noise, {here}. {_against(mapped, other, words)}")
+    return points
+
+
+def _projected(material: Material) -> list[str]:
+    """How the projection that a lab can do compares with the published one."""
+    mapped = material.stage("map")
+    accuracy, true = numeric(mapped, "accuracy"), numeric(mapped, "oracle_accuracy")
+    if accuracy is None or true is None:
+        return []
+    own = "Sigma is projected through the twins, without a probe: "
+    seen = "The projection that ends the mapping is measured through the calibrated meshes, as a lab can do it: "
+    return [
+        f"{own if material.job.calibrate.method == 'twin' else seen}accuracy {percent(accuracy)}. "
+        f"The published one needs the true meshes and gives {percent(true)} {html.BADGE}, "
+        f"{_points(-100 * (accuracy - true))}."
+    ]
+
+
+def _against(mapped: Mapping[str, object], other: Mapping[str, object] | None, words: str) -> str:
     """This run's mapping against a copy's, in a sentence."""
-    if other is None or mapped.get("accuracy") is None or other.get("accuracy") is None:
+    accuracy, copied = numeric(mapped, "accuracy"), numeric(other or {}, "accuracy")
+    if other is None or accuracy is None or copied is None:
         return "The two were not compared in this run."
     return (
-        f"This run's mapping ends at accuracy {percent(mapped['accuracy'])} and mapping error "
-        f"{number(mapped['mapping_error'])}; {words} ends at {percent(other['accuracy'])} and "
-        f"{number(other['mapping_error'])}, {_points(100 * (other['accuracy'] - mapped['accuracy']))}."
+        f"This run's mapping ends at accuracy {percent(accuracy)} and mapping error "
+        f"{number(numeric(mapped, 'mapping_error'))}; {words} ends at {percent(copied)} and "
+        f"{number(numeric(other, 'mapping_error'))}, {_points(100 * (copied - accuracy))}."
     )
 
 
@@ -224,8 +229,6 @@ def _points(gap: float) -> str:
 
 def _noise(job: Job) -> float:
     """Std of a reading of the job's chips, relative to unit input amplitude."""
-    from l2sim.flow.session import chip_nonidealities
-
     return chip_nonidealities(job).readout_noise
 
 

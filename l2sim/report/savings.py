@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import msgspec
 
 from l2sim.chip.meter import PASSES
-from l2sim.job.job import Learn
+from l2sim.job.sections import Learn
 from l2sim.report import html
-from l2sim.report.html import number
+from l2sim.report.html import number, numeric
 from l2sim.store.gather import Material
 
 TITLE = "What sampling saved"
 KINDS = ("core_calls", "accumulation_steps")
 APART = ("total", "writes", "heaters", "taps")
 """Energy that goes with time and with writes, not with calls."""
+
+
+class Learnt(msgspec.Struct, frozen=True):
+    """What the entry of learning in report.json says besides the counts by pass (docs/formats.md)."""
+
+    dense_cost_of_an_image: dict[str, int | float]
+    images: int | float
+    images_offered: int | float
+    core_calls: int | float = 0
+    energy_j: dict[str, float] = {}
+    activation_bytes: int | float = 0
+    activation_bytes_dense: int | float = 0
+    legacy: dict[str, int | float] = {}
 
 
 class Level(NamedTuple):
@@ -27,25 +43,27 @@ class Level(NamedTuple):
         return sum(self.cost[f"{name}_{kind}"] for name in PASSES)
 
 
-def levels(job: Learn, stage: dict[str, Any]) -> list[Level]:
+def levels(job: Learn, stage: Mapping[str, object]) -> list[Level]:
     """From dense learning over all images to the run as metered, one level of sampling after the other.
 
     `stage` is the entry of learning in `report.json`. What a level saves in a pass is that pass's share of the dense
     cost of the images learnt from, as realised.
     """
-    dense, images = stage["dense_cost_of_an_image"], stage["images"]
-    offered = images if job.core_calls else stage["images_offered"]
+    learnt = msgspec.convert(stage, Learnt)
+    dense, images = learnt.dense_cost_of_an_image, learnt.images
+    offered = images if job.core_calls else learnt.images_offered
+    metered = {key: numeric(stage, key) or 0 for key in dense}
     cost = {key: offered * value for key, value in dense.items()}
-    found = [Level("dense", dict(cost))]
+    rows = [Level("dense", dict(cost))]
 
     def saves(name: str, *passes: str) -> None:
         for one in passes:
             for kind in KINDS:
-                cost[f"{one}_{kind}"] = stage[f"{one}_{kind}"] * offered / images if images else 0.0
-        found.append(Level(name, dict(cost)))
+                cost[f"{one}_{kind}"] = metered[f"{one}_{kind}"] * offered / images if images else 0.0
+        rows.append(Level(name, dict(cost)))
 
     if job.protocol not in ("subspace", "dfa", "pat"):
-        return [*found, Level(job.protocol, {key: float(stage[key]) for key in dense})]
+        return [*rows, Level(job.protocol, {key: float(value) for key, value in metered.items()})]
     if job.protocol != "subspace":
         saves(job.protocol, *PASSES[1:])
     elif job.forward_sparsity:
@@ -56,8 +74,8 @@ def levels(job: Learn, stage: dict[str, Any]) -> list[Level]:
     if job.protocol == "subspace" and (drawn := [kind for kind in kinds if getattr(job, f"{kind}_sparsity")]):
         saves(f"+ {' and '.join(drawn)}", "weight_gradient")
     if images != offered:
-        found.append(Level("+ data", {key: float(stage[key]) for key in dense}))
-    return found
+        rows.append(Level("+ data", {key: float(value) for key, value in metered.items()}))
+    return rows
 
 
 def section(material: Material) -> str:
@@ -65,10 +83,10 @@ def section(material: Material) -> str:
     stage = material.stage("learn")
     if "dense_cost_of_an_image" not in stage or not stage.get("images"):
         return html.section(TITLE, html.missing("Nothing has been learnt on the chips yet."))
-    found = levels(material.job.learn, stage)
-    call_j = _call_energy(stage)
-    rows = [(level.name, "", _cells(level, found[0], call_j)) for level in found]
-    if legacy := stage.get("legacy"):
+    learnt, sampled = msgspec.convert(stage, Learnt), levels(material.job.learn, stage)
+    call_j = _call_energy(learnt)
+    rows = [(level.name, "", _cells(level, sampled[0], call_j)) for level in sampled]
+    if legacy := learnt.legacy:
         rows.append((
             "by the published rules", "",
             [number(legacy[f"{name}_core_calls"]) for name in PASSES]
@@ -76,9 +94,9 @@ def section(material: Material) -> str:
         ))  # fmt: skip
     heads = ["", *(f"{name.replace('_', ' ')}, core calls" for name in PASSES), "all core calls", "saved"]
     heads += ["accumulation steps", "saved"] + ["energy of these calls, J"] * bool(call_j)
-    kept, whole = stage["activation_bytes"], stage["activation_bytes_dense"]
+    kept, whole = learnt.activation_bytes, learnt.activation_bytes_dense
     text = (
-        f"<p>Learning {number(int(stage['images']))} images of {number(int(stage['images_offered']))} offered. Every "
+        f"<p>Learning {number(int(learnt.images))} images of {number(int(learnt.images_offered))} offered. Every "
         "row adds a level of sampling to the one above; the last one is what the chips metered, the first what dense "
         "learning of all images would have cost. A factor says how many times less than dense. A step remembers "
         f"{number(kept / 2**10)} KiB of activations"
@@ -88,10 +106,10 @@ def section(material: Material) -> str:
     return html.section(TITLE, text + html.table(heads, rows))
 
 
-def _call_energy(stage: dict[str, Any]) -> float:
+def _call_energy(stage: Learnt) -> float:
     """What a core call of this stage cost on average without writing and holding phases, J; 0 where nobody knows."""
-    spent = {part: joules for part, joules in stage.get("energy_j", {}).items() if part not in APART}
-    return sum(spent.values()) / stage["core_calls"] if stage["core_calls"] else 0.0
+    spent = {part: joules for part, joules in stage.energy_j.items() if part not in APART}
+    return sum(spent.values()) / stage.core_calls if stage.core_calls else 0.0
 
 
 def _cells(level: Level, dense: Level, call_j: float) -> list[str]:

@@ -17,19 +17,19 @@ def section(material: Material) -> str:
     raw, stage = material.raw.get("upkeep", {}), material.stage("upkeep")
     if "hours" not in raw:
         return ""
-    it, hours = material.job.upkeep, raw["hours"][1]
-    found, kept = (100 * raw[name][1] for name in ("test_accuracy", "kept_accuracy"))
+    policy, hours = material.job.upkeep.policy, raw["hours"][1]
+    seen, kept = (100 * raw[name][1] for name in ("test_accuracy", "kept_accuracy"))
     sheet, axes = figures.sheet(1, 8, 4.0)
     ax = axes[0, 0]
     start = stage.get("start_accuracy")
-    times, path = np.repeat(hours, 2), np.stack((found, kept), axis=1).ravel()
+    times, path = np.repeat(hours, 2), np.stack((seen, kept), axis=1).ravel()
     if start is not None:
         ax.axhline(100 * start, color=figures.INK, lw=1, ls=(0, (4, 3)), label="when service began")
         times, path = np.append(0.0, times), np.append(100 * start, path)
     ax.plot(times, path, color=figures.GREY, lw=0.9)
-    ax.plot(hours, found, "o", color=figures.VERMILLION, ms=4, label="as found")
-    if it.policy != "none":
-        ax.plot(hours, kept, "o", color=figures.BLUE, ms=5, label=f"after upkeep ({it.policy})")
+    ax.plot(hours, seen, "o", color=figures.VERMILLION, ms=4, label="as found")
+    if policy != "none":
+        ax.plot(hours, kept, "o", color=figures.BLUE, ms=5, label=f"after upkeep ({policy})")
     events = hours[raw["recalibrated"][1] > 0]
     if events.size:
         floor = np.full(events.size, path.min() - 0.08 * max(1.0, np.ptp(path)))
@@ -37,7 +37,7 @@ def section(material: Material) -> str:
     ax.set(xlabel="hours of service (chip time)", ylabel="test accuracy (%)", title="In service, while biases wander")
     sheet.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=4)
     spent = Counts(**{name: int(stage.get(name, 0)) for name in ("core_calls", "evaluations", "writes")})
-    text = f"The chips served for {number(float(hours[-1]))} h of chip time; policy: <code>{escape(it.policy)}</code>. "
+    text = f"The chips served for {number(float(hours[-1]))} h of chip time; policy: <code>{escape(policy)}</code>. "
     if stage:
         days = max(stage["hours"] / 24.0, 1e-9)
         text += (

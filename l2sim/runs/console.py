@@ -4,31 +4,33 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Iterable, Iterator
+from typing import NoReturn
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn
+from rich.table import Table
 
 from l2sim.errors import RunError
+from l2sim.store import results
+from l2sim.store.events import Done, Epoch, Event, StageDone, StageStarted, Step, Warned
+from l2sim.store.results import StageResult
 
-if TYPE_CHECKING:
-    from rich.console import Console
+WIDTH = 140
+"""Characters of tables that go to a file or a pipe, which have no width of their own."""
 
-    from l2sim.store.events import Event, StageDone, StageStarted
 
-_WIDTH = 140  # of tables that go to a file or a pipe, which have no width of their own
+class _Screen(Console):
+    def on_broken_pipe(self) -> NoReturn:
+        raise BrokenPipeError  # the command line decides how to end; rich would exit with 1
 
 
 def screen() -> Console:
     """Where tables and progress go: standard output."""
-    from rich.console import Console
-
-    class Screen(Console):
-        def on_broken_pipe(self) -> NoReturn:
-            raise BrokenPipeError  # the command line decides how to end; rich would exit with 1
-
-    return Screen(width=None if sys.stdout.isatty() else _WIDTH, highlight=False, markup=False)
+    return _Screen(width=None if sys.stdout.isatty() else WIDTH, highlight=False, markup=False)
 
 
-def watch(events: Iterable[Event], quiet: bool = False) -> dict[str, Any]:
+def watch(events: Iterable[Event], quiet: bool = False) -> dict[str, object]:
     """Show a run while it happens and return its report. `quiet` shows nothing.
 
     Raises RunError if the events end without a report, and whatever the run raises.
@@ -39,28 +41,24 @@ def watch(events: Iterable[Event], quiet: bool = False) -> dict[str, Any]:
     return _bars(events, console) if console.is_terminal else _lines(events)
 
 
-def summary(report: dict[str, Any], console: Console) -> None:
-    """The report as a table, one row per stage."""
-    from rich.table import Table
-
+def summary(report: dict[str, object], console: Console) -> None:
+    """Print the report as a table, one row per stage."""
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="underline")
     table.add_column("stage")
     for heading in ("accuracy", "oracle", "error", "evaluations", "core calls", "seconds"):
         table.add_column(heading, justify="right")
-    for stage in report["stages"]:
+    for stage in results.stages(report):
         table.add_row(
-            stage["name"],
-            *(f"{100 * stage[key]:.2f} %" if key in stage else "" for key in ("accuracy", "oracle_accuracy")),
+            stage.name,
+            *("" if value is None else f"{100 * value:.2f} %" for value in (stage.accuracy, stage.oracle_accuracy)),
             _error(stage),
-            *(f"{stage[key]:,}" if key in stage else "" for key in ("evaluations", "core_calls")),
-            f"{stage['seconds']:.1f}" if "seconds" in stage else "",
+            *("" if count is None else f"{count:,}" for count in (stage.evaluations, stage.core_calls)),
+            "" if stage.seconds is None else f"{stage.seconds:.1f}",
         )
     console.print(table)
 
 
-def _finished(events: Iterable[Event]) -> dict[str, Any]:
-    from l2sim.store.events import Done
-
+def _finished(events: Iterable[Event]) -> dict[str, object]:
     report = None
     for event in events:
         if isinstance(event, Done):
@@ -70,11 +68,10 @@ def _finished(events: Iterable[Event]) -> dict[str, Any]:
     return report
 
 
-def _lines(events: Iterable[Event]) -> dict[str, Any]:
+def _lines(events: Iterable[Event]) -> dict[str, object]:
     """One line per beginning and end of a stage."""
-    from l2sim.store.events import StageDone, StageStarted, Warned
 
-    def told() -> Iterable[Event]:
+    def printed() -> Iterator[Event]:
         for event in events:
             if isinstance(event, StageStarted):
                 print(f"{event.stage}: {_extent(event)}", flush=True)
@@ -84,15 +81,11 @@ def _lines(events: Iterable[Event]) -> dict[str, Any]:
                 print(f"warning: {event.stage}: {event.message}", flush=True)
             yield event
 
-    return _finished(told())
+    return _finished(printed())
 
 
-def _bars(events: Iterable[Event], console: Console) -> dict[str, Any]:
+def _bars(events: Iterable[Event], console: Console) -> dict[str, object]:
     """A bar per stage with rate, time left and the latest values."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn
-
-    from l2sim.store.events import Epoch, StageDone, StageStarted, Step, Warned
-
     columns = (
         SpinnerColumn(finished_text="*"),
         TextColumn("{task.description:<9}"),
@@ -101,7 +94,7 @@ def _bars(events: Iterable[Event], console: Console) -> dict[str, Any]:
         TextColumn("{task.fields[note]}"),
     )
 
-    def told() -> Iterable[Event]:
+    def shown() -> Iterator[Event]:
         task, done, began = TaskID(0), 0, 0.0
         for event in events:
             if isinstance(event, StageStarted):
@@ -122,7 +115,7 @@ def _bars(events: Iterable[Event], console: Console) -> dict[str, Any]:
             yield event
 
     with Progress(*columns, console=console, refresh_per_second=8) as progress:
-        return _finished(told())
+        return _finished(shown())
 
 
 # --------------------------------------------------------------------------------------------- numbers in words
@@ -158,25 +151,22 @@ def _extent(event: StageStarted) -> str:
 
 
 def _outcome(event: StageDone) -> str:
-    parts = []
-    if _accuracy(event.result):
-        parts.append(f"accuracy {_accuracy(event.result)}")
-    parts.append(_error(event.result))
-    parts.append(f"{event.result.get('seconds', 0):.1f} s")
+    result = results.stage(event.result)
+    parts = (_accuracy(result), _error(result), f"{result.seconds or 0.0:.1f} s")
     return ", ".join(part for part in parts if part)
 
 
-def _accuracy(stage: dict[str, Any]) -> str:
-    text = f"{100 * stage['accuracy']:.2f} %" if "accuracy" in stage else ""
-    oracle = f" (oracle {100 * stage['oracle_accuracy']:.2f} %)" if "oracle_accuracy" in stage else ""
-    return text + oracle
+def _accuracy(stage: StageResult) -> str:
+    if stage.accuracy is None:
+        return ""
+    oracle = "" if stage.oracle_accuracy is None else f" (oracle {100 * stage.oracle_accuracy:.2f} %)"
+    return f"accuracy {100 * stage.accuracy:.2f} %{oracle}"
 
 
-def _error(stage: dict[str, Any]) -> str:
+def _error(stage: StageResult) -> str:
     """The error that the stage is about; for a calibration the worse of U and V."""
-    if "oracle_identity_error" in stage:
-        return f"identity {max(stage['oracle_identity_error'].values()):.4f}"
-    for key, word in (("mapping_error", "mapping"), ("calibration_loss", "calibration"), ("loss", "loss")):
-        if key in stage:
-            return f"{word} {stage[key]:.4g}"
-    return ""
+    identity = [error for error in stage.oracle_identity_error.values() if error is not None]
+    if identity:
+        return f"identity {max(identity):.4f}"
+    errors = ("mapping", stage.mapping_error), ("calibration", stage.calibration_loss), ("loss", stage.loss)
+    return next((f"{word} {value:.4g}" for word, value in errors if value is not None), "")

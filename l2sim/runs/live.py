@@ -20,19 +20,29 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
+from msgspec import UNSET
 
 from l2sim.errors import L2simError, RunError
 from l2sim.flow import oracle
 from l2sim.flow.control import KINDS, Control, StopAsked, apply
-from l2sim.flow.session import Session, effective
+from l2sim.flow.session import Session
 from l2sim.job import job as jobs
 from l2sim.job.grids import grids
-from l2sim.runs.live_reader import ADDRESS, VERSION, zeromq
+from l2sim.job.imperfections import effective
+from l2sim.runs import live_messages as messages
+from l2sim.runs.live_messages import ADDRESS, VERSION, Answer, Order, Set, State, Want
+from l2sim.runs.live_reader import zeromq
+from l2sim.store.door import parsed
 from l2sim.store.events import Changed, Checkpoint, Epoch, Event, StageStarted, Step
 from l2sim.store.logs import plain
+from l2sim.store.manifest import Manifest
+
+if TYPE_CHECKING:
+    from zmq import Socket
 
 LOOK = 0.05
 FLUSH = 0.1
@@ -49,16 +59,19 @@ LIMITS = {"phase": 30.0, "block": 5.0, "field": 10.0}
 SHARE = 0.004
 """The largest share of its time that the simulator spends on what one reader wants of one topic."""
 RATES = {"phase": 10.0, "block": 2.0, "field": 10.0}
+"""Frames a second where nobody says."""
 LOGS = {"scalar": "scalars.bin", "event": "events.jsonl"}
+"""The file of each log that is sent."""
 
 
 @dataclass
-class Want:
-    """What one reader wants of a topic: `rate` a second, of `layer` ("" for all), `about` the rest of its wish."""
+class Wish:
+    """What one reader wants of a topic: `rate` a second, of `layer` ("" for all); `about` of a field its `block` and
+    `input`. When it is due next, and the step it was sent last."""
 
     rate: float
     layer: str
-    about: dict[str, Any]
+    about: dict[str, int]
     due: float = 0.0
     sent: int = -1
 
@@ -93,7 +106,7 @@ class Live(Control):
     """Serves the run in the folder `out`; `pace` is the most steps a second, 0 for no limit."""
 
     def __init__(
-        self, out: Path, manifest: dict[str, Any], changes: Iterable[dict[str, Any]] = (), pace: float = 0.0
+        self, out: Path, manifest: Manifest, changes: Iterable[dict[str, object]] = (), pace: float = 0.0
     ) -> None:
         super().__init__(changes)
         self._zmq, self._out, self._manifest = zeromq(), out, manifest
@@ -105,30 +118,30 @@ class Live(Control):
         self._seq = 0
         self._places = dict.fromkeys(LOGS, 0)
         self._topics: set[str] = set()
-        self._wants: dict[tuple[bytes, str], Want] = {}
-        self._saving: list[tuple[bytes, Any]] = []
+        self._wants: dict[tuple[bytes, str], Wish] = {}
+        self._saving: list[tuple[bytes, object]] = []
         self._stopping = False
         self._bind()
 
     # -- the sockets ---------------------------------------------------------------------------------------------------
 
     def _bind(self) -> None:
-        zmq = self._zmq
-        self._context = zmq.Context()
+        module = self._zmq
+        self._context = module.Context()
         self._room: Path | None = None
         place = self._out.resolve()
         if len(os.fsencode(place / "live-control")) > PATH_BYTES:
             own = os.environ.get("XDG_RUNTIME_DIR", "")  # which may name what is not there: after su, in a container
             place = self._room = Path(tempfile.mkdtemp(prefix="l2sim-", dir=own if os.path.isdir(own) else None))
-        self._sockets = {}
+        self._sockets: dict[str, Socket[bytes]] = {}
         before = os.umask(0o077)
         try:
-            kinds = ("stream", zmq.XPUB, 100_000), ("frames", zmq.XPUB, 4), ("control", zmq.ROUTER, 1000)
+            kinds = ("stream", module.XPUB, 100_000), ("frames", module.XPUB, 4), ("control", module.ROUTER, 1000)
             for name, kind, most in kinds:
                 socket = self._sockets[name] = self._context.socket(kind)
                 socket.sndhwm, socket.linger = most, 0
                 socket.bind(f"ipc://{place / f'live-{name}'}")
-        except zmq.ZMQError as error:
+        except module.ZMQError as error:
             self.close()
             raise RunError(f"cannot serve the run in {place}: {error}; run without --live") from None
         finally:
@@ -136,18 +149,15 @@ class Live(Control):
         self._sockets["control"].linger = 100  # the answer to `stop` is the last word
         self._token = secrets.token_hex(16)
         self._stream, self._frames, self._control = self._sockets.values()
-        self._prefixes: dict[Any, set[bytes]] = {self._stream: set(), self._frames: set()}
-        address = {
-            "version": VERSION,
-            "run": self._manifest["id"],
-            "process": os.getpid(),
-            "token": self._token,
-            **{name: f"ipc://{place / f'live-{name}'}" for name in self._sockets},
-        }
+        self._prefixes: dict[Socket[bytes], set[bytes]] = {self._stream: set(), self._frames: set()}
+        places = {name: f"ipc://{place / f'live-{name}'}" for name in self._sockets}
+        address = messages.Address(
+            version=VERSION, run=self._manifest.id, process=os.getpid(), token=self._token, **places
+        )  # fmt: skip
         part = self._out / f"{ADDRESS}.part"
         part.unlink(missing_ok=True)
         with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            json.dump(address, file)
+            json.dump(msgspec.to_builtins(address), file)
         part.replace(self._out / ADDRESS)  # readers see it whole
 
     def close(self) -> None:
@@ -164,7 +174,8 @@ class Live(Control):
     # -- between two iterations ----------------------------------------------------------------------------------------
 
     def between(self, event: Event, session: Session) -> Iterator[Changed]:
-        """See `Control.between`."""
+        """Called after `event`: sends what is due, and makes the changes that readers and an earlier part of the run
+        asked for, which it yields. May raise `StopAsked`."""
         now, kind = time.monotonic(), type(event)
         if self.changes:
             yield from self._again(event, session)
@@ -185,15 +196,15 @@ class Live(Control):
 
     def _note(self, event: Event, session: Session, now: float) -> None:
         """Where the run is, and whether it may go on."""
-        it = self._progress
-        iterated = session.step > it.step and isinstance(event, Step | Epoch)
+        at = self._progress
+        iterated = session.step > at.step and isinstance(event, Step | Epoch)
         if self._last:
-            it.longest = max(now - self._last, 0.5 * it.longest)
-        it.step = session.step
+            at.longest = max(now - self._last, 0.5 * at.longest)
+        at.step = session.step
         if isinstance(event, StageStarted):
-            it.stage, it.epoch, it.epochs, it.done, it.began = event.stage, event.done, event.epochs, event.done, now
+            at.stage, at.epoch, at.epochs, at.done, at.began = event.stage, event.done, event.epochs, event.done, now
         elif isinstance(event, Epoch):
-            it.epoch, it.epochs = event.epoch, event.epochs
+            at.epoch, at.epochs = event.epoch, event.epochs
         if self._left and (iterated if self._unit == "step" else isinstance(event, Epoch)):
             self._left -= 1
             if self._left == 0:
@@ -211,7 +222,9 @@ class Live(Control):
 
     # -- what is sent --------------------------------------------------------------------------------------------------
 
-    def _send(self, socket: Any, topic: str, header: dict[str, Any], payload: Any = b"") -> None:
+    def _send(
+        self, socket: Socket[bytes], topic: str, header: dict[str, object], payload: bytes = b""
+    ) -> None:
         self._seq += 1
         head = {"v": VERSION, "seq": self._seq, "t": time.time(), "step": self._progress.step} | header
         with suppress(self._zmq.Again):  # nobody waits for a reader
@@ -227,7 +240,7 @@ class Live(Control):
             self._beat = now
             self._progress.marks.append((now, self._progress.step))
             if "beat" in self._topics:
-                self._send(self._stream, "beat", self._state(now))
+                self._send(self._stream, "beat", msgspec.to_builtins(self._state(now)))
         if not self._topics:
             return
         if now - self._flushed >= FLUSH or news:
@@ -245,8 +258,8 @@ class Live(Control):
         for socket, topics in ((self._stream, (*LOGS, "beat")), (self._frames, tuple(RATES))):
             prefixes = self._prefixes[socket]
             while socket.getsockopt(self._zmq.EVENTS) & self._zmq.POLLIN:
-                told = socket.recv(self._zmq.NOBLOCK)
-                (prefixes.add if told[:1] == b"\1" else prefixes.discard)(told[1:])
+                word = socket.recv(self._zmq.NOBLOCK)
+                (prefixes.add if word[:1] == b"\1" else prefixes.discard)(word[1:])
                 for topic in topics:
                     self._follow(topic, any(topic.encode().startswith(prefix) for prefix in prefixes))
 
@@ -274,141 +287,129 @@ class Live(Control):
                 self._send(self._stream, topic, {"at": self._places[topic]}, content)
                 self._places[topic] += len(content)
 
-    def _picture(self, topic: str, want: Want, session: Session) -> None:
+    def _picture(self, topic: str, want: Wish, session: Session) -> None:
         """Whole frames, one after the other, of what a reader wants to see now."""
         if topic == "field":
             frames = oracle.powers(session, want.layer, **want.about)
         else:
-            told = session.told if topic == "phase" else session.merits
+            look = session.told if topic == "phase" else session.merits
             names = [want.layer] if want.layer else list(grids(session.job))
-            frames = {series: a for name in names for series, a in told(name).items()}
+            frames = {series: a for name in names for series, a in look(name).items()}
         if frames:
-            rows = [{"series": name, "shape": list(a.shape)} for name, a in frames.items()]
+            rows = [msgspec.to_builtins(messages.Shape(name, a.shape)) for name, a in frames.items()]
             payload = b"".join(np.ascontiguousarray(a, "<f4").tobytes() for a in frames.values())
             about = {"layer": want.layer, **want.about} if topic == "field" else {"layer": want.layer}
             self._send(self._frames, topic, {"dtype": "<f4", "frames": rows, **about}, payload)
 
-    def _state(self, now: float) -> dict[str, Any]:
-        it = self._progress
-        return {
-            "stage": it.stage, "epoch": it.epoch, "epochs": it.epochs, "step": it.step, "rate": it.rate(),
-            "eta": it.left(now), "rss": resident_bytes(), "paused": self._left == 0, "longest": it.longest,
-            "pace": self._pace, "at": self._places,
-        }  # fmt: skip
+    def _state(self, now: float) -> State:
+        at = self._progress
+        return State(
+            stage=at.stage, epoch=at.epoch, epochs=at.epochs, step=at.step, rate=at.rate(), eta=at.left(now),
+            rss=resident_bytes(), paused=self._left == 0, longest=at.longest, pace=self._pace, at=self._places,
+        )  # fmt: skip
 
     # -- what is obeyed ------------------------------------------------------------------------------------------------
 
     def _obey(self, event: Event, session: Session) -> Iterator[Changed]:
         while self._control.getsockopt(self._zmq.EVENTS) & self._zmq.POLLIN:
             sender, *parts = self._control.recv_multipart(self._zmq.NOBLOCK)
-            number = None
+            number: object = None
             try:
-                asked = json.loads(parts[0])
-                number = asked["id"]
-                if not hmac.compare_digest(str(asked.get("token", "")).encode(), self._token.encode()):
+                envelope = parsed(parts[0], messages.Envelope)
+                number = envelope.id
+                if not hmac.compare_digest(str(envelope.token).encode(), self._token.encode()):
                     raise RunError("the token is wrong; read it from live.json in the run folder")
-                command = asked.get("command")
-                if command not in COMMANDS:
-                    raise RunError(f"there is no command {command!r}; use one of {', '.join(COMMANDS)}")
-                if command == "set":
-                    changed = self._set(asked, event, session)
-                    yield changed
-                    self._answer(sender, number, {"value": changed.value})
+                if envelope.command not in messages.COMMANDS:
+                    words = ", ".join(messages.COMMANDS)
+                    raise RunError(f"there is no command {envelope.command!r}; use one of {words}")
+                order: Order = msgspec.convert(json.loads(parts[0]), Order)
+                if isinstance(order, Set):
+                    yield (changed := self._set(order, event, session))
+                    self._answer(sender, number, value=changed.value)
                 else:
-                    getattr(self, f"_do_{command}")(sender, number, asked, session)
+                    self._do(sender, number, order, session)
             except L2simError as error:
-                self._answer(sender, number, {"ok": False, "error": str(error)})
-            except (ValueError, TypeError, KeyError, IndexError, RecursionError):
-                self._answer(sender, number, {"ok": False, "error": "this request is not as docs/formats.md says"})
+                self._answer(sender, number, ok=False, error=str(error))
+            except (ValueError, KeyError, IndexError):
+                self._answer(sender, number, ok=False, error="this request is not as docs/formats.md says")
 
-    def _answer(self, sender: bytes, number: Any, content: dict[str, Any], payload: bytes = b"") -> None:
-        head = {"v": VERSION, "id": number, "ok": True, "applied_at_step": self._progress.step} | content
+    def _answer(self, sender: bytes, number: object, payload: bytes = b"", **fields: object) -> None:
+        """Answer the order with that number; `fields` are those of `Answer` that differ from a plain yes."""
+        answer = msgspec.structs.replace(Answer(VERSION, number, True, self._progress.step), **fields)
+        head = json.dumps(plain(msgspec.to_builtins(answer))).encode()
         with suppress(self._zmq.ZMQError):  # the reader may have gone
-            self._control.send_multipart((sender, json.dumps(plain(head)).encode(), payload), self._zmq.NOBLOCK)
+            self._control.send_multipart((sender, head, payload), self._zmq.NOBLOCK)
 
-    def _set(self, asked: dict[str, Any], event: Event, session: Session) -> Changed:
-        path, value = str(asked["path"]), asked["value"]
-        if "expected_old" in asked:
+    def _set(self, order: Set, event: Event, session: Session) -> Changed:
+        path = order.path
+        if order.expected_old is not UNSET:
             now = effective(session.job, path) if path in {f.path for f in jobs.describe(session.job)} else None
             now = list(now) if isinstance(now, tuple) else now
-            if now is not None and now != asked["expected_old"]:
-                raise RunError(f"{path} is {now} by now, not {asked['expected_old']}; look again and repeat it")
-        return apply(session, event, path, value)
+            if now is not None and now != order.expected_old:
+                raise RunError(f"{path} is {now} by now, not {order.expected_old}; look again and repeat it")
+        return apply(session, event, path, order.value)
 
-    def _do_snapshot(self, sender: bytes, number: Any, asked: dict[str, Any], session: Session) -> None:
-        """What to read from the folder before what is published counts, and all about the run."""
-        self._subscriptions()  # who asks has subscribed: what is published from here on is for them too
-        hello = {
-            "version": VERSION, "run": self._manifest["id"], "name": self._manifest["name"],
-            "job": jobs.to_dict(session.job),
-            "layers": {
-                name: {"p": g.p, "q": g.q, "k": g.k, "whole": g.whole} for name, g in grids(session.job).items()
-            },
-            "parameters": [
-                {"path": f.path, "value": plain(effective(session.job, f.path)), "unit": f.unit, "range": f.range,
-                 "meaning": f.meaning, "when": f.when}
-                for f in jobs.describe(session.job)
-            ],
-        }  # fmt: skip
-        found = {"seq": self._seq, "lengths": self.flush()._asdict(), "state": self._state(time.monotonic())}
-        self._answer(sender, number, {**found, "hello": hello})
+    def _do(self, sender: bytes, number: object, order: Order, session: Session) -> None:
+        """Do what is ordered, and answer; where a checkpoint has to be taken, the answer comes after it."""
+        match order:
+            case messages.Snapshot():
+                self._subscriptions()  # who asks has subscribed: what is published from here on is for them too
+                state, hello = self._state(time.monotonic()), self._hello(session)
+                self._answer(sender, number, seq=self._seq, lengths=self.flush()._asdict(), state=state, hello=hello)
+                return
+            case messages.Get():
+                self.flush()
+                content = piece(self._out / LOGS[order.topic], order.begin, min(order.end - order.begin, PIECE))
+                self._answer(sender, number, content, at=order.begin)
+                return
+            case messages.Save() | messages.Stop():
+                self._stopping |= isinstance(order, messages.Stop)
+                session.save = True
+                self._saving.append((sender, number))
+                return
+            case Want():
+                self._wish(sender, order, session)
+            case messages.StepOn():
+                self._left, self._beat = max(1, order.n), 0.0
+                self._unit = "epoch" if order.epoch else "step"
+            case messages.Go() | messages.Pause():
+                self._left, self._beat = 0 if isinstance(order, messages.Pause) else None, 0.0
+        self._answer(sender, number)
 
-    def _do_get(self, sender: bytes, number: Any, asked: dict[str, Any], session: Session) -> None:
-        begin, end = int(asked["from"]), int(asked["to"])
-        self.flush()
-        content = piece(self._out / LOGS[asked["topic"]], begin, min(end - begin, PIECE))
-        self._answer(sender, number, {"at": begin}, content)
+    def _hello(self, session: Session) -> messages.Hello:
+        layers = {name: messages.Layer(grid.p, grid.q, grid.k, grid.whole) for name, grid in grids(session.job).items()}
+        parameters = [
+            messages.Parameter(f.path, plain(effective(session.job, f.path)), f.unit, f.range, f.meaning, f.when)
+            for f in jobs.describe(session.job)
+        ]
+        job = jobs.to_dict(session.job)
+        return messages.Hello(VERSION, self._manifest.id, self._manifest.name, job, layers, parameters)
 
-    def _do_run(self, sender: bytes, number: Any, asked: dict[str, Any], session: Session) -> None:
-        self._left, self._beat = None, 0.0
-        self._answer(sender, number, {})
-
-    def _do_pause(self, sender: bytes, number: Any, asked: dict[str, Any], session: Session) -> None:
-        self._left, self._beat = 0, 0.0
-        self._answer(sender, number, {})
-
-    def _do_step(self, sender: bytes, number: Any, asked: dict[str, Any], session: Session) -> None:
-        self._left = max(1, int(asked.get("n", 1)))
-        self._unit = "epoch" if asked.get("epoch") else "step"
-        self._beat = 0.0
-        self._answer(sender, number, {})
-
-    def _do_checkpoint(self, sender: bytes, number: Any, asked: dict[str, Any], session: Session) -> None:
-        session.save = True
-        self._saving.append((sender, number))
-
-    def _do_stop(self, sender: bytes, number: Any, asked: dict[str, Any], session: Session) -> None:
-        self._stopping = session.save = True
-        self._saving.append((sender, number))
-
-    def _do_want(self, sender: bytes, number: Any, asked: dict[str, Any], session: Session) -> None:
-        topic, layer = str(asked["topic"]), str(asked.get("layer", ""))
+    def _wish(self, sender: bytes, order: Want, session: Session) -> None:
+        """A reader's new wish replaces its last one for the topic."""
+        topic, layer = order.topic, order.layer
         if topic not in RATES:
             raise RunError(f"{topic!r} is not a topic of pictures; use one of {', '.join(RATES)}")
         known = grids(session.job)
         if layer and layer not in known:
             raise RunError(f"there is no layer {layer!r}; use one of {', '.join(known)}")
-        rate = float(asked.get("rate", RATES[topic]))
+        rate = RATES[topic] if order.rate is None else order.rate
         if rate <= 0:
             self._wants.pop((sender, topic), None)
-        else:
-            about = {"block": int(asked.get("block", 0)), "input": int(asked.get("input", 0))}
-            it = known[layer or next(iter(known))]
-            if not (0 <= about["block"] < it.p * it.q and about["input"] >= 0):
-                raise RunError(f"layer {layer} has blocks 0 to {it.p * it.q - 1}, and inputs count from 0")
-            self._wants[sender, topic] = Want(min(rate, LIMITS[topic]), layer, about if topic == "field" else {})
-        self._answer(sender, number, {})
+            return
+        grid = known[layer or next(iter(known))]
+        if not (0 <= order.block < grid.p * grid.q and order.input >= 0):
+            raise RunError(f"layer {layer} has blocks 0 to {grid.p * grid.q - 1}, and inputs count from 0")
+        about = {"block": order.block, "input": order.input} if topic == "field" else {}
+        self._wants[sender, topic] = Wish(min(rate, LIMITS[topic]), layer, about)
 
     def _saved(self, step: int) -> None:
         """A checkpoint was written: tell those who waited for it."""
         waiting, self._saving = self._saving, []
         for sender, number in waiting:
-            self._answer(sender, number, {"applied_at_step": step})
+            self._answer(sender, number, applied_at_step=step)
         if self._stopping:
             raise StopAsked("a reader's wish")
-
-
-COMMANDS = ("snapshot", "get", "run", "pause", "step", "stop", "checkpoint", "set", "want")
 
 
 def piece(path: Path, begin: int, most: int) -> bytes:

@@ -3,7 +3,7 @@
     l2sim run digits --track mlflow:http://localhost:5000 --track tensorboard:tb --track wandb:PROJECT
 
 A tracker gets the job as parameters, scalars with their steps as metrics, and at the end the report and the best
-checkpoint (`runs/trackers.py`). It works in a thread of its own behind a queue: one that is slow, unreachable or full
+checkpoint. It works in a thread of its own behind a queue: one that is slow, unreachable or full
 costs a line and never the run, whose folder has everything anyway. What it calls the run, and how far it got, is kept
 in the folder, so that a resumed run goes on there.
 """
@@ -16,13 +16,19 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+
+import msgspec
 
 from l2sim import files
+from l2sim.job import job as jobs
+from l2sim.runs.trackers import Mlflow, Row, Run, Sink, TensorBoard, Wandb
+from l2sim.store import results
+from l2sim.store.door import parsed
 from l2sim.store.events import Done, Epoch, Event, StageDone, Step
+from l2sim.store.source import file_of
 
 EVERY = 0.1
 """Seconds between the epochs that are passed on, and between the mini-batches; the last epoch of a stage always is."""
@@ -33,39 +39,22 @@ FULL = 10_000
 PATIENCE = 60.0
 """Seconds that the end of a run waits for its trackers; a twelfth of it where the run was stopped."""
 FILE = "track.json"
+"""Where a run folder keeps its trackers."""
 
 
-class Row(NamedTuple):
-    """Metrics of one moment: `rank` 0 of a mini-batch, 1 of an epoch, 2 of a finished stage, at `step` and `time`."""
+class Place(msgspec.Struct, frozen=True):
+    """What `track.json` says of a tracker: its id of the run, and the step and rank up to which it was told."""
 
-    step: int
-    rank: int
-    time: float
-    values: dict[str, float]
-
-
-class Run(NamedTuple):
-    """What is tracked: the run folder, its settings by dotted path, and the tracker's id of it ("": none yet)."""
-
-    out: Path
-    settings: dict[str, Any]
-    id: str
+    id: str = ""
+    step: int = -1
+    rank: int = 0
 
 
-class Sink(Protocol):
-    """A place where runs are shown. Whatever it raises ends the tracking, not the run."""
+class _Places(msgspec.Struct):
+    """What `track.json` holds: places by KIND:PLACE."""
 
-    def open(self, run: Run) -> str:
-        """Begin or go on with `run`; returns its id here."""
-
-    def write(self, rows: Sequence[Row]) -> None:
-        """Show these metrics, and do not return before they are safe."""
-
-    def keep(self, files: Sequence[Path]) -> None:
-        """Store the files of a finished run."""
-
-    def close(self, state: str) -> None:
-        """The run is over: done, stopped or failed."""
+    version: int
+    trackers: dict[str, Place]
 
 
 PACKAGES = {"mlflow": "mlflow", "tensorboard": "tensorboardX", "wandb": "wandb"}
@@ -79,7 +68,7 @@ def warn(line: str) -> None:
 
 def readers(specs: Iterable[str], say: Callable[[str], None] = warn) -> list[Tracker]:
     """A tracker for each of `specs`, such as "tensorboard:DIR". What cannot be tracked is said, and left out."""
-    found = []
+    trackers = []
     for spec in dict.fromkeys(specs):
         kind, _, place = spec.partition(":")
         if kind not in PACKAGES or not place:
@@ -87,8 +76,8 @@ def readers(specs: Iterable[str], say: Callable[[str], None] = warn) -> list[Tra
         elif find_spec(PACKAGES[kind]) is None:
             say(f"--track {kind} needs {PACKAGES[kind]}, get it with `pip install 'l2sim[track]'`; {_ON}")
         else:
-            found.append(Tracker(spec, say))
-    return found
+            trackers.append(Tracker(spec, say))
+    return trackers
 
 
 def kept(out: Path) -> list[str]:
@@ -165,8 +154,9 @@ class Tracker:
         """Until the run ends or something fails."""
         try:
             sink = _sink(self.spec)
-            known, sent = book.of(self.spec)
-            known = sink.open(Run(book.out, book.settings(), known))
+            place = book.of(self.spec)
+            sent = place.step, place.rank
+            known = sink.open(Run(book.out, book.settings(), place.id))
             book.write(self.spec, known, sent)
             while True:
                 items = self._gathered()
@@ -228,7 +218,7 @@ class _Rows:
             yield Row(self._step, 2, time.time(), values)
 
 
-def _numbers(values: dict[str, Any], above: str = "") -> Iterator[tuple[str, float]]:
+def _numbers(values: Mapping[str, object], above: str = "") -> Iterator[tuple[str, float]]:
     """The numbers among nested values, by path."""
     for name, value in values.items():
         if isinstance(value, dict) and name != "by_chip":  # as many as there are layers
@@ -237,48 +227,44 @@ def _numbers(values: dict[str, Any], above: str = "") -> Iterator[tuple[str, flo
             yield above + str(name), float(value)
 
 
-def _best(out: Path, report: dict[str, Any]) -> list[Path]:
+def _best(out: Path, report: Mapping[str, object]) -> list[Path]:
     """The checkpoint with the lowest loss of validation; without validation the last: the test set chooses nothing."""
-    there = [(stage, out / "checkpoints" / f"{stage['name']}.safetensors") for stage in report["stages"]]
-    there = [(stage, path) for stage, path in there if path.exists() and "loss" in stage]
-    judged = [(stage["validation_loss"], path) for stage, path in there if stage.get("validation_loss") is not None]
+    there = [(stage, file_of(out, stage.name)) for stage in results.stages(report) if stage.loss is not None]
+    there = [(stage, path) for stage, path in there if path.exists()]
+    judged = [(stage.validation_loss, path) for stage, path in there if stage.validation_loss is not None]
     return [min(judged)[1]] if judged else [path for _, path in there[-1:]]
 
 
 class _Book:
-    """`track.json`: by tracker its id of the run, and how far it was told."""
+    """`track.json` of a run folder, which the threads of all its trackers write."""
 
     def __init__(self, out: Path) -> None:
         self.out = out
         self._lock = threading.Lock()
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, object]:
         """The resolved job, by dotted path."""
-        from l2sim.job import job as jobs
-
-        job = jobs.to_dict(jobs.load(self.out / "job.toml"))
-        flat: dict[str, Any] = {}
-        for key, value in job.items():
+        flat: dict[str, object] = {}
+        for key, value in jobs.to_dict(jobs.load(self.out / "job.toml")).items():
             flat |= {f"{key}.{name}": item for name, item in value.items()} if isinstance(value, dict) else {key: value}
         return flat
 
-    def of(self, spec: str) -> tuple[str, tuple[int, int]]:
-        """Id and how far, of a tracker."""
-        entry = _kept(self.out).get(_public(spec), {})
-        return entry.get("id", ""), (entry.get("step", -1), entry.get("rank", 0))
+    def of(self, spec: str) -> Place:
+        """How far a tracker is."""
+        return _kept(self.out).get(_public(spec), Place())
 
     def write(self, spec: str, known: str, sent: tuple[int, int]) -> None:
+        """Note the id of the run that a tracker knows, and how far it was told."""
         with self._lock:
-            entries = _kept(self.out) | {_public(spec): {"id": known, "step": sent[0], "rank": sent[1]}}
-            text = json.dumps({"version": 1, "trackers": entries}, indent=2) + "\n"
+            places = _Places(1, _kept(self.out) | {_public(spec): Place(known, *sent)})
+            text = json.dumps(msgspec.to_builtins(places), indent=2) + "\n"
             files.write(self.out / FILE, text.encode(), durable=False)
 
 
-def _kept(out: Path) -> dict[str, dict[str, Any]]:
+def _kept(out: Path) -> dict[str, Place]:
     try:
-        entries: dict[str, dict[str, Any]] = json.loads((out / FILE).read_text())["trackers"]
-        return {spec: dict(entry) for spec, entry in entries.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return parsed((out / FILE).read_bytes(), _Places).trackers
+    except (OSError, ValueError):
         return {}  # never tracked, or damaged: a tracked run is begun anew
 
 
@@ -292,17 +278,26 @@ def _public(text: str) -> str:
 
 def _line(error: BaseException) -> str:
     """What went wrong, in one line."""
-    words = " ".join(str(error).split()) or type(error).__name__
-    if "Max retries exceeded" in words:
+    if _unreachable(error):
         return "the server cannot be reached"
+    words = " ".join(str(error).split()) or type(error).__name__
     return _public(words if len(words) <= 200 else words[:197] + "...")
 
 
-def _sink(spec: str) -> Sink:
-    from l2sim.runs import trackers
+def _unreachable(error: BaseException | None) -> bool:
+    """Whether an error, or one that it came from, is a server's that does not answer."""
+    while error is not None:
+        kind = type(error)
+        if kind.__module__.partition(".")[0] == "urllib3" and kind.__name__ == "MaxRetryError":
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
+
+SINKS: dict[str, Callable[[str], Sink]] = {"mlflow": Mlflow, "tensorboard": TensorBoard, "wandb": Wandb}
+"""What shows runs, by kind."""
+
+
+def _sink(spec: str) -> Sink:
     kind, _, place = spec.partition(":")
-    kinds: dict[str, Callable[[str], Sink]] = {
-        "mlflow": trackers.Mlflow, "tensorboard": trackers.TensorBoard, "wandb": trackers.Wandb,
-    }  # fmt: skip
-    return kinds[kind](place)
+    return SINKS[kind](place)

@@ -1,85 +1,95 @@
 """Checkpoints on disk: atomic, checksummed, and readable by any safetensors reader.
 
-A file is a safetensors file (8 bytes header length, a JSON header, raw little-endian arrays) whose `__metadata__` holds
-the plain values as JSON text under "l2sim" and under "digest" the BLAKE2b digest of these values, of the rest of the
-header and of the array bytes.
+The texts of a file (`l2sim.store.tensors`) are the plain values as JSON under "l2sim", and under "digest" the BLAKE2b
+digest of these values, of the rest of the header and of the array bytes.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
 
-import numpy as np
+import msgspec
 
 from l2sim import files
-from l2sim.backend import Array
 from l2sim.errors import RunError
+from l2sim.store import tensors
+from l2sim.store.door import Newer, parsed, versioned
 from l2sim.store.events import Checkpoint
+from l2sim.store.logs import Positions
 
 VERSION = 1
-_NAMES = {"float64": "F64", "float32": "F32", "int64": "I64", "bool": "BOOL"}
-_TYPES = {short: np.dtype(name) for name, short in _NAMES.items()}
+"""The newest checkpoint this code reads."""
 
 
-def write(path: Path, checkpoint: Checkpoint, logs: dict[str, Any], durable: bool = True) -> None:
-    """Write `checkpoint` and the positions of the logs to `path`, all or nothing; `durable` waits for the disk."""
-    header: dict[str, Any] = {}
-    parts: list[bytes] = []
-    offset = 0
-    for name, array in checkpoint.arrays.items():
-        raw = np.ascontiguousarray(array).tobytes()
-        ends = [offset, offset + len(raw)]
-        header[name] = {"dtype": _NAMES[array.dtype.name], "shape": list(array.shape), "data_offsets": ends}
-        parts.append(raw)
-        offset += len(raw)
+class _Values(msgspec.Struct):
+    """The plain values of a checkpoint; `logs` are the lengths of the logs."""
+
+    version: int
+    stage: str
+    epoch: int
+    step: int
+    values: dict[str, object]
+    logs: dict[str, int]
+
+
+class Counts(msgspec.Struct, frozen=True):
+    """What the values of a checkpoint tell without its arrays: counts of the chips' meter by stage, and the seed of the
+    chips. Empty where there is none."""
+
+    meter: dict[str, dict[str, float]] = {}
+    chip_seed: int | None = None
+
+
+class _Peeked(msgspec.Struct):
+    values: Counts
+
+
+def write(path: Path, checkpoint: Checkpoint, logs: Positions | None, durable: bool = True) -> None:
+    """Write `checkpoint` and the positions of the logs (None: there are none) to `path`, all or nothing; `durable`
+    waits for the disk."""
+    entries, parts = tensors.pack(checkpoint.arrays)
+    header = msgspec.to_builtins(entries)
     values = {"version": VERSION, "stage": checkpoint.stage, "epoch": checkpoint.epoch, "step": checkpoint.step}
-    text = json.dumps(values | {"values": checkpoint.values, "logs": logs})
-    header["__metadata__"] = {"l2sim": text, "digest": _digest(text, json.dumps(header), parts)}
-    head = json.dumps(header).encode()
-    files.write(path, b"".join([len(head).to_bytes(8, "little"), head, *parts]), durable)
+    text = json.dumps(values | {"values": checkpoint.values, "logs": logs._asdict() if logs else {}})
+    header[tensors.TEXTS] = {"l2sim": text, "digest": _digest(text, entries, parts)}
+    files.write(path, tensors.joined(json.dumps(header).encode(), parts), durable)
 
 
-def read(path: Path) -> tuple[Checkpoint, dict[str, Any]]:
+def read(path: Path) -> tuple[Checkpoint, Positions]:
     """The checkpoint in `path` and the positions of the logs. RunError where it is damaged or from a newer l2sim."""
     try:
-        content = path.read_bytes()
-        size = int.from_bytes(content[:8], "little")
-        header = json.loads(content[8 : 8 + size])
-        meta = header.pop("__metadata__")
-        body = content[8 + size :]
-        raw = {name: body[slice(*item["data_offsets"])] for name, item in header.items()}
-        if meta["digest"] != _digest(meta["l2sim"], json.dumps(header), list(raw.values())):
+        with open(path, "rb") as file:
+            entries, texts = tensors.read_header(file)
+            body = memoryview(file.read())
+        text = texts["l2sim"]
+        if texts["digest"] != _digest(text, entries, [body[slice(*entry.data_offsets)] for entry in entries.values()]):
             raise ValueError("checksum")
-        values = json.loads(meta["l2sim"])
-        if values["version"] > VERSION:
-            raise RunError(f"{path} was written by a newer l2sim; install that version to read it")
-        arrays: dict[str, Array] = {
-            name: np.frombuffer(raw[name], _TYPES[item["dtype"]]).reshape(item["shape"]).copy()
-            for name, item in header.items()
-        }
+        values = versioned(text, _Values, VERSION)
+        arrays = {name: array.copy() for name, array in tensors.unpack(entries, body).items()}
+        positions = Positions(**values.logs)
     except FileNotFoundError:
         raise RunError(f"there is no checkpoint {path}; `ls {path.parent}` shows those there are") from None
-    except (ValueError, KeyError, TypeError, IndexError):
+    except Newer:
+        raise RunError(f"{path} was written by a newer l2sim; install that version to read it") from None
+    except (ValueError, KeyError, TypeError, OverflowError, MemoryError):
         raise RunError(f"{path} is damaged; use the one before it (previous.safetensors) or start again") from None
-    return Checkpoint(values["stage"], values["epoch"], values["step"], arrays, values["values"]), values["logs"]
+    return Checkpoint(values.stage, values.epoch, values.step, arrays, values.values), positions
 
 
-def peek(path: Path) -> dict[str, Any]:
-    """The plain values of a checkpoint, without its arrays and unchecked; empty where there is none."""
+def peek(path: Path) -> Counts:
+    """What a checkpoint tells without its arrays, unchecked."""
     try:
         with open(path, "rb") as file:
-            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-        values: dict[str, Any] = json.loads(header["__metadata__"]["l2sim"])["values"]
-        return values
-    except (OSError, ValueError, KeyError, TypeError, OverflowError, MemoryError):
-        return {}
+            return parsed(tensors.read_header(file)[1]["l2sim"], _Peeked).values
+    except (OSError, ValueError, KeyError, OverflowError, MemoryError):
+        return Counts()
 
 
-def _digest(text: str, header: str, parts: list[bytes]) -> str:
-    digest = blake2b((text + header).encode(), digest_size=16)
+def _digest(text: str, entries: Mapping[str, tensors.Entry], parts: Iterable[bytes | memoryview]) -> str:
+    digest = blake2b((text + json.dumps(msgspec.to_builtins(entries))).encode(), digest_size=16)
     for part in parts:
         digest.update(part)
     return digest.hexdigest()

@@ -1,26 +1,23 @@
-"""The events a run yields, in order. Every reader (console, logs, report, window) sees the same stream."""
+"""The events a run yields, in order, which every reader (console, logs, report, window) sees; and the records that
+`events.jsonl` keeps of them."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from l2sim.backend import Array
-
-if TYPE_CHECKING:
-    from l2sim.job.job import Job
-
-STAGES = {
-    "l2ight": ("pretrain", "deploy", "calibrate", "map", "learn"),
-    "insitu": ("deploy", "learn"),
-}
-"""The stages of each flow, in order; "upkeep" follows where a job asks for hours of service (`stages`)."""
+from l2sim.job.flows import FLOWS
+from l2sim.job.job import Job
 
 
 def stages(job: Job) -> tuple[str, ...]:
-    """The stages of a job, in order."""
-    return STAGES[job.flow] + (("upkeep",) if job.upkeep.hours > 0 else ())
+    """The stages of a job, in order; "upkeep" only where it asks for hours of service."""
+    return tuple(name for name in FLOWS[job.flow].stages if name != "upkeep" or job.upkeep.hours > 0)
+
+
+def every_stage() -> tuple[str, ...]:
+    """The stages of all flows, in order."""
+    return tuple(dict.fromkeys(name for flow in FLOWS.values() for name in flow.stages))
 
 
 class StageStarted(msgspec.Struct, frozen=True, tag="stage"):
@@ -60,7 +57,7 @@ class Checkpoint(msgspec.Struct, frozen=True, tag="checkpoint"):
     epoch: int
     step: int
     arrays: dict[str, Array]
-    values: dict[str, Any]
+    values: dict[str, object]
     keep: bool = False
 
 
@@ -79,23 +76,73 @@ class Changed(msgspec.Struct, frozen=True, tag="parameter"):
     step: int
     after: str
     path: str
-    value: Any
-    old: Any
+    value: object
+    old: object
 
 
 class StageDone(msgspec.Struct, frozen=True, tag="stage_done"):
     """A stage is over; `result` is its entry in `report.json` and `figures` the series its figures need."""
 
     stage: str
-    result: dict[str, Any]
-    figures: dict[str, Any] = {}
+    result: dict[str, object]
+    figures: dict[str, object] = {}
 
 
 class Done(msgspec.Struct, frozen=True, tag="done"):
     """The run is over; `report` is what `report.json` holds, `figures` the series by stage that only figures need."""
 
-    report: dict[str, Any]
-    figures: dict[str, Any] = {}
+    report: dict[str, object]
+    figures: dict[str, object] = {}
 
 
 Event = StageStarted | Step | Epoch | Checkpoint | Warned | Changed | StageDone | Done
+"""What a run yields."""
+
+
+class Series(msgspec.Struct, frozen=True, tag="series"):
+    """The log's word that a series begins: the number its records have, and the shape of its frames, () of scalars."""
+
+    id: int
+    name: str
+    shape: tuple[int, ...]
+
+
+class EpochEnd(msgspec.Struct, frozen=True, tag="epoch"):
+    """The log's word of an epoch that is over at `step`."""
+
+    stage: str
+    epoch: int
+    step: int
+
+
+class Kept(msgspec.Struct, frozen=True, tag="checkpoint"):
+    """The log's word of a checkpoint that is kept; `epoch` -1: of the end of the stage."""
+
+    stage: str
+    epoch: int
+    step: int
+
+
+class StageEnd(msgspec.Struct, frozen=True, tag="stage_done"):
+    """The log's word of a stage that is over, with its entry in `report.json`."""
+
+    stage: str
+    result: dict[str, object]
+
+
+class RunEnd(msgspec.Struct, frozen=True, tag="done"):
+    """The log's word that the run is over."""
+
+
+Record = Series | StageStarted | EpochEnd | Kept | Warned | Changed | StageEnd | RunEnd
+"""What a line of `events.jsonl` holds."""
+
+
+def kind(record: Record) -> str:
+    """The `type` that a record has in `events.jsonl`."""
+    return str(record.__struct_config__.tag)
+
+
+def step_of(record: Record) -> int | None:
+    """The step that a record is of, where it says so."""
+    return record.step if isinstance(record, EpochEnd | Kept | Changed) else None

@@ -7,14 +7,16 @@ back: that shows in the last record read, and everything is read again.
 
 from __future__ import annotations
 
+import math
 import os
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+import msgspec
 import numpy as np
 
 from l2sim import files
@@ -22,6 +24,7 @@ from l2sim.backend import Array
 from l2sim.errors import RunError
 from l2sim.job import job as jobs
 from l2sim.store import logs
+from l2sim.store.events import Record, Series
 from l2sim.store.manifest import read_manifest
 
 LOCK_EVERY = 0.5
@@ -52,7 +55,7 @@ class Growing:
         self._rows = np.empty((columns, 64), dtype)
         self.size = 0
 
-    def extend(self, *columns: Any) -> None:
+    def extend(self, *columns: Sequence[int] | Array) -> None:
         """Append a run of numbers to every column."""
         size = self.size + len(columns[0])
         if size > self._rows.shape[1]:
@@ -136,7 +139,7 @@ class Replay:
         self.manifest = read_manifest(root)
         self.job = jobs.load(root / "job.toml")
         self.notice = ""
-        self._stamp: Any = None
+        self._stamp: tuple[int, int] | None = None
         self._locked, self._looked = False, 0.0
         self._begin()
         self.refresh()
@@ -169,9 +172,7 @@ class Replay:
     @property
     def state(self) -> str:
         """`running`, `done`, `stopped`, `failed`, `killed`, or `deleted` where the folder has gone."""
-        if self.manifest["state"] == "running" and not self._locked:
-            return "killed"
-        return str(self.manifest["state"])
+        return "killed" if self.manifest.state == "running" and not self._locked else self.manifest.state
 
     @property
     def series(self) -> list[str]:
@@ -185,40 +186,40 @@ class Replay:
 
     def scalar(self, name: str) -> Curve:
         """A scalar series; empty where there is none."""
-        held = self._curves.get(self._numbers.get(name, -1))
-        return Curve(*held.columns) if held else Curve(*np.empty((3, 0)))
+        rows = self._curves.get(self._numbers.get(name, -1))
+        return Curve(*rows.columns) if rows else Curve(*np.empty((3, 0)))
 
     def steps(self, name: str) -> Array:
         """The steps at which a series has a frame, int64, rising."""
-        held = self._index.get(self._numbers.get(name, -1))
-        return held.columns[0] if held else np.empty(0, np.int64)
+        places = self._index.get(self._numbers.get(name, -1))
+        return places.columns[0] if places else np.empty(0, np.int64)
 
     def frame(self, name: str, step: int | None = None) -> Frame | None:
         """The newest frame of a series at or before `step`, bit for bit; None where there is none."""
         number = self._numbers.get(name, -1)
-        held = self._index.get(number)
-        if held is None:
+        places = self._index.get(number)
+        if places is None:
             return None
-        steps = held.columns[0]
-        at = held.size - 1 if step is None else int(np.searchsorted(steps, step, side="right")) - 1
+        steps = places.columns[0]
+        at = places.size - 1 if step is None else int(np.searchsorted(steps, step, side="right")) - 1
         while at >= 0:
             flat = self._decoded(number, at)
             if flat is not None:
-                return Frame(int(held.columns[0, at]), flat.reshape(self.shapes[name]))
-            at = min(at, held.size) - 1
+                return Frame(int(places.columns[0, at]), flat.reshape(self.shapes[name]))
+            at = min(at, places.size) - 1
         return None
 
     def deltas(self, name: str, first: int = 0) -> Iterator[tuple[int, Array | None]]:
         """(step, flat places that changed since the frame before; None: perhaps all) of every frame from `first`."""
         number = self._numbers.get(name, -1)
-        held = self._index.get(number)
-        for at in range(first, held.size if held else 0):
+        places = self._index.get(number)
+        for at in range(first, places.size if places else 0):
             record = self._record(number, at)
-            if record is None or held is None or at >= held.size:
+            if record is None or places is None or at >= places.size:
                 break
             kind, payload = record
-            places = np.frombuffer(payload[: len(payload) // 2], "<u4") if kind == logs.DELTA else None
-            yield int(held.columns[0, at]), places
+            changed = np.frombuffer(payload[: len(payload) // 2], "<u4") if kind == logs.DELTA else None
+            yield int(places.columns[0, at]), changed
 
     def close(self) -> None:
         """Close the files."""
@@ -231,9 +232,10 @@ class Replay:
     # -- inside --------------------------------------------------------------------------------------------------------
 
     def _begin(self) -> None:
-        self.events: list[dict[str, Any]] = []
+        self.events: list[Record] = []
         self.shapes: dict[str, tuple[int, ...]] = {}
         self._numbers: dict[str, int] = {}
+        self._sizes: dict[int, int] = {}
         self._curves: dict[int, Growing] = {}
         self.newest = 0
         """The newest step that has a scalar."""
@@ -255,8 +257,8 @@ class Replay:
                 self._looked = 0.0
         except (OSError, RunError):
             if not self.root.exists():
-                self.manifest = self.manifest | {"state": "deleted"}
-        if self.manifest["state"] == "running" and time.monotonic() - self._looked > LOCK_EVERY:
+                self.manifest = msgspec.structs.replace(self.manifest, state="deleted")
+        if self.manifest.state == "running" and time.monotonic() - self._looked > LOCK_EVERY:
             self._looked, self._locked = time.monotonic(), files.held(self.root)
             if not self._locked:  # a run that ends frees the lock last; look again at what it left
                 with suppress(RunError):
@@ -264,14 +266,14 @@ class Replay:
         return {"state"} if self.state != before else set()
 
     def _events(self, content: bytes) -> set[str]:
-        found, size = logs.parsed_events(content)
+        records, size = logs.parsed_events(content, self.root / "events.jsonl")
         self._tail_events.take(content[:size])
-        for event in found:
-            if event["type"] == "series":
-                self._numbers[event["name"]] = event["id"]
-                self.shapes[event["name"]] = tuple(event["shape"])
-        self.events += found
-        return {"events"} if found else set()
+        for record in records:
+            if isinstance(record, Series):
+                self._numbers[record.name], self.shapes[record.name] = record.id, record.shape
+                self._sizes[record.id] = math.prod(record.shape)
+        self.events += records
+        return {"events"} if records else set()
 
     def _scalars(self, content: bytes) -> set[str]:
         table = logs.sound(content, logs.SCALARS)
@@ -282,17 +284,17 @@ class Replay:
         series = np.ascontiguousarray(table["series"])
         for number in np.flatnonzero(np.bincount(series)) if series.max() < 1 << 16 else np.unique(series):
             rows = table[series == number]
-            held = self._curves.setdefault(int(number), Growing(3, "f8"))
-            held.extend(rows["step"], rows["value"], rows["time"])
+            curve = self._curves.setdefault(int(number), Growing(3, "f8"))
+            curve.extend(rows["step"], rows["value"], rows["time"])
         return {"scalars"}
 
     def _frames(self) -> set[str]:
         """Places of new frames: those that the index knows when the folder is opened, the rest from head to head."""
         if self._broken:
             return set()
-        found = False
+        news = False
         if not self._indexed:
-            self._indexed, found = True, self._take_index()
+            self._indexed, news = True, self._take_index()
         if self._mark and self._piece(*self._mark[:2], logs.FRAME.size) != self._mark[2]:
             raise _Cut
         while True:
@@ -301,8 +303,8 @@ class Replay:
                 self._part, self._offset = self._part + 1, 0
                 continue
             if head is None or not self._step_over(head):
-                return {"frames"} if found else set()
-            found = True
+                return {"frames"} if news else set()
+            news = True
 
     def _step_over(self, head: bytes) -> bool:
         """Note the frame that begins with `head` and go to its end; False where it is not whole."""
@@ -347,8 +349,10 @@ class Replay:
             if record is None:
                 return None
             records.append(record)
-            if record[0] == logs.KEY or first == 0:
+            if record[0] == logs.KEY:
                 break
+            if first == 0:
+                return None  # only what changed is there, and nothing that it changes
             first -= 1
         flat = self._cache.get((number, first))
         for kind, payload in reversed(records):
@@ -368,13 +372,14 @@ class Replay:
         if head is not None:
             magic, kind, _, own, _, _, size, crc = logs.FRAME.unpack(head)
             payload = self._piece(part, offset + len(head), size)
-            fits = magic == logs.MAGIC and own == number
-            if payload is not None and fits and zlib.crc32(payload, zlib.crc32(head[:-4])) == crc:
+            whole = payload is not None and zlib.crc32(payload, zlib.crc32(head[:-4])) == crc
+            ours = whole and magic == logs.MAGIC and own == number
+            if payload is not None and ours and logs.fits(kind, payload, self._sizes.get(number, 0)):
                 return kind, payload
         self._broken = True
-        for held in self._index.values():
-            _, parts, offsets = held.columns
-            held.size = int(np.count_nonzero((parts < part) | ((parts == part) & (offsets < offset))))
+        for places in self._index.values():
+            _, parts, offsets = places.columns
+            places.size = int(np.count_nonzero((parts < part) | ((parts == part) & (offsets < offset))))
         return None
 
     def _size(self, part: int) -> int:

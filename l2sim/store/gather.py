@@ -2,59 +2,28 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Required, TypedDict
+from typing import Any
 
-import msgspec
 import numpy as np
 
 from l2sim.backend import Array
 from l2sim.errors import RunError
 from l2sim.job import job as jobs
-from l2sim.job import model as described
+from l2sim.job.flows import FLOWS
 from l2sim.job.job import Job
 from l2sim.store import checkpoint as checkpoints
-from l2sim.store import logs
-from l2sim.store.manifest import read_manifest
+from l2sim.store import logs, results
+from l2sim.store.door import parsed
+from l2sim.store.events import EpochEnd, Record, StageEnd
+from l2sim.store.manifest import Manifest, read_manifest
+from l2sim.store.results import Report
+from l2sim.store.source import file_of
 
-VERSION = 1
-"""The newest `report.json` this code reads."""
 SEARCHES = ("calibrate", "map")
 TRAININGS = ("pretrain", "learn")
-
-
-class Stage(TypedDict, total=False):
-    """An entry of `stages` in `report.json`, as far as it is promised (docs/formats.md). None: not a finite number."""
-
-    name: Required[str]
-    accuracy: float | None
-    loss: float | None
-    oracle_accuracy: float | None
-    calibration_loss: float | None
-    oracle_identity_error: dict[str, float | None]
-    mapping_error: float | None
-    comparisons: dict[str, dict[str, float | None]]
-    evaluations: int
-    core_calls: int
-    writes: int
-    accumulation_steps: int
-    seconds: Required[float]
-
-
-class Report(TypedDict):
-    """What `report.json` must hold to be read."""
-
-    format: Literal["l2sim-report"]
-    version: int
-    l2sim: str
-    job: dict[str, Any]
-    seed: int
-    device: str
-    seconds: float
-    stages: list[Stage]
-    test_cost: dict[str, Any]
+"""The stages that search phases, and those that train."""
 
 
 @dataclass(frozen=True)
@@ -67,11 +36,11 @@ class Material:
     `raw`: every scalar as logged, (steps, values) by stage; `frame`: the last phases by series.
     """
 
-    report: dict[str, Any]
+    report: Report
     figures: dict[str, Any]
-    manifest: dict[str, Any]
+    manifest: Manifest
     finished: bool
-    events: list[dict[str, Any]]
+    events: list[Record]
     scalars: dict[str, dict[str, Array]]
     training: dict[str, dict[str, tuple[Array, Array]]]
     phases: dict[str, dict[str, Array]]
@@ -81,17 +50,18 @@ class Material:
 
     @property
     def job(self) -> Job:
-        return jobs.from_dict(self.report["job"])
+        """The job of the run, as it was at the start."""
+        return jobs.from_dict(self.report.job)
 
     @property
     def classes(self) -> int | None:
         """How many classes the data have; of a run that did not write it down, and whose job does not say, None."""
-        told = self.report.get("classes")
-        return told or (None if self.job.data.name == "own" else described.expected(self.job).classes)
+        classes = self.report.classes
+        return classes or (None if self.job.data.name == "own" else FLOWS[self.job.flow].model(self.job).classes)
 
     def stage(self, name: str) -> dict[str, Any]:
         """The entry of a stage in the report; empty if it has none."""
-        return next((stage for stage in self.report["stages"] if stage["name"] == name), {})
+        return next((stage for stage in self.report.stages if stage["name"] == name), {})
 
 
 def gather(out: Path) -> Material:
@@ -100,14 +70,14 @@ def gather(out: Path) -> Material:
     events = logs.events(out)
     finished = (out / "report.json").exists()
     if finished:
-        report = _read_report(out / "report.json")
-        figures = _read_json(out / "figures.json") if (out / "figures.json").exists() else {}
+        report = results.read(out / "report.json")
+        figures = _figures(out / "figures.json")
     else:
         report, figures = _so_far(out, manifest, events), {}
     ends: dict[str, list[int]] = {}
     for event in events:
-        if event["type"] == "epoch":
-            ends.setdefault(event["stage"], []).append(event["step"])
+        if isinstance(event, EpochEnd):
+            ends.setdefault(event.stage, []).append(event.step)
     scalars: dict[str, dict[str, tuple[Array, Array]]] = {}
     for name, (steps, _, values) in logs.scalars(out).items():
         stage, _, what = name.partition("/")
@@ -121,36 +91,23 @@ def gather(out: Path) -> Material:
     )  # fmt: skip
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _figures(path: Path) -> dict[str, Any]:
+    """What `figures.json` holds; nothing where there is none."""
     try:
-        content = json.loads(path.read_bytes())
+        return parsed(path.read_bytes(), dict[str, Any])
+    except FileNotFoundError:
+        return {}
     except ValueError:
-        content = None
-    if not isinstance(content, dict):
-        raise RunError(f"{path} is damaged; delete it, and `l2sim report {path.parent}` shows what the logs hold")
-    return content
+        raise RunError(results.damaged(path)) from None
 
 
-def _read_report(path: Path) -> dict[str, Any]:
-    content = _read_json(path)
-    version = content.get("version")
-    if content.get("format") == "l2sim-report" and isinstance(version, int) and version > VERSION:
-        raise RunError(f"{path} was written by a newer l2sim (format {version}); install that version to read it")
-    try:
-        msgspec.convert(content, Report)
-    except msgspec.ValidationError as error:
-        raise RunError(f"{path} is not the report of a run ({error}); copy it from the run again") from None
-    return content
-
-
-def _so_far(out: Path, manifest: dict[str, Any], events: list[dict[str, Any]]) -> dict[str, Any]:
+def _so_far(out: Path, manifest: Manifest, events: list[Record]) -> Report:
     """The report of an unfinished run as far as its events tell it."""
     job = jobs.load(out / "job.toml")
-    stages = [event["result"] for event in events if event["type"] == "stage_done"]
-    return {
-        "l2sim": manifest.get("versions", {}).get("l2sim", "?"), "job": jobs.to_dict(job), "seed": job.seed,
-        "device": job.device, "seconds": sum(stage["seconds"] for stage in stages), "stages": stages, "test_cost": {},
-    }  # fmt: skip
+    stages = [event.result for event in events if isinstance(event, StageEnd)]
+    version = manifest.versions.get("l2sim", "?")
+    seconds = sum(stage.seconds or 0.0 for stage in map(results.stage, stages))
+    return Report(jobs.to_dict(job), job.seed, job.device, seconds, stages, {}, l2sim=version)
 
 
 def _search(scalars: dict[str, tuple[Array, Array]]) -> dict[str, Array]:
@@ -165,7 +122,7 @@ def _training(scalars: dict[str, tuple[Array, Array]], ends: list[int]) -> dict[
     """The curves of a stage of training; `ends` are the steps at which its epochs ended."""
     ends = ends[: scalars["lr"][1].size if "lr" in scalars else 0]  # lr is written last: these epochs are whole
     epochs = np.arange(1, len(ends) + 1)
-    found: dict[str, tuple[Array, Array]] = {}
+    curves: dict[str, tuple[Array, Array]] = {}
     for quantity in ("loss", "accuracy") if ends else ():
         for who, name in (("batch", ""), ("test", "test_"), ("train", "train_"), ("validation", "validation_")):
             if name + quantity not in scalars:
@@ -175,21 +132,21 @@ def _training(scalars: dict[str, tuple[Array, Array]], ends: list[int]) -> dict[
                 x = np.interp(at.astype(float), [float(at[0]) - 1, *ends], [0, *epochs])
             else:  # an epoch that skipped all its batches has no training mean, and shares its step with the one before
                 x = epochs[: values.size] if who != "train" else np.searchsorted(ends, at) + 1
-            found[f"{quantity}/{who}"] = x[: values.size], values[: len(x)]
-    return found
+            curves[f"{quantity}/{who}"] = x[: values.size], values[: len(x)]
+    return curves
 
 
 def _phases(out: Path, ends: dict[str, list[int]]) -> dict[str, dict[str, Array]]:
     """The last commanded phases of U and V of every stage that sets them, all layers in one row, rad."""
     stages = [stage for stage in ("deploy", *SEARCHES) if stage in ends]
-    found = {}
+    phases = {}
     for stage, frames in zip(stages, logs.frames_at(out, [ends[stage][-1] for stage in stages])):
         parts = {
             part: [f.ravel() for name, f in frames.items() if name.endswith(f".{part}")] for part in ("u", "v")
         }  # fmt: skip
         if all(parts.values()):
-            found[stage] = {part: np.concatenate(rows) for part, rows in parts.items()}
-    return found
+            phases[stage] = {part: np.concatenate(rows) for part, rows in parts.items()}
+    return phases
 
 
 def _last_frame(out: Path, ends: dict[str, list[int]]) -> dict[str, Array]:
@@ -200,9 +157,9 @@ def _last_frame(out: Path, ends: dict[str, list[int]]) -> dict[str, Array]:
 
 def _sigma(out: Path) -> tuple[Array, Array] | None:
     """All sigma after mapping and after learning, from the checkpoints: the log has none of the projection's."""
-    found = []
+    sigmas = []
     for stage in ("map", "learn"):
-        path = out / "checkpoints" / f"{stage}.safetensors"
+        path = file_of(out, stage)
         if not path.exists():
             return None
         try:
@@ -210,5 +167,6 @@ def _sigma(out: Path) -> tuple[Array, Array] | None:
         except RunError:  # a report can do without
             return None
         names = sorted(name for name in arrays if name.startswith("photonic/") and name.endswith(".sigma"))
-        found.append(np.concatenate([arrays[name].ravel() for name in names] or [np.empty(0)]))
-    return (found[0], found[1]) if found[0].shape == found[1].shape and found[0].size else None
+        sigmas.append(np.concatenate([arrays[name].ravel() for name in names] or [np.empty(0)]))
+    mapped, learnt = sigmas
+    return (mapped, learnt) if mapped.shape == learnt.shape and mapped.size else None

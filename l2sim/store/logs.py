@@ -10,15 +10,20 @@ import math
 import os
 import struct
 import zlib
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, get_args
 
+import msgspec
 import numpy as np
 
 from l2sim.backend import Array
 from l2sim.errors import RunError
+from l2sim.store import results
+from l2sim.store.door import parsed
+from l2sim.store.events import Record, Series, StageEnd
+from l2sim.store.events import kind as kind_of
 
 SCALAR = struct.Struct("<QdIdI")
 """step, time (s since the epoch), series, value, crc32 of what precedes."""
@@ -29,13 +34,15 @@ INDEX = struct.Struct("<QHHQI")
 MAGIC = b"L2PF"
 KEY, DELTA = 0, 1
 KEY_EVERY = 64
+"""Frames of a series from one whole frame to the next, at most."""
 FILE_BYTES = 1 << 26
+"""Bytes of a phase file, after which a new one begins."""
 SCALARS = np.dtype([("step", "<u8"), ("time", "<f8"), ("series", "<u4"), ("value", "<f8"), ("crc", "<u4")])
 PLACES = np.dtype([("step", "<u8"), ("series", "<u2"), ("part", "<u2"), ("offset", "<u8"), ("crc", "<u4")])
 """The records of scalars.bin and index.bin, for NumPy."""
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> object:
     """`value` (nested plain data) as strict JSON can hold it: a number that is not finite becomes None."""
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
@@ -47,11 +54,11 @@ def plain(value: Any) -> Any:
 class Positions(NamedTuple):
     """How long the logs are, in bytes; `part` is the number of the last phase file."""
 
-    scalars: int
-    events: int
-    places: int
-    part: int
-    phases: int
+    scalars: int = 0
+    events: int = 0
+    places: int = 0
+    part: int = 0
+    phases: int = 0
 
 
 class Logs:
@@ -70,15 +77,16 @@ class Logs:
             for later in root.glob("phase-*.bin"):
                 if later > phase_file(root, positions.part):
                     later.unlink()
-            self._series = {event["name"]: event["id"] for event in events(root) if event["type"] == "series"}
+            self._series = {name: number for name, (number, _) in series(root).items()}
         self._scalars, self._events, self._index, self._phases = (
             open(path, "ab")  # noqa: SIM115
             for path in (root / "scalars.bin", root / "events.jsonl", root / "index.bin", phase_file(root, self._part))
         )
 
-    def event(self, kind: str, **content: Any) -> None:
+    def event(self, record: Record) -> None:
         """Append one rare event."""
-        text = json.dumps(plain({"type": kind, **content}), sort_keys=True, allow_nan=False)
+        content = {"type": kind_of(record), **msgspec.structs.asdict(record)}
+        text = json.dumps(plain(content), sort_keys=True, allow_nan=False)
         self._events.write(f'{{"event": {text}, "crc": "{zlib.crc32(text.encode()):08x}"}}\n'.encode())
 
     def scalars(self, step: int, time: float, values: dict[str, float]) -> None:
@@ -126,33 +134,52 @@ class Logs:
     def _number(self, name: str, shape: tuple[int, ...] = ()) -> int:
         if name not in self._series:
             self._series[name] = len(self._series)
-            self.event("series", id=self._series[name], name=name, shape=list(shape))
+            self.event(Series(self._series[name], name, shape))
         return self._series[name]
 
 
 # -- reading -----------------------------------------------------------------------------------------------------------
 
 
-def events(root: Path) -> list[dict[str, Any]]:
-    """All rare events up to the first damaged one."""
+def events(root: Path) -> list[Record]:
+    """All rare events up to the first damaged one; those of kinds that are not known are left out. Raises RunError."""
     path = root / "events.jsonl"
-    return parsed_events(path.read_bytes() if path.exists() else b"")[0]
+    return parsed_events(path.read_bytes() if path.exists() else b"", path)[0]
 
 
-def parsed_events(content: bytes) -> tuple[list[dict[str, Any]], int]:
-    """The events in whole lines of `content` up to the first damaged one, and the bytes they take."""
-    found, size = [], 0
+class _Line(msgspec.Struct):
+    """A line of `events.jsonl`: an event and the checksum of its text."""
+
+    event: dict[str, object]
+    crc: str
+
+
+_KINDS: dict[str, type[Record]] = {str(of.__struct_config__.tag): of for of in get_args(Record)}
+
+
+def parsed_events(content: bytes, path: Path) -> tuple[list[Record], int]:
+    """The events in whole lines of `content` up to the first damaged one, and the bytes they take. RunError that names
+    the file `path` where one is whole and not as it should be."""
+    records: list[Record] = []
+    size = 0
     for line in content.splitlines(keepends=True):
         try:
-            record = json.loads(line)
-            text = json.dumps(record["event"], sort_keys=True)
-            if int(record["crc"], 16) != zlib.crc32(text.encode()) or not line.endswith(b"\n"):
+            entry = parsed(line, _Line)
+            text = json.dumps(entry.event, sort_keys=True)
+            if int(entry.crc, 16) != zlib.crc32(text.encode()) or not line.endswith(b"\n"):
                 break
-        except (ValueError, KeyError, TypeError):
+        except ValueError:
             break
-        found.append(record["event"])
+        of = _KINDS.get(str(entry.event.get("type")))
+        if of is not None:
+            try:
+                records.append(record := msgspec.convert(entry.event, of))
+                if isinstance(record, StageEnd):
+                    results.stage(record.result)
+            except ValueError as error:
+                raise RunError(f"{path} has an event that is none ({error}); copy it from the run again") from None
         size += len(line)
-    return found, size
+    return records, size
 
 
 @cache
@@ -172,12 +199,12 @@ def checksums(content: bytes, dtype: np.dtype) -> Array:
     words = dtype.itemsize // 2 - 2
     rows = np.frombuffer(content, "<u2", len(content) // dtype.itemsize * (words + 2)).reshape(-1, words + 2)
     tables, blank = _crc_tables(2 * words)
-    found = np.full(len(rows), blank, np.uint32)
+    sums = np.full(len(rows), blank, np.uint32)
     for lo in range(0, len(rows), 1 << 14):  # some that stay in the processor's cache
         part = slice(lo, lo + (1 << 14))
         for table, word in zip(tables, rows[part].T):
-            found[part] ^= table.take(word)
-    return found
+            sums[part] ^= table.take(word)
+    return sums
 
 
 def sound(content: bytes, dtype: np.dtype) -> Array:
@@ -189,54 +216,64 @@ def sound(content: bytes, dtype: np.dtype) -> Array:
 
 def series(root: Path) -> dict[str, tuple[int, tuple[int, ...]]]:
     """Number and frame shape (empty for scalars) of every series, by name."""
-    return {e["name"]: (e["id"], tuple(e["shape"])) for e in events(root) if e["type"] == "series"}
+    return {record.name: (record.id, record.shape) for record in events(root) if isinstance(record, Series)}
 
 
 def scalars(root: Path) -> dict[str, tuple[Array, Array, Array]]:
     """(steps, times, values) of every scalar series by name, up to the first damaged record."""
     table = sound(_read(root / "scalars.bin"), SCALARS)
-    found = {}
+    curves = {}
     for name, (number, shape) in series(root).items():
         if not shape:
             rows = table[table["series"] == number]
-            found[name] = rows["step"].copy(), rows["time"].copy(), rows["value"].copy()
-    return found
+            curves[name] = rows["step"].copy(), rows["time"].copy(), rows["value"].copy()
+    return curves
 
 
 def frames(root: Path, name: str) -> Iterator[tuple[int, Array]]:
     """(step, frame) of one phase series in order, up to the first damaged record."""
     number, shape = series(root)[name]
-    for _, step, flat in _frames(root, {number}):
+    for _, step, flat in _frames(root, {number: math.prod(shape)}):
         yield step, flat.reshape(shape)
 
 
 def frames_at(root: Path, steps: Sequence[int]) -> list[dict[str, Array]]:
     """The newest frame of every phase series at or before each of `steps`, which must not fall. One pass."""
     named = {number: (name, shape) for name, (number, shape) in series(root).items() if shape}
-    found: list[dict[str, Array]] = []
-    held: dict[str, Array] = {}
-    for number, step, flat in _frames(root, named.keys()):
-        while len(found) < len(steps) and step > steps[len(found)]:
-            found.append(dict(held))
-        if len(found) == len(steps):
+    rows: list[dict[str, Array]] = []
+    now: dict[str, Array] = {}
+    for number, step, flat in _frames(root, {number: math.prod(shape) for number, (_, shape) in named.items()}):
+        while len(rows) < len(steps) and step > steps[len(rows)]:
+            rows.append(dict(now))
+        if len(rows) == len(steps):
             break
         name, shape = named[number]
-        held[name] = flat.reshape(shape)
-    return found + [dict(held) for _ in steps[len(found) :]]
+        now[name] = flat.reshape(shape)
+    return rows + [dict(now) for _ in steps[len(rows) :]]
 
 
-def _frames(root: Path, numbers: Container[int]) -> Iterator[tuple[int, int, Array]]:
-    """(series, step, values) of the series `numbers` in the order written, deltas applied."""
+def _frames(root: Path, sizes: Mapping[int, int]) -> Iterator[tuple[int, int, Array]]:
+    """(series, step, values) of the series whose frames have `sizes` values, in the order written, deltas applied."""
     last: dict[int, Array] = {}
     for number, step, kind, payload in _records(root):
-        if number not in numbers or (kind == DELTA and number not in last):
+        if number not in sizes or (kind == DELTA and number not in last):
             continue
+        if not fits(kind, payload, sizes[number]):
+            return
         last[number] = applied(last.get(number), kind, payload)
         yield number, step, last[number]
 
 
+def fits(kind: int, payload: bytes, size: int) -> bool:
+    """Whether this can be the payload of a frame of `size` values."""
+    if kind == KEY:
+        return len(payload) == 4 * size
+    places = np.frombuffer(payload, "<u4", len(payload) // 8)
+    return kind == DELTA and len(payload) % 8 == 0 and (not places.size or int(places.max()) < size)
+
+
 def applied(before: Array | None, kind: int, payload: bytes) -> Array:
-    """The flat frame that a record makes of the one before it."""
+    """The flat frame that a record, whose payload `fits`, makes of the one before it."""
     if kind == KEY or before is None:
         return np.frombuffer(payload, "<f4")
     half, frame = len(payload) // 2, before.copy()

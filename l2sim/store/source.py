@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from l2sim.errors import RunError
 
-__all__ = ["Source", "checkpoint", "parse"]
+__all__ = ["Source", "checkpoint", "file_of", "parse"]
 
 
 class Source(NamedTuple):
@@ -21,6 +21,11 @@ class Source(NamedTuple):
     def __str__(self) -> str:
         epoch = "" if self.epoch is None else f":{self.epoch}"
         return f"{self.folder}@{self.stage}{epoch}" if self.stage else str(self.folder)
+
+
+def file_of(folder: Path, stage: str, epoch: int = -1) -> Path:
+    """Where a run folder keeps the checkpoint of the end of a stage, or of an epoch of it."""
+    return folder / "checkpoints" / (f"{stage}.safetensors" if epoch < 0 else f"{stage}-{epoch:05d}.safetensors")
 
 
 def parse(text: str) -> Source:
@@ -39,15 +44,14 @@ def parse(text: str) -> Source:
 
 def checkpoint(source: Source, stages: Sequence[str]) -> tuple[str, Path]:
     """The stage of a source and its checkpoint file, of those `stages`. RunError where there is none."""
-    kept = source.folder / "checkpoints"
     if source.stage and source.stage not in stages:
         raise RunError(f"{source}: there is no stage {source.stage!r}; use one of {', '.join(stages)}")
-    finished = [name for name in stages if (kept / f"{name}.safetensors").exists()]
+    finished = [name for name in stages if file_of(source.folder, name).exists()]
     if not source.stage and not finished:
         raise RunError(f"{source}: that run has not finished a stage yet; resume it first")
     stage = source.stage or finished[-1]
-    path = kept / (f"{stage}.safetensors" if source.epoch is None else f"{stage}-{source.epoch:05d}.safetensors")
+    path = file_of(source.folder, stage, -1 if source.epoch is None else source.epoch)
     if not path.exists():
-        there = ", ".join(sorted(p.stem for p in kept.glob("*.safetensors"))) or "none"
+        there = ", ".join(sorted(p.stem for p in path.parent.glob("*.safetensors"))) or "none"
         raise RunError(f"{source}: there is no such checkpoint; kept are {there} (map.snapshots keeps epochs)")
     return stage, path

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
+import msgspec
 import numpy as np
 
 from l2sim import files
@@ -23,7 +25,15 @@ _TYPES = {
 }  # fmt: skip
 _NAMES = {np.dtype(name): short for short, name in _TYPES.items() if short != "BF16"}
 TEXTS = "__metadata__"
-"""The texts of a .npz file, as JSON."""
+"""The texts of a file: in the header of a safetensors file, and as JSON in an array of a .npz file."""
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """What the header says of an array: its type, its shape, and where it begins and ends behind the header, bytes."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    data_offsets: tuple[int, int]
 
 
 def read(path: Path) -> tuple[dict[str, Array], dict[str, str]]:
@@ -41,21 +51,30 @@ def read(path: Path) -> tuple[dict[str, Array], dict[str, str]]:
         raise ModelError(f"{path} is damaged ({type(error).__name__}); write or fetch it again") from None
 
 
-def _read_safetensors(path: Path) -> tuple[dict[str, Array], dict[str, str]]:
-    held = path.read_bytes()
-    size = int.from_bytes(held[:8], "little")
-    header = json.loads(held[8 : 8 + size])
-    texts = header.pop("__metadata__", {})
-    body, arrays = memoryview(held)[8 + size :], {}
-    for name, item in header.items():
-        kind, (first, last) = np.dtype(_TYPES[item["dtype"]]), item["data_offsets"]
-        if not 0 <= first <= last <= len(body) or last - first != kind.itemsize * math.prod(item["shape"]):
+def read_header(file: BinaryIO) -> tuple[dict[str, Entry], dict[str, str]]:
+    """The entries of the arrays and the texts of a safetensors file, which is left where the arrays begin. ValueError,
+    OverflowError or MemoryError where it is none."""
+    header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    texts = msgspec.convert(header.pop(TEXTS, {}) if isinstance(header, dict) else None, dict[str, str])
+    return msgspec.convert(header, dict[str, Entry]), texts
+
+
+def unpack(entries: Mapping[str, Entry], body: memoryview) -> dict[str, Array]:
+    """The arrays of a safetensors file, views of its `body`. ValueError or KeyError where they do not fit in it."""
+    arrays = {}
+    for name, entry in entries.items():
+        kind, (first, last) = np.dtype(_TYPES[entry.dtype]), entry.data_offsets
+        if not 0 <= first <= last <= len(body) or last - first != kind.itemsize * math.prod(entry.shape):
             raise ValueError("an array lies outside of the file")
-        array = np.frombuffer(body[first:last], kind).reshape(item["shape"])
-        if item["dtype"] == "BF16":
-            array = (array.astype(np.uint32) << 16).view(np.float32)
-        arrays[name] = array
-    return arrays, texts
+        array = np.frombuffer(body[first:last], kind).reshape(entry.shape)
+        arrays[name] = (array.astype(np.uint32) << 16).view(np.float32) if entry.dtype == "BF16" else array
+    return arrays
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Array], dict[str, str]]:
+    with open(path, "rb") as file:
+        entries, texts = read_header(file)
+        return unpack(entries, memoryview(file.read())), texts
 
 
 def _read_npz(path: Path) -> tuple[dict[str, Array], dict[str, str]]:
@@ -73,13 +92,22 @@ def write(path: Path, arrays: Mapping[str, Array], texts: Mapping[str, str]) -> 
         return
     if path.suffix != ".safetensors":
         raise ModelError(f"{path} has no ending that says what to write; use .safetensors or .npz")
-    header: dict[str, object] = {TEXTS: dict(texts)}
-    parts, at = [], 0
+    entries, parts = pack(arrays)
+    head = json.dumps({TEXTS: dict(texts)} | msgspec.to_builtins(entries)).encode()
+    files.write(path, joined(head + b" " * (-len(head) % 8), parts))
+
+
+def pack(arrays: Mapping[str, Array]) -> tuple[dict[str, Entry], list[bytes]]:
+    """The entries of a header for these arrays, and their bytes one after the other."""
+    entries, parts, at = {}, [], 0
     for name, array in arrays.items():
         raw = np.ascontiguousarray(array).tobytes()
-        header[name] = {"dtype": _NAMES[array.dtype], "shape": list(array.shape), "data_offsets": [at, at + len(raw)]}
+        entries[name] = Entry(_NAMES[array.dtype], array.shape, (at, at + len(raw)))
         parts.append(raw)
         at += len(raw)
-    head = json.dumps(header).encode()
-    head += b" " * (-len(head) % 8)
-    files.write(path, b"".join([len(head).to_bytes(8, "little"), head, *parts]))
+    return entries, parts
+
+
+def joined(head: bytes, parts: Sequence[bytes]) -> bytes:
+    """A safetensors file of this header and these arrays."""
+    return b"".join([len(head).to_bytes(8, "little"), head, *parts])

@@ -8,17 +8,16 @@ meshes that are only pseudo-identities, as calibration leaves them (spec section
 
 from __future__ import annotations
 
-from l2sim.blas import prepare
-
-if __name__ == "__main__":
-    prepare()  # before anything imports NumPy
-
 import itertools
-from collections.abc import Callable, Iterator
+from argparse import Namespace
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+import msgspec
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from l2sim.backend import Array, generator
 from l2sim.chip.core_chip import CoreChip
@@ -26,7 +25,7 @@ from l2sim.chip.nonidealities import Nonidealities
 from l2sim.chip.protocol import Commands
 from l2sim.data import sets
 from l2sim.flow.l2ight import learning
-from l2sim.job.job import Learn
+from l2sim.job.sections import Learn
 from l2sim.learn import train
 from l2sim.learn.search import calibrate, mapping
 from l2sim.mesh.mesh import Mesh
@@ -35,13 +34,13 @@ from l2sim.nn.losses import cross_entropy
 from l2sim.nn.network import Network
 from l2sim.nn.photonic import PhotonicWeight
 from l2sim.nn.weights import ElectronicWeight
-from l2sim.study import results
+from l2sim.study.harness import Settings, Study, Table, grouped, markdown, plain
 
 EPOCHS, BATCH, BATCHES = 2, 16, 8
 RULES = ("btopk", "gtopk", "uniform")
 NORMS = ("none", "exp", "var")
 SPARSITIES = {"feedback": (0.2, 0.4, 0.6, 0.8, 0.9), "column": (0.2, 0.6, 0.9), "spatial": (0.2, 0.6, 0.9)}
-METHODS: dict[str, dict[str, Any]] = {
+METHODS: dict[str, Settings] = {
     "L2ight": {"feedback_sparsity": 0.6, "column_sparsity": 0.6},
     "RAD": {"spatial_sparsity": 0.85, "spatial_norm": "exp"},
     "SWAT-U": {"forward_sparsity": 0.3, "spatial_sparsity": 0.6, "spatial_norm": "none"},
@@ -66,10 +65,10 @@ class Row(NamedTuple):
     distance_std: float
 
 
-def settings() -> Iterator[tuple[str, str, str, float, dict[str, Any]]]:
+def settings() -> Iterator[tuple[str, str, str, float, Settings]]:
     """(sampler, rule, norm, sparsity, what `learn` of a job is set to)."""
     for rule, norm, sparsity in itertools.product(RULES, NORMS, SPARSITIES["feedback"]):
-        job = {"feedback_rule": rule, "feedback_norm": norm, "feedback_sparsity": sparsity}
+        job: Settings = {"feedback_rule": rule, "feedback_norm": norm, "feedback_sparsity": sparsity}
         yield "feedback", rule, norm, sparsity, job
     for sampler in ("column", "spatial"):
         for norm, sparsity in itertools.product(NORMS, SPARSITIES[sampler]):
@@ -111,10 +110,10 @@ def on_chips(electronic: Network, spread: float = 0.0) -> Network:
         return PhotonicWeight(chip, out_features, in_features, aim.commands, Commands(rest, ones), sigma)
 
     net = network.build(electronic.spec, make, electronic.dtype)
-    held = electronic.parameters() | electronic.buffers()
+    trained = electronic.parameters() | electronic.buffers()
     for name, array in (net.parameters() | net.buffers()).items():
-        if name in held:
-            array[...] = held[name]
+        if name in trained:
+            array[...] = trained[name]
     return net
 
 
@@ -122,8 +121,8 @@ def gradient(net: Network, images: Array, labels: Array, rng: np.random.Generato
     """dL/dsigma by layer, and of all layers as one vector."""
     logits = net.forward(images, train=True, rng=rng)
     net.backward(cross_entropy(logits, labels)[1])
-    found = {name: weight.gradients()["sigma"].ravel().astype(np.float64) for name, weight in net.weights.items()}
-    return found | {"all": np.concatenate(list(found.values()))}
+    slopes = {name: weight.gradients()["sigma"].ravel().astype(np.float64) for name, weight in net.weights.items()}
+    return slopes | {"all": np.concatenate(list(slopes.values()))}
 
 
 def compared(true: Array, sampled: Array) -> tuple[float, float]:
@@ -148,7 +147,7 @@ def table(electronic: Network, images: sets.DataSet) -> list[Row]:
         for conv in exact.convs.values():
             conv.columns = conv.spatial = None
         net = on_chips(electronic, CALIBRATED) if sampler == "pseudo-identities" else exact
-        learning.attach(net, Learn(**job))
+        learning.attach(net, msgspec.convert(job, Learn))
         seen = [
             gradient(net, *given(at), generator(1, sampler, rule, norm, str(sparsity), number))
             for number, at in enumerate(batches)
@@ -165,29 +164,45 @@ COLOURS = {name: f"tab:{colour}" for name, colour in zip((*RULES, *NORMS), _TABS
 DASHES = dict(zip(NORMS, ("-", "--", ":")))
 
 
-def draw(rows: list[Row]) -> Any:
+def draw(rows: list[Row]) -> Figure:
     """Similarity and distance over the sparsity, and by layer at 0.6."""
-    from matplotlib.figure import Figure
-
     figure = Figure(figsize=(13.5, 7.2), layout="constrained")
     axes = figure.subplots(2, 4, sharex="col")
-    for at, sampler in enumerate(SPARSITIES):
-        for rule, norm in itertools.product(RULES, NORMS):
-            seen = [r for r in rows if r[:3] == (sampler, rule, norm) and r.layer == "all"]
-            if not seen:
-                continue
-            several = sampler == "feedback"
-            label = f"{rule}, norm {norm}" if several else f"norm {norm}"
-            style: dict[str, Any] = {"color": COLOURS[rule if several else norm], "label": label}
-            style |= {"ls": DASHES[norm] if several else "-", "marker": "o", "ms": 3.5}
-            x = [r.sparsity for r in seen]
-            axes[0, at].plot(x, [r.similarity for r in seen], **style)
-            axes[1, at].plot(x, [r.distance for r in seen], **style)
-        axes[0, at].set(title=f"{sampler} sampling, all layers", ylim=(0.45, 1.02))
-        axes[0, at].axhline(0.5, color="0.6", lw=1)
-        axes[1, at].axhline(1.0, color="0.6", lw=1)
-        axes[1, at].set(yscale="log", xlabel="sparsity (share left out)")
-        axes[0, at].legend(fontsize=7.5, frameon=False, loc="lower left", bbox_to_anchor=(0.0, 0.12))
+    for sampler, pair in zip(SPARSITIES, axes.T):
+        curves(pair, rows, sampler)
+    bars(axes[:, 3], rows)
+    axes[0, 0].set_ylabel("angular similarity, 1 − angle/π\n(0.5: at a right angle)")
+    axes[1, 0].set_ylabel("normalised distance, |g − true|²/|true|²\n(1: as good as no gradient)")
+    for panel in axes.ravel():
+        plain(panel)
+        panel.set_axisbelow(True)
+    figure.suptitle("Sampled against true gradients of sigma: CNN-L on digits, chips without imperfections")
+    return figure
+
+
+def curves(axes: Sequence[Axes], rows: list[Row], sampler: str) -> None:
+    """Similarity above distance over the sparsity of one sampler, all layers together."""
+    above, below = axes
+    several = sampler == "feedback"
+    for rule, norm in itertools.product(RULES, NORMS):
+        seen = [r for r in rows if r[:3] == (sampler, rule, norm) and r.layer == "all"]
+        if not seen:
+            continue
+        for ax, values in ((above, [r.similarity for r in seen]), (below, [r.distance for r in seen])):
+            ax.plot(
+                [r.sparsity for r in seen], values, color=COLOURS[rule if several else norm], marker="o", ms=3.5,
+                ls=DASHES[norm] if several else "-", label=f"{rule}, norm {norm}" if several else f"norm {norm}",
+            )  # fmt: skip
+    above.set(title=f"{sampler} sampling, all layers", ylim=(0.45, 1.02))
+    above.axhline(0.5, color="0.6", lw=1)
+    below.axhline(1.0, color="0.6", lw=1)
+    below.set(yscale="log", xlabel="sparsity (share left out)")
+    above.legend(fontsize=7.5, frameon=False, loc="lower left", bbox_to_anchor=(0.0, 0.12))
+
+
+def bars(axes: Sequence[Axes], rows: list[Row]) -> None:
+    """Similarity above distance by layer, at sparsity 0.6."""
+    above, below = axes
     layers = [r.layer for r in rows if r.sampler == rows[0].sampler and r[1:4] == rows[0][1:4]]
     shown = [("feedback", rule, "exp") for rule in RULES] + [(name, "uniform", "exp") for name in ("column", "spatial")]
     for number, key in enumerate(shown):
@@ -195,26 +210,19 @@ def draw(rows: list[Row]) -> Any:
         places = np.arange(len(layers)) + 0.16 * (number - 2)
         colour = COLOURS[key[1]] if key[0] == "feedback" else ("tab:gray", "tab:pink")[key[0] == "spatial"]
         name = f"{key[0]}, {key[1]}" if key[0] == "feedback" else key[0]
-        axes[0, 3].bar(places, [r.similarity for r in seen], 0.15, color=colour)
-        axes[1, 3].bar(places, [r.distance for r in seen], 0.15, color=colour, label=name)
-    axes[0, 3].set(title="by layer, sparsity 0.6, norm exp", ylim=(0.25, 1.02))
-    axes[1, 3].legend(fontsize=7.5, frameon=False, loc="upper right")  # over conv3 and fc1, whose bars are low
-    axes[1, 3].set(yscale="log", ylim=(1e-2, None), xlabel="no bar: exact")
-    axes[1, 3].set_xticks(range(len(layers)), layers)
-    axes[0, 0].set_ylabel("angular similarity, 1 − angle/π\n(0.5: at a right angle)")
-    axes[1, 0].set_ylabel("normalised distance, |g − true|²/|true|²\n(1: as good as no gradient)")
-    for panel in axes.ravel():
-        panel.grid(color="0.93")
-        panel.set_axisbelow(True)
-        panel.spines[["top", "right"]].set_visible(False)
-    figure.suptitle("Sampled against true gradients of sigma: CNN-L on digits, chips without imperfections")
-    return figure
+        above.bar(places, [r.similarity for r in seen], 0.15, color=colour)
+        below.bar(places, [r.distance for r in seen], 0.15, color=colour, label=name)
+    above.set(title="by layer, sparsity 0.6, norm exp", ylim=(0.25, 1.02))
+    below.legend(fontsize=7.5, frameon=False, loc="upper right")  # over conv3 and fc1, whose bars are low
+    below.set(yscale="log", ylim=(1e-2, None), xlabel="no bar: exact")
+    below.set_xticks(range(len(layers)), layers)
 
 
-def page(rows: list[Row]) -> str:
-    """The results as a page of Markdown."""
+def page(rows: list[Row]) -> list[str]:
+    """The results as lines of Markdown."""
     layers = list(dict.fromkeys(r.layer for r in rows))
-    lines = [
+    picked = [r for r in rows if r.sampler not in SPARSITIES or r.sparsity == 0.6]
+    return [
         "# Sampled against true gradients", "",
         "Made by `python -m l2sim.study.gradients --out docs/results`; all rows are in",
         "[gradients.csv](gradients.csv).", "",
@@ -222,15 +230,12 @@ def page(rows: list[Row]) -> str:
         f"CNN-L, trained electronically for {EPOCHS} epochs on the UCI digits (28 x 28), on chips without",
         f"imperfections; {BATCHES} mini-batches of {BATCH}. Angular similarity 1 - angle / pi of the gradient of sigma",
         "to the dense one, in brackets the normalised distance |g - true|^2 / |true|^2; means over mini-batches.", "",
-        "| sampling | rule | norm | sparsity | " + " | ".join(layers) + " |",
-        "|---|---|---|---|" + "---|" * len(layers),
+        *markdown(["sampling", "rule", "norm", "sparsity", *layers], (
+            (*key[:3], f"{key[3]:g}" if key[0] in SPARSITIES else "",
+             *(f"{r.similarity:.3f} ({r.distance:.2g})" for r in sorted(same, key=lambda r: layers.index(r.layer))))
+            for key, same in grouped(picked, lambda r: r[:4]).items()
+        )), "", *said(rows),
     ]  # fmt: skip
-    picked = [r for r in rows if r.sampler not in SPARSITIES or r.sparsity == 0.6]
-    for key in dict.fromkeys(r[:4] for r in picked):
-        cells = {r.layer: f"{r.similarity:.3f} ({r.distance:.2g})" for r in picked if r[:4] == key}
-        sparsity = f"{key[3]:g}" if key[0] in SPARSITIES else ""
-        lines.append("| " + " | ".join((*key[:3], sparsity, *(cells[layer] for layer in layers))) + " |")
-    return "\n".join([*lines, "", *said(rows)]) + "\n"
 
 
 def said(rows: list[Row]) -> list[str]:
@@ -260,18 +265,16 @@ def said(rows: list[Row]) -> list[str]:
     ]
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Write gradients.csv, gradients.png and gradients.md to the folder `--out`."""
-    out = results.folder(__doc__, arguments)
+def compute(options: Namespace) -> Iterator[list[Row]]:
+    """All rows at once."""
     spec = models.get("cnn-l")
     channels, *size = spec.input
     images = sets.load("digits", None, (size[0], size[1]), channels)
-    rows = table(pretrained(spec, images), images)
-    results.write(out / "gradients.csv", rows, 5, 4)
-    draw(rows).savefig(out / "gradients.png", dpi=130)
-    (out / "gradients.md").write_text(page(rows), encoding="utf-8")
-    print(out / "gradients.md")
+    yield table(pretrained(spec, images), images)
 
+
+TABLE = Table(Row, ".4g", {"sparsity": ""})
+STUDY = Study("gradients", __doc__, compute, page, TABLE.write, draw, dpi=130, styled=False)
 
 if __name__ == "__main__":
-    main()
+    STUDY.main()

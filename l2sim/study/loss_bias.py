@@ -9,9 +9,10 @@ arm loses more or less than the mean stays.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from l2sim.backend import generator
 from l2sim.chip.mesh_chip import MeshChip
@@ -19,7 +20,7 @@ from l2sim.chip.nonidealities import Nonidealities
 from l2sim.learn.insitu import measure
 from l2sim.mesh.mesh import Mesh
 from l2sim.mesh.unitary import haar
-from l2sim.study import results
+from l2sim.study.harness import Study, Table, grouped, markdown, plain
 
 SIZES = (4, 8, 16, 32, 64)
 SEEDS = 8
@@ -46,35 +47,35 @@ class Row(NamedTuple):
     angle_degrees: float
 
 
-def point(modes: int, it: Nonidealities, seed: int) -> dict[tuple[str, str], tuple[float, float]]:
+def point(modes: int, imperfect: Nonidealities, seed: int) -> dict[tuple[str, str], tuple[float, float]]:
     """(relative error, angle in degrees) of one Haar random mesh by (scheme, correction).
 
     L = mean over B of sum_n w_n |y_n|^2 + Re conj(t_n) y_n, all random; theta and phi together.
     """
     draw = generator(seed, "loss bias", modes)
-    chip = MeshChip(Mesh("rectangular", modes), it, seed, dtype="float64")
+    chip = MeshChip(Mesh("rectangular", modes), imperfect, seed, dtype="float64")
     settings = haar(chip.mesh, draw)
     chip.set_phases(settings.theta, settings.phi, settings.screen)
     z = draw.normal(size=(4, modes, BATCH)) / np.sqrt(2 * modes)
     x, target = z[0] + 1j * z[1], z[2] + 1j * z[3]
     g = (2 * draw.uniform(size=(modes, 1)) * np.conj(chip.forward(x)) + np.conj(target)) / BATCH
     true = np.concatenate(chip.oracle_gradient(x, g)[:2])
-    found = {}
+    errors = {}
     for scheme in SCHEMES:
         for name, loss in CORRECTIONS.items():
             seen = np.concatenate(measure(chip, x, g, scheme, loss_per_column=loss)[:2])
             cosine = seen @ true / (np.linalg.norm(seen) * np.linalg.norm(true))
             error = np.linalg.norm(seen - true) / np.linalg.norm(true)
-            found[scheme, name] = float(error), float(np.degrees(np.arccos(np.clip(cosine, -1, 1))))
-    return found
+            errors[scheme, name] = float(error), float(np.degrees(np.arccos(np.clip(cosine, -1, 1))))
+    return errors
 
 
 def table(sizes: tuple[int, ...] = SIZES, seeds: int = SEEDS) -> list[Row]:
     """Every point of the study."""
     rows = []
     for modes in sizes:
-        for name, it in CHIPS.items():
-            points = [point(modes, it, seed) for seed in range(seeds)]
+        for name, imperfect in CHIPS.items():
+            points = [point(modes, imperfect, seed) for seed in range(seeds)]
             for scheme, correction in points[0]:
                 mean = np.mean([each[scheme, correction] for each in points], axis=0)
                 rows.append(Row(modes, name, scheme, correction, *map(float, mean)))
@@ -91,10 +92,8 @@ CURVES = {
 }
 
 
-def draw(rows: list[Row]) -> Any:
+def draw(rows: list[Row]) -> Figure:
     """The figure: relative error and angle over the number of modes."""
-    from matplotlib.figure import Figure
-
     figure = Figure(figsize=(10.5, 4.6), layout="constrained")
     left, right = figure.subplots(1, 2)
     for (loss, scheme, correction), (colour, style, label) in CURVES.items():
@@ -113,8 +112,7 @@ def draw(rows: list[Row]) -> Any:
         axes.set_xscale("log", base=2)
         axes.set_xticks(sorted({row.modes for row in rows}), sorted({row.modes for row in rows}))
         axes.set_xlabel("modes N of the mesh (N columns)")
-        axes.grid(color="0.93")
-        axes.spines[["top", "right"]].set_visible(False)
+        plain(axes)
     figure.legend(loc="outside lower center", ncols=3, frameon=False)
     figure.suptitle(
         f"In situ gradients of a rectangular mesh that loses {LOSS_DB} dB per arm section "
@@ -124,9 +122,9 @@ def draw(rows: list[Row]) -> Any:
     return figure
 
 
-def page(rows: list[Row]) -> str:
-    """The results as a page of Markdown."""
-    lines = [
+def page(rows: list[Row]) -> list[str]:
+    """The results as lines of Markdown."""
+    return [
         "# What loss does to gradients measured in situ", "",
         "Made by `python -m l2sim.study.loss_bias --out docs/results`.", "",
         "![Relative error and angle of the measured gradient over N](loss-bias.png)", "",
@@ -134,30 +132,17 @@ def page(rows: list[Row]) -> str:
         f"light and cotangents normalised; \"spread\": sections differ by {SPREAD_DB} dB (one standard deviation).",
         "Relative error of theta and phi together, in brackets the angle to the true gradient; mean of",
         f"{SEEDS} meshes.", "",
-        "| loss | read-out | correction | " + " | ".join(f"N = {n}" for n in sorted({r.modes for r in rows})) + " |",
-        "|---|---|---|" + "---|" * len({r.modes for r in rows}),
-    ]  # fmt: skip
-    for key in dict.fromkeys((row.loss, row.scheme, row.correction) for row in rows):
-        seen = [row for row in rows if (row.loss, row.scheme, row.correction) == key]
-        cells = (f"{row.relative_error:.2g} ({row.angle_degrees:.2g}°)" for row in seen)
-        lines.append("| " + " | ".join((*key, *cells)) + " |")
-    lines += [
-        "",
+        *markdown(["loss", "read-out", "correction", *(f"N = {n}" for n in sorted({r.modes for r in rows}))], (
+            (*key, *(f"{row.relative_error:.2g} ({row.angle_degrees:.2g}°)" for row in seen))
+            for key, seen in grouped(rows, lambda row: row[1:4]).items()
+        )), "",
         "A known uniform loss is corrected to rounding: forward and sum powers divided by t^{2d}, backward powers",
         "multiplied by it, d columns in (`l2sim/learn/insitu.py`). Corrected the other way round the gradient is worse",
         "than as read. What remains is each arm's departure from the mean loss.",
-    ]
-    return "\n".join(lines) + "\n"
+    ]  # fmt: skip
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Write loss-bias.csv, loss-bias.png and loss-bias.md to the folder `--out`."""
-    out = results.folder(__doc__, arguments)
-    rows = table()
-    results.write(out / "loss-bias.csv", rows, 4, 4)
-    draw(rows).savefig(out / "loss-bias.png", dpi=130)
-    (out / "loss-bias.md").write_text(page(rows), encoding="utf-8")
-
+STUDY = Study("loss-bias", __doc__, lambda _: [table()], page, Table(Row, ".4g").write, draw, 130, styled=False)
 
 if __name__ == "__main__":
-    main()
+    STUDY.main()

@@ -14,11 +14,14 @@ a gradient that is measured in situ (`learn.insitu`; Pai et al., Science 380, 39
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from l2sim import backend
 from l2sim.backend import Array, generator
@@ -28,7 +31,8 @@ from l2sim.flow import oracle
 from l2sim.learn.insitu import measure
 from l2sim.mesh import unitary
 from l2sim.mesh.mesh import Mesh
-from l2sim.study import results, runs
+from l2sim.report import figures
+from l2sim.study.harness import Study, Table, grouped, interval, markdown
 
 SIZES = (4, 8, 16, 32, 64, 128, 256)
 SEEDS = 8
@@ -52,7 +56,7 @@ KINDS: dict[str, tuple[Nonidealities, str]] = {
 }
 CLOSED: dict[tuple[str, bool], Callable[[int], float]] = {
     ("phase", False): lambda n: PHASE * math.sqrt(n - 1),
-    ("phase", True): lambda n: 2 * math.pi / (2**BITS - 1) / math.sqrt(12) * math.sqrt(n - 1),
+    ("phase", True): lambda n: Nonidealities(phase_bits=BITS).step() / math.sqrt(12) * math.sqrt(n - 1),
     ("coupler", False): lambda n: COUPLER * math.sqrt(2 * (n - 1)),
     ("loss", False): lambda n: ARM * math.sqrt(2 / n) * (n - 1),
     ("reading", False): lambda n: READING * math.sqrt(2 * (n - 1 / n)),
@@ -89,8 +93,7 @@ def matrix_error(kind: str, corrected: bool, modes: int, seed: int) -> float:
     if kind == "coupler" and corrected:
         errors = COUPLER * generator(seed, "mesh errors", "couplers", modes).normal(size=(2, mesh.count))
         return unitary.error(target, unitary.matrix(mesh, unitary.transfer(mesh, ideal, errors)[0], errors))
-    it = KINDS[kind][0]
-    chip = MeshChip(mesh, it, seed, dtype="float64")
+    chip = MeshChip(mesh, KINDS[kind][0], seed, dtype="float64")
     chip.set_phases(*ideal)
     if kind == "phase" and corrected:
         chip.nonidealities = Nonidealities(phase_error_std=PHASE, phase_bits=BITS)
@@ -125,15 +128,15 @@ GRADIENTS = (("phase", False), ("coupler", False), ("loss", False), ("loss", Tru
 def table(sizes: tuple[int, ...] = SIZES, seeds: int = SEEDS) -> list[Row]:
     """Every point of the study."""
     rows = []
-    for quantity, of, which in (
+    for quantity, error, which in (
         ("matrix", matrix_error, (*CLOSED, ("coupler", True))), ("gradient", gradient_error, GRADIENTS),
     ):  # fmt: skip
-        for kind, corrected in which:
-            for modes in sizes:
-                values = [of(kind, corrected, modes, seed) for seed in range(seeds)]
-                closed = CLOSED.get((kind, corrected)) if quantity == "matrix" else None
-                told = closed(modes) if closed else float("nan")
-                rows.append(Row(quantity, kind, corrected, modes, float(np.mean(values)), runs.interval(values), told))
+        for (kind, corrected), modes in itertools.product(which, sizes):
+            with backend.threads(1):  # a second one only waits: the matrices are small
+                values = [error(kind, corrected, modes, seed) for seed in range(seeds)]
+            mean, width = float(np.mean(values)), interval(values)
+            closed = CLOSED.get((kind, corrected)) if quantity == "matrix" else None
+            rows.append(Row(quantity, kind, corrected, modes, mean, width, closed(modes) if closed else math.nan))
     return rows
 
 
@@ -147,53 +150,47 @@ FLOOR = 1e-5
 """Errors below are drawn at the foot of the figure."""
 
 
-def draw(rows: list[Row]) -> Any:
+def draw(rows: list[Row]) -> Figure:
     """Normalised error over N, panel by panel, and the error of measured gradients."""
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    from l2sim.report import figures
-
     sizes = sorted({row.modes for row in rows})
     colours = figures.BLUE, figures.VERMILLION, figures.GREEN, figures.PURPLE, figures.GREY, figures.INK
     marks = "osD^vP"
-    with matplotlib.rc_context(figures.STYLE):
-        sheet = Figure((12.5, 8.2), layout="constrained")
-        at = sheet.add_gridspec(2, 3)
-        errors = [sheet.add_subplot(at[place]) for place in ((0, 0), (0, 1), (0, 2), (1, 0))]
-        last = sheet.add_subplot(at[1, 1:])
-        for ax, (title, kinds, cure) in zip(errors, PANELS):
-            several = len(kinds) > 1
-            for kind, colour, mark in zip(kinds, colours, marks):
-                for corrected in (False, True):
-                    seen = [r for r in rows if r[:3] == ("matrix", kind, corrected)]
-                    words = cure if corrected else KINDS[kind][1]
-                    points(ax, seen, colour, mark, "" if corrected and several else words, hollow=corrected)
-            if several:
-                ax.plot([], [], "o--", color=figures.GREY, mfc="white", lw=1, label=f"hollow: {cure}")
-            ax.plot([], [], color=figures.GREY, lw=1, label="lines: closed form, first order")
-            ax.set(title=title, ylabel="normalised error of the matrix", ylim=(7e-4, 12.0))
-            ax.axhline(1.0, color=figures.GREY, lw=0.8, ls=(0, (1, 2)))
-        for (kind, corrected), colour, mark in zip(GRADIENTS, colours, marks):
-            seen = [r for r in rows if r[:3] == ("gradient", kind, corrected)]
-            exact = "; exact, drawn at the foot" if max(row.mean for row in seen) < FLOOR else ""
-            words = KINDS[kind][1] + ("; mean loss corrected" if corrected else exact)
-            points(last, seen, colour, mark, words, hollow=corrected)
-        last.set(title="Gradients measured in situ", ylabel="1 − cos of the angle to the true gradient")
-        last.set_ylim(FLOOR / 2, 30)
-        for ax in (*errors, last):
-            ax.set_xscale("log", base=2)
-            ax.set_yscale("log")
-            ax.set_xticks(sizes, [str(n) for n in sizes])
-            ax.minorticks_off()
-            ax.set_xlabel("modes N")
-            ax.legend(loc="upper left", ncols=1 if ax is not last else 2)
-        told = f"Rectangular meshes programmed by Clements' elimination; mean of {SEEDS}, bars: 95 % confidence"
-        sheet.suptitle(told, fontsize=11)
+    sheet = Figure((12.5, 8.2), layout="constrained")
+    at = sheet.add_gridspec(2, 3)
+    errors = [sheet.add_subplot(at[place]) for place in ((0, 0), (0, 1), (0, 2), (1, 0))]
+    last = sheet.add_subplot(at[1, 1:])
+    for ax, (title, kinds, cure) in zip(errors, PANELS):
+        several = len(kinds) > 1
+        for kind, colour, mark in zip(kinds, colours, marks):
+            for corrected in (False, True):
+                seen = [r for r in rows if r[:3] == ("matrix", kind, corrected)]
+                words = cure if corrected else KINDS[kind][1]
+                points(ax, seen, colour, mark, "" if corrected and several else words, hollow=corrected)
+        if several:
+            ax.plot([], [], "o--", color=figures.GREY, mfc="white", lw=1, label=f"hollow: {cure}")
+        ax.plot([], [], color=figures.GREY, lw=1, label="lines: closed form, first order")
+        ax.set(title=title, ylabel="normalised error of the matrix", ylim=(7e-4, 12.0))
+        ax.axhline(1.0, color=figures.GREY, lw=0.8, ls=(0, (1, 2)))
+    for (kind, corrected), colour, mark in zip(GRADIENTS, colours, marks):
+        seen = [r for r in rows if r[:3] == ("gradient", kind, corrected)]
+        exact = "; exact, drawn at the foot" if max(row.mean for row in seen) < FLOOR else ""
+        words = KINDS[kind][1] + ("; mean loss corrected" if corrected else exact)
+        points(last, seen, colour, mark, words, hollow=corrected)
+    last.set(title="Gradients measured in situ", ylabel="1 − cos of the angle to the true gradient")
+    last.set_ylim(FLOOR / 2, 30)
+    for ax in (*errors, last):
+        ax.set_xscale("log", base=2)
+        ax.set_yscale("log")
+        ax.set_xticks(sizes, [str(n) for n in sizes])
+        ax.minorticks_off()
+        ax.set_xlabel("modes N")
+        ax.legend(loc="upper left", ncols=1 if ax is not last else 2)
+    title = f"Rectangular meshes programmed by Clements' elimination; mean of {SEEDS}, bars: 95 % confidence"
+    sheet.suptitle(title, fontsize=11)
     return sheet
 
 
-def points(ax: Any, seen: list[Row], colour: str, mark: str, words: str, hollow: bool) -> None:
+def points(ax: Axes, seen: list[Row], colour: str, mark: str, words: str, hollow: bool) -> None:
     """One curve with its intervals; its closed form as a thin line."""
     if not seen:
         return
@@ -210,10 +207,11 @@ def points(ax: Any, seen: list[Row], colour: str, mark: str, words: str, hollow:
         ax.plot(x, closed, color=colour, lw=1.0, ls=(0, (4, 2)) if hollow else "-")
 
 
-def page(rows: list[Row]) -> str:
-    """The results as a page of Markdown."""
+def page(rows: list[Row]) -> list[str]:
+    """The results as lines of Markdown."""
     sizes = sorted({row.modes for row in rows})
-    lines = [
+    cures = {kind: cure for _, kinds, cure in PANELS for kind in kinds}
+    return [
         "# Errors over the size of a mesh", "",
         "Made by `python -m l2sim.study.mesh_errors --out docs/results`; all points are in",
         "[mesh-errors.csv](mesh-errors.csv).", "",
@@ -222,16 +220,12 @@ def page(rows: list[Row]) -> str:
         "interval (Student's t), in brackets the closed form, first order in the error. Matrices: normalised error",
         "sqrt(1 - |tr(U^+ V)|^2 / (|U|^2 |V|^2)). Gradients: 1 - cos of the angle between measured and true gradient",
         f"(analog subtraction, {BATCH} vectors).", "",
-        "| of the | error | corrected | " + " | ".join(f"N = {n}" for n in sizes) + " |",
-        "|---|---|---|" + "---|" * len(sizes),
+        *markdown(["of the", "error", "corrected", *(f"N = {n}" for n in sizes)], (
+            (quantity, KINDS[kind][1], ("mean loss" if quantity == "gradient" else cures[kind]) if corrected else "no",
+             *map(shown, same))
+            for (quantity, kind, corrected), same in grouped(rows, lambda row: row[:3]).items()
+        )), "", *said(rows),
     ]  # fmt: skip
-    cures = {kind: cure for _, kinds, cure in PANELS for kind in kinds}
-    for key in dict.fromkeys(row[:3] for row in rows):
-        quantity, kind, corrected = key
-        cure = ("mean loss" if quantity == "gradient" else cures[kind]) if corrected else "no"
-        cells = [shown(row) for row in rows if row[:3] == key]
-        lines.append("| " + " | ".join((quantity, KINDS[kind][1], cure, *cells)) + " |")
-    return "\n".join([*lines, "", *said(rows)]) + "\n"
 
 
 def shown(row: Row) -> str:
@@ -257,16 +251,7 @@ def said(rows: list[Row]) -> list[str]:
     ]
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Write mesh-errors.csv, mesh-errors.png and mesh-errors.md to the folder `--out`."""
-    out = results.folder(__doc__, arguments)
-    with backend.threads(1):  # a second one only waits: the matrices are small
-        rows = table()
-    results.write(out / "mesh-errors.csv", rows, 4, 4)
-    draw(rows).savefig(out / "mesh-errors.png", dpi=110)
-    (out / "mesh-errors.md").write_text(page(rows), encoding="utf-8")
-    print(out / "mesh-errors.md")
-
+STUDY = Study("mesh-errors", __doc__, lambda _: [table()], page, Table(Row, ".4g").write, draw)
 
 if __name__ == "__main__":
-    main()
+    STUDY.main()

@@ -9,33 +9,30 @@ the noise of readings of so many bits, and any device table says what such readi
 
 from __future__ import annotations
 
-from l2sim.blas import prepare
-
-if __name__ == "__main__":
-    prepare()  # before anything imports NumPy
-
-import csv
 import json
 import math
+from argparse import Namespace
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from l2sim import backend
 from l2sim.chip import energy
 from l2sim.chip.meter import Counts
 from l2sim.data import as_light
-from l2sim.flow import session as sessions
 from l2sim.flow import training
 from l2sim.flow.insitu import session as insitu
-from l2sim.flow.session import chip_nonidealities
+from l2sim.job.imperfections import chip_nonidealities
 from l2sim.job.job import Job
 from l2sim.mesh.mesh import Mesh
-from l2sim.store import checkpoint
-from l2sim.study import runs
+from l2sim.report import figures
+from l2sim.study.harness import Run, Study, Table, finished, interval, markdown
 
 PRESET = "insitu-mnist"
 SIZES = (16, 32, 64, 128, 256)
@@ -59,17 +56,20 @@ IMAGES = 60_000
 """Of an epoch of MNIST."""
 NEAR = 0.01
 """How near to the accuracy without noise a network has to come."""
-
-
-# -- the networks ------------------------------------------------------------------------------------------------------
+OWN = LOSSES.index(energy.TABLES[TABLE].column_loss_db)
+"""The loss of the table itself."""
+COLOURS = (figures.GREY, figures.BLUE, figures.GREEN, figures.VERMILLION, figures.INK)
+MARKS = "osD^v"
+DASHES = ((0, (1.5, 1)), (0, (5, 1.5)), "-")
+"""Of the losses, none first."""
 
 
 @cache
 def full_scale(modes: int, data: Path | None) -> float:
     """The amplitude that modulators and detectors are built for, in units of a sample's mean |x|: light is shared out
     to the ports as their largest amplitudes need it, and this is what the mean port gets (of those with a feature)."""
-    it = Job.preset(PRESET)
-    most = np.abs(as_light.dataset(it.data.name, it.insitu.features, modes, data).train_x).max(axis=0)
+    preset = Job.preset(PRESET)
+    most = np.abs(as_light.dataset(preset.data.name, preset.insitu.features, modes, data).train_x).max(axis=0)
     return float(f"{math.sqrt(np.mean(most**2)):.3g}")
 
 
@@ -92,11 +92,6 @@ def job(modes: int, bits: int, seed: int, scale: float) -> Job:
     return Job.preset(PRESET, {"insitu.modes": modes, "seed": seed} | SETUP | noisy)
 
 
-def place(folder: Path, modes: int, bits: int, seed: int) -> Path:
-    """Its run folder."""
-    return folder / f"noise-energy-{modes}-{bits}-{seed}"
-
-
 def tasks() -> list[tuple[int, int, int]]:
     """(modes, bits, seed) of every run, 0 bits without noise; those that say most first."""
     noisy = [(modes, bits, SEEDS[0]) for bits in LEARNT for modes in SIZES if modes <= LARGE or bits == LEARNT[0]]
@@ -104,29 +99,26 @@ def tasks() -> list[tuple[int, int, int]]:
     return [(modes, 0, SEEDS[0]) for modes in SIZES] + noisy + more
 
 
-def tested(it: Job, out: Path, scale: float, data: Path | None) -> dict[int, float]:
-    """Test accuracy by bits of the readings of the network in the run folder `out`, which was trained without noise.
+def tested(run: Run, scale: float, data: Path | None) -> dict[int, float]:
+    """Test accuracy by bits of the readings of a network that was trained without noise.
 
-    Kept in the folder, so that it is tested once."""
-    held = out / "tested.json"
-    wanted = {bits: float(f"{sigma(bits, scale):.4g}") for bits in TESTED}
-    if held.exists():
-        told = json.loads(held.read_text())
-        if told["sigma"] == list(wanted.values()):
-            return dict(zip(wanted, told["accuracy"]))
-    session = insitu.open_session(it, data)
-    sessions.restore(session, checkpoint.read(out / "checkpoints" / "latest.safetensors")[0])
-    found = []
+    Kept in the folder of the run, so that it is tested once."""
+    path = run.out / "tested.json"
+    noises = [float(f"{sigma(bits, scale):.4g}") for bits in TESTED]
+    if path.exists():
+        known = msgspec.json.decode(path.read_bytes(), type=dict[str, list[float]])
+        if known["sigma"] == noises:
+            return dict(zip(TESTED, known["accuracy"]))
+    session = insitu.open_session(run.job, data)
+    run.restore(session)
+    accuracies = []
     with backend.threads(1):
-        for noise in wanted.values():
+        for noise in noises:
             for chip in session.chips.values():
-                chip.nonidealities = msgspec.structs.replace(chip_nonidealities(it), readout_noise=noise)
-            found.append(float(training.scores(session, session.network)["accuracy"]))
-    held.write_text(json.dumps({"sigma": list(wanted.values()), "accuracy": found}))
-    return dict(zip(wanted, found))
-
-
-# -- what they cost ----------------------------------------------------------------------------------------------------
+                chip.nonidealities = msgspec.structs.replace(chip_nonidealities(run.job), readout_noise=noise)
+            accuracies.append(float(training.scores(session, session.network)["accuracy"]))
+    path.write_text(json.dumps({"sigma": noises, "accuracy": accuracies}))
+    return dict(zip(TESTED, accuracies))
 
 
 def table_of(bits: int, modes: int, loss_db: float) -> energy.Table:
@@ -154,7 +146,8 @@ def training_j(bits: int, modes: int, loss_db: float, images: int, batch: int, l
     return energy.spent_by(dict.fromkeys(names, counts), dict.fromkeys(names, at), table).total_j
 
 
-# -- the results -------------------------------------------------------------------------------------------------------
+Point = tuple[int, str, int, int]
+"""(modes, trained, bits, epochs), as in a `Row`."""
 
 
 class Row(NamedTuple):
@@ -174,58 +167,234 @@ class Row(NamedTuple):
     training_j: tuple[float, ...]
 
 
-def rows(found: dict[tuple[int, str, int, int], list[float]], scales: dict[int, float], images: int) -> list[Row]:
+def rows(accuracies: dict[Point, list[float]], scales: dict[int, float], images: int) -> list[Row]:
     """Rows from accuracies by (modes, trained, bits, epochs); `images` of an epoch."""
     batch, made = Job.preset(PRESET).learn.batch, []
-    for (modes, trained, bits, epochs), values in found.items():
+    for (modes, trained, bits, epochs), values in accuracies.items():
         one = tuple(inference_j(bits, modes, loss) for loss in LOSSES) if bits else ()
         run = tuple(training_j(bits, modes, loss, epochs * images, batch) for loss in LOSSES) if bits else ()
-        mean, width = float(np.mean(values)), runs.interval(values)
+        mean, width = float(np.mean(values)), interval(values)
         made.append(Row(modes, trained, bits, epochs, sigma(bits, scales[modes]), mean, width, len(values), one, run))
     return made
 
 
-def enough(found: list[Row], modes: int, trained: tuple[str, ...] = ("without", "with")) -> int:
+def enough(rows: list[Row], modes: int, trained: tuple[str, ...] = ("without", "with")) -> int:
     """The fewest bits that come within NEAR of the accuracy without noise, however trained; 0 where none do."""
-    mine = [row for row in found if row.modes == modes]
+    mine = [row for row in rows if row.modes == modes]
     best = next((row.accuracy for row in mine if row.bits == 0), math.inf)
     return min((r.bits for r in mine if r.bits and r.trained in trained and r.accuracy >= best - NEAR), default=0)
 
 
-def main(args: list[str] | None = None) -> None:
-    """Write noise-energy.csv, noise-energy.png and noise-energy.md to the folder `--out`."""
-    from l2sim.study import noise_energy_page as pages
+Results = tuple[list[Row], dict[int, float]]
+"""The rows of the study, and full scale by N."""
 
-    options = runs.parser(__doc__.partition("\n")[0]).parse_args(args)
+
+def draw(results: Results) -> Figure:
+    """Accuracy over bits, what noise costs by its causes, accuracy over joules, and joules over N."""
+    rows, _ = results
+    sheet = Figure((14.5, 8.6), layout="constrained")
+    (bits, knobs, one), (run, scale, scale_run) = sheet.subplots(2, 3)
+    accuracy(bits, rows)
+    causes(knobs)
+    over_joules(one, rows, ("without",), "inference_j", "energy of an inference (J), 1 to 9 bit")
+    one.set_title("Accuracy costs light: one inference")
+    over_joules(run, rows, ("with", LEARNT[0]), "training_j", "energy of the training so far (J)")
+    run.set_title(f"… and training with readings of {LEARNT[0]} bit, {EPOCHS} epochs")
+    over_modes(scale, rows, "inference_j", "energy of an inference (J)")
+    over_modes(scale_run, rows, "training_j", "energy of the training run (J)")
+    sheet.suptitle(
+        f"Three meshes of N modes trained in situ on MNIST, device table “{TABLE}”; light sized to the bits of a "
+        "reading behind N lossy columns", fontsize=11,
+    )  # fmt: skip
+    return sheet
+
+
+def sizes(rows: list[Row]) -> list[tuple[int, str, str]]:
+    """(N, colour, mark)."""
+    return list(zip(sorted({row.modes for row in rows}), COLOURS, MARKS))
+
+
+def final(rows: list[Row]) -> list[Row]:
+    """Those after the last epoch."""
+    return [row for row in rows if row.epochs == max(r.epochs for r in rows)]
+
+
+def accuracy(ax: Axes, rows: list[Row]) -> None:
+    """Accuracy over the bits of a reading."""
+    for modes, colour, mark in sizes(rows):
+        for trained, fill in (("without", colour), ("with", "white")):
+            mine = sorted(r for r in final(rows) if (r.modes, r.trained) == (modes, trained) and r.bits)
+            width = np.nan_to_num([100 * r.half_width for r in mine])
+            ax.errorbar(
+                [r.bits for r in mine], [100 * r.accuracy for r in mine], width, color=colour, marker=mark, mfc=fill,
+                ms=5 if trained == "without" else 7, ls="-" if trained == "without" else "", capsize=2,
+                label=f"N = {modes}" if trained == "without" else None,
+            )  # fmt: skip
+    ax.plot([], [], "o", color=figures.GREY, mfc="white", ms=7, label="trained at that noise")
+    ax.set(xlabel="bits of a reading (noise: √2 × that of the bits)", ylabel="test accuracy (%)", ylim=(0, 101))
+    ax.set_title("What accuracy needs")
+    ax.legend(loc="lower right")
+
+
+def causes(ax: Axes, modes: int = 64) -> None:
+    """Noise of a reading over the energy of a vector, where one constant alone is changed."""
+    base = energy.TABLES[TABLE]
+    start = energy.readout_noise(base, modes).sigma, energy.call_energy(base, modes)
+    ways = {
+        "laser power": [{"port_w": base.port_w * f} for f in np.geomspace(1e-2, 1e2, 25)],
+        "integration time": [{"rate_hz": base.rate_hz / f} for f in np.geomspace(1e-1, 1e2, 25)],
+        "bits of the converters": [{"bits": bits} for bits in range(3, 13)],
+        "loss of a column": [{"column_loss_db": loss} for loss in np.linspace(0.0, 0.5, 11)],
+    }
+    for (words, changes), colour, mark in zip(ways.items(), COLOURS[1:], MARKS[1:]):
+        tables = [energy.changed(base, **change) for change in changes]
+        joules = [sum(energy.call_energy(table, modes).values()) for table in tables]
+        noise = [energy.readout_noise(table, modes).sigma for table in tables]
+        ax.plot(joules, noise, color=colour, marker=mark, ms=4, label=words)
+    label = f"as in the table: {1e3 * base.port_w:g} mW a port, 1 ns, {base.bits} bit, {base.column_loss_db} dB"
+    ax.plot(sum(start[1].values()), start[0], "*", color=figures.INK, ms=13, label=label)
+    ax.set(xscale="log", yscale="log", xlabel=f"energy of a vector through N = {modes} (J)")
+    ax.set(ylabel="noise of a reading (of full scale)", title="What noise costs, by what is changed")
+    ax.set_ylim(top=ax.get_ylim()[1] * 12)
+    ax.legend(loc="upper right", fontsize=8)
+
+
+def over_joules(ax: Axes, rows: list[Row], which: tuple[str | int, ...], what: str, words: str) -> None:
+    """Accuracy over energy, without loss and with the table's, of networks trained as `which` (trained, bits) says."""
+    for modes, colour, mark in sizes(rows):
+        mine = sorted(r for r in rows if r.modes == modes and r.bits and (r.trained, r.bits)[: len(which)] == which)
+        for at, dash in ((0, DASHES[0]), (OWN, DASHES[-1])):
+            joules = [getattr(r, what)[at] for r in mine]
+            label = f"N = {modes}" if at else None
+            ax.plot(joules, [100 * r.accuracy for r in mine], color=colour, marker=mark, ms=4, ls=dash, label=label)
+    ax.plot([], [], color=figures.GREY, ls=DASHES[0], label="no loss in the mesh")
+    ax.plot([], [], color=figures.GREY, label=f"{LOSSES[OWN]:g} dB a column")
+    ax.set(xscale="log", xlabel=words, ylabel="test accuracy (%)", ylim=(0, 101))
+    ax.legend(loc="lower right", fontsize=8)
+
+
+def over_modes(ax: Axes, rows: list[Row], what: str, words: str) -> None:
+    """Energy of the fewest bits that are enough, over N."""
+    for at, (loss, colour, mark) in enumerate(zip(LOSSES, COLOURS[1:], MARKS[1:])):
+        points = needed(rows, what, at)
+        label = f"{loss:g} dB a column" if loss else "no loss in the mesh"
+        ax.plot(list(points), list(points.values()), color=colour, marker=mark, ms=5, label=label)
+    if what == "inference_j":
+        shown = [modes for modes, *_ in sizes(rows)]
+        forms = [published(modes) for modes in shown]
+        ax.plot(shown, forms, color=figures.GREY, ls=(0, (5, 1.5)), label="published closed form")
+    ticks = [modes for modes, *_ in sizes(rows)]
+    ax.set(xscale="log", yscale="log", xlabel="modes N", ylabel=words)
+    near = f"How it scales: within {100 * NEAR:g} point of no noise"
+    ax.set_title(near if what == "inference_j" else "… and a training run with those bits")
+    ax.set_xticks(ticks, [str(modes) for modes in ticks])
+    ax.minorticks_off()
+    ax.legend(loc="upper left")
+
+
+def needed(rows: list[Row], what: str, at: int) -> dict[int, float]:
+    """Energy by N of the fewest bits that are enough, at the loss number `at`."""
+    joules = {}
+    for modes, *_ in sizes(rows):
+        bits = enough(rows, modes)
+        row = next((r for r in final(rows) if (r.modes, r.bits) == (modes, bits) and bits), None)
+        if row:
+            joules[modes] = getattr(row, what)[at]
+    return joules
+
+
+def published(modes: int, layers: int = 3) -> float:
+    """Energy of an inference by the published closed form, 2 N^2 operations at 0.635 N TOPS/W a mesh, J."""
+    return layers * 2 * modes**2 / (0.635e12 * modes)
+
+
+def page(results: Results) -> list[str]:
+    """The results as lines of Markdown."""
+    (rows, scales), table = results, []
+    for row in final(rows):
+        if row.bits in (1, 7, 9):
+            continue  # they are in the CSV file
+        spread = "" if math.isnan(row.half_width) else f" ± {100 * row.half_width:.1f}"
+        joules = [f"{value:.2g}" for value in (*row.inference_j, *row.training_j)] or [""] * (2 * len(LOSSES))
+        network = row.modes, f"{row.trained} noise", row.bits or "∞", f"{row.sigma:.3g}"
+        table.append([*network, f"{100 * row.accuracy:.1f}{spread}", row.seeds, *joules])
+    costs = [f"J {what}, {loss:g} dB" for what in ("an inference", "the training") for loss in LOSSES]
+    return [
+        "# Noise costs energy", "",
+        "Made by `python -m l2sim.study.noise_energy --data DIR --out docs/results`; every number is in",
+        "[noise-energy.csv](noise-energy.csv).", "",
+        "![Accuracy over bits and joules, noise over joules, joules over N](noise-energy.png)", "",
+        f"Three meshes of N modes learn MNIST (Fourier features, preset `{PRESET}`) in situ for {EPOCHS}",
+        f"epochs, without noise and (one seed) at the noise of readings of {', '.join(map(str, sorted(LEARNT)))} "
+        f"bit, above N = {LARGE} of {LEARNT[0]} bit only. Networks trained without",
+        "noise are tested at 1 to 9 bit. The noise of a reading is that of its bits and as much again of light and",
+        f"amplifiers, which fixes the light (`cost.sized`). Devices: table `{TABLE}`.", "",
+        *markdown(("N", "trained", "bits", "noise of a reading", "accuracy, %", "seeds", *costs), table), "",
+        *said(rows, scales),
+    ]  # fmt: skip
+
+
+def said(rows: list[Row], scales: dict[int, float]) -> list[str]:
+    """What the rows show, and what is left out."""
+    table = []
+    for modes, *_ in sizes(rows):
+        best = next((row.accuracy for row in rows if (row.modes, row.bits) == (modes, 0)), math.nan)
+        if bits := enough(rows, modes):
+            power = table_of(bits, modes, LOSSES[OWN]).port_w
+            joules = [inference_j(bits, modes, loss) for loss in (LOSSES[OWN], LOSSES[0])]
+            watts = (f"{value:.2g}" for value in (power, *joules, published(modes)))
+            table.append([modes, bits, f"{100 * best:.1f}", *watts])
+    full = ", ".join(f"{scale:g} (N = {modes})" for modes, scale in scales.items())
+    return [
+        f"## To come within {100 * NEAR:g} point of the accuracy without noise", "",
+        *markdown((
+            "N", "bits", "accuracy without noise, %", "light a port, W", "J an inference", "without loss", "published",
+        ), table), "",
+        "Without loss in the mesh the energy of an inference grows as N, as in the published closed forms, since",
+        "readings need hardly more bits as N grows. With loss it grows as N 10^(L N / 10): the light that a detector",
+        "needs has to be sent through N columns. The closed forms leave this out.", "",
+        "Networks trained with noisy readings end about where those trained without noise do that are tested with",
+        "them: better or worse by some points at 3 and 4 bit, within two points at 5. So the last panel takes it that",
+        "a training run with the bits that an inference needs ends as one without noise: an assumption, not",
+        "measured.", "",
+        "How it was done:", "",
+        "- Full scale is the root mean square over the ports of the largest amplitude of the training data:",
+        f"  {full}, in units of a sample's",
+        "  mean |x|; the laser's light is shared out to the ports accordingly. Readings beyond it are not clipped.",
+        "- Uniform loss is taken to be corrected (`learn.insitu`), so that a lossy mesh is a lossless one with less",
+        "  light.",
+        f"- A tap takes {TAP_SHARE:.0%} of the light and sees as much of it as is left behind all columns, which",
+        "  is less than there is before the last. Cotangents are sent as strong as the data (`insitu.scale`).",
+        f"- Training for {EPOCHS} epochs is short: these are not the best accuracies of such networks. One seed",
+        "  was trained at each noise, so these points have no interval.",
+        "- Digital work between the meshes is what the table's memory and additions cost; loading images is left out.",
+    ]  # fmt: skip
+
+
+def compute(options: Namespace) -> Iterator[Results]:
+    """Train and test the networks; the accuracies of those that are finished."""
     scales = {modes: full_scale(modes, options.data) for modes in SIZES}
-    runs.complete([(job(*it, scales[it[0]]), place(options.runs, *it)) for it in tasks()], options.data)
-    found: dict[tuple[int, str, int, int], list[float]] = {}
-    for modes, bits, seed in sorted(tasks()):
-        it, out = job(modes, bits, seed, scales[modes]), place(options.runs, modes, bits, seed)
-        curve = runs.accuracy(it, out)
-        if curve is None:
-            continue
-        told = [(bits, "with", epoch, accuracy) for epoch, accuracy in enumerate(curve.tolist(), 1)]
+    runs = {
+        (modes, bits, seed): Run(
+            job(modes, bits, seed, scales[modes]), options.runs / f"noise-energy-{modes}-{bits}-{seed}"
+        )
+        for modes, bits, seed in tasks()
+    }
+    accuracies: dict[Point, list[float]] = {}
+    for key, curve in sorted(finished(runs, options.data).items(), key=lambda entry: entry[0]):
+        modes, bits, _ = key
+        points = [(bits, "with", epoch, accuracy) for epoch, accuracy in enumerate(curve.tolist(), 1)]
         if not bits:
-            others = tested(it, out, scales[modes], options.data).items()
-            last = len(curve)
-            told = [(n, "without", last, accuracy) for n, accuracy in [(0, float(curve[-1])), *others]]
-        for n, trained, epoch, accuracy in told:
-            found.setdefault((modes, trained, n, epoch), []).append(accuracy)
-    table = rows(found, scales, IMAGES)
-    options.out.mkdir(parents=True, exist_ok=True)
-    with open(options.out / "noise-energy.csv", "w", newline="", encoding="utf-8") as file:
-        out_csv = csv.writer(file, lineterminator="\n")
-        costs = [f"{what}_j_at_{loss:g}_db" for what in ("inference", "training") for loss in LOSSES]
-        out_csv.writerow([*Row._fields[:8], *costs])
-        for row in table:
-            figures = [f"{value:.4g}" for value in (*row.inference_j, *row.training_j)]
-            numbers = f"{row.sigma:.4g}", f"{row.accuracy:.4f}", f"{row.half_width:.4f}", row.seeds
-            out_csv.writerow([*row[:4], *numbers, *figures])
-    pages.draw(table).savefig(options.out / "noise-energy.png", dpi=110)
-    (options.out / "noise-energy.md").write_text(pages.page(table, scales), encoding="utf-8")
-    print(options.out / "noise-energy.md")
+            others = tested(runs[key], scales[modes], options.data).items()
+            points = [(n, "without", len(curve), value) for n, value in [(0, float(curve[-1])), *others]]
+        for n, trained, epoch, accuracy in points:
+            accuracies.setdefault((modes, trained, n, epoch), []).append(accuracy)
+    yield rows(accuracies, scales, IMAGES), scales
 
+
+COSTS = tuple(f"{what}_j_at_{loss:g}_db" for what in ("inference", "training") for loss in LOSSES)
+CSV = Table(Row, ".4g", {"accuracy": ".4f", "half_width": ".4f"}, (*Row._fields[:8], *COSTS))
+STUDY = Study("noise-energy", __doc__, compute, page, lambda both, path: CSV.write(both[0], path), draw, runs=True)
 
 if __name__ == "__main__":
-    main()
+    STUDY.main()

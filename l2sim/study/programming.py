@@ -10,9 +10,13 @@ always clipped. Methods: `l2sim.learn.search.selfconfigure`; nodes: Hamerly et a
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+import itertools
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from l2sim.backend import Array, generator
 from l2sim.chip.mesh_chip import MeshChip
@@ -20,7 +24,7 @@ from l2sim.chip.nonidealities import Nonidealities
 from l2sim.learn.search import selfconfigure
 from l2sim.mesh import unitary
 from l2sim.mesh.mesh import Mesh
-from l2sim.study import results
+from l2sim.study.harness import Study, Table, grouped, markdown, plain
 
 SIZES = (4, 8, 16, 32, 64)
 SEEDS = 8
@@ -57,6 +61,10 @@ class Row(NamedTuple):
     least: float
     most: float
     clipped: float
+
+
+Results = tuple[list[Row], dict[str, list[float]]]
+"""Every point of the study, and the errors by iteration of the first of the largest meshes."""
 
 
 class Step(NamedTuple):
@@ -97,14 +105,14 @@ def rectangle(modes: int, seed: int) -> tuple[dict[str, tuple[float, int]], dict
         "local": selfconfigure.optimise(mesh, target, local, errors, ITERATIONS)[1],
         "none": selfconfigure.optimise(mesh, target, ideal, errors, ITERATIONS)[1],
     }
-    found = {
+    methods = {
         "none": (curves["none"][0], 0),
         "parallel nullification": (unitary.error(target, unitary.matrix(mesh, nulled, errors)), spoilt),
         "local": (curves["local"][0], clipped),
         "optimised": (curves["local"][-1], clipped),
         "progressive": (measured(modes, seed), 0),
     }
-    return found, curves
+    return methods, curves
 
 
 def corrected(modes: int, node: str, errors: str, seed: int) -> tuple[float, int]:
@@ -116,41 +124,40 @@ def corrected(modes: int, node: str, errors: str, seed: int) -> tuple[float, int
 
 
 def summary(modes: int, node: str, errors: str, method: str, points: list[tuple[float, int]]) -> Row:
-    found = np.array(points, float)
+    """The row of so many meshes; `points` are (error, clipped) of each."""
+    off, clipped = np.array(points, float).T
     return Row(
-        modes, node, errors, method, float(found[:, 0].mean()), float(found[:, 0].min()), float(found[:, 0].max()),
-        float(found[:, 1].mean()),
-    )  # fmt: skip
+        modes, node, errors, method, float(off.mean()), float(off.min()), float(off.max()), float(clipped.mean())
+    )
 
 
-def table(sizes: tuple[int, ...] = SIZES, seeds: int = SEEDS) -> tuple[list[Row], dict[str, list[float]]]:
-    """Every point of the study, and the errors by iteration of the first of the largest meshes."""
+def table(sizes: tuple[int, ...] = SIZES, seeds: int = SEEDS) -> Results:
+    """Compute every point."""
     rows, curves = [], {}
     for modes in sizes:
         points = []
         for seed in range(seeds):
-            found, both = rectangle(modes, seed)
-            points.append(found)
+            methods, both = rectangle(modes, seed)
+            points.append(methods)
             if seed == 0:
                 curves = both
         for method in METHODS:
-            rows.append(summary(modes, "mzi", "apart", method, [found[method] for found in points]))
+            rows.append(summary(modes, "mzi", "apart", method, [methods[method] for methods in points]))
         for node, errors in NODES:
-            found_by_node = [corrected(modes, node, errors, seed) for seed in range(seeds)]
-            rows.append(summary(modes, node, errors, "node by node", found_by_node))
+            by_node = [corrected(modes, node, errors, seed) for seed in range(seeds)]
+            rows.append(summary(modes, node, errors, "node by node", by_node))
     return rows, curves
 
 
-def curve(axes: Any, rows: list[Row], colour: str, style: str, label: str) -> None:
+def curve(axes: Axes, rows: list[Row], colour: str, style: str, label: str) -> None:
     """Mean error over N."""
     seen = np.maximum([row.error for row in rows], FLOOR)
     axes.plot([row.modes for row in rows], seen, style, color=colour, marker="o", ms=4, label=label)
 
 
-def draw(rows: list[Row], curves: dict[str, list[float]]) -> Any:
+def draw(results: Results) -> Figure:
     """The figure: methods over N, optimisation over its steps, nodes over N."""
-    from matplotlib.figure import Figure
-
+    rows, curves = results
     figure = Figure(figsize=(13.5, 5.2), layout="constrained")
     left, middle, right = figure.subplots(1, 3, sharey=True)
     for method, (colour, label) in METHODS.items():
@@ -173,8 +180,7 @@ def draw(rows: list[Row], curves: dict[str, list[float]]) -> Any:
         axes.set_xlabel("modes N")
         axes.annotate(f"↓ exact, or below {FLOOR:g}", (0.03, 0.015), xycoords="axes fraction", color="0.4", fontsize=9)
     for axes in (left, middle, right):
-        axes.grid(color="0.93")
-        axes.spines[["top", "right"]].set_visible(False)
+        plain(axes)
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), frameon=False, fontsize=9)
     figure.suptitle(
         f"Programming a random unitary on a mesh whose splitters are off by {ERROR} rad (standard deviation): "
@@ -184,43 +190,37 @@ def draw(rows: list[Row], curves: dict[str, list[float]]) -> Any:
     return figure
 
 
-def page(rows: list[Row], seeds: int = SEEDS) -> str:
-    """The results as a page of Markdown."""
+def page(results: Results) -> list[str]:
+    """The results as lines of Markdown."""
+    rows, _ = results
     sizes = sorted({row.modes for row in rows})
-    lines = [
+    return [
         "# Programming meshes with splitter errors", "",
         "Made by `python -m l2sim.study.programming --out docs/results`.", "",
         "![Normalised error over N by method, over steps, and over N by node](programming.png)", "",
-        f"Haar random targets, splitters off by {ERROR} rad (standard deviation), {seeds} meshes each.",
+        f"Haar random targets, splitters off by {ERROR} rad (standard deviation), {SEEDS} meshes each.",
         "Normalised error sqrt(1 - |tr(U^+ V)|^2 / N^2), mean; in brackets how many MZIs were clipped.", "",
-        "| node | splitters of an MZI | programmed | " + " | ".join(f"N = {n}" for n in sizes) + " |",
-        "|---|---|---|" + "---|" * len(sizes),
-    ]  # fmt: skip
-    for key in dict.fromkeys((row.node, row.errors, row.method) for row in rows):
-        seen = [row for row in rows if (row.node, row.errors, row.method) == key]
-        cells = (f"{row.error:.2g}" + (f" ({row.clipped:.3g})" if row.clipped else "") for row in seen)
-        lines.append("| " + " | ".join((*key, *cells)) + " |")
-    lines += [
-        "",
+        *markdown(["node", "splitters of an MZI", "programmed", *(f"N = {n}" for n in sizes)], (
+            (*key, *(f"{row.error:.2g}" + (f" ({row.clipped:.3g})" if row.clipped else "") for row in same))
+            for key, same in grouped(rows, lambda row: row[1:4]).items()
+        )), "",
         "*none*: phases of ideal MZIs. *parallel nullification*: column by column with the null basis of the ideal",
         "mesh, screen refitted: exact until an MZI is clipped, useless after that. *progressive*: a triangular mesh",
         "that programs itself from powers at its ports; its splitters are unknown to it. *local*, *node by node*:",
         "every node is set to do what the ideal MZI does, up to phases that move on (`unitary.transfer`). *optimised*:",
         "from there by gradients (`selfconfigure.optimise`).",
-    ]
-    return "\n".join(lines) + "\n"
+    ]  # fmt: skip
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Write programming.csv, programming-steps.csv, programming.png and programming.md to the folder `--out`."""
-    out = results.folder(__doc__, arguments)
-    rows, curves = table()
-    steps = [Step(i, a, b) for i, (a, b) in enumerate(zip(curves["none"], curves["local"]))]
-    results.write(out / "programming.csv", rows, 4, 4)
-    results.write(out / "programming-steps.csv", steps, 1, 4)
-    draw(rows, curves).savefig(out / "programming.png", dpi=130)
-    (out / "programming.md").write_text(page(rows), encoding="utf-8")
+def write(results: Results, path: Path) -> None:
+    """Write the points to `path`, and programming-steps.csv beside it."""
+    rows, curves = results
+    Table(Row, ".4g").write(rows, path)
+    steps = (Step(*step) for step in zip(itertools.count(), curves["none"], curves["local"]))
+    Table(Step, ".4g").write(steps, path.with_name("programming-steps.csv"))
 
+
+STUDY = Study("programming", __doc__, lambda _: [table()], page, write, draw, 130, styled=False)
 
 if __name__ == "__main__":
-    main()
+    STUDY.main()

@@ -10,14 +10,14 @@ light is sized so that its noise is that of 8 bits behind the loss of N columns 
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from l2sim.chip import energy
-from l2sim.study import results
+from l2sim.study.harness import Study, Table, markdown, plain
 
 SIZES = (4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 SHOWN = (4, 16, 64, 256)
@@ -63,9 +63,7 @@ def row(name: str, modes: int) -> Row:
     """One point."""
     table = energy.lit(energy.TABLES[name], modes)
     product, step = energy.design("mvm", table, modes), energy.design("step", table, modes, BATCH)
-    laser, ports, digital, holding = (
-        sum(product.energy_j[part] for part in parts) for parts in LAYERS.values()
-    )  # fmt: skip
+    laser, ports, digital, holding = (sum(product.energy_j[part] for part in parts) for parts in LAYERS.values())
     return Row(
         name, modes, energy.efficiency("mvm", table, modes, 1, OPERATIONS),
         energy.efficiency("step", table, modes, BATCH, OPERATIONS), laser, ports + product.energy_j["other"], digital,
@@ -73,30 +71,25 @@ def row(name: str, modes: int) -> Row:
     )  # fmt: skip
 
 
-def rows(sizes: tuple[int, ...] = SIZES) -> list[Row]:
+def table(sizes: tuple[int, ...] = SIZES) -> list[Row]:
     """Every point of the study."""
     return [row(name, modes) for name in (*DEVICES, PUBLISHED) for modes in sizes]
 
 
-# ------------------------------------------------------------------------------------------------------ the figure
-
-
-def draw(found: list[Row]) -> Any:
+def draw(rows: list[Row]) -> Figure:
     """Efficiency of products and steps over N | the published surface || energy by part | time | power."""
-    from matplotlib.figure import Figure
-
     figure = Figure(figsize=(14.5, 8.6), layout="constrained")
     axes = figure.subplots(2, 3)
-    _efficiency(axes[0, 0], found, "product_tops_per_w", "A product with a vector")
-    _efficiency(axes[0, 1], found, "step_tops_per_w", f"A training step, batch of {BATCH}")
+    _efficiency(axes[0, 0], rows, "product_tops_per_w", "A product with a vector")
+    _efficiency(axes[0, 1], rows, "step_tops_per_w", f"A training step, batch of {BATCH}")
     axes[0, 1].annotate(
         "heaters: every update waits for heat\nwhile all of them draw power", (20, 1.3e-3), (4.3, 1.2e-2), fontsize=8,
         arrowprops={"arrowstyle": "-", "color": "0.5"},
     )  # fmt: skip
     _surface(axes[0, 2], figure)
-    _parts(axes[1, 0], found)
-    _times(axes[1, 1], found)
-    _power(axes[1, 2], found)
+    _parts(axes[1, 0], rows)
+    _times(axes[1, 1], rows)
+    _power(axes[1, 2], rows)
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False)
     figure.suptitle(
@@ -106,35 +99,34 @@ def draw(found: list[Row]) -> Any:
     return figure
 
 
-def _over_size(ax: Any) -> None:
+def _over_size(ax: Axes) -> None:
     ax.set_xscale("log", base=2)
-    ax.set_xticks(SIZES[::2], SIZES[::2])
+    ax.set_xticks(SIZES[::2], [str(modes) for modes in SIZES[::2]])
     ax.set_xlabel("modes N of the mesh")
-    ax.grid(color="0.93")
-    ax.spines[["top", "right"]].set_visible(False)
+    plain(ax)
 
 
-def _line(ax: Any, found: list[Row], name: str, what: str, **style: Any) -> None:
-    seen = [it for it in found if it.table == name]
-    style = {"label": WORDS[name], "color": COLOURS[name], "ls": "--" if name == PUBLISHED else "-"} | style
-    ax.plot([it.modes for it in seen], [getattr(it, what) for it in seen], lw=1.8, **style)
+def _line(ax: Axes, rows: list[Row], name: str, what: str, dotted: bool = False) -> None:
+    seen = [row for row in rows if row.table == name]
+    style, label = (":", "") if dotted else ("--" if name == PUBLISHED else "-", WORDS[name])
+    values = [getattr(row, what) for row in seen]
+    ax.plot([row.modes for row in seen], values, lw=1.8, ls=style, color=COLOURS[name], label=label)
 
 
-def _efficiency(ax: Any, found: list[Row], what: str, title: str) -> None:
+def _efficiency(ax: Axes, rows: list[Row], what: str, title: str) -> None:
     for name in (*DEVICES, PUBLISHED):
-        _line(ax, found, name, what)
-    for digital in ("h100", "tpu-2017"):
-        it = energy.DIGITAL[digital]
-        ax.axhline(1e-12 / it.operation_j, color="0.6", lw=1, ls=":")
+        _line(ax, rows, name, what)
+    for digital in (energy.DIGITAL["h100"], energy.DIGITAL["tpu-2017"]):
+        ax.axhline(1e-12 / digital.operation_j, color="0.6", lw=1, ls=":")
         ax.annotate(
-            it.title.partition(",")[0], (256, 1e-12 / it.operation_j), (0, 2), textcoords="offset points", fontsize=8,
-            color="0.4", ha="right",
+            digital.title.partition(",")[0], (256, 1e-12 / digital.operation_j), (0, 2), textcoords="offset points",
+            fontsize=8, color="0.4", ha="right",
         )  # fmt: skip
     ax.set(yscale="log", ylim=(3e-4, 300), ylabel="10¹² operations a joule (TOPS/W)", title=title)
     _over_size(ax)
 
 
-def _surface(ax: Any, figure: Any) -> None:
+def _surface(ax: Axes, figure: Figure) -> None:
     n, m = np.arange(4, 257, 4), np.arange(1, 256, 4)
     table = energy.TABLES[PUBLISHED]
     made = np.array([[energy.efficiency("step", table, int(i), int(j)) for i in n] for j in m])
@@ -146,10 +138,10 @@ def _surface(ax: Any, figure: Any) -> None:
     ax.set(xlabel="modes N of the mesh", ylabel="batch M", title="A step as published: computed, formula (lines)")
 
 
-def _parts(ax: Any, found: list[Row]) -> None:
-    seen = [it for it in found if it.table == STACKED]
-    modes = [it.modes for it in seen]
-    each = [np.array([getattr(it, what) for it in seen]) / np.square(modes) / 2 * 1e15
+def _parts(ax: Axes, rows: list[Row]) -> None:
+    seen = [row for row in rows if row.table == STACKED]
+    modes = [row.modes for row in seen]
+    each = [np.array([getattr(row, what) for row in seen]) / np.square(modes) / 2 * 1e15
             for what in ("laser_j", "converters_j", "digital_j", "holding_j")]  # fmt: skip
     for values, label, colour, above in zip(each, LAYERS, LAYER_COLOURS, (True, False, False, True)):
         ax.plot(modes, values, color=colour, lw=2)
@@ -164,10 +156,10 @@ def _parts(ax: Any, found: list[Row]) -> None:
     _over_size(ax)
 
 
-def _times(ax: Any, found: list[Row]) -> None:
+def _times(ax: Axes, rows: list[Row]) -> None:
     for name in DEVICES:
-        _line(ax, found, name, "step_s")
-        _line(ax, found, name, "flight_s", ls=":", label="")
+        _line(ax, rows, name, "step_s")
+        _line(ax, rows, name, "flight_s", dotted=True)
     ax.annotate("dotted: time of flight through the mesh", (4.3, 4e-12), fontsize=8, color="0.4")
     ax.axhline(3 * BATCH * 1e-9, color="0.8", lw=1, zorder=0)
     ax.annotate(f"{3 * BATCH} vectors at 10⁹ a second", (300, 3 * BATCH * 1e-9), (0, 4), textcoords="offset points",
@@ -176,22 +168,19 @@ def _times(ax: Any, found: list[Row]) -> None:
     _over_size(ax)
 
 
-def _power(ax: Any, found: list[Row]) -> None:
+def _power(ax: Axes, rows: list[Row]) -> None:
     for name in DEVICES:
-        _line(ax, found, name, "shifters_w")
-        _line(ax, found, name, "port_w", ls=":", label="")
+        _line(ax, rows, name, "shifters_w")
+        _line(ax, rows, name, "port_w", dotted=True)
     ax.annotate("dotted: light that each port needs", (4.3, 4e2), fontsize=8, color="0.4")
     ax.set(yscale="log", ylim=(1e-9, 1e4), ylabel="watts", title="Power that holds all N² phases")
     _over_size(ax)
 
 
-# -------------------------------------------------------------------------------------------------------- the page
-
-
 def spans() -> list[tuple[str, str, str, str]]:
     """(baseline, table, N of better products, N of better steps)."""
     return [
-        (digital.title, name, _span("mvm", name, digital), _span("step", name, digital))
+        (digital.title, f"`{name}`", _span("mvm", name, digital), _span("step", name, digital))
         for digital in energy.DIGITAL.values() for name in (*DEVICES, PUBLISHED)
     ]  # fmt: skip
 
@@ -203,33 +192,26 @@ def _span(kind: Literal["mvm", "step"], name: str, digital: energy.Digital) -> s
     return f"{span[0]} on" if span[1] == MOST else f"{span[0]} to {span[1]}"
 
 
-def page(found: list[Row]) -> str:
-    """The results as a page of Markdown."""
-    by = {(it.table, it.modes): it for it in found}
-    lines = [
+def page(rows: list[Row]) -> list[str]:
+    """The results as lines of Markdown."""
+    by = {(row.table, row.modes): row for row in rows}
+    return [
         "# What a mesh costs over its size", "",
         "Made by `python -m l2sim.study.scaling --out docs/results`; the constants and their sources are in",
         "[cost.md](../cost.md), and `l2sim cost` prints the same for any size, batch, resolution, rate and device.", "",
         "![Efficiency, energy by part, time and power over N](scaling.png)", "",
         f"A rectangular mesh of N modes, 8 bit, 10^9 vectors a second, a batch of M = {BATCH}. A product counts 2 N^2",
         "operations, a step those of its M forward products. Light is sized to the loss of N columns.", "",
-        "| devices | " + " | ".join(f"N = {n}" for n in SHOWN) + " | settling | holding a phase |",
-        "|---|" + "---|" * (len(SHOWN) + 2),
-    ]  # fmt: skip
-    for name in (*DEVICES, PUBLISHED):
-        table = energy.TABLES[name]
-        cells = (f"{by[name, n].product_tops_per_w:.2g} / {by[name, n].step_tops_per_w:.2g}" for n in SHOWN)
-        lines.append(
-            f"| `{name}`: {WORDS[name]} | " + " | ".join(cells) + f" | {table.settle_s:.3g} s | {table.pi_w:.3g} W |"
-        )
-    lines += ["", "TOPS/W of a product / of a step. The published figures leave out settling and power."]
-    lines += [
-        "", "## When it is better than a digital machine", "",
-        "| baseline | devices | products: N | steps: N |", "|---|---|---|---|",
-        *(f"| {digital} | `{name}` | {products} | {steps} |" for digital, name, products, steps in spans()),
-        "",
-        *(f"- {it.title}: {1e-12 / it.operation_j:.3g} TOPS/W. {it.source}" for it in energy.DIGITAL.values()),
-        "",
+        *markdown(["devices", *(f"N = {n}" for n in SHOWN), "settling", "holding a phase"], (
+            (f"`{name}`: {WORDS[name]}",
+             *(f"{by[name, n].product_tops_per_w:.2g} / {by[name, n].step_tops_per_w:.2g}" for n in SHOWN),
+             f"{energy.TABLES[name].settle_s:.3g} s", f"{energy.TABLES[name].pi_w:.3g} W")
+            for name in (*DEVICES, PUBLISHED)
+        )), "",
+        "TOPS/W of a product / of a step. The published figures leave out settling and power.", "",
+        "## When it is better than a digital machine", "",
+        *markdown(("baseline", "devices", "products: N", "steps: N"), spans()), "",
+        *(f"- {one.title}: {1e-12 / one.operation_j:.3g} TOPS/W. {one.source}" for one in energy.DIGITAL.values()), "",
         "The published surfaces, 0.635 N and 1 / (4.731/N + 0.0343/M) TOPS/W, are met to 0.2 %: three optical passes a",
         "step, N^2 readings and writes a batch (`tests/chip/test_cost.py` compares every cell of the maps). They",
         "count operations by a convention that is not published: `--operations complex` takes 8 N^2, and table",
@@ -240,20 +222,9 @@ def page(found: list[Row]) -> str:
         "pays three passes and a wait for every update, during which all phases are held: heaters need batches of",
         "thousands before that is forgotten.",
     ]  # fmt: skip
-    return "\n".join(lines) + "\n"
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Write scaling.csv, scaling.png and scaling.md to the folder `--out`."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--out", type=Path, default=Path("docs/results"), help="folder of the results [docs/results]")
-    out = parser.parse_args(arguments).out
-    out.mkdir(parents=True, exist_ok=True)
-    found = rows()
-    results.write(out / "scaling.csv", found, 2, 4)
-    draw(found).savefig(out / "scaling.png", dpi=110)
-    (out / "scaling.md").write_text(page(found), encoding="utf-8")
-
+STUDY = Study("scaling", __doc__, lambda _: [table()], page, Table(Row, ".4g").write, draw, styled=False)
 
 if __name__ == "__main__":
-    main()
+    STUDY.main()

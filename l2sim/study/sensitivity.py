@@ -10,37 +10,38 @@ in the cosine and sine of a phase, so that dW/dphase = (W(phase + pi/2) - W(phas
 
 from __future__ import annotations
 
-from l2sim.blas import prepare
-
-if __name__ == "__main__":
-    prepare()  # before anything imports NumPy
-
-import csv
+import itertools
+from argparse import Namespace
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
+from matplotlib.colors import LogNorm, Normalize
+from matplotlib.figure import Figure
 
 from l2sim import backend
 from l2sim.backend import Array, host
 from l2sim.chip import grid
-from l2sim.flow import session as sessions
+from l2sim.chip.mesh_chip import MeshChip
 from l2sim.flow.insitu import session as insitu
 from l2sim.flow.l2ight import session as l2ight
 from l2sim.job.job import Job
+from l2sim.learn.train import Objective
 from l2sim.mesh import mesh as meshes
 from l2sim.mesh.mesh import Mesh
 from l2sim.mesh.orthogonal import decompose
 from l2sim.nn.network import Network
 from l2sim.nn.optics import MeshLayer
 from l2sim.nn.weights import ElectronicWeight
-from l2sim.store import checkpoint
-from l2sim.study import runs
+from l2sim.study.harness import Run, Settings, Study, Table, complete, markdown
 
 IMAGES = 200
 RANGE = 300.0
 """Of the colours of whole meshes: weaker heaters are as dark as the weakest shown."""
-QUICK: dict[str, dict[str, Any]] = {
+QUICK: dict[str, Settings] = {
     "insitu-digits": {"learn.epochs": 10},
     "digits": {
         "calibrate.epochs": 0, "calibrate.polish": 0, "map.epochs": 0, "map.polish": 0, "map.compare": False,
@@ -59,26 +60,38 @@ class Part(NamedTuple):
     values: Array
 
 
-# -- the two measures --------------------------------------------------------------------------------------------------
+class Row(NamedTuple):
+    """A heater: its place on the mesh, and its sensitivity."""
+
+    mesh: str
+    heater: str
+    column: int
+    rail: int
+    sensitivity_per_rad: float
 
 
-def of_loss(network: Network, objective: Any, x: Array, y: Array) -> dict[str, tuple[Array, Array]]:
+Results = tuple[list[Part], list[Part]]
+"""The whole meshes of a network, theta before phi, and the meshes of a core."""
+
+
+def of_loss(network: Network, objective: Objective, x: Array, y: Array) -> dict[str, tuple[Array, Array]]:
     """Root mean square over the images of dL/dtheta and dL/dphi (n,), nat / rad, of every mesh of `network`.
 
     `x` (S, ...), `y` (S,): images and classes; L is the loss of one image. Gradients are the oracle's, without noise.
     """
     logits = network.forward(x, train=True)
     network.backward(objective(logits, y)[1] * len(y))  # of every image by itself, not of their mean
-    found = {}
+    sensitivities = {}
     for name, layer in network.meshes.items():
         assert layer.sent is not None
-        found[name] = each(layer, *layer.sent)
-    return found
+        sensitivities[name] = each(layer, *layer.sent)
+    return sensitivities
 
 
 def each(layer: MeshLayer, x: Array, g: Array) -> tuple[Array, Array]:
     """Root mean square over the vectors of the gradients for light `x` (N, B) and cotangents `g` (N, B)."""
-    chip: Any = layer.hardware
+    chip = layer.hardware
+    assert isinstance(chip, MeshChip)
     slopes = [chip.oracle_gradient(x[:, b : b + 1], g[:, b : b + 1]) for b in range(x.shape[1])]
     theta, phi = (np.sqrt(np.mean([host(s[part]) ** 2 for s in slopes], axis=0)) for part in (0, 1))
     return theta, phi
@@ -102,21 +115,18 @@ def of_core(mesh: Mesh, u: Array, sigma: Array, v: Array) -> tuple[Array, Array]
     return by_u, by_v
 
 
-# -- what is drawn -----------------------------------------------------------------------------------------------------
-
-
 def whole_meshes(folder: Path) -> list[Part]:
     """theta and phi of every mesh of the trained in situ network."""
     job = Job.preset("insitu-digits", QUICK["insitu-digits"])
-    out = folder / "sensitivity-insitu-digits"
-    runs.complete([(job, out)], None)
+    run = Run(job, folder / "sensitivity-insitu-digits")
+    complete([run], None)
     session = insitu.open_session(job, None)
-    sessions.restore(session, checkpoint.read(out / "checkpoints" / "latest.safetensors")[0])
+    run.restore(session)
     images, labels = session.data.test_x[:IMAGES], session.data.test_y[:IMAGES]
-    found = of_loss(session.network, session.objective, images, labels)
+    sensitivities = of_loss(session.network, session.objective, images, labels)
     return [
         Part(f"{name}, {heater}", session.chips[name].mesh, heater, values)
-        for name, both in found.items()
+        for name, both in sensitivities.items()
         for heater, values in zip(("theta", "phi"), both)
     ]
 
@@ -124,79 +134,78 @@ def whole_meshes(folder: Path) -> list[Part]:
 def cores(folder: Path) -> list[Part]:
     """U and V of the tensor cores of the pretrained CNN: root mean square over all cores."""
     job = Job.preset("digits", QUICK["digits"])
-    out = folder / "sensitivity-digits"
-    runs.complete([(job, out)], None)
+    run = Run(job, folder / "sensitivity-digits")
+    complete([run], None)
     session = l2ight.open_session(job, None)
-    sessions.restore(session, checkpoint.read(out / "checkpoints" / "latest.safetensors")[0])
-    mesh, found = session.chips[next(iter(session.chips))].mesh, []
+    run.restore(session)
+    mesh, sensitivities = session.chips[next(iter(session.chips))].mesh, []
     for name, weight in session.electronic.weights.items():
         assert session.chips[name].mesh == mesh and isinstance(weight, ElectronicWeight)
         u, sigma, v = np.linalg.svd(grid.blocks(weight.matrix.astype(float), mesh.modes))
         phases_u, phases_v = decompose(mesh, u)[0], decompose(mesh, v)[0]
         places = [at for at in np.ndindex(sigma.shape[:2]) if sigma[at].any()]
-        found += [of_core(mesh, phases_u[at], sigma[at], phases_v[at]) for at in places]
-    u_all, v_all = (np.sqrt(np.mean(np.square(part), axis=0)) for part in zip(*found))
+        sensitivities += [of_core(mesh, phases_u[at], sigma[at], phases_v[at]) for at in places]
+    u_all, v_all = (np.sqrt(np.mean(np.square(part), axis=0)) for part in zip(*sensitivities))
     return [Part("V (light meets it first)", mesh, "rotation", v_all), Part("U", mesh, "rotation", u_all)]
 
 
-def paint(ax: Any, part: Part, norm: Any) -> Any:
+def paint(ax: Axes, part: Part, norm: Normalize) -> PolyCollection:
     """Every MZI of the mesh as a box from its upper to its lower rail, coloured by sensitivity; light goes right."""
-    from matplotlib.collections import PolyCollection
-
     mesh = part.mesh
     gap = 0.03 if mesh.modes <= 16 else 0.0  # of large meshes it would be less than a dot
     corners = (0.5 - gap) * np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)])
     middle = np.stack((mesh.column, (mesh.top + mesh.bottom) / 2), axis=1)
     tall = np.stack((np.ones(mesh.count), mesh.bottom - mesh.top + 1.0), axis=1)
-    shape: Any = middle[:, None] + corners * tall[:, None]
-    boxes = PolyCollection(shape, array=part.values, cmap="cividis", norm=norm, antialiased=gap > 0, linewidths=0)
+    shape = middle[:, None] + corners * tall[:, None]
+    boxes = PolyCollection(list(shape), array=part.values, cmap="cividis", norm=norm, antialiased=gap > 0, linewidths=0)
     ax.add_collection(boxes)
     ax.set(xlim=(-0.7, mesh.columns - 0.3), ylim=(mesh.modes - 0.3, -0.7), aspect="equal", title=part.title)
     ax.grid(visible=False)
     return boxes
 
 
-def draw(network: list[Part], core: list[Part]) -> Any:
+def draw(results: Results) -> Figure:
     """Whole meshes left, theta above phi; the two meshes of a core right."""
-    import matplotlib
-    from matplotlib.colors import LogNorm, Normalize
-    from matplotlib.figure import Figure
-
-    from l2sim.report import figures
-
-    with matplotlib.rc_context(figures.STYLE):
-        sheet = Figure((14.5, 7.4), layout="constrained")
-        parts: Any = sheet.subfigures(1, 2, width_ratios=(3.4, 1.25))
-        left, right = parts
-        columns = len(network) // 2
-        panels = left.subplots(2, columns, sharex=True, sharey=True)
-        every = np.concatenate([part.values for part in network])
-        norm: Normalize = LogNorm(float(every.max()) / RANGE, float(every.max()))
-        for number, part in enumerate(network):
-            ax = panels[number % 2, number // 2]
-            boxes = paint(ax, part, norm)
-            if np.mean(part.values == 0) > 0.1:
-                ax.text(0.97, 0.04, "no effect:\nreaches no port\nthat is read", ha="right", transform=ax.transAxes)
-        for ax in panels[1]:
-            ax.set_xlabel("column (light goes right)")
-        for ax in panels[:, 0]:
-            ax.set_ylabel("rail")
-        bar = left.colorbar(boxes, ax=panels, shrink=0.7, extend="min", pad=0.015)
-        bar.set_label("dL/dphase, rms over images (nat/rad)")
-        left.suptitle("insitu-digits, trained: whole meshes, theta above phi", fontsize=11)
-        both = right.subplots(2, 1)
-        norm = Normalize(0.0, max(float(part.values.max()) for part in core))
-        for ax, part in zip(both, core):
-            boxes = paint(ax, part, norm)
-            ax.set(xlabel="column", ylabel="rail")
-        right.colorbar(boxes, ax=both, shrink=0.7, pad=0.02).set_label("|dW/dphase| / |W| (1/rad)")
-        right.suptitle("digits: cores W = U S V, rms of all", fontsize=11)
+    network, core = results
+    sheet = Figure((14.5, 7.4), layout="constrained")
+    left, right = sheet.subfigures(1, 2, squeeze=False, width_ratios=(3.4, 1.25))[0]
+    columns = len(network) // 2
+    panels = left.subplots(2, columns, sharex=True, sharey=True)
+    every = np.concatenate([part.values for part in network])
+    norm: Normalize = LogNorm(float(every.max()) / RANGE, float(every.max()))
+    for number, part in enumerate(network):
+        ax = panels[number % 2, number // 2]
+        boxes = paint(ax, part, norm)
+        if np.mean(part.values == 0) > 0.1:
+            ax.text(0.97, 0.04, "no effect:\nreaches no port\nthat is read", ha="right", transform=ax.transAxes)
+    for ax in panels[1]:
+        ax.set_xlabel("column (light goes right)")
+    for ax in panels[:, 0]:
+        ax.set_ylabel("rail")
+    bar = left.colorbar(boxes, ax=panels, shrink=0.7, extend="min", pad=0.015)
+    bar.set_label("dL/dphase, rms over images (nat/rad)")
+    left.suptitle("insitu-digits, trained: whole meshes, theta above phi", fontsize=11)
+    both = right.subplots(2, 1)
+    norm = Normalize(0.0, max(float(part.values.max()) for part in core))
+    for ax, part in zip(both, core):
+        boxes = paint(ax, part, norm)
+        ax.set(xlabel="column", ylabel="rail")
+    right.colorbar(boxes, ax=both, shrink=0.7, pad=0.02).set_label("|dW/dphase| / |W| (1/rad)")
+    right.suptitle("digits: cores W = U S V, rms of all", fontsize=11)
     return sheet
 
 
-def page(network: list[Part], core: list[Part]) -> str:
-    """The results as a page of Markdown."""
-    lines = [
+def page(results: Results) -> list[str]:
+    """The results as lines of Markdown."""
+    (network, core), table = results, []
+    for part in (*network, *core):
+        falling = np.sort(part.values)[::-1]
+        tenth = max(1, len(falling) // 10)
+        dark = f"{np.mean(falling == 0):.0%}"
+        share = (falling[:tenth] ** 2).sum() / (falling**2).sum()
+        median = f"{np.median(falling):.2g}"
+        table.append((part.title, f"{len(falling):,}", dark, median, f"{falling[0]:.2g}", f"{share:.0%}"))
+    return [
         "# How sensitive a network is to its heaters", "",
         "Made by `python -m l2sim.study.sensitivity --out docs/results`; every heater is in",
         "[sensitivity.csv](sensitivity.csv).", "",
@@ -204,17 +213,10 @@ def page(network: list[Part], core: list[Part]) -> str:
         f"Left: three whole meshes trained in situ (`insitu-digits`, {QUICK['insitu-digits']['learn.epochs']} epochs),",
         f"root mean square over {IMAGES} test images of the derivative of an image's loss. Right: the tensor cores of",
         "the pretrained CNN (`digits`) at their ideal phases, |dW/dphase| / |W|, root mean square over all cores.", "",
-        "| mesh | heaters | without effect | median | largest | share of the squares in the top tenth |",
-        "|---|---|---|---|---|---|",
+        *markdown((
+            "mesh", "heaters", "without effect", "median", "largest", "share of the squares in the top tenth",
+        ), table), "", *said(network),
     ]  # fmt: skip
-    for part in (*network, *core):
-        falling = np.sort(part.values)[::-1]
-        tenth = max(1, len(falling) // 10)
-        dark = f"{np.mean(falling == 0):.0%}"
-        share = (falling[:tenth] ** 2).sum() / (falling**2).sum()
-        cells = f"{len(falling):,}", dark, f"{np.median(falling):.2g}", f"{falling[0]:.2g}", f"{share:.0%}"
-        lines.append(f"| {part.title} | " + " | ".join(cells) + " |")
-    return "\n".join([*lines, "", *said(network)]) + "\n"
 
 
 def said(network: list[Part]) -> list[str]:
@@ -231,23 +233,22 @@ def said(network: list[Part]) -> list[str]:
     ]
 
 
-def main(args: list[str] | None = None) -> None:
-    """Write sensitivity.csv, sensitivity.png and sensitivity.md to the folder `--out`."""
-    options = runs.parser(__doc__.partition("\n")[0]).parse_args(args)
+def compute(options: Namespace) -> Iterator[Results]:
+    """Train what is missing, and measure."""
     with backend.threads(1):
-        network, core = whole_meshes(options.runs), cores(options.runs)
-    options.out.mkdir(parents=True, exist_ok=True)
-    with open(options.out / "sensitivity.csv", "w", newline="", encoding="utf-8") as file:
-        out = csv.writer(file, lineterminator="\n")
-        out.writerow(["mesh", "heater", "column", "rail", "sensitivity_per_rad"])
-        for part in (*network, *core):
-            name = part.title.partition(",")[0].partition(" ")[0]
-            for column, rail, value in zip(part.mesh.column, part.mesh.top, part.values):
-                out.writerow([name, part.heater, column, rail, f"{value:.4g}"])
-    draw(network, core).savefig(options.out / "sensitivity.png", dpi=110)
-    (options.out / "sensitivity.md").write_text(page(network, core), encoding="utf-8")
-    print(options.out / "sensitivity.md")
+        yield whole_meshes(options.runs), cores(options.runs)
 
+
+def write(results: Results, path: Path) -> None:
+    """Write a row a heater."""
+    Table(Row, ".4g").write((
+        Row(part.title.partition(",")[0].partition(" ")[0], part.heater, int(column), int(rail), float(value))
+        for part in itertools.chain(*results)
+        for column, rail, value in zip(part.mesh.column, part.mesh.top, part.values)
+    ), path)  # fmt: skip
+
+
+STUDY = Study("sensitivity", __doc__, compute, page, write, draw, runs=True)
 
 if __name__ == "__main__":
-    main()
+    STUDY.main()

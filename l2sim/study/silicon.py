@@ -10,17 +10,22 @@ public path, probe by probe, so that epochs are fewer than in the preset; the pu
 from __future__ import annotations
 
 import itertools
+from argparse import Namespace
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from l2sim.blas import prepare
-from l2sim.study import results
+import msgspec
+
+from l2sim.flow import flow
+from l2sim.job.job import Job
+from l2sim.store.events import Done
+from l2sim.study.harness import Report, Settings, Study, Table, gathered, grouped, markdown, note
 
 CHIPS = ("l2ight-2021", "silicon")
 DRIVES = {"push-pull": False, "single-arm": True}
 READOUTS = ("quadrature", "power", "field")
 EPOCHS = {"calibrate.epochs": 120, "calibrate.polish": 20, "map.epochs": 120, "map.polish": 20, "learn.epochs": 10}
-LIGHTER: dict[str, dict[str, Any]] = {
+LIGHTER: dict[str, Settings] = {
     "l2ight-2021": {},
     "silicon": {},
     "silicon, readings without noise": {"readout_noise": 0.0},
@@ -65,13 +70,12 @@ class Mean(NamedTuple):
 
 def means(rows: list[Row]) -> dict[tuple[str, str, str], Mean]:
     """By chip, drive and readout."""
-    found = {}
-    for key in dict.fromkeys(row[:3] for row in rows):
-        same = [row for row in rows if row[:3] == key]
+    means = {}
+    for key, same in grouped(rows, lambda row: row[:3]).items():
         averages = (sum(column) / len(same) for column in list(zip(*same))[4:])
         ends = [row.learned for row in same]
-        found[key] = Mean._make((key, *averages, min(ends), max(ends)))
-    return found
+        means[key] = Mean._make((key, *averages, min(ends), max(ends)))
+    return means
 
 
 def settings() -> Iterator[tuple[str, str, str]]:
@@ -80,11 +84,8 @@ def settings() -> Iterator[tuple[str, str, str]]:
     yield from ((name, "push-pull", "quadrature") for name in LIGHTER if name not in CHIPS)
 
 
-def one(chip: str, drive: str, readout: str, seed: int, changes: dict[str, Any] | None = None) -> Row:
+def one(chip: str, drive: str, readout: str, seed: int, changes: Settings | None = None) -> Row:
     """Run the flow once."""
-    from l2sim.flow import flow
-    from l2sim.job.job import Job
-
     job = Job.preset(
         "digits",
         {
@@ -99,12 +100,13 @@ def one(chip: str, drive: str, readout: str, seed: int, changes: dict[str, Any] 
         },
     )
     *_, done = flow.run(job)
-    stages = {stage["name"]: stage for stage in done.report["stages"]}  # type: ignore[union-attr]
-    identity = stages["calibrate"]["oracle_identity_error"]
+    assert isinstance(done, Done)
+    stages = msgspec.convert(done.report, Report).by_name
+    identity = stages["calibrate"].oracle_identity_error
     return Row(
-        chip, drive, readout, seed, stages["pretrain"]["accuracy"], stages["deploy"]["accuracy"],
-        (identity["u"] + identity["v"]) / 2, stages["map"]["mapping_error"], stages["map"]["accuracy"],
-        stages["learn"]["accuracy"],
+        chip, drive, readout, seed, stages["pretrain"].accuracy, stages["deploy"].accuracy,
+        (identity["u"] + identity["v"]) / 2, stages["map"].mapping_error, stages["map"].accuracy,
+        stages["learn"].accuracy,
     )  # fmt: skip
 
 
@@ -117,69 +119,53 @@ read by `readout`; with `field` the gradient of sigma is too, which otherwise, a
 quadratures. Errors are means over all cores; accuracies are those on the test set, in %. Means of {seeds} seeds, at the
 end also the lowest and the highest. The electronic network has {pretrained:.1f} %.
 
-| chip | drive | readout | deployed | identity error | mapping error | mapped | learned |
-|---|---|---|---|---|---|---|---|
-"""
-WHY = """
-Powers have no sign, so that mapping by them finds |W| and not W, on any chip. Driving one arm multiplies every MZI by
-e^{ia}, which nothing in a core can undo (it has no phi): its matrices cannot be made real, and mapping stops at a
-larger error. Quadratures do not see the imaginary part of a complex core; inference discards it too, so that asking
-for the field asks for more than is needed, and is no cure.
-
-With noisy readings seeds end far apart, so that only large differences mean anything. The largest is the noise itself:
-a search takes the lowest of many noisy readings. Complex cores are read probe by probe, the published ones in sweeps of
-drawn sums; over many cores both end alike (`tests/learn/test_closed_box.py`). Without single imperfections (push-pull,
-quadrature):
-
 """
 
 
-def page(rows: list[Row]) -> str:
-    """The results as a page of Markdown."""
+def page(rows: list[Row]) -> list[str]:
+    """The results as lines of Markdown."""
     epochs = {name.partition(".")[0]: count for name, count in EPOCHS.items() if name.endswith("epochs")}
-    found = means(rows)
-    first = next(iter(found.values()))
+    by_way = means(rows)
+    first = next(iter(by_way.values()))
     seeds = len({row.seed for row in rows})
-    text = HEAD.format(**epochs, seeds=seeds, pretrained=100 * first.pretrained)
-    for row in found.values():
-        cells = (
-            *row.key, f"{100 * row.deployed:.1f}", f"{row.identity_error:.3f}", f"{row.mapping_error:.2g}",
-            f"{100 * row.mapped:.1f}", f"{100 * row.learned:.1f} ({100 * row.lowest:.0f} to {100 * row.highest:.0f})",
-        )  # fmt: skip
-        text += "| " + " | ".join(cells) + " |\n"
-    return text + "\nWhat breaks:\n\n" + verdict(found)
+    return [
+        *HEAD.format(**epochs, seeds=seeds, pretrained=100 * first.pretrained).splitlines(),
+        *markdown(
+            ("chip", "drive", "readout", "deployed", "identity error", "mapping error", "mapped", "learned"), ((
+                *row.key, f"{100 * row.deployed:.1f}", f"{row.identity_error:.3f}", f"{row.mapping_error:.2g}",
+                f"{100 * row.mapped:.1f}",
+                f"{100 * row.learned:.1f} ({100 * row.lowest:.0f} to {100 * row.highest:.0f})",
+            ) for row in by_way.values()),
+        ), "",
+        "What breaks:", "",
+        *verdict(by_way).splitlines(),
+    ]  # fmt: skip
 
 
-def verdict(found: dict[tuple[str, str, str], Mean]) -> str:
+def verdict(by_way: dict[tuple[str, str, str], Mean]) -> str:
     """What breaks, said of these results."""
-    text, whole = "", found["silicon", "push-pull", "quadrature"]
+    text, whole = "", by_way["silicon", "push-pull", "quadrature"]
     for chip, drive in itertools.product(CHIPS, DRIVES):
-        seen = {readout: found[chip, drive, readout] for readout in READOUTS}
+        seen = {readout: by_way[chip, drive, readout] for readout in READOUTS}
         best = max(row.learned for row in seen.values())
         broken = " and ".join(readout for readout, row in seen.items() if row.learned < best - 0.15) or "nothing"
         numbers = ", ".join(f"{readout} {100 * row.learned:.1f} %" for readout, row in seen.items())
         text += f"- {chip}, {drive}: {numbers}; {100 * (whole.pretrained - best):.1f} points below the electronic\n"
         text += f"  network at best, and {broken} more than fifteen points below that.\n"
-    text += WHY
-    for (chip, _, _), row in found.items():
+    text += "\n".join(["", *note("silicon"), "", ""])
+    for (chip, _, _), row in by_way.items():
         if chip not in CHIPS:
             text += f"- {chip}: learned {100 * row.learned:.1f} % instead of {100 * whole.learned:.1f} %, mapping\n"
             text += f"  error {row.mapping_error:.2g} instead of {whole.mapping_error:.2g}.\n"
     return text
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Write silicon.csv and silicon.md to the folder `--out`."""
-    prepare()
-    out = results.folder(__doc__, arguments)
-    rows = []
-    for told in settings():
-        for seed in SEEDS:
-            rows.append(one(*told, seed))
-            print(*rows[-1], flush=True)
-    results.write(out / "silicon.csv", rows, 4, 5)
-    (out / "silicon.md").write_text(page(rows), encoding="utf-8")
+def compute(options: Namespace) -> list[list[Row]]:
+    """Every run; the page compares all of them."""
+    return list(gathered(itertools.product(settings(), SEEDS), lambda run: [one(*run[0], run[1])]))[-1:]
 
+
+STUDY = Study("silicon", __doc__, compute, page, Table(Row, ".5g").write)
 
 if __name__ == "__main__":
-    main()
+    STUDY.main()

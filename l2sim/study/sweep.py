@@ -7,9 +7,7 @@ of these may have been run again, and `results.csv` must be that of the undistur
 
 from __future__ import annotations
 
-import argparse
 import contextlib
-import csv
 import os
 import random
 import shutil
@@ -19,10 +17,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
+
+from l2sim.study.harness import Study, Table, markdown
 
 FILE = """job = "digits"
 smoke = true
@@ -69,8 +70,8 @@ def write_file(path: Path, points: int, shared: bool = True) -> Path:
     """A sweep of `points` points, a multiple of eight, in `path`."""
     rates = 5 if points % 20 == 0 else 2
     seeds = list(range(1, points // (4 * rates) + 1))
-    told = [round(1e-3 * (1 + step), 4) for step in range(rates)]
-    path.write_text(FILE.format(shared=str(shared).lower(), seeds=seeds, rates=told))
+    learnt_at = [round(1e-3 * (1 + step), 4) for step in range(rates)]
+    path.write_text(FILE.format(shared=str(shared).lower(), seeds=seeds, rates=learnt_at))
     return path
 
 
@@ -82,7 +83,7 @@ class Stage:
     place: Path
     points: int
     spoken: Path
-    held: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     commands: int = 0
     port: int = 0
 
@@ -101,10 +102,11 @@ class Stage:
     @property
     def over(self) -> bool:
         """Whether the command has done all there was to do."""
-        return "client" in self.held and self.held["client"].poll() == 0
+        return "client" in self.processes and self.processes["client"].poll() == 0
 
     @property
     def out(self) -> Path:
+        """The folder of the sweep."""
         return self.place / "sweep"
 
     def _scheduler(self) -> None:
@@ -123,10 +125,11 @@ class Stage:
 
     def _run(self, name: str, *words: str) -> None:
         with open(self.spoken, "ab") as log:
-            self.held[name] = subprocess.Popen([sys.executable, *words], stdout=log, stderr=log)
+            self.processes[name] = subprocess.Popen([sys.executable, *words], stdout=log, stderr=log)
 
     def ended(self, name: str) -> bool:
-        return name not in self.held or self.held[name].poll() is not None
+        """Whether no process of this name runs."""
+        return name not in self.processes or self.processes[name].poll() is not None
 
     def kill(self, victim: str, chance: random.Random) -> None:
         """Kill a process of this kind, as the kernel does that is out of memory."""
@@ -135,42 +138,43 @@ class Stage:
             name = chance.choice(HOSTS)
         if victim != "worker" or name != victim:
             if not self.ended(name):
-                self.held[name].kill()
-                self.held[name].wait()
-        elif found := descendants(self.held["client"].pid):
+                self.processes[name].kill()
+                self.processes[name].wait()
+        elif workers := descendants(self.processes["client"].pid):
             with contextlib.suppress(ProcessLookupError):
-                os.kill(chance.choice(found), signal.SIGKILL)
+                os.kill(chance.choice(workers), signal.SIGKILL)
 
     def stop(self) -> None:
-        for process in self.held.values():
+        """Kill what is left."""
+        for process in self.processes.values():
             process.kill()
             process.wait()
 
     def finished(self) -> dict[str, int]:
         """When each finished point was finished, by name."""
-        found = {}
+        moments = {}
         with contextlib.suppress(FileNotFoundError):
             for line in (self.out / "log.jsonl").read_bytes().splitlines():
                 if b'"status":"done"' in line:
                     name = line.partition(b'"name":"')[2].partition(b'"')[0].decode()
-                    found[name] = (self.out / "points" / name / "report.json").stat().st_mtime_ns
-        return found
+                    moments[name] = (self.out / "points" / name / "report.json").stat().st_mtime_ns
+        return moments
 
 
 def descendants(process: int) -> list[int]:
     """All processes below a process."""
-    found: list[int] = []
+    below: list[int] = []
     with contextlib.suppress(FileNotFoundError, ProcessLookupError):
         for task in Path(f"/proc/{process}/task").iterdir():
             for child in (task / "children").read_text().split():
-                found += [int(child), *descendants(int(child))]
-    return found
+                below += [int(child), *descendants(int(child))]
+    return below
 
 
 def _free_port() -> int:
-    with socket.socket() as it:
-        it.bind(("127.0.0.1", 0))
-        return int(it.getsockname()[1])
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def _listens(port: int) -> bool:
@@ -244,37 +248,41 @@ again. "Checked" are the points that were finished at one of these moments; "run
 "Commands" is how often `l2sim sweep` was typed. The scheduler's three workers listen on 127.0.0.2 to 127.0.0.4. The
 table is `results.csv`, compared byte by byte with that of the undisturbed sweep. Seconds are of a busy machine with two
 cores.
-
-| way | seconds | clients killed | workers killed | schedulers killed | commands | checked | run again | table |
-|---|---|---|---|---|---|---|---|---|
 """
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("docs/results"), help="folder of the tables [docs/results]")
+def page(rows: list[Row]) -> list[str]:
+    """The results as lines of Markdown."""
+    return [
+        *TEXT.format(points=rows[0].points, ways=len(rows) - 1).splitlines(), "",
+        *markdown((
+            "way", "seconds", "clients killed", "workers killed", "schedulers killed", "commands", "checked",
+            "run again", "table",
+        ), (
+            (row.way, f"{row.seconds:.0f}", *row[3:9], "identical" if row.identical else "DIFFERENT") for row in rows
+        )),
+    ]  # fmt: skip
+
+
+def options(parser: ArgumentParser) -> None:
+    """How much is run, and killed."""
     parser.add_argument("--points", type=int, default=200, help="points, a multiple of eight [200]")
     parser.add_argument("--kills", type=int, default=12, help="processes to kill in each way [12]")
-    told = parser.parse_args(arguments)
+
+
+def compute(options: Namespace) -> Iterator[list[Row]]:
+    """All ways. Ends the program with status 1 if a table differs or a point was run again."""
     rows = []
     with tempfile.TemporaryDirectory(prefix="l2sim-sweep-") as place:
-        for row in table(told.points, told.kills, Path(place)):
+        for row in table(options.points, options.kills, Path(place)):
             print(row, flush=True)
             rows.append(row)
-    lines = [
-        f"| {row.way} | {row.seconds:.0f} | {row.clients} | {row.workers} | {row.schedulers} | {row.commands} | "
-        f"{row.checked} | {row.repeated} | {'identical' if row.identical else 'DIFFERENT'} |"
-        for row in rows
-    ]
-    told.out.mkdir(parents=True, exist_ok=True)
-    text = TEXT.format(points=told.points, ways=len(rows) - 1)
-    (told.out / "sweep.md").write_text(text + "\n".join(lines) + "\n")
-    with open(told.out / "sweep.csv", "w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(Row._fields)
-        writer.writerows(row._replace(seconds=round(row.seconds, 1)) for row in rows)
-    return 0 if all(row.identical and not row.repeated for row in rows) else 1
+    yield rows
+    if any(row.repeated or not row.identical for row in rows):
+        raise SystemExit(1)
 
+
+STUDY = Study("sweep", __doc__, compute, page, Table(Row, ".1f").write, options=options)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    STUDY.main()

@@ -7,7 +7,6 @@ at every folder. So any process may be killed at any moment: running the sweep a
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import shutil
 import time
@@ -18,11 +17,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+import msgspec
+from msgspec import UNSET, UnsetType
+
 from l2sim import files
 from l2sim._version import __version__
 from l2sim.errors import L2simError, RunError
 from l2sim.job import job as jobs
-from l2sim.sweep import share, table
+from l2sim.store.door import Newer, versioned
+from l2sim.store.source import file_of
+from l2sim.sweep import page, share, table
 from l2sim.sweep.local import Engine
 from l2sim.sweep.log import DONE, FAILED, Entry, Log
 from l2sim.sweep.plan import Plan, plan
@@ -30,6 +34,7 @@ from l2sim.sweep.point import VERSIONS, Outcome, Task
 from l2sim.sweep.share import Link
 
 FORMAT = 1
+"""The newest `sweep.json` this code reads."""
 LOSSES = 5
 """How often a point is tried whose worker dies; a point that kills its worker must end somewhere."""
 AHEAD = 10_000
@@ -47,14 +52,11 @@ def begin(planned: Plan, out: Path) -> tuple[IO[str], str]:
     """Make the folder of a sweep, or see that it is this one's. Its lock, and the id it has. Raises RunError."""
     try:
         (out / "points").mkdir(parents=True, exist_ok=True)
-        lock = open(out / ".lock", "w")  # noqa: SIM115
+        lock = files.hold(out)
     except OSError as error:
         raise RunError(f"cannot make the folder {out}: {error.strerror}; choose another with --out") from None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        lock.close()
-        raise RunError(f"a sweep is going on in {out}; wait for it, stop it, or choose another --out") from None
+    except files.Busy:
+        raise files.Busy(f"a sweep is going on in {out}; wait for it, stop it, or choose another --out") from None
     try:
         return lock, _id(planned, out)
     except BaseException:
@@ -62,48 +64,60 @@ def begin(planned: Plan, out: Path) -> tuple[IO[str], str]:
         raise
 
 
+class Begun(msgspec.Struct, frozen=True):
+    """What `sweep.json` says: the sweep's id and digest, how many points it has, and its plan as plain values."""
+
+    format: str
+    version: int
+    id: str
+    l2sim: str
+    digest: str
+    points: int
+    plan: dict[str, Any]
+
+
 def _id(planned: Plan, out: Path) -> str:
     """The id of the sweep in a folder that is locked; a new one where there is none yet."""
     if (out / "sweep.json").exists():
-        held = read(out)
-        if held["digest"] != planned.digest:
-            raise RunError(f"{out} holds another sweep{_difference(held['plan'], planned)}; choose another --out")
-        return str(held["id"])
-    if any(it.name not in ("points", ".lock") for it in out.iterdir()):
+        begun = read(out)
+        if begun.digest != planned.digest:
+            raise RunError(f"{out} holds another sweep{_difference(begun.plan, planned)}; choose another --out")
+        return begun.id
+    if any(path.name not in ("points", files.LOCK) for path in out.iterdir()):
         raise RunError(f"{out} is in use; choose another folder with --out")
-    told = {"format": "l2sim-sweep", "version": FORMAT, "id": uuid.uuid4().hex, "l2sim": __version__}
-    told |= {"digest": planned.digest, "points": len(planned), "plan": planned.source}
-    files.write(out / "sweep.json", (json.dumps(told, indent=1) + "\n").encode())
-    return str(told["id"])
+    key = uuid.uuid4().hex
+    begun = Begun("l2sim-sweep", FORMAT, key, __version__, planned.digest, len(planned), planned.source)
+    files.write(out / "sweep.json", (json.dumps(msgspec.to_builtins(begun), indent=1) + "\n").encode())
+    return key
 
 
-def read(out: Path) -> dict[str, Any]:
+def read(out: Path) -> Begun:
     """What `sweep.json` of a sweep's folder says. Raises RunError."""
     try:
-        told: dict[str, Any] = json.loads((out / "sweep.json").read_text())
-        number, version = told["version"], told["l2sim"]
+        begun = versioned((out / "sweep.json").read_bytes(), Begun, FORMAT)
     except (FileNotFoundError, NotADirectoryError):
         raise RunError(f"{out} is not the folder of a sweep (it has no sweep.json); name a file, or one") from None
-    except (ValueError, KeyError, TypeError):
+    except ValueError:
         raise RunError(f"{out / 'sweep.json'} is damaged; start the sweep again in another folder") from None
-    if number > FORMAT:
-        raise RunError(f"{out} was written by a newer l2sim (format {number}); install that version to go on")
-    if version != __version__:
-        raise RunError(f"{out} was begun with l2sim {version}, and this is {__version__}; go on with that version")
-    return told
+    except Newer as error:
+        line = f"{out} was written by a newer l2sim (format {error.number}); install that version to go on"
+        raise RunError(line) from None
+    if begun.l2sim != __version__:
+        raise RunError(f"{out} was begun with l2sim {begun.l2sim}, and this is {__version__}; go on with that version")
+    return begun
 
 
 def stored(out: Path) -> Plan:
     """The plan of a sweep that was begun in `out`. Raises RunError."""
-    return plan(read(out)["plan"])
+    return plan(read(out).plan)
 
 
-def _difference(held: dict[str, Any], planned: Plan) -> str:
-    for key in {**held, **planned.source}:
-        if key not in ("attempts", "cluster") and held.get(key) != planned.source.get(key):
+def _difference(begun: dict[str, Any], planned: Plan) -> str:
+    for key in {**begun, **planned.source}:
+        if key not in ("attempts", "cluster") and begun.get(key) != planned.source.get(key):
             if key != "job":
                 return f" (another {key})" if key == "threads" else f" (another [{key}])"
-            if paths := jobs.differences(jobs.from_dict(held[key]), planned.base):
+            if paths := jobs.differences(jobs.from_dict(begun[key]), planned.base):
                 return f" (its job has another {paths[0]})"
     return ""
 
@@ -137,15 +151,15 @@ class Agenda:
         self._again: deque[int] = deque()
         self._waiting: dict[str, list[int]] = {}
         self._lost: dict[str, int] = {}
-        self._held = 0
+        self._waits = 0
 
     def next(self) -> Task | None:
         """The next task, if there is one that can start now."""
         while True:
             if self._ready:
                 index = self._ready.popleft()
-            elif self._held < AHEAD and (found := next(self._open, None)) is not None:
-                index = found
+            elif self._waits < AHEAD and (fresh := next(self._open, None)) is not None:
+                index = fresh
             elif self._again:
                 index = self._again.popleft()
             else:
@@ -163,14 +177,12 @@ class Agenda:
             elif self.made.get(link.key) is None:
                 beginning = link.key not in self._waiting
                 self._waiting.setdefault(link.key, []).append(index)
-                self._held += 1
+                self._waits += 1
                 if not beginning:
                     return None
-                told = {"index": -1, "name": link.key, "folder": f"shared/{link.key}", "stage": link.stage}
-                return self._told(told, job, before)
-        name = self.planned.name(index)
-        told = {"index": index, "name": name, "folder": f"points/{name}", "fresh": self.tries.get(index, 0) > 0}
-        return self._told(told, job, before)
+                return self._handed(-1, link.key, f"shared/{link.key}", job, before, stage=link.stage)
+        name, fresh = self.planned.name(index), self.tries.get(index, 0) > 0
+        return self._handed(index, name, f"points/{name}", job, before, fresh=fresh)
 
     def _chain(self, job: jobs.Job) -> list[Link]:
         try:
@@ -179,27 +191,28 @@ class Agenda:
             return []
 
     def _has(self, link: Link) -> bool:
-        if link.key not in self.made and self._path(link).exists():
+        if link.key not in self.made and file_of(self.out / "shared" / link.key, link.stage).exists():
             self.made[link.key] = True
         return self.made.get(link.key, False)
 
-    def _path(self, link: Link) -> Path:
-        return self.out / "shared" / link.key / "checkpoints" / f"{link.stage}.safetensors"
-
-    def _told(self, told: Task, job: jobs.Job, source: Link | None) -> Task:
-        return told | {
-            "root": str(self.out.absolute()), "sweep": self.sweep, "job": jobs.to_dict(job),
-            "data": str(self.data.absolute()) if self.data else "", "threads": self.planned.threads,
-            "source": f"shared/{source.key}@{source.stage}" if source else "", "versions": VERSIONS,
-        }  # fmt: skip
+    def _handed(
+        self, index: int, name: str, folder: str, job: jobs.Job, source: Link | None,
+        stage: str | UnsetType = UNSET, fresh: bool | UnsetType = UNSET,
+    ) -> Task:  # fmt: skip
+        return Task(
+            index=index, name=name, folder=folder, stage=stage, fresh=fresh, root=str(self.out.absolute()),
+            sweep=self.sweep, job=jobs.to_dict(job), data=str(self.data.absolute()) if self.data else "",
+            threads=self.planned.threads, source=f"shared/{source.key}@{source.stage}" if source else "",
+            versions=VERSIONS,
+        )  # fmt: skip
 
     def ended(self, task: Task, outcome: Outcome) -> Entry | None:
         """Take note of what became of a task; the end of a point, if it was that."""
         self.running -= 1
-        if task["index"] < 0:
-            self._shared(task, outcome)
+        if task.index < 0:
+            self._shared(task.name, outcome.status)
             return None
-        index, status = task["index"], outcome["status"]
+        index, status = task.index, outcome.status
         if status != "done":
             counts, most = (self.losses, LOSSES) if status == "lost" else (self.tries, self.planned.attempts)
             counts[index] = counts.get(index, 0) + 1
@@ -208,20 +221,19 @@ class Agenda:
                 return None
         attempts = self.tries.pop(index, 0) + self.losses.pop(index, 0) + (status == "done")
         return Entry(
-            index, task["name"], "done" if status == "done" else "failed", attempts, outcome.get("worker", ""),
-            outcome.get("error", ""), outcome.get("seconds", {}), outcome.get("row", {}),
+            index, task.name, "done" if status == "done" else "failed", attempts, outcome.worker, outcome.error,
+            outcome.seconds, outcome.row,
         )  # fmt: skip
 
-    def _shared(self, task: Task, outcome: Outcome) -> None:
+    def _shared(self, key: str, status: str) -> None:
         """A shared checkpoint was made, or not: who waited for it goes on, and makes it part of its run if need be."""
-        key, status = task["name"], outcome["status"]
         if status == "lost":
             self._lost[key] = self._lost.get(key, 0) + 1
         if status != "lost" or self._lost[key] >= LOSSES:
             self.made[key] = status == "done"
         waited = self._waiting.pop(key, [])
         self._ready.extend(waited)
-        self._held -= len(waited)
+        self._waits -= len(waited)
 
 
 # ------------------------------------------------------------------------------------------------------ running it
@@ -264,18 +276,24 @@ def run(
         if counts.done < len(planned):
             agenda = Agenda(planned, out, log, data, sweep, share.stages(planned))
             try:
-                with engine() as it:
-                    for note in it.notes:
+                with engine() as opened:
+                    for note in opened.notes:
                         say(note)
-                    for _ in _rounds(agenda, it, counts, watch, say):
+                    for _ in _rounds(agenda, opened, counts, watch, say):
                         pass
             except BaseException:
                 with contextlib.suppress(OSError):  # a full disk must not hide why it ended
-                    table.write(planned, log, out)
+                    _show(planned, log, out)
                 raise
-        table.write(planned, log, out)
+        _show(planned, log, out)
         counts.failed = log.count(FAILED)
     return counts
+
+
+def _show(planned: Plan, log: Log, out: Path) -> None:
+    """Write the tables and the page of what there is."""
+    table.write(planned, log, out)
+    page.write(planned, log, out)
 
 
 def _rounds(
@@ -283,21 +301,21 @@ def _rounds(
 ) -> Iterator[None]:
     """Hand out tasks and take in what ends, until nothing is left."""
     began, written, took = time.monotonic(), time.monotonic(), 0.0
-    held: Task | None = None
+    task: Task | None = None
     while True:
         for _ in range(engine.room()):
-            if (held := held or agenda.next()) is None:
+            if (task := task or agenda.next()) is None:
                 break
-            engine.submit(held)
-            agenda.running, held = agenda.running + 1, None
-        if (held := held or agenda.next()) is None and not agenda.running:
+            engine.submit(task)
+            agenda.running, task = agenda.running + 1, None
+        if (task := task or agenda.next()) is None and not agenda.running:
             return
-        for task, outcome in engine.wait(0.2):
-            _take_in(agenda, engine, task, outcome, counts, say)
+        for ended, outcome in engine.wait(0.2):
+            _take_in(agenda, engine, ended, outcome, counts, say)
         counts.running, counts.seconds = agenda.running, time.monotonic() - began
         watch(counts)
         if (now := time.monotonic()) - written > max(TABLES_EVERY, 100 * took):
-            table.write(agenda.planned, agenda.log, agenda.out, report=False)
+            table.write(agenda.planned, agenda.log, agenda.out)
             written = time.monotonic()
             took = written - now
         yield
@@ -306,10 +324,10 @@ def _rounds(
 def _take_in(
     agenda: Agenda, engine: Engine, task: Task, outcome: Outcome, counts: Counts, say: Callable[[str], None]
 ) -> None:
-    if outcome.get("files"):
-        unpack(outcome["files"], agenda.out / task["folder"])
-    if outcome.get("unfit") and engine.exclude(outcome["worker"]):
-        say(f"{outcome['worker']} gets no more points: {outcome['error']}")
+    if outcome.files:
+        unpack(outcome.files, agenda.out / task.folder)
+    if outcome.unfit and engine.exclude(outcome.worker):
+        say(f"{outcome.worker} gets no more points: {outcome.error}")
     entry = agenda.ended(task, outcome)
     if entry is None:
         return
@@ -327,20 +345,20 @@ def _take_in(
 
 def pack(folder: Path, checkpoint: str = "") -> dict[str, bytes]:
     """The files of a run folder by name, without its checkpoints but for one that is named."""
-    found = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file() and path.name != ".lock"}
+    content = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file() and path.name != files.LOCK}
     if checkpoint:
-        name = f"checkpoints/{checkpoint}.safetensors"
-        kept = {"manifest.json", "job.toml"}
-        return {key: raw for key, raw in found.items() if key in kept} | {name: (folder / name).read_bytes()}
-    return found
+        path = file_of(folder, checkpoint)
+        about = {name: content[name] for name in ("manifest.json", "job.toml") if name in content}
+        return about | {str(path.relative_to(folder)): path.read_bytes()}
+    return content
 
 
-def unpack(files: dict[str, bytes], folder: Path) -> None:
+def unpack(content: dict[str, bytes], folder: Path) -> None:
     """Put what `pack` gave into `folder`, all or nothing."""
     beside = folder.with_name(folder.name + ".part")
     if beside.exists():
         shutil.rmtree(beside)
-    for name, raw in files.items():
+    for name, raw in content.items():
         path = beside / name
         if beside not in path.parents or ".." in path.parts:
             raise RunError(f"a worker sent a file named {name!r}, outside of its folder; look at what it runs")

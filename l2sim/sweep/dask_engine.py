@@ -1,5 +1,6 @@
-"""The engine of Dask's workers: the same tasks, run by the same worker processes (`sweep_point`), one for every thread
-of a Dask worker. So a point has its threads, its BLAS and its signals to itself, and gives the numbers it gives here.
+"""The engine of Dask's workers: the same tasks, run by the same worker processes (`l2sim.sweep.point`), one for every
+thread of a Dask worker. So a point has its threads, its BLAS and its signals to itself, and gives the numbers it gives
+here.
 
 A worker that sees the sweep's folder works in it. One that does not, or is told not to (`shared = false`), works in its
 own, and what a point wrote comes back with its outcome, but for checkpoints; shared ones go to it with the task.
@@ -8,7 +9,6 @@ own, and what a point wrote comes back with its outcome, but for checkpoints; sh
 from __future__ import annotations
 
 import contextlib
-import json
 import queue
 import shutil
 import threading
@@ -16,12 +16,15 @@ import time
 from collections import OrderedDict
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+
+import msgspec
 
 from l2sim import files
 from l2sim.errors import RunError
+from l2sim.store.door import parsed
 from l2sim.store.source import parse
-from l2sim.sweep.agenda import pack, unpack
+from l2sim.sweep.agenda import pack, read, unpack
+from l2sim.sweep.cluster import Client, Cluster, Future
 from l2sim.sweep.local import Child
 from l2sim.sweep.point import VERSIONS, Outcome, Task
 
@@ -39,15 +42,17 @@ class Dask:
     """The engine of the workers of a Dask client. `cluster` is closed with it; `shared` says whether workers may use
     the sweep's folder (None: those that see it)."""
 
-    def __init__(self, client: Any, out: Path, cluster: Any = None, shared: bool | None = None) -> None:
+    def __init__(
+        self, client: Client, out: Path, cluster: Cluster | None = None, shared: bool | None = None
+    ) -> None:
         self._client, self._out, self._cluster, self._shared = client, out, cluster, shared
-        self._ended: queue.Queue[tuple[Task, Any]] = queue.Queue()
-        self._futures: dict[str, tuple[Any, list[str]]] = {}
-        self._sent: OrderedDict[str, Any] = OrderedDict()
+        self._ended: queue.Queue[tuple[Task, Future]] = queue.Queue()
+        self._futures: dict[str, tuple[Future, list[str]]] = {}
+        self._sent: OrderedDict[str, Future] = OrderedDict()
         self._bad: set[str] = set()
         self._workers: dict[str, int] = {}
         self._seen: dict[str, bool] = {}
-        self._address = str(client.scheduler.address)
+        self._address = client.scheduler.address
         self.notes: list[str] = []
         self._looked, self._well, self._serial = 0.0, time.monotonic(), 0
 
@@ -68,21 +73,22 @@ class Dask:
 
     def _compare(self) -> None:
         """Give nothing to workers of another l2sim or Python; RunError where there are no others."""
-        told = self._client.run(about, on_error="return")
+        answers = self._client.run(about, on_error="return")
         wrong = {}
-        for address, versions in list(told.items()):
+        for address, versions in list(answers.items()):
             if isinstance(versions, OSError):  # it was lost on the way: what it has nobody knows
-                del told[address]
+                del answers[address]
             elif versions != VERSIONS:
                 wrong[address] = mismatch(VERSIONS, versions if isinstance(versions, dict) else {})
-        if wrong and len(wrong) == len(told):
+        if wrong and len(wrong) == len(answers):
             raise RunError(f"worker {min(wrong)} {wrong[min(wrong)]}, and no other worker fits")
         self._bad = set(wrong)
         self.notes = [f"worker {address} gets no points: it {line}" for address, line in sorted(wrong.items())]
-        if not told:
+        if not answers:
             self.notes.append("the scheduler has no workers yet; waiting for them")
 
     def room(self) -> int:
+        """How many more tasks it can use now."""
         if self._client.status != "running":
             return 0
         if time.monotonic() - self._looked > LOOK:
@@ -97,23 +103,24 @@ class Dask:
         return max(0, sum(fit) + len(fit) - len(self._futures))  # one more for each: it need not wait for the next
 
     def submit(self, task: Task) -> None:
+        """Take a task."""
         self._serial += 1
-        name = f"l2sim-{task['name']}-{task['sweep'][:8]}-{self._serial}-{time.monotonic_ns()}"
+        name = f"l2sim-{task.name}-{task.sweep[:8]}-{self._serial}-{time.monotonic_ns()}"
         good = [address for address in self._workers if address not in self._bad]
         pinned = good if self._bad else []
         more = {"workers": pinned, "allow_other_workers": False} if pinned else {}
-        task = task | {"shared": self._shared}
-        future = self._client.submit(work, task, self._source(task), key=name, pure=False, **more)
+        plain = msgspec.to_builtins(msgspec.structs.replace(task, shared=self._shared))
+        future = self._client.submit(work, plain, self._source(task), key=name, pure=False, **more)
         self._futures[name] = future, pinned
-        future.add_done_callback(lambda it: self._ended.put((task, it)))
+        future.add_done_callback(lambda done: self._ended.put((task, done)))
 
-    def _source(self, task: Task) -> Any:
+    def _source(self, task: Task) -> Future | None:
         """The shared checkpoint a task starts from, for workers that do not see it: a future of its files."""
-        if self._shared or not task["source"]:
+        if self._shared or not task.source:
             return None
         if self._shared is None and all(self._sees().values()):
             return None
-        source = parse(task["source"])
+        source = parse(task.source)
         run, stage = str(source.folder), source.stage
         if run in self._sent and self._sent[run].status == "finished":
             self._sent.move_to_end(run)
@@ -129,11 +136,12 @@ class Dask:
         """Which workers see the sweep's folder."""
         if set(self._seen) != set(self._workers):
             place = str(self._out.absolute() / "sweep.json")
-            told = self._client.run(sees, place, json.loads(Path(place).read_text())["id"], on_error="return")
-            self._seen = {address: it is True for address, it in told.items()}
+            answers = self._client.run(sees, place, read(self._out).id, on_error="return")
+            self._seen = {address: answer is True for address, answer in answers.items()}
         return self._seen
 
     def wait(self, seconds: float) -> list[tuple[Task, Outcome]]:
+        """What has ended, after so many seconds at most."""
         self._watch_scheduler()
         ended = []
         with contextlib.suppress(queue.Empty):
@@ -151,17 +159,18 @@ class Dask:
                 "this command again"
             )
 
-    def _outcome(self, task: Task, future: Any) -> tuple[Task, Outcome]:
+    def _outcome(self, task: Task, future: Future) -> tuple[Task, Outcome]:
         self._futures.pop(future.key, None)
         try:
-            return task, future.result(timeout=FETCH)
+            return task, msgspec.convert(future.result(timeout=FETCH), Outcome)
         except Exception as error:  # worker or scheduler gone, or a worker that cannot even begin
             kind = type(error).__name__
             if isinstance(error, ImportError):
-                return task, {"status": "failed", "error": f"a worker cannot import l2sim ({error}); install it there"}
-            return task, {"status": "lost", "error": f"its worker was lost ({kind})"}
+                return task, Outcome("failed", error=f"a worker cannot import l2sim ({error}); install it there")
+            return task, Outcome("lost", error=f"its worker was lost ({kind})")
 
     def exclude(self, worker: str) -> bool:
+        """Give a worker nothing more; False where there is no other."""
         others = [address for address in self._workers if address not in {*self._bad, worker}]
         new = worker not in self._bad
         self._bad.add(worker)
@@ -176,54 +185,65 @@ def about() -> dict[str, str]:
     return VERSIONS
 
 
-def mismatch(wanted: dict[str, str], found: dict[str, str]) -> str:
+def mismatch(wanted: dict[str, str], given: dict[str, str]) -> str:
     """Which version is another one, in words."""
     for name, version in wanted.items():
-        if found.get(name) != version:
-            there = f"has {name} {found[name]}" if name in found else f"has no {name}"
+        if given.get(name) != version:
+            there = f"has {name} {given[name]}" if name in given else f"has no {name}"
             return f"{there}, and this is {name} {version}; install the same there"
     return "differs"
+
+
+class _Named(msgspec.Struct):
+    id: str
 
 
 def sees(place: str, sweep: str) -> bool:
     """Whether this process sees the folder of the sweep of that id, by its file sweep.json."""
     try:
-        return bool(json.loads(Path(place).read_text())["id"] == sweep)
-    except (OSError, ValueError, KeyError):
+        return parsed(Path(place).read_bytes(), _Named).id == sweep
+    except (OSError, ValueError):
         return False
 
 
 _mine = threading.local()
 
 
-def work(task: Task, source: dict[str, bytes] | None) -> Outcome:
-    """Run a task on a Dask worker."""
-    from distributed import get_worker
+def work(plain: dict[str, object], source: dict[str, bytes] | None) -> dict[str, object]:
+    """Run a task on a Dask worker. Task and outcome are plain values: whoever sends one may have another l2sim."""
+    from distributed import get_worker  # late: an optional package
 
     worker = get_worker()
-    outcome: Outcome
-    if task["versions"] != VERSIONS:
-        line = f"its worker {mismatch(task['versions'], VERSIONS)}"
-        return {"status": "failed", "error": line, "worker": worker.address, "unfit": True}
-    root = Path(task["root"])
-    apart = task["shared"] is False or not sees(str(root / "sweep.json"), task["sweep"])
-    if apart and task["shared"]:
+    if plain["versions"] != VERSIONS:
+        theirs = msgspec.convert(plain["versions"], dict[str, str])
+        outcome = Outcome("failed", error=f"its worker {mismatch(theirs, VERSIONS)}", unfit=True)
+    else:
+        outcome = _worked(msgspec.convert(plain, Task), source, Path(worker.local_directory))
+    answer = msgspec.to_builtins(msgspec.structs.replace(outcome, worker=worker.address), builtin_types=(bytes,))
+    return dict(answer)
+
+
+def _worked(task: Task, source: dict[str, bytes] | None, place: Path) -> Outcome:
+    """What becomes of a task whose files, where this worker does not use the sweep's folder, go to the folder `place`.
+    """
+    root = Path(task.root)
+    apart = task.shared is False or not sees(str(root / "sweep.json"), task.sweep)
+    if apart and task.shared:
         line = f"its worker does not see {root}; mount it there, or leave out shared = true"
-        return {"status": "failed", "error": line, "worker": worker.address, "unfit": True}
-    if apart:
-        root = Path(worker.local_directory) / "l2sim" / task["sweep"]
+        return Outcome("failed", error=line, unfit=True)
+    root = place / "l2sim" / task.sweep if apart else root
     try:
-        if apart and source and not (shared := root / parse(task["source"]).folder).exists():
+        if apart and source and not (shared := root / parse(task.source).folder).exists():
             _take(source, shared)
-        outcome = _child(task["threads"]).call(task | {"root": str(root)})
-        if apart and outcome["status"] == "done":
-            outcome["files"] = pack(root / task["folder"], task.get("stage", ""))
-            if not task.get("stage"):
-                shutil.rmtree(root / task["folder"])
+        outcome = _child(task.threads).call(msgspec.structs.replace(task, root=str(root)))
+        if apart and outcome.status == "done":
+            outcome = msgspec.structs.replace(outcome, files=pack(root / task.folder, task.stage or ""))
+            if not task.stage:
+                shutil.rmtree(root / task.folder)
+        return outcome
     except OSError as error:
         line = files.refusal(error) or f"{type(error).__name__}: {error}"
-        outcome = {"status": "failed", "error": line, "unfit": True}
-    return outcome | {"worker": worker.address}
+        return Outcome("failed", error=line, unfit=True)
 
 
 def _take(source: dict[str, bytes], folder: Path) -> None:

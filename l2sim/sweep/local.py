@@ -12,9 +12,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Protocol
+
+import msgspec
 
 from l2sim.errors import RunError
+from l2sim.store.door import parsed
 from l2sim.sweep.point import Outcome, Task
 
 WORKER = [sys.executable, "-m", "l2sim.sweep.point"]
@@ -28,8 +31,8 @@ BIRTHS = 3
 class Engine(Protocol):
     """Who runs tasks; `notes` are what people should know of it.
 
-    Each task handed in comes out of `wait` once, with an outcome as of `sweep_point.run`, or of status "lost" where its
-    worker died; `worker` says where it ran, `files` brings what lies elsewhere.
+    Each task handed in comes out of `wait` once, with an outcome as of `l2sim.sweep.point.run`, or of status "lost"
+    where its worker died; `worker` says where it ran, `files` brings what lies elsewhere.
     """
 
     notes: list[str]
@@ -38,7 +41,8 @@ class Engine(Protocol):
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
     def room(self) -> int:
         """How many more tasks it can use now."""
-    def submit(self, task: Task) -> None: ...
+    def submit(self, task: Task) -> None:
+        """Take a task."""
     def wait(self, seconds: float) -> list[tuple[Task, Outcome]]:
         """What has ended, after so many seconds at most."""
     def exclude(self, worker: str) -> bool:
@@ -65,7 +69,7 @@ class Child:
     def send(self, task: Task) -> None:
         """Hand over a task; a worker that is dead says so in `receive`."""
         with contextlib.suppress(OSError):
-            self._in.write(json.dumps(task).encode() + b"\n")
+            self._in.write(json.dumps(msgspec.to_builtins(task)).encode() + b"\n")
             self._in.flush()
 
     def receive(self) -> Outcome:
@@ -73,11 +77,10 @@ class Child:
         line = self.out.readline()
         if line.endswith(b"\n"):
             self.answered = True
-            answer: Outcome = json.loads(line)
-            return answer
+            return parsed(line, Outcome)
         code = self._process.wait()
         how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-        return {"status": "lost", "error": f"its worker {how}" + (" (out of memory?)" if code == -9 else "")}
+        return Outcome("lost", error=f"its worker {how}" + (" (out of memory?)" if code == -9 else ""))
 
     def call(self, task: Task) -> Outcome:
         """Run a task."""
@@ -105,8 +108,8 @@ def gpus() -> Sequence[str]:
     """The GPUs of this machine as CUDA_VISIBLE_DEVICES names them."""
     if (chosen := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
         return [name for name in chosen.split(",") if name.strip()]
-    found = (re.fullmatch(r"nvidia(\d+)", name) for name in os.listdir("/dev"))
-    return sorted((it[1] for it in found if it), key=int)
+    matches = (re.fullmatch(r"nvidia(\d+)", name) for name in os.listdir("/dev"))
+    return sorted((match[1] for match in matches if match), key=int)
 
 
 class Local:
@@ -130,11 +133,13 @@ class Local:
         self._selector.close()
 
     def room(self) -> int:
+        """How many more tasks it can use now."""
         return self._tasks.count(None)
 
     def submit(self, task: Task) -> None:
-        free = [number for number, held in enumerate(self._tasks) if held is None]
-        number = next((it for it in free if self._children[it]), free[0])
+        """Take a task."""
+        free = [number for number, given in enumerate(self._tasks) if given is None]
+        number = next((number for number in free if self._children[number]), free[0])
         child = self._children[number]
         if child is None:
             gpu = self._gpus[number % len(self._gpus)] if self._gpus else ""
@@ -144,26 +149,28 @@ class Local:
         child.send(task)
 
     def wait(self, seconds: float) -> list[tuple[Task, Outcome]]:
+        """What has ended, after so many seconds at most."""
         ended = []
         for ready, _ in self._selector.select(seconds):
             number: int = ready.data
             child, task = self._children[number], self._tasks[number]
             assert child
-            outcome: dict[str, Any] = child.receive()
-            if outcome["status"] == "lost":
+            outcome = child.receive()
+            if outcome.status == "lost":
                 self._selector.unregister(child.out)
                 self._children[number] = None
                 child.close()
                 self._stillborn = 0 if child.answered else self._stillborn + 1
                 if self._stillborn > BIRTHS * len(self._children):
-                    told = f"; {self._words} holds what they said" if self._words else ""
-                    raise RunError(f"workers end before their first answer: {outcome['error']}{told}")
+                    where = f"; {self._words} holds what they said" if self._words else ""
+                    raise RunError(f"workers end before their first answer: {outcome.error}{where}")
             else:
                 self._stillborn = 0
             self._tasks[number] = None
             if task is not None:
-                ended.append((task, outcome | {"worker": f"worker {number}"}))
+                ended.append((task, msgspec.structs.replace(outcome, worker=f"worker {number}")))
         return ended
 
     def exclude(self, worker: str) -> bool:
+        """Give a worker nothing more; False where there is no other."""
         return False  # they share a disk

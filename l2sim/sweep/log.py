@@ -9,12 +9,15 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
+from l2sim.errors import RunError
+from l2sim.sweep.point import Number
+
 OPEN, DONE, FAILED = 0, 1, 2
 STATES = ("open", "done", "failed")
+"""The states of a point by number, and their names."""
 
 
 class Entry(msgspec.Struct, omit_defaults=True):
@@ -27,7 +30,7 @@ class Entry(msgspec.Struct, omit_defaults=True):
     worker: str = ""
     error: str = ""
     seconds: dict[str, float] = {}
-    row: dict[str, Any] = {}
+    row: dict[str, Number] = {}
 
 
 class _Head(msgspec.Struct):
@@ -49,10 +52,10 @@ class Log:
             if not line.endswith(b"\n"):
                 break
             try:
-                told = head.decode(line)
-                if 0 <= told.index < count:
-                    self.states[told.index], self._places[told.index] = STATES.index(told.status), at
-            except (msgspec.DecodeError, ValueError):
+                end = head.decode(line)
+                if 0 <= end.index < count:
+                    self.states[end.index], self._places[end.index] = STATES.index(end.status), at
+            except ValueError:
                 pass  # a line that nothing can be read from is as good as none
             at += len(line)
         if write:
@@ -78,11 +81,16 @@ class Log:
         return (index for index, state in enumerate(self.states) if state != DONE)
 
     def entry(self, index: int) -> Entry | None:
-        """How a point ended, if it did."""
+        """How a point ended, if it did. RunError where its line is damaged."""
         if self.states[index] == OPEN:
             return None
         self._file.seek(self._places[index])
-        return msgspec.json.decode(self._file.readline(), type=Entry)
+        try:
+            return msgspec.json.decode(self._file.readline(), type=Entry)
+        except ValueError as error:
+            line = f"{self._path} has a line that is none ({error}); delete the file, and the sweep makes it again"
+            raise RunError(line) from None
 
     def close(self) -> None:
+        """Close the file."""
         self._file.close()

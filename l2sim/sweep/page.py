@@ -5,17 +5,20 @@ from __future__ import annotations
 import shlex
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from l2sim import files
 from l2sim.backend import Array
+from l2sim.job.flows import FLOWS
 from l2sim.report import html
-from l2sim.store.events import STAGES
 from l2sim.sweep import share, table
 from l2sim.sweep.log import DONE, FAILED, Log
 from l2sim.sweep.plan import Plan
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 METRICS = {
     "learn.accuracy": ("accuracy after learning (%)", 100.0),
@@ -46,18 +49,18 @@ def render(plan: Plan, log: Log, name: str) -> str:
     return html.page(f"Sweep {name}", [part for part in body if part])
 
 
-def _gathered(plan: Plan, log: Log) -> tuple[dict[str, list[Any]], dict[str, Array]]:
+def _gathered(plan: Plan, log: Log) -> tuple[dict[str, list[object]], dict[str, Array]]:
     """What varies, and the metrics, of the points that are done."""
-    fields: dict[str, list[Any]] = {path: [] for path in plan.fields}
-    found: dict[str, list[float]] = {name: [] for name in METRICS}
+    fields: dict[str, list[object]] = {path: [] for path in plan.fields}
+    metrics: dict[str, list[float]] = {name: [] for name in METRICS}
     for index, state in enumerate(log.states):
         if state == DONE and (entry := log.entry(index)) is not None:
             for path, value in plan.values(index).items():
                 fields[path].append(value)
-            for name, values in found.items():
+            for name, values in metrics.items():
                 value = entry.row.get(name)
                 values.append(np.nan if value is None else METRICS[name][1] * value)
-    return fields, {name: np.array(values) for name, values in found.items() if np.isfinite(values).any()}
+    return fields, {name: np.array(values) for name, values in metrics.items() if np.isfinite(values).any()}
 
 
 def _head(plan: Plan, log: Log, name: str) -> str:
@@ -77,11 +80,11 @@ def _head(plan: Plan, log: Log, name: str) -> str:
     return "\n".join(parts)
 
 
-def _figures(fields: dict[str, list[Any]], metrics: dict[str, Array]) -> list[str]:
+def _figures(fields: dict[str, list[object]], metrics: dict[str, Array]) -> list[str]:
     """Panels for every metric: one for every field that its stage, or one before it, looks at."""
-    import matplotlib
+    import matplotlib  # late: it takes a second
 
-    from l2sim.report import figures
+    from l2sim.report import figures  # late: it imports matplotlib
 
     made = []
     with matplotlib.rc_context(figures.STYLE):
@@ -112,18 +115,19 @@ def _figures(fields: dict[str, list[Any]], metrics: dict[str, Array]) -> list[st
 def _matters(path: str, metric: str) -> bool:
     """Whether a field can make a difference to a metric."""
     stage = metric.partition(".")[0]
-    return all(share.reads(path, flow) <= names.index(stage) for flow, names in STAGES.items() if stage in names)
+    flows = {name: flow.stages for name, flow in FLOWS.items() if stage in flow.stages}
+    return all(share.reads(path, name) <= stages.index(stage) for name, stages in flows.items())
 
 
-def _panel(ax: Any, path: str, given: list[Any], values: Array) -> None:
+def _panel(ax: Axes, path: str, given: list[object], values: Array) -> None:
     """One metric over one field: dots, mean and band."""
-    from l2sim.report import figures
+    from l2sim.report import figures  # late: it imports matplotlib
 
     fine = np.isfinite(values)
     numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in given)
+    options: list[str] = []
     if numbers:
         x = np.array(given, float)
-        options: list[Any] = []
     else:
         options = sorted({table.cell_text(value) for value in given})
         x = np.array([options.index(table.cell_text(value)) for value in given], float)
@@ -165,7 +169,7 @@ def _failures(log: Log) -> str:
     entries = [entry for index, _ in zip(failed, range(FAILURES)) if (entry := log.entry(index))]
     if not entries:
         return ""
-    rows = [(escape(it.name), "", [str(it.attempts), escape(it.error)]) for it in entries]
+    rows = [(escape(entry.name), "", [str(entry.attempts), escape(entry.error)]) for entry in entries]
     more = log.count(FAILED) - len(entries)
     body = html.table(["point", "attempts", "error"], rows, "words")
     body += f"<p>{more:,} more are in <code>runs.csv</code>.</p>" if more else ""
@@ -173,12 +177,12 @@ def _failures(log: Log) -> str:
 
 
 def _points(plan: Plan, log: Log) -> str:
-    rows, columns = [], [name for name in METRICS]
-    held = [(name, values, status, row) for (name, values, status, row), _ in zip(table.rows(plan, log), range(ROWS))]
-    columns = [name for name in METRICS if any(name in row for _, _, _, row in held)]
-    for name, values, status, row in held:
+    rows = []
+    points = [point for point, _ in zip(table.rows(plan, log), range(ROWS))]
+    columns = [name for name in METRICS if any(name in row for _, _, _, row in points)]
+    for name, values, status, row in points:
         cells = [escape(table.cell_text(value)) for value in values.values()]
-        cells += [html.number(METRICS[c][1] * row[c]) if row.get(c) is not None else "" for c in columns]
+        cells += ["" if (cell := row.get(c)) is None else html.number(METRICS[c][1] * cell) for c in columns]
         rows.append((escape(name), "" if status == "done" else status, cells))
     heads = ["point", *plan.fields, *(METRICS[name][0] for name in columns)]
     first = f"<p>The first {ROWS} of {len(plan):,}.</p>" if len(plan) > ROWS else ""

@@ -19,10 +19,12 @@ from typing import Any, Protocol
 
 import msgspec
 
+from l2sim.backend import Array, generator
 from l2sim.errors import JobError
 from l2sim.job import job as jobs
 from l2sim.job.job import Job
 from l2sim.job.sections import Section
+from l2sim.sweep import cluster
 
 MOST = 10_000_000
 """Points of a sweep; each costs nine bytes while it runs."""
@@ -36,7 +38,7 @@ class Column(Protocol):
     """The values of one field, by row."""
 
     def __len__(self) -> int: ...
-    def __getitem__(self, row: int, /) -> Any: ...
+    def __getitem__(self, row: int, /) -> object: ...
 
 
 class Samples:
@@ -45,14 +47,16 @@ class Samples:
     Whole numbers are low + floor(u (high - low + 1)), each as likely as the others; with `log` the logarithm is spread.
     """
 
-    def __init__(self, path: str, unit: Any, low: Any, high: Any, log: bool, whole: bool, among: Sequence[Any]) -> None:
+    def __init__(
+        self, path: str, unit: Array, low: float, high: float, log: bool, whole: bool, among: Sequence[object]
+    ) -> None:
         self._path, self._unit, self._among = path, unit, among
         self._low, self._high, self._log, self._whole = low, high, log, whole
 
     def __len__(self) -> int:
         return len(self._unit)
 
-    def __getitem__(self, row: int) -> Any:
+    def __getitem__(self, row: int) -> object:
         u = float(self._unit[row])
         if self._among:
             return self._among[int(u * len(self._among))]
@@ -71,6 +75,7 @@ class Part:
 
     @property
     def count(self) -> int:
+        """How many rows it has."""
         return len(next(iter(self.columns.values())))
 
     def distinct(self, paths: set[str]) -> int:
@@ -87,7 +92,7 @@ class Plan:
         self.base, self.parts, self.source = base, tuple(parts), dict(source)
         self.threads: int = source.get("threads", 1)
         self.attempts: int = source.get("attempts", ATTEMPTS)
-        self.cluster: dict[str, Any] = source.get("cluster", {})
+        self.cluster = msgspec.convert(source.get("cluster", {}), cluster.Section)
         self.fields = [path for part in parts for path in part.columns]
         same = {key: value for key, value in source.items() if key not in ("attempts", "cluster")}
         self.digest = blake2b(json.dumps(same).encode(), digest_size=8).hexdigest()
@@ -95,13 +100,13 @@ class Plan:
     def __len__(self) -> int:
         return math.prod(part.count for part in self.parts)
 
-    def values(self, index: int) -> dict[str, Any]:
+    def values(self, index: int) -> dict[str, object]:
         """What point `index` sets, by path."""
-        found: dict[str, Any] = {}
+        values: dict[str, object] = {}
         for part in reversed(self.parts):
             index, row = divmod(index, part.count)
-            found |= {path: column[row] for path, column in part.columns.items()}
-        return {path: found[path] for path in self.fields}
+            values |= {path: column[row] for path, column in part.columns.items()}
+        return {path: values[path] for path in self.fields}
 
     def __getitem__(self, index: int) -> Job:
         if not 0 <= index < len(self):
@@ -119,8 +124,8 @@ class Plan:
             try:
                 self[index]
             except JobError as error:
-                told = ", ".join(f"{path} = {value}" for path, value in self.values(index).items())
-                raise JobError(f"point {index} ({told}): {error}") from None
+                settings = ", ".join(f"{path} = {value}" for path, value in self.values(index).items())
+                raise JobError(f"point {index} ({settings}): {error}") from None
 
 
 def load(path: Path) -> Plan:
@@ -159,7 +164,7 @@ def plan(values: Mapping[str, Any], folder: Path = Path(), name: str = "sweep") 
         raise JobError(f"{twice} varies twice; leave it in one section")
     if (count := math.prod(part.count for part in parts)) > MOST:
         raise JobError(f"there are {count:,} points; the most is {MOST:,}: sample them with [random] or [latin]")
-    source: dict[str, Any] = {"job": jobs.to_dict(base)}
+    source: dict[str, object] = {"job": jobs.to_dict(base)}
     source |= {kind: dict(_flat(values[kind])) for kind in values if kind in PARTS}
     source |= {"threads": threads, "attempts": attempts, "cluster": _cluster(values.get("cluster", {}))}
     return Plan(base, parts, source)
@@ -176,7 +181,7 @@ def _base(values: Mapping[str, Any], folder: Path, name: str) -> Job:
     if not isinstance(smoke, bool):
         raise JobError(f"smoke = {smoke!r} is neither true nor false")
     base = jobs.smoke(base) if smoke else base
-    if isinstance(overrides, list) and all(isinstance(it, str) for it in overrides):
+    if isinstance(overrides, list) and all(isinstance(line, str) for line in overrides):
         base = jobs.with_overrides(base, overrides)
     elif isinstance(overrides, Mapping):
         base = jobs.varied(base, {path: jobs.field(path, value) for path, value in _flat(overrides)})
@@ -187,7 +192,7 @@ def _base(values: Mapping[str, Any], folder: Path, name: str) -> Job:
     return base
 
 
-def _flat(table: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+def _flat(table: Mapping[str, object]) -> Iterator[tuple[str, object]]:
     """Paths and values of a section, whose fields may be written `learn.lr = 1`, `"learn.lr" = 1` or in [X.learn]."""
     for key, value in table.items():
         if isinstance(value, Mapping) and isinstance(getattr(_DEFAULT, key, None), Section):
@@ -199,28 +204,26 @@ def _flat(table: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 _DEFAULT = Job()
 
 
-def _whole(values: Mapping[str, Any], key: str, default: int, most: int) -> int:
+def _whole(values: Mapping[str, object], key: str, default: int, most: int) -> int:
     value = values.get(key, default)
     if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
         raise JobError(f"{key} = {value!r} is no whole number from 1 to {most}")
     return value
 
 
-def _cluster(section: Any) -> dict[str, Any]:
-    from l2sim.sweep.cluster import KINDS
-
+def _cluster(section: object) -> dict[str, object]:
     if not isinstance(section, Mapping):
         raise JobError('cluster is a section; write [cluster] and then kind = "slurm"')
     kinds: dict[str, tuple[type, str]] = {
-        "kind": (str, f"one of {', '.join(KINDS)}"), "workers": (int, "a whole number from 1"),
+        "kind": (str, f"one of {', '.join(cluster.KINDS)}"), "workers": (int, "a whole number from 1"),
         "shared": (bool, "true or false"), "options": (dict, "a section [cluster.options]"),
     }  # fmt: skip
     for key, value in section.items():
         if key not in kinds:
             raise JobError(f"[cluster] has no {key}; it has {', '.join(kinds)}")
         kind, wanted = kinds[key]
-        right = isinstance(value, kind) and (key != "kind" or value in KINDS)
-        if not right or (key == "workers" and (value is True or value is False or value < 1)):
+        right = isinstance(value, kind) and (key != "kind" or value in cluster.KINDS)
+        if not right or (key == "workers" and (isinstance(value, bool) or value < 1)):
             raise JobError(f"[cluster] {key} = {value!r}: use {wanted}")
     return dict(section)
 
@@ -228,7 +231,7 @@ def _cluster(section: Any) -> dict[str, Any]:
 # ------------------------------------------------------------------------------------------------------- the parts
 
 
-def _parts(kind: str, table: Any, base: Job) -> list[Part]:
+def _parts(kind: str, table: object, base: Job) -> list[Part]:
     if not isinstance(table, Mapping):
         raise JobError(f"{kind} is a section; write [{kind}] and then fields such as seed = [1, 2]")
     try:
@@ -239,14 +242,14 @@ def _parts(kind: str, table: Any, base: Job) -> list[Part]:
             return [Part(kind, {path: column}) for path, column in columns.items()]
         lengths = {path: len(column) for path, column in columns.items()}
         if len(set(lengths.values())) > 1:
-            told = ", ".join(f"{path} {length}" for path, length in lengths.items())
-            raise JobError(f"its lists go side by side, but their lengths differ ({told})")
+            counts = ", ".join(f"{path} {length}" for path, length in lengths.items())
+            raise JobError(f"its lists go side by side, but their lengths differ ({counts})")
         return [Part(kind, columns)] if columns else []
     except JobError as error:
         raise JobError(f"[{kind}] {error}") from None
 
 
-def _listed(path: str, values: Any) -> list[Any]:
+def _listed(path: str, values: object) -> list[object]:
     if not isinstance(values, list):
         jobs.field(path, values)  # a field that does not exist is the worse mistake
         raise JobError(f"{path} = {values!r} is not a list; write {path} = [{values!r}]")
@@ -255,9 +258,7 @@ def _listed(path: str, values: Any) -> list[Any]:
     return [jobs.field(path, value) for value in values]
 
 
-def _sampled(kind: str, table: dict[str, Any], base: Job) -> Part:
-    from l2sim import backend
-
+def _sampled(kind: str, table: dict[str, object], base: Job) -> Part:
     draw = table.pop("draw", 0)
     if "samples" not in table:
         raise JobError("says not how many; write samples = 100")
@@ -266,28 +267,30 @@ def _sampled(kind: str, table: dict[str, Any], base: Job) -> Part:
     if not isinstance(draw, int) or isinstance(draw, bool) or not 0 <= draw < 2**32:
         raise JobError(f"draw = {draw!r} is no whole number from 0; another one draws other samples")
     columns = {}
-    for path, told in _flat(table):
-        rng = backend.generator(draw, "sweep", kind, path)
+    for path, given in _flat(table):
+        rng = generator(draw, "sweep", kind, path)
         # M. D. McKay, R. J. Beckman, W. J. Conover, Technometrics 21, 239 (1979): u_i = (pi(i) + v_i) / n with a random
         # permutation pi of 0 .. n - 1 and v_i uniform in [0, 1), so that every n-th of a range is met once.
         unit = (rng.permutation(count) + rng.random(count)) / count if kind == "latin" else rng.random(count)
-        columns[path] = _range(path, told, unit, jobs.value(base, path) if isinstance(told, Mapping) else None)
+        if isinstance(given, Mapping):
+            jobs.value(base, path)  # a field that does not exist is the worse mistake
+        columns[path] = _range(path, given, unit)
     if not columns:
         raise JobError('samples nothing; give it fields such as "learn.lr" = {low = 1e-4, high = 1e-2, log = true}')
     return Part(kind, columns)
 
 
-def _range(path: str, told: Any, unit: Any, now: Any) -> Samples:
-    if isinstance(told, list):
-        return Samples(path, unit, 0, 0, False, False, _listed(path, told))
+def _range(path: str, given: object, unit: Array) -> Samples:
+    if isinstance(given, list):
+        return Samples(path, unit, 0, 0, False, False, _listed(path, given))
     form = "write {low = 1e-4, high = 1e-2, log = true}, or a list of values"
-    if not isinstance(told, Mapping) or not {"low", "high"} <= told.keys() <= {"low", "high", "log", "integer"}:
-        raise JobError(f"{path} = {told!r} is no range; {form}")
-    low, high = (jobs.field(path, told[end]) for end in ("low", "high"))
-    log, whole = told.get("log", False), told.get("integer", False) or isinstance(low, int)
-    if any(isinstance(it, bool) or not isinstance(it, int | float) for it in (low, high)):
+    if not isinstance(given, Mapping) or not {"low", "high"} <= given.keys() <= {"low", "high", "log", "integer"}:
+        raise JobError(f"{path} = {given!r} is no range; {form}")
+    low, high = (jobs.field(path, given[end]) for end in ("low", "high"))
+    log, whole = given.get("log", False), given.get("integer", False) or isinstance(low, int)
+    if not isinstance(low, int | float) or not isinstance(high, int | float) or bool in (type(low), type(high)):
         raise JobError(f"{path} is no number; give it a list of values")
-    if not isinstance(log, bool) or not isinstance(told.get("integer", False), bool):
+    if not isinstance(log, bool) or not isinstance(given.get("integer", False), bool):
         raise JobError(f"{path}: log and integer are true or false")
     if not low < high or (log and low <= 0):
         raise JobError(f"{path} runs from {low:g} to {high:g}; low must be below high{' and above 0' if log else ''}")

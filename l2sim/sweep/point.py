@@ -2,9 +2,7 @@
 of JSON, each is answered by one. It lives for many points, so that imports and compiled kernels are loaded once, and
 ends at once when whoever feeds it is gone; then the point's folder holds its last checkpoint.
 
-A task has `root` (the sweep's folder), `folder` (of this run, below it), `job`, `data`, `threads`; `source`, the
-checkpoint RUN@STAGE below the root to start from; `stage`, where the run ends that makes a shared checkpoint; `fresh`
-where what an earlier attempt left is not to be gone on with. Nothing heavy is imported before there is a task.
+Nothing heavy is imported before there is a task.
 """
 
 from __future__ import annotations
@@ -20,43 +18,84 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from l2sim import files
+import msgspec
+
+from l2sim import blas, files
 from l2sim._version import __version__
-from l2sim.errors import L2simError
-from l2sim.store.source import parse
+from l2sim.errors import L2simError, RunError
+from l2sim.store.door import parsed
+from l2sim.store.manifest import read_manifest
+from l2sim.store.source import Source, file_of, parse
 
 VERSIONS = {"l2sim": __version__, "python": ".".join(platform.python_version_tuple()[:2])}
+"""What must be the same where points of one sweep run."""
 WAIT = 1.0
 """Seconds between looks at a folder that another process still writes."""
 APART = ("seconds", "by_chip")
 """Of a report: what differs from run to run, and what has other columns for every model."""
-Task = dict[str, Any]
-Outcome = dict[str, Any]
+Number = bool | int | float | None
+"""What stands in a cell of a row; None where it is not finite."""
+
+
+class Task(msgspec.Struct, frozen=True, kw_only=True):
+    """A run of a sweep: `index` and `name` of its point (-1 and a key where it makes a shared checkpoint), its `folder`
+    below `root`, the sweep's; `job`; the folder of `data`, or ""; `source`, the checkpoint RUN@STAGE below the root
+    that it starts from, or "". `sweep` is the id of the sweep, `versions` those of whoever hands it out."""
+
+    index: int
+    name: str
+    folder: str
+    stage: str | msgspec.UnsetType = msgspec.UNSET
+    """Where the run ends that makes a shared checkpoint."""
+    fresh: bool | msgspec.UnsetType = msgspec.UNSET
+    """Whether what an earlier attempt left is not to be gone on with."""
+    root: str
+    sweep: str
+    job: dict[str, object]
+    data: str
+    threads: int
+    source: str
+    versions: dict[str, str]
+    shared: bool | msgspec.UnsetType | None = msgspec.UNSET
+    """Of the workers of a cluster: whether they use the sweep's folder (None: those that see it)."""
+
+
+class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What became of a task: `status` "done" with the numbers of its report by column (`row`) and what each stage took
+    (`seconds`), "failed" with a line `error`, or "lost" with its worker. `unfit` where the machine is to blame and
+    should get no more of them; `files` of the run folder where that lies elsewhere."""
+
+    status: str
+    row: dict[str, Number] = {}
+    seconds: dict[str, float] = {}
+    error: str = ""
+    unfit: bool = False
+    worker: str = ""
+    files: dict[str, bytes] = {}
 
 
 def run(task: Task) -> Outcome:
-    """Run a task, or find that it is done. `status` "done" with `row` and `seconds`, or "failed" with a line `error`;
-    `unfit` where this machine is to blame and should get no more of them."""
-    out = Path(task["root"]) / task["folder"]
+    """Run a task, or find that it is done."""
+    out = Path(task.root) / task.folder
     try:
-        return {"status": "done", **_made(task, out)}
+        return _made(task, out)
     except L2simError as error:
-        return {"status": "failed", "error": _line(error)}
+        return Outcome("failed", error=_line(error))
     except MemoryError:
-        return {"status": "failed", "error": "out of memory; use fewer workers, or a smaller batch or model"}
+        return Outcome("failed", error="out of memory; use fewer workers, or a smaller batch or model")
     except Exception as error:
         line = None
         if isinstance(error, OSError):
             error.filename = error.filename or str(out)  # a file that is open does not say its name
             line = files.refusal(error)
         if line:
-            return {"status": "failed", "error": _line(line), "unfit": True}
+            return Outcome("failed", error=_line(line), unfit=True)
         with contextlib.suppress(OSError):
             (out / "crash.log").write_text("".join(traceback.format_exception(error)), encoding="utf-8")
-        return {"status": "failed", "error": f"internal error ({_line(f'{type(error).__name__}: {error}')[:200]})"}
+        return Outcome("failed", error=f"internal error ({_line(f'{type(error).__name__}: {error}')[:200]})")
 
 
 def _line(error: object) -> str:
@@ -64,80 +103,85 @@ def _line(error: object) -> str:
 
 
 def _made(task: Task, out: Path) -> Outcome:
-    from l2sim.job import job as jobs
-    from l2sim.runs.execute import execute
-    from l2sim.store.events import Checkpoint
+    from l2sim.job import job as jobs  # late: before there is a task nothing heavy is imported
+    from l2sim.runs.execute import execute  # late: the same
+    from l2sim.store.events import Checkpoint  # late: the same
 
-    job = jobs.from_dict(task["job"])
-    stage = task.get("stage", "")
-    fresh = task.get("fresh", False)
+    job = jobs.from_dict(task.job)
+    stage, fresh = task.stage or "", bool(task.fresh)
     while True:
-        if (found := finished(out, stage)) is not None:
-            return found
+        if (outcome := finished(out, stage)) is not None:
+            return outcome
+        resume, source = _start(task, out, fresh)
+        data = Path(task.data) if task.data else None
         try:
-            events = execute(
-                job, out, data=Path(task["data"]) if task["data"] else None, threads=task["threads"],
-                **_start(task, out, fresh), page=False,
-            )  # fmt: skip
-            for event in events:
-                if stage and isinstance(event, Checkpoint) and (event.stage, event.epoch) == (stage, -1):
-                    events.close()  # type: ignore[attr-defined]
-                    return {}
+            with contextlib.closing(
+                execute(job, out, data=data, threads=task.threads, resume=resume, source=source, page=False)
+            ) as events:
+                for event in events:
+                    if stage and isinstance(event, Checkpoint) and (event.stage, event.epoch) == (stage, -1):
+                        return Outcome("done")
         except files.Busy:
             time.sleep(WAIT)  # the worker of a client that was killed, say; it will be done, or gone
         fresh = False
 
 
-def _start(task: Task, out: Path, fresh: bool) -> dict[str, Any]:
-    """How to begin: where this run was stopped, from what it shares with others, or from nothing."""
-    kept = (out / "checkpoints" / "latest.safetensors").exists() and (out / "manifest.json").exists()
-    if kept and not fresh:
-        return {"resume": True}
+def _start(task: Task, out: Path, fresh: bool) -> tuple[bool, str | None]:
+    """How to begin: whether where this run was stopped; else from what it shares with others, or (None) from nothing.
+    """
+    if not fresh and file_of(out, "latest").exists() and (out / "manifest.json").exists():
+        return True, None
     if out.exists():
         for path in out.iterdir():  # all but the lock, which somebody may hold
             if path.is_dir():
                 shutil.rmtree(path)
-            elif path.name != ".lock":
+            elif path.name != files.LOCK:
                 path.unlink()
-    if not task.get("source"):
-        return {}
-    shared = parse(task["source"])
-    source = shared._replace(folder=Path(task["root"]) / shared.folder)
-    there = (source.folder / "checkpoints" / f"{source.stage}.safetensors").exists()
-    return {"source": str(source)} if there else {}
+    if not task.source:
+        return False, None
+    shared = parse(task.source)
+    source = Source(Path(task.root) / shared.folder, shared.stage)
+    return False, str(source) if file_of(source.folder, source.stage).exists() else None
+
+
+class _Results(msgspec.Struct):
+    """The numbers of a finished run: what its `report.json` says of its stages, and of all tests."""
+
+    stages: list[dict[str, object]]
+    test_cost: dict[str, object] = {}
 
 
 def finished(out: Path, stage: str = "") -> Outcome | None:
-    """What a finished run gave; of one that makes the checkpoint of `stage`, an empty answer. None if it is not."""
+    """What a finished run gave; of one that makes the checkpoint of `stage`, nothing but that. None if it is not."""
     if stage:
-        return {} if (out / "checkpoints" / f"{stage}.safetensors").exists() else None
+        return Outcome("done") if file_of(out, stage).exists() else None
     try:
-        done = json.loads((out / "manifest.json").read_text())["state"] == "done"
-        report = json.loads((out / "report.json").read_text()) if done else None
-    except (FileNotFoundError, ValueError, KeyError, NotADirectoryError):
+        if read_manifest(out).state != "done":
+            return None
+        results = parsed((out / "report.json").read_bytes(), _Results)
+        times = {stage["name"]: stage["seconds"] for stage in results.stages if "seconds" in stage}
+        seconds = msgspec.convert(times, dict[str, float])
+        return Outcome("done", row=row(results.stages, results.test_cost), seconds=seconds)
+    except (FileNotFoundError, NotADirectoryError, RunError, ValueError, KeyError):
         return None
-    if report is None:
-        return None
-    times = {stage["name"]: stage["seconds"] for stage in report["stages"] if "seconds" in stage}
-    return {"row": row(report), "seconds": times}
 
 
-def row(report: dict[str, Any]) -> dict[str, Any]:
+def row(stages: list[dict[str, object]], test_cost: Mapping[str, object]) -> dict[str, Number]:
     """The numbers of a report, but for `APART`, by column such as `map.accuracy`."""
-    found: dict[str, Any] = {}
-    for stage in report["stages"]:
-        _flatten(stage["name"], {key: value for key, value in stage.items() if key != "name"}, found)
-    _flatten("test", report.get("test_cost", {}), found)
-    return found
+    cells: dict[str, Number] = {}
+    for stage in stages:
+        _flatten(str(stage["name"]), {key: value for key, value in stage.items() if key != "name"}, cells)
+    _flatten("test", test_cost, cells)
+    return cells
 
 
-def _flatten(path: str, value: Any, found: dict[str, Any]) -> None:
-    if isinstance(value, dict):
+def _flatten(path: str, value: object, cells: dict[str, Number]) -> None:
+    if isinstance(value, Mapping):
         for key, item in value.items():
             if key not in APART:
-                _flatten(f"{path}.{key}", item, found)
+                _flatten(f"{path}.{key}", item, cells)
     elif value is None or isinstance(value, bool | int | float):
-        found[path] = value
+        cells[path] = value
 
 
 def main() -> None:
@@ -145,8 +189,6 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the client's, which closes the pipe
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # whatever prints must not be taken for an answer
-    from l2sim import blas
-
     blas.prepare()
     tasks: queue.SimpleQueue[str] = queue.SimpleQueue()
 
@@ -157,7 +199,7 @@ def main() -> None:
 
     threading.Thread(target=listen, daemon=True).start()
     while True:
-        answers.write(json.dumps(run(json.loads(tasks.get()))) + "\n")
+        answers.write(json.dumps(msgspec.to_builtins(run(parsed(tasks.get(), Task)))) + "\n")
 
 
 if __name__ == "__main__":

@@ -17,12 +17,10 @@ import msgspec
 
 from l2sim.errors import JobError
 from l2sim.job import job as jobs
+from l2sim.job.flows import FLOWS
 from l2sim.job.job import Job
-from l2sim.store.events import STAGES
 from l2sim.sweep.plan import Plan
 
-SHARED = {"l2ight": ("pretrain", "calibrate", "map"), "insitu": ()}
-"""Stages worth sharing, by flow; the other one's deployment takes no time."""
 READ_FIRST = {"nonidealities": "deploy", "calibrate": "calibrate", "map": "map", "learn": "learn", "upkeep": "learn"}
 NAMES = ("name",)
 """Fields that no number depends on."""
@@ -38,7 +36,7 @@ class Link(NamedTuple):
 def reads(path: str, flow: str) -> int:
     """The number of the first stage that looks at a field."""
     first = READ_FIRST.get(path.partition(".")[0], "")
-    return STAGES[flow].index(first) if first in STAGES[flow] else 0
+    return FLOWS[flow].stages.index(first) if first in FLOWS[flow].stages else 0
 
 
 def stages(plan: Plan) -> tuple[str, ...]:
@@ -46,15 +44,15 @@ def stages(plan: Plan) -> tuple[str, ...]:
     flow = plan.base.flow
     if "flow" in plan.fields:
         return ()
-    found: list[tuple[str, int]] = []
-    for stage in SHARED[flow]:
+    sharing: list[tuple[str, int]] = []
+    for stage in FLOWS[flow].shared:
         if stage != "pretrain" and (plan.base.learn.new_classifier or "learn.new_classifier" in plan.fields):
             break  # a checkpoint with chips would get a new last layer
-        seen = {path for path in plan.fields if reads(path, flow) <= STAGES[flow].index(stage)} - set(NAMES)
+        seen = {path for path in plan.fields if reads(path, flow) <= FLOWS[flow].stages.index(stage)} - set(NAMES)
         groups = math.prod(part.distinct(seen) for part in plan.parts)
         if groups < len(plan):
-            found = [(name, count) for name, count in found if count < groups] + [(stage, groups)]
-    return tuple(stage for stage, _ in found)
+            sharing = [(name, count) for name, count in sharing if count < groups] + [(stage, groups)]
+    return tuple(stage for stage, _ in sharing)
 
 
 def chain(job: Job, shared: tuple[str, ...]) -> list[Link]:
@@ -64,12 +62,12 @@ def chain(job: Job, shared: tuple[str, ...]) -> list[Link]:
 
 def key(job: Job, stage: str) -> str:
     """The digest of all that the end of `stage` depends on."""
-    last = STAGES[job.flow].index(stage)
+    last = FLOWS[job.flow].stages.index(stage)
     read = {name: value for name, value in jobs.to_dict(job).items() if reads(name, job.flow) <= last}
-    told = {"stage": stage} | {name: value for name, value in read.items() if name not in NAMES}
+    parts = {"stage": stage} | {name: value for name, value in read.items() if name not in NAMES}
     if job.pretrain.weights:
-        told["weights"] = _content(job.pretrain.weights)
-    return blake2b(msgspec.json.encode(told, order="sorted"), digest_size=12).hexdigest()
+        parts["weights"] = _content(job.pretrain.weights)
+    return blake2b(msgspec.json.encode(parts, order="sorted"), digest_size=12).hexdigest()
 
 
 @cache

@@ -11,34 +11,30 @@ import io
 import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from l2sim import files
-from l2sim.store.events import STAGES
+from l2sim.store.events import every_stage
 from l2sim.sweep.log import STATES, Log
 from l2sim.sweep.plan import Plan
+from l2sim.sweep.point import Number
 
-ORDER = (*dict.fromkeys(name for names in STAGES.values() for name in names), "upkeep", "test")
-"""What columns begin with, in their order."""
 ROWS = 10_000
 """Rows of a Parquet file that are held at a time."""
 
 
-def write(plan: Plan, log: Log, out: Path, report: bool = True) -> None:
-    """Write the tables, and the report, of what there is."""
-    columns, kinds = _columns(log), {}
+def write(plan: Plan, log: Log, out: Path) -> None:
+    """Write the tables of what there is."""
+    columns = _columns(log)
+    kinds: dict[str, str] = {}
     _replace(out / "results.csv", lambda file: kinds.update(_results(file, plan, log, columns)))
     _replace(out / "runs.csv", lambda file: _runs(file, log))
     _parquet(out, kinds)
-    if report:
-        from l2sim.sweep import page as sweep_report
-
-        sweep_report.write(plan, log, out)
 
 
 def columns_of(stages: Iterable[str]) -> list[str]:
     """Columns in the order of the stages that they are about; of one stage, as its results have them."""
-    known = {name: number for number, name in enumerate(ORDER)}
+    known = {name: number for number, name in enumerate((*every_stage(), "test"))}
     return sorted(dict.fromkeys(stages), key=lambda column: known.get(column.partition(".")[0], len(known)))
 
 
@@ -50,7 +46,7 @@ def _columns(log: Log) -> list[str]:
     return columns_of(seen)
 
 
-def rows(plan: Plan, log: Log) -> Iterator[tuple[str, dict[str, Any], str, dict[str, Any]]]:
+def rows(plan: Plan, log: Log) -> Iterator[tuple[str, dict[str, object], str, dict[str, Number]]]:
     """Name, what varies, state and results of every point, in order."""
     for index in range(len(plan)):
         entry = log.entry(index)
@@ -72,7 +68,7 @@ def _results(file: IO[str], plan: Plan, log: Log, columns: list[str]) -> dict[st
     return kinds
 
 
-def _kind(before: str, cell: Any) -> str:
+def _kind(before: str, cell: object) -> str:
     if cell is None:
         return before
     now = type(cell).__name__ if isinstance(cell, bool | int | float) else "str"
@@ -81,7 +77,7 @@ def _kind(before: str, cell: Any) -> str:
     return "float" if {before, now} == {"int", "float"} else "str"
 
 
-def cell_text(cell: Any) -> str:
+def cell_text(cell: object) -> str:
     """A cell as it stands in a CSV: nothing for what is missing or not finite; numbers as Python reads them back."""
     if cell is None or isinstance(cell, str):
         return cell or ""
@@ -91,9 +87,10 @@ def cell_text(cell: Any) -> str:
 
 
 def _runs(file: IO[str], log: Log) -> None:
-    stages = ORDER[:-1]
+    stages = every_stage()
     table = csv.writer(file, lineterminator="\n")
-    table.writerow(["point", "status", "attempts", "worker", "seconds", *(f"{it}.seconds" for it in stages), "error"])
+    times = [f"{name}.seconds" for name in stages]
+    table.writerow(["point", "status", "attempts", "worker", "seconds", *times, "error"])
     for index in range(len(log.states)):
         if (entry := log.entry(index)) is not None:
             took = [f"{entry.seconds[name]:.3f}" if name in entry.seconds else "" for name in stages]
@@ -101,7 +98,7 @@ def _runs(file: IO[str], log: Log) -> None:
             table.writerow([entry.name, entry.status, entry.attempts, entry.worker, total, *took, entry.error])
 
 
-def _replace(path: Path, write: Any) -> None:
+def _replace(path: Path, write: Callable[[IO[str]], None]) -> None:
     with files.replacing(path, durable=False) as raw:
         file = io.TextIOWrapper(raw, encoding="utf-8", newline="")
         write(file)
@@ -111,13 +108,13 @@ def _replace(path: Path, write: Any) -> None:
 def _parquet(out: Path, kinds: dict[str, str]) -> None:
     """results.csv with typed columns, where pyarrow is installed."""
     try:
-        import pyarrow as pa
-        from pyarrow import parquet
+        import pyarrow as pa  # late: an optional package
+        from pyarrow import parquet  # late: an optional package
     except ImportError:
         return
     types = {"int": pa.int64(), "float": pa.float64(), "bool": pa.bool_()}
     schema = pa.schema([(name, types.get(kind, pa.string())) for name, kind in kinds.items()])
-    made: dict[str, Callable[[str], Any]] = {"int": int, "float": float, "bool": lambda text: text == "true"}
+    made: dict[str, Callable[[str], Number]] = {"int": int, "float": float, "bool": lambda text: text == "true"}
     beside = out / "results.parquet.part"
     with open(out / "results.csv", newline="", encoding="utf-8") as file, parquet.ParquetWriter(beside, schema) as to:
         table = csv.reader(file)

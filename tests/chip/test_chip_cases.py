@@ -16,35 +16,26 @@ from l2sim.chip.nonidealities import Nonidealities
 from l2sim.chip.svd_chip import SvdChip
 from l2sim.errors import ChipError, L2simError
 from l2sim.flow.l2ight import stages
-from l2sim.flow.session import chip_nonidealities
+from l2sim.job.imperfections import chip_nonidealities
 from l2sim.job.job import Job
 from l2sim.learn.search import selfconfigure
 from l2sim.learn.twin import mesh_by_outputs
 from l2sim.mesh import unitary
 from l2sim.mesh.mesh import Mesh
 
-NO_REFUSAL = pytest.fail.Exception
-"""What a test ends in where `pytest.raises` waits for an error in vain."""
 
-
-@pytest.mark.xfail(
-    strict=True, raises=NO_REFUSAL, reason="imaginary light loses its phase, with a warning of NumPy's only"
-)
-@pytest.mark.filterwarnings("ignore:Casting complex values to real")
 def test_a_real_chip_refuses_complex_light() -> None:
     chip = CoreChip((1, 1), Mesh("rectangular", 4), Nonidealities(), seed=1)
     with pytest.raises(ChipError, match="ComplexChip"):
         chip.forward(1j * np.ones((1, 1, 4, 1)))
 
 
-@pytest.mark.xfail(strict=True, raises=NO_REFUSAL, reason="light that is NaN is answered with NaN")
 def test_a_real_chip_refuses_light_that_is_not_finite() -> None:
     chip = CoreChip((1, 1), Mesh("rectangular", 4), Nonidealities(), seed=1)
     with pytest.raises(ChipError, match="not finite"):
         chip.forward(np.full((1, 1, 4, 1), np.nan))
 
 
-@pytest.mark.xfail(strict=True, raises=NO_REFUSAL, reason="Nonidealities made in Python take any value and any type")
 @pytest.mark.parametrize(
     "name, value",
     (
@@ -106,11 +97,6 @@ def settled(chip: Any) -> int:
 # --------------------------------------------------------------------------------------- what is searched for
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="a search takes the levels of a voltage drive as even in phase",
-)
 def test_no_step_of_a_search_is_smaller_than_a_level_of_a_voltage_drive() -> None:
     job = Job.preset("digits", {"nonidealities.base": "silicon"})
     levels, _ = chip_nonidealities(job).levels()

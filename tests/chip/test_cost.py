@@ -406,9 +406,9 @@ def test_break_even() -> None:
 
 def test_scaling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scaling, "MOST", 64)
-    scaling.main(["--out", str(tmp_path)])
+    scaling.STUDY.main(["--out", str(tmp_path)])
     assert {path.name for path in tmp_path.iterdir()} == {"scaling.csv", "scaling.png", "scaling.md"}
-    found = {(it.table, it.modes): it for it in scaling.rows()}
+    found = {(it.table, it.modes): it for it in scaling.table()}
     for modes in scaling.SIZES:
         paper = found[scaling.PUBLISHED, modes]
         assert paper.product_tops_per_w == pytest.approx(0.635 * modes)

@@ -17,8 +17,7 @@ from l2sim.chip.drift import TICKS, Wander, profile
 from l2sim.chip.meter import Meter
 from l2sim.chip.nonidealities import Nonidealities
 from l2sim.chip.protocol import command
-from l2sim.chip.recorded import Recorder, Replay
-from l2sim.chip.recorded_mesh import MeshRecorder, MeshReplay
+from l2sim.chip.recorded import MeshRecorder, MeshReplay, Recorder, Replay
 from l2sim.errors import ChipError
 from l2sim.mesh.mesh import Mesh
 from l2sim.mesh.wiring import places

@@ -38,11 +38,6 @@ def test_a_heater_that_spans_a_turn_reaches_every_phase_wherever_it_begins(offse
     assert np.median(errors) < 1e-4
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="a rising table without a row at 0 V is said not to rise, and the missing row is not named",
-)
 def test_a_table_from_a_tenth_of_a_volt_on_is_taken_or_the_missing_row_is_named() -> None:
     volts = np.arange(1, 31) / 10.0
     phases = 5.17 * (volts / 3.0) ** 2

@@ -19,7 +19,7 @@ from l2sim.backend import kernels
 from l2sim.chip.mesh_chip import MeshChip
 from l2sim.chip.nonidealities import PRESETS, WAVELENGTH_NM, Nonidealities
 from l2sim.chip.protocol import MeshHardware, lacks
-from l2sim.chip.recorded_mesh import MeshRecorder, MeshReplay
+from l2sim.chip.recorded import MeshRecorder, MeshReplay
 from l2sim.errors import ChipError
 from l2sim.mesh.layouts import LAYOUTS
 from l2sim.mesh.mesh import NODES, Mesh

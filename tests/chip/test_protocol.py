@@ -12,8 +12,7 @@ import pytest
 from l2sim.backend import generator
 from l2sim.chip.nonidealities import Nonidealities
 from l2sim.chip.protocol import KINDS, Hardware, MeshHardware, SvdHardware, check, lacks
-from l2sim.chip.recorded import Recorder
-from l2sim.chip.recorded_mesh import MeshRecorder
+from l2sim.chip.recorded import MeshRecorder, Recorder
 from l2sim.chip.svd_chip import SvdChip
 from l2sim.errors import ChipError
 from l2sim.inspect.bench import CoreBench, MeshBench

@@ -16,6 +16,7 @@ from l2sim.data import as_light
 from l2sim.errors import ChipError
 from l2sim.flow import flow
 from l2sim.flow.insitu import session as insitu
+from l2sim.flow.insitu.stages import STAGES
 from l2sim.job.job import Job
 from l2sim.learn import train
 from l2sim.mesh.mesh import Mesh
@@ -92,7 +93,7 @@ def test_nobody_waits_inside_an_epoch(kind: str, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(train, "epoch", watched)
     session = insitu.open_session(small("cuda", **KINDS[kind]), None)
     for name in stages(session.job):
-        list(insitu.STAGES[name](session, 0))
+        list(STAGES[name](session, 0))
     assert waits == [0, 0]
 
 

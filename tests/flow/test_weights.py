@@ -66,7 +66,7 @@ def test_imagenets_resnet_fits_the_small_image_stem(tmp_path: Path, ending: str)
     tensors.write(tmp_path / f"resnet{ending}", theirs, {"format": "pt"})
     ours = net(NARROW)
     before = ours.state()
-    notes = pretrained.load(tmp_path / f"resnet{ending}", ours)
+    notes = pretrained.load_weights(tmp_path / f"resnet{ending}", ours)
     state = ours.state()
     middle = theirs["conv1.weight"][:, :, 2:5, 2:5].reshape(4, -1)
     np.testing.assert_array_equal(state["conv1.weight"], middle)
@@ -165,7 +165,7 @@ def test_weights_that_do_not_fit_are_named(tmp_path: Path, theirs: dict, words: 
     ours = net(NARROW)
     before = ours.state()
     with pytest.raises(ModelError, match=words) as caught:
-        pretrained.load(tmp_path / "w.npz", ours)
+        pretrained.load_weights(tmp_path / "w.npz", ours)
     assert "w.npz" in str(caught.value) and "\n" not in str(caught.value)
     for name, a in ours.state().items():
         np.testing.assert_array_equal(a, before[name])
@@ -247,8 +247,7 @@ def test_a_network_is_exported_and_computes_the_same_when_read_back(run: Path, t
     path = tmp_path / f"net{ending}"
     export.write(str(run), path)
     back = export.load(path)
-    job, saved = export._checkpoint(str(run))
-    session = export._session(job, saved)
+    job, session, _ = export.restored(str(run))
     images = RNG.integers(0, 256, (9, 1, 16, 16), dtype=np.uint8)
     np.testing.assert_array_equal(back.network.forward(images), session.network.forward(images))
     assert back.job == job and set(back.chips) == set(session.chips)
@@ -266,7 +265,7 @@ def test_the_exported_weights_are_the_whole_network_in_pytorchs_layout(run: Path
     assert about["stage"] == "map" and about["format"] == "l2sim-network"
     back = export.load(tmp_path / "net.npz")
     electronic = net(back.network.spec)
-    assert pretrained.load(tmp_path / "net.npz", electronic, new_classifier=False) == []
+    assert pretrained.load_weights(tmp_path / "net.npz", electronic, new_classifier=False) == []
     images = RNG.integers(0, 256, (9, 1, 16, 16), dtype=np.uint8)
     np.testing.assert_allclose(electronic.forward(images), back.network.forward(images), atol=1e-9)
     np.testing.assert_allclose(arrays["fc1.scale"], np.abs(arrays["fc1.sigma"]).max(-1))
@@ -281,7 +280,7 @@ def test_a_chip_read_back_has_the_noise_of_the_file(run: Path, tmp_path: Path) -
     arrays, texts = tensors.read(path)
     arrays["conv1.noise.u.bias"] = arrays["conv1.noise.u.bias"] + 0.1
     tensors.write(path, arrays, texts)
-    one, two = export.load(path).chips["conv1"], export._session(*export._checkpoint(str(run))).chips["conv1"]
+    one, two = export.load(path).chips["conv1"], export.restored(str(run))[1].chips["conv1"]
     assert np.abs(one.oracle_phases("u") - two.oracle_phases("u")).max() > 0.05
     np.testing.assert_array_equal(one.oracle_matrix("v"), two.oracle_matrix("v"))
 
@@ -294,7 +293,7 @@ def test_complex_cores_are_exported_too(tmp_path: Path) -> None:
     arrays, _ = tensors.read(tmp_path / "net.safetensors")
     assert arrays["conv1.realised.u.imag"].any()
     back = export.load(tmp_path / "net.safetensors")
-    session = export._session(*export._checkpoint(str(out)))
+    session = export.restored(str(out))[1]
     for name, chip in back.chips.items():
         np.testing.assert_allclose(chip.oracle_weights(), session.chips[name].oracle_weights(), atol=1e-12)
 
@@ -317,7 +316,7 @@ def test_a_network_of_whole_meshes_is_exported_and_computes_the_same(
     path = tmp_path / f"net{ending}"
     export.write(str(meshes), path)
     back = export.load(path)
-    session = export._session(*export._checkpoint(str(meshes)))
+    session = export.restored(str(meshes))[1]
     light = RNG.random((5, *session.network.spec.input)).astype("f4")
     np.testing.assert_array_equal(back.network.forward(light), session.network.forward(light))
     report = json.loads((meshes / "report.json").read_text())
@@ -350,7 +349,7 @@ def test_a_mesh_read_back_has_the_noise_of_the_file(meshes: Path, tmp_path: Path
     arrays, texts = tensors.read(path)
     arrays["mesh1.noise.optics.splitters"] = arrays["mesh1.noise.optics.splitters"] + 1.0
     tensors.write(path, arrays, texts)
-    back, session = export.load(path), export._session(*export._checkpoint(str(meshes)))
+    back, session = export.load(path), export.restored(str(meshes))[1]
     same = [np.allclose(back.chips[name].oracle_matrix(), session.chips[name].oracle_matrix()) for name in back.chips]
     assert same == [False, True]
     for name in ("mesh2.theta", "mesh1.noise.heaters.bias"):

@@ -50,8 +50,8 @@ def test_a_missing_library_is_named_with_its_debian_package(
         raise ImportError(text)
 
     monkeypatch.setattr(doctor.importlib, "import_module", broken)
-    found = {finding.what: finding for finding in doctor._window()}
-    assert found["PyQt5"].found == text and found["PyQt5"].cure == system.cure([package])
+    findings = {finding.what: finding for finding in doctor._window()}
+    assert findings["PyQt5"].found == text and findings["PyQt5"].cure == system.cure([package])
 
 
 def test_without_a_display_there_is_still_a_way() -> None:
@@ -62,7 +62,7 @@ def test_without_a_display_there_is_still_a_way() -> None:
 def test_a_display_without_its_libraries_is_said_before_qt_aborts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(system, "_here", lambda name: name != "libxcb-icccm.so.4")
     with pytest.raises(app.QtError, match=r"apt-get install .* libxcb-icccm4$"):
-        app._check_xcb()
+        app.check_xcb()
 
 
 def test_a_picture_of_a_step_without_a_display(digits_run: Path, tmp_path: Path) -> None:
@@ -98,11 +98,11 @@ def test_nothing_that_a_click_needs_is_left_to_compile(qtbot: object, tmp_path: 
 
     import numpy as np
     from l2sim.gui.mesh import light
-    from l2sim.gui.window import warm
+    from l2sim.gui.window import opening, warm
 
     from tests.doubles_gui import rectangle
 
-    shown = app.splash(app.start_qt())
+    shown = opening.splash(app.start_qt())
     warm.up()
     assert shown.isVisible()
     shown.close()

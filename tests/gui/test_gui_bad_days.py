@@ -6,13 +6,14 @@ import errno
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from l2sim.gui.base import files as export
 from l2sim.gui.base import message
 from l2sim.gui.window import dialogs
+from l2sim.gui.window.window import Window
+from pytestqt.qtbot import QtBot
 
 from l2sim import files
 from l2sim.job import job as jobs
@@ -25,18 +26,18 @@ def copy(digits_run: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def opened(window: Any, copy: Path) -> Any:
+def opened(window: Window, copy: Path) -> Window:
     assert window.open(copy)
     window.tick(everything=True)
     return window
 
 
-def said(window: Any) -> str:
+def said(window: Window) -> str:
     assert window.message.isVisible() and "\n" not in window.message.text.text()
     return str(window.message.text.text())
 
 
-def test_a_folder_of_a_newer_format(window: Any, copy: Path) -> None:
+def test_a_folder_of_a_newer_format(window: Window, copy: Path) -> None:
     manifest = json.loads((copy / "manifest.json").read_text())
     (copy / "manifest.json").write_text(json.dumps(manifest | {"version": 99}))
     assert not window.open(copy)
@@ -45,7 +46,7 @@ def test_a_folder_of_a_newer_format(window: Any, copy: Path) -> None:
     assert window.runs.list.topLevelItem(0).text(1) == "unreadable"
 
 
-def test_a_folder_that_is_no_run_and_a_damaged_one(window: Any, copy: Path, tmp_path: Path) -> None:
+def test_a_folder_that_is_no_run_and_a_damaged_one(window: Window, copy: Path, tmp_path: Path) -> None:
     assert not window.open(tmp_path)
     assert "is not a run folder" in said(window)
     (copy / "manifest.json").write_text("{")
@@ -53,7 +54,7 @@ def test_a_folder_that_is_no_run_and_a_damaged_one(window: Any, copy: Path, tmp_
     assert "is damaged" in said(window)
 
 
-def test_a_run_folder_deleted_while_it_is_open(opened: Any, copy: Path, qtbot: Any) -> None:
+def test_a_run_folder_deleted_while_it_is_open(opened: Window, copy: Path, qtbot: QtBot) -> None:
     newest = opened.model.newest
     shutil.rmtree(copy)
     qtbot.waitUntil(lambda: opened.model.state == "deleted", timeout=PATIENCE)
@@ -66,7 +67,7 @@ def test_a_run_folder_deleted_while_it_is_open(opened: Any, copy: Path, qtbot: A
     assert opened.model.newest == newest and opened.crashed == ""
 
 
-def test_a_torn_tail_opens_with_what_lies_before(window: Any, copy: Path) -> None:
+def test_a_torn_tail_opens_with_what_lies_before(window: Window, copy: Path) -> None:
     for name in ("scalars.bin", "events.jsonl", "phase-0000.bin"):
         content = (copy / name).read_bytes()
         (copy / name).write_bytes(content[: len(content) * 2 // 3])
@@ -75,16 +76,16 @@ def test_a_torn_tail_opens_with_what_lies_before(window: Any, copy: Path) -> Non
     assert window.model.newest > 0
 
 
-def test_attaching_where_no_job_runs(window: Any, copy: Path) -> None:
+def test_attaching_where_no_job_runs(window: Window, copy: Path) -> None:
     assert not window.open(copy, attach=True)
     assert "no job runs in" in said(window) and "--attach" in said(window)
 
 
 @pytest.mark.parametrize("number, words", ((errno.ENOSPC, "the disk is full"), (errno.EACCES, "no permission")))
 def test_a_disk_that_refuses_an_export(
-    opened: Any, tmp_path: Path, qtbot: Any, monkeypatch: pytest.MonkeyPatch, number: int, words: str
+    opened: Window, tmp_path: Path, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch, number: int, words: str
 ) -> None:
-    def refuse(*_: Any) -> None:
+    def refuse(*_: object) -> None:
         raise OSError(number, "refused")
 
     kept = tmp_path / "curves.csv"
@@ -101,7 +102,7 @@ def test_a_disk_that_refuses_an_export(
     assert not list(tmp_path.glob("*.part"))
 
 
-def test_a_disk_that_refuses_the_layout(opened: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_refuses_the_layout(opened: Window, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse() -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -110,7 +111,7 @@ def test_a_disk_that_refuses_the_layout(opened: Any, monkeypatch: pytest.MonkeyP
     assert "the layout cannot be kept: No space left on device" in said(opened)
 
 
-def test_a_panel_that_fails_is_reported_and_the_window_goes_on(opened: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_panel_that_fails_is_reported_and_the_window_goes_on(opened: Window, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(changed: set[str]) -> None:
         raise ZeroDivisionError("by design")
 
@@ -131,7 +132,7 @@ def test_a_crash_report_finds_a_place(tmp_path: Path) -> None:
     assert Path(message.keep("text", tmp_path / "gone")).read_text() == "text"
 
 
-def test_exports_are_what_is_shown(opened: Any, tmp_path: Path) -> None:
+def test_exports_are_what_is_shown(opened: Window, tmp_path: Path) -> None:
     opened.docks["Events"].raise_()
     opened.selection.set(step=10)
     opened.tick(everything=True)
@@ -155,7 +156,7 @@ def test_exports_are_what_is_shown(opened: Any, tmp_path: Path) -> None:
         export.panel(opened.timeline, tmp_path / "timeline.csv")
 
 
-def test_all_numbers_of_a_step(opened: Any, tmp_path: Path) -> None:
+def test_all_numbers_of_a_step(opened: Window, tmp_path: Path) -> None:
     step = opened.model.newest - 2
     with np.load(export.state(opened.model, step, tmp_path / "state.npz")) as state:
         for name in ("fc1.u", "fc1.v", "fc1.sigma"):
@@ -165,7 +166,7 @@ def test_all_numbers_of_a_step(opened: Any, tmp_path: Path) -> None:
         assert jobs.from_toml(str(state["job"])) == opened.model.job
 
 
-def test_a_range_of_steps_as_pictures(opened: Any, tmp_path: Path, qtbot: Any) -> None:
+def test_a_range_of_steps_as_pictures(opened: Window, tmp_path: Path, qtbot: QtBot) -> None:
     dialog = dialogs.Frames(opened)
     qtbot.addWidget(dialog)
     dialog.first.setValue(4)
@@ -173,7 +174,7 @@ def test_a_range_of_steps_as_pictures(opened: Any, tmp_path: Path, qtbot: Any) -
     dialog.every.setValue(4)
     dialog.folder.put(str(tmp_path / "frames"))
     dialog.do.click()
-    found = sorted(path.name for path in (tmp_path / "frames").iterdir())
-    assert found == ["frame-00000.png", "frame-00001.png", "frame-00002.png"]
+    names = sorted(path.name for path in (tmp_path / "frames").iterdir())
+    assert names == ["frame-00000.png", "frame-00001.png", "frame-00002.png"]
     assert "3 pictures" in said(opened) and opened.selection.step is None
     assert len({path.read_bytes() for path in (tmp_path / "frames").iterdir()}) == 3

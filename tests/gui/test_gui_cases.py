@@ -7,13 +7,14 @@ import shutil
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from l2sim.gui.base.model import Parameter, Selection
 from l2sim.gui.panels.hardware import Hardware
-from l2sim.gui.window import app
-from pyqtgraph.Qt import QtCore, QtWidgets
+from l2sim.gui.window import app, opening
+from l2sim.gui.window.window import Window
+from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
+from pytestqt.qtbot import QtBot
 
 from tests import altered
 from tests.doubles_gui import FakeModel
@@ -27,15 +28,15 @@ SHIFTED = dict(zip('~!@#$%^&*()_+{}|:"<>?', "`1234567890-=[]\\;',./"))
 """What Shift makes of a key on the common layout."""
 
 
-def press(keys: Any) -> str:
+def press(keys: QtGui.QKeySequence) -> str:
     """The keys that are pressed for a shortcut: '>' is pressed as Shift and '.'."""
     text = str(keys.toString())
     return f"{text[:-1]}Shift+{SHIFTED[text[-1]]}" if text[-1] in SHIFTED and not text.endswith("++") else text
 
 
-def test_shift_and_point_steps_an_epoch(opened: Any, qtbot: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shift_and_point_steps_an_epoch(opened: Window, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a display a key comes under one name, so that nothing is ambiguous."""
-    orders: list[Any] = []
+    orders: list[tuple[str, dict[str, object]]] = []
     monkeypatch.setattr(opened.model, "order", lambda command, **how: orders.append((command, how)))
     opened.timer.stop()
     opened.actions_["epoch"].setEnabled(True)  # as where a job goes on
@@ -48,7 +49,7 @@ def test_shift_and_point_steps_an_epoch(opened: Any, qtbot: Any, monkeypatch: py
     raises=AssertionError,
     reason="'Shift+.' and '>' are one press, which Qt calls ambiguous on a display, so no epoch is stepped",
 )
-def test_no_two_shortcuts_are_the_same_press(window: Any) -> None:
+def test_no_two_shortcuts_are_the_same_press(window: Window) -> None:
     actions = window.findChildren(type(window.actions_["epoch"]))
     presses = Counter(press(keys) for action in actions for keys in action.shortcuts())
     assert presses["Shift+."] and [keys for keys, count in presses.items() if count > 1] == []
@@ -60,7 +61,7 @@ BITS = "nonidealities.phase_bits"
 
 
 @pytest.fixture
-def hardware(qtbot: Any) -> Hardware:
+def hardware(qtbot: QtBot) -> Hardware:
     """The panel of the parameters of a run that goes on, with a heater drive of 6 bits."""
     model = FakeModel()
     model.parameters = [Parameter(BITS, 6, "bits", 0, 24, "resolution of the heater drive", "live")]
@@ -78,7 +79,7 @@ def hardware(qtbot: Any) -> Hardware:
 @pytest.mark.xfail(
     strict=True, raises=AssertionError, reason="a refresh drops the selection of a field, so 3 typed over 6 gives 63"
 )
-def test_typing_over_a_selection_replaces_it_whatever_the_run_does(hardware: Hardware, qtbot: Any) -> None:
+def test_typing_over_a_selection_replaces_it_whatever_the_run_does(hardware: Hardware, qtbot: QtBot) -> None:
     field = hardware.rows[BITS].editor.input
     qtbot.mouseClick(field, QtCore.Qt.MouseButton.LeftButton)
     qtbot.keyClick(field, Key.Key_A, Modifier.ControlModifier)
@@ -90,7 +91,7 @@ def test_typing_over_a_selection_replaces_it_whatever_the_run_does(hardware: Har
     assert hardware.model.ordered == [("set", {"path": BITS, "value": 3})]
 
 
-def test_typing_over_a_selection_replaces_it(hardware: Hardware, qtbot: Any) -> None:
+def test_typing_over_a_selection_replaces_it(hardware: Hardware, qtbot: QtBot) -> None:
     field = hardware.rows[BITS].editor.input
     qtbot.mouseClick(field, QtCore.Qt.MouseButton.LeftButton)
     qtbot.keyClick(field, Key.Key_A, Modifier.ControlModifier)
@@ -107,7 +108,7 @@ class Late(QtWidgets.QSplashScreen):
     """A splash screen on a display that shows a window some turns of the event loop after it was asked to, as an X
     server does."""
 
-    def __init__(self, picture: Any) -> None:
+    def __init__(self, picture: QtGui.QPixmap) -> None:
         super().__init__(picture)
         self.paints, self._turns = 0, 10
         self.winId()  # the window is known to the system from now on
@@ -127,7 +128,7 @@ class Late(QtWidgets.QSplashScreen):
             self._server.stop()
             super().setVisible(True)
 
-    def paintEvent(self, event: Any) -> None:
+    def paintEvent(self, event: QtGui.QPaintEvent) -> None:
         self.paints += 1
         super().paintEvent(event)
 
@@ -135,9 +136,9 @@ class Late(QtWidgets.QSplashScreen):
 @pytest.mark.xfail(
     strict=True, raises=AssertionError, reason="the main thread goes on before the display shows the splash: one colour"
 )
-def test_the_splash_is_painted_before_the_main_thread_goes_on(qtbot: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_splash_is_painted_before_the_main_thread_goes_on(qtbot: QtBot, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(QtWidgets, "QSplashScreen", Late)
-    shown = app.splash(app.start_qt())
+    shown = opening.splash(app.start_qt())
     qtbot.addWidget(shown)
     assert shown.paints > 0
 
@@ -164,7 +165,7 @@ UNOPENED = today("the window crashes at a run whose format number is text", Type
     ),
 )
 def test_odd_records_are_ignored_or_said_in_one_line(
-    window: Any, digits_run: Path, tmp_path: Path, change: Callable[[Path], None]
+    window: Window, digits_run: Path, tmp_path: Path, change: Callable[[Path], None]
 ) -> None:
     folder = Path(shutil.copytree(digits_run, tmp_path / "runs" / "digits-5"))
     change(folder)

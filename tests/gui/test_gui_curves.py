@@ -13,6 +13,7 @@ from l2sim.gui.panels.chart import LEFT, Chart, Line, View, pieces
 from l2sim.gui.panels.curves import Curves
 from l2sim.gui.panels.envelope import BASE, Envelope, Smooth
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
+from pytestqt.qtbot import QtBot
 
 from tests.doubles_gui import FakeModel
 
@@ -20,10 +21,10 @@ Mouse, Key = QtCore.Qt.MouseButton, QtCore.Qt.Key
 
 
 def grown(values: np.ndarray, pieces: int) -> Envelope:
-    it = Envelope()
+    envelope = Envelope()
     for end in np.linspace(0, len(values), pieces + 1).astype(int)[1:]:
-        it.extend(values[:end])
-    return it
+        envelope.extend(values[:end])
+    return envelope
 
 
 @settings(deadline=None, max_examples=30)
@@ -32,8 +33,7 @@ def test_nothing_between_the_lines_is_lost(count: int, pieces: int, seed: int, c
     draw = np.random.default_rng(seed)
     values, steps = draw.standard_normal(count), np.cumsum(draw.integers(1, 4, count)).astype(float)
     first, last = sorted(draw.integers(0, count + 1, 2))
-    it = grown(values, pieces)
-    x, y = it.draw(steps, values, first, last, columns)
+    x, y = grown(values, pieces).draw(steps, values, first, last, columns)
     assert len(x) == len(y) <= 4 * columns + 4 * BASE
     assert np.all(np.diff(x) >= 0)
     if last > first:
@@ -54,11 +54,11 @@ def test_growing_piece_by_piece_is_as_good_as_at_once() -> None:
 def test_what_is_not_finite_is_counted_and_left_out() -> None:
     values = np.sin(np.arange(10_000) / 50)
     values[[5, 700, 9_000]] = np.nan, np.inf, -np.inf
-    it = grown(values, 3)
-    assert it.lost == 3
-    _, y = it.draw(np.arange(10_000.0), values, 0, 10_000, 100)
+    envelope = grown(values, 3)
+    assert envelope.lost == 3
+    _, y = envelope.draw(np.arange(10_000.0), values, 0, 10_000, 100)
     assert np.nanmax(np.abs(y)) <= 1
-    _, y = it.draw(np.arange(10_000.0), values, 0, 50, 100)
+    _, y = envelope.draw(np.arange(10_000.0), values, 0, 50, 100)
     assert np.isnan(y[5])
 
 
@@ -67,20 +67,20 @@ def test_what_is_not_finite_is_counted_and_left_out() -> None:
 def test_the_average_is_the_weighted_sum_it_says(seed: int, memory: float) -> None:
     values = np.random.default_rng(seed).standard_normal(60)
     values[::7] = np.nan
-    it = Smooth(memory)
-    it.extend(values[:20])
-    it.extend(values)
+    average = Smooth(memory)
+    average.extend(values[:20])
+    average.extend(values)
     for n in (0, 1, 8, 59):
         good = np.isfinite(values[: n + 1])
         weights = memory ** np.arange(good.sum())[::-1]
         wanted = (weights * values[: n + 1][good]).sum() / weights.sum() if good.any() else np.nan
-        assert it.values[n] == pytest.approx(wanted, nan_ok=True)
+        assert average.values[n] == pytest.approx(wanted, nan_ok=True)
 
 
 def test_series_are_drawn_with_their_like() -> None:
     series = ["learn/loss", "learn/test_loss", "map/loss", "map/test_loss", "learn/accuracy", "learn/strange"]
-    found = {quantity.title: quantities.matching(quantity, series) for quantity in quantities.present(series)}
-    assert found == {
+    drawn = {quantity.title: quantities.matching(quantity, series) for quantity in quantities.present(series)}
+    assert drawn == {
         "Loss (nat)": ["learn/loss", "learn/test_loss", "map/test_loss"],
         "Accuracy (0 to 1)": ["learn/accuracy"],
         "Search loss (map)": ["map/loss"],
@@ -91,7 +91,7 @@ def test_series_are_drawn_with_their_like() -> None:
 
 
 @pytest.fixture
-def curves(qtbot) -> Curves:
+def curves(qtbot: QtBot) -> Curves:
     panel = Curves(Selection())
     qtbot.addWidget(panel)
     panel.resize(700, 300)
@@ -146,12 +146,12 @@ def test_the_table_has_every_point_and_its_average(curves: Curves) -> None:
     assert rows[0][4] == pytest.approx(curves.model.scalar("learn/loss").values[0])
 
 
-def test_a_run_without_scalars_says_so(qtbot) -> None:
+def test_a_run_without_scalars_says_so(qtbot: QtBot) -> None:
     panel = Curves(Selection())
     qtbot.addWidget(panel)
     panel.show_run(None)
     panel.refresh({"all"})
-    assert panel._empty.isVisibleTo(panel)
+    assert panel.empty.isVisibleTo(panel)
     assert panel.plots[0].legend.text() == "no values here yet"
 
 
@@ -167,7 +167,7 @@ def wheel(chart: Chart, x: float, up: int, y: float = 30.0) -> None:
     QtWidgets.QApplication.sendEvent(chart, event)
 
 
-def drag(qtbot, chart: Chart, begin: tuple[float, float], end: tuple[float, float]) -> None:
+def drag(qtbot: QtBot, chart: Chart, begin: tuple[float, float], end: tuple[float, float]) -> None:
     first, last = (QtCore.QPoint(round(x), round(y)) for x, y in (begin, end))
     qtbot.mousePress(chart, Mouse.LeftButton, pos=first)
     move = QtGui.QMouseEvent(
@@ -178,7 +178,7 @@ def drag(qtbot, chart: Chart, begin: tuple[float, float], end: tuple[float, floa
     qtbot.mouseRelease(chart, Mouse.LeftButton, pos=last)
 
 
-def test_a_click_asks_for_the_step_under_it_and_the_line_is_dragged(curves: Curves, qtbot) -> None:
+def test_a_click_asks_for_the_step_under_it_and_the_line_is_dragged(curves: Curves, qtbot: QtBot) -> None:
     chart = curves.plots[1].chart
     qtbot.mouseClick(chart, Mouse.LeftButton, pos=QtCore.QPoint(round(chart.x_of(250)), 20))
     assert curves.selection.step == pytest.approx(250, abs=1)
@@ -188,7 +188,7 @@ def test_a_click_asks_for_the_step_under_it_and_the_line_is_dragged(curves: Curv
     assert curves.follows
 
 
-def test_the_wheel_zooms_about_the_pointer_and_a_drag_moves(curves: Curves, qtbot) -> None:
+def test_the_wheel_zooms_about_the_pointer_and_a_drag_moves(curves: Curves, qtbot: QtBot) -> None:
     upper, lower = (plot.chart for plot in curves.plots)
     x = upper.x_of(300)
     wheel(upper, x, 480)
@@ -204,7 +204,7 @@ def test_the_wheel_zooms_about_the_pointer_and_a_drag_moves(curves: Curves, qtbo
     assert curves.follows and upper.view.high >= 500
 
 
-def test_the_values_are_zoomed_and_moved_at_their_axis_and_stay_so(curves: Curves, qtbot) -> None:
+def test_the_values_are_zoomed_and_moved_at_their_axis_and_stay_so(curves: Curves, qtbot: QtBot) -> None:
     chart, steps = curves.plots[0].chart, curves.sight
     before = chart.view
     wheel(chart, LEFT / 2, 480)
@@ -222,15 +222,15 @@ def test_the_values_are_zoomed_and_moved_at_their_axis_and_stay_so(curves: Curve
 
 def test_the_pointer_reads_the_curves(curves: Curves) -> None:
     chart = curves.plots[0].chart
-    chart._point(chart.x_of(40))
+    chart.point(chart.x_of(40))
     (_, where), (_, what) = chart.readout
     assert where == "calibrate, step 40" and f"{curves.plots[0].traces[0].at(40):.4g}" in what
     chart.grab()
-    chart._point(None)
+    chart.point(None)
     assert chart.readout == []
 
 
-def test_a_curve_is_drawn_where_its_values_are_in_pixels_and_in_vectors(qtbot, tmp_path) -> None:
+def test_a_curve_is_drawn_where_its_values_are_in_pixels_and_in_vectors(qtbot: QtBot, tmp_path) -> None:
     theme.use("dark")
     chart = Chart(foot=True)
     qtbot.addWidget(chart)
@@ -266,26 +266,26 @@ def test_numbers_of_an_axis_are_round_few_and_apart(low: float, span: float, mos
     span = max(span, 2.0) if whole else span  # a chart shows two steps at least
     assume(span > 1e-6 * abs(low))  # else the numbers of floating point are too coarse for it
     high = low + span
-    found = ticks.linear(low, high, most, whole)
-    assert len(found) <= most + 1
-    places = [place for place, _ in found]
+    labels = ticks.linear(low, high, most, whole)
+    assert len(labels) <= most + 1
+    places = [place for place, _ in labels]
     assert all(low - 1e-6 * span <= place <= high + 1e-6 * span for place in places)
-    assert len({text for _, text in found}) == len(found)
-    assert found or most < 3
+    assert len({text for _, text in labels}) == len(labels)
+    assert labels or most < 3
 
 
 @settings(deadline=None)
 @given(st.floats(-12, 6), st.floats(0.05, 15), st.integers(2, 9))
 def test_numbers_of_a_logarithmic_axis_say_what_stands_there(low: float, span: float, most: int) -> None:
-    found = ticks.logarithmic(low, low + span, most)
-    assert len(found) <= most + 2
-    for place, text in found:
+    labels = ticks.logarithmic(low, low + span, most)
+    assert len(labels) <= most + 2
+    for place, text in labels:
         assert low - 1e-6 <= place <= low + span + 1e-6
         assert float(text.replace(",", "")) == pytest.approx(10.0**place, rel=0.02)
 
 
 def test_gaps_part_a_curve() -> None:
     nan = np.nan
-    found = pieces(np.array([[0, nan], [1, 1], [2, 2], [3, nan], [4, 4]]))
-    assert [piece[:, 0].tolist() for piece in found] == [[1, 2], [4]]
+    parts = pieces(np.array([[0, nan], [1, 1], [2, 2], [3, nan], [4, 4]]))
+    assert [piece[:, 0].tolist() for piece in parts] == [[1, 2], [4]]
     assert list(pieces(np.empty((0, 2)))) == []

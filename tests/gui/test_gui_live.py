@@ -10,14 +10,17 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from l2sim.gui.base.model import open_run
+from l2sim.gui.base.link import Answer
+from l2sim.gui.base.model import RunModel, open_run
 from l2sim.gui.mesh.values import ERROR, GRADIENT, LIVE, POWER, WAY
+from l2sim.gui.window.window import Window
+from pytestqt.qtbot import QtBot
 
 from l2sim.files import held
+from l2sim.store.events import Changed
 from l2sim.store.manifest import read_manifest
 from tests.tolerances import PATIENCE
 
@@ -25,7 +28,9 @@ LONG = ["pretrain.epochs=500"]
 SLOW = ["--smoke", "--pace", "12"]
 
 
-def begun(window: Any, qtbot: Any, more: list[str], preset: str = "digits", settings: list[str] = LONG) -> Any:
+def begun(
+    window: Window, qtbot: QtBot, more: list[str], preset: str = "digits", settings: list[str] = LONG
+) -> RunModel:
     """The model of a job that the window started, once it answers."""
     assert window.begin(preset, settings, more)
     qtbot.waitUntil(lambda: window.model is not None and window.model.live, timeout=PATIENCE)
@@ -33,17 +38,17 @@ def begun(window: Any, qtbot: Any, more: list[str], preset: str = "digits", sett
 
 
 @pytest.fixture
-def live(window: Any, qtbot: Any) -> Any:
+def live(window: Window, qtbot: QtBot) -> Window:
     begun(window, qtbot, SLOW)
     return window
 
 
-def answered(window: Any, qtbot: Any, number: int) -> dict[str, Any]:
+def answered(window: Window, qtbot: QtBot, number: int) -> Answer:
     qtbot.waitUntil(lambda: number in window.model.acks, timeout=PATIENCE)
     return window.model.acks[number]
 
 
-def test_a_job_is_paused_stepped_and_resumed(live: Any, qtbot: Any) -> None:
+def test_a_job_is_paused_stepped_and_resumed(live: Window, qtbot: QtBot) -> None:
     model = live.model
     assert live.work.isVisible() and "running" in live.timeline.sentence()
     live.actions_["run"].trigger()
@@ -63,7 +68,7 @@ def test_a_job_is_paused_stepped_and_resumed(live: Any, qtbot: Any) -> None:
     qtbot.waitUntil(lambda: model.state == "running" and model.newest > before + 3, timeout=PATIENCE)
 
 
-def test_light_and_gradients_in_a_mesh_are_seen_while_it_learns(window: Any, qtbot: Any) -> None:
+def test_light_and_gradients_in_a_mesh_are_seen_while_it_learns(window: Window, qtbot: QtBot) -> None:
     model, mesh = begun(window, qtbot, SLOW, "insitu-digits", ["learn.epochs=500"]), window.mesh
     qtbot.waitUntil(lambda: model.oracle_gradient("mesh1") is not None, timeout=PATIENCE)  # after the first epoch
     mesh.colour(POWER)
@@ -83,7 +88,7 @@ def test_light_and_gradients_in_a_mesh_are_seen_while_it_learns(window: Any, qtb
     assert np.abs(mesh.painted.values["", "theta"]).max() < 1e-3 * np.abs(true["theta"]).max()  # of the same step
 
 
-def test_a_parameter_is_acknowledged_with_its_step_and_undone(live: Any, qtbot: Any) -> None:
+def test_a_parameter_is_acknowledged_with_its_step_and_undone(live: Window, qtbot: QtBot) -> None:
     model, path = live.model, "nonidealities.readout_noise"
     old = next(p.value for p in model.parameters if p.path == path)
     live.docks["Hardware"].raise_()
@@ -92,22 +97,22 @@ def test_a_parameter_is_acknowledged_with_its_step_and_undone(live: Any, qtbot: 
     qtbot.waitUntil(lambda: "since step" in live.hardware.rows[path].said.text(), timeout=PATIENCE)
     qtbot.waitUntil(lambda: next(p.value for p in model.parameters if p.path == path) == 0.03, timeout=PATIENCE)
     assert model.job.nonidealities.readout_noise == 0.03
-    qtbot.waitUntil(lambda: any(e["type"] == "parameter" for e in model.events), timeout=PATIENCE)
+    qtbot.waitUntil(lambda: any(isinstance(e, Changed) for e in model.events), timeout=PATIENCE)
     live.actions_["undo"].trigger()
     qtbot.waitUntil(lambda: next(p.value for p in model.parameters if p.path == path) == old, timeout=PATIENCE)
     live.actions_["redo"].trigger()
     qtbot.waitUntil(lambda: model.job.nonidealities.readout_noise == 0.03, timeout=PATIENCE)
 
 
-def test_a_value_out_of_range_is_not_sent(live: Any) -> None:
+def test_a_value_out_of_range_is_not_sent(live: Window) -> None:
     path = "nonidealities.readout_noise"
     live.hardware.ask(path, "7")
     row = live.hardware.rows[path]
-    assert "out of range" in row.editor._fault.text() and "not sent" in row.said.text()
+    assert "out of range" in row.editor.problem.text() and "not sent" in row.said.text()
     assert live.hardware.stack.count() == 0 and not live.hardware.waits
 
 
-def test_a_killed_job_is_told_and_resumed(live: Any, qtbot: Any) -> None:
+def test_a_killed_job_is_told_and_resumed(live: Window, qtbot: QtBot) -> None:
     qtbot.waitUntil(lambda: live.model.newest >= 3, timeout=PATIENCE)
     os.kill(live.processes[0].pid, signal.SIGKILL)
     qtbot.waitUntil(lambda: live.model.state == "killed", timeout=PATIENCE)
@@ -120,7 +125,7 @@ def test_a_killed_job_is_told_and_resumed(live: Any, qtbot: Any) -> None:
     assert not live.message.isVisible() or "goes on" in live.message.text.text()
 
 
-def test_a_window_attaches_five_times_to_a_running_job_without_a_gap(live: Any, qtbot: Any) -> None:
+def test_a_window_attaches_five_times_to_a_running_job_without_a_gap(live: Window, qtbot: QtBot) -> None:
     folder = live.model.folder
     for _ in range(5):
         assert live.open(folder, attach=True)
@@ -145,14 +150,14 @@ def test_a_window_attaches_five_times_to_a_running_job_without_a_gap(live: Any, 
     recorded.close()
 
 
-def test_a_job_that_answers_can_be_stopped_before_any_panel_is_drawn(live: Any, qtbot: Any) -> None:
+def test_a_job_that_answers_can_be_stopped_before_any_panel_is_drawn(live: Window, qtbot: QtBot) -> None:
     live.beat.go = lambda *_: None
     live.actions_["stop"].setEnabled(False)
     live.tick()
     assert live.actions_["stop"].isEnabled()
 
 
-def test_a_stopped_job_is_saved_and_can_go_on(live: Any, qtbot: Any) -> None:
+def test_a_stopped_job_is_saved_and_can_go_on(live: Window, qtbot: QtBot) -> None:
     qtbot.waitUntil(lambda: live.model.newest >= 2, timeout=PATIENCE)
     live.actions_["stop"].trigger()
     qtbot.waitUntil(lambda: live.model.state == "stopped", timeout=PATIENCE)
@@ -160,7 +165,7 @@ def test_a_stopped_job_is_saved_and_can_go_on(live: Any, qtbot: Any) -> None:
     assert "was stopped" in live.message.text.text() and live.message.offers == ["Resume"]
 
 
-def test_a_job_that_cannot_start_says_why(window: Any, qtbot: Any) -> None:
+def test_a_job_that_cannot_start_says_why(window: Window, qtbot: QtBot) -> None:
     assert window.begin("digits", more=["--smoke", "--from", str(window.runs_folder / "nowhere")])
     qtbot.waitUntil(lambda: window.starting is None, timeout=PATIENCE)
     assert window.start.isVisible()
@@ -197,7 +202,7 @@ def test_a_killed_window_leaves_its_job_running(tmp_path: Path) -> None:
             begun.update(map(int, jobs.read_text().split()))
         window.kill()
         if held(folder):
-            begun.add(read_manifest(folder)["process"])
+            begun.add(read_manifest(folder).process)
         for job in begun:
             with contextlib.suppress(OSError):
                 os.kill(job, signal.SIGKILL)

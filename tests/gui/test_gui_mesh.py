@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
-from typing import Any
+from typing import TypeVar, Unpack
 
 import numpy as np
 import pytest
-from l2sim.gui.base.model import Layer, Selection, open_run
+from l2sim.gui.base.model import Choice, Layer, Phases, RunModel, Selection, open_run
 from l2sim.gui.mesh import colours, geometry
 from l2sim.gui.mesh import values as mesh_values
 from l2sim.gui.mesh.canvas import Canvas, fitted
@@ -18,6 +18,7 @@ from l2sim.gui.mesh.history import History
 from l2sim.gui.mesh.values import CHOICES, DIFFERENCE, GRADIENT, IDEAL, MODES, POWER
 from l2sim.gui.mesh.view import MeshView
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
+from pytestqt.qtbot import QtBot
 
 from benchmarks import painting
 from l2sim.backend import Array
@@ -27,23 +28,26 @@ from tests.gui.test_gui_mesh_picture import core, whole
 from tests.tolerances import PATIENCE
 
 Qt = QtCore.Qt
+W = TypeVar("W", bound=QtWidgets.QWidget)
 
 
-def kept(qtbot: Any, widget: Any) -> Any:
+def kept(qtbot: QtBot, widget: W) -> W:
     """A widget that lives as long as the test: one that is dropped while events wait for it takes Qt down."""
     qtbot.addWidget(widget)
     vars(qtbot).setdefault("kept", []).append(widget)
     return widget
 
 
-def move(widget: QtWidgets.QWidget, at: QtCore.QPoint, held: Any = Qt.MouseButton.NoButton) -> None:
+def move(widget: QtWidgets.QWidget, at: QtCore.QPoint, button: Qt.MouseButton = Qt.MouseButton.NoButton) -> None:
     """The pointer comes to a place, whatever else is on the screen."""
     there = QtCore.QPointF(at), QtCore.QPointF(widget.mapToGlobal(at))
     none, kind = Qt.KeyboardModifier.NoModifier, QtCore.QEvent.Type.MouseMove
-    QtWidgets.QApplication.sendEvent(widget, QtGui.QMouseEvent(kind, *there, Qt.MouseButton.NoButton, held, none))
+    QtWidgets.QApplication.sendEvent(widget, QtGui.QMouseEvent(kind, *there, Qt.MouseButton.NoButton, button, none))
 
 
-def shown(qtbot: Any, model: Any, size: tuple[int, int] = (900, 620), **choice: Any) -> MeshView:
+def shown(
+    qtbot: QtBot, model: RunModel | FakeModel, size: tuple[int, int] = (900, 620), **choice: Unpack[Choice]
+) -> MeshView:
     selection = Selection()
     selection.layer = next(iter(model.layers))
     selection.set(**choice)
@@ -65,7 +69,7 @@ def colours_of(widget: QtWidgets.QWidget) -> Array:
     return np.frombuffer(pointer, np.uint32).reshape(image.height(), -1)[:, : image.width()].copy()
 
 
-def canvas_of(qtbot: Any, layer: Layer, size: tuple[int, int]) -> Canvas:
+def canvas_of(qtbot: QtBot, layer: Layer, size: tuple[int, int]) -> Canvas:
     canvas = kept(qtbot, Canvas())
     canvas.resize(*size)
     canvas.show()
@@ -90,17 +94,17 @@ LAYERS = {
 
 
 @pytest.mark.parametrize("name", LAYERS)
-def test_every_mzi_is_picked_at_its_own_pixel(qtbot: Any, name: str) -> None:
+def test_every_mzi_is_picked_at_its_own_pixel(qtbot: QtBot, name: str) -> None:
     canvas = canvas_of(qtbot, LAYERS[name], (1000, 660))
     scene = canvas.scene
     assert scene is not None
     pick = canvas.raster().pick
     order = np.argsort(pick, axis=None)
     sorted_ = pick.reshape(-1)[order]
-    found = {scene.thing(int(colour)) for colour in np.unique(sorted_)}
+    things = {scene.thing(int(colour)) for colour in np.unique(sorted_)}
     for mesh in scene.meshes:
         for kind in ("theta", "phi") if mesh.part.complex else ("theta",):
-            assert {t.at for t in found if t and t[:2] == (mesh.side, kind)} == set(range(mesh.count))
+            assert {t.at for t in things if t and t[:2] == (mesh.side, kind)} == set(range(mesh.count))
         for element in range(mesh.count):
             colour = mesh.colour("theta")[0] + element
             seen = order[np.searchsorted(sorted_, colour) : np.searchsorted(sorted_, colour, side="right")]
@@ -114,7 +118,7 @@ def test_every_mzi_is_picked_at_its_own_pixel(qtbot: Any, name: str) -> None:
             assert thing is not None and (thing.side, thing.kind, thing.at) == (mesh.side, "theta", element)
 
 
-def test_an_mzi_of_256_modes_is_picked_when_zoomed_in_or_not(qtbot: Any) -> None:
+def test_an_mzi_of_256_modes_is_picked_when_zoomed_in_or_not(qtbot: QtBot) -> None:
     canvas = canvas_of(qtbot, whole(Mesh("rectangular", 256)), (1200, 800))
     assert canvas.scene is not None and canvas.view.level == "tiles"
     mesh = canvas.scene.meshes[0]
@@ -128,7 +132,7 @@ def test_an_mzi_of_256_modes_is_picked_when_zoomed_in_or_not(qtbot: Any) -> None
     assert thing is not None and 16000 in (thing.element, thing.at)
 
 
-def test_guides_meet_where_they_couple_and_part_again(qtbot: Any) -> None:
+def test_guides_meet_where_they_couple_and_part_again(qtbot: QtBot) -> None:
     canvas = canvas_of(qtbot, whole(Mesh("rectangular", 2)), (700, 400))
     scene, view, ratio = canvas.scene, canvas.view, canvas.devicePixelRatioF()
     assert scene is not None
@@ -148,7 +152,7 @@ def test_guides_meet_where_they_couple_and_part_again(qtbot: Any) -> None:
     assert coupled < 6 * ratio < arms < apart
 
 
-def test_a_mouse_hovers_and_clicks_exactly(qtbot: Any) -> None:
+def test_a_mouse_hovers_and_clicks_exactly(qtbot: QtBot) -> None:
     model = FakeModel(k=6)
     view = shown(qtbot, model, layer="fc1", block=4)
     mesh = view.canvas.scene.mesh("u") if view.canvas.scene else None
@@ -166,21 +170,21 @@ def test_a_mouse_hovers_and_clicks_exactly(qtbot: Any) -> None:
     assert view.selection.element is None
 
 
-def test_what_is_read_is_of_the_frame_that_is_painted(qtbot: Any) -> None:
+def test_what_is_read_is_of_the_frame_that_is_painted(qtbot: QtBot) -> None:
     model = FakeModel(k=4, steps=50)
     view = shown(qtbot, model, block=2)
     model.tick()
-    it = view.painted
-    assert it is not None and it.step == 50 and model.newest == 51
+    painted = view.painted
+    assert painted is not None and painted.step == 50 and model.newest == 51
     thing = Thing("u", "theta", 3)
-    assert f"{it.phases['u']['theta'][3]:.4g}" in view.value(thing)
+    assert f"{painted.phases['u']['theta'][3]:.4g}" in view.value(thing)
     view.refresh(model.poll())
     assert view.painted is not None and view.painted.step == 51
     view.selection.set(step=10)
     assert view.painted.step == 10 and "step 10" in view.heading.text()
 
 
-def test_the_keyboard_walks_from_mzi_to_mzi_and_over_into_the_next_mesh(qtbot: Any) -> None:
+def test_the_keyboard_walks_from_mzi_to_mzi_and_over_into_the_next_mesh(qtbot: QtBot) -> None:
     view = shown(qtbot, FakeModel(k=4))
     control = Qt.KeyboardModifier.ControlModifier
     view.canvas.setFocus()
@@ -198,7 +202,7 @@ def test_the_keyboard_walks_from_mzi_to_mzi_and_over_into_the_next_mesh(qtbot: A
     assert (view.selection.side, view.selection.element) == ("v", 1)
 
 
-def test_a_view_zooms_around_the_pointer_pans_and_fits(qtbot: Any) -> None:
+def test_a_view_zooms_around_the_pointer_pans_and_fits(qtbot: QtBot) -> None:
     canvas = shown(qtbot, FakeModel(mesh=16)).canvas
     assert canvas.scene is not None
     before, at = canvas.view, QtCore.QPointF(300, 200)
@@ -222,15 +226,15 @@ def test_a_view_zooms_around_the_pointer_pans_and_fits(qtbot: Any) -> None:
 class Broken(FakeModel):
     """A run some of whose phases are no numbers."""
 
-    def phases(self, layer: str, block: int, side: str, step: int | None = None) -> dict[str, Any]:
-        found = super().phases(layer, block, side, step)
-        if "theta" in found and side in ("u", ""):
-            found["theta"] = found["theta"].copy()
-            found["theta"][[2, 5]] = np.nan, np.inf
-        return found
+    def phases(self, layer: str, block: int, side: str, step: int | None = None) -> Phases:
+        phases = dict(super().phases(layer, block, side, step))
+        if "theta" in phases and side in ("u", ""):
+            phases["theta"] = phases["theta"].copy()
+            phases["theta"][[2, 5]] = np.nan, np.inf
+        return phases
 
 
-def test_what_is_no_number_is_seen_and_counted(qtbot: Any) -> None:
+def test_what_is_no_number_is_seen_and_counted(qtbot: QtBot) -> None:
     view = shown(qtbot, Broken(k=6))
     assert view.legend.wrong == 2 and len(view.canvas.rings) == 2
     assert view.said.text().startswith("2 not a number")
@@ -243,7 +247,7 @@ def test_what_is_no_number_is_seen_and_counted(qtbot: Any) -> None:
     assert view.canvas.note.startswith("light cannot be followed")
 
 
-def test_a_pinned_frame_is_what_differences_are_from(qtbot: Any) -> None:
+def test_a_pinned_frame_is_what_differences_are_from(qtbot: QtBot) -> None:
     model = FakeModel(k=4, steps=20)
     view = shown(qtbot, model)
     view.pin()
@@ -280,7 +284,7 @@ def test_history_counts_changes_and_reads_only_what_is_new() -> None:
 @pytest.mark.parametrize("mode", range(len(MODES)))
 @pytest.mark.parametrize("which", ("digits_run", "insitu_run"))
 def test_a_real_run_is_drawn_in_every_way_or_says_why_not(
-    qtbot: Any, request: pytest.FixtureRequest, which: str, mode: int
+    qtbot: QtBot, request: pytest.FixtureRequest, which: str, mode: int
 ) -> None:
     model = open_run(request.getfixturevalue(which))
     model.poll()
@@ -289,22 +293,22 @@ def test_a_real_run_is_drawn_in_every_way_or_says_why_not(
         if choice:
             view.chosen[mode] = choice
         view.colour(mode)
-        it = view.painted
-        assert it is not None and bool(it.note) != bool(it.values)
-        assert it.badge in ("commanded", "measured", "estimated", "oracle")
-        if it.note:
-            assert len(it.note) < 120 and view.canvas.note == it.note
+        painted = view.painted
+        assert painted is not None and bool(painted.note) != bool(painted.values)
+        assert painted.badge in ("commanded", "measured", "estimated", "oracle")
+        if painted.note:
+            assert len(painted.note) < 120 and view.canvas.note == painted.note
         else:
-            assert view.legend.scale is not None and not it.bad
+            assert view.legend.scale is not None and not painted.bad
             assert len(np.unique(colours_of(view.canvas))) > 20
         if choice == IDEAL or (mode == GRADIENT and which == "insitu_run" and choice == "measured"):
-            assert not it.note
+            assert not painted.note
     table = view.table()
     assert table is not None and all(len(row) == len(table[0]) for row in table[1])
     model.close()
 
 
-def test_the_benchmark_paints_every_frame_anew(qtbot: Any) -> None:
+def test_the_benchmark_paints_every_frame_anew(qtbot: QtBot) -> None:
     view = kept(qtbot, painting.view(8)[0])
     before = view.canvas.image().copy()
     view.model.newest += 1
@@ -313,7 +317,7 @@ def test_the_benchmark_paints_every_frame_anew(qtbot: Any) -> None:
     assert view.canvas.size() == QtCore.QSize(*painting.SIZE)
 
 
-def test_no_run_and_no_phases_are_said(qtbot: Any) -> None:
+def test_no_run_and_no_phases_are_said(qtbot: QtBot) -> None:
     view = kept(qtbot, MeshView(Selection()))
     view.refresh({"all"})
     assert "No run is open" in view.canvas.note and view.table() is None
@@ -323,7 +327,7 @@ def test_no_run_and_no_phases_are_said(qtbot: Any) -> None:
 
 
 @pytest.mark.parametrize("theme", ("dark", "light"))
-def test_svg_holds_every_mzi_once(qtbot: Any, tmp_path: Path, theme: str) -> None:
+def test_svg_holds_every_mzi_once(qtbot: QtBot, tmp_path: Path, theme: str) -> None:
     from l2sim.gui.base import theme as themes
 
     themes.use(theme)
@@ -342,7 +346,7 @@ def test_svg_holds_every_mzi_once(qtbot: Any, tmp_path: Path, theme: str) -> Non
     assert "θ" in words and "2 not a number" in words and "rad" in words
 
 
-def test_svg_of_a_large_mesh_embeds_its_picture(qtbot: Any, tmp_path: Path) -> None:
+def test_svg_of_a_large_mesh_embeds_its_picture(qtbot: QtBot, tmp_path: Path) -> None:
     view = shown(qtbot, FakeModel(mesh=128, steps=2), size=(900, 600))
     view.svg(tmp_path / "mesh.svg")
     assert (tmp_path / "mesh.svg").stat().st_size < 6_000_000

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -14,6 +12,7 @@ from l2sim.gui.mesh import geometry
 from l2sim.gui.mesh import light as mesh_light
 from l2sim.gui.mesh import raster as mesh_raster
 from l2sim.gui.mesh.geometry import Scene, View
+from numpy.typing import ArrayLike
 
 from l2sim.backend import Array, generator
 from l2sim.mesh import unitary
@@ -38,7 +37,7 @@ def core(k: int, kind: str = "rectangular") -> Layer:
 
 
 @st.composite
-def custom(draw: Any) -> Mesh:
+def custom(draw: st.DrawFn) -> Mesh:
     """A mesh of any couplers."""
     modes = draw(st.integers(2, 9))
     pair = st.tuples(st.integers(0, modes - 1), st.integers(0, modes - 1)).filter(lambda p: p[0] < p[1])
@@ -50,12 +49,12 @@ def custom(draw: Any) -> Mesh:
 # -- geometry ----------------------------------------------------------------------------------------------------------
 
 
-def couplers_are_neighbours(it: Part) -> None:
-    lies = geometry.slots(it)
-    assert (np.sort(lies, axis=1) == np.arange(it.modes)).all()
-    apart = lies[it.columns, it.rails] - lies[it.columns, it.rails + it.spans]
+def couplers_are_neighbours(mesh: Part) -> None:
+    lies = geometry.slots(mesh)
+    assert (np.sort(lies, axis=1) == np.arange(mesh.modes)).all()
+    apart = lies[mesh.columns, mesh.rails] - lies[mesh.columns, mesh.rails + mesh.spans]
     assert (np.abs(apart) == 1).all()
-    assert (lies[-1] == np.arange(it.modes)).all()
+    assert (lies[-1] == np.arange(mesh.modes)).all()
 
 
 @pytest.mark.parametrize("kind", LAYOUTS)
@@ -169,7 +168,7 @@ SIGHT = {
 }
 
 
-def lab(rgb: Array, sight: Any) -> Array:
+def lab(rgb: Array, sight: ArrayLike) -> Array:
     """CIELAB (D65) of sRGB 0 to 255, (n, 3), as some eyes see it."""
     share = rgb / 255.0
     linear = np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
@@ -219,10 +218,10 @@ def test_a_turn_more_is_the_same_colour_and_what_is_no_number_is_marked() -> Non
 @given(st.lists(st.floats(allow_nan=True, allow_infinity=True), max_size=9))
 @settings(deadline=None, max_examples=60)
 def test_scales_take_any_numbers(values: list[float]) -> None:
-    held = np.array(values, float)
-    out = np.empty(held.size, np.uint32)
-    for scale in (mesh_colours.diverging([held], ""), mesh_colours.sequential([held], ""), mesh_colours.PHASE):
-        assert mesh_colours.paint(held, scale, "dark", out) == (~np.isfinite(held)).sum()
+    numbers = np.array(values, float)
+    out = np.empty(numbers.size, np.uint32)
+    for scale in (mesh_colours.diverging([numbers], ""), mesh_colours.sequential([numbers], ""), mesh_colours.PHASE):
+        assert mesh_colours.paint(numbers, scale, "dark", out) == (~np.isfinite(numbers)).sum()
         assert scale.ticks() and scale.low < scale.high
 
 
@@ -245,7 +244,7 @@ def test_light_inside_a_complex_mesh_is_kept_and_ends_as_its_matrix_says(kind: s
 def test_light_in_a_core_goes_through_v_sigma_and_u() -> None:
     layer, rng = core(5), generator(2, "light")
     sigma = rng.uniform(0.1, 3.0, 5)
-    phases: dict[str, Any] = {side: {"theta": rng.uniform(0, 6, 10)} for side in ("u", "v")}
+    phases = {side: {"theta": rng.uniform(0, 6, 10)} for side in ("u", "v")}
     phases["sigma"] = {"sigma": sigma}
     powers = mesh_light.powers(layer, phases, 3)
     u, v = (mesh_light.matrix(layer.parts[side], phases[side]) for side in ("u", "v"))

@@ -13,11 +13,12 @@ import pytest
 from l2sim.gui.base.model import RunModel, Selection, open_run
 
 from l2sim.chip.core_chip import CoreChip
-from l2sim.flow import flow
 from l2sim.flow import session as sessions
+from l2sim.flow.registry import FLOWS
 from l2sim.job.job import Job
 from l2sim.learn.search.mapping import target
 from l2sim.runs import execute
+from l2sim.runs.live_messages import Answer
 from l2sim.store import checkpoint as checkpoints
 from l2sim.store import logs
 from tests.flow.test_run import short
@@ -58,7 +59,7 @@ def session_of(out: Path, name: str) -> Any:
     """The session as its checkpoint has it."""
     checkpoint, _ = checkpoints.read(out / "checkpoints" / f"{name}.safetensors")
     job = open_run(out).job
-    session = flow.FLOWS[job.flow].open(job, None)
+    session = FLOWS[job.flow].open(job, None)
     sessions.restore(session, checkpoint)
     return session
 
@@ -92,10 +93,10 @@ def test_what_the_non_idealities_add_sums_to_the_actual_phase(cores: Path, side:
     model = open_run(cores)
     for step in (None, model.stages[2].last_step):
         for block in range(4):
-            seen, told = model.oracle("conv2", block, side, step), model.phases("conv2", block, side, step)
+            seen, commands = model.oracle("conv2", block, side, step), model.phases("conv2", block, side, step)
             assert seen is not None
             total = sum(term["theta"] for term in seen["terms"].values())
-            np.testing.assert_allclose(turned(seen["actual"]["theta"] - told["theta"] - total), 0, atol=1e-5)
+            np.testing.assert_allclose(turned(seen["actual"]["theta"] - commands["theta"] - total), 0, atol=1e-5)
             dead = seen["dead"]["theta"]
             heat = seen["actual"]["theta"] - seen["terms"]["crosstalk"]["theta"] - seen["terms"]["bias"]["theta"]
             np.testing.assert_allclose(heat[dead], 0, atol=1e-5)
@@ -104,12 +105,12 @@ def test_what_the_non_idealities_add_sums_to_the_actual_phase(cores: Path, side:
 def test_a_whole_mesh_adds_up_too(meshes: Path) -> None:
     model, session = open_run(meshes), session_of(meshes, "learn")
     for layer, chip in session.chips.items():
-        seen, told = model.oracle(layer, 0, ""), model.phases(layer, 0, "")
+        seen, commands = model.oracle(layer, 0, ""), model.phases(layer, 0, "")
         assert seen is not None
         np.testing.assert_allclose(model.realised(layer, 0), chip.oracle_matrix(), atol=1e-5)
         for part in ("theta", "phi", "screen"):
             total = sum(term[part] for term in seen["terms"].values())
-            np.testing.assert_allclose(turned(seen["actual"][part] - told[part] - total), 0, atol=1e-5)
+            np.testing.assert_allclose(turned(seen["actual"][part] - commands[part] - total), 0, atol=1e-5)
             assert np.abs(seen["terms"]["quantisation"][part]).max() <= np.pi / 127 + 1e-9
         measured, true = model.gradient(layer, 0, ""), model.oracle_gradient(layer)
         assert measured is not None and true is not None and measured["theta"].shape == (6,)
@@ -122,20 +123,20 @@ def test_light_in_a_core_is_that_of_its_matrices(cores: Path) -> None:
         seen, chip = model.field("fc1", 3, port), model.rebuilt.chip("fc1", 3, None)
         sigma, matrix = model.oracle("fc1", 3, "sigma"), model.realised("fc1", 3)
         assert seen is not None and isinstance(chip, CoreChip) and sigma is not None and matrix is not None
-        v = seen["power"]["v"]
+        v = seen.power["v"]
         assert v.shape == (2 * 9 + 1, 9) and v[0, port] == 1.0
         np.testing.assert_allclose(v.sum(axis=1), 1.0, rtol=1e-6)
         np.testing.assert_allclose(v[-1], chip.oracle_matrix("v")[0, 0][:, port] ** 2, atol=1e-6)
         between = sigma["actual"]["sigma"] ** 2 * v[-1]
-        np.testing.assert_allclose(seen["power"]["u"].sum(axis=1), between.sum(), rtol=1e-5)
-        np.testing.assert_allclose(seen["power"]["u"][-1], matrix[:, port] ** 2, atol=1e-5)
+        np.testing.assert_allclose(seen.power["u"].sum(axis=1), between.sum(), rtol=1e-5)
+        np.testing.assert_allclose(seen.power["u"][-1], matrix[:, port] ** 2, atol=1e-5)
 
 
 def test_light_in_a_mesh_loses_what_the_waveguides_take(meshes: Path) -> None:
     seen = open_run(meshes).field("mesh1", 0, 2)
     assert seen is not None
-    power = seen["power"]["forward"].sum(axis=1)
-    assert seen["power"]["forward"].shape == (9, 4) and power[0] == 1.0
+    power = seen.power["forward"].sum(axis=1)
+    assert seen.power["forward"].shape == (9, 4) and power[0] == 1.0
     assert (np.diff(power) < 1e-6).all() and power[-1] == pytest.approx(10 ** (-0.08), rel=1e-4)
 
 
@@ -144,14 +145,14 @@ def test_targets_are_those_that_were_deployed(cores: Path) -> None:
     step = next(stage.last_step for stage in model.stages if stage.name == "deploy")
     for layer, chip in session.chips.items():
         aim = target(chip, session.electronic.weights[layer].matrix)
-        it = model.layers[layer]
-        for block in range(it.p * it.q):
+        grid = model.layers[layer]
+        for block in range(grid.p * grid.q):
             seen = model.target(layer, block, step)
             assert seen is not None
-            np.testing.assert_allclose(seen["matrix"], aim.weight[divmod(block, it.q)], atol=1e-12)
-            told = model.phases(layer, block, "u", step)
-            np.testing.assert_allclose(turned(seen["u"]["theta"] - told["theta"]), 0, atol=1e-5)
-            np.testing.assert_array_equal(told["signs"], seen["u"]["signs"])
+            np.testing.assert_allclose(seen["matrix"], aim.weight[divmod(block, grid.q)], atol=1e-12)
+            commands = model.phases(layer, block, "u", step)
+            np.testing.assert_allclose(turned(seen["u"]["theta"] - commands["theta"]), 0, atol=1e-5)
+            np.testing.assert_array_equal(commands["signs"], seen["u"]["signs"])
     calibrated = model.target("fc1", 0, model.stages[2].last_step)
     assert calibrated is not None and (calibrated["u"]["theta"] == 0).all()
     assert model.target("fc1", 0, 10**9) is not None
@@ -160,9 +161,9 @@ def test_targets_are_those_that_were_deployed(cores: Path) -> None:
 def test_metrics_are_the_ones_recorded_and_those_that_frames_tell(cores: Path) -> None:
     model = open_run(cores)
     ends = {stage.name: stage.last_step for stage in model.stages}
-    for layer, it in model.layers.items():
+    for layer, grid in model.layers.items():
         best = model.metric(layer, "best", ends["calibrate"])
-        assert best is not None and best.shape == (it.p, it.q) and (best >= 0).all()
+        assert best is not None and best.shape == (grid.p, grid.q) and (best >= 0).all()
         error = model.metric(layer, "oracle_mapping_error", ends["deploy"])
         count, last = model.metric(layer, "update count"), model.metric(layer, "last update")
         moved = model.metric(layer, "movement", ends["calibrate"])
@@ -186,7 +187,7 @@ def test_a_finished_run_is_known_and_answers_no_orders(meshes: Path) -> None:
     assert [stage.name for stage in model.stages] == ["deploy", "learn"]
     assert model.stage_at(1) == "deploy" and model.stage_at(2) == "learn" and model.stage_at(0) == "deploy"
     number = model.order("set", path="learn.lr", value=1)
-    assert model.acks[number] == {"ok": False, "error": "the run is not live; start it with `l2sim run --live`"}
+    assert model.acks[number] == Answer(1, None, False, 0, "the run is not live; start it with `l2sim run --live`")
     known = {parameter.path: parameter for parameter in model.parameters}
     assert known["nonidealities.phase_bits"].value == 7 and known["nonidealities.phase_bits"].when == "live"
     assert (known["learn.lr"].low, known["learn.lr"].high) == (0, 100)
@@ -196,11 +197,11 @@ def test_a_finished_run_is_known_and_answers_no_orders(meshes: Path) -> None:
 
 
 def test_a_selection_tells_what_changed_once() -> None:
-    selection, told = Selection(), []
-    selection.watch(told.append)
+    selection, changes = Selection(), []
+    selection.watch(changes.append)
     selection.set(layer="fc1", block=3, side="u")
     selection.set(block=3)
-    assert told == [{"layer", "block"}]
+    assert changes == [{"layer", "block"}]
 
 
 def test_looking_at_a_block_takes_no_time(cores: Path) -> None:

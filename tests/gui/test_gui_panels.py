@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import html
 import re
-from typing import Any
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pytest
 from l2sim.gui.base.model import RunModel, Selection, open_run
+from l2sim.gui.base.panel import Panel
 from l2sim.gui.mesh.colours import number
 from l2sim.gui.mesh.geometry import Thing
 from l2sim.gui.mesh.view import MeshView
@@ -19,17 +22,25 @@ from l2sim.gui.panels.distributions import Distributions
 from l2sim.gui.panels.inspector import Inspector, node, split
 from l2sim.gui.panels.matrix import Matrix
 from pyqtgraph.Qt import QtCore
+from pytestqt.qtbot import QtBot
 
+from l2sim.backend import Array
 from l2sim.mesh.mesh import Mesh
 from tests.doubles_gui import FakeModel
 from tests.gui.test_gui_mesh import kept, move
 
 Qt = QtCore.Qt
+P = TypeVar("P", bound=Panel)
 
 
 def shown(
-    qtbot: Any, kind: Any, model: Any, selection: Selection | None = None, size: tuple[int, int] = (360, 480)
-) -> Any:
+    qtbot: QtBot,
+    kind: Callable[[Selection], P],
+    model: RunModel | FakeModel | None,
+    selection: Selection | None = None,
+    size: tuple[int, int] = (360, 480),
+) -> P:
+    """A panel of a kind that shows the model, and follows its selection."""
     selection = selection or Selection()
     if model is not None and not selection.layer:
         selection.layer = next(iter(model.layers))
@@ -43,7 +54,7 @@ def shown(
 
 
 @pytest.fixture
-def digits(digits_run: Any) -> Any:
+def digits(digits_run: Path) -> Iterator[RunModel]:
     model = open_run(digits_run)
     model.poll()
     yield model
@@ -51,7 +62,7 @@ def digits(digits_run: Any) -> Any:
 
 
 @pytest.fixture
-def insitu(insitu_run: Any) -> Any:
+def insitu(insitu_run: Path) -> Iterator[RunModel]:
     model = open_run(insitu_run)
     model.poll()
     yield model
@@ -59,7 +70,7 @@ def insitu(insitu_run: Any) -> Any:
 
 
 @pytest.mark.parametrize("kind", (Blocks, Matrix, Distributions, Inspector, MeshView))
-def test_a_panel_without_a_run_says_so_and_has_no_table(qtbot: Any, kind: Any) -> None:
+def test_a_panel_without_a_run_says_so_and_has_no_table(qtbot: QtBot, kind: type[Panel]) -> None:
     panel = shown(qtbot, kind, None)
     assert panel.table() is None
     assert not panel.grab().isNull()
@@ -68,7 +79,7 @@ def test_a_panel_without_a_run_says_so_and_has_no_table(qtbot: Any, kind: Any) -
 @pytest.mark.parametrize("kind", (Blocks, Matrix, Distributions, Inspector, MeshView))
 @pytest.mark.parametrize("which", ("digits", "insitu"))
 def test_a_panel_shows_a_real_run_at_every_step(
-    qtbot: Any, request: pytest.FixtureRequest, kind: Any, which: str
+    qtbot: QtBot, request: pytest.FixtureRequest, kind: type[Panel], which: str
 ) -> None:
     model: RunModel = request.getfixturevalue(which)
     selection = Selection()
@@ -96,7 +107,7 @@ def test_the_worst_core_is_the_largest_or_the_one_without_a_number() -> None:
     assert worst_of(np.full((1, 1), 7.0), low=True) == 0
 
 
-def test_a_double_click_goes_to_the_worst_core_and_keys_walk(qtbot: Any) -> None:
+def test_a_double_click_goes_to_the_worst_core_and_keys_walk(qtbot: QtBot) -> None:
     blocks = shown(qtbot, Blocks, FakeModel(p=3, q=4))
     assert blocks.said.text().startswith("Most: fc1 block 5 (row 1, column 1): 1")
     strip = blocks.grids.strips[0]
@@ -112,12 +123,12 @@ def test_a_double_click_goes_to_the_worst_core_and_keys_walk(qtbot: Any) -> None
     assert blocks.selection.block == 5
 
 
-def test_every_core_is_picked_and_said_where_it_is_drawn(qtbot: Any, digits: RunModel) -> None:
+def test_every_core_is_picked_and_said_where_it_is_drawn(qtbot: QtBot, digits: RunModel) -> None:
     blocks = shown(qtbot, Blocks, digits)
     for strip in blocks.grids.strips:
         for block in range(strip.layer.p * strip.layer.q):
-            found = blocks.grids.core_at(blocks.grids.cell(strip, block).center())
-            assert found is not None and (found[0].layer.name, found[1]) == (strip.layer.name, block)
+            core = blocks.grids.core_at(blocks.grids.cell(strip, block).center())
+            assert core is not None and (core[0].layer.name, core[1]) == (strip.layer.name, block)
     at = blocks.grids.cell(blocks.grids.strips[1], 3).center().toPoint()
     with qtbot.waitSignal(blocks.grids.hovered):
         move(blocks.grids, at)
@@ -126,7 +137,7 @@ def test_every_core_is_picked_and_said_where_it_is_drawn(qtbot: Any, digits: Run
     assert blocks.selection.block == 3
 
 
-def test_every_metric_of_a_real_run_is_offered_with_its_badge(qtbot: Any, digits: RunModel) -> None:
+def test_every_metric_of_a_real_run_is_offered_with_its_badge(qtbot: QtBot, digits: RunModel) -> None:
     blocks = shown(qtbot, Blocks, digits)
     names = [blocks.chooser.itemData(i) for i in range(blocks.chooser.count())]
     assert names == digits.metrics
@@ -136,9 +147,9 @@ def test_every_metric_of_a_real_run_is_offered_with_its_badge(qtbot: Any, digits
         assert ("oracle" in name) == (blocks.legend.badge == "oracle")
 
 
-def test_a_core_without_a_number_is_hatched_and_counted(qtbot: Any) -> None:
+def test_a_core_without_a_number_is_hatched_and_counted(qtbot: QtBot) -> None:
     class Lost(FakeModel):
-        def metric(self, layer: str, name: str, step: int | None = None) -> Any:
+        def metric(self, layer: str, name: str, step: int | None = None) -> Array:
             values = super().metric(layer, name, step)
             values[2, 2] = np.nan
             return values
@@ -150,13 +161,14 @@ def test_a_core_without_a_number_is_hatched_and_counted(qtbot: Any) -> None:
 # -- matrix ------------------------------------------------------------------------------------------------------------
 
 
-def test_what_is_padding_does_not_count_in_the_error(qtbot: Any, digits: RunModel) -> None:
+def test_what_is_padding_does_not_count_in_the_error(qtbot: QtBot, digits: RunModel) -> None:
     panel = shown(qtbot, Matrix, digits)
-    name, it = next((n, it) for n, it in digits.layers.items() if digits.used(n, it.p * it.q - 1) != (it.k, it.k))
-    panel.selection.set(layer=name, block=it.p * it.q - 1)
+    ends = {name: layer.p * layer.q - 1 for name, layer in digits.layers.items()}
+    name = next(n for n, layer in digits.layers.items() if digits.used(n, ends[n]) != (layer.k, layer.k))
+    panel.selection.set(layer=name, block=ends[name])
     panel.refresh({"layer", "block"})
-    rows, columns = digits.used(name, it.p * it.q - 1)
-    _, second, apart = panel.told
+    rows, columns = digits.used(name, ends[name])
+    _, second, apart = panel.matrices
     error = (apart.values[:rows, :columns] ** 2).sum() / (second.values**2).sum()
     assert f"= {number(error)}" in panel.said.text() and "padding" in panel.said.text()
     row, column = panel.pictures[2].marked
@@ -184,18 +196,18 @@ def test_an_ideal_chip_at_the_target_phases_has_the_target_matrix(digits: RunMod
         np.testing.assert_allclose(matrices.commanded(digits, layer, phases).values, aim["matrix"], atol=1e-6)
 
 
-def test_a_whole_mesh_is_compared_with_an_ideal_one(qtbot: Any, insitu: RunModel) -> None:
+def test_a_whole_mesh_is_compared_with_an_ideal_one(qtbot: QtBot, insitu: RunModel) -> None:
     panel = shown(qtbot, Matrix, insitu, size=(700, 300))
-    titles = [(t.title, t.badge) for t in panel.told]
+    titles = [(t.title, t.badge) for t in panel.matrices]
     assert titles == [("|U|, ideal chip", "estimated"), ("|U| realised", "oracle"), ("difference", "oracle")]
-    assert (panel.told[0].values >= 0).all()
+    assert (panel.matrices[0].values >= 0).all()
     assert "relative error" in panel.said.text()
 
 
-def test_without_an_oracle_the_matrix_is_estimated_and_says_so(qtbot: Any) -> None:
+def test_without_an_oracle_the_matrix_is_estimated_and_says_so(qtbot: QtBot) -> None:
     panel = shown(qtbot, Matrix, FakeModel(k=4))
-    assert panel.told[1].badge == "estimated" and "signs" in panel.said.text()
-    assert panel.told[0].values is None and panel.told[2].note == "needs both"
+    assert panel.matrices[1].badge == "estimated" and "signs" in panel.said.text()
+    assert panel.matrices[0].values is None and panel.matrices[2].note == "needs both"
 
 
 # -- inspector ---------------------------------------------------------------------------------------------------------
@@ -214,11 +226,11 @@ def test_the_matrix_of_an_mzi_is_that_of_a_mesh_of_two_rails() -> None:
     assert split(False, 0.7) == pytest.approx(node(False, 0.7, 0.0)[1, 0] ** 2)
 
 
-def words(card: Any) -> str:
+def words(card: inspecting.Card) -> str:
     return html.unescape(re.sub("<[^>]+>", " ", card.body.text()))
 
 
-def test_the_inspector_reads_the_frame_that_was_painted(qtbot: Any) -> None:
+def test_the_inspector_reads_the_frame_that_was_painted(qtbot: QtBot) -> None:
     model, selection = FakeModel(k=5, steps=40), Selection()
     mesh = shown(qtbot, MeshView, model, selection)
     panel = shown(qtbot, Inspector, model, selection)
@@ -234,7 +246,7 @@ def test_the_inspector_reads_the_frame_that_was_painted(qtbot: Any) -> None:
     assert not panel.cards[0].isVisible() and panel.note.isVisible()
 
 
-def test_four_mzis_are_pinned_and_the_oldest_makes_room(qtbot: Any) -> None:
+def test_four_mzis_are_pinned_and_the_oldest_makes_room(qtbot: QtBot) -> None:
     model = FakeModel(k=5)
     panel = shown(qtbot, Inspector, model)
     for element in range(5):
@@ -247,32 +259,32 @@ def test_four_mzis_are_pinned_and_the_oldest_makes_room(qtbot: Any) -> None:
     assert sum(card.isVisible() for card in panel.cards) == 3
 
 
-def test_every_imperfection_is_listed_and_they_add_up(qtbot: Any, digits: RunModel) -> None:
+def test_every_imperfection_is_listed_and_they_add_up(qtbot: QtBot, digits: RunModel) -> None:
     panel = shown(qtbot, Inspector, digits)
     panel.selection.set(side="u", element=4)
     text = words(panel.cards[0])
-    told = digits.oracle(panel.selection.layer, 0, "u")
-    assert told is not None
+    truth = digits.oracle(panel.selection.layer, 0, "u")
+    assert truth is not None
     commanded = digits.phases(panel.selection.layer, 0, "u")["theta"][4]
-    actual = told["actual"]["theta"][4]
+    actual = truth["actual"]["theta"][4]
     assert f"{commanded:.4f} rad" in text and f"{actual:.4f} rad" in text
-    total = sum(float(by["theta"][4]) for by in told["terms"].values())
+    total = sum(float(by["theta"][4]) for by in truth["terms"].values())
     assert abs((total - (actual - commanded) + np.pi) % (2 * np.pi) - np.pi) < 1e-4
-    for term, by in told["terms"].items():
+    for term, by in truth["terms"].items():
         assert term in text
         if abs(by["theta"][4]) >= 5e-5:
             assert f"{by['theta'][4]:+.4f} rad" in text
     assert "oracle" in text
 
 
-def test_a_mesh_that_learns_shows_measured_and_true_gradients(qtbot: Any, insitu: RunModel) -> None:
+def test_a_mesh_that_learns_shows_measured_and_true_gradients(qtbot: QtBot, insitu: RunModel) -> None:
     panel = shown(qtbot, Inspector, insitu)
     panel.selection.set(side="", element=3)
     text = words(panel.cards[0])
     assert "dL/dθ, measured" in text and "dL/dφ, oracle" in text
 
 
-def test_a_recorded_chip_without_an_oracle_stays_useful(qtbot: Any) -> None:
+def test_a_recorded_chip_without_an_oracle_stays_useful(qtbot: QtBot) -> None:
     panel = shown(qtbot, Inspector, FakeModel(k=4))
     panel.selection.set(element=1)
     text = words(panel.cards[0])
@@ -283,7 +295,7 @@ def test_a_recorded_chip_without_an_oracle_stays_useful(qtbot: Any) -> None:
 # -- distributions -----------------------------------------------------------------------------------------------------
 
 
-def test_distributions_count_every_phase_and_core(qtbot: Any, digits: RunModel) -> None:
+def test_distributions_count_every_phase_and_core(qtbot: QtBot, digits: RunModel) -> None:
     panel = shown(qtbot, Distributions, digits)
     name = list(digits.layers)[-1]
     panel.selection.set(layer=name, block=1)

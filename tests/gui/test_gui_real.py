@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from l2sim.gui.mesh.values import CHOICES, MODES, NO_ORACLE
 from l2sim.gui.window.app import command
+from l2sim.gui.window.window import Window
 
 from l2sim.chip.mesh_chip import MeshChip
 from l2sim.chip.nonidealities import Nonidealities
-from l2sim.chip.recorded_mesh import MeshRecorder
+from l2sim.chip.recorded import MeshRecorder
 from l2sim.errors import L2simError, RunError
 from l2sim.inspect import findings
 from l2sim.mesh.mesh import Mesh
@@ -32,13 +32,13 @@ def real(run: Path, to: Path) -> Path:
 
 
 @pytest.fixture(params=("digits_run", "insitu_run"))
-def opened(window: Any, request: pytest.FixtureRequest, tmp_path: Path) -> Any:
+def opened(window: Window, request: pytest.FixtureRequest, tmp_path: Path) -> Window:
     assert window.open(real(request.getfixturevalue(request.param), tmp_path / "runs" / "lab-1"))
     window.tick(everything=True)
     return window
 
 
-def test_the_window_stays_useful_without_an_oracle(opened: Any) -> None:
+def test_the_window_stays_useful_without_an_oracle(opened: Window) -> None:
     model, whole = opened.model, opened.model.layers[opened.selection.layer].sigma is None
     assert not any("oracle" in name for name in [*model.series, *model.metrics])
     assert "real chip, no oracle" in opened.timeline.sentence()
@@ -47,9 +47,9 @@ def test_the_window_stays_useful_without_an_oracle(opened: Any) -> None:
         dock.raise_()
         opened.tick(everything=True)
     assert "commanded" in opened.inspector.cards[0].body.text() and "no oracle" in opened.inspector.cards[0].body.text()
-    told = opened.matrix.told
-    assert told[0].badge == "estimated" and told[0].values is not None
-    assert told[1].note == NO_ORACLE if whole else told[1].badge == "estimated"
+    ideal, realised, _ = opened.matrix.matrices
+    assert ideal.badge == "estimated" and ideal.values is not None
+    assert realised.note == NO_ORACLE if whole else realised.badge == "estimated"
     assert opened.crashed == ""
 
 
@@ -57,23 +57,24 @@ def test_a_recording_of_a_chip_is_said_to_be_no_run(tmp_path: Path) -> None:
     recorder = MeshRecorder(MeshChip(Mesh("rectangular", 4), Nonidealities(), seed=1))
     recorder.forward(np.eye(4))
     recorder.save(tmp_path / "chip.npz")
-    told = CliRunner().invoke(command, [str(tmp_path / "chip.npz")]).exception
-    assert isinstance(told, L2simError) and "is a recorded chip" in str(told) and "\n" not in str(told)
+    error = CliRunner().invoke(command, [str(tmp_path / "chip.npz")]).exception
+    assert isinstance(error, L2simError) and "is a recorded chip" in str(error) and "\n" not in str(error)
 
 
-def test_every_colouring_is_drawn_or_says_why_not(opened: Any) -> None:
+def test_every_colouring_is_drawn_or_says_why_not(opened: Window) -> None:
     for mode in range(len(MODES)):
         for choice in CHOICES.get(mode, ("",)):
             if choice:
                 opened.mesh.chosen[mode] = choice
             opened.mesh.colour(mode)
-            it = opened.mesh.painted
-            assert bool(it.values) != bool(it.note) and not (it.values and it.badge == "oracle"), choice
-            assert it.note == NO_ORACLE or "oracle" not in choice
+            painted = opened.mesh.painted
+            assert bool(painted.values) != bool(painted.note), choice
+            assert not (painted.values and painted.badge == "oracle"), choice
+            assert painted.note == NO_ORACLE or "oracle" not in choice
     assert opened.crashed == ""
 
 
-def test_diagnosis_tells_what_the_logs_tell(opened: Any) -> None:
+def test_diagnosis_tells_what_the_logs_tell(opened: Window) -> None:
     for only, button in opened.diagnosis.buttons.items():
         opened.diagnosis.refresh({"all"})
         if not button.isEnabled():  # a key asks for it all the same

@@ -13,6 +13,7 @@ from l2sim.gui.base import actions, layout, theme
 from l2sim.gui.window import dialogs
 from l2sim.gui.window.window import Window
 from pyqtgraph.Qt import QtCore, QtWidgets
+from pytestqt.qtbot import QtBot
 
 Key, Modifier = QtCore.Qt.Key, QtCore.Qt.KeyboardModifier
 
@@ -33,7 +34,7 @@ def test_the_start_page_offers_the_presets_and_the_runs_of_before(
     assert second.model is not None and second.model.folder == digits_run
 
 
-def test_every_panel_shows_the_same_step_when_scrubbed(opened: Window, qtbot) -> None:
+def test_every_panel_shows_the_same_step_when_scrubbed(opened: Window, qtbot: QtBot) -> None:
     checkpoint = opened.model.checkpoints[1]
     scrubber = opened.timeline.scrubber
     at = QtCore.QPoint(round(scrubber.x_of(checkpoint)), 19)
@@ -47,7 +48,7 @@ def test_every_panel_shows_the_same_step_when_scrubbed(opened: Window, qtbot) ->
     assert opened.selection.step is None
 
 
-def test_keys_go_from_frame_to_frame_and_from_block_to_block(opened: Window, qtbot) -> None:
+def test_keys_go_from_frame_to_frame_and_from_block_to_block(opened: Window, qtbot: QtBot) -> None:
     opened.selection.set(layer="fc1", side="u")
     frames = list(opened.model.frames("fc1.u"))
     qtbot.keyClick(opened, Key.Key_Home)
@@ -71,7 +72,7 @@ def test_keys_go_from_frame_to_frame_and_from_block_to_block(opened: Window, qtb
     assert sorted(sides) == ["sigma", "u", "v"]
 
 
-def test_a_recorded_run_is_played(opened: Window, qtbot) -> None:
+def test_a_recorded_run_is_played(opened: Window, qtbot: QtBot) -> None:
     qtbot.keyClick(opened, Key.Key_Space)
     assert opened.timeline.playing and opened.selection.step == 0
     opened.timeline.play(15.0)
@@ -82,7 +83,7 @@ def test_a_recorded_run_is_played(opened: Window, qtbot) -> None:
     assert not opened.timeline.playing and opened.selection.step is None
 
 
-def test_phases_are_pinned_and_the_difference_is_shown(opened: Window, qtbot) -> None:
+def test_phases_are_pinned_and_the_difference_is_shown(opened: Window, qtbot: QtBot) -> None:
     opened.selection.set(layer="fc1", side="u", element=3, step=int(opened.model.frames("fc1.u")[0]))
     opened.tick(everything=True)
     qtbot.keyClick(opened, Key.Key_P)
@@ -133,14 +134,14 @@ def test_every_action_has_a_name_a_tip_and_a_way_to_it(opened: Window) -> None:
     assert {action.text() for action in opened.actions_} <= menus
 
 
-def test_the_palette_finds_and_does(opened: Window, qtbot) -> None:
+def test_the_palette_finds_and_does(opened: Window, qtbot: QtBot) -> None:
     called: list[str] = []
     palette = actions.Palette(opened, opened.actions_, {"Start preset: digits": lambda: called.append("digits")})
     qtbot.addWidget(palette)
     palette.show()
-    qtbot.keyClicks(palette._line, "preset dig")
-    assert palette._list.topLevelItemCount() == 1
-    qtbot.keyClick(palette._line, Key.Key_Return)
+    qtbot.keyClicks(palette.line, "preset dig")
+    assert palette.list.topLevelItemCount() == 1
+    qtbot.keyClick(palette.line, Key.Key_Return)
     assert called == ["digits"] and not palette.isVisible()
     opened.actions_["palette"].trigger()
     opened.actions_["keys"].trigger()
@@ -148,7 +149,7 @@ def test_the_palette_finds_and_does(opened: Window, qtbot) -> None:
     assert {actions.Palette, actions.Keys} <= shown
 
 
-def test_go_to_an_mzi_by_its_place(opened: Window, qtbot) -> None:
+def test_go_to_an_mzi_by_its_place(opened: Window, qtbot: QtBot) -> None:
     dialog = dialogs.GoTo(opened)
     qtbot.addWidget(dialog)
     dialog.layer.setCurrentText("fc1")
@@ -166,7 +167,7 @@ def test_go_to_an_mzi_by_its_place(opened: Window, qtbot) -> None:
     assert (part.columns[opened.selection.element], part.rails[opened.selection.element]) == (1, 3)
 
 
-def test_space_is_left_to_a_button_that_has_the_focus(opened: Window, qtbot) -> None:
+def test_space_is_left_to_a_button_that_has_the_focus(opened: Window, qtbot: QtBot) -> None:
     opened.activateWindow()
     button = opened.curves.plots[0].log
     button.setFocus()

@@ -17,7 +17,7 @@ from l2sim.chip.mesh_chip import MeshChip
 from l2sim.chip.nonidealities import Nonidealities
 from l2sim.chip.protocol import PARTS
 from l2sim.flow import oracle
-from l2sim.inspect import attainable, bench, budget, diagnose, findings, rebuild
+from l2sim.inspect import attainable, bench, budget, diagnose, findings
 from l2sim.inspect.budget import Term
 from l2sim.job import job
 from l2sim.learn.search import mapping
@@ -147,7 +147,7 @@ def test_a_whole_mesh_without_an_imperfection_and_with_it_alone_is_the_same_fabr
     ideal = diagnose.ideal_matrix(chip)
 
     def error(it: Nonidealities, healed: tuple[str, ...] = ()) -> float:
-        made = rebuild.mesh_chip(at.run.job, "mesh2", at.run.grids["mesh2"], at.run.job.seed)
+        made = at.run.rebuilt.mesh("mesh2")
         fate = made._heaters.fate.copy()
         for heater, how in broken:
             if how in healed:

@@ -21,7 +21,8 @@ from l2sim.cli import main as cli
 from l2sim.errors import RunError
 from l2sim.flow.l2ight import session as l2ight
 from l2sim.flow.l2ight import stages
-from l2sim.inspect import attainable, bench, budget, diagnose, findings, layers, rebuild
+from l2sim.inspect import attainable, bench, budget, diagnose, findings, layers
+from l2sim.inspect import chips as rebuilt
 from l2sim.inspect.bench import CoreBench, Heater, MeshBench
 from l2sim.learn.search import mapping
 from l2sim.mesh.mesh import Mesh
@@ -104,10 +105,10 @@ def test_heaters_that_do_not_answer_are_the_dead_and_the_stuck_ones_and_a_lab_fi
     it = Nonidealities(phase_bias=1.0, crosstalk=0.005, phase_bits=8, dead=0.1, stuck=0.1, readout_noise=noise)
     chip = small_chip((1, 1), 6, it, seed=4)
     told = on_bench(chip)
-    faults = {part: np.any(rebuild.faults(chip._heaters[part], it), axis=0) for part in PARTS}
+    faults = {part: np.any(rebuilt.faults(rebuilt.heaters_of(chip, part), it), axis=0) for part in PARTS}
     broken = {(part, int(i)) for part in PARTS for i in np.flatnonzero(faults[part])}
     assert broken
-    sealed = CoreBench(Sealed(chip), *(told._told[part] for part in PARTS), np.ones(6))
+    sealed = CoreBench(Sealed(chip), *(told.commands[part] for part in PARTS), np.ones(6))
     found = bench.silent(sealed)
     assert found is not None and {(heater.part, heater.number) for heater, _ in found} == broken
     part, number = min(broken)
@@ -119,7 +120,7 @@ def test_silent_heaters_of_a_whole_mesh() -> None:
     it = Nonidealities(dead=0.05, phase_error_std=0.2)
     chip = MeshChip(Mesh("rectangular", 6), it, seed=5, dtype="float64")
     chip.set_phases(theta=generator(2, "theta").uniform(0, TURN, chip.mesh.count))
-    dead = np.flatnonzero(rebuild.faults(chip._heaters, it)[1])
+    dead = np.flatnonzero(rebuilt.faults(rebuilt.heaters_of(chip), it)[1])
     found = bench.silent(MeshBench(chip))
     n = chip.mesh.count
     numbers = {"theta": 0, "phi": n, "screen": 2 * n}
@@ -162,7 +163,7 @@ def test_detectors_show_their_noise_floor_and_their_saturation() -> None:
     assert 0.018 < clean.floor.mean() < 0.022 and 0.018 < clean.noise.mean() < 0.022
     assert clean.error < 0.001 and abs(clean.compression) < 4 * clean.sure
     exact = small_chip((1, 1), 4, Nonidealities())
-    bent = CoreBench(Bent(exact), *(on_bench(exact)._told[part] for part in PARTS), np.ones(4))
+    bent = CoreBench(Bent(exact), *(on_bench(exact).commands[part] for part in PARTS), np.ones(4))
     seen = bench.detectors(bent, exact.oracle_weights()[0, 0])
     assert seen.compression > 0.03 and seen.floor.max() == 0.0
     assert "saturates" in findings.saturation(bench.plain(seen))
@@ -214,13 +215,13 @@ def test_the_worst_core_is_the_one_with_the_dead_heater_and_its_budget_names_it(
     assert rows[0].name == "as it is" and rows[0].tuned <= rows[0].error
     np.testing.assert_allclose(rows[0].error, diagnose.worst(at.run)[0][2], rtol=1e-4)  # as the run itself recorded it
     assert "dead heater V* MZI 22" in findings.verdict(bench.plain(rows))
-    silent = diagnose.heaters(at)["silent"]
-    assert [row["name"] for row in silent] == ["V* MZI 22 (column 5, rails 5 and 6)"]
+    silent = diagnose.heaters(at).silent
+    assert silent is not None and [row.name for row in silent] == ["V* MZI 22 (column 5, rails 5 and 6)"]
 
 
 def test_how_far_phases_moved_is_what_the_frames_say(bad_run: Path) -> None:
     at = diagnose.place(bad_run, "fc1", 3)
-    found = {stage["stage"]: {row["part"]: row for row in stage["parts"]} for stage in diagnose.movement(at)}
+    found = {stage.stage: {row.part: row for row in stage.parts} for stage in diagnose.movement(at)}
     mapped = next(stage for stage in at.run.stages if stage.name == "map")
     steps = at.run.frames("fc1.v")
     steps = steps[(steps > mapped.first_step) & (steps <= (mapped.last_step or 0))]
@@ -228,8 +229,8 @@ def test_how_far_phases_moved_is_what_the_frames_say(bad_run: Path) -> None:
     assert first is not None and last is not None
     change = (last.values.astype(float) - first.values)[3]
     row = found["map"]["v"]
-    np.testing.assert_allclose(row["rms"], np.sqrt((change**2).mean()))
-    assert row["most"].number == np.abs(change).argmax() and abs(row["by"]) == np.abs(change).max()
+    np.testing.assert_allclose(row.rms, np.sqrt((change**2).mean()))
+    assert row.most.number == np.abs(change).argmax() and abs(row.by) == np.abs(change).max()
 
 
 def test_without_an_imperfection_the_error_is_that_of_a_chip_without_it(bad_run: Path) -> None:
@@ -263,14 +264,14 @@ def test_the_guilty_layer_is_the_one_given_the_bad_chip() -> None:
     session = l2ight.open_session(short(**EXACT), None)
     for stage in (stages.pretrain, stages.deploy):
         list(stage(session, 0))
-    assert [round(row["gain"], 9) for row in layers.tried(session)] == [0.0] * 5
+    assert [round(row.gain, 9) for row in layers.tried(session)] == [0.0] * 5
     chip = session.chips["conv2"]
     chip.set_phases(**random_commands(chip, generator(1, "bad")).phases)
     rows = layers.tried(session)
-    assert rows[1]["layer"] == "conv2" and rows[1]["gain"] > 0.2
-    assert rows[-1]["gain"] == rows[1]["gain"] and all(row["gain"] < 0.1 for row in rows[2:-1])
+    assert rows[1].layer == "conv2" and rows[1].gain > 0.2
+    assert rows[-1].gain == rows[1].gain and all(row.gain < 0.1 for row in rows[2:-1])
     told = {"rows": rows, "samples": session.data.test_y.size}
-    assert findings.accused(told).startswith("conv2 is to blame")
+    assert findings.accused(bench.plain(told)).startswith("conv2 is to blame")
     assert layers.tried(session) == rows  # everything was put back
 
 

@@ -11,10 +11,7 @@ import numpy as np
 import pytest
 
 from l2sim.chip.core_chip import CoreChip
-from l2sim.flow import flow
-from l2sim.flow.insitu import session as insitu
-from l2sim.flow.l2ight import session as l2ight
-from l2sim.flow.l2ight import stages
+from l2sim.flow.registry import FLOWS
 from l2sim.inspect import budget, diagnose, findings
 from l2sim.inspect.run import Recorded
 from l2sim.job import job
@@ -27,9 +24,6 @@ DRIFT = {
     "nonidealities.drift_std": 0.2, "nonidealities.drift_seconds": 1800.0, "nonidealities.step_std": 0.1,
     "nonidealities.step_seconds": 1800.0, "upkeep.hours": 2.0, "upkeep.every": 1.0, "upkeep.policy": "none",
 }  # fmt: skip
-FLOWS = {
-    "l2ight": (l2ight.open_session, stages.STAGES), "insitu": (insitu.open_session, insitu.STAGES),
-}  # fmt: skip
 QUICK = {"pretrain.epochs": 1, "calibrate.epochs": 1, "calibrate.polish": 0, "map.epochs": 1, "map.polish": 0,
          "map.snapshots": [], "map.compare": False, "learn.epochs": 1}  # fmt: skip
 
@@ -41,7 +35,7 @@ def matrix(chip: Any) -> Any:
 def watched(made: job.Job, out: Path) -> dict[int, dict[str, Any]]:
     """Run a job; the true matrices of its chips after every epoch of service, by step and layer."""
     held: list[Any] = []
-    begin, names = FLOWS[made.flow]
+    begin = FLOWS[made.flow].open
 
     def opened(*arguments: Any) -> Any:
         held.append(begin(*arguments))
@@ -50,7 +44,7 @@ def watched(made: job.Job, out: Path) -> dict[int, dict[str, Any]]:
     found: dict[int, dict[str, Any]] = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(execute.report, "write", without_figures)
-        patch.setitem(flow.FLOWS, made.flow, flow.Flow(opened, names))
+        patch.setitem(FLOWS.known, made.flow, FLOWS[made.flow]._replace(open=opened))
         for event in execute.execute(made, out):
             if isinstance(event, Epoch) and event.stage == "upkeep":
                 found[event.step] = {name: matrix(chip).copy() for name, chip in held[0].chips.items()}

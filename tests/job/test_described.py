@@ -70,10 +70,10 @@ def test_the_pictures_decide_channels_and_classes() -> None:
     assert spec.input == (3, 16, 16) and spec.classes == 7
     spec = described.model(job(model__input=[1, 20, 24]), 10, 1)
     assert spec.input == (1, 20, 24)
-    assert described.expected(jobs.load("cifar10-vgg8-map")) == models.get("vgg8")
-    assert described.expected(jobs.load("tiny-imagenet-resnet18-map")).input == (3, 64, 64)
-    assert described.expected(jobs.load("tiny-imagenet-resnet18-map")).classes == 200
-    assert described.expected(custom(DENSE)).classes == 10
+    assert described.of_cores(jobs.load("cifar10-vgg8-map")) == models.get("vgg8")
+    assert described.of_cores(jobs.load("tiny-imagenet-resnet18-map")).input == (3, 64, 64)
+    assert described.of_cores(jobs.load("tiny-imagenet-resnet18-map")).classes == 200
+    assert described.of_cores(custom(DENSE)).classes == 10
 
 
 @pytest.mark.parametrize(

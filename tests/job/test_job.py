@@ -11,9 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from l2sim.errors import JobError
+from l2sim.job import imperfections, presets
 from l2sim.job import job as jobs
-from l2sim.job import presets
+from l2sim.job.flows import FLOWS
 from l2sim.job.job import Job
+from l2sim.job.sections import Model, Nonidealities
 
 DIGITS = jobs.load("digits")
 
@@ -26,7 +28,7 @@ def test_digits_has_the_published_settings() -> None:
     assert (c.method, c.epochs, c.lr, c.decay, c.best_record, c.adaptive) == ("zcd", 400, 0.1, 0.99, True, False)
     assert (m.method, m.epochs, m.lr, m.start, m.compare) == ("zcd", 300, 0.1, "calibrated", True)
     assert (n.epochs, n.batch, n.lr, n.lr_floor, n.optimizer, n.schedule) == (30, 32, 1e-3, 1e-4, "adamw", "cosine")
-    assert jobs.chosen(DIGITS.nonidealities) == {}
+    assert imperfections.chosen(DIGITS.nonidealities) == {}
 
 
 @pytest.mark.parametrize("name", presets.PRESETS)
@@ -39,8 +41,8 @@ def test_every_preset_is_valid_cited_and_survives_toml(name: str) -> None:
 
 
 def test_every_field_says_what_it_is() -> None:
-    fields = {field.path: field for name in presets.FLOWS.values() for field in jobs.describe(jobs.load(name))}
-    sections = jobs._sections()
+    fields = {field.path: field for flow in FLOWS.values() for field in jobs.describe(jobs.load(flow.preset))}
+    sections = jobs.sections()
     plain = len(Job.__struct_fields__) - len(sections)
     assert len(fields) == plain + sum(len(section.__struct_fields__) for section in sections.values())
     for field in fields.values():
@@ -54,12 +56,12 @@ def test_every_field_says_what_it_is() -> None:
 
 def test_the_departures_are_fields_of_the_chips_physics() -> None:
     physics = pytest.importorskip("l2sim.chip.nonidealities").Nonidealities
-    assert set(jobs.Nonidealities.__struct_fields__) - {"base"} == set(physics.__struct_fields__)
+    assert set(Nonidealities.__struct_fields__) - {"base"} == set(physics.__struct_fields__)
 
 
 def test_the_models_exist() -> None:
     models = pytest.importorskip("l2sim.nn.models")
-    names = msgspec.inspect.type_info(jobs.Model).fields[0].type.type.values  # type: ignore[attr-defined]
+    names = msgspec.inspect.type_info(Model).fields[0].type.type.values  # type: ignore[attr-defined]
     assert set(names) == {*models.MODELS, "custom"}
 
 
@@ -69,7 +71,7 @@ def test_settings_change_fields() -> None:
     job = jobs.with_overrides(DIGITS, settings)
     assert (job.learn.epochs, job.map.method, job.data.name, job.map.compare) == (5, "ztp", "fashion-mnist", False)
     assert (job.learn.lr, job.map.snapshots, job.name) == (0.5, (20, 100), "a-b")
-    assert jobs.chosen(job.nonidealities) == {"phase_bits": 6}
+    assert imperfections.chosen(job.nonidealities) == {"phase_bits": 6}
     assert set(jobs.differences(job, DIGITS)) == {
         *("learn.epochs", "map.method", "data.name", "map.compare", "learn.lr", "map.snapshots", "name"),
         "nonidealities.phase_bits",
@@ -195,7 +197,7 @@ def test_a_job_has_the_fields_of_its_flow() -> None:
     assert (job.precision, job.learn.optimizer, job.insitu.layers) == ("float32", "adam", 3)
     sections = {field.path.partition(".")[0] for field in jobs.describe(job) if "." in field.path}
     wanted = {"data", "nonidealities", "insitu", "learn", "upkeep", "cost"}
-    assert sections == wanted == set(jobs.to_dict(job)) & set(jobs._sections())
+    assert sections == wanted == set(jobs.to_dict(job)) & set(jobs.sections())
     turned = jobs.with_overrides(DIGITS, ["flow=insitu", "insitu.layers=2"])
     assert turned.flow == "insitu" and turned.insitu.layers == 2 and turned.learn == DIGITS.learn
 
@@ -239,7 +241,7 @@ def test_legacy_adam_wants_adam() -> None:
 def test_the_published_noise_levels_are_presets() -> None:
     for name, level in presets.NOISE.items():
         job = jobs.load(f"insitu-noise-{name}")
-        assert jobs.chosen(job.nonidealities) == {"io_input": False} | level
+        assert imperfections.chosen(job.nonidealities) == {"io_input": False} | level
         assert (job.insitu.light, job.insitu.noise, job.insitu.loss) == ("matrix", "frozen", "batch-softmax")
         assert {path.partition(".")[0] for path in jobs.differences(job, jobs.load("insitu-noise"))} == {
             "name",

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from l2sim.chip.mesh_chip import MeshChip
 from l2sim.chip.nonidealities import Nonidealities
 from l2sim.chip.protocol import SCHEMES
-from l2sim.chip.recorded_mesh import MeshRecorder, MeshReplay
+from l2sim.chip.recorded import MeshRecorder, MeshReplay
 from l2sim.errors import ChipError
 from l2sim.learn.insitu import Gradient, measure
 from l2sim.mesh.layouts import LAYOUTS

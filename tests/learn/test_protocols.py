@@ -12,6 +12,7 @@ from l2sim.chip.nonidealities import Nonidealities
 from l2sim.chip.protocol import command
 from l2sim.flow import flow
 from l2sim.flow.l2ight.session import open_session
+from l2sim.flow.registry import FLOWS
 from l2sim.flow.session import restore
 from l2sim.job.job import Job
 from l2sim.learn import protocols, train
@@ -244,8 +245,8 @@ def test_a_new_classifier_for_other_classes(monkeypatch: pytest.MonkeyPatch) -> 
         if not name.startswith("fc1"):
             np.testing.assert_array_equal(array, mapped.arrays[f"photonic/{name}"], err_msg=name)
     assert session.chips["fc1"].shape == (1, 11)
-    monkeypatch.setattr(flow, "FLOWS", flow.FLOWS | {"l2ight": flow.FLOWS["l2ight"]._replace(
-        open=lambda job, where: open_session(job, fewer))})  # fmt: skip
+    opened = FLOWS["l2ight"]._replace(open=lambda job, where: open_session(job, fewer))
+    monkeypatch.setitem(FLOWS.known, "l2ight", opened)
     stream = list(flow.run(job, checkpoint=mapped))
     done = learnt(stream)
     assert done["core_calls"] > 0 and 0 <= done["accuracy"] <= 1

@@ -15,7 +15,8 @@ from l2sim.chip.nonidealities import Nonidealities
 from l2sim.chip.protocol import Hardware, command
 from l2sim.errors import JobError, ModelError
 from l2sim.flow.l2ight import learning
-from l2sim.job.job import Job, Learn
+from l2sim.job.job import Job
+from l2sim.job.sections import Learn
 from l2sim.learn import counting, sampling
 from l2sim.nn import models, network
 from l2sim.nn.conv import Conv2d

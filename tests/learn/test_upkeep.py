@@ -302,12 +302,12 @@ def test_the_study_finds_the_cheapest_setting_that_holds(tmp_path: Path, monkeyp
 
     monkeypatch.setattr(drift, "served", served)
     told = ["--out", str(tmp_path / "out"), "--runs", str(tmp_path)]
-    drift.main(told)
+    drift.STUDY.main(told)
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"drift.csv", "drift.md", "drift.png"}
     page = (tmp_path / "out" / "drift.md").read_text()
     assert "| periodic, by twins | 2 h between looks | 0.90 ± " in page
     assert "none of those tried; 40 mini-batches" in page
     assert len(made) == len(set(made)), "nothing twice"
     before = len(made)
-    drift.main(told)
+    drift.STUDY.main(told)
     assert len(made) == before and (tmp_path / "out" / "drift.md").read_text() == page

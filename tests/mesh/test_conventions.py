@@ -1,4 +1,4 @@
-"""Every convention of docs/design.md ("Words"), pinned by hand and by golden data of the reference."""
+"""Every convention of docs/words.md, pinned by hand and by golden data of the reference."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from l2sim.job.job import Job
 from l2sim.report import figures
 from l2sim.report import page as report
 from l2sim.runs import execute
-from l2sim.store import gather
+from l2sim.store import gather, results
 from l2sim.store.events import Epoch, StageDone, StageStarted
 from tests.places import DOCS
 
@@ -185,7 +185,7 @@ def test_damaged_files_end_in_one_line(copy: Path, name: str, content: bytes, me
 
 
 def test_what_is_written_is_what_is_read(run: Path) -> None:
-    assert flow.REPORT_VERSION == gather.VERSION == json.loads((run / "report.json").read_text())["version"]
+    assert flow.REPORT_VERSION == results.VERSION == json.loads((run / "report.json").read_text())["version"]
 
 
 def test_a_folder_that_is_no_run(tmp_path: Path) -> None:

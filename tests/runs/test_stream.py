@@ -25,9 +25,10 @@ from l2sim.flow.session import Session
 from l2sim.job.job import Job
 from l2sim.runs import execute
 from l2sim.runs.live import LOGS
-from l2sim.runs.live_reader import ADDRESS, Reader, pictures
+from l2sim.runs.live_messages import ADDRESS, Answer, Beat, Layer, Picture, Piece
+from l2sim.runs.live_reader import Reader, pictures
 from l2sim.store import logs
-from l2sim.store.events import Changed, Epoch, Event, Step
+from l2sim.store.events import Changed, Epoch, EpochEnd, Event, Step
 from l2sim.store.manifest import read_manifest
 from tests.flow.test_run import report, short
 from tests.places import ROOT
@@ -91,11 +92,11 @@ class Client(Reader):
     def __init__(self, root: Path) -> None:
         super().__init__(root)
         self.held = {"event": b"", "scalar": b""}
-        self.seen: list[tuple[str, dict[str, Any], bytes]] = []
+        self.seen: list[tuple[str, Piece | Beat | Picture, bytes]] = []
         self.numbers: list[int] = []
         self.snapshot, _ = self.ask("snapshot")
         for topic, length in (("event", "events"), ("scalar", "scalars")):
-            end = self.snapshot["lengths"][length]
+            end = self.snapshot.lengths[length]
             _, self.held[topic] = self.ask("get", topic=topic, **{"from": 0, "to": end})
             assert len(self.held[topic]) == end
 
@@ -103,18 +104,18 @@ class Client(Reader):
         for topic, header, payload in self.messages():
             self.seen.append((topic, header, payload))
             if topic in self.held:
-                held, at = self.held[topic], header["at"]
+                held, at = self.held[topic], header.at
                 if at > len(held):  # the subscription came later than the snapshot was asked for
                     held += self.ask("get", topic=topic, **{"from": len(held), "to": at})[1]
                 assert at <= len(held), "a gap"
                 self.held[topic] = held + payload[len(held) - at :]
-                self.numbers.append(header["seq"])
+                self.numbers.append(header.seq)
 
-    def ask(self, command: str, **arguments: Any) -> tuple[dict[str, Any], bytes]:
+    def ask(self, command: str, **arguments: Any) -> tuple[Answer, bytes]:
         number, found = self.order(command, **arguments), []
 
         def answered() -> bool:
-            found.extend(pair for pair in self.answers() if pair[0]["id"] == number)
+            found.extend(pair for pair in self.answers() if pair[0].id == number)
             return bool(found)
 
         wait(answered)
@@ -142,9 +143,9 @@ def test_five_readers_attach_to_a_running_job_and_miss_nothing(tmp_path: Path) -
             time.sleep(0.01)
             for client in clients:
                 client.take()
-        begun = clients[-1].snapshot["state"]["step"]
-        wait(lambda begun=begun: clients[0].ask("snapshot")[0]["state"]["step"] > begun)
-    starts = [client.snapshot["state"]["step"] for client in clients]
+        begun = clients[-1].snapshot.state.step
+        wait(lambda begun=begun: clients[0].ask("snapshot")[0].state.step > begun)
+    starts = [client.snapshot.state.step for client in clients]
     assert starts == sorted(set(starts))
     clients[0].ask("pause")
 
@@ -164,17 +165,17 @@ def test_five_readers_attach_to_a_running_job_and_miss_nothing(tmp_path: Path) -
     run.end()
     for client in clients:
         client.close()
-    assert read_manifest(run.out)["state"] == "stopped" and not (run.out / ADDRESS).exists()
+    assert read_manifest(run.out).state == "stopped" and not (run.out / ADDRESS).exists()
 
 
 def test_pause_step_and_run_move_the_run_by_what_they_say(slow: Run) -> None:
     client = Client(slow.out)
-    wait(lambda: client.ask("snapshot")[0]["state"]["stage"] == "learn")
-    paused = client.ask("pause")[0]["applied_at_step"]
+    wait(lambda: client.ask("snapshot")[0].state.stage == "learn")
+    paused = client.ask("pause")[0].applied_at_step
 
     def at() -> int:
-        state = client.ask("snapshot")[0]["state"]
-        return int(state["step"]) if state["paused"] else -1
+        state = client.ask("snapshot")[0].state
+        return state.step if state.paused else -1
 
     assert at() == paused
     time.sleep(0.1)
@@ -183,13 +184,14 @@ def test_pause_step_and_run_move_the_run_by_what_they_say(slow: Run) -> None:
     assert wait(lambda: (now := at()) >= 0 and now) == paused + 7
     client.ask("step", n=1, epoch=True)
     epoch = wait(lambda: (now := at()) >= 0 and now)
-    assert logs.events(slow.out)[-1] | {"epoch": 0} == {"type": "epoch", "stage": "learn", "step": epoch, "epoch": 0}
+    last = logs.events(slow.out)[-1]
+    assert isinstance(last, EpochEnd) and (last.stage, last.step) == ("learn", epoch)
     client.ask("run")
-    wait(lambda: client.ask("snapshot")[0]["state"]["step"] > epoch)
+    wait(lambda: client.ask("snapshot")[0].state.step > epoch)
 
     def told() -> bool:
         client.take()
-        return any(topic == "beat" and header["paused"] for topic, header, _ in client.seen)
+        return any(isinstance(header, Beat) and header.paused for topic, header, _ in client.seen)
 
     wait(told)
     client.close()
@@ -197,23 +199,20 @@ def test_pause_step_and_run_move_the_run_by_what_they_say(slow: Run) -> None:
 
 def test_a_parameter_is_set_with_its_step_and_the_chip_changes(slow: Run) -> None:
     client = Client(slow.out)
-    wait(lambda: client.ask("snapshot")[0]["state"]["stage"] == "learn")
+    wait(lambda: client.ask("snapshot")[0].state.stage == "learn")
     path = "nonidealities.tap_noise"
     told = client.ask("set", path=path, value=0.3, expected_old=0.0)[0]
-    assert told["ok"] and told["value"] == 0.3
-    kept = next(event for event in logs.events(slow.out) if event["type"] == "parameter")
-    assert kept == {
-        "type": "parameter", "stage": "learn", "after": kept["after"], "step": told["applied_at_step"], "path": path,
-        "value": 0.3, "old": 0.0,
-    }  # fmt: skip
+    assert told.ok and told.value == 0.3
+    kept = next(event for event in logs.events(slow.out) if isinstance(event, Changed))
+    assert kept == Changed("learn", told.applied_at_step, kept.after, path, 0.3, 0.0)
     refused = client.ask("set", path=path, value=0.1, expected_old=0.0)[0]
-    assert not refused["ok"] and "0.3 by now" in refused["error"]
+    assert not refused.ok and "0.3 by now" in refused.error
     for wrong in ({"path": path, "value": -1}, {"path": "insitu.modes", "value": 8}, {"path": "no.such", "value": 1}):
-        assert not client.ask("set", **wrong)[0]["ok"]
-    hello = client.ask("snapshot")[0]["hello"]
-    tags = {field["path"]: field["when"] for field in hello["parameters"]}
+        assert not client.ask("set", **wrong)[0].ok
+    hello = client.ask("snapshot")[0].hello
+    tags = {field.path: field.when for field in hello.parameters}
     assert (tags[path], tags["learn.lr"], tags["insitu.modes"]) == ("live", "next epoch", "restart")
-    assert hello["layers"]["mesh1"] == {"p": 1, "q": 1, "k": 4, "whole": True}
+    assert hello.layers["mesh1"] == Layer(1, 1, 4, True)
     client.close()
 
 
@@ -266,28 +265,28 @@ def test_a_resumed_run_makes_its_changes_again_and_equals_one_never_stopped(
         for _ in range(2):  # the last change comes after the last checkpoint
             next(stream)
         stream.close()
-    made = [event for event in logs.events(whole) if event["type"] == "parameter"]
-    assert [(event["stage"], event["path"], event["value"]) for event in made] == [(s, p, v) for s, _, p, v in CHANGES]
-    assert [event["old"] for event in made] == [0.002, 0.005, 8, 0.1, 0.002]
+    made = [event for event in logs.events(whole) if isinstance(event, Changed)]
+    assert [(event.stage, event.path, event.value) for event in made] == [(s, p, v) for s, _, p, v in CHANGES]
+    assert [event.old for event in made] == [0.002, 0.005, 8, 0.1, 0.002]
     checkpoint, _ = execute.latest(part)
     assert checkpoint is not None and len(checkpoint.values["changes"]) == len(CHANGES) - 1
     list(execute.execute(job, part, resume=True))
-    assert [event for event in logs.events(part) if event["type"] == "parameter"] == made
+    assert [event for event in logs.events(part) if isinstance(event, Changed)] == made
     assert report(part) == report(whole) and len(report(whole)["changes"]) == len(CHANGES)
 
 
 def test_stop_ends_after_a_checkpoint_and_the_run_goes_on_from_there(tmp_path: Path) -> None:
     run = Run(moons(), tmp_path / "run", pace=20.0)  # the other runs of this test have no pace
     client = Client(run.out)
-    wait(lambda: client.ask("snapshot")[0]["state"]["stage"] == "learn")
+    wait(lambda: client.ask("snapshot")[0].state.stage == "learn")
     saved = client.ask("checkpoint")[0]
     stopped = client.ask("stop")[0]
     run.end()
     client.close()
     assert isinstance(run.error, StopAsked) and isinstance(run.error, KeyboardInterrupt)
-    assert saved["ok"] and stopped["applied_at_step"] > saved["applied_at_step"]
+    assert saved.ok and stopped.applied_at_step > saved.applied_at_step
     checkpoint, _ = execute.latest(run.out)
-    assert checkpoint is not None and checkpoint.step == stopped["applied_at_step"]
+    assert checkpoint is not None and checkpoint.step == stopped.applied_at_step
     list(execute.execute(run.job, run.out, resume=True))
     whole = tmp_path / "whole"
     list(execute.execute(run.job, whole))
@@ -296,14 +295,14 @@ def test_stop_ends_after_a_checkpoint_and_the_run_goes_on_from_there(tmp_path: P
 
 def test_pictures_come_whole_and_only_when_they_are_wanted(slow: Run) -> None:
     client = Client(slow.out)
-    wait(lambda: client.ask("snapshot")[0]["state"]["stage"] == "learn")
+    wait(lambda: client.ask("snapshot")[0].state.stage == "learn")
     time.sleep(0.1)
     client.take()
     assert not {topic for topic, _, _ in client.seen} & {"phase", "block", "field"}
     for topic in ("phase", "field"):
-        assert client.ask("want", topic=topic, layer="mesh2", rate=1000)[0]["ok"]
-    assert "no layer" in client.ask("want", topic="phase", layer="mesh9")[0]["error"]
-    assert "not a topic" in client.ask("want", topic="news")[0]["error"]
+        assert client.ask("want", topic=topic, layer="mesh2", rate=1000)[0].ok
+    assert "no layer" in client.ask("want", topic="phase", layer="mesh9")[0].error
+    assert "not a topic" in client.ask("want", topic="news")[0].error
 
     def came() -> bool:
         client.take()
@@ -317,10 +316,10 @@ def test_pictures_come_whole_and_only_when_they_are_wanted(slow: Run) -> None:
         assert powers.shape == (9, 4)
         np.testing.assert_allclose(powers.sum(axis=1), powers[0].sum(), rtol=1e-5)
     client.ask("want", topic="phase", layer="mesh2", rate=0)
-    last = client.ask("want", topic="field", layer="mesh2", rate=0)[0]["applied_at_step"]
-    wait(lambda: client.ask("snapshot")[0]["state"]["step"] > last + 16)
+    last = client.ask("want", topic="field", layer="mesh2", rate=0)[0].applied_at_step
+    wait(lambda: client.ask("snapshot")[0].state.step > last + 16)
     client.take()
-    assert max(h["step"] for t, h, _ in client.seen if t in ("phase", "field")) <= last
+    assert max(h.step for t, h, _ in client.seen if t in ("phase", "field")) <= last
     client.close()
 
 
@@ -331,25 +330,25 @@ def test_who_has_no_token_is_refused_and_rubbish_harms_nobody(slow: Run) -> None
         socket = Path(json.loads(path.read_text())[name].removeprefix("ipc://"))
         assert stat.S_IMODE(socket.stat().st_mode) & 0o077 == 0
     client = Client(slow.out)
-    wait(lambda: client.ask("snapshot")[0]["state"]["stage"] == "learn")
-    right = client.address["token"]
+    wait(lambda: client.ask("snapshot")[0].state.stage == "learn")
+    right = client.address.token
     for wrong in ("", right[:-1], right + "0", None, 7):
-        client.address["token"] = wrong
+        client.address.token = wrong
         told = client.ask("pause")[0]
-        assert not told["ok"] and "token" in told["error"]
-    client.address["token"] = right
+        assert not told.ok and "token" in told.error
+    client.address.token = right
     for rubbish in (b"", b"\x80\x04\x95cos\nsystem\n", b"[]", b"7", b'{"id": 1}', b"[" * 100_000, b"\xff" * 50):
         client._sockets[2].send_multipart((rubbish, rubbish))
     for arguments in ({"command": "step", "n": "x"}, {"command": "get"}, {"command": "set"}, {"command": "__class__"}):
-        assert not client.ask(**arguments)[0]["ok"]
-    state = client.ask("snapshot")[0]["state"]
-    assert state["step"] > 0 and not state["paused"]
+        assert not client.ask(**arguments)[0].ok
+    state = client.ask("snapshot")[0].state
+    assert state.step > 0 and not state.paused
     client.close()
 
 
 def test_nothing_is_ever_unpickled() -> None:
-    files = [ROOT / "l2sim" / "run" / f"{name}.py" for name in ("stream", "replay", "control", "logs", "checkpoint")]
-    for path in [*files, *(ROOT / "gui").rglob("*.py")]:
+    rooms = [ROOT / "l2sim" / "runs", ROOT / "l2sim" / "store", ROOT / "l2sim" / "flow", ROOT / "gui"]
+    for path in [path for room in rooms for path in room.rglob("*.py")]:
         for node in ast.walk(ast.parse(path.read_text())):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
@@ -373,7 +372,7 @@ def test_a_long_path_puts_the_sockets_into_the_runtime_folder(tmp_path: Path, mo
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "r"))
     run = Run(moons(**{"learn.epochs": LONG}), tmp_path / ("long" * 30), pace=50.0)
     client = Client(run.out)
-    assert client.address["control"].startswith(f"ipc://{tmp_path / 'r'}")
+    assert client.address.control.startswith(f"ipc://{tmp_path / 'r'}")
     client.ask("stop")
     run.end()
     client.close()
@@ -405,7 +404,7 @@ def test_a_killed_job_leaves_what_it_had_and_a_killed_reader_leaves_the_job_alon
         wait(lambda: model.poll() is not None and model.state == "killed")
         assert not model.live and model.pid is None
         number = model.order("pause")
-        assert not model.acks[number]["ok"] and "not live" in model.acks[number]["error"]
+        assert not model.acks[number].ok and "not live" in model.acks[number].error
         for name, (steps, _, values) in logs.scalars(out).items():  # what the dead job wrote last is read after all
             wait(lambda: model.poll() is not None and model.scalar(name).steps.size >= steps.size)  # noqa: B023
             np.testing.assert_array_equal(model.scalar(name).steps[: steps.size], steps)

@@ -22,7 +22,7 @@ from l2sim.job import job as jobs
 from l2sim.job.job import Job
 from l2sim.runs import execute as folder
 from l2sim.runs import track, trackers
-from l2sim.runs.track import Row, Run
+from l2sim.runs.trackers import Row, Run
 from l2sim.store import logs
 from l2sim.store.events import Done, Epoch, Event, StageDone, StageStarted, Step
 
@@ -272,7 +272,7 @@ def test_a_real_run_that_is_stopped_and_resumed_is_tracked_as_its_folder_has_it(
     assert json.loads((out / "manifest.json").read_text())["state"] == "stopped"
     list(track.follow(folder.execute(job, out, resume=True), track.readers(track.kept(out)), out))
     found = tensorboard(tmp_path / "tb" / "run")
-    series = {e["id"]: e["name"] for e in logs.events(out) if e["type"] == "series"}
+    series = {number: name for name, (number, _) in logs.series(out).items()}
     fields = [("step", "<u8"), ("time", "<f8"), ("series", "<u4"), ("value", "<f8"), ("crc", "<u4")]
     table = np.fromfile(out / "scalars.bin", fields)
     for number, name in series.items():

@@ -16,7 +16,7 @@ from l2sim import files
 from l2sim.errors import RunError
 from l2sim.store import checkpoint as checkpoints
 from l2sim.store import logs
-from l2sim.store.events import Checkpoint
+from l2sim.store.events import Checkpoint, EpochEnd, StageEnd
 from l2sim.store.logs import Logs, Positions
 from tests.places import DOCS
 
@@ -38,7 +38,7 @@ def write(root: Path, frames: int = 200, seed: int = 0) -> dict[str, list[np.nda
         kept["a.u"].append(u.copy())
         kept["a.sigma"].append(sigma.copy())
         log.scalars(step, 1000.0 + step, {"learn/loss": step / 2, "learn/accuracy": step / 400})
-        log.event("epoch", stage="learn", epoch=step + 1, step=step)
+        log.event(EpochEnd("learn", step + 1, step))
     log.close()
     return kept
 
@@ -76,7 +76,7 @@ def test_round_trip(tmp_path: Path) -> None:
     np.testing.assert_array_equal(steps, np.arange(200))
     np.testing.assert_array_equal(times, 1000.0 + np.arange(200))
     np.testing.assert_array_equal(values, np.arange(200) / 2)
-    assert [e["step"] for e in logs.events(tmp_path) if e["type"] == "epoch"] == list(range(200))
+    assert [e.step for e in logs.events(tmp_path) if isinstance(e, EpochEnd)] == list(range(200))
 
 
 def test_an_empty_folder_reads_as_nothing(tmp_path: Path) -> None:
@@ -106,12 +106,12 @@ def test_not_a_number_and_minus_zero_survive(tmp_path: Path) -> None:
     for step, frame in enumerate(frames):
         log.phases(step, {"x.u": np.array(frame)})
     log.scalars(0, 0.0, {"learn/loss": math.nan})
-    log.event("stage_done", stage="learn", result={"loss": math.nan, "list": (1.0, math.inf)})
+    log.event(StageEnd("learn", {"loss": math.nan, "list": (1.0, math.inf)}))
     log.close()
     for (_, got), want in zip(logs.frames(tmp_path, "x.u"), frames, strict=True):
         assert got.tobytes() == np.array(want, np.float32).tobytes()
     assert math.isnan(logs.scalars(tmp_path)["learn/loss"][2][0])
-    assert logs.events(tmp_path)[-1]["result"] == {"loss": None, "list": [1.0, None]}
+    assert logs.events(tmp_path)[-1] == StageEnd("learn", {"loss": None, "list": [1.0, None]})
 
 
 def test_frames_at_gives_the_newest_frame_before_a_step(folder: Path) -> None:
@@ -168,7 +168,7 @@ def test_resuming_cuts_the_logs_back_and_goes_on(tmp_path: Path) -> None:
     def record(step: int) -> None:
         log.scalars(step, 0.0, {"learn/loss": float(step)})
         log.phases(step, {"a.u": frame + (np.arange(10) == step)})
-        log.event("epoch", step=step)
+        log.event(EpochEnd("learn", step + 1, step))
 
     for step in range(5):
         record(step)
@@ -227,6 +227,9 @@ def test_long_phase_logs_go_on_in_new_files(tmp_path: Path, monkeypatch: pytest.
 # -- checkpoints -------------------------------------------------------------------------------------------------------
 
 
+ENDS = Positions(5, 4, 3, 2, 1)
+
+
 def taken(**more: Any) -> Checkpoint:
     arrays = {
         "a/float": np.arange(6.0).reshape(2, 3),
@@ -241,9 +244,9 @@ def taken(**more: Any) -> Checkpoint:
 
 def test_a_checkpoint_round_trips_bit_for_bit(tmp_path: Path) -> None:
     path = tmp_path / "x.safetensors"
-    checkpoints.write(path, taken(), {"scalars": 5})
+    checkpoints.write(path, taken(), ENDS)
     back, positions = checkpoints.read(path)
-    assert positions == {"scalars": 5}
+    assert positions == ENDS
     assert (back.stage, back.epoch, back.step, back.values) == ("map", 12, 345, taken().values)
     for name, array in taken().arrays.items():
         got = back.arrays[name]
@@ -254,7 +257,7 @@ def test_a_checkpoint_round_trips_bit_for_bit(tmp_path: Path) -> None:
 
 def test_every_flipped_bit_and_every_cut_of_a_checkpoint_is_found(tmp_path: Path) -> None:
     path = tmp_path / "x.safetensors"
-    checkpoints.write(path, taken(), {})
+    checkpoints.write(path, taken(), ENDS)
     content = path.read_bytes()
     for place in range(len(content)):
         broken = bytearray(content)
@@ -273,7 +276,7 @@ def test_a_newer_or_missing_checkpoint_says_so(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(RunError, match="there is no checkpoint"):
         checkpoints.read(path)
     monkeypatch.setattr(checkpoints, "VERSION", 2)
-    checkpoints.write(path, taken(), {})
+    checkpoints.write(path, taken(), ENDS)
     monkeypatch.undo()
     with pytest.raises(RunError, match="newer l2sim"):
         checkpoints.read(path)
@@ -281,15 +284,15 @@ def test_a_newer_or_missing_checkpoint_says_so(tmp_path: Path, monkeypatch: pyte
 
 def test_a_failed_write_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "x.safetensors"
-    checkpoints.write(path, taken(), {"scalars": 1})
+    checkpoints.write(path, taken(), ENDS)
 
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(files.os, "fsync", full)
     with pytest.raises(OSError, match="No space"):
-        checkpoints.write(path, taken(), {"scalars": 2})
-    assert checkpoints.read(path)[1] == {"scalars": 1}
+        checkpoints.write(path, taken(), ENDS._replace(scalars=2))
+    assert checkpoints.read(path)[1] == ENDS
 
 
 # -- docs/formats.md ---------------------------------------------------------------------------------------------------
@@ -303,7 +306,7 @@ def test_the_example_of_the_page_reads_the_log(tmp_path: Path, capsys: pytest.Ca
             step += 1
             log.scalars(step, 0.0, {"learn/loss": 1.0, "learn/accuracy": 0.1})
         log.scalars(step, 0.0, {"learn/test_accuracy": epoch / 4})
-        log.event("epoch", stage="learn", epoch=epoch, step=step)
+        log.event(EpochEnd("learn", epoch, step))
     log.close()
     code = re.findall(r"```python\n(.*?)```", FORMATS.read_text(encoding="utf-8"), re.DOTALL)
     assert len(code) == 1

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import shutil
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
 from l2sim.errors import RunError
 from l2sim.job import job as jobs
 from l2sim.store import logs
+from l2sim.store.events import EpochEnd
 from l2sim.store.follow import Replay
 from l2sim.store.logs import Logs
-from l2sim.store.manifest import FORMAT, write_manifest
+from l2sim.store.manifest import FORMAT, Manifest, read_manifest, write_manifest
 from tests.store.test_logs import write
 
 FILES = ("scalars.bin", "events.jsonl", "index.bin", "phase-0000.bin")
@@ -25,7 +26,7 @@ def as_run(root: Path, state: str = "done") -> Path:
     """Make a folder with logs into one that reads as a run."""
     root.mkdir(exist_ok=True)
     (root / "job.toml").write_text(jobs.to_toml(jobs.load("digits")))
-    write_manifest(root, {"format": "l2sim-run", "version": FORMAT, "id": "1", "state": state, "process": 1})
+    write_manifest(root, Manifest(version=FORMAT, id="1", state=state, process=1))
     (root / ".lock").touch()
     return root
 
@@ -87,7 +88,7 @@ def test_a_log_that_grows_is_followed_record_by_record(tmp_path: Path) -> None:
         frame.ravel()[step % 120] += 1
         log.phases(step, {"a.u": frame})
         log.scalars(step, 0.0, {"learn/loss": float(step)})
-        log.event("epoch", stage="learn", epoch=step, step=step)
+        log.event(EpochEnd("learn", step, step))
         if step % 10 == 9:
             log.flush()
             assert {"events", "scalars", "frames"} <= replay.refresh()
@@ -140,8 +141,7 @@ def test_a_resumed_run_is_read_again(folder: Path, tmp_path: Path) -> None:
 
 def test_a_newer_format_is_refused_by_name(folder: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(folder, tmp_path / "copy"))
-    manifest = json.loads((copy / "manifest.json").read_text())
-    write_manifest(copy, manifest | {"version": FORMAT + 1})
+    write_manifest(copy, msgspec.structs.replace(read_manifest(copy), version=FORMAT + 1))
     with pytest.raises(RunError, match=r"newer l2sim \(format 2\); install"):
         Replay(copy)
     with pytest.raises(RunError, match="not a run folder"):

@@ -10,7 +10,8 @@ import pytest
 
 from l2sim.errors import RunError
 from l2sim.job.job import Job
-from l2sim.study import insitu_fashion, insitu_noise, runs
+from l2sim.study import harness, insitu_fashion, insitu_noise
+from l2sim.study.harness import Run
 
 TINY: dict[str, Any] = {
     "data.name": "synthetic",
@@ -26,12 +27,12 @@ def test_the_fashion_study_writes_its_page_and_runs_once(tmp_path: Path, monkeyp
     monkeypatch.setattr(insitu_fashion, "NOTEBOOK", {1: 0.5, 2: 0.6})
     monkeypatch.setattr(insitu_fashion, "WAYS", {"restart": TINY | {"learn.legacy_adam": True}, "plain": TINY})
     options = ["--out", str(tmp_path / "out"), "--runs", str(tmp_path / "runs")]
-    insitu_fashion.main(options)
+    insitu_fashion.STUDY.main(options)
     made = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
     assert set(made) == {"insitu-fashion.csv", "insitu-fashion.md", "insitu-fashion.png"}
     assert len(made["insitu-fashion.csv"].splitlines()) == 1 + 2 * 2 * 2
-    monkeypatch.setattr(runs.folder, "execute", None)  # nothing is run again
-    insitu_fashion.main(options)
+    monkeypatch.setattr(harness.execute, "execute", None)  # nothing is run again
+    insitu_fashion.STUDY.main(options)
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == made
 
 
@@ -40,7 +41,7 @@ def test_the_noise_study_writes_its_page(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(insitu_noise, "WAYS", {way: more | TINY for way, more in insitu_noise.WAYS.items()})
     levels = {level: insitu_noise.LEVELS[level] for level in ("none", "tap-0.02", "phase-0.05")}
     monkeypatch.setattr(insitu_noise, "LEVELS", levels)
-    insitu_noise.main(["--out", str(tmp_path / "out"), "--runs", str(tmp_path / "runs")])
+    insitu_noise.STUDY.main(["--out", str(tmp_path / "out"), "--runs", str(tmp_path / "runs")])
     page = (tmp_path / "out" / "insitu-noise.md").read_text()
     assert "| tap-0.02 | 4.86 |" in page and "What had to be guessed" in page
     assert len((tmp_path / "out" / "insitu-noise.csv").read_text().splitlines()) == 1 + 2 * 3
@@ -66,24 +67,25 @@ def test_disorder_is_a_fall_beyond_the_spread() -> None:
 
 def test_a_run_of_another_job_is_not_taken_for_ours(tmp_path: Path) -> None:
     job = Job.preset("insitu-digits", TINY)
-    assert runs.accuracy(job, tmp_path) is None
-    runs.complete([(job, tmp_path)], None)
-    curve = runs.accuracy(job, tmp_path)
+    run = Run(job, tmp_path)
+    assert run.accuracy() is None
+    harness.complete([run], None)
+    curve = run.accuracy()
     assert curve is not None and curve.shape == (2,) and np.all((curve >= 0) & (curve <= 1))
     with pytest.raises(RunError, match="is of another job"):
-        runs.accuracy(Job.preset("insitu-digits", TINY | {"seed": 9}), tmp_path)
+        Run(Job.preset("insitu-digits", TINY | {"seed": 9}), tmp_path).accuracy()
 
 
 def test_a_stopped_run_goes_on_and_a_running_one_is_left_alone(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     job = Job.preset("insitu-digits", TINY)
-    stream = runs.folder.execute(job, tmp_path)
+    stream = harness.execute.execute(job, tmp_path)
     for event in stream:
         if type(event).__name__ == "Epoch":
             break
-    runs.complete([(job, tmp_path)], None)
-    assert "another process" in capsys.readouterr().out and runs.accuracy(job, tmp_path) is None
+    harness.complete([Run(job, tmp_path)], None)
+    assert "another process" in capsys.readouterr().out and Run(job, tmp_path).accuracy() is None
     stream.close()
-    runs.complete([(job, tmp_path)], None)
-    assert runs.accuracy(job, tmp_path) is not None
+    harness.complete([Run(job, tmp_path)], None)
+    assert Run(job, tmp_path).accuracy() is not None

@@ -13,7 +13,7 @@ from l2sim.flow.insitu import session as insitu
 from l2sim.job.job import Job
 from l2sim.mesh import mesh as meshes
 from l2sim.mesh.mesh import Mesh
-from l2sim.study import mapping_quality, mesh_errors, robustness, runs, sensitivity
+from l2sim.study import harness, mapping_quality, mesh_errors, robustness, sensitivity
 
 TINY: dict[str, Any] = {"data.name": "synthetic", "insitu.modes": 16, "insitu.layers": 2, "learn.epochs": 1}
 
@@ -95,7 +95,7 @@ def test_known_couplers_are_corrected_where_none_is_clipped() -> None:
 def test_the_study_of_errors_writes_its_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = mesh_errors.table
     monkeypatch.setattr(mesh_errors, "table", lambda: whole((4, 16), 2))
-    mesh_errors.main(["--out", str(tmp_path)])
+    mesh_errors.STUDY.main(["--out", str(tmp_path)])
     rows = (tmp_path / "mesh-errors.csv").read_text().splitlines()
     assert len(rows) == 1 + 2 * (len(mesh_errors.CLOSED) + 1 + len(mesh_errors.GRADIENTS))
     assert "| gradient | couplers off by 0.03 rad | no | exact | exact |" in (tmp_path / "mesh-errors.md").read_text()
@@ -108,12 +108,12 @@ def test_the_study_of_errors_writes_its_page(tmp_path: Path, monkeypatch: pytest
 @pytest.mark.parametrize("count", [2, 3, 8])
 def test_the_interval_covers_the_mean_nineteen_times_of_twenty(count: int) -> None:
     draws = generator(3, "interval", count).normal(1.0, 2.0, size=(800, count))
-    covered = np.mean([abs(row.mean() - 1.0) <= runs.interval(row.tolist()) for row in draws])
+    covered = np.mean([abs(row.mean() - 1.0) <= harness.interval(row.tolist()) for row in draws])
     assert covered == pytest.approx(0.95, abs=0.025)
 
 
 def test_one_seed_has_no_interval() -> None:
-    assert np.isnan(runs.interval([1.0])) and runs.interval([2.0, 2.0]) == 0.0
+    assert np.isnan(harness.interval([1.0])) and harness.interval([2.0, 2.0]) == 0.0
 
 
 # -- maps --------------------------------------------------------------------------------------------------------------
@@ -129,7 +129,7 @@ def test_a_map_takes_the_seeds_together_and_keeps_its_other_fields_apart() -> No
     assert first.values == {"nonidealities.phase_bits": 4, "learn.lr": 0.1} and first.seeds == 2
     assert list(first.metrics) == ["accuracy"] and first.metrics["accuracy"][0] == pytest.approx(0.415)
     assert second.metrics["accuracy"][0] == pytest.approx(0.815)
-    half = runs.interval([0.41, 0.42])
+    half = harness.interval([0.41, 0.42])
     assert first.metrics["accuracy"][1] == pytest.approx(half)
     assert robustness.shown("accuracy", *first.metrics["accuracy"]) == f"41.5 ± {100 * half:.1f} %"
 
@@ -145,7 +145,7 @@ def test_a_map_is_made_by_one_command_and_goes_on(tmp_path: Path, monkeypatch: p
     for path, value in TINY.items():
         told += ["--set", f"{path}={value}"]
     told += ["--out", str(tmp_path / "out"), "--runs", str(tmp_path / "runs")]
-    robustness.main(told)
+    robustness.STUDY.main(told)
     made = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
     assert set(made) == {"taps.csv", "taps.md", "taps.png"}
     rows = [line.split(",") for line in made["taps.csv"].decode().splitlines()]
@@ -153,7 +153,7 @@ def test_a_map_is_made_by_one_command_and_goes_on(tmp_path: Path, monkeypatch: p
     errors = {float(row[1]): float(row[4]) for row in rows[1:] if row[2] == "gradient_error"}
     assert errors[0.0] < 1e-6 < 0.01 < errors[5.0]
     monkeypatch.setattr(robustness, "Local", None)  # nothing is left to run
-    robustness.main(told)
+    robustness.STUDY.main(told)
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == made
 
 
@@ -172,7 +172,7 @@ def test_a_map_is_made_by_one_command_and_goes_on(tmp_path: Path, monkeypatch: p
 )
 def test_a_bad_map_is_told_in_one_line(told: list[str], line: str, tmp_path: Path, capsys: Any) -> None:
     with pytest.raises(SystemExit):
-        robustness.main([*told, "--out", str(tmp_path), "--runs", str(tmp_path)])
+        robustness.STUDY.main([*told, "--out", str(tmp_path), "--runs", str(tmp_path)])
     said = capsys.readouterr().err
     assert line in said and "Traceback" not in said
 
@@ -186,10 +186,10 @@ def test_learning_starts_from_every_snapshot_of_a_mapping(tmp_path: Path, monkey
     short = {"calibrate.epochs": 2, "calibrate.polish": 0, "map.epochs": 4, "map.polish": 0, "map.compare": False}
     monkeypatch.setattr(mapping_quality, "SETUP", short | {"pretrain.epochs": 2, "learn.epochs": 1})
     options = ["--out", str(tmp_path / "out"), "--runs", str(tmp_path / "runs")]
-    mapping_quality.main(options)
+    mapping_quality.STUDY.main(options)
     rows = [line.split(",") for line in (tmp_path / "out" / "mapping-quality.csv").read_text().splitlines()[1:]]
     assert [int(row[1]) for row in rows] == [0, 1, 3]
     errors = [float(row[2]) for row in rows]
     assert errors[1] > errors[2] > errors[0] > 0
-    monkeypatch.setattr(runs.folder, "execute", None)
-    mapping_quality.main(options)
+    monkeypatch.setattr(harness.execute, "execute", None)
+    mapping_quality.STUDY.main(options)

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from l2sim.nn import models
-from l2sim.study import gradients, l2ight, loss_bias, programming, runs, silicon, twin, twin_digits
+from l2sim.study import gradients, harness, l2ight, loss_bias, programming, silicon, twin, twin_digits
 
 
 def test_loss_bias(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loss_bias, "table", lambda table=loss_bias.table: table((4, 9), 2))
-    loss_bias.main(["--out", str(tmp_path)])
+    loss_bias.STUDY.main(["--out", str(tmp_path)])
     assert {path.name for path in tmp_path.iterdir()} == {"loss-bias.csv", "loss-bias.png", "loss-bias.md"}
     error = {row[:4]: row.relative_error for row in loss_bias.table()}
     for modes in (4, 9):
@@ -29,7 +29,7 @@ def test_loss_bias(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_programming(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(programming, "ITERATIONS", 20)
     monkeypatch.setattr(programming, "table", lambda table=programming.table: table((4, 12), 2))
-    programming.main(["--out", str(tmp_path)])
+    programming.STUDY.main(["--out", str(tmp_path)])
     made = {"programming.csv", "programming-steps.csv", "programming.png", "programming.md"}
     assert {path.name for path in tmp_path.iterdir()} == made
     rows, curves = programming.table()
@@ -49,7 +49,7 @@ def test_silicon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = [*itertools.product(silicon.CHIPS, silicon.DRIVES, silicon.READOUTS)]
     monkeypatch.setattr(silicon, "settings", lambda: settings)
     monkeypatch.setattr(silicon, "SEEDS", (1,))
-    silicon.main(["--out", str(tmp_path)])
+    silicon.STUDY.main(["--out", str(tmp_path)])
     assert {path.name for path in tmp_path.iterdir()} == {"silicon.csv", "silicon.md"}
     assert len((tmp_path / "silicon.csv").read_text().splitlines()) == 1 + len(settings)
     assert "| silicon | single-arm | field |" in (tmp_path / "silicon.md").read_text()
@@ -62,7 +62,7 @@ def test_gradients(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gradients, "EPOCHS", 1)
     small = models.ModelSpec("small", (1, 16, 16), 10, models.cnn_s().layers[:6] + models.cnn_s().layers[-2:])
     monkeypatch.setattr(gradients.models, "get", lambda name: small)
-    gradients.main(["--out", str(tmp_path)])
+    gradients.STUDY.main(["--out", str(tmp_path)])
     assert {path.name for path in tmp_path.iterdir()} == {"gradients.csv", "gradients.md", "gradients.png"}
     with (tmp_path / "gradients.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -82,7 +82,7 @@ def test_ways_to_learn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(l2ight, "EXPERIMENTS", {"cnn-s": tiny})
     monkeypatch.setattr(l2ight, "SEEDS", (1, 2))
     options = ["cnn-s", "--out", str(tmp_path / "out"), "--runs", str(tmp_path / "runs")]
-    l2ight.main(options)
+    l2ight.STUDY.main(options)
     made = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
     assert set(made) == {"l2ight-cnn-s.csv", "l2ight-cnn-s.md", "l2ight-cnn-s.png"}
     rows = list(csv.DictReader(made["l2ight-cnn-s.csv"].decode().splitlines()))
@@ -90,8 +90,8 @@ def test_ways_to_learn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = {row["method"]: int(row["core_calls"]) for row in rows}
     assert calls["+ data (L2ight)"] < calls["+ column"] < calls["dense"] <= calls[f"FLOPS{l2ight.EQUAL}"]
     assert b"| + data (L2ight) |" in made["l2ight-cnn-s.md"] and b"L2ight's sampling ends" in made["l2ight-cnn-s.md"]
-    monkeypatch.setattr(runs.folder, "execute", None)  # nothing is run again
-    l2ight.main(options)
+    monkeypatch.setattr(harness.execute, "execute", None)  # nothing is run again
+    l2ight.STUDY.main(options)
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == made
 
 
@@ -104,13 +104,13 @@ def test_twin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         for name, _, method, _ in itertools.islice(tasks(part), kept.get(part, 0)):
             search = method.rpartition(", ")[0]
             work = partial(twin.searched, method=search) if method[0] == "z" else twin.identified
-            yield name, 3, method, partial(work, part, name, twin.sheet(), 3, 2)
+            yield twin.Task(name, 3, method, partial(work, part, name, twin.sheet({}), 3, 2))
         if part == "meshes":
-            yield "small", 4, "twin, taps", partial(twin.whole, part, "small", 4, 1, 3)
+            yield twin.Task("small", 4, "twin, taps", partial(twin.whole, part, "small", 4, 1, 3))
 
     monkeypatch.setattr(twin, "tasks", few)
-    twin.main(["--out", str(tmp_path), "--part", "identify"])
-    twin.main(["--out", str(tmp_path)])
+    twin.STUDY.main(["--out", str(tmp_path), "--part", "identify"])
+    twin.STUDY.main(["--out", str(tmp_path)])
     lines = (tmp_path / "twin.csv").read_text().splitlines()
     assert len(lines) == len(set(lines)) == 1 + 2 * 2 + 2 + 3 * 2 + 1, "what was made is not made again"
     page = (tmp_path / "twin.md").read_text()
@@ -122,4 +122,4 @@ def test_what_twins_cost_digits_and_what_noisy_tests_do(monkeypatch: pytest.Monk
     (row,) = twin_digits.table(1, (0.02,), **{"pretrain.epochs": 2})
     assert row.evaluations == 28.0 and row.mapping_error < 5e-3
     assert abs(row.twin - row.exact) < 0.03 and abs(row.twin_noisy - row.exact_noisy) < 0.06
-    assert "| 0.02 | 28 |" in twin_digits.page([row])
+    assert any(line.startswith("| 0.02 | 28 |") for line in twin_digits.page([row]))

@@ -19,8 +19,8 @@ from l2sim.flow import oracle
 from l2sim.learn.insitu import measure
 from l2sim.mesh.mesh import Mesh
 from l2sim.mesh.unitary import haar
+from l2sim.study import harness
 from l2sim.study import noise_energy as study
-from l2sim.study import runs
 
 # -- light that measures -----------------------------------------------------------------------------------------------
 
@@ -124,7 +124,7 @@ def test_the_study_trains_and_tests_once_and_writes_its_page(
     small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = ["--out", str(tmp_path / "out"), "--runs", str(tmp_path / "runs")]
-    study.main(options)
+    study.STUDY.main(options)
     made = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
     assert set(made) == {"noise-energy.csv", "noise-energy.md", "noise-energy.png"}
     rows = [line.split(",") for line in made["noise-energy.csv"].decode().splitlines()[1:]]
@@ -136,9 +136,9 @@ def test_the_study_trains_and_tests_once_and_writes_its_page(
     assert [int(row[7]) for row in rows] == [2, 2, 2, 1, 1]
     half, whole = (np.array(row[-4:], float) for row in rows[-2:])
     np.testing.assert_allclose(whole, 2 * half, rtol=0.01)
-    monkeypatch.setattr(runs.folder, "execute", None)  # nothing is trained ...
+    monkeypatch.setattr(harness.execute, "execute", None)  # nothing is trained ...
     monkeypatch.setattr(study.insitu, "open_session", None)  # ... or tested again
-    study.main(options)
+    study.STUDY.main(options)
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == made
     counted_as_by_the_meter(tmp_path / "runs")
 
@@ -146,7 +146,7 @@ def test_the_study_trains_and_tests_once_and_writes_its_page(
 def counted_as_by_the_meter(folder: Path) -> None:
     """What `training_j` counts on paper is what the chips of a run were asked to do."""
     it = study.job(16, 3, 1, study.full_scale(16, None))
-    report: dict[str, Any] = json.loads((study.place(folder, 16, 3, 1) / "report.json").read_text())
+    report: dict[str, Any] = json.loads((folder / "noise-energy-16-3-1" / "report.json").read_text())
     learn = next(stage for stage in report["stages"] if stage["name"] == "learn")
     images, at = learn["core_calls"] // (4 * 3), energy.whole(Mesh("rectangular", 16))
     assert learn["core_calls"] == 4 * 3 * images and images % it.learn.epochs == 0

@@ -47,9 +47,9 @@ class Here:
 
     def submit(self, task: Task) -> None:
         self.tasks.append(task)
-        json.dumps(task)
+        json.dumps(msgspec.to_builtins(task))
         outcome = self.answer(task) if self.answer else sweep_point.run(task)
-        self._ended.append((task, outcome | {"worker": f"w{len(self.tasks) % 2}"}))
+        self._ended.append((task, msgspec.structs.replace(outcome, worker=f"w{len(self.tasks) % 2}")))
 
     def wait(self, seconds: float) -> list[tuple[Task, Outcome]]:
         ended, self._ended = self._ended, []
@@ -61,7 +61,7 @@ class Here:
 
     @property
     def points(self) -> list[int]:
-        return [task["index"] for task in self.tasks if task["index"] >= 0]
+        return [task.index for task in self.tasks if task.index >= 0]
 
 
 def planned(grid: dict[str, list[Any]], **more: Any) -> sweep_plan.Plan:
@@ -100,11 +100,11 @@ def test_sharing_gives_the_numbers_of_not_sharing(
     swept: tuple[Path, Here], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, engine = swept
-    assert sorted(task["stage"] for task in engine.tasks if "stage" in task) == ["calibrate"] * 2 + ["map"] * 4
+    assert sorted(task.stage for task in engine.tasks if task.stage) == ["calibrate"] * 2 + ["map"] * 4
     monkeypatch.setattr(share, "stages", lambda plan: ())
     alone = Here()
     agenda.run(planned(GRID), tmp_path / "alone", lambda: alone)
-    assert not any(task["source"] for task in alone.tasks) and len(alone.tasks) == 8
+    assert not any(task.source for task in alone.tasks) and len(alone.tasks) == 8
     assert (tmp_path / "alone" / "results.csv").read_bytes() == (out / "results.csv").read_bytes()
     for folder in (out / "points").iterdir():
         for name in ("report.json", "figures.json"):
@@ -121,10 +121,10 @@ class Trap:
 def test_no_stage_looks_at_a_section_that_is_said_to_be_read_later() -> None:
     job = jobs.with_overrides(jobs.smoke(jobs.load("digits")), ["model.width=0.25"])
     session = open_session(job, None)
-    for number, name in enumerate(events.STAGES["l2ight"]):
+    for number, name in enumerate(events.stages(job)):
         later = {
             section: Trap() for section, first in share.READ_FIRST.items()
-            if events.STAGES["l2ight"].index(first) > number
+            if events.stages(job).index(first) > number
         }  # fmt: skip
         session.job = msgspec.structs.replace(job, **later)
         for _ in STAGES[name](session, 0):
@@ -174,7 +174,7 @@ def test_a_sweep_that_is_done_runs_nothing(swept: tuple[Path, Here]) -> None:
 
 def answer(task: Task) -> Outcome:
     """A run that takes no time."""
-    return {"status": "done", "row": {"learn.accuracy": task["job"]["seed"] / 10}, "seconds": {"learn": 1.0}}
+    return Outcome("done", {"learn.accuracy": task.job["seed"] / 10}, {"learn": 1.0})
 
 
 def test_a_lost_log_costs_no_finished_point(swept: tuple[Path, Here], tmp_path: Path) -> None:
@@ -210,14 +210,14 @@ def test_a_torn_log_is_cut_back(tmp_path: Path) -> None:
 
 def test_a_failing_point_is_tried_three_times_at_the_end_then_reported(tmp_path: Path) -> None:
     def fails(task: Task) -> Outcome:
-        bad = task["job"]["seed"] == 2
-        return {"status": "failed", "error": "the disk is full"} if bad else answer(task)
+        bad = task.job["seed"] == 2
+        return Outcome("failed", error="the disk is full") if bad else answer(task)
 
     engine, said = Here(fails), []
     counts = agenda.run(planned({"seed": [1, 2, 3]}), tmp_path / "s", lambda: engine, say=said.append)
     assert engine.points == [0, 1, 2, 1, 1] and (counts.done, counts.failed) == (2, 1)
-    assert [task["fresh"] for task in engine.tasks] == [False, False, False, True, True]
-    assert said == ["engine Here", f"{engine.tasks[1]['name']} failed, 3 times: the disk is full"]
+    assert [task.fresh for task in engine.tasks] == [False, False, False, True, True]
+    assert said == ["engine Here", f"{engine.tasks[1].name} failed, 3 times: the disk is full"]
     rows = read(tmp_path / "s" / "results.csv")
     assert [row["status"] for row in rows] == ["done", "failed", "done"]
     assert "the disk is full" in (tmp_path / "s" / "report.html").read_text()
@@ -227,16 +227,16 @@ def test_a_failing_point_is_tried_three_times_at_the_end_then_reported(tmp_path:
 
 
 def test_a_point_whose_worker_dies_is_tried_five_times(tmp_path: Path) -> None:
-    engine = Here(lambda task: {"status": "lost", "error": "its worker was killed by signal 9"})
+    engine = Here(lambda task: Outcome("lost", error="its worker was killed by signal 9"))
     counts = agenda.run(planned({"seed": [1]}), tmp_path / "s", lambda: engine)
-    assert engine.points == [0] * 5 and counts.failed == 1 and not any(task["fresh"] for task in engine.tasks)
+    assert engine.points == [0] * 5 and counts.failed == 1 and not any(task.fresh for task in engine.tasks)
 
 
 def test_points_do_without_a_shared_checkpoint_that_cannot_be_made(tmp_path: Path) -> None:
-    engine = Here(lambda task: {"status": "failed", "error": "no"} if task["index"] < 0 else answer(task))
+    engine = Here(lambda task: Outcome("failed", error="no") if task.index < 0 else answer(task))
     counts = agenda.run(planned({"learn.lr": [1e-3, 2e-3]}), tmp_path / "s", lambda: engine)
-    assert counts.done == 2 and [task["index"] for task in engine.tasks] == [-1, 0, 1]
-    assert not any(task["source"] for task in engine.tasks)
+    assert counts.done == 2 and [task.index for task in engine.tasks] == [-1, 0, 1]
+    assert not any(task.source for task in engine.tasks)
 
 
 def test_a_disk_that_is_full_on_one_worker_is_one_line_and_the_rest_goes_on(
@@ -324,7 +324,7 @@ def test_the_command_runs_reports_and_goes_on(l2sim: Call, monkeypatch: pytest.M
     assert l2sim("sweep", "a.toml") == (0, "runs/sweep-a/report.html\n", "warning: engine Here\n")
     assert l2sim("sweep", "runs/sweep-a") == (0, "runs/sweep-a/report.html\n", "") and engine.points == [0, 1]
     assert l2sim("sweep", "a.toml", "--status")[1] == "runs/sweep-a: 2 points, 2 done, 0 failed, 0 open\n"
-    engine.answer = lambda task: {"status": "failed", "error": "no"}
+    engine.answer = lambda task: Outcome("failed", error="no")
     code, _, told = l2sim("sweep", "a.toml", "--out", "b", "--quiet")
     assert code == 2 and told.splitlines()[-1].startswith("l2sim: error: 2 of 2 points failed; b/runs.csv says why")
     assert "failed, 3 times: no" in l2sim("sweep", "b", "--status")[1]
@@ -334,7 +334,7 @@ def test_the_command_runs_reports_and_goes_on(l2sim: Call, monkeypatch: pytest.M
             raise KeyboardInterrupt
         return answer(task)
 
-    engine.answer, engine.tasks = stops, [{"index": -1}] * 6
+    engine.answer, engine.tasks = stops, engine.tasks[:1] * 6
     monkeypatch.setattr(agenda, "TABLES_EVERY", 0.0)
     Path("c.toml").write_text("[grid]\nseed = [1, 2, 3, 4]\n")
     code, _, told = l2sim("sweep", "c.toml", "--out", "c")

@@ -26,7 +26,9 @@ from l2sim.sweep import agenda, plan
 from l2sim.sweep import cluster as sweep_cluster
 from l2sim.sweep import local as sweep_local
 from l2sim.sweep import point as sweep_point
+from l2sim.sweep.cluster import Section
 from l2sim.sweep.local import Local
+from l2sim.sweep.point import Task
 from tests.places import ROOT
 from tests.tolerances import PATIENCE
 
@@ -310,7 +312,10 @@ def test_only_workers_of_this_version_get_points(tmp_path: Path) -> None:
     with Dask(client, tmp_path) as engine:
         assert engine.notes[0].startswith("worker tcp://b gets no points: it has l2sim 0.0.1, and this is l2sim ")
         assert engine.room() == 3
-        engine.submit({"name": "0-x", "sweep": "1" * 32, "source": ""})
+        engine.submit(Task(
+            index=0, name="0-x", folder="points/0-x", root=str(tmp_path), sweep="1" * 32, job={}, data="", threads=1,
+            source="", versions=sweep_point.VERSIONS,
+        ))  # fmt: skip
         assert client.submitted[0]["workers"] == ["tcp://a"] and not client.submitted[0]["allow_other_workers"]
         assert engine.room() == 2 and not engine.exclude("tcp://a")  # nobody else is left
 
@@ -346,7 +351,7 @@ def test_a_local_cluster_gives_the_same_table(wanted: bytes, tmp_path: Path) -> 
 
 
 def clustered(section: dict[str, Any], workers: int, out: Path) -> tuple[Any, Path, Any]:
-    client, cluster = sweep_cluster.start(section, workers)
+    client, cluster = sweep_cluster.start(Section(**section), workers)
     return client, out, cluster
 
 
@@ -375,8 +380,8 @@ def test_clusters_are_made_as_their_section_says(
     monkeypatch.setitem(sys.modules, "asyncssh", module)
     vars(module)["Client"] = lambda cluster, **more: "client"
     monkeypatch.setattr(distributed, "Client", lambda cluster, **more: "client")
-    section = {"kind": kind, "options": {"hosts": ["a", "b"]}}
+    section = Section(kind, options={"hosts": ["a", "b"]})
     assert sweep_cluster.start(section, 3)[0] == "client"
     assert made == [{"hosts": ["a", "b"]}, *([scaled] if scaled else [])]
     with pytest.raises(JobError, match=rf'kind = "{kind}" cannot be started \(TypeError: unexpected keyword .bad.\)'):
-        sweep_cluster.start(section | {"options": {"hosts": ["a"], "bad": 1}}, 1)
+        sweep_cluster.start(Section(kind, options={"hosts": ["a"], "bad": 1}), 1)

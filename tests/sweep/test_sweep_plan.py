@@ -15,6 +15,7 @@ from l2sim.job import job as jobs
 from l2sim.job.job import Job
 from l2sim.sweep import plan as sweep_plan
 from l2sim.sweep import share
+from l2sim.sweep.cluster import Section
 
 
 def plan(text: str, folder: Path, name: str = "sweep.toml") -> sweep_plan.Plan:
@@ -39,7 +40,7 @@ def test_fields_may_be_written_in_any_of_tomls_ways(tmp_path: Path) -> None:
 def test_the_cluster_is_no_part_of_what_is_compared(tmp_path: Path) -> None:
     text = "[grid]\nseed = [1]\n"
     it = plan(text + "[cluster]\nkind = 'local'\nworkers = 2\nshared = false\n", tmp_path)
-    assert it.cluster == {"kind": "local", "workers": 2, "shared": False} and it.digest == plan(text, tmp_path).digest
+    assert it.cluster == Section("local", 2, False) and it.digest == plan(text, tmp_path).digest
 
 
 def test_lists_go_side_by_side_and_multiply_with_the_rest(tmp_path: Path) -> None:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
-from typing import Any
-
-import numpy as np
 
 from l2sim.chip.meter import PASSES
 from l2sim.flow.l2ight.session import L2ight
-from l2sim.job.job import Learn
+from l2sim.flow.session import Values
+from l2sim.flow.training import Ways
+from l2sim.job.sections import Learn
 from l2sim.learn import counting, protocols, sampling
+from l2sim.learn.loader import Stream
 from l2sim.learn.train import Samples, Step
 from l2sim.nn.network import Network
 from l2sim.nn.photonic import PhotonicWeight
@@ -42,25 +41,23 @@ def attach(network: Network, job: Learn) -> None:
             conv.spatial = sampling.spatial(job.spatial_sparsity, job.spatial_norm)
 
 
-def ways(session: L2ight) -> dict[str, Any]:
-    """How `train.epoch` is to learn: `objective`, and `step` and `samples` where they are not its own."""
+def ways(session: L2ight) -> Ways:
+    """How the stage is to learn: the objective, and step and samples where they are not those of plain training."""
     job, network = session.job.learn, session.network
-    found: dict[str, Any] = {"objective": session.objective, "step": None, "samples": None}
-    if job.data_rule == "importance" and job.data_sparsity > 0:
-        found["samples"] = teacher(session, job.data_sparsity)
-    stream: Callable[..., np.random.Generator] = partial(session.stream, "learn", job.protocol)
-    if job.protocol == "subspace":
+    objective, step = session.objective, None
+    samples = teacher(session, job.data_sparsity) if job.data_rule == "importance" and job.data_sparsity > 0 else None
+    stream: Stream = partial(session.stream, "learn", job.protocol)
+    if job.protocol in ("subspace", "dfa"):
         attach(network, job)
-    elif job.protocol == "dfa":
-        attach(network, job)
-        found["objective"] = protocols.Alignment(network, session.objective, stream)
+        if job.protocol == "dfa":
+            objective = protocols.Alignment(network, session.objective, stream)
     elif job.protocol == "pat":
         for name, weight in network.weights.items():
             assert isinstance(weight, PhotonicWeight)
             weight.model = protocols.digital_model(weight, session.aims[name], network.device)
     else:
-        found["step"] = _blind(session, job, stream)
-    return found
+        step = _blind(session, job, stream)
+    return Ways(objective, step, samples)
 
 
 def teacher(session: L2ight, sparsity: float) -> Samples:
@@ -68,7 +65,7 @@ def teacher(session: L2ight, sparsity: float) -> Samples:
     return sampling.importance(session.electronic, sparsity)
 
 
-def _blind(session: L2ight, job: Learn, stream: Callable[..., np.random.Generator]) -> Step:
+def _blind(session: L2ight, job: Learn, stream: Stream) -> Step:
     """A protocol that knows of the chips only the loss. Their phases stay with the session, for its checkpoints."""
     phases = protocols.Phases(session.network, session.attenuators)
     for name, weight in session.network.weights.items():
@@ -113,16 +110,16 @@ class Tally:
             **session.told_cost("learn"),
         }
 
-    def result(self) -> dict[str, Any]:
+    def result(self) -> Values:
         """What the report needs to say what was saved."""
         session = self._session
         dense = counting.counts(map(counting.metered, counting.steps(session.network, 1, dense=True)))
         memory = counting.activations(session.network, session.job.learn.batch)
-        told: dict[str, Any] = {
+        result: Values = {
             "dense_cost_of_an_image": dense,
             "activation_bytes": memory.kept,
             "activation_bytes_dense": memory.dense,
         }
         if self._legacy:
-            told["legacy"] = session.meter.state().get(LEGACY, {})
-        return told
+            result["legacy"] = session.meter.state().get(LEGACY, {})
+        return result

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -20,8 +19,9 @@ from l2sim.data import sets
 from l2sim.data.sets import DataSet
 from l2sim.errors import JobError, RunError
 from l2sim.flow import oracle
-from l2sim.flow.session import Session, chip_nonidealities, under
+from l2sim.flow.session import Session, Values, under
 from l2sim.job import model as described
+from l2sim.job.imperfections import chip_nonidealities
 from l2sim.job.job import Job
 from l2sim.learn.search import mapping, zeroth
 from l2sim.learn.search.mapping import Target
@@ -65,7 +65,10 @@ class L2ight(Session):
     def geometry(self) -> dict[str, energy.Geometry]:
         return {name: energy.blocked(chip.shape, chip.mesh) for name, chip in self.chips.items()}
 
-    def design(self) -> dict[str, Any]:
+    def chip(self, layer: str) -> CoreChip | None:
+        return self.chips.get(layer)
+
+    def design(self) -> Values:
         return {"model.name": self.job.model.name, "chip.mesh": self.job.chip.mesh}
 
     def retune(self) -> None:
@@ -77,29 +80,29 @@ class L2ight(Session):
     def told(self, layer: str) -> dict[str, Array]:
         if layer not in self.chips:
             return {}
-        held, _ = self.chips[layer].state()
+        arrays, _ = self.chips[layer].state()
         parts = {"sigma": "sigma"} | {part: f"phases.{part}" for part in PARTS}
-        found = {f"{layer}.{name}": host(held[key]).astype(np.float32) for name, key in parts.items()}
+        series = {f"{layer}.{name}": host(arrays[key]).astype(np.float32) for name, key in parts.items()}
         if self.stage == "learn":
-            found[f"{layer}.grad_sigma"] = self._gradient(layer)
-        return found
+            series[f"{layer}.grad_sigma"] = self._gradient(layer)
+        return series
 
     def merits(self, layer: str) -> dict[str, Array]:
         if layer not in self.chips:
             return {}
         chip, aim = self.chips[layer], self.aims[layer]
-        found: dict[str, Array] = {}
+        series: dict[str, Array] = {}
         if layer in self.searches:
             scale = mapping.error_scale(aim) if self.stage == "map" else 1.0
-            found |= {"loss": self.searches[layer].loss, "best": self.searches[layer].best * scale}
+            series |= {"loss": self.searches[layer].loss, "best": self.searches[layer].best * scale}
         if self.stage == "calibrate":
-            found |= {f"oracle_identity_error_{part}": a for part, a in oracle.identity_error(chip).items()}
+            series |= {f"oracle_identity_error_{part}": a for part, a in oracle.identity_error(chip).items()}
         elif self.stage == "learn":
-            found["gradient"] = np.linalg.norm(self._gradient(layer), axis=-1)
+            series["gradient"] = np.linalg.norm(self._gradient(layer), axis=-1)
         else:
             above, below = oracle.mapping_error(chip, aim)
-            found["oracle_mapping_error"] = above / np.where(below > 0, below, np.nan)
-        return {f"{layer}.block.{name}": host(a).astype(np.float32).ravel() for name, a in found.items()}
+            series["oracle_mapping_error"] = above / np.where(below > 0, below, np.nan)
+        return {f"{layer}.block.{name}": host(a).astype(np.float32).ravel() for name, a in series.items()}
 
     def _gradient(self, layer: str) -> Array:
         """dL/dsigma of the last mini-batch, (cores, k)."""
@@ -107,16 +110,15 @@ class L2ight(Session):
         assert isinstance(weight, PhotonicWeight)
         return host(weight.gradient).astype(np.float32).reshape(-1, weight.gradient.shape[-1])
 
-    def keep(self) -> tuple[dict[str, Array], dict[str, Any]]:
+    def keep(self) -> tuple[dict[str, Array], Values]:
         arrays = {f"electronic/{name}": a for name, a in self.electronic.state().items()}
-        noise: dict[str, Any] = {}
+        noise: Values = {}
         for name, chip in self.chips.items():
-            held, position = chip.state()
-            arrays |= {f"chip/{name}/{key}": a for key, a in held.items()}
-            noise[name] = position
-        for kind, commands in (("rest", self.rest), ("mapped", self.mapped)):
-            for name, told in commands.items():
-                for part, phases, signs in told.parts():
+            own, noise[name] = chip.state()
+            arrays |= {f"chip/{name}/{key}": a for key, a in own.items()}
+        for kind, layers in (("rest", self.rest), ("mapped", self.mapped)):
+            for name, commands in layers.items():
+                for part, phases, signs in commands.parts():
                     arrays[f"{kind}/{name}/{part}/phases"] = phases.copy()
                     arrays[f"{kind}/{name}/{part}/signs"] = signs
         for name, state in self.searches.items():
@@ -130,37 +132,39 @@ class L2ight(Session):
         model = msgspec.to_builtins(self.electronic.spec)
         return arrays, {"noise": noise, "renewed": self.renewed, "model": model}
 
-    def take(self, arrays: dict[str, Array], values: dict[str, Any]) -> None:
-        self.renewed = bool(self.job.learn.new_classifier and values["noise"])
+    def take(self, arrays: dict[str, Array], values: Values) -> None:
+        noise = msgspec.convert(values["noise"], dict[str, Values])
+        self.renewed = bool(self.job.learn.new_classifier and noise)
         last = list(self.electronic.weights)[-1] if self.renewed and not values.get("renewed") else ""
-        held, classifier = under(arrays, "electronic/"), list(self.electronic.weights)[-1]
-        theirs, ours = (len(a.get(f"{classifier}.weight", ())) for a in (held, self.electronic.state()))
+        electronic, classifier = under(arrays, "electronic/"), list(self.electronic.weights)[-1]
+        theirs, ours = (len(a.get(f"{classifier}.weight", ())) for a in (electronic, self.electronic.state()))
         if theirs != ours and not last:
             cure = "learn.new_classifier = true gives it a new classifier"
             raise RunError(f"the checkpoint is of a network for {theirs} classes and this one has {ours}; {cure}")
-        self.electronic.load(held | _own(self.electronic, last))
-        if not values["noise"]:
+        self.electronic.load(electronic | _own(self.electronic, last))
+        if not noise:
             return
         put_on_chip(self)
         for name, chip in self.chips.items():
-            if name == last:
-                continue
-            chip.restore(under(arrays, f"chip/{name}/"), values["noise"][name])
-            for kind, commands in (("rest", self.rest), ("mapped", self.mapped)):
-                told = {key: chip.xp.asarray(a) for key, a in under(arrays, f"{kind}/{name}/").items()}
-                if told:
-                    commands[name] = Commands(
-                        {part: told[f"{part}/phases"] for part in PARTS},
-                        {part: told[f"{part}/signs"] for part in PARTS},
-                    )
-            search = under(arrays, f"search/{name}/")
-            if search:
-                self.searches[name] = zeroth.restore(search, chip)
-            if known := under(arrays, f"twin/{name}/"):
-                self.twins[name] = twin.Twin(**known)
+            if name != last:
+                chip.restore(under(arrays, f"chip/{name}/"), noise[name])
+                self._take_layer(name, arrays)
         self.attenuators, self.service = under(arrays, "attenuators/"), under(arrays, "service/")
         self.photonic = photonic_network(self, self.chips)
         self.photonic.load(under(arrays, "photonic/") | _own(self.photonic, last))
+
+    def _take_layer(self, name: str, arrays: dict[str, Array]) -> None:
+        """Commands, search and twins of a layer, as far as there are any."""
+        chip = self.chips[name]
+        for kind, commands in (("rest", self.rest), ("mapped", self.mapped)):
+            parts = {key: chip.xp.asarray(a) for key, a in under(arrays, f"{kind}/{name}/").items()}
+            if parts:
+                phases, signs = ({p: parts[f"{p}/{what}"] for p in zeroth.PARTS} for what in ("phases", "signs"))
+                commands[name] = Commands(phases, signs)
+        if search := under(arrays, f"search/{name}/"):
+            self.searches[name] = zeroth.restore(search, chip)
+        if known := under(arrays, f"twin/{name}/"):
+            self.twins[name] = twin.Twin(**known)
 
 
 def _check_rank(job: Job, spec: models.ModelSpec) -> None:
@@ -184,7 +188,7 @@ def open_session(job: Job, source: Path | DataSet | None) -> L2ight:
         images = sets.load(job.data.name, source, (size[0], size[1]), channels)
     spec = described.model(job, images.classes, images.train_x.shape[1])
     _check_rank(job, spec)
-    images, held_x, held_y = sets.hold_out(images, job.data.validation, generator(job.seed, "validation"))
+    images, validation_x, validation_y = sets.hold_out(images, job.data.validation, generator(job.seed, "validation"))
     if job.data.normalise:
         spec = msgspec.structs.replace(spec, layers=(Standardise(*sets.moments(images.train_x)), *spec.layers))
     dtype = float_type(job.precision)
@@ -195,7 +199,7 @@ def open_session(job: Job, source: Path | DataSet | None) -> L2ight:
     images = DataSet(
         put(images.train_x), put(images.train_y), put(images.test_x), put(images.test_y), images.classes
     )
-    return L2ight(job, images, device.put(held_x), device.put(held_y), job.seed, electronic=electronic)
+    return L2ight(job, images, device.put(validation_x), device.put(validation_y), job.seed, electronic=electronic)
 
 
 def fabricate(session: L2ight, imperfect: nonidealities.Nonidealities, meter: Meter) -> dict[str, CoreChip]:

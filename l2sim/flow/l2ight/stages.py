@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -28,9 +27,11 @@ from l2sim.flow import oracle, pretrained, training, upkeep
 from l2sim.flow import session as sessions
 from l2sim.flow.l2ight import learning, twins
 from l2sim.flow.l2ight import session as l2ight
+from l2sim.flow.l2ight.service import Cores
 from l2sim.flow.l2ight.session import L2ight
-from l2sim.flow.session import PHASE_BYTES
-from l2sim.job import job as jobs
+from l2sim.flow.session import PHASE_BYTES, Values
+from l2sim.job.imperfections import chip_nonidealities
+from l2sim.job.sections import Calibrate, Map
 from l2sim.learn import train
 from l2sim.learn.search import calibrate as calibration
 from l2sim.learn.search import mapping, zeroth
@@ -40,8 +41,6 @@ from l2sim.store.events import Epoch, Event, Warned
 
 COMPARISON_NOISE = 0.01
 """Readout noise of the comparison mapping, in units of the unit input amplitude."""
-DEFAULT_LSB = 2.0 * np.pi / 255
-"""Smallest search step on a chip with continuous phases, rad."""
 
 Stage = Callable[[L2ight, int], Iterator[Event]]
 
@@ -50,7 +49,7 @@ def pretrain(session: L2ight, done: int) -> Iterator[Event]:
     """Train the electronic network, from a file of weights if the job names one."""
     job = session.job.pretrain
     if job.weights and done == 0:
-        for note in pretrained.load(Path(job.weights), session.electronic, new_classifier=job.epochs > 0):
+        for note in pretrained.load_weights(Path(job.weights), session.electronic, new_classifier=job.epochs > 0):
             yield Warned("pretrain", f"{job.weights}: {note}")
     yield from training.train(session, "pretrain", session.job.pretrain, done)
 
@@ -128,17 +127,17 @@ def map_(session: L2ight, done: int) -> Iterator[Event]:
             session.mapped[name] = _project(session, chip, name, problems[name], search, session.network)
     session.searches = {}
     session.photonic = _rebuilt(session)
-    result: dict[str, Any] = {
+    result: Values = {
         **training.scores(session, session.network),
         "mapping_error": _mapping_error(session.chips, session),
         **_oracle_scores(session),
     }
-    figures: dict[str, Any] = {}
+    figures: Values = {}
     if job.compare:
-        figures["comparisons"] = _comparisons(session)
+        copies = _comparisons(session)
+        figures["comparisons"] = copies
         result["comparisons"] = {
-            name: {key: value for key, value in mapped.items() if key != "curve"}
-            for name, mapped in figures["comparisons"].items()
+            name: {key: value for key, value in mapped.items() if key != "curve"} for name, mapped in copies.items()
         }
     yield session.finish("map", result, figures)
 
@@ -153,8 +152,8 @@ def _programmed(session: L2ight) -> Iterator[Event]:
             if refine:
                 _refine(session, name, refine)
     session.step += 1
-    told = {"oracle_mapping_error": _mapping_error(session.chips, session)}
-    yield Epoch("map", 1, 1, session.step, told, _frames(session, "map", 1, 1))
+    scalars = {"oracle_mapping_error": _mapping_error(session.chips, session)}
+    yield Epoch("map", 1, 1, session.step, scalars, _frames(session, "map", 1, 1))
     session.photonic = _rebuilt(session)
     result = {
         **training.scores(session, session.network),
@@ -197,10 +196,10 @@ def learn(session: L2ight, done: int) -> Iterator[Event]:
         _renew(session)
     tally, ways = learning.Tally(session), learning.ways(session)
     train.write(session.network)
-    yield from training.train(
-        session, "learn", session.job.learn, done, partial(_frames, session, "learn"), tally.observe, ways, tally,
-        tally.result,
-    )  # fmt: skip
+    ways = replace(
+        ways, after=tally, frames=partial(_frames, session, "learn"), observe=tally.observe, result=tally.result
+    )
+    yield from training.train(session, "learn", session.job.learn, done, ways)
 
 
 def _renew(session: L2ight) -> None:
@@ -221,7 +220,7 @@ def _renew(session: L2ight) -> None:
 
 def serve(session: L2ight, done: int) -> Iterator[Event]:
     """In service, while biases wander."""
-    yield from upkeep.serve(session, done, partial(_frames, session, "upkeep"))
+    yield from upkeep.serve(session, done, partial(_frames, session, "upkeep"), Cores(session))
 
 
 STAGES: dict[str, Stage] = {
@@ -238,7 +237,7 @@ def _seek(
     problems: dict[str, zeroth.Problem],
     searches: Callable[[], dict[str, zeroth.Search]],
     starts: dict[str, dict[str, Array]],
-    job: jobs.Calibrate | jobs.Map,
+    job: Calibrate | Map,
     done: int,
     observe: Callable[[], dict[str, float]],
     scales: dict[str, Array] | float,
@@ -264,7 +263,7 @@ def _seek(
         yield from sessions.checkpoint(session, stage, done, keep=done in snapshots)
 
 
-def _unfinished(states: dict[str, zeroth.State], job: jobs.Calibrate | jobs.Map, done: int) -> bool:
+def _unfinished(states: dict[str, zeroth.State], job: Calibrate | Map, done: int) -> bool:
     polish = min(job.polish, job.epochs)
     return any(s.polished < polish or not zeroth.searched(s, job.epochs - polish, done) for s in states.values())
 
@@ -273,7 +272,7 @@ def _search_epoch(
     problem: zeroth.Problem,
     search: zeroth.Search,
     state: zeroth.State,
-    job: jobs.Calibrate | jobs.Map,
+    job: Calibrate | Map,
     done: int,
     rng: np.random.Generator,
 ) -> None:
@@ -298,12 +297,11 @@ def _spread(session: L2ight, stage: str, scales: dict[str, Array] | float) -> di
     }  # fmt: skip
 
 
-def _search(session: L2ight, job: jobs.Calibrate | jobs.Map, threshold: float, **more: Any) -> zeroth.Search:
+def _search(session: L2ight, job: Calibrate | Map, threshold: float, shuffle: bool = False) -> zeroth.Search:
     """The search of a stage's job; no step is smaller than one of the chip's drive."""
-    bits = sessions.chip_nonidealities(session.job).phase_bits
     return zeroth.Search(
-        job.method, lr=job.lr, decay=job.decay, floor=2.0 * np.pi / (2**bits - 1) if bits else DEFAULT_LSB,
-        best_record=job.best_record, adaptive=job.adaptive, threshold=threshold, order=job.order, **more,
+        job.method, lr=job.lr, decay=job.decay, floor=chip_nonidealities(session.job).step() or zeroth.STEP,
+        best_record=job.best_record, adaptive=job.adaptive, threshold=threshold, order=job.order, shuffle=shuffle,
     )  # fmt: skip
 
 
@@ -322,12 +320,8 @@ def _mapping_task(
 
 def _mapping_searches(session: L2ight) -> dict[str, zeroth.Search]:
     """How mapping searches, by layer."""
-    return {
-        name: _search(
-            session, session.job.map, mapping.RESTART_ABOVE, threshold_growth=1.02, error_scale=mapping.error_scale(aim)
-        )
-        for name, aim in session.aims.items()
-    }
+    search = replace(_search(session, session.job.map, mapping.RESTART_ABOVE), threshold_growth=1.02)
+    return {name: replace(search, error_scale=mapping.error_scale(aim)) for name, aim in session.aims.items()}
 
 
 def _project(
@@ -353,9 +347,9 @@ def _rebuilt(session: L2ight) -> Network:
     return network
 
 
-def _comparisons(session: L2ight) -> dict[str, Any]:
+def _comparisons(session: L2ight) -> dict[str, Values]:
     """Map copies of the chip differently, for the report: from the other start, and with noisy readings."""
-    imperfect = sessions.chip_nonidealities(session.job)
+    imperfect = chip_nonidealities(session.job)
     other = "ideal" if session.job.map.start == "calibrated" else "calibrated"
     noisy = msgspec.structs.replace(imperfect, readout_noise=COMPARISON_NOISE)
     offset = session.rest if session.job.map.start == "calibrated" else {}
@@ -365,7 +359,7 @@ def _comparisons(session: L2ight) -> dict[str, Any]:
     }
 
 
-def _mapped_copy(session: L2ight, imperfect: Nonidealities, offset: dict[str, Commands]) -> dict[str, Any]:
+def _mapped_copy(session: L2ight, imperfect: Nonidealities, offset: dict[str, Commands]) -> Values:
     """Mapping error by epoch (mean over cores of the best reading) and accuracy of a copy mapped another way."""
     chips = l2ight.fabricate(session, imperfect, Meter())
     network = l2ight.photonic_network(session, chips)
@@ -386,7 +380,7 @@ def _mapped_copy(session: L2ight, imperfect: Nonidealities, offset: dict[str, Co
 
 def _oracle_scores(session: L2ight) -> dict[str, float]:
     """Accuracy after the oracle projection, on a copy of the chips."""
-    chips = l2ight.fabricate(session, sessions.chip_nonidealities(session.job), Meter())
+    chips = l2ight.fabricate(session, chip_nonidealities(session.job), Meter())
     network = l2ight.photonic_network(session, chips)
     for name, chip in chips.items():
         command(chip, u=session.mapped[name], v=session.mapped[name])
@@ -411,15 +405,16 @@ def _frames(session: L2ight, stage: str, epoch: int, epochs: int) -> dict[str, A
         return {}
     frames: dict[str, Array] = {}
     for name in session.chips:
-        told = session.told(name)
+        commanded = session.told(name)
         if stage == "learn" and epoch > 1:  # the meshes stay as they were mapped
-            told = {key: a for key, a in told.items() if key.rpartition(".")[2] not in PARTS}
-        frames |= told | session.merits(name)
+            commanded = {key: a for key, a in commanded.items() if key.rpartition(".")[2] not in PARTS}
+        frames |= commanded | session.merits(name)
     return frames
 
 
 def _flat(arrays: list[Array]) -> list[float]:
-    return np.concatenate([np.ravel(host(a)) for a in arrays]).tolist()
+    values: list[float] = np.concatenate([np.ravel(host(a)) for a in arrays]).tolist()
+    return values
 
 
 def _mean(arrays: list[Array]) -> float:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from typing import Any
 
 import numpy as np
 
@@ -18,6 +17,8 @@ from l2sim.errors import RunError
 from l2sim.flow import oracle
 from l2sim.flow import session as sessions
 from l2sim.flow.l2ight.session import L2ight
+from l2sim.flow.session import Values
+from l2sim.job.imperfections import chip_nonidealities
 from l2sim.learn.twin import identify as twin
 from l2sim.learn.twin import program as twin_program
 from l2sim.mesh.mesh import Mesh
@@ -29,7 +30,7 @@ def calibrate(session: L2ight, done: int) -> Iterator[Event]:
     """Identify the layers one after the other: an epoch each. Rests both meshes of every core at identities."""
     names = list(session.chips)
     yield session.begin("calibrate", len(names), done)
-    sheet = sessions.chip_nonidealities(session.job)
+    sheet = chip_nonidealities(session.job)
     for number_, name in list(enumerate(names, 1))[done:]:
         chip = session.chips[name]
         with session.meter.stage("calibrate"):
@@ -38,10 +39,10 @@ def calibrate(session: L2ight, done: int) -> Iterator[Event]:
             session.rest[name] = resting(chip.mesh, session, name)
             command(chip, u=session.rest[name], v=session.rest[name])
         session.step += 1
-        found = np.concatenate([known.misfit for known in session.twins.values()])
-        p10, p50, p90 = (float(p) for p in np.percentile(found, (10, 50, 90)))
+        misfit = np.concatenate([known.misfit for known in session.twins.values()])
+        p10, p50, p90 = (float(p) for p in np.percentile(misfit, (10, 50, 90)))
         scalars = {
-            "loss": float(found.mean()), "best": float(found.mean()), "best_p10": p10, "best_p50": p50, "best_p90": p90,
+            "loss": (mean := float(misfit.mean())), "best": mean, "best_p10": p10, "best_p50": p50, "best_p90": p90,
             "evaluations": float(session.meter.stages.get("calibrate", Counts()).evaluations),
             **session.told_cost("calibrate"),
         }  # fmt: skip
@@ -53,7 +54,7 @@ def calibrate(session: L2ight, done: int) -> Iterator[Event]:
 def resting(mesh: Mesh, session: L2ight, name: str) -> Commands:
     """Commands at which both meshes are identities, each heater at its nearest level."""
     chip, there = session.chips[name], session.chips[name].xp.asarray
-    drive = twin.Drive.of(sessions.chip_nonidealities(session.job))
+    drive = twin.Drive.of(chip_nonidealities(session.job))
     rest = twin_program.identities(mesh, drive, session.twins[name], chip.shape)
     return Commands(*({part: there(a) for part, a in kind.items()} for kind in (rest.phases, rest.signs)))
 
@@ -64,17 +65,17 @@ def program(session: L2ight, name: str) -> None:
         raise RunError("the checkpoint holds no twins; run calibrate again with calibrate.method = 'twin'")
     chip, weight = session.chips[name], session.network.weights[name]
     assert isinstance(weight, PhotonicWeight)
-    drive = twin.Drive.of(sessions.chip_nonidealities(session.job))
-    told, sigma, _ = twin_program.program(chip.mesh, drive, session.twins[name], session.aims[name])
+    drive = twin.Drive.of(chip_nonidealities(session.job))
+    commands, sigma, _ = twin_program.program(chip.mesh, drive, session.twins[name], session.aims[name])
     there = chip.xp.asarray
-    mapped = Commands(*({part: there(a) for part, a in kind.items()} for kind in (told.phases, told.signs)))
+    mapped = Commands(*({part: there(a) for part, a in kind.items()} for kind in (commands.phases, commands.signs)))
     command(chip, u=mapped, v=mapped)
     chip.set_sigma(there(sigma))
     weight.sigma[...] = there(sigma)
     session.mapped[name] = mapped
 
 
-def _result(session: L2ight) -> dict[str, Any]:
+def _result(session: L2ight) -> Values:
     every = session.twins.values()
     identified = np.concatenate([known.identified for known in every])
     errors = [oracle.bias_error(session.chips[name], known) for name, known in session.twins.items()]
@@ -98,6 +99,6 @@ def _biases(known: twin.Twin) -> Array:
     return known.spread[:, : known.bias.shape[1]]
 
 
-def _figures(session: L2ight) -> dict[str, Any]:
+def _figures(session: L2ight) -> Values:
     rest = [oracle.identity_error(chip) for chip in session.chips.values()]
     return {"identity_error": {p: np.concatenate([host(r[p]).ravel() for r in rest]).tolist() for p in "uv"}}

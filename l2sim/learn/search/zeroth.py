@@ -17,6 +17,7 @@ import numpy as np
 
 from l2sim.backend import Array, like
 from l2sim.chip.grid import arrays, fused, respond
+from l2sim.chip.nonidealities import even_step
 from l2sim.chip.protocol import PARTS, Hardware
 from l2sim.mesh.reference import compact_order
 
@@ -24,6 +25,8 @@ HOST = ("threshold", "polished")
 """The arrays of a state that steer the search; they stay on the host whatever the device."""
 NUDGE = 0.01
 """What a restart adds to every phase, rad."""
+STEP = even_step(8)
+"""Smallest step on a chip with continuous phases, rad."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ class Search:
     method: str
     lr: float = 0.1
     decay: float = 0.99
-    floor: float = 2.0 * np.pi / 255
+    floor: float = STEP
     best_record: bool = True
     adaptive: bool = False
     threshold: float = 0.09

@@ -1,0 +1,28 @@
+"""Sigma as a column of attenuators realises it: one rule for cores and for the chip of any matrix.
+
+An attenuator lets the share cos(phase) of the amplitude through, the phase in [0, pi]. Its heater's phase is quantised
+evenly with LSB pi / (2^b - 1) and scaled by its gamma; no crosstalk, no bias (spec section b).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from l2sim.backend import Array
+from l2sim.chip.nonidealities import Nonidealities, even_step
+
+
+def realised(share: Array, ratio: Array, sheet: Nonidealities, *, exact: bool = False) -> Array:
+    """The shares that are realised where `share`, from -1 to 1, is commanded; `ratio`: gamma of each heater over the
+    nominal one. In the precision of `share`, or with `exact` from the heater on in that of `ratio`."""
+    phase = np.arccos(share)
+    if sheet.phase_bits:
+        lsb = even_step(sheet.phase_bits) / 2.0
+        phase /= lsb
+        np.rint(phase, out=phase)
+        phase *= lsb
+    if exact:
+        phase = phase * ratio
+    else:
+        phase *= ratio
+    return np.cos(phase, out=phase)

@@ -1,0 +1,91 @@
+"""What detectors say of light that reaches them, with its noise: one rule for all chips.
+
+With y the complex amplitude, n standard normal variates, g the electronic gain behind a core (1 elsewhere), r the phase
+of the reference, fresh for each vector:
+
+    quadrature  Re(y e^{i r}) + g sigma n       field  y e^{i r} + g sigma (n + i n')
+    power       |y|^2 + g s |y| n + g^2 sigma n
+
+`normal(shape)` draws the variates where the light is; they are drawn in the order of the formulas.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from l2sim.backend import Array
+from l2sim.chip.nonidealities import Nonidealities
+
+Normal = Callable[[tuple[int, ...]], Array]
+"""Draws standard normal variates of a shape."""
+Phasor = Callable[[Array], Array]
+"""e^{i angle} of angles."""
+
+
+def intensity(field: Array) -> Array:
+    """|y|^2 of a complex field."""
+    power: Array = field.real**2 + field.imag**2
+    return power
+
+
+def phasor(angle: Array) -> Array:
+    """e^{i angle} in the precision of `angle`."""
+    return complex_of(np.cos(angle), np.sin(angle))
+
+
+def complex_of(real: Array, imag: Array) -> Array:
+    """real + i imag, in their precision."""
+    out = np.empty_like(real, np.result_type(real.dtype, np.complex64), shape=real.shape)
+    out.real[...], out.imag[...] = real, imag
+    return out
+
+
+def quadrature(
+    y: Array, sheet: Nonidealities, normal: Normal, gain: Array | float = 1.0, turned: Phasor = phasor
+) -> Array:
+    """Readings of amplitudes (..., k, B), real or complex, against a reference."""
+    if sheet.reference_phase_std:
+        angle = _reference(y, sheet, normal)
+        y = (y * turned(angle)).real if np.iscomplexobj(y) else y * np.cos(angle)
+    elif np.iscomplexobj(y):
+        y = y.real
+    return y + gain * (sheet.readout_noise * normal(y.shape)) if sheet.readout_noise else y
+
+
+def field(y: Array, sheet: Nonidealities, normal: Normal, gain: Array | float = 1.0, turned: Phasor = phasor) -> Array:
+    """Readings of both quadratures of amplitudes (..., k, B), complex."""
+    if sheet.reference_phase_std:
+        y = y * turned(_reference(y, sheet, normal))
+    y = y.astype(np.result_type(y.dtype, np.complex64), copy=False)
+    if sheet.readout_noise:
+        y = y + gain * (sheet.readout_noise * complex_of(normal(y.shape), normal(y.shape)))
+    return y
+
+
+def power(y: Array, power: Array, sheet: Nonidealities, normal: Normal, gain: Array | float = 1.0) -> Array:
+    """Readings of `power` = |y|^2 of amplitudes y (..., k, B)."""
+    if sheet.shot_noise:
+        power = power + gain * np.abs(y) * (sheet.shot_noise * normal(y.shape))
+    return power + gain * gain * (sheet.readout_noise * normal(y.shape)) if sheet.readout_noise else power
+
+
+def modulated(field: Array, sheet: Nonidealities, normal: Normal) -> Array:
+    """A field with the amplitude and phase errors of its modulators or detectors (spec/insitu.md, section 2)."""
+    if sheet.io_amplitude_error:
+        field = field * np.abs(1.0 + sheet.io_amplitude_error * normal(field.shape))
+    if sheet.io_phase_error:
+        field = field * phasor(np.pi * sheet.io_phase_error * normal(field.shape))
+    return field
+
+
+def tap(power: Array, sheet: Nonidealities, normal: Normal) -> Array:
+    """Readings of powers I inside a mesh, or of sums of powers: I + s sqrt(I) n."""
+    return power + sheet.tap_noise * np.sqrt(power) * normal(power.shape) if sheet.tap_noise else power
+
+
+def _reference(y: Array, sheet: Nonidealities, normal: Normal) -> Array:
+    """Phases of the reference, one for each vector of each core, (..., 1, B)."""
+    angle: Array = sheet.reference_phase_std * normal((*y.shape[:-2], 1, y.shape[-1]))
+    return angle
