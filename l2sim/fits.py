@@ -110,7 +110,7 @@ def declared(versions: Versions) -> Iterator[Misfit]:
 
 def _used() -> Iterator[importlib.metadata.Distribution]:
     """l2sim and the installed packages that it reaches, those of its extras included."""
-    from packaging.utils import canonicalize_name
+    from packaging.utils import canonicalize_name  # late: may be missing
 
     waiting, seen = ["l2sim"], set[str]()
     while waiting:
@@ -129,8 +129,8 @@ def _used() -> Iterator[importlib.metadata.Distribution]:
 def _requirements(distribution: importlib.metadata.Distribution) -> Iterator[Requirement]:
     """What applies here; of l2sim's own also the packages that only extras bring, which are compared where they
     are there. What an extra asks of a package that is wanted anyway holds with that extra only: see `KNOWN`."""
-    from packaging.markers import default_environment
-    from packaging.requirements import InvalidRequirement, Requirement
+    from packaging.markers import default_environment  # late: may be missing
+    from packaging.requirements import InvalidRequirement, Requirement  # late: may be missing
 
     extras = distribution.metadata.get_all("Provides-Extra") or [] if distribution.metadata["Name"] == "l2sim" else []
     always: set[str] = set()
@@ -149,8 +149,8 @@ def _requirements(distribution: importlib.metadata.Distribution) -> Iterator[Req
 
 def _within(version: str, specifier: str, unread: bool = True) -> bool:
     """Whether a version is in a specifier; `unread` where one of them cannot be read."""
-    from packaging.specifiers import InvalidSpecifier, SpecifierSet
-    from packaging.version import InvalidVersion
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet  # late: may be missing
+    from packaging.version import InvalidVersion  # late: may be missing
 
     try:
         return SpecifierSet(specifier).contains(version, prereleases=True)
