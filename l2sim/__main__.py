@@ -4,10 +4,11 @@ from __future__ import annotations
 
 
 def main() -> None:
-    from l2sim import blas
+    """Run the command line."""
+    from l2sim import blas  # late: entering the module must not import what follows it
 
     blas.prepare()  # before anything imports NumPy
-    from l2sim.cli.main import main as command
+    from l2sim.cli.main import main as command  # late: behind the choice above
 
     command()
 

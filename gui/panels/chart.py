@@ -402,6 +402,7 @@ class Legend(QtWidgets.QWidget):
         return "   ".join(text for _, _, text in self.entries)
 
     def event(self, event: QtCore.QEvent) -> bool:
+        """Show all names where the pointer rests, as tool tip; the rest is Qt's."""
         if event.type() == QtCore.QEvent.Type.ToolTip:
             QtWidgets.QToolTip.showText(event.globalPos(), self.text(), self)
             return True

@@ -186,7 +186,7 @@ class Diagnosis(Panel):
         self._show_all()
 
     def refresh(self, changed: set[str]) -> None:
-        """See whether the process is done; paint what changed."""
+        """Take the answer of the process if it is done, and paint what changed."""
         draw = bool(changed & {"all", "theme"})
         if self.task is not None and (answer := self.task.done()) is not None:
             only, self.task = self.task.only, None

@@ -45,10 +45,10 @@ def words(event: Record) -> str:
             return f"{event.stage}: {event.message}" if event.stage else event.message
         case StageEnd():
             result = results.stage(event.result)
-            told = [f"{100 * result.accuracy:.2f} % test accuracy"] if result.accuracy is not None else []
-            told += [f"mapping error {result.mapping_error:.3g}"] if result.mapping_error is not None else []
-            told += [f"{result.seconds:.1f} s"] if result.seconds is not None else []
-            return f"{event.stage}: " + ", ".join(told)
+            parts = [f"{100 * result.accuracy:.2f} % test accuracy"] if result.accuracy is not None else []
+            parts += [f"mapping error {result.mapping_error:.3g}"] if result.mapping_error is not None else []
+            parts += [f"{result.seconds:.1f} s"] if result.seconds is not None else []
+            return f"{event.stage}: " + ", ".join(parts)
         case Changed():
             return f"{event.path} = {event.value}, was {event.old}"
         case RunEnd():

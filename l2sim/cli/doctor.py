@@ -25,7 +25,7 @@ class Finding(NamedTuple):
     fit each other); `cure` is a line to type."""
 
     what: str
-    found: str
+    value: str
     state: str = "ok"
     cure: str = ""
 
@@ -77,7 +77,7 @@ def show() -> bool:
     for topic, findings in examine():
         table.add_row(Text(topic, "bold"))
         for finding in findings:
-            table.add_row(f"  {finding.what}", finding.found, marks[finding.state], finding.cure)
+            table.add_row(f"  {finding.what}", finding.value, marks[finding.state], finding.cure)
             well = well and finding.state != "missing"
         table.add_section()
     console = screen()

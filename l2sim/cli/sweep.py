@@ -149,8 +149,9 @@ class _Watch:
         self._console, self._quiet, self._told = screen(), quiet, time.monotonic()
         self._bar: rich.progress.Progress | None = None
         if not quiet and self._console.is_terminal:
+            # late: --help is instant
             from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
-            from rich.progress import Progress as Bar  # late: --help is instant
+            from rich.progress import Progress as Bar
 
             columns = TextColumn("points"), BarColumn(30), MofNCompleteColumn(), TextColumn("{task.fields[note]}")
             self._bar = Bar(*columns, console=self._console, refresh_per_second=4)

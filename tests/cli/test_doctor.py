@@ -66,7 +66,7 @@ def test_a_broken_qt_is_told_and_not_raised(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(doctor.importlib, "import_module", broken)
     assert findings()["PyQt5"].state == "optional"
-    assert findings()["PyQt5"].found == "libGL.so.1: cannot open shared object file"
+    assert findings()["PyQt5"].value == "libGL.so.1: cannot open shared object file"
 
 
 def installed(monkeypatch: pytest.MonkeyPatch, **versions: str) -> None:
@@ -91,14 +91,14 @@ def installed(monkeypatch: pytest.MonkeyPatch, **versions: str) -> None:
 def test_versions_that_do_not_agree(versions: dict[str, str], found: str, monkeypatch: pytest.MonkeyPatch) -> None:
     installed(monkeypatch, **versions)
     finding = findings()["CUDA"]
-    assert found in finding.found and (finding.state == "ok") == (found == "13 throughout")
+    assert found in finding.value and (finding.state == "ok") == (found == "13 throughout")
     assert finding.state == "ok" or "l2sim[gpu]" in finding.cure
 
 
 def test_a_driver_that_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
     installed(monkeypatch, cupy_cuda13x="14.2")
     monkeypatch.setattr(doctor, "_driver", lambda: 12)
-    assert "too old" in doctor._agreement("NVIDIA H200", True)[0].found
+    assert "too old" in doctor._agreement("NVIDIA H200", True)[0].value
 
 
 def versions(**those: str | None) -> fits.Versions:
@@ -191,5 +191,5 @@ def test_a_package_that_cannot_be_imported_is_a_finding(monkeypatch: pytest.Monk
     monkeypatch.setattr(doctor, "_kernels", broken)
     found = dict(doctor.examine())["kernels"]
     assert [f.state for f in found] == ["missing"]
-    assert found[0].found == "ImportError: Numba needs NumPy 2.0 or less. Got NumPy 2.4."
+    assert found[0].value == "ImportError: Numba needs NumPy 2.0 or less. Got NumPy 2.4."
     assert not doctor.show()
