@@ -9,6 +9,7 @@ quantity can have, is `MARKED`: drawn hatched, never by colour alone.
 from __future__ import annotations
 
 from functools import cache
+from math import tau
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +20,6 @@ from l2sim.backend import Array
 
 from .raster import MARKED
 
-TURN = 2.0 * np.pi
 SHADES = 1024
 CYCLIC = {"dark": "CET-CBTC1", "light": "CET-C3"}
 DIVERGING = {
@@ -61,7 +61,7 @@ def number(value: float) -> str:
     return f"{value:.3g}".replace("e-0", "e-").replace("e+0", "e") if np.isfinite(value) else str(value)
 
 
-PHASE = Scale("cyclic", 0.0, TURN, "rad")
+PHASE = Scale("cyclic", 0.0, tau, "rad")
 
 
 def diverging(values: list[Array], unit: str) -> Scale:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from math import tau
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -14,7 +15,7 @@ from l2sim.inspect.chips import ends
 from l2sim.job.imperfections import chip_nonidealities
 
 from . import colours, light
-from .colours import PHASE, TURN, Scale
+from .colours import PHASE, Scale
 from .history import History, Key, Numbers
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ def frame(model: RunModel, layer: str, block: int, step: int | None) -> dict[str
 
 def turned(angle: Array) -> Array:
     """An angle as the nearest turn has it, from -pi up to pi."""
-    return np.mod(angle + np.pi, TURN) - np.pi
+    return np.mod(angle + np.pi, tau) - np.pi
 
 
 def numbers(phases: Mapping[str, Phases]) -> Numbers:
@@ -307,7 +308,7 @@ def imperfections(model: RunModel, step: int | None) -> Nonidealities:
 
 def levels(imperfect: Nonidealities, phases: Array) -> Array:
     """The level of the drive that each phase is given, from 0 (`Nonidealities.lsb`, `.levels`)."""
-    wrapped = np.mod(phases, TURN)
+    wrapped = np.mod(phases, tau)
     if imperfect.drive == "phase":
         rounded: Array = np.round(wrapped / imperfect.lsb())
         return rounded

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import tau
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +14,7 @@ from ..base import painting
 from ..base.files import Table
 from ..base.panel import Panel
 from ..base.widgets import filled
-from ..mesh.colours import PHASE, TURN, number
+from ..mesh.colours import PHASE, number
 from . import matrix
 from .blocks import first_metric, readable
 
@@ -52,7 +53,7 @@ class Histogram(QtWidgets.QWidget):
         self.note, self.at = note, at
         self.counts, self.edges, self.ticks = np.zeros(0, np.int64), np.zeros(0), []
         if finite.size:
-            low, high = (0.0, TURN) if turn else (float(finite.min()), float(finite.max()))
+            low, high = (0.0, tau) if turn else (float(finite.min()), float(finite.max()))
             if not high > low:
                 low, high = low - (abs(low) or 1.0) * 0.05, high + (abs(high) or 1.0) * 0.05
             self.counts, self.edges = np.histogram(finite, BINS, (low, high))
@@ -149,7 +150,7 @@ class Distributions(Panel):
         whole = [f"{here.layer}.theta", f"{here.layer}.phi"]
         names = [part.name for part in layer.parts.values()] if layer.sigma else whole
         frames = [model.frame(name, here.step) for name in names]
-        phases = [np.mod(np.asarray(frame.values, float).reshape(-1), TURN) for frame in frames if frame is not None]
+        phases = [np.mod(np.asarray(frame.values, float).reshape(-1), tau) for frame in frames if frame is not None]
         return np.concatenate(phases) if phases else np.zeros(0)
 
     def _weights(self, model: RunModel) -> None:

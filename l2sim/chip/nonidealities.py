@@ -27,7 +27,6 @@ GAMMA = math.pi / V_PI**2
 WAVELENGTH_NM = 1550.0
 """Design wavelength, nm."""
 
-TURN = 2.0 * math.pi
 RISE_POINTS = 257
 """Voltages at which a curve is looked at, whether it rises."""
 
@@ -165,7 +164,7 @@ class Nonidealities(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
         if self.drive == "phase" or not self.phase_bits:
             return self.lsb()
         levels, _ = self.levels()
-        around = np.append(0.0, levels[levels < TURN]) if phases is None else np.mod(phases, TURN)
+        around = np.append(0.0, levels[levels < math.tau]) if phases is None else np.mod(phases, math.tau)
         at = np.searchsorted(levels, around, side="right") - 1
         return float(np.diff(levels)[np.clip(at, 0, levels.size - 2)].max())
 
@@ -186,7 +185,7 @@ class Nonidealities(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 
 def even_step(bits: int) -> float:
     """Distance of 2^bits levels that share a whole turn evenly, 0 and 2 pi among them, rad; 0 for 0 bits."""
-    return TURN / (2**bits - 1) if bits else 0.0
+    return math.tau / (2**bits - 1) if bits else 0.0
 
 
 @cache

@@ -28,7 +28,7 @@ from numpy.typing import DTypeLike
 from l2sim import files
 from l2sim.backend import Array
 from l2sim.chip.meter import Meter, Settling
-from l2sim.chip.protocol import PARTS, Hardware, MeshHardware, Taps, check
+from l2sim.chip.protocol import PARTS, PHASES, Hardware, MeshHardware, Taps, check
 from l2sim.errors import ChipError
 from l2sim.mesh.mesh import Mesh
 
@@ -41,7 +41,6 @@ ORDER = (
 """The arrays of both kinds of file, in their order."""
 UNFIT = "its parts do not fit together"
 KINDS = ("field", "power", "taps")
-PHASES = ("theta", "phi", "screen")
 
 Chip = TypeVar("Chip", Hardware, MeshHardware)
 Answer = tuple[Array, ...]

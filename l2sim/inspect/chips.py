@@ -6,6 +6,7 @@ Targets, actual phases, light: what a lab cannot know. Of a grid only the core t
 from __future__ import annotations
 
 from functools import lru_cache
+from math import tau
 from pathlib import Path
 from typing import Any, Protocol, Required, TypedDict
 
@@ -30,8 +31,6 @@ from l2sim.job.job import Job
 from l2sim.mesh.orthogonal import decompose
 from l2sim.mesh.wiring import places, wiring
 from l2sim.store import checkpoint as checkpoints
-
-TAU = 2.0 * np.pi
 
 
 class Record(Protocol):
@@ -329,7 +328,7 @@ def terms(
     ratio, fixed, _, around, lsb, levels, thresholds, share, rewrap = chain_parameters(
         mesh, heaters, imperfect, np.dtype(np.float64)
     )
-    phase = np.mod(np.asarray(commanded, float), TAU)
+    phase = np.mod(np.asarray(commanded, float), tau)
     driven = phase
     if levels.size:
         driven = levels[np.searchsorted(thresholds, phase, side="left")]
@@ -338,7 +337,7 @@ def terms(
     clipped = (phase > levels[-1]) | (phase < levels[0]) if levels.size else np.zeros(phase.shape, bool)
     heated = driven * ratio[0]
     heat = np.where(np.isnan(fixed[0]), heated, fixed[0])
-    warm = np.append(np.mod(heat, TAU) if rewrap else heat, 0.0)
+    warm = np.append(np.mod(heat, tau) if rewrap else heat, 0.0)
     leak = share * warm[around].sum(axis=1)
     added = {
         "quantisation": np.where(clipped, 0.0, driven - phase),

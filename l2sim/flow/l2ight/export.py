@@ -7,8 +7,8 @@ import numpy as np
 
 from l2sim import backend
 from l2sim.backend import Array, generator
-from l2sim.chip.core_chip import PARTS, CoreChip
-from l2sim.chip.protocol import Commands
+from l2sim.chip.core_chip import CoreChip
+from l2sim.chip.protocol import PARTS, Commands
 from l2sim.errors import RunError
 from l2sim.flow.l2ight.session import L2ight, fabricate
 from l2sim.flow.realised import Exporter, Realised, apart, no_data

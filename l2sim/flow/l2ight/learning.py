@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from functools import partial
 
+from l2sim.backend import Stream
 from l2sim.chip.meter import PASSES
 from l2sim.flow.l2ight.session import L2ight
 from l2sim.flow.session import Values
 from l2sim.flow.training import Ways
 from l2sim.job.sections import Learn
 from l2sim.learn import counting, protocols, sampling
-from l2sim.learn.loader import Stream
 from l2sim.learn.train import Samples, Step
 from l2sim.nn.network import Network
 from l2sim.nn.photonic import PhotonicWeight

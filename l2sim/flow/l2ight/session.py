@@ -159,7 +159,7 @@ class L2ight(Session):
         for kind, commands in (("rest", self.rest), ("mapped", self.mapped)):
             parts = {key: chip.xp.asarray(a) for key, a in under(arrays, f"{kind}/{name}/").items()}
             if parts:
-                phases, signs = ({p: parts[f"{p}/{what}"] for p in zeroth.PARTS} for what in ("phases", "signs"))
+                phases, signs = ({p: parts[f"{p}/{what}"] for p in PARTS} for what in ("phases", "signs"))
                 commands[name] = Commands(phases, signs)
         if search := under(arrays, f"search/{name}/"):
             self.searches[name] = zeroth.restore(search, chip)
