@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from l2sim.backend import Array, namespace
+from l2sim.chip.meter import Count
 from l2sim.chip.protocol import Commands, Hardware, command
 
 
@@ -21,7 +22,7 @@ def arrays(hardware: Hardware) -> Any:
     return getattr(hardware, "xp", np)
 
 
-def full_scale(x: Array) -> Any:
+def full_scale(x: Array) -> Array | float:
     """The amplitude that the modulators' full scale stands for when sending `x`: its largest magnitude (1 if zero).
 
     Vectors are sent divided by it, so that readout noise, which is relative to the unit amplitude, does not drown them.
@@ -125,7 +126,7 @@ def sigma_gradient(
         return (scale_x * scale_y) * (parts[0] if vectors is None else sum(parts[1:], parts[0]))
 
 
-def _blocks(hardware: Hardware, cores: Array | None) -> Any:
+def _blocks(hardware: Hardware, cores: Array | None) -> Count:
     """How many blocks take part."""
     return hardware.shape[0] * hardware.shape[1] if cores is None else np.count_nonzero(cores)
 

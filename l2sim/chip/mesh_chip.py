@@ -9,7 +9,7 @@ besides that the chip offers fused operations (`tap_sums`, `gradient`) that give
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -18,9 +18,9 @@ from l2sim.backend import CPU, Array, Device, generator, kernels
 from l2sim.chip import fabrication, readout
 from l2sim.chip.drift import Wander
 from l2sim.chip.fabrication import arm_parameters, chain_parameters, fabricate, fabricate_optics, splitter_parameters
-from l2sim.chip.meter import Meter, Settling
+from l2sim.chip.meter import Count, Meter, Settling
 from l2sim.chip.nonidealities import WAVELENGTH_NM, Nonidealities
-from l2sim.chip.protocol import MESH_READOUTS, SCHEMES, Gradient, Taps
+from l2sim.chip.protocol import MESH_READOUTS, SCHEMES, ChipState, Gradient, Taps
 from l2sim.errors import ChipError
 from l2sim.mesh.mesh import Mesh
 from l2sim.mesh.wiring import places, skipped, wiring
@@ -62,10 +62,10 @@ class MeshChip:
         self._noise = generator(seed, "readout", name)
         self._start = self._noise.bit_generator.state
         # Noise that repeats itself is drawn once: every draw since `rewind`, and where the stream then stood.
-        self._tape: list[tuple[Array, Any]] | None = None
+        self._tape: list[tuple[Array, Mapping[str, object]]] | None = None
         self._played = 0
         self._heated = device.put(np.tile(mesh.active, 2))  # passive couplers have no heaters
-        self._unsound: Any = None
+        self._unsound: Array | np.bool_ | None = None
         self._phases = {part: self.xp.zeros(size, self.dtype) for part, size in self._sizes.items()}
         self.nonidealities = nonidealities
 
@@ -81,7 +81,7 @@ class MeshChip:
         self._nonidealities = value
         put = self._device.put
         chain = chain_parameters(self._wiring, self._heaters, value, self.dtype)
-        self._chain = tuple(put(a) if isinstance(a, np.ndarray) else a for a in chain)
+        self._chain = fabrication.moved(chain, put)
         self._still = chain[2]
         self._wander.tune(value, self.meter.clock)
         self._drifts = value.drift_std > 0.0 or value.step_std > 0.0
@@ -97,10 +97,10 @@ class MeshChip:
     # -- what a lab can do ---------------------------------------------------------------------------------------------
 
     def set_phases(self, theta: Array | None = None, phi: Array | None = None, screen: Array | None = None) -> None:
-        """See `MeshHardware.set_phases`."""
+        """Command nominal phases, rad: theta, phi (n,) in travel order, screen (N,). None leaves them."""
         given = zip(PHASES, (theta, phi, screen))
         wanted = {part: self._checked(values, part) for part, values in given if values is not None}
-        changed: Any = 0
+        changed: Count = 0
         for part, values in wanted.items():
             changed += np.count_nonzero(values != self._phases[part])
             self._phases[part] = values
@@ -111,23 +111,23 @@ class MeshChip:
 
     @property
     def commanded(self) -> dict[str, Array]:
-        """See `MeshHardware.commanded`."""
+        """Copies of the phases last commanded, by name."""
         return {part: values.copy() for part, values in self._phases.items()}
 
     def wait(self, seconds: float) -> None:
-        """See `MeshHardware.wait`."""
+        """Let chip time pass, s, for all chips that share the meter."""
         self.meter.wait(seconds)
 
     def forward(self, x: Array, readout: str = "field") -> Array:
-        """See `MeshHardware.forward`."""
+        """Send x (N, B) into the inputs and read the outputs: complex for "field", real for "power"."""
         return self._probe(x, False, readout)
 
     def backward(self, y: Array, readout: str = "field") -> Array:
-        """See `MeshHardware.backward`."""
+        """Send y (N, B) into the outputs and read the inputs; this light sees U^T."""
         return self._probe(y, True, readout)
 
     def taps(self, x: Array, back: bool = False) -> tuple[Array, Taps]:
-        """See `MeshHardware.taps`."""
+        """`forward` (or `backward`) with the field read at the far end and the power at every phase shifter."""
         far, powers = self._through(self.tapped_light(x), back)
         return self.read(far, "field"), self.read_taps(powers)
 
@@ -144,8 +144,9 @@ class MeshChip:
     def gradient(self, x: Array, g: Array, scheme: str) -> Gradient | None:
         """What `l2sim.learn.insitu.measure` reads where nothing is lost and nothing is noisy: the exact gradient, by
         running the mesh in reverse (`kernels.propagate.adjoint`, `gradients`). None elsewhere; metered as `scheme`."""
-        it = self._nonidealities
-        noisy = it.io_amplitude_error or it.io_phase_error or it.tap_noise or it.readout_noise or it.reference_phase_std
+        own = self._nonidealities
+        noisy = own.io_amplitude_error or own.io_phase_error or own.tap_noise or own.readout_noise
+        noisy = noisy or own.reference_phase_std
         if noisy or not self._lossless or "tap_power" not in self.readouts:
             return None
         x, g = self.checked_light(x), self.checked_light(g)
@@ -201,12 +202,13 @@ class MeshChip:
 
     def oracle_fabrication(self) -> dict[str, Array]:
         """The unit draws of the fabrication, "part.draw"."""
-        return fabrication.arrays(self._draws())
+        return fabrication.arrays({"heaters": self._heaters, "optics": self._optics})
 
     def refabricate(self, arrays: dict[str, Array]) -> None:
         """Become the chip whose `oracle_fabrication` gave `arrays`."""
-        made = fabrication.replaced(self._draws(), arrays)
-        self._heaters, self._optics = made["heaters"], made["optics"]
+        heaters = fabrication.replaced({"heaters": self._heaters}, arrays)
+        self._optics = fabrication.replaced({"optics": self._optics}, arrays)["optics"]
+        self._heaters = heaters["heaters"]
         self.nonidealities = self._nonidealities
 
     def wander_as(self, wander: Wander) -> None:
@@ -214,18 +216,16 @@ class MeshChip:
         self._wander = wander
         self.nonidealities = self._nonidealities
 
-    def _draws(self) -> dict[str, Any]:
-        return {"heaters": self._heaters, "optics": self._optics}
-
-    def state(self) -> tuple[dict[str, Array], dict[str, Any]]:
+    def state(self) -> tuple[dict[str, Array], ChipState]:
         """What a checkpoint needs: the commanded phases, and the position of the noise stream. On a GPU this is where
         values that were not finite are told."""
         if self._unsound is not None and bool(self._unsound):
             raise ChipError(f"mesh {self.name} was sent values that are not finite; lower the learning rate")
-        values = {"noise": self._position(), "drift": self._wander.state(), "restless": self.settling.restless}
+        restless = self.settling.restless
+        values: ChipState = {"noise": self._position(), "drift": self._wander.state(), "restless": restless}
         return self.commanded, values
 
-    def restore(self, arrays: dict[str, Array], values: dict[str, Any]) -> None:
+    def restore(self, arrays: dict[str, Array], values: ChipState) -> None:
         """Go on from what `state` returned."""
         self._phases = {part: self._device.put(arrays[part].astype(self.dtype)) for part in PHASES}
         self._noise.bit_generator.state, self._tape = values["noise"], None
@@ -245,7 +245,7 @@ class MeshChip:
         """Take in how far biases have wandered by now. A fused operation does so once, at its beginning."""
         if self._wander.moved(self.meter.clock):
             bias = (self._still + self._wander.biases("mesh")).astype(self.dtype)
-            self._chain = *self._chain[:2], self._device.put(bias), *self._chain[3:]
+            self._chain = fabrication.biased(self._chain, self._device.put(bias))
             self._forget()
 
     def _effective(self) -> tuple[Array, ...]:
@@ -419,7 +419,7 @@ class MeshChip:
             self._tape[at:] = [(self._drawn(shape), self._noise.bit_generator.state)]
         return self._tape[at][0]
 
-    def _position(self, at: int | None = None) -> Any:
+    def _position(self, at: int | None = None) -> Mapping[str, object]:
         """Where the noise stream stands, or stood after `at` draws since `rewind`."""
         if self._tape is None:
             return self._noise.bit_generator.state

@@ -13,9 +13,9 @@ Fields are columns: a core maps x (k, B) to y = W x (k, B). Amplitudes are relat
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypedDict
 
 from l2sim.backend import Array
 from l2sim.chip.meter import Meter
@@ -227,6 +227,15 @@ class SvdHardware(Protocol):
     def taps(self, x: Array, back: bool = False) -> tuple[Array, SvdTaps]:
         """`forward` (or `backward`) with the field read at the far end and the power at every phase shifter."""
         ...
+
+
+class ChipState(TypedDict, total=False):
+    """What a checkpoint keeps of a simulated chip beside its arrays: where its noise stream stands, how old its drift
+    is (`Wander.state`), and whether something was written that has not settled."""
+
+    noise: Mapping[str, object]
+    drift: list[list[float]]
+    restless: bool
 
 
 # -- what a chip has ---------------------------------------------------------------------------------------------------

@@ -63,13 +63,13 @@ class SvdChip:
     # -- what a lab can do ---------------------------------------------------------------------------------------------
 
     def set_phases(self, u: dict[str, Array] | None = None, v: dict[str, Array] | None = None) -> None:
-        """See `SvdHardware.set_phases`."""
+        """Command phases of a mesh by name, rad: theta, phi (n,), screen (N,)."""
         for chip, phases in ((self._u, u), (self._v, v)):
             if phases is not None:
                 chip.set_phases(**phases)
 
     def set_sigma(self, sigma: Array) -> None:
-        """See `SvdHardware.set_sigma`."""
+        """Command the attenuators, (N,) from -1 to 1. ChipError for others."""
         sigma = np.array(sigma, self.dtype)
         if sigma.shape != self._sigma.shape or not (np.abs(sigma) <= 1.0).all():
             raise ChipError(f"sigma of shape {sigma.shape} is not ({self.mesh.modes},) numbers from -1 to 1; scale it")
@@ -82,23 +82,23 @@ class SvdChip:
 
     @property
     def commanded(self) -> dict[str, Array | dict[str, Array]]:
-        """See `SvdHardware.commanded`."""
+        """Copies of what was last commanded: phases of "u" and "v" by name, and "sigma"."""
         return {"u": self._u.commanded, "v": self._v.commanded, "sigma": self._sigma.copy()}
 
     def wait(self, seconds: float) -> None:
-        """See `SvdHardware.wait`."""
+        """Let chip time pass, s, for all chips that share the meter."""
         self.meter.wait(seconds)
 
     def forward(self, x: Array, readout: str = "field") -> Array:
-        """See `SvdHardware.forward`."""
+        """Send x (N, B) into the inputs and read the outputs."""
         return self._probe(x, self._v, self._u, False, readout)
 
     def backward(self, y: Array, readout: str = "field") -> Array:
-        """See `SvdHardware.backward`."""
+        """Send y (N, B) into the outputs and read the inputs: W^T y."""
         return self._probe(y, self._u, self._v, True, readout)
 
     def taps(self, x: Array, back: bool = False) -> tuple[Array, SvdTaps]:
-        """See `SvdHardware.taps`."""
+        """`forward` (or `backward`) with the field read at the far end and the power at every phase shifter."""
         return self._tapped(x, back, summed=False)
 
     def tap_sums(self, x: Array, back: bool = False) -> tuple[Array, SvdTaps]:
