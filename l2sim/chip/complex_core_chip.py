@@ -104,7 +104,8 @@ class ComplexChip(CoreChip):
         """As of `CoreChip`. A quadrature that the reference does not turn needs the real part only."""
         if kind == "quadrature" and not self._nonidealities.reference_phase_std and not np.iscomplexobj(x):
             weights = np.ascontiguousarray(weights.real)
-        return np.matmul(weights, x)
+        y: Array = np.matmul(weights, x)
+        return y
 
     def _read(self, y: Array, kind: str) -> Array:
         """As of `CoreChip`, and the fields behind the cores."""

@@ -303,7 +303,8 @@ class CoreChip:
     def oracle_weights(self) -> Array:
         """The true weight of every core, (p, q, k, k)."""
         k = self.mesh.modes
-        return (self._matrix("u") @ (self._realised[:, :, None] * self._matrix("v"))).reshape(*self.shape, k, k)
+        weights: Array = self._matrix("u") @ (self._realised[:, :, None] * self._matrix("v"))
+        return weights.reshape(*self.shape, k, k)
 
     def oracle_fabrication(self) -> dict[str, Array]:
         """The unit draws of the fabrication, "part.draw": what the noise of this chip is made of."""
@@ -400,7 +401,7 @@ class CoreChip:
 
     def _build(self, part: str, phases: Array, signs: Array) -> Array:
         flip, signs = self.mesh.resolve_signs(signs)
-        out = self.xp.empty((self._cores, self.mesh.modes, self.mesh.modes), self.dtype)
+        out: Array = self.xp.empty((self._cores, self.mesh.modes, self.mesh.modes), self.dtype)
         rails = resident(out, self.mesh.rail)
         kernels_of(out).mesh.matrices(self._effective(part, phases), flip, signs, rails, out)
         return out
@@ -463,7 +464,8 @@ class CoreChip:
 
     def _passed(self, weights: Array, x: Array, kind: str) -> Array:
         """The amplitudes W x behind the cores, as far as readings of `kind` need them."""
-        return np.matmul(weights, x)
+        y: Array = np.matmul(weights, x)
+        return y
 
     def _read(self, y: Array, kind: str) -> Array:
         """Readings of the amplitudes y (p, q, k, B), in the precision of the chip."""

@@ -177,4 +177,5 @@ def profile(places: Array) -> Array:
         size = np.sqrt(np.mean(centred**2)) if axis.size else 0.0
         columns.append(centred / size if size else np.zeros_like(centred))
     out = np.stack(columns, axis=1)
-    return out / np.sqrt(max(1, int((out != 0).any(axis=0).sum())))
+    even: Array = out / np.sqrt(max(1, int((out != 0).any(axis=0).sum())))
+    return even

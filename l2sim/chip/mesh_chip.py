@@ -175,7 +175,8 @@ class MeshChip:
         """The fixed phases that add to the driven ones, (2 n + N,): theta, phi, screen, rad."""
         if self._drifts:
             self._age()
-        return self._chain[2][0].copy()
+        biases: Array = self._chain[2][0].copy()
+        return biases
 
     def oracle_gradient(self, x: Array, g: Array) -> Gradient:
         """The exact gradient with respect to the phases that the light sees: `x`, `g` (N, B), with loss, no noise."""
@@ -194,7 +195,7 @@ class MeshChip:
         self._kernels.inside.trace(
             theta, phi, self._splitters, self._amplitudes, self.mesh.top, self.mesh.bottom, starts, screen, back, out
         )
-        fields = out[0, :, 0] + 1j * out[0, :, 1]
+        fields: Array = out[0, :, 0] + 1j * out[0, :, 1]
         if back:
             return fields[::-1]
         fields[-1] *= self._ends
@@ -315,7 +316,7 @@ class MeshChip:
         return x
 
     def _planes(self, x: Array) -> Array:
-        out = self.xp.empty((1, 2, *x.shape), self.dtype)
+        out: Array = self.xp.empty((1, 2, *x.shape), self.dtype)
         out[0, 0], out[0, 1] = x.real, x.imag
         return out
 

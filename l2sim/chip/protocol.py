@@ -92,6 +92,26 @@ class Hardware(Protocol):
         ...
 
 
+class FusedHardware(Hardware, Protocol):
+    """A `Hardware` that gives the results of whole passes, and meters them, faster than by its probes one by one."""
+
+    def fuses(self, readout: str) -> bool:
+        """Whether it can for readings of this kind."""
+        ...
+
+    def product(self, x: Array, cores: Array | None = None) -> Array:
+        """M x of the whole grid, (q k, N) -> (p k, N), through the cores of the mask (p, q) only."""
+        ...
+
+    def product_back(self, y: Array, cores: Array | None) -> Array:
+        """M' y of the whole grid, (p k, N) -> (q k, N), through the cores of the mask (p, q) only."""
+        ...
+
+    def sigma_gradient(self, x: Array, dy: Array, rest: Commands, vectors: Array | None = None) -> Array | None:
+        """dL/dsigma (p, q, k); None where it can not after all."""
+        ...
+
+
 def command(hardware: Hardware, *, u: Commands | None = None, v: Commands | None = None) -> None:
     """Set the U mesh as `u` says and the V mesh as `v` says."""
     for part, commands in (("u", u), ("v", v)):

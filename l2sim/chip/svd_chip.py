@@ -109,7 +109,8 @@ class SvdChip:
 
     def oracle_matrix(self) -> Array:
         """The true W, (N, N)."""
-        return self._u.oracle_matrix() @ (self._realised * self._v.oracle_matrix())
+        weight: Array = self._u.oracle_matrix() @ (self._realised * self._v.oracle_matrix())
+        return weight
 
     def oracle_gradient(self, x: Array, g: Array) -> tuple[Taps, Taps, Array, Array]:
         """(by the phases of U, by those of V, by realised sigma (N,), cotangents at the inputs (N, B)), with loss."""

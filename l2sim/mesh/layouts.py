@@ -171,7 +171,8 @@ def grid_sensitivity(layout: Layout, modes: int) -> Array:
     """
     column, top, bottom = layout
     back = column.max(initial=0) - column[::-1], top[::-1], bottom[::-1]
-    return np.maximum(reach(layout, modes)[2] + reach(back, modes)[2][::-1] - modes - 1, 1)
+    reached: Array = np.maximum(reach(layout, modes)[2] + reach(back, modes)[2][::-1] - modes - 1, 1)
+    return reached
 
 
 def sensitivities(kind: str, layout: Layout, modes: int) -> tuple[Array, Array]:
