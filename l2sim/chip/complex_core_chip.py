@@ -6,7 +6,7 @@ are read is in `l2sim.chip.readout`.
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -35,10 +35,9 @@ def passive(mesh: Mesh, optics: Optics, nonidealities: Nonidealities) -> Passive
 
 def matrices(mesh: Mesh, phases: Array, parts: Passive, signs: Array, nonidealities: Nonidealities) -> Array:
     """Effective phases (M, n) and signs (M, k) to complex matrices (M, k, k)."""
-    it = nonidealities
-    phases = phases / (1.0 + it.detuning_nm / WAVELENGTH_NM)
+    phases = phases / (1.0 + nonidealities.detuning_nm / WAVELENGTH_NM)
     out = np.empty((len(phases), mesh.modes, mesh.modes), np.result_type(phases.dtype, np.complex64))
-    kernels.cores.matrices(phases, *parts, it.single_arm, signs, mesh.rail, out)
+    kernels.cores.matrices(phases, *parts, nonidealities.single_arm, signs, mesh.rail, out)
     return out
 
 
@@ -76,33 +75,38 @@ class ComplexChip(CoreChip):
 
     def refabricate(self, arrays: dict[str, Array]) -> None:
         """Become the chip whose `oracle_fabrication` gave `arrays`."""
-        made = fabrication.replaced(self._draws(), arrays)
-        self._optics, self._scaled = {part: made[f"{part} optics"] for part in PARTS}, None
+        optics = fabrication.replaced(self._named_optics(), arrays)
+        self._optics, self._scaled = {part: optics[f"{part} optics"] for part in PARTS}, None
         super().refabricate(arrays)
 
-    def _draws(self) -> dict[str, Any]:
-        return super()._draws() | {f"{part} optics": held for part, held in self._optics.items()}
+    def oracle_fabrication(self) -> dict[str, Array]:
+        """The unit draws of the fabrication, "part.draw", also of the passive optics."""
+        return super().oracle_fabrication() | fabrication.arrays(self._named_optics())
+
+    def _named_optics(self) -> dict[str, Optics]:
+        return {f"{part} optics": optics for part, optics in self._optics.items()}
 
     def fuses(self, readout: str) -> bool:
         """Never: no fused operation knows complex cores."""
         return False
 
-    def _refused(self, *arguments: Any, **options: Any) -> NoReturn:
+    def _refused(self, *arguments: object, **options: object) -> NoReturn:
         raise ChipError("complex cores have no fused operations; take the public path (`l2sim.chip.grid`)")
 
     descend = product = product_back = sigma_gradient = _refused
 
     def _build(self, part: str, phases: Array, signs: Array) -> Array:
-        it = self._nonidealities
-        if self._scaled is None or self._scaled[0] is not it:
-            self._scaled = it, {part: passive(self.mesh, optics, it) for part, optics in self._optics.items()}
-        return matrices(self.mesh, self._effective(part, phases), self._scaled[1][part], signs, it)
+        sheet = self._nonidealities
+        if self._scaled is None or self._scaled[0] is not sheet:
+            self._scaled = sheet, {part: passive(self.mesh, optics, sheet) for part, optics in self._optics.items()}
+        return matrices(self.mesh, self._effective(part, phases), self._scaled[1][part], signs, sheet)
 
     def _passed(self, weights: Array, x: Array, kind: str) -> Array:
         """As of `CoreChip`. A quadrature that the reference does not turn needs the real part only."""
         if kind == "quadrature" and not self._nonidealities.reference_phase_std and not np.iscomplexobj(x):
             weights = np.ascontiguousarray(weights.real)
-        return np.matmul(weights, x)
+        y: Array = np.matmul(weights, x)
+        return y
 
     def _read(self, y: Array, kind: str) -> Array:
         """As of `CoreChip`, and the fields behind the cores."""

@@ -9,7 +9,6 @@ What only an observer may see is named `oracle_...`.
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -20,9 +19,9 @@ from l2sim.chip.drift import Wander
 from l2sim.chip.fabrication import chain_parameters, fabricate
 from l2sim.chip.fused import blocks, descent, spread
 from l2sim.chip.grid import full_scale
-from l2sim.chip.meter import Meter, Settling
+from l2sim.chip.meter import Count, Meter, Settling
 from l2sim.chip.nonidealities import GAMMA, Nonidealities
-from l2sim.chip.protocol import PARTS, READOUTS, Commands
+from l2sim.chip.protocol import PARTS, READOUTS, ChipState, Commands
 from l2sim.errors import ChipError
 from l2sim.mesh.mesh import Mesh, require_real
 
@@ -63,7 +62,7 @@ class CoreChip:
         self._heaters = {part: fabricate(seed, name, part, heaters) for part in PARTS}
         self._device, self._home = device, spread.home(device, self._cores, mesh, self.dtype.itemsize)
         self.xp = xp = self._home.xp
-        self._unsound: Any = None
+        self._unsound: Array | np.bool_ | None = None
         self._attenuators = fabricate(seed, name, "sigma", (self._cores, mesh.modes))
         self._wander = Wander(seed, name, dict.fromkeys(PARTS, heaters), np.stack((mesh.column, mesh.top), axis=1))
         self._settling = Settling()
@@ -86,30 +85,27 @@ class CoreChip:
             raise ChipError("such imperfections make cores complex; fabricate a ComplexChip")
         self._nonidealities = value
         made = {part: chain_parameters(self.mesh, self._heaters[part], value, self.dtype) for part in PARTS}
-        self._chain = {
-            part: tuple(self._home.put(a) if isinstance(a, np.ndarray) else a for a in chain)
-            for part, chain in made.items()
-        }
+        self._chain = {part: fabrication.moved(chain, self._home.put) for part, chain in made.items()}
         self._gamma = self._home.put(1.0 + self._attenuators.gamma * (value.gamma_std / GAMMA))
         self._still = {part: chain[2] for part, chain in made.items()}
         self._wander.tune(value, self.meter.clock)
         self._drifts = value.drift_std > 0.0 or value.step_std > 0.0
         self._matrices: dict[str, Array | None] = dict.fromkeys(PARTS)
         self._weight_grid: Array | None = None
-        self._rested: tuple[Commands, Array, Array, Any] | None = None
+        self._rested: tuple[Commands, Array, Array, Count] | None = None
         self._realise_sigma()
 
     # -- what a lab can do ---------------------------------------------------------------------------------------------
 
     def set_phases(self, *, u: Array | None = None, v: Array | None = None) -> None:
-        """Command nominal phases, radians, (p, q, C, k - 1); places without an MZI are ignored."""
+        """Command nominal phases, rad, (p, q, C, k - 1); places without an MZI are ignored. ChipError for others."""
         for part, phases in (("u", u), ("v", v)):
             if phases is not None:
                 phases = self._checked(phases, (*self.shape, *self.mesh.shape), f"phases of {part}")
                 self._command(part, self.mesh.gather(phases).reshape(self._phases[part].shape))
 
     def set_signs(self, *, u: Array | None = None, v: Array | None = None) -> None:
-        """Set the pi shifters at the output ports of a mesh: +1 or -1, (p, q, k)."""
+        """Set the pi shifters at the output ports of a mesh: +1 or -1, (p, q, k). ChipError for others."""
         for part, signs in (("u", u), ("v", v)):
             if signs is not None:
                 signs = self._checked(signs, (*self.shape, self.mesh.modes), f"signs of {part}")
@@ -128,7 +124,7 @@ class CoreChip:
             self._realise_sigma()
 
     def wait(self, seconds: float) -> None:
-        """Let chip time pass, for all chips that share the meter."""
+        """Let chip time pass, s, for all chips that share the meter."""
         self.meter.wait(seconds)
 
     def forward(self, x: Array, *, cores: Array | None = None, readout: str = "quadrature") -> Array:
@@ -197,12 +193,13 @@ class CoreChip:
                 ports = None if outputs is None else host(some["read"])
                 some["variates"] = descent.variates(self._noise, len(some["loss"]), self.mesh, self.dtype, ports)
             run(some, tuple(shared), part=part, rule=rule, mesh=self.mesh, order=heaters, noise=noise)
-        self._descended(on["writes"].sum() if there else int(on["writes"].sum()))
+        writes = on["writes"].sum()
+        self._descended(writes if there else int(writes))
         self._phases[part] = on["phases"]
         self._forget(part)
         return self.mesh.scatter(on["phases"]).reshape(*self.shape, *self.mesh.shape), on["loss"].reshape(self.shape)
 
-    def _descended(self, writes: Any) -> None:
+    def _descended(self, writes: Count) -> None:
         """Meter an epoch of descent: before every probe some heater is written."""
         probes = 2 * self.mesh.count
         self._settling.wrote()
@@ -259,7 +256,7 @@ class CoreChip:
             outer[: len(dy), : len(x)] = dy @ x.T
         return blocks.diagonals(left, self._home.put(outer), right)
 
-    def _passes(self, rest: Commands) -> tuple[Array, Array, Any]:
+    def _passes(self, rest: Commands) -> tuple[Array, Array, Count]:
         """U I_V, (I_U V)' and the writes that it takes to rest both meshes; kept until one is commanded.
 
         Sigma is one in both passes: zero attenuator phase, which every chip realises exactly.
@@ -268,7 +265,7 @@ class CoreChip:
             self._age()
         if self._rested is None or self._rested[0] is not rest:
             u, v, still = self._matrix("u"), self._matrix("v"), {}
-            turned: Any = 0
+            turned: Count = 0
             for part, phases, signs in rest.parts():
                 flat, ends = self.mesh.gather(phases).reshape(self._cores, -1), signs.reshape(self._cores, -1)
                 turned += np.count_nonzero(flat != self._phases[part]) + np.count_nonzero(ends != self._signs[part])
@@ -309,16 +306,17 @@ class CoreChip:
     def oracle_weights(self) -> Array:
         """The true weight of every core, (p, q, k, k)."""
         k = self.mesh.modes
-        return (self._matrix("u") @ (self._realised[:, :, None] * self._matrix("v"))).reshape(*self.shape, k, k)
+        weights: Array = self._matrix("u") @ (self._realised[:, :, None] * self._matrix("v"))
+        return weights.reshape(*self.shape, k, k)
 
     def oracle_fabrication(self) -> dict[str, Array]:
         """The unit draws of the fabrication, "part.draw": what the noise of this chip is made of."""
-        return fabrication.arrays(self._draws())
+        return fabrication.arrays({**self._heaters, "sigma": self._attenuators})
 
     def refabricate(self, arrays: dict[str, Array]) -> None:
         """Become the chip whose `oracle_fabrication` gave `arrays`."""
-        made = fabrication.replaced(self._draws(), arrays)
-        self._heaters, self._attenuators = {part: made[part] for part in PARTS}, made["sigma"]
+        heaters = fabrication.replaced({**self._heaters, "sigma": self._attenuators}, arrays)
+        self._attenuators, self._heaters = heaters.pop("sigma"), heaters
         self.nonidealities = self._nonidealities
 
     def wander_as(self, wander: Wander) -> None:
@@ -326,20 +324,17 @@ class CoreChip:
         self._wander = wander
         self.nonidealities = self._nonidealities
 
-    def _draws(self) -> dict[str, Any]:
-        return {**self._heaters, "sigma": self._attenuators}
-
-    def state(self) -> tuple[dict[str, Array], dict[str, Any]]:
+    def state(self) -> tuple[dict[str, Array], ChipState]:
         """What a checkpoint needs: arrays, and the position of the readout noise stream."""
         if self._unsound is not None and bool(self._unsound):
             raise ChipError(f"chip {self.name} was commanded values that are not finite; lower the learning rate")
         arrays = {f"phases.{part}": self._phases[part] for part in PARTS}
         arrays |= {f"signs.{part}": self._signs[part] for part in PARTS} | {"sigma": self._sigma}
-        restless = self._settling.restless
-        values = {"noise": self._noise.bit_generator.state, "drift": self._wander.state(), "restless": restless}
+        noise, restless = self._noise.bit_generator.state, self._settling.restless
+        values: ChipState = {"noise": noise, "drift": self._wander.state(), "restless": restless}
         return {name: array.copy() for name, array in arrays.items()}, values
 
-    def restore(self, arrays: dict[str, Array], values: dict[str, Any]) -> None:
+    def restore(self, arrays: dict[str, Array], values: ChipState) -> None:
         """Go on from what `state` returned."""
         for part in PARTS:
             self._phases[part] = self._home.put(arrays[f"phases.{part}"].astype(self.dtype))
@@ -390,7 +385,7 @@ class CoreChip:
             return
         for part in PARTS:
             bias = (self._still[part] + self._wander.biases(part)).astype(self.dtype)
-            self._chain[part] = *self._chain[part][:2], self._home.put(bias), *self._chain[part][3:]
+            self._chain[part] = fabrication.biased(self._chain[part], self._home.put(bias))
             self._forget(part)
 
     def _command(self, part: str, phases: Array) -> None:
@@ -409,7 +404,7 @@ class CoreChip:
 
     def _build(self, part: str, phases: Array, signs: Array) -> Array:
         flip, signs = self.mesh.resolve_signs(signs)
-        out = self.xp.empty((self._cores, self.mesh.modes, self.mesh.modes), self.dtype)
+        out: Array = self.xp.empty((self._cores, self.mesh.modes, self.mesh.modes), self.dtype)
         rails = resident(out, self.mesh.rail)
         kernels_of(out).mesh.matrices(self._effective(part, phases), flip, signs, rails, out)
         return out
@@ -472,7 +467,8 @@ class CoreChip:
 
     def _passed(self, weights: Array, x: Array, kind: str) -> Array:
         """The amplitudes W x behind the cores, as far as readings of `kind` need them."""
-        return np.matmul(weights, x)
+        y: Array = np.matmul(weights, x)
+        return y
 
     def _read(self, y: Array, kind: str) -> Array:
         """Readings of the amplitudes y (p, q, k, B), in the precision of the chip."""

@@ -51,8 +51,8 @@ class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     def __post_init__(self) -> None:
         for item in constants(self):
             if not item.low <= item.value <= item.high:
-                told = f"cost: {item.name} = {item.value:g} {item.unit}".rstrip()
-                raise ChipError(f"{told} is not plausible; use {item.low:g} to {item.high:g}")
+                problem = f"cost: {item.name} = {item.value:g} {item.unit}".rstrip()
+                raise ChipError(f"{problem} is not plausible; use {item.low:g} to {item.high:g}")
 
     @property
     def adc_j(self) -> float:
@@ -90,9 +90,9 @@ def _told() -> dict[str, tuple[str, float, float, str]]:
         for item in msgspec.structs.fields(Table):
             meta = getattr(item.type, "__metadata__", None) or (item.type,)
             if isinstance(meta[0], Meta):
-                it = meta[0]
-                assert it.ge is not None and it.le is not None and it.extra and it.description
-                _TOLD[item.name] = str(it.extra["unit"]), it.ge, it.le, it.description
+                said = meta[0]
+                assert said.ge is not None and said.le is not None and said.extra and said.description
+                _TOLD[item.name] = str(said.extra["unit"]), said.ge, said.le, said.description
     return _TOLD
 
 

@@ -62,21 +62,21 @@ class Wander:
         self._nodes: dict[str, tuple[int, Array, Array]] = {}
         self._interval = 0, 0, self._moments(0)
         self._told = 0, 0
-        self._rows = slice(None)
+        self.rows = slice(None)
 
     def of_core(self, row: int) -> Wander:
         """The same for a chip of one core, which is number `row` of the grid."""
         core = copy(self)
-        core._rows = slice(row, row + 1)
+        core.rows = slice(row, row + 1)
         return core
 
-    def tune(self, it: Nonidealities, clock: float) -> None:
+    def tune(self, sheet: Nonidealities, clock: float) -> None:
         """Go on with these parameters from `clock`; biases are to be taken as not wandered until `moved` says so."""
-        self._std, self._step_std, self._told = it.drift_std, it.step_std, (0, 0)
-        if self._slow.unit != it.drift_seconds:
-            self._slow = Age(self._slow.at(clock), clock, it.drift_seconds)
-        if self._steps.unit != it.step_seconds:
-            self._steps = Age(self._steps.at(clock), clock, it.step_seconds)
+        self._std, self._step_std, self._told = sheet.drift_std, sheet.step_std, (0, 0)
+        if self._slow.unit != sheet.drift_seconds:
+            self._slow = Age(self._slow.at(clock), clock, sheet.drift_seconds)
+        if self._steps.unit != sheet.step_seconds:
+            self._steps = Age(self._steps.at(clock), clock, sheet.step_seconds)
 
     def moved(self, clock: float) -> bool:
         """Whether biases are others than when this was last asked."""
@@ -97,7 +97,7 @@ class Wander:
             out += self._std * self._path(part, tick)
         if self._step_std and steps:
             out += self._step_std * (self._stepped(part, steps) @ self._profile.T)
-        return out[self._rows]
+        return out[self.rows]
 
     def state(self) -> list[list[float]]:
         """What a checkpoint needs beside the clock."""
@@ -177,4 +177,5 @@ def profile(places: Array) -> Array:
         size = np.sqrt(np.mean(centred**2)) if axis.size else 0.0
         columns.append(centred / size if size else np.zeros_like(centred))
     out = np.stack(columns, axis=1)
-    return out / np.sqrt(max(1, int((out != 0).any(axis=0).sum())))
+    even: Array = out / np.sqrt(max(1, int((out != 0).any(axis=0).sum())))
+    return even

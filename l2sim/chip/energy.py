@@ -129,15 +129,15 @@ def seconds(table: Table, counts: Counts | Mapping[str, int], at: Geometry, core
     follow each other. With fewer `cores` than blocks (0: a core per block) all of that is done in rounds, and every
     block that a pass of the network needs is first written to a core (`loads`).
     """
-    told = _plain(counts)
+    counted = _plain(counts)
     rounds, loads = 1, 0.0
     if cores and cores < at.blocks:
-        rounds, loads = -(-at.blocks // cores), told["loads"] / cores
+        rounds, loads = -(-at.blocks // cores), counted["loads"] / cores
     elif cores:
-        loads = told["loads"] / at.blocks
-    calls = told["vectors"] * rounds * call_seconds(table)
-    waits = (told["settled"] * rounds + loads) * wait_seconds(table, at.columns)
-    return calls + waits + told["accumulation_steps"] * table.add_s
+        loads = counted["loads"] / at.blocks
+    calls = counted["vectors"] * rounds * call_seconds(table)
+    waits = (counted["settled"] * rounds + loads) * wait_seconds(table, at.columns)
+    return calls + waits + counted["accumulation_steps"] * table.add_s
 
 
 def spent(table: Table, counts: Counts | Mapping[str, int], at: Geometry, cores: int = 0) -> Spent:
@@ -154,13 +154,13 @@ def spent_by(
     shared between all of them (0, or as many as there are blocks: they are not), always one after the other. All phase
     shifters draw their power all the time.
     """
-    shared = cores if 0 < cores < sum(it.blocks for it in at.values()) else 0
-    told = {name: _plain(its) for name, its in counts.items()}
-    times = [seconds(table, its, at[name], shared) for name, its in told.items()]
-    alone = [name for name, its in told.items() if at[name].whole or its["forward_core_calls"]]
+    shared = cores if 0 < cores < sum(one.blocks for one in at.values()) else 0
+    counted = {name: _plain(its) for name, its in counts.items()}
+    times = [seconds(table, its, at[name], shared) for name, its in counted.items()]
+    alone = [name for name, its in counted.items() if at[name].whole or its["forward_core_calls"]]
     time = sum(times) if shared or alone else max(times, default=0.0)
     energy = dict.fromkeys(PARTS, 0.0)
-    for name, its in told.items():
+    for name, its in counted.items():
         for part, joules in call_energy(table, at[name].modes).items():
             energy[part] += its["core_calls"] * joules
         energy["taps"] += its["tap_readings"] * table.tap_j
@@ -172,9 +172,9 @@ def spent_by(
 
 def held(at: Mapping[str, Geometry], cores: int = 0) -> int:
     """Phase shifters of the chips, or of `cores` that they share, as large as the largest block."""
-    if 0 < cores < sum(it.blocks for it in at.values()):
-        return cores * max(it.heaters for it in at.values())
-    return sum(it.blocks * it.heaters for it in at.values())
+    if 0 < cores < sum(one.blocks for one in at.values()):
+        return cores * max(one.heaters for one in at.values())
+    return sum(one.blocks * one.heaters for one in at.values())
 
 
 def _plain(counts: Counts | Mapping[str, int]) -> Mapping[str, int]:

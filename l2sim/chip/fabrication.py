@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -44,6 +44,11 @@ class Optics:
 
     splitters: Array
     arms: Array
+
+
+Draws = TypeVar("Draws", Heaters, Optics)
+Chain = tuple[Array, Array, Array, Array, float, Array, Array, float, bool]
+"""The arguments of `kernels.chain`: ratio, fixed, bias, around, lsb, levels, thresholds, crosstalk, rewrap."""
 
 
 def truncated_normal(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
@@ -88,23 +93,22 @@ def of_cores(seed: int, name: str, cores: int, mesh: Mesh) -> dict[str, Array]:
     return arrays(draws)
 
 
-def heaters_in(held: Mapping[str, Array], part: str) -> Heaters:
+def heaters_in(fabrication: Mapping[str, Array], part: str) -> Heaters:
     """The draws of the heaters of one part ("u", "v", "sigma"; "heaters" of a whole mesh) in what `arrays` gave."""
-    return Heaters(*(held[f"{part}.{item.name}"] for item in fields(Heaters)))
+    return Heaters(*(fabrication[f"{part}.{item.name}"] for item in fields(Heaters)))
 
 
-def optics_in(held: Mapping[str, Array], part: str) -> Optics:
+def optics_in(fabrication: Mapping[str, Array], part: str) -> Optics:
     """The draws of the passive optics of one part of complex cores, "u" or "v", in what `arrays` gave."""
-    return Optics(*(held[f"{part} optics.{item.name}"] for item in fields(Optics)))
+    return Optics(*(fabrication[f"{part} optics.{item.name}"] for item in fields(Optics)))
 
 
 def splitter_parameters(mesh: Mesh, optics: Optics, nonidealities: Nonidealities) -> Array:
     """cos and sin of pi/4 + e of both splitters of every MZI, (M, 4, n), as `kernels.propagate` takes them."""
-    it = nonidealities
-    errors = it.splitter_error_std * optics.splitters
-    if it.splitter_shared:
+    errors = nonidealities.splitter_error_std * optics.splitters
+    if nonidealities.splitter_shared:
         errors = np.repeat(errors[:, :1], 2, axis=1)
-    angles = (np.pi / 4 + mesh.splitters(errors)) * (1.0 + it.dispersion * it.detuning_nm)
+    angles = (np.pi / 4 + mesh.splitters(errors)) * (1.0 + nonidealities.dispersion * nonidealities.detuning_nm)
     return np.ascontiguousarray(np.stack((np.cos(angles), np.sin(angles)), axis=2).reshape(len(angles), 4, -1))
 
 
@@ -114,40 +118,51 @@ def arm_parameters(optics: Optics, nonidealities: Nonidealities) -> Array:
     return 10.0 ** (-loss / 20.0)
 
 
-def arrays(draws: Mapping[str, Any]) -> dict[str, Array]:
+def arrays(draws: Mapping[str, Heaters | Optics]) -> dict[str, Array]:
     """Draws by part as arrays, "part.draw"."""
-    return {f"{part}.{item.name}": getattr(held, item.name) for part, held in draws.items() for item in fields(held)}
+    return {f"{part}.{item.name}": getattr(own, item.name) for part, own in draws.items() for item in fields(own)}
 
 
-def replaced(draws: dict[str, Any], held: dict[str, Array]) -> dict[str, Any]:
-    """`draws` with what `held` has, as `arrays` gave it, in their place. Raises ChipError where shapes differ."""
+def replaced(draws: Mapping[str, Draws], given: Mapping[str, Array]) -> dict[str, Draws]:
+    """`draws` with what `given` has, as `arrays` gave it, in their place. Raises ChipError where shapes differ."""
     for name, a in arrays(draws).items():
-        if held[name].shape != a.shape:
-            raise ChipError(f"the fabrication {name} has shape {held[name].shape}; this chip has {a.shape}")
+        if given[name].shape != a.shape:
+            raise ChipError(f"the fabrication {name} has shape {given[name].shape}; this chip has {a.shape}")
     return {
-        part: replace(own, **{item.name: held[f"{part}.{item.name}"].astype(float) for item in fields(own)})
+        part: replace(own, **{item.name: given[f"{part}.{item.name}"].astype(float) for item in fields(own)})
         for part, own in draws.items()
     }
 
 
-def chain_parameters(mesh: Neighbours, heaters: Heaters, nonidealities: Nonidealities, dtype: np.dtype) -> tuple:
-    """The arguments of `kernels.chain` for these heaters: (ratio, fixed, bias, around, lsb, levels, thresholds,
-    crosstalk, rewrap). Of `mesh` it reads `around`, the neighbours of each heater (n, any number), -1 for none."""
-    it = nonidealities
-    fixed = np.where(heaters.fate < it.dead, 0.0, np.nan)
-    stuck = (heaters.fate >= it.dead) & (heaters.fate < it.dead + it.stuck)
+def chain_parameters(mesh: Neighbours, heaters: Heaters, nonidealities: Nonidealities, dtype: np.dtype) -> Chain:
+    """The arguments of `kernels.chain` for these heaters. Of `mesh` it reads `around`, the neighbours of
+    each heater (n, any number), -1 for none."""
+    sheet = nonidealities
+    fixed = np.where(heaters.fate < sheet.dead, 0.0, np.nan)
+    stuck = (heaters.fate >= sheet.dead) & (heaters.fate < sheet.dead + sheet.stuck)
     fixed = np.where(stuck, 2.0 * np.pi * heaters.stuck_at, fixed)
-    levels, thresholds = it.levels()
+    levels, thresholds = sheet.levels()
     # The published model leaves crosstalk (and the wrap that comes with it) out below 1e-5.
-    coupled = it.crosstalk > 1e-5
+    coupled = sheet.crosstalk > 1e-5
     return (
-        (1.0 + heaters.gamma * (it.gamma_std / GAMMA)).astype(dtype),
+        (1.0 + heaters.gamma * (sheet.gamma_std / GAMMA)).astype(dtype),
         fixed.astype(dtype),
-        (it.phase_bias * heaters.bias + it.phase_error_std * heaters.error).astype(dtype),
+        (sheet.phase_bias * heaters.bias + sheet.phase_error_std * heaters.error).astype(dtype),
         mesh.around,
-        dtype.type(it.lsb()),
+        dtype.type(sheet.lsb()),
         levels.astype(dtype),
         thresholds.astype(dtype),
-        dtype.type(it.crosstalk if coupled else 0.0),
-        coupled and it.heat_wraps,
+        dtype.type(sheet.crosstalk if coupled else 0.0),
+        coupled and sheet.heat_wraps,
     )
+
+
+def moved(chain: Chain, put: Callable[[Array], Array]) -> Chain:
+    """The chain with its arrays where `put` takes them."""
+    ratio, fixed, bias, around, lsb, levels, thresholds, crosstalk, rewrap = chain
+    return put(ratio), put(fixed), put(bias), put(around), lsb, put(levels), put(thresholds), crosstalk, rewrap
+
+
+def biased(chain: Chain, bias: Array) -> Chain:
+    """The chain with another bias."""
+    return *chain[:2], bias, *chain[3:]

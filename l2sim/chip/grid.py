@@ -8,20 +8,23 @@ Rows missing at the end of what is sent are dark.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from types import ModuleType
+from typing import TypeGuard
 
 import numpy as np
 
 from l2sim.backend import Array, namespace
-from l2sim.chip.protocol import Commands, Hardware, command
+from l2sim.chip.meter import Count
+from l2sim.chip.protocol import Commands, FusedHardware, Hardware, command
 
 
-def arrays(hardware: Hardware) -> Any:
+def arrays(hardware: Hardware) -> ModuleType:
     """The module of the arrays that `hardware` reads and answers with: a chip on a GPU has CuPy's as its `xp`."""
-    return getattr(hardware, "xp", np)
+    xp: ModuleType = getattr(hardware, "xp", np)
+    return xp
 
 
-def full_scale(x: Array) -> Any:
+def full_scale(x: Array) -> Array | float:
     """The amplitude that the modulators' full scale stands for when sending `x`: its largest magnitude (1 if zero).
 
     Vectors are sent divided by it, so that readout noise, which is relative to the unit amplitude, does not drown them.
@@ -38,12 +41,12 @@ def padded(x: Array, rows: int) -> Array:
     """`x` (n, N) with zero rows added up to `rows`."""
     if len(x) == rows:
         return x
-    out = namespace(x).zeros((rows, x.shape[1]), x.dtype)
+    out: Array = namespace(x).zeros((rows, x.shape[1]), x.dtype)
     out[: len(x)] = x
     return out
 
 
-def fused(hardware: Hardware, operation: str, readout: str = "quadrature") -> bool:
+def fused(hardware: Hardware, operation: str, readout: str = "quadrature") -> TypeGuard[FusedHardware]:
     """Whether `hardware` offers this fused operation for such readings."""
     return hasattr(hardware, operation) and hardware.fuses(readout)  # type: ignore[attr-defined]
 
@@ -58,11 +61,12 @@ def product(hardware: Hardware, x: Array, cores: Array | None = None) -> Array:
     with hardware.meter.during("forward"):
         hardware.meter.count(accumulation_steps=np.maximum(longest - 1, 0) * count, loads=_blocks(hardware, cores))
         if fused(hardware, "product"):
-            return hardware.product(x, cores)  # type: ignore[attr-defined]
+            return hardware.product(x, cores)
         scale = full_scale(x)
         x = padded(x, q * k)
         parts = hardware.forward((x / scale).reshape(1, q, k, count), cores=cores)
-        return scale * parts.sum(axis=1).reshape(p * k, count)
+        summed: Array = scale * parts.sum(axis=1).reshape(p * k, count)
+        return summed
 
 
 def product_back(hardware: Hardware, y: Array, cores: Array | None = None) -> Array:
@@ -72,11 +76,12 @@ def product_back(hardware: Hardware, y: Array, cores: Array | None = None) -> Ar
     with hardware.meter.during("input_gradient"):
         hardware.meter.count(accumulation_steps=np.maximum(longest - 1, 0) * count, loads=_blocks(hardware, cores))
         if fused(hardware, "product_back"):
-            return hardware.product_back(y, cores)  # type: ignore[attr-defined]
+            return hardware.product_back(y, cores)
         scale = full_scale(y)
         y = padded(y, p * k)
         parts = hardware.backward((y / scale).reshape(p, 1, k, count), cores=cores)
-        return scale * parts.sum(axis=0).reshape(q * k, count)
+        summed: Array = scale * parts.sum(axis=0).reshape(q * k, count)
+        return summed
 
 
 def sigma_gradient(
@@ -106,9 +111,9 @@ def sigma_gradient(
         additions = count if vectors is None else vectors.sum(axis=1).max()
         hardware.meter.count(accumulation_steps=additions, loads=p * q)
         if fused(hardware, "sigma_gradient", readout):
-            gradient = hardware.sigma_gradient(x, dy, rest, vectors)  # type: ignore[attr-defined]
-            if gradient is not None:
-                return gradient
+            fast = hardware.sigma_gradient(x, dy, rest, vectors)
+            if fast is not None:
+                return fast
         scale_x, scale_y = full_scale(x), full_scale(dy)
         x, dy = padded(x, q * k), padded(dy, p * k)
         light, error = (x / scale_x).reshape(1, q, k, count), (dy / scale_y).reshape(p, 1, k, count)
@@ -122,10 +127,11 @@ def sigma_gradient(
         command(hardware, v=mapped)
         hardware.set_sigma(sigma)
         parts = [(a * b).real.sum(axis=-1) for a, b in zip(across, back)]
-        return (scale_x * scale_y) * (parts[0] if vectors is None else sum(parts[1:], parts[0]))
+        gradient: Array = (scale_x * scale_y) * (parts[0] if vectors is None else sum(parts[1:], parts[0]))
+        return gradient
 
 
-def _blocks(hardware: Hardware, cores: Array | None) -> Any:
+def _blocks(hardware: Hardware, cores: Array | None) -> Count:
     """How many blocks take part."""
     return hardware.shape[0] * hardware.shape[1] if cores is None else np.count_nonzero(cores)
 
@@ -158,4 +164,5 @@ def blocks(matrix: Array, k: int) -> Array:
     p, q = -(-matrix.shape[0] // k), -(-matrix.shape[1] // k)
     padded = namespace(matrix).zeros((p * k, q * k), matrix.dtype)
     padded[: matrix.shape[0], : matrix.shape[1]] = matrix
-    return padded.reshape(p, k, q, k).transpose(0, 2, 1, 3).copy()
+    cut: Array = padded.reshape(p, k, q, k).transpose(0, 2, 1, 3).copy()
+    return cut

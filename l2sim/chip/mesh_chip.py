@@ -9,7 +9,7 @@ besides that the chip offers fused operations (`tap_sums`, `gradient`) that give
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -18,9 +18,9 @@ from l2sim.backend import CPU, Array, Device, generator, kernels
 from l2sim.chip import fabrication, readout
 from l2sim.chip.drift import Wander
 from l2sim.chip.fabrication import arm_parameters, chain_parameters, fabricate, fabricate_optics, splitter_parameters
-from l2sim.chip.meter import Meter, Settling
+from l2sim.chip.meter import Count, Meter, Settling
 from l2sim.chip.nonidealities import WAVELENGTH_NM, Nonidealities
-from l2sim.chip.protocol import MESH_READOUTS, PHASES, SCHEMES, Gradient, Taps
+from l2sim.chip.protocol import MESH_READOUTS, PHASES, SCHEMES, ChipState, Gradient, Taps
 from l2sim.errors import ChipError
 from l2sim.mesh.mesh import Mesh
 from l2sim.mesh.wiring import places, skipped, wiring
@@ -60,10 +60,10 @@ class MeshChip:
         self._noise = generator(seed, "readout", name)
         self._start = self._noise.bit_generator.state
         # Noise that repeats itself is drawn once: every draw since `rewind`, and where the stream then stood.
-        self._tape: list[tuple[Array, Any]] | None = None
+        self._tape: list[tuple[Array, Mapping[str, object]]] | None = None
         self._played = 0
         self._heated = device.put(np.tile(mesh.active, 2))  # passive couplers have no heaters
-        self._unsound: Any = None
+        self._unsound: Array | np.bool_ | None = None
         self._phases = {part: self.xp.zeros(size, self.dtype) for part, size in self._sizes.items()}
         self.nonidealities = nonidealities
 
@@ -79,7 +79,7 @@ class MeshChip:
         self._nonidealities = value
         put = self._device.put
         chain = chain_parameters(self._wiring, self._heaters, value, self.dtype)
-        self._chain = tuple(put(a) if isinstance(a, np.ndarray) else a for a in chain)
+        self._chain = fabrication.moved(chain, put)
         self._still = chain[2]
         self._wander.tune(value, self.meter.clock)
         self._drifts = value.drift_std > 0.0 or value.step_std > 0.0
@@ -95,10 +95,10 @@ class MeshChip:
     # -- what a lab can do ---------------------------------------------------------------------------------------------
 
     def set_phases(self, theta: Array | None = None, phi: Array | None = None, screen: Array | None = None) -> None:
-        """Command nominal phases, radians: theta, phi (n,) in travel order, screen (N,). None leaves them."""
+        """Command nominal phases, rad: theta, phi (n,) in travel order, screen (N,). None leaves them."""
         given = zip(PHASES, (theta, phi, screen))
         wanted = {part: self._checked(values, part) for part, values in given if values is not None}
-        changed: Any = 0
+        changed: Count = 0
         for part, values in wanted.items():
             changed += np.count_nonzero(values != self._phases[part])
             self._phases[part] = values
@@ -113,7 +113,7 @@ class MeshChip:
         return {part: values.copy() for part, values in self._phases.items()}
 
     def wait(self, seconds: float) -> None:
-        """Let chip time pass, for all chips that share the meter."""
+        """Let chip time pass, s, for all chips that share the meter."""
         self.meter.wait(seconds)
 
     def forward(self, x: Array, readout: str = "field") -> Array:
@@ -142,8 +142,9 @@ class MeshChip:
     def gradient(self, x: Array, g: Array, scheme: str) -> Gradient | None:
         """What `l2sim.learn.insitu.measure` reads where nothing is lost and nothing is noisy: the exact gradient, by
         running the mesh in reverse (`kernels.propagate.adjoint`, `gradients`). None elsewhere; metered as `scheme`."""
-        it = self._nonidealities
-        noisy = it.io_amplitude_error or it.io_phase_error or it.tap_noise or it.readout_noise or it.reference_phase_std
+        own = self._nonidealities
+        noisy = own.io_amplitude_error or own.io_phase_error or own.tap_noise or own.readout_noise
+        noisy = noisy or own.reference_phase_std
         if noisy or not self._lossless or "tap_power" not in self.readouts:
             return None
         x, g = self.checked_light(x), self.checked_light(g)
@@ -172,7 +173,8 @@ class MeshChip:
         """The fixed phases that add to the driven ones, (2 n + N,): theta, phi, screen, rad."""
         if self._drifts:
             self._age()
-        return self._chain[2][0].copy()
+        biases: Array = self._chain[2][0].copy()
+        return biases
 
     def oracle_gradient(self, x: Array, g: Array) -> Gradient:
         """The exact gradient with respect to the phases that the light sees: `x`, `g` (N, B), with loss, no noise."""
@@ -191,7 +193,7 @@ class MeshChip:
         self._kernels.inside.trace(
             theta, phi, self._splitters, self._amplitudes, self.mesh.top, self.mesh.bottom, starts, screen, back, out
         )
-        fields = out[0, :, 0] + 1j * out[0, :, 1]
+        fields: Array = out[0, :, 0] + 1j * out[0, :, 1]
         if back:
             return fields[::-1]
         fields[-1] *= self._ends
@@ -199,12 +201,13 @@ class MeshChip:
 
     def oracle_fabrication(self) -> dict[str, Array]:
         """The unit draws of the fabrication, "part.draw"."""
-        return fabrication.arrays(self._draws())
+        return fabrication.arrays({"heaters": self._heaters, "optics": self._optics})
 
     def refabricate(self, arrays: dict[str, Array]) -> None:
         """Become the chip whose `oracle_fabrication` gave `arrays`."""
-        made = fabrication.replaced(self._draws(), arrays)
-        self._heaters, self._optics = made["heaters"], made["optics"]
+        heaters = fabrication.replaced({"heaters": self._heaters}, arrays)
+        self._optics = fabrication.replaced({"optics": self._optics}, arrays)["optics"]
+        self._heaters = heaters["heaters"]
         self.nonidealities = self._nonidealities
 
     def wander_as(self, wander: Wander) -> None:
@@ -212,18 +215,16 @@ class MeshChip:
         self._wander = wander
         self.nonidealities = self._nonidealities
 
-    def _draws(self) -> dict[str, Any]:
-        return {"heaters": self._heaters, "optics": self._optics}
-
-    def state(self) -> tuple[dict[str, Array], dict[str, Any]]:
+    def state(self) -> tuple[dict[str, Array], ChipState]:
         """What a checkpoint needs: the commanded phases, and the position of the noise stream. On a GPU this is where
         values that were not finite are told."""
         if self._unsound is not None and bool(self._unsound):
             raise ChipError(f"mesh {self.name} was sent values that are not finite; lower the learning rate")
-        values = {"noise": self._position(), "drift": self._wander.state(), "restless": self.settling.restless}
+        restless = self.settling.restless
+        values: ChipState = {"noise": self._position(), "drift": self._wander.state(), "restless": restless}
         return self.commanded, values
 
-    def restore(self, arrays: dict[str, Array], values: dict[str, Any]) -> None:
+    def restore(self, arrays: dict[str, Array], values: ChipState) -> None:
         """Go on from what `state` returned."""
         self._phases = {part: self._device.put(arrays[part].astype(self.dtype)) for part in PHASES}
         self._noise.bit_generator.state, self._tape = values["noise"], None
@@ -243,7 +244,7 @@ class MeshChip:
         """Take in how far biases have wandered by now. A fused operation does so once, at its beginning."""
         if self._wander.moved(self.meter.clock):
             bias = (self._still + self._wander.biases("mesh")).astype(self.dtype)
-            self._chain = *self._chain[:2], self._device.put(bias), *self._chain[3:]
+            self._chain = fabrication.biased(self._chain, self._device.put(bias))
             self._forget()
 
     def _effective(self) -> tuple[Array, ...]:
@@ -313,7 +314,7 @@ class MeshChip:
         return x
 
     def _planes(self, x: Array) -> Array:
-        out = self.xp.empty((1, 2, *x.shape), self.dtype)
+        out: Array = self.xp.empty((1, 2, *x.shape), self.dtype)
         out[0, 0], out[0, 1] = x.real, x.imag
         return out
 
@@ -417,7 +418,7 @@ class MeshChip:
             self._tape[at:] = [(self._drawn(shape), self._noise.bit_generator.state)]
         return self._tape[at][0]
 
-    def _position(self, at: int | None = None) -> Any:
+    def _position(self, at: int | None = None) -> Mapping[str, object]:
         """Where the noise stream stands, or stood after `at` draws since `rewind`."""
         if self._tape is None:
             return self._noise.bit_generator.state

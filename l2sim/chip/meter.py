@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from l2sim.errors import ChipError
@@ -46,6 +47,8 @@ class Counts:
 
 Told = dict[str, dict[str, Any]]
 """Counts by stage, as plain numbers."""
+Count = int | np.intp | np.int64
+"""A whole number. One of a GPU counts as such: nobody waits for it."""
 
 PASSES = ("forward", "weight_gradient", "input_gradient")
 """What light is sent for in a network; searches for phases are none of these."""
@@ -59,15 +62,18 @@ class Meter:
     """Counts by stage. Chips of one network share a meter: each has a part of it, made by `of`, which counts its own,
     and the whole is their sum.
 
+    `own` are the counts of this meter alone, by stage; `whole` is the meter that it is a part of, which knows the stage
+    and the pass of a network (of `PASSES`) that are counted now.
+
     `clock` is the chips' time, s: every vector takes `call_seconds`, every wait for what was written `settle_seconds`.
     """
 
     def __init__(self, call_seconds: float = 0.0, settle_seconds: float = 0.0, whole: Meter | None = None) -> None:
         self.parts: dict[str, Meter] = {}
         self.call_seconds, self.settle_seconds = call_seconds, settle_seconds
-        self._root = self if whole is None else whole
-        self._own: dict[str, Counts] = {}
-        self._stage, self._pass = "idle", ""
+        self.whole = self if whole is None else whole
+        self.own: dict[str, Counts] = {}
+        self.stage_now, self.pass_now = "idle", ""
         self._longest: int | None = None
 
     def of(self, chip: str) -> Meter:
@@ -77,25 +83,25 @@ class Meter:
     @property
     def current(self) -> str:
         """The stage that is counted now."""
-        return self._root._stage
+        return self.whole.stage_now
 
     @property
     def clock(self) -> float:
         """Chip time that has passed, s: the sum of all stages, so that a checkpoint of the counts keeps it."""
-        return sum(counts.clock_seconds for counts in self._root._own.values())
+        return sum(counts.clock_seconds for counts in self.whole.own.values())
 
     @property
     def stages(self) -> dict[str, Counts]:
         """The counts by stage, those of the parts added: sums to read, not to write."""
         if not self.parts:
-            return self._own
-        found: dict[str, Counts] = {}
+            return self.own
+        totals: dict[str, Counts] = {}
         for meter in (self, *self.parts.values()):
-            for stage, counts in meter._own.items():
-                total = found.setdefault(stage, Counts())
+            for stage, counts in meter.own.items():
+                total = totals.setdefault(stage, Counts())
                 for name in COUNTED:
                     setattr(total, name, getattr(total, name) + getattr(counts, name))
-        return found
+        return totals
 
     def wait(self, seconds: float) -> None:
         """Let chip time pass. ChipError unless it goes forward."""
@@ -106,37 +112,30 @@ class Meter:
     def count(
         self,
         *,
-        core_calls: Any = 0,
-        evaluations: Any = 0,
-        writes: Any = 0,
-        accumulation_steps: Any = 0,
-        tap_readings: Any = 0,
+        core_calls: Count = 0,
+        evaluations: Count = 0,
+        writes: Count = 0,
+        accumulation_steps: Count = 0,
+        tap_readings: Count = 0,
         vectors: int = 0,
         settled: int = 0,
-        loads: Any = 0,
+        loads: Count = 0,
     ) -> None:
         """Add whole numbers to the current stage; those that may be on a GPU nobody waits for."""
-        root = self._root
-        counts = self._own.get(root._stage) or self._own.setdefault(root._stage, Counts())
+        root = self.whole
+        counts = self.own.get(root.stage_now) or self.own.setdefault(root.stage_now, Counts())
         if self._longest is not None:
             self._longest, vectors = max(self._longest, vectors), 0
-        counts.core_calls += core_calls
-        counts.evaluations += evaluations
-        counts.writes += writes
-        counts.accumulation_steps += accumulation_steps
-        counts.tap_readings += tap_readings
-        counts.vectors += vectors
-        counts.settled += settled
-        counts.loads += loads
-        if root._pass == "forward":
-            counts.forward_core_calls += core_calls
-            counts.forward_accumulation_steps += accumulation_steps
-        elif root._pass == "weight_gradient":
-            counts.weight_gradient_core_calls += core_calls
-            counts.weight_gradient_accumulation_steps += accumulation_steps
-        elif root._pass == "input_gradient":
-            counts.input_gradient_core_calls += core_calls
-            counts.input_gradient_accumulation_steps += accumulation_steps
+        numbers: dict[str, Count] = {
+            "core_calls": core_calls, "evaluations": evaluations, "writes": writes,
+            "accumulation_steps": accumulation_steps, "tap_readings": tap_readings, "vectors": vectors,
+            "settled": settled, "loads": loads,
+        }  # fmt: skip
+        if root.pass_now:
+            numbers[f"{root.pass_now}_core_calls"] = core_calls
+            numbers[f"{root.pass_now}_accumulation_steps"] = accumulation_steps
+        for name, number in numbers.items():
+            setattr(counts, name, getattr(counts, name) + number)
         if vectors or settled:
             self._passed(vectors * root.call_seconds + settled * root.settle_seconds)
 
@@ -152,29 +151,29 @@ class Meter:
 
     def _passed(self, seconds: float) -> None:
         """Move the clock on; tests by an observer take no time. Only the whole has a clock."""
-        root = self._root
-        if seconds and root._stage != TESTS:
-            (root._own.get(root._stage) or root._own.setdefault(root._stage, Counts())).clock_seconds += seconds
+        root = self.whole
+        if seconds and root.stage_now != TESTS:
+            (root.own.get(root.stage_now) or root.own.setdefault(root.stage_now, Counts())).clock_seconds += seconds
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Count what the block does under `name`."""
-        root = self._root
-        before, root._stage = root._stage, name
+        root = self.whole
+        before, root.stage_now = root.stage_now, name
         try:
             yield
         finally:
-            root._stage = before
+            root.stage_now = before
 
     @contextmanager
     def during(self, sent_for: str) -> Iterator[None]:
         """Count what the block does under a pass of `PASSES` too."""
-        root = self._root
-        before, root._pass = root._pass, sent_for
+        root = self.whole
+        before, root.pass_now = root.pass_now, sent_for
         try:
             yield
         finally:
-            root._pass = before
+            root.pass_now = before
 
     def state(self) -> Told:
         """Everything counted so far, as plain numbers."""
@@ -182,14 +181,14 @@ class Meter:
 
     def restore(self, state: Told, parts: dict[str, Told] | None = None) -> None:
         """Continue from what `state` returned, of the whole and of its parts by chip."""
-        self._own = {stage: Counts(**counts) for stage, counts in state.items()}
+        self.own = msgspec.convert(state, dict[str, Counts])
         for part in self.parts.values():
             part.restore({})
-        for chip, told in (parts or {}).items():
-            self.of(chip).restore(told)
-            for stage, counts in told.items():
+        for chip, counted in (parts or {}).items():
+            self.of(chip).restore(counted)
+            for stage, counts in counted.items():
                 for name, number in counts.items():
-                    setattr(self._own[stage], name, getattr(self._own[stage], name) - number)
+                    setattr(self.own[stage], name, getattr(self.own[stage], name) - number)
 
 
 class Settling:
@@ -212,5 +211,5 @@ class Settling:
 COUNTED = tuple(item.name for item in fields(Counts))
 
 
-def _plain(count: Any) -> int | float:
+def _plain(count: float) -> int | float:
     return count if isinstance(count, float) else int(count)

@@ -13,9 +13,9 @@ Fields are columns: a core maps x (k, B) to y = W x (k, B). Amplitudes are relat
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypedDict
 
 from l2sim.backend import Array
 from l2sim.chip.meter import Meter
@@ -92,6 +92,26 @@ class Hardware(Protocol):
 
     def backward(self, y: Array, *, cores: Array | None = None, readout: str = "quadrature") -> Array:
         """Send light into the outputs of every core and read its inputs: the transpose of `forward`."""
+        ...
+
+
+class FusedHardware(Hardware, Protocol):
+    """A `Hardware` that gives the results of whole passes, and meters them, faster than by its probes one by one."""
+
+    def fuses(self, readout: str) -> bool:
+        """Whether it can for readings of this kind."""
+        ...
+
+    def product(self, x: Array, cores: Array | None = None) -> Array:
+        """M x of the whole grid, (q k, N) -> (p k, N), through the cores of the mask (p, q) only."""
+        ...
+
+    def product_back(self, y: Array, cores: Array | None) -> Array:
+        """M' y of the whole grid, (p k, N) -> (q k, N), through the cores of the mask (p, q) only."""
+        ...
+
+    def sigma_gradient(self, x: Array, dy: Array, rest: Commands, vectors: Array | None = None) -> Array | None:
+        """dL/dsigma (p, q, k); None where it can not after all."""
         ...
 
 
@@ -233,6 +253,15 @@ class SvdHardware(Protocol):
     def taps(self, x: Array, back: bool = False) -> tuple[Array, SvdTaps]:
         """`forward` (or `backward`) with the field read at the far end and the power at every phase shifter."""
         ...
+
+
+class ChipState(TypedDict, total=False):
+    """What a checkpoint keeps of a simulated chip beside its arrays: where its noise stream stands, how old its drift
+    is (`Wander.state`), and whether something was written that has not settled."""
+
+    noise: Mapping[str, object]
+    drift: list[list[float]]
+    restless: bool
 
 
 # -- what a chip has ---------------------------------------------------------------------------------------------------

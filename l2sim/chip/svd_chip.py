@@ -63,13 +63,13 @@ class SvdChip:
     # -- what a lab can do ---------------------------------------------------------------------------------------------
 
     def set_phases(self, u: dict[str, Array] | None = None, v: dict[str, Array] | None = None) -> None:
-        """Command phases of a mesh by name, as `MeshHardware.set_phases`."""
+        """Command phases of a mesh by name, rad: theta, phi (n,), screen (N,)."""
         for chip, phases in ((self._u, u), (self._v, v)):
             if phases is not None:
                 chip.set_phases(**phases)
 
     def set_sigma(self, sigma: Array) -> None:
-        """Command the attenuators, (N,) from -1 to 1: real factors of the amplitude."""
+        """Command the attenuators, (N,) from -1 to 1. ChipError for others."""
         sigma = np.array(sigma, self.dtype)
         if sigma.shape != self._sigma.shape or not (np.abs(sigma) <= 1.0).all():
             raise ChipError(f"sigma of shape {sigma.shape} is not ({self.mesh.modes},) numbers from -1 to 1; scale it")
@@ -86,7 +86,7 @@ class SvdChip:
         return {"u": self._u.commanded, "v": self._v.commanded, "sigma": self._sigma.copy()}
 
     def wait(self, seconds: float) -> None:
-        """Let chip time pass, for all chips that share the meter."""
+        """Let chip time pass, s, for all chips that share the meter."""
         self.meter.wait(seconds)
 
     def forward(self, x: Array, readout: str = "field") -> Array:
@@ -109,7 +109,8 @@ class SvdChip:
 
     def oracle_matrix(self) -> Array:
         """The true W, (N, N)."""
-        return self._u.oracle_matrix() @ (self._realised * self._v.oracle_matrix())
+        weight: Array = self._u.oracle_matrix() @ (self._realised * self._v.oracle_matrix())
+        return weight
 
     def oracle_gradient(self, x: Array, g: Array) -> tuple[Taps, Taps, Array, Array]:
         """(by the phases of U, by those of V, by realised sigma (N,), cotangents at the inputs (N, B)), with loss."""

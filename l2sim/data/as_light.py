@@ -129,11 +129,13 @@ def _moons(y: Array, rng: np.random.Generator) -> Array:
 
 def _circles(y: Array, rng: np.random.Generator) -> Array:
     turn, radius = 2 * math.pi * rng.random(y.size), np.where(y, 1.0, 2.2)
-    return radius[:, None] * np.column_stack([np.cos(turn), np.sin(turn)]) + 0.15 * rng.standard_normal((y.size, 2))
+    places: Array = radius[:, None] * np.column_stack([np.cos(turn), np.sin(turn)])
+    return places + 0.15 * rng.standard_normal((y.size, 2))
 
 
 def _blobs(y: Array, rng: np.random.Generator) -> Array:
-    return (2 * y - 1)[:, None] * np.array([1.0, 0.7]) + 0.55 * rng.standard_normal((y.size, 2))
+    places: Array = (2 * y - 1)[:, None] * np.array([1.0, 0.7]) + 0.55 * rng.standard_normal((y.size, 2))
+    return places
 
 
 def _ring(y: Array, rng: np.random.Generator) -> Array:
@@ -141,7 +143,8 @@ def _ring(y: Array, rng: np.random.Generator) -> Array:
     turn = 2 * math.pi * rng.random(y.size)
     inside = np.where(rng.random(y.size) < 0.4, 0.7 * np.sqrt(rng.random(y.size)), 2.2 + 0.7 * rng.random(y.size))
     radius = np.where(y, 1.1 + 0.7 * rng.random(y.size), inside)
-    return radius[:, None] * np.column_stack([np.cos(turn), np.sin(turn)])
+    places: Array = radius[:, None] * np.column_stack([np.cos(turn), np.sin(turn)])
+    return places
 
 
 PLANES: dict[str, Callable[[Array, np.random.Generator], Array]] = {

@@ -16,9 +16,10 @@ import zipfile
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from l2sim.backend import Array
 from l2sim.errors import DataError
@@ -70,18 +71,18 @@ def idx_pair(images: Path, labels: Path) -> Labelled:
 
 def idx(path: Path, axes: int) -> Array:
     """The uint8 array of an IDX file with `axes` axes: magic 00 00 08 axes, a size per axis, then the bytes."""
-    held = content(path)
+    raw = content(path)
     head = 4 + 4 * axes
-    if held[:4] != bytes((0, 0, 8, axes)):
+    if raw[:4] != bytes((0, 0, 8, axes)):
         what = "images" if axes == 3 else "classes"
-        start = held[:4].hex() or "nothing"
+        start = raw[:4].hex() or "nothing"
         raise DataError(f"{path} is not an IDX file of {what} (it starts with {start}); {CURE}")
-    shape = np.frombuffer(held[4:head].ljust(4 * axes, b"\0"), ">u4").tolist()
+    shape = np.frombuffer(raw[4:head].ljust(4 * axes, b"\0"), ">u4").tolist()
     wanted = head + math.prod(shape)
-    if len(held) != wanted or 0 in shape:
-        state = "is truncated" if len(held) < wanted else "is too long or empty"
-        raise DataError(f"{path} {state}: {len(held)} bytes where its header says {wanted}; {CURE}")
-    return np.frombuffer(held, np.uint8, offset=head).reshape(shape)
+    if len(raw) != wanted or 0 in shape:
+        state = "is truncated" if len(raw) < wanted else "is too long or empty"
+        raise DataError(f"{path} {state}: {len(raw)} bytes where its header says {wanted}; {CURE}")
+    return np.frombuffer(raw, np.uint8, offset=head).reshape(shape)
 
 
 # ---------------------------------------------------------------------------------------------------------- CIFAR
@@ -123,15 +124,15 @@ def _batch(name: str) -> bool:
     return name.removesuffix(".bin") in ("train", "test", "test_batch") or name.startswith("data_batch_")
 
 
-def _cifar_batch(held: bytes, binary: bool, classes: int, where: str) -> Labelled:
+def _cifar_batch(raw: bytes, binary: bool, classes: int, where: str) -> Labelled:
     """One batch. Binary: records of one label byte (CIFAR-100: coarse, then fine) and the pixels of three planes."""
     if binary:
         labels = 2 if classes > 10 else 1
-        if not held or len(held) % (labels + PIXELS):
-            raise DataError(f"{where} is truncated or no batch: {len(held)} bytes are not records of {labels + PIXELS}")
-        records = np.frombuffer(held, np.uint8).reshape(-1, labels + PIXELS)
+        if not raw or len(raw) % (labels + PIXELS):
+            raise DataError(f"{where} is truncated or no batch: {len(raw)} bytes are not records of {labels + PIXELS}")
+        records = np.frombuffer(raw, np.uint8).reshape(-1, labels + PIXELS)
         return checked(records[:, labels:].reshape(-1, 3, 32, 32), records[:, labels - 1], classes, where)
-    table = unpickled(held, where)
+    table = unpickled(raw, where)
     key = "fine_labels" if classes > 10 else "labels"
     try:
         named = {k.decode() if isinstance(k, bytes) else k: v for k, v in table.items()}
@@ -149,33 +150,33 @@ class _Plain(pickle._Unpickler):
     The one written in Python: the one in C allocates whatever size a damaged file asks for.
     """
 
-    def find_class(self, module: str, name: str) -> Any:
+    def find_class(self, module: str, name: str) -> object:
         place = module.replace("numpy.core", "numpy._core")
         if (place, name) == ("numpy._core.multiarray", "_reconstruct"):
             return _empty
         if (place, name) == ("numpy._core.numeric", "_frombuffer"):
             return _filled
         if (place, name) in (("numpy", "ndarray"), ("numpy", "dtype")):
-            return getattr(np, name)
+            return np.ndarray if name == "ndarray" else np.dtype
         if (place, name) == ("_codecs", "encode"):  # how Python 3 writes bytes for Python 2
             return lambda text, *_: text.encode("latin1") if isinstance(text, str) else text
         raise pickle.UnpicklingError(f"it wants {module}.{name}, which is no data")
 
 
-def _empty(kind: Any, shape: Any, code: Any) -> Array:
+def _empty(kind: object, shape: object, code: object) -> Array:
     """What an array begins as before its state is set."""
     return np.empty(0, np.uint8)
 
 
-def _filled(raw: Any, kind: Any, shape: Any, order: Any) -> Array:
+def _filled(raw: bytes, kind: DTypeLike, shape: tuple[int, ...], order: Literal["C", "F"]) -> Array:
     """A whole array, as newer pickles write it."""
     return np.frombuffer(bytes(raw), kind).reshape(shape, order=order)
 
 
-def unpickled(held: bytes, where: str) -> Any:
+def unpickled(raw: bytes, where: str) -> Any:
     """What a pickle of plain data and arrays holds; nothing in it is executed. Raises DataError."""
     try:
-        return _Plain(io.BytesIO(held), encoding="bytes").load()
+        return _Plain(io.BytesIO(raw), encoding="bytes").load()
     except pickle.UnpicklingError as error:
         raise DataError(f"{where} is not read: {str(error)[:80] or 'it is damaged'}; {CURE}") from None
     except Exception as error:  # a damaged pickle raises anything
@@ -187,7 +188,7 @@ def unpickled(held: bytes, where: str) -> Any:
 
 def svhn(path: Path) -> Labelled:
     """A file of SVHN's cropped digits: X (32, 32, 3, N) uint8 and y (N, 1), where class 10 is the digit 0."""
-    import scipy.io
+    import scipy.io  # late: it takes a second, and only SVHN needs it
 
     try:
         with warnings.catch_warnings():
@@ -231,14 +232,14 @@ class Tree:
             raise DataError(f"{self.path}/{name} is missing or damaged; {CURE}") from None
 
 
-def picture(held: bytes, where: str, grey: bool) -> Array:
+def picture(raw: bytes, where: str, grey: bool) -> Array:
     """A picture file as (C, H, W) uint8: one channel if `grey`, else three."""
-    from PIL import Image
+    from PIL import Image  # late: only pictures in files need it
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(held)) as image:
+            with Image.open(io.BytesIO(raw)) as image:
                 if image.width * image.height > LARGEST:
                     raise DataError(f"{where} is {image.width} x {image.height} pixels, which is too large; {CURE}")
                 seen = np.asarray(image.convert("L" if grey else "RGB"))
@@ -264,8 +265,8 @@ def pictures(tree: Tree, names: list[str], size: Size | None, grey: bool = False
     def put(at: int) -> None:
         seen = one(names[at])
         if seen.shape[1:] != size:
-            found, wanted = (f"{w} x {h}" for h, w in (seen.shape[1:], size))
-            raise DataError(f"{tree.path}/{names[at]} is {found} pixels where {wanted} is wanted; {CURE}")
+            actual, wanted = (f"{w} x {h}" for h, w in (seen.shape[1:], size))
+            raise DataError(f"{tree.path}/{names[at]} is {actual} pixels where {wanted} is wanted; {CURE}")
         out[at] = seen
 
     with ThreadPoolExecutor() as pool:
@@ -306,7 +307,7 @@ def own(path: Path) -> tuple[Labelled, Labelled, int]:
         return _own_folder(Tree(path))
     try:
         with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
-            held = {name: file[name] for name in ("train_x", "train_y", "test_x", "test_y")}
+            arrays = {name: file[name] for name in ("train_x", "train_y", "test_x", "test_y")}
     except FileNotFoundError:
         raise DataError(f"there is no {path}; name your .npz file or folder of pictures with --data") from None
     except KeyError as error:
@@ -314,9 +315,9 @@ def own(path: Path) -> tuple[Labelled, Labelled, int]:
         raise DataError(f"{path} lacks the array {name}; it needs train_x, train_y, test_x and test_y") from None
     except Exception as error:  # a damaged file raises anything
         raise DataError(f"{path} is no whole .npz file of arrays ({type(error).__name__}); write it again") from None
-    y = held["train_y"]
+    y = arrays["train_y"]
     classes = int(y.max()) + 1 if y.size and y.dtype.kind in "iu" else 1
-    train, test = (_own_arrays(held[f"{k}_x"], held[f"{k}_y"], classes, f"{path}: {k}") for k in ("train", "test"))
+    train, test = (_own_arrays(arrays[f"{k}_x"], arrays[f"{k}_y"], classes, f"{path}: {k}") for k in ("train", "test"))
     if train[0].shape[1:] != test[0].shape[1:]:
         raise DataError(f"{path}: train_x is {train[0].shape[1:]} but test_x {test[0].shape[1:]}; give both one size")
     return train, test, classes
@@ -326,8 +327,8 @@ def _own_arrays(x: Array, y: Array, classes: int, where: str) -> Labelled:
     if x.ndim == 3:
         x = x[:, None]
     if x.ndim != 4 or 0 in x.shape or y.ndim != 1 or y.dtype.kind not in "iu":
-        found = f"{where}_x is {x.dtype} {x.shape} and {where}_y {y.dtype} {y.shape}"
-        raise DataError(f"{found}; give images (N, H, W) or (N, C, H, W) and whole numbers (N,)")
+        problem = f"{where}_x is {x.dtype} {x.shape} and {where}_y {y.dtype} {y.shape}"
+        raise DataError(f"{problem}; give images (N, H, W) or (N, C, H, W) and whole numbers (N,)")
     if x.dtype != np.uint8:
         x = x.astype(float)
         if not (np.isfinite(x).all() and x.min() >= 0 and x.max() <= 1):
@@ -360,7 +361,7 @@ def _classed(name: str, part: str) -> bool:
 
 def _is_grey(tree: Tree, name: str) -> bool:
     """Whether a picture has one channel."""
-    from PIL import Image
+    from PIL import Image  # late: only pictures in files need it
 
     try:
         with Image.open(io.BytesIO(tree.read(name))) as image:

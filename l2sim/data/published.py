@@ -1,4 +1,4 @@
-"""The published data sets: what their files are, where they are found, and how they are fetched and verified.
+"""The published data sets: what their files are, where they are paths, and how they are fetched and verified.
 
 `--data` or L2SIM_DATA name the one folder looked at; without either, sets live in the user's cache and are fetched.
 A file that is there is used as it is; only what is fetched must have the published checksum. Nothing is unpacked: an
@@ -15,7 +15,7 @@ import hashlib
 import os
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from l2sim.data import formats
 from l2sim.errors import DataError
@@ -151,8 +151,8 @@ CHUNK = 1 << 16
 def read(name: str, directory: Path | None = None) -> tuple[formats.Labelled, formats.Labelled]:
     """Training and test images and classes of a published set, found or fetched. Raises DataError."""
     published = get(name)
-    found = locate(name, directory)
-    paths = [found[file.name] for file in published.files]
+    files = locate(name, directory)
+    paths = [files[file.name] for file in published.files]
     match published.layout:
         case "idx":
             return formats.idx_pair(*paths[:2]), formats.idx_pair(*paths[2:])
@@ -178,7 +178,7 @@ def folder(name: str, directory: Path | None = None) -> Path:
     """Where `fetch` puts the set: under `directory`, else L2SIM_DATA, else the user's cache."""
     root = named(directory)
     if root is None:
-        import pooch
+        import pooch  # late: only the cache needs it
 
         root = Path(pooch.os_cache("l2sim"))
     return root / name
@@ -189,17 +189,17 @@ def locate(name: str, directory: Path | None = None, quiet: bool = False) -> dic
     published = get(name)
     root = named(directory)
     if root is None:
-        found = _files_in(folder(name), published)
-        return found if len(found) == len(published.files) else fetch(name, quiet=quiet)
+        paths = _files_in(folder(name), published)
+        return paths if len(paths) == len(published.files) else fetch(name, quiet=quiet)
     if not root.is_dir():
         raise DataError(f"there is no data folder {root}; {_fetch_line(name, root)}")
     for place in _places(name, root):
-        found = _files_in(place, published)
-        missing = [file.places[-1] for file in published.files if file.name not in found]
-        if found and missing:
+        paths = _files_in(place, published)
+        missing = [file.places[-1] for file in published.files if file.name not in paths]
+        if paths and missing:
             raise DataError(f"{place} lacks {missing[0]} of {name}; {_fetch_line(name, root)}")
-        if found:
-            return found
+        if paths:
+            return paths
     first = published.files[0].places[-1]
     raise DataError(f"no {name} ({first} ...) in {root} or {root / name}; {_fetch_line(name, root)}")
 
@@ -207,11 +207,11 @@ def locate(name: str, directory: Path | None = None, quiet: bool = False) -> dic
 def verify(name: str, directory: Path | None = None) -> list[tuple[str, Path | None, str]]:
     """File name, path and state of each file of the set `name`: `as published`, or what is wrong. Fetches nothing."""
     published = get(name)
-    found: dict[str, Path] = {}
+    paths: dict[str, Path] = {}
     for place in _places(name, named(directory)):
-        found = found or _files_in(place, published)
+        paths = paths or _files_in(place, published)
     return [
-        (f.name, found.get(f.name), _state(found[f.name], f) if f.name in found else "missing") for f in published.files
+        (f.name, paths.get(f.name), _state(paths[f.name], f) if f.name in paths else "missing") for f in published.files
     ]
 
 
@@ -239,14 +239,14 @@ def _places(name: str, root: Path | None) -> list[Path]:
 
 
 def _files_in(place: Path, published: Published) -> dict[str, Path]:
-    found: dict[str, Path] = {}
+    paths: dict[str, Path] = {}
     for file in published.files:
         if place.name in file.also and place.is_dir():  # the unpacked folder itself was named
-            found[file.name] = place
+            paths[file.name] = place
         for name in file.places:
             if (place / name).exists():
-                found[file.name] = place / name
-    return found
+                paths[file.name] = place / name
+    return paths
 
 
 def _state(path: Path, file: File) -> str:
@@ -255,8 +255,8 @@ def _state(path: Path, file: File) -> str:
     try:
         same = _md5(path) == file.also.get(path.name, file.md5)
         if not same and file.content_md5:
-            held = formats.content(path)
-            same = hashlib.md5(held, usedforsecurity=False).hexdigest() == file.content_md5
+            content = formats.content(path)
+            same = hashlib.md5(content, usedforsecurity=False).hexdigest() == file.content_md5
     except DataError as error:
         return str(error).partition("; ")[0].removeprefix(f"{path} ")
     return "as published" if same else "differs from the published file"
@@ -283,12 +283,12 @@ def fetch(name: str, directory: Path | None = None, quiet: bool = False) -> dict
     published = get(name)
     target = folder(name, directory)
     target.mkdir(parents=True, exist_ok=True)
-    found = _files_in(target, published)
+    paths = _files_in(target, published)
     for file in published.files:
-        here = found.get(file.name)
+        here = paths.get(file.name)
         if here is None or _state(here, file).startswith(("differs", "is", "cannot")):
-            found[file.name] = _download(published.url, file, target, quiet)
-    return found
+            paths[file.name] = _download(published.url, file, target, quiet)
+    return paths
 
 
 def _download(url: str, file: File, folder: Path, quiet: bool) -> Path:
@@ -319,9 +319,9 @@ def _download(url: str, file: File, folder: Path, quiet: bool) -> Path:
     )
 
 
-def _rest(url: str, out: Any, quiet: bool, name: str) -> str:
+def _rest(url: str, out: BinaryIO, quiet: bool, name: str) -> str:
     """Append to `out` what it lacks of the file at `url`; returns what went wrong, if anything."""
-    import requests
+    import requests  # late: only a download needs it
 
     have = out.seek(0, os.SEEK_END)
     # A compressed transfer would be unpacked on the way, and could not be gone on with.
@@ -356,8 +356,14 @@ class _Bar:
     """A progress bar on a terminal."""
 
     def __init__(self, name: str, quiet: bool, have: int, total: int) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+        from rich.console import Console  # late: only a download shows a bar
+        from rich.progress import (  # late
+            BarColumn,
+            DownloadColumn,
+            Progress,
+            TextColumn,
+            TransferSpeedColumn,
+        )
 
         console = Console(stderr=True)
         columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn()

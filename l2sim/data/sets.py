@@ -131,7 +131,8 @@ def _triangle(old: int, new: int) -> Array:
     centres = (np.arange(new)[:, None] + 0.5) * scale
     distance = np.abs(np.arange(old) + 0.5 - centres) / max(scale, 1.0)
     weights = np.maximum(0.0, 1.0 - distance)
-    return weights / weights.sum(axis=1, keepdims=True)
+    shares: Array = weights / weights.sum(axis=1, keepdims=True)
+    return shares
 
 
 def _digits(image_size: Size) -> DataSet:

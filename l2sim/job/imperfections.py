@@ -26,8 +26,8 @@ else:
     def _optional(name, annotation):
         """The field of the job for one of the chip: None where it is not set."""
         kind, meta = get_args(annotation)
-        told = said(meta.description, meta.extra["unit"], meta.ge, meta.le, LIVE)
-        return name, Annotated[kind, told] | None, None
+        declared = said(meta.description, meta.extra["unit"], meta.ge, meta.le, LIVE)
+        return name, Annotated[kind, declared] | None, None
 
     _BASE = Annotated[Literal[tuple(chips.PRESETS)], said("the preset that fields left out take their value from")]
     Nonidealities = msgspec.defstruct(
@@ -61,7 +61,7 @@ def chip_nonidealities(job: Imperfect) -> chips.Nonidealities:
     return msgspec.structs.replace(chips.PRESETS[job.nonidealities.base], **chosen(job.nonidealities))
 
 
-def effective(job: Imperfect, path: str) -> Any:
+def effective(job: Imperfect, path: str) -> object:
     """The value in force of the field at the dotted `path`: of a non-ideality that the job leaves to its preset, the
     preset's."""
     value: object = reduce(getattr, path.split("."), job)

@@ -225,7 +225,7 @@ class Mesh:
 
     def scatter(self, phases: Array) -> Array:
         """Travel order (..., n) to mesh arrays (..., C, N - 1), zero where there is no MZI."""
-        out = namespace(phases).zeros((*phases.shape[:-1], *self.shape), phases.dtype)
+        out: Array = namespace(phases).zeros((*phases.shape[:-1], *self.shape), phases.dtype)
         out[..., resident(phases, self.column), resident(phases, self.top)] = phases
         return out
 

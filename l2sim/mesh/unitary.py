@@ -98,7 +98,8 @@ def matrix(mesh: Mesh, settings: Settings, errors: Array | None = None, amplitud
     parts, _, screen = elements(mesh, settings, errors, amplitudes)
     out = np.empty((1, 2, mesh.modes, mesh.modes))
     kernels.propagate.matrices(parts, mesh.top, mesh.bottom, screen, out)
-    return out[0, 0] + 1j * out[0, 1]
+    whole: Array = out[0, 0] + 1j * out[0, 1]
+    return whole
 
 
 def error(target: Array, got: Array) -> float:
@@ -115,7 +116,8 @@ def error(target: Array, got: Array) -> float:
 def haar_matrix(rng: np.random.Generator, modes: int) -> Array:
     """A Haar random unitary (N, N); Mezzadri, Notices of the AMS 54, 592 (2007)."""
     q, r = np.linalg.qr(rng.normal(size=(modes, modes)) + 1j * rng.normal(size=(modes, modes)))
-    return q * (np.diagonal(r) / np.abs(np.diagonal(r)))
+    haar: Array = q * (np.diagonal(r) / np.abs(np.diagonal(r)))
+    return haar
 
 
 def haar(mesh: Mesh, rng: np.random.Generator) -> Settings:

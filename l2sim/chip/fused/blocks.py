@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from l2sim.backend import Array, kernels, kernels_of, namespace
+from l2sim.backend import Array, kernels_of, namespace
 from l2sim.errors import ChipError
 
 
@@ -12,7 +12,7 @@ def assemble(u: Array, sigma: Array, v: Array) -> Array:
     """M (p k, q k) with blocks U diag(sigma) V*: `u` and `v` (p q, k, k), `sigma` (p, q, k)."""
     p, q, k = sigma.shape
     xp = namespace(u)
-    out = xp.empty((p * k, q * k), u.dtype)
+    out: Array = xp.empty((p * k, q * k), u.dtype)
     kernels_of(u).blocks.assemble(u, xp.ascontiguousarray(sigma, u.dtype), v, (0,) * k, out)
     return out
 
@@ -21,7 +21,7 @@ def diagonals(left: Array, matrix: Array, right: Array) -> Array:
     """diag(A' G B) (p, q, k) for every block G of `matrix` (p k, q k), A = `left` and B = `right` (p q, k, k)."""
     k = left.shape[1]
     xp = namespace(left)
-    out = xp.empty((matrix.shape[0] // k, matrix.shape[1] // k, k), left.dtype)
+    out: Array = xp.empty((matrix.shape[0] // k, matrix.shape[1] // k, k), left.dtype)
     kernels_of(left).blocks.project(left, xp.ascontiguousarray(matrix, left.dtype), right, (0,) * k, out)
     return out
 
@@ -34,7 +34,7 @@ def product_back(matrix: Array, cores: Array, y: Array, k: int) -> Array:
     p, q = cores.shape
     if y.shape[0] > p * k:
         raise ChipError(f"light of shape {y.shape} does not fit a grid of {p} x {q} cores of size {k}")
-    of = kernels.blocks
+    of = kernels_of(matrix).blocks
     outputs = of.outputs(k)
     vectors = of.REGISTERS // outputs
     width = vectors * of.VECTOR // matrix.dtype.itemsize

@@ -8,8 +8,6 @@ other, sigma and gain (M, k), scale (M, 1), target (M, k, k); read (M, k), 0 whe
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from l2sim.backend import Array, kernels, namespace
@@ -28,7 +26,7 @@ def variates(rng: np.random.Generator, cores: int, mesh: Mesh, dtype: np.dtype, 
     `read` (cores, k) is 0 for outputs that nobody reads.
     """
     k = mesh.modes
-    rest: Any = (k - 1) / 2 if read is None else np.maximum(read.sum(axis=1) - 1, 0)[:, None, None] / 2
+    rest: Array | float = (k - 1) / 2 if read is None else np.maximum(read.sum(axis=1) - 1, 0)[:, None, None] / 2
     out = np.empty((cores, 2 * mesh.count, 2, k), dtype)
     out[:, :, 0] = rng.standard_normal(out[:, :, 0].shape, dtype)
     out[:, :, 1] = 2.0 * rng.standard_gamma(rest, out[:, :, 1].shape, dtype)
@@ -50,8 +48,8 @@ def ends(on: dict[str, Array], part: str, noise: float) -> tuple[Array, Array, A
 
 
 def here(
-    on: dict[str, Array], shared: tuple, *, part: str, rule: str, mesh: Mesh, order: Array, columns: Array | None,
-    noise: float,
+    on: dict[str, Array], shared: tuple[object, ...], *, part: str, rule: str, mesh: Mesh, order: Array,
+    columns: Array | None, noise: float,
 ) -> None:  # fmt: skip
     """One epoch on the CPU; updates phases, loss and writes. `shared`: what the noise chain of all cores shares, from
     `around` on; `order` (n,) of heaters; `columns` (C,): the same as columns, if they are visited one by one."""

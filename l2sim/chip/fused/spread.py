@@ -7,7 +7,6 @@ the arrays themselves; elsewhere it is a copy, and what changed is copied back.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
@@ -45,7 +44,10 @@ def shares(count: int, most: int, ways: int) -> Iterator[list[slice]]:
             yield some
 
 
-def descend(device: Device, arrays: dict[str, Array], chain: tuple, **how: Any) -> None:
+def descend(
+    device: Device, arrays: dict[str, Array], chain: tuple[object, ...], *, part: str, rule: str, mesh: Mesh,
+    order: Array, noise: float,
+) -> None:  # fmt: skip
     """As `descent.here`, on GPUs: `arrays` (its `on`) are on the host or on the first GPU, those `UPDATED` change."""
     count = len(arrays["loss"])
     each = max(1, HEADROOM * sum(a.nbytes for a in arrays.values()) // count)
@@ -56,7 +58,8 @@ def descend(device: Device, arrays: dict[str, Array], chain: tuple, **how: Any) 
             own = {name: a[at] for name, a in arrays.items()}
             with device.on(number):
                 there = {name: device.here(a, number) for name, a in own.items()}
-                _batch(there, tuple(device.here(a, number) for a in chain), device=device, number=number, **how)
+                _batch(there, tuple(device.here(a, number) for a in chain), part=part, rule=rule,
+                       mesh=mesh, order=order, noise=noise, device=device, number=number)
             work.append((own, there))
         for own, there in work:  # only now, so that one GPU does not wait for another
             for name in UPDATED:
@@ -65,8 +68,8 @@ def descend(device: Device, arrays: dict[str, Array], chain: tuple, **how: Any) 
 
 
 def _batch(
-    on: dict[str, Array], chain: tuple, *, part: str, rule: str, mesh: Mesh, order: Array, noise: float, device: Device,
-    number: int,
+    on: dict[str, Array], chain: tuple[object, ...], *, part: str, rule: str, mesh: Mesh, order: Array, noise: float,
+    device: Device, number: int,
 ) -> None:  # fmt: skip
     """One batch, its arrays on the GPU in use."""
     start, rows, target, amplitudes = ends(on, part, noise)

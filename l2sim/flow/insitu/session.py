@@ -15,7 +15,7 @@ from l2sim import backend
 from l2sim.backend import Array, float_type, generator, host
 from l2sim.chip import energy
 from l2sim.chip.mesh_chip import MeshChip
-from l2sim.chip.protocol import Gradient, MeshHardware
+from l2sim.chip.protocol import ChipState, Gradient, MeshHardware
 from l2sim.data import as_light, sets
 from l2sim.errors import JobError
 from l2sim.flow.session import Session, Values, under
@@ -108,7 +108,7 @@ class Insitu(Session):
         return arrays, values
 
     def take(self, arrays: dict[str, Array], values: Values) -> None:
-        noise = msgspec.convert(values["noise"], dict[str, Values])
+        noise = msgspec.convert(values["noise"], dict[str, ChipState])
         if not noise:
             return
         fabricate(self)

@@ -14,7 +14,7 @@ from l2sim.chip import energy, nonidealities
 from l2sim.chip.complex_core_chip import fabricated_as
 from l2sim.chip.core_chip import CoreChip
 from l2sim.chip.meter import Meter
-from l2sim.chip.protocol import PARTS, Commands
+from l2sim.chip.protocol import PARTS, ChipState, Commands
 from l2sim.data import sets
 from l2sim.data.sets import DataSet
 from l2sim.errors import JobError, RunError
@@ -133,7 +133,7 @@ class L2ight(Session):
         return arrays, {"noise": noise, "renewed": self.renewed, "model": model}
 
     def take(self, arrays: dict[str, Array], values: Values) -> None:
-        noise = msgspec.convert(values["noise"], dict[str, Values])
+        noise = msgspec.convert(values["noise"], dict[str, ChipState])
         self.renewed = bool(self.job.learn.new_classifier and noise)
         last = list(self.electronic.weights)[-1] if self.renewed and not values.get("renewed") else ""
         electronic, classifier = under(arrays, "electronic/"), list(self.electronic.weights)[-1]
