@@ -255,6 +255,8 @@ def undocumented(tree: ast.Module) -> list[str]:
             members = node.body if isinstance(node, ast.ClassDef) else []
             for one in (node, *members):
                 if isinstance(one, (ast.FunctionDef, ast.ClassDef)) and not re.match(r"_|[a-z]+[A-Z]", one.name):
+                    if any(ast.unparse(line).endswith(".setter") for line in one.decorator_list):
+                        continue  # the property's own docstring speaks for both
                     text = ast.get_docstring(one)
                     if text is None or re.match(r"See\b", text):
                         bad.append(one.name if one is node else f"{node.name}.{one.name}")

@@ -119,6 +119,7 @@ class Spent(NamedTuple):
 
     @property
     def total_j(self) -> float:
+        """Joules of all parts together."""
         return sum(self.energy_j.values())
 
 

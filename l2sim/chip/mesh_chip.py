@@ -303,6 +303,7 @@ class MeshChip:
         return True
 
     def checked_light(self, x: Array) -> Array:
+        """Light (N, B) as complex numbers where the chip computes; ChipError for other shapes, and where not finite."""
         x = self._device.put(x)
         if x.ndim != 2 or x.shape[0] != self.mesh.modes or x.dtype.kind not in "fciu":
             raise ChipError(f"light of shape {x.shape} does not fit this mesh; send ({self.mesh.modes}, B) numbers")
@@ -386,6 +387,7 @@ class MeshChip:
         return self.modulated(x)
 
     def count(self, vectors: int, tapped: int) -> None:
+        """Meter so many vectors through the mesh, `tapped` of them read at every phase shifter."""
         taps = tapped * sum(self._sizes.values())
         self.meter.count(core_calls=vectors, tap_readings=taps, vectors=vectors, settled=self.settling.waits())
 

@@ -31,12 +31,17 @@ def looks(job: Upkeep) -> int:
 
 
 class Watched(Protocol):
-    """Tensor cores in service: `attend` before they are left alone, `layers` for the policy of a look, and `served`
-    when it has acted on these."""
+    """Tensor cores in service, as `serve` looks after them."""
 
-    def attend(self) -> None: ...
-    def layers(self) -> dict[str, upkeep.Layer]: ...
-    def served(self, layers: dict[str, upkeep.Layer]) -> None: ...
+    def attend(self) -> None:
+        """Called before the cores are left alone: read what they are to stay, if that is not known."""
+
+    def layers(self) -> dict[str, upkeep.Layer]:
+        """The layers by name, with what they are to be, for the policy of a look. May raise RunError."""
+        ...
+
+    def served(self, layers: dict[str, upkeep.Layer]) -> None:
+        """Called when the policy has acted on `layers`: take over what it changed."""
 
 
 def serve(

@@ -70,6 +70,8 @@ class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
 
 class Model(Section, frozen=True):
+    """The network: a published one or layers of your own, for pictures of which size, and how wide."""
+
     name: Annotated[Literal[Published, "custom"], _m("the network; custom is what layers describe")] = "cnn-s"
     input: Annotated[tuple[int, ...], _m("channels, height, width of the pictures; [] is the published size")] = ()
     width: Annotated[float, _m("factor on the channels and hidden features", "share", 0.001, 1)] = 1.0
@@ -77,6 +79,8 @@ class Model(Section, frozen=True):
 
 
 class Data(Section, frozen=True):
+    """What is learnt: the data set, how training images are varied, and what is kept back for choosing settings."""
+
     name: Annotated[Literal[Picture, Plane], _m("pictures; points of the plane (insitu)")] = "digits"
     normalise: Annotated[bool, _m("every channel to mean 0 and deviation 1 over the training images")] = False
     pad: Annotated[int, _m("training images are shifted at random by up to so much", "pixels", 0, 64)] = 0
@@ -85,6 +89,8 @@ class Data(Section, frozen=True):
 
 
 class Chip(Section, frozen=True):
+    """How the tensor cores are laid out, read and shared in time; imperfections have a section of their own."""
+
     mesh: Annotated[Literal["rectangular", "triangular"], _m("layout of U and V: Clements or Reck")] = "rectangular"
     readout: Annotated[
         Literal["quadrature", "power", "field"], _m("homodyne, signed; direct detection; or both quadratures")
@@ -93,6 +99,8 @@ class Chip(Section, frozen=True):
 
 
 class Cost(Section, frozen=True):
+    """Which devices turn what is metered into joules and seconds."""
+
     table: Annotated[
         Literal["thermal", "suspended", "mems", "electro-optic", "insitu-2023", "insitu-2023-complex"],
         _m("devices that give joules and seconds of what is metered; `l2sim cost --explain` lists them"),
@@ -128,6 +136,8 @@ class Insitu(Section, frozen=True):
 
 
 class Pretrain(Section, frozen=True):
+    """Electronic training before deployment: where the weights start and how they are optimised."""
+
     epochs: Annotated[int, _m("training of the electronic weights; 0: as they are", *_SOME_EPOCHS)] = 100
     weights: Annotated[str, _m("file they start from, .safetensors or .npz; empty: random")] = ""
     batch: Annotated[int, _m("images in a mini-batch", "images", 1, 100_000)] = 32
@@ -140,6 +150,8 @@ class Pretrain(Section, frozen=True):
 
 
 class Calibrate(Section, frozen=True):
+    """How chips find phases at which their meshes are identities up to signs: a search, or twins fitted to probes."""
+
     method: Annotated[
         Literal[_Method, "twin"], _m("coordinate descent, ternary probing, gradient descent; a model fitted to probes")
     ] = "zcd"
@@ -153,6 +165,8 @@ class Calibrate(Section, frozen=True):
 
 
 class Map(Section, frozen=True):
+    """How the chips find phases that show the pretrained weights, from where, and what is compared with it."""
+
     method: Annotated[_Method, _m("coordinate descent, ternary probing or gradient descent")] = "zcd"
     epochs: Annotated[int, _m("sweeps over all phases; 0: meshes stay as deployed", *_SOME_EPOCHS)] = 300
     lr: Annotated[float, _epoch("phase step at the start; never below one quantisation step", "rad", 0, 2 * _PI)] = 0.1
@@ -170,6 +184,8 @@ class Map(Section, frozen=True):
 
 
 class Learn(Section, frozen=True):
+    """Training on the chip: optimiser, what is learnt by which protocol, and what is sampled to save light."""
+
     epochs: Annotated[int, _m("training of sigma and batch norm on the chip", *_SOME_EPOCHS)] = 30
     batch: Annotated[int, _m("images in a mini-batch", "images", 1, 100_000)] = 32
     optimizer: Annotated[_Optimizer, _m("how the gradient is followed")] = "adamw"

@@ -36,9 +36,15 @@ TINY = 1e-12
 
 
 @overload
-def factor(norm: str, kept: float) -> float: ...
+def factor(norm: str, kept: float) -> float:
+    """The factor for a fraction that is known, a float."""
+
+
 @overload
-def factor(norm: str, kept: Scalar) -> Scalar: ...
+def factor(norm: str, kept: Scalar) -> Scalar:
+    """The factor for a fraction that a GPU may have yet to compute, an array without axes there."""
+
+
 def factor(norm: str, kept: Scalar) -> Scalar:
     """The factor that makes up for keeping the fraction `kept`, by the normalisation "none", "exp" or "var"."""
     factors: dict[str, Scalar] = {"none": 1.0, "exp": 1.0 / (kept + TINY), "var": 1.0 / np.sqrt(kept + TINY)}

@@ -88,6 +88,10 @@ class Conv2d(Layer):
         self._kept: Array | None = None
 
     def forward(self, x: Array, train: bool = False, rng: np.random.Generator | None = None) -> Array:
+        """y = M im2col(x), zeros around the image: (C, H, W, B) -> (C', H', W', B).
+
+        `train` remembers the columns and `rng` for `backward` and lets the weight sample.
+        """
         c, h, w, b = x.shape
         h, w = (window_count(n, self.kernel, self.stride, self.padding) for n in (h, w))
         if not train:
@@ -102,6 +106,10 @@ class Conv2d(Layer):
         return self.weight.forward(columns, rng if train else None).reshape(-1, h, w, b)
 
     def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
+        """Have the weight store its gradient, from the columns that samplers keep; return dL/dx (C, H, W, B).
+
+        `alignment` puts another array in its place; None unless `need_dx`. ModelError where a sampler has no generator.
+        """
         flat = dy.reshape(len(dy), -1)
         if self.columns is None and self.spatial is None:
             self.drawn = {}
@@ -151,9 +159,11 @@ class Conv2d(Layer):
         parts *= seen[:, :, None]
 
     def parameters(self) -> dict[str, Array]:
+        """The weight's trainable arrays, live: electronic "weight" (C', C*kernel^2), or "sigma" (p, q, k) of cores."""
         return self.weight.parameters()
 
     def gradients(self) -> dict[str, Array]:
+        """What the weight's last gradient was, under the names and in the shapes of `parameters`."""
         return self.weight.gradients()
 
 
@@ -176,6 +186,7 @@ class AveragePool(Layer):
         self.stride = stride
 
     def forward(self, x: Array, train: bool = False, rng: np.random.Generator | None = None) -> Array:
+        """The mean of every whole window: (C, H, W, B) -> (C, H', W', B). `train` remembers the shape of x."""
         if train:
             self._shape = x.shape
         views = [view for _, _, view in taps(x, self.kernel, self.stride)]
@@ -183,6 +194,7 @@ class AveragePool(Layer):
         return total / self.kernel**2
 
     def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
+        """dL/dx: dy / kernel^2 added to all pixels of its window, (C, H', W', B) -> (C, H, W, B)."""
         dx: Array = namespace(dy).zeros(self._shape, dy.dtype)
         share = dy / self.kernel**2
         for _, _, view in taps(dx, self.kernel, self.stride):
@@ -199,6 +211,7 @@ class MaxPool(Layer):
         self.padding = padding
 
     def forward(self, x: Array, train: bool = False, rng: np.random.Generator | None = None) -> Array:
+        """The largest value of every window: (C, H, W, B) -> (C, H', W', B). `train` remembers where each stood."""
         c, h, w, b = x.shape
         h, w = (window_count(n, self.kernel, self.stride, self.padding) for n in (h, w))
         xp = namespace(x)
@@ -210,6 +223,7 @@ class MaxPool(Layer):
         return y
 
     def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
+        """dL/dx: dy added to the pixel that was largest in its window, (C, H', W', B) -> (C, H, W, B)."""
         xp = namespace(dy)
         dx: Array = xp.empty(self._shape, dy.dtype)
         dy = xp.ascontiguousarray(dy)
@@ -224,6 +238,7 @@ class AdaptiveAveragePool(Layer):
         self.out = out
 
     def forward(self, x: Array, train: bool = False, rng: np.random.Generator | None = None) -> Array:
+        """The mean of every bin, by a product with `bins` for each axis: (C, H, W, B) -> (C, out, out, B)."""
         c, h, w, b = x.shape
         rows, cols = (like(x, bins(n, self.out).astype(x.dtype)) for n in (h, w))
         if train:
@@ -233,6 +248,7 @@ class AdaptiveAveragePool(Layer):
         return small.reshape(c, self.out, self.out, b)
 
     def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
+        """dL/dx: dy shared evenly among the pixels of its bin, (C, out, out, B) -> (C, H, W, B)."""
         c, n, _, b = dy.shape
         h, w = self._rows.shape[1], self._cols.shape[1]
         wide = self._cols.T @ dy.reshape(c * n, n, b)
@@ -256,11 +272,13 @@ class GlobalAveragePool(Layer):
     """Mean over each image: (C, H, W, B) -> (C, 1, 1, B)."""
 
     def forward(self, x: Array, train: bool = False, rng: np.random.Generator | None = None) -> Array:
+        """The mean over H and W: (C, H, W, B) -> (C, 1, 1, B). `train` remembers the shape of x."""
         if train:
             self._shape = x.shape
         mean: Array = x.mean(axis=(1, 2), keepdims=True)
         return mean
 
     def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
+        """dL/dx: dy / (H W) at every pixel, (C, 1, 1, B) -> (C, H, W, B)."""
         _, h, w, _ = self._shape
         return np.broadcast_to(dy / (h * w), self._shape).copy()

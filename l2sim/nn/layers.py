@@ -62,20 +62,25 @@ class Linear(Layer):
         self.alignment: Alignment | None = None
 
     def forward(self, x: Array, train: bool = False, rng: np.random.Generator | None = None) -> Array:
+        """y = M x: (in, B) -> (out, B). `train` remembers x and `rng` for `backward` and lets the weight sample."""
         if train:
             self._x, self._rng = x, rng
         return self.weight.forward(x, rng if train else None)
 
     def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
+        """Have the weight store its gradient, of dy x^T; return dL/dx = M^T dy (in, B), or what `alignment` puts in its
+        place. None unless `need_dx`."""
         self.weight.accumulate(dy, self._x, rng=self._rng)
         if need_dx and self.alignment is not None:
             return self.alignment(self._x.shape)
         return self.weight.transpose(dy, self._rng) if need_dx else None
 
     def parameters(self) -> dict[str, Array]:
+        """The weight's trainable arrays, live: electronic "weight" (out, in), or "sigma" (p, q, k) of cores."""
         return self.weight.parameters()
 
     def gradients(self) -> dict[str, Array]:
+        """What the weight's last gradient was, under the names and in the shapes of `parameters`."""
         return self.weight.gradients()
 
 
@@ -100,6 +105,10 @@ class BatchNorm(Layer):
         self._dbias = xp.zeros(channels, dtype)
 
     def forward(self, x: Array, train: bool = False, rng: np.random.Generator | None = None) -> Array:
+        """y = weight (x - mean) / sqrt(var + EPS) + bias, (C, ..., B): running statistics; the batch's if `train`.
+
+        Training moves the running statistics and remembers x; ModelError where a channel has a single value.
+        """
         xp = namespace(x)
         flat = xp.ascontiguousarray(x.reshape(len(x), -1))
         if not train:
@@ -122,6 +131,7 @@ class BatchNorm(Layer):
         return y.reshape(x.shape)
 
     def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
+        """Store dL/dweight and dL/dbias (C,); if `need_dx` return dL/dx (C, ..., B), by the batch's statistics too."""
         xp = namespace(dy)
         flat = xp.ascontiguousarray(dy.reshape(len(dy), -1))
         dx: Array = xp.empty(flat.shape if need_dx else (0, 0), flat.dtype)
@@ -132,12 +142,15 @@ class BatchNorm(Layer):
         return dx.reshape(dy.shape) if need_dx else None
 
     def parameters(self) -> dict[str, Array]:
+        """Scale `weight` and shift `bias` of every channel, (C,) each, live."""
         return {"weight": self.weight, "bias": self.bias}
 
     def gradients(self) -> dict[str, Array]:
+        """dL/dweight and dL/dbias (C,) of the last `backward`; zeros before the first."""
         return {"weight": self._dweight, "bias": self._dbias}
 
     def buffers(self) -> dict[str, Array]:
+        """Running mean and variance of every channel, (C,) each, live."""
         return {"running_mean": self.running_mean, "running_var": self.running_var}
 
 
@@ -145,11 +158,13 @@ class ReLU(Layer):
     """max(x, 0), any shape; the gradient at 0 is 0."""
 
     def forward(self, x: Array, train: bool = False, rng: np.random.Generator | None = None) -> Array:
+        """y = max(x, 0) element by element; `train` remembers where x > 0."""
         if train:
             self._open = x > 0
         return np.maximum(x, 0)
 
     def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
+        """dL/dx: dy where x > 0, else 0."""
         return dy * self._open
 
 
@@ -160,6 +175,7 @@ class ReLUN(Layer):
         self.limit = limit
 
     def forward(self, x: Array, train: bool = False, rng: np.random.Generator | None = None) -> Array:
+        """y = min(max(x, 0), limit) element by element; `train` remembers y."""
         y: Array = namespace(x).empty(x.shape, x.dtype)
         limit = x.dtype.type(self.limit)
         kernels_of(x).pointwise.clip(_rows(x), limit, y.reshape(_rows(x).shape))
@@ -168,6 +184,7 @@ class ReLUN(Layer):
         return y
 
     def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
+        """dL/dx: dy where 0 < y < limit, else 0."""
         dx: Array = namespace(dy).empty(dy.shape, dy.dtype)
         flat = _rows(dy)
         kernels_of(dy).pointwise.clip_back(flat, _rows(self._y), dy.dtype.type(self.limit), dx.reshape(flat.shape))
@@ -187,10 +204,12 @@ class Standardise(Layer):
         self.mean, self.std = mean, std
 
     def forward(self, x: Array, train: bool = False, rng: np.random.Generator | None = None) -> Array:
+        """y = (x - mean) / std with the mean and std of each channel: (C, H, W, B)."""
         mean, std = (like(x, np.array(a, x.dtype))[:, None, None, None] for a in (self.mean, self.std))
         return (x - mean) / std
 
     def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
+        """dL/dx = dy / std by channel: (C, H, W, B). None unless `need_dx`."""
         return dy / like(dy, np.array(self.std, dy.dtype))[:, None, None, None] if need_dx else None
 
 
@@ -201,6 +220,7 @@ class Dropout(Layer):
         self.p = p
 
     def forward(self, x: Array, train: bool = False, rng: np.random.Generator | None = None) -> Array:
+        """x itself, or if `train` x times a random mask that it remembers. ModelError if `train` without `rng`."""
         if not train:
             return x
         if rng is None:
@@ -209,6 +229,7 @@ class Dropout(Layer):
         return x * self._keep
 
     def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
+        """dL/dx: dy times the mask that the last training pass drew."""
         return dy * self._keep
 
 
@@ -216,11 +237,13 @@ class Flatten(Layer):
     """(C, H, W, B) -> (C*H*W, B), features in the order c, h, w."""
 
     def forward(self, x: Array, train: bool = False, rng: np.random.Generator | None = None) -> Array:
+        """x (C, H, W, B) as (C*H*W, B); `train` remembers the shape of x."""
         if train:
             self._shape = x.shape
         return x.reshape(-1, x.shape[-1])
 
     def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
+        """dL/dx: dy (C*H*W, B) as the (C, H, W, B) of the last training pass."""
         return dy.reshape(self._shape)
 
 
@@ -233,11 +256,16 @@ class Chain(Layer):
         self._first = next((i for i, layer in enumerate(layers.values()) if layer.parameters()), len(layers))
 
     def forward(self, x: Array, train: bool = False, rng: np.random.Generator | None = None) -> Array:
+        """x through every layer, first to last, in the shapes that these take and give."""
         for layer in self.layers.values():
             x = layer.forward(x, train, rng)
         return x
 
     def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
+        """dy through the layers, last to first, each storing its gradients; returns dL/dx.
+
+        Unless `need_dx` it ends at the first layer that trains anything, and returns None.
+        """
         stop = 0 if need_dx else self._first
         layers = list(self.layers.values())
         for i in range(len(layers) - 1, stop - 1, -1):
@@ -248,12 +276,15 @@ class Chain(Layer):
         return dy if need_dx else None
 
     def parameters(self) -> dict[str, Array]:
+        """The trainable arrays of all layers, live, as "layer.array"."""
         return {f"{name}.{key}": a for name, layer in self.layers.items() for key, a in layer.parameters().items()}
 
     def gradients(self) -> dict[str, Array]:
+        """The gradients that all layers stored last, under the names of `parameters`."""
         return {f"{name}.{key}": a for name, layer in self.layers.items() for key, a in layer.gradients().items()}
 
     def buffers(self) -> dict[str, Array]:
+        """The arrays that layers update in `forward`, live, as "layer.array"."""
         return {f"{name}.{key}": a for name, layer in self.layers.items() for key, a in layer.buffers().items()}
 
 
@@ -265,18 +296,23 @@ class Residual(Layer):
         self.shortcut = shortcut
 
     def forward(self, x: Array, train: bool = False, rng: np.random.Generator | None = None) -> Array:
+        """y = body(x) + shortcut(x), which must be of one shape."""
         return self.body.forward(x, train, rng) + self.shortcut.forward(x, train, rng)
 
     def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
+        """dy through both branches, each storing its gradients; returns dL/dx, the sum of theirs, if `need_dx`."""
         main = self.body.backward(dy, need_dx)
         side = self.shortcut.backward(dy, need_dx)
         return None if main is None or side is None else main + side
 
     def parameters(self) -> dict[str, Array]:
+        """The trainable arrays of both branches, live; those of the shortcut as "shortcut.layer.array"."""
         return self.body.parameters() | {f"shortcut.{key}": a for key, a in self.shortcut.parameters().items()}
 
     def gradients(self) -> dict[str, Array]:
+        """The gradients that both branches stored last, under the names of `parameters`."""
         return self.body.gradients() | {f"shortcut.{key}": a for key, a in self.shortcut.gradients().items()}
 
     def buffers(self) -> dict[str, Array]:
+        """The arrays that both branches update in `forward`, live; those of the shortcut as "shortcut.layer.array"."""
         return self.body.buffers() | {f"shortcut.{key}": a for key, a in self.shortcut.buffers().items()}

@@ -81,6 +81,10 @@ class MeshLayer(Layer):
         self.hardware.set_phases(theta=self.theta, phi=self.phi, screen=self.screen)
 
     def forward(self, x: Array, train: bool = False, rng: np.random.Generator | None = None) -> Array:
+        """y = U x as the hardware reads it: light x (F, B), ports above F dark -> complex fields (N, B).
+
+        `train` remembers the light, and U where it was read (`by_matrix`), for `backward`.
+        """
         kind = np.result_type(x, np.complex64)
         light = x.astype(kind, copy=False)
         if len(x) < self.modes:
@@ -97,6 +101,10 @@ class MeshLayer(Layer):
         return y
 
     def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
+        """Measure the gradients of the phases for cotangents dy (N, B); return those of x, U^T dy (F, B).
+
+        These are real if x was; None unless `need_dx`. `sent` keeps what was sent in to measure.
+        """
         if self._matrix is None:
             self.sent = self._light, dy
         else:
@@ -112,12 +120,15 @@ class MeshLayer(Layer):
         return dx.real if self._real else dx
 
     def parameters(self) -> dict[str, Array]:
+        """The commanded phases that are trained, rad, live: theta, phi (n,) and, if `train_screen`, screen (N,)."""
         return {"theta": self.theta, "phi": self.phi} | ({"screen": self.screen} if self.train_screen else {})
 
     def gradients(self) -> dict[str, Array]:
+        """dL/dphase per rad that `backward` measured last, under the names of `parameters`; empty before that."""
         return self._gradients
 
     def buffers(self) -> dict[str, Array]:
+        """The commanded screen (N,), rad, live, where it is not trained, so that a state of the network has it."""
         return {} if self.train_screen else {"screen": self.screen}
 
 
@@ -125,12 +136,14 @@ class Abs(Layer):
     """z = |y|: a detector that drives a modulator. g = dL/dz conj(y) / |y|, 0 where y is dark. (N, B), real out."""
 
     def forward(self, x: Array, train: bool = False, rng: np.random.Generator | None = None) -> Array:
+        """z = |x|: fields (N, B) -> real amplitudes (N, B). `train` remembers both."""
         y = np.abs(x)
         if train:
             self._x, self._y = x, y
         return y
 
     def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
+        """Cotangents of x (N, B): Re(dy) conj(x) / |x|, 0 where x is dark."""
         tiny = np.finfo(self._y.dtype).tiny
         share = dy.real / np.maximum(self._y, tiny)
         g: Array = np.conj(self._x) * share
@@ -141,11 +154,13 @@ class Power(Layer):
     """p = |y|^2: a detector. g = 2 dL/dp conj(y). (N, B), real out."""
 
     def forward(self, x: Array, train: bool = False, rng: np.random.Generator | None = None) -> Array:
+        """p = |x|^2: fields (N, B) -> real powers (N, B). `train` remembers x."""
         if train:
             self._x = x
         return _power(x)
 
     def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
+        """Cotangents of x (N, B): 2 Re(dy) conj(x)."""
         g: Array = np.conj(self._x) * (2 * dy.real)
         return g
 
@@ -161,12 +176,14 @@ class Modulation(Layer):
         raise NotImplementedError
 
     def forward(self, x: Array, train: bool = False, rng: np.random.Generator | None = None) -> Array:
+        """y = q(|x|^2) x: fields (N, B) -> (N, B). `train` remembers x, q and q'."""
         q, slope = self.transmission(_power(x))
         if train:
             self._x, self._q, self._slope = x, q, slope
         return q * x
 
     def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
+        """Cotangents of x (N, B): dy q + 2 Re(dy q' x) conj(x); its real part if x was real."""
         x = self._x
         g: Array = dy * self._q + 2 * (dy * self._slope * x).real * np.conj(x)
         return g.real if np.isrealobj(x) else g
@@ -182,6 +199,7 @@ class ElectroOptic(Modulation):
         self.tapped, self.gain, self.bias = tapped, gain, bias
 
     def transmission(self, power: Array) -> tuple[Array, Array]:
+        """q = i sqrt(1 - tapped) e^{-i psi} cos psi and dq/dpower, both complex, at `power` (N, B)."""
         through = math.sqrt(1.0 - self.tapped)
         turned = np.exp(-1j * (self.gain * power + self.bias))  # e^{-2 i psi}
         turned = turned.astype(np.result_type(power, np.complex64), copy=False)
@@ -199,6 +217,7 @@ class Saturable(Modulation):
         self.depth, self.saturation = depth, saturation
 
     def transmission(self, power: Array) -> tuple[Array, Array]:
+        """q = exp(-depth / 2 / (1 + power / saturation)) and dq/dpower, both real, at `power` (N, B)."""
         left = 1.0 / (1.0 + power / self.saturation)
         q = np.exp(-0.5 * self.depth * left)
         return q, q * (0.5 * self.depth / self.saturation) * left * left
@@ -211,6 +230,7 @@ class Normalise(Layer):
     """
 
     def forward(self, x: Array, train: bool = False, rng: np.random.Generator | None = None) -> Array:
+        """y = x / r, r the norm of each sample: (N, B) -> (N, B); a dark one stays. `train` remembers y and r."""
         norm = np.sqrt(_power(x).sum(axis=0))
         norm[norm == 0] = 1
         y: Array = x / norm
@@ -219,6 +239,7 @@ class Normalise(Layer):
         return y
 
     def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
+        """Cotangents of x (N, B), sample by sample: (dy - Re(dy^T y) conj(y)) / r."""
         along = (dy * self._y).real.sum(axis=0)
         g: Array = (dy - along * np.conj(self._y)) / self._norm
         return g
@@ -231,12 +252,14 @@ class Ports(Layer):
         self.out, self.group = out, group
 
     def forward(self, x: Array, train: bool = False, rng: np.random.Generator | None = None) -> Array:
+        """The sums of the first `out` groups of ports: (N, B) -> (out, B). `train` remembers N."""
         if train:
             self._shape = x.shape
         used = x[: self.out * self.group]
         return used if self.group == 1 else used.reshape(self.out, self.group, -1).sum(axis=1)
 
     def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
+        """dL/dx: dy (out, B) at every port of its group, 0 at those that are dropped: (N, B)."""
         dx: Array = namespace(dy).zeros(self._shape, dy.dtype)
         dx[: self.out * self.group] = np.repeat(dy, self.group, axis=0)
         return dx

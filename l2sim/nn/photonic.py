@@ -58,10 +58,12 @@ class PhotonicWeight:
 
     @property
     def out_features(self) -> int:
+        """Rows of W that are used, at most p k."""
         return self._shape[0]
 
     @property
     def in_features(self) -> int:
+        """Columns of W that are used, at most q k."""
         return self._shape[1]
 
     def write(self) -> None:
@@ -72,6 +74,10 @@ class PhotonicWeight:
             self.model.write()
 
     def forward(self, x: Array, rng: np.random.Generator | None = None) -> Array:
+        """W x by light sent forward and read: (in, N) -> (out, N).
+
+        With `rng`, through the cores only that the sampler `cores` draws, times its factor; so in `transpose`.
+        """
         self._both_ways, self.drawn = None, {}
         if self.cores is None or rng is None:
             return grid.product(self.hardware, x)[: self.out_features]
@@ -80,6 +86,10 @@ class PhotonicWeight:
         return _scaled(grid.product(self.hardware, x, cores)[: self.out_features], factor)
 
     def transpose(self, dy: Array, rng: np.random.Generator | None = None) -> Array:
+        """W^T dy by light sent backward and read: (out, N) -> (in, N). Where there is a `model`, it answers instead.
+
+        Only the cores that `forward` drew take part; or, with `rng`, those that the sampler `feedback` draws.
+        """
         if self.model is not None:
             return self.model.transpose(dy, rng)
         if self._both_ways is not None:
@@ -95,6 +105,10 @@ class PhotonicWeight:
     def accumulate(
         self, dy: Array, x: Array, factor: float = 1.0, rng: np.random.Generator | None = None
     ) -> None:
+        """Measure dL/dsigma (p, q, k) from dy (out, N) and x (in, N); store it in `gradient`, times `factor`.
+
+        With `rng` the sampler `vectors` draws what is sent and `rank` what is followed. A `model` answers instead.
+        """
         if self.model is not None:
             self.model.accumulate(dy, x, factor, rng)
             self.gradient[...] = self.model.gradient
@@ -112,9 +126,11 @@ class PhotonicWeight:
             self.gradient[...] = self.rank(self.sigma, self.gradient, rng)
 
     def parameters(self) -> dict[str, Array]:
+        """The trained sigma (p, q, k), live; `write` sends it to the chip."""
         return {"sigma": self.sigma}
 
     def gradients(self) -> dict[str, Array]:
+        """dL/dsigma (p, q, k) as `accumulate` stored it last; zeros before the first."""
         return {"sigma": self.gradient}
 
 

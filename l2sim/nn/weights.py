@@ -61,21 +61,26 @@ class ElectronicWeight:
 
     @property
     def out_features(self) -> int:
+        """Rows of `matrix`."""
         return len(self.matrix)
 
     @property
     def in_features(self) -> int:
+        """Columns of `matrix`."""
         return int(self.matrix.shape[1])
 
     def forward(self, x: Array, rng: np.random.Generator | None = None) -> Array:
+        """M x, exactly: (in, N) -> (out, N). `rng` is not used."""
         return self.matrix @ x
 
     def transpose(self, dy: Array, rng: np.random.Generator | None = None) -> Array:
+        """M^T dy, exactly: (out, N) -> (in, N). `rng` is not used."""
         return self.matrix.T @ dy
 
     def accumulate(
         self, dy: Array, x: Array, factor: float = 1.0, rng: np.random.Generator | None = None
     ) -> None:
+        """Store `factor` * dy x^T (out, in) in `gradient`, from dy (out, N) and x (in, N). `rng` is not used."""
         if namespace(dy) is np:
             np.matmul(dy, x.T, out=self.gradient)
         else:
@@ -84,7 +89,9 @@ class ElectronicWeight:
             self.gradient *= factor
 
     def parameters(self) -> dict[str, Array]:
+        """`matrix` (out, in), live, as "weight"."""
         return {"weight": self.matrix}
 
     def gradients(self) -> dict[str, Array]:
+        """The gradient (out, in) stored last, as "weight"; zeros before the first."""
         return {"weight": self.gradient}

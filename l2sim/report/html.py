@@ -64,6 +64,7 @@ def numeric(entry: Mapping[str, object], key: str) -> float | None:
 
 
 def percent(share: float | None) -> str:
+    """A share of one in percent ("93.1 %"), for people; text that says so where it is None."""
     return number(share) if share is None else f"{100 * share:.1f} %"
 
 
@@ -75,6 +76,7 @@ def oracle(label: str) -> str:
 
 
 def page(title: str, body: Iterable[str]) -> str:
+    """The whole page as HTML: `title` is text, `body` the parts below it, HTML each."""
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -94,6 +96,7 @@ def page(title: str, body: Iterable[str]) -> str:
 
 
 def section(title: str, body: str) -> str:
+    """A part of the page under a heading: `title` is text, `body` HTML."""
     return f"<section>\n<h2>{escape(title)}</h2>\n{body}\n</section>"
 
 
@@ -104,10 +107,12 @@ def figure(svg: str, caption: str, badge: bool = False) -> str:
 
 
 def missing(text: str) -> str:
+    """A faint paragraph in the place of what the run folder does not hold; `text` is escaped."""
     return f'<p class="missing">{escape(text)}</p>'
 
 
 def note(text: str) -> str:
+    """A highlighted paragraph that warns the reader; `text` is escaped."""
     return f'<p class="note" role="note">{escape(text)}</p>'
 
 

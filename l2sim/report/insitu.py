@@ -67,6 +67,7 @@ def errors(material: Material) -> dict[str, tuple[Array, Array]]:
 
 
 def overview(material: Material) -> str:
+    """The section at the top, as HTML: accuracy, loss and, at the right, the decision or the errors of gradients."""
     stage = material.stage("learn")
     known = f"{percent(stage['accuracy'])} on the test set" if stage.get("accuracy") is not None else "not yet known"
     caption = (
@@ -82,6 +83,7 @@ def overview(material: Material) -> str:
 
 
 def decision(material: Material) -> str:
+    """The section on how the plane is divided between two classes, as HTML; empty where the data are no such points."""
     drawn = material.figures.get("learn", {}).get("boundary")
     if drawn is None:
         return ""
@@ -98,6 +100,7 @@ def decision(material: Material) -> str:
 
 
 def gradients(material: Material) -> str:
+    """The section on how far measured gradients are from the true ones, epoch by epoch, as HTML."""
     lines, drawn = errors(material), material.figures.get("learn", {}).get("gradients")
     if not lines:
         return html.section("Gradients", html.missing("This folder holds no training."))
@@ -116,6 +119,7 @@ def gradients(material: Material) -> str:
 
 
 def phases(material: Material) -> str:
+    """The section that draws the last commanded phases where they stand in the first PICTURES meshes, as HTML."""
     frame = {name: phases for name, phases in material.frame.items() if name.endswith((".theta", ".phi"))}
     names = sorted({name.partition(".")[0] for name in frame}, key=lambda name: (len(name), name))[:PICTURES]
     if not names:

@@ -36,6 +36,7 @@ def picture(material: Material) -> Figure:
 
 
 def overview(material: Material) -> str:
+    """The section at the top, as HTML: accuracy by stage, errors of the searches, and loss."""
     accuracies = ", ".join(
         f"{stage['name']} {percent(stage['accuracy'])}"
         for stage in material.report.stages
@@ -53,6 +54,7 @@ def overview(material: Material) -> str:
 
 
 def calibration(material: Material) -> str:
+    """The section on calibration, as HTML: measured loss and true identity errors of the cores, or twins' fits."""
     if material.stage("calibrate").get("identified") is not None:
         return twins.calibration(material)
     run = material.scalars.get("calibrate", {})
@@ -77,6 +79,7 @@ def calibration(material: Material) -> str:
 
 
 def mapping(material: Material) -> str:
+    """The section on mapping, as HTML: mapping error epoch by epoch, beside that of copies, or what twins reached."""
     run = material.scalars.get("map", {})
     if not run and material.stage("calibrate").get("identified") is not None:
         return twins.mapping(material)
@@ -98,6 +101,7 @@ def mapping(material: Material) -> str:
 
 
 def training(material: Material) -> str:
+    """The section on training, electronic and on the chip, as HTML: loss and accuracy, and how sigma moved."""
     stages = [stage for stage in TRAININGS if material.training.get(stage)]
     if not stages:
         return html.section("Training", html.missing("This folder holds no training."))
@@ -125,6 +129,7 @@ def training(material: Material) -> str:
 
 
 def phases(material: Material) -> str:
+    """The section with histograms of the commanded phases at the end of each stage, as HTML."""
     if not material.phases:
         return html.section("Phases", html.missing("This folder holds no phases."))
     sheet, axes = figures.sheet(len(material.phases), 3.7 * len(material.phases), 3.4)

@@ -47,15 +47,18 @@ class Insitu(Session):
 
     @property
     def network(self) -> Network:
+        """The network on the chips. AssertionError before deployment, which makes it."""
         assert self.built is not None, "the chips are fabricated when deployment starts"
         return self.built
 
     @property
     def objective(self) -> Objective:
+        """What training minimises: the loss that `insitu.loss` of the job names."""
         return OBJECTIVES[self.job.insitu.loss]
 
     @property
     def test_batch(self) -> int:
+        """Samples that are tested at once: TEST_BATCH, whatever the job says."""
         return TEST_BATCH
 
     @contextmanager
@@ -72,15 +75,19 @@ class Insitu(Session):
                 chip.nonidealities = noisy
 
     def geometry(self) -> dict[str, energy.Geometry]:
+        """The size of every chip, one whole mesh each, by mesh; empty before deployment."""
         return {name: energy.whole(chip.mesh) for name, chip in self.chips.items()}
 
     def chip(self, layer: str) -> MeshChip | None:
+        """The chip of the mesh `layer`; None before deployment, and for layers that are no mesh."""
         return self.chips.get(layer)
 
     def design(self) -> Values:
+        """Layout, modes and number of the meshes, by path in the job: those of a checkpoint must be the same."""
         return {f"insitu.{name}": getattr(self.job.insitu, name) for name in ("mesh", "modes", "layers")}
 
     def retune(self) -> None:
+        """Give the chips the imperfections that the job has now, and the meshes its way of measuring gradients."""
         imperfect = chip_nonidealities(self.job)
         for name, chip in self.chips.items():
             if chip.nonidealities != imperfect:
@@ -88,6 +95,10 @@ class Insitu(Session):
             self.network.meshes[name].measure = measured(self.job)
 
     def told(self, layer: str) -> dict[str, Array]:
+        """Phases commanded of the mesh `layer`, rad, float32: "mesh1.theta", "mesh1.phi" (n,), "mesh1.screen" (N,).
+
+        While learning also the gradients measured last ("mesh1.grad_theta"). Empty before deployment.
+        """
         if layer not in self.chips:
             return {}
         series = {f"{layer}.{part}": a for part, a in self.chips[layer].commanded.items()}
@@ -96,6 +107,7 @@ class Insitu(Session):
         return {name: host(a).astype(np.float32) for name, a in series.items()}
 
     def keep(self) -> tuple[dict[str, Array], Values]:
+        """Copies of the chips' phases and the network's arrays, by path; as values the chips' noise and the model."""
         arrays: dict[str, Array] = {}
         noise: Values = {}
         for name, chip in self.chips.items():
@@ -108,6 +120,10 @@ class Insitu(Session):
         return arrays, values
 
     def take(self, arrays: dict[str, Array], values: Values) -> None:
+        """Fabricate the chips again and put back what `keep` gave; nothing if that was before deployment.
+
+        ModelError where the arrays are of another network.
+        """
         noise = msgspec.convert(values["noise"], dict[str, ChipState])
         if not noise:
             return

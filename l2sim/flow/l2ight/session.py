@@ -60,24 +60,33 @@ class L2ight(Session):
         return self.photonic
 
     def trained(self, stage: str) -> Network:
+        """The network that `stage` trains: that on the chips in learn and upkeep, the electronic one before."""
         return self.network if stage in ("learn", "upkeep") else self.electronic
 
     def geometry(self) -> dict[str, energy.Geometry]:
+        """The size of every chip, a grid of cores each, by layer; empty before deployment."""
         return {name: energy.blocked(chip.shape, chip.mesh) for name, chip in self.chips.items()}
 
     def chip(self, layer: str) -> CoreChip | None:
+        """The chip of `layer`; None before deployment, and for layers without a matrix."""
         return self.chips.get(layer)
 
     def design(self) -> Values:
+        """Model and layout of the cores' meshes, by path in the job: those of a checkpoint must be the same."""
         return {"model.name": self.job.model.name, "chip.mesh": self.job.chip.mesh}
 
     def retune(self) -> None:
+        """Give every chip the imperfections that the job has now."""
         imperfect = chip_nonidealities(self.job)
         for chip in self.chips.values():
             if chip.nonidealities != imperfect:
                 chip.nonidealities = imperfect
 
     def told(self, layer: str) -> dict[str, Array]:
+        """What `layer` is commanded, float32: sigma (cores, k), "fc1.sigma"; phases (cores, n), rad, "fc1.u", "fc1.v".
+
+        While learning also "fc1.grad_sigma" (cores, k) of the last mini-batch. Empty before deployment.
+        """
         if layer not in self.chips:
             return {}
         arrays, _ = self.chips[layer].state()
@@ -88,6 +97,11 @@ class L2ight(Session):
         return series
 
     def merits(self, layer: str) -> dict[str, Array]:
+        """How good every core of `layer` is now, (cores,) float32, as "fc1.block.NAME"; empty before deployment.
+
+        Loss and best of a search; beside them true identity errors while calibrating, the norm of the gradient while
+        learning, else the true mapping error, NaN where a core passes no light.
+        """
         if layer not in self.chips:
             return {}
         chip, aim = self.chips[layer], self.aims[layer]
@@ -111,6 +125,7 @@ class L2ight(Session):
         return host(weight.gradient).astype(np.float32).reshape(-1, weight.gradient.shape[-1])
 
     def keep(self) -> tuple[dict[str, Array], Values]:
+        """Copies of both networks, chips, commands, searches and twins, by path; as values the noise and the model."""
         arrays = {f"electronic/{name}": a for name, a in self.electronic.state().items()}
         noise: Values = {}
         for name, chip in self.chips.items():
@@ -133,6 +148,10 @@ class L2ight(Session):
         return arrays, {"noise": noise, "renewed": self.renewed, "model": model}
 
     def take(self, arrays: dict[str, Array], values: Values) -> None:
+        """Put back what `keep` gave, on chips fabricated again; with `learn.new_classifier` the last layer stays new.
+
+        RunError where its network has another number of classes and gets no new classifier, ModelError for other arrays.
+        """
         noise = msgspec.convert(values["noise"], dict[str, ChipState])
         self.renewed = bool(self.job.learn.new_classifier and noise)
         last = list(self.electronic.weights)[-1] if self.renewed and not values.get("renewed") else ""
