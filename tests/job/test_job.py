@@ -14,8 +14,9 @@ from l2sim.errors import JobError
 from l2sim.job import imperfections, presets
 from l2sim.job import job as jobs
 from l2sim.job.flows import FLOWS
+from l2sim.job.imperfections import Nonidealities
 from l2sim.job.job import Job
-from l2sim.job.sections import Model, Nonidealities
+from l2sim.job.sections import Model
 
 DIGITS = jobs.load("digits")
 

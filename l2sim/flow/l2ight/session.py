@@ -150,7 +150,7 @@ class L2ight(Session):
     def take(self, arrays: dict[str, Array], values: Values) -> None:
         """Put back what `keep` gave, on chips fabricated again; with `learn.new_classifier` the last layer stays new.
 
-        RunError where its network has other classes and gets no new classifier, ModelError for other arrays.
+        RunError where its network has other classes and gets no new classifier, ModelError where arrays do not fit.
         """
         noise = msgspec.convert(values["noise"], dict[str, ChipState])
         self.renewed = bool(self.job.learn.new_classifier and noise)
