@@ -38,7 +38,7 @@ def view(modes: int) -> tuple[Any, Any]:
     class Recorded:
         """As much of a run as the view asks for."""
 
-        part = Part("mesh0", modes, mesh.column, mesh.top, mesh.bottom - mesh.top, True)
+        part = Part(modes, mesh.column, mesh.top, mesh.bottom - mesh.top, True)
         layers = {"mesh0": Layer("mesh0", 1, 1, modes, {"": part}, None)}  # noqa: RUF012
         job, newest, badge = Job(flow="insitu"), 0, {}
 

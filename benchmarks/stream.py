@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.measure import Bench, Measurement, median
+from l2sim import naming
 from l2sim.job import job as jobs
 from l2sim.job.job import Job
 from l2sim.runs import execute
@@ -145,7 +146,8 @@ def opening(bench: Bench) -> Iterator[Measurement]:
         log.event(StageStarted("learn", 1))
         log.scalars(0, 0.0, {"learn/loss": 0.0, "learn/accuracy": 0.0})
         for step in range(1, steps, steps // 1000):
-            log.phases(step, {f"mesh1.{part}": np.zeros(2016, np.float32) for part in ("theta", "phi")})
+            blank = np.zeros(2016, np.float32)
+            log.phases(step, {naming.name("mesh1", part, "phases"): blank for part in ("theta", "phi")})
         log.close()
         table = np.zeros(2 * steps, logs.SCALARS)
         table["step"], table["series"] = np.repeat(np.arange(1, steps + 1), 2), np.tile([0, 1], steps)

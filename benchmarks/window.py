@@ -96,12 +96,14 @@ class Stream:
     """Makes the run go on: some scalars and one frame of phases."""
 
     def __init__(self, log: Any, modes: int, step: int) -> None:
+        from l2sim import naming
+
         rng = np.random.default_rng(1)
         count = modes * (modes - 1) // 2
+        sizes = {"theta": count, "phi": count, "screen": modes}
         self.log, self.step = log, step
         self.frames = [
-            {"mesh1.theta": rng.random(count), "mesh1.phi": rng.random(count), "mesh1.screen": rng.random(modes)}
-            for _ in range(8)
+            {naming.name("mesh1", part, "phases"): rng.random(size) for part, size in sizes.items()} for _ in range(8)
         ]
 
     def go(self) -> None:

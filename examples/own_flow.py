@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 from matplotlib.figure import Figure
 
+from l2sim import naming
 from l2sim.backend import Array, float_type, host
 from l2sim.chip import energy
 from l2sim.chip.mesh_chip import MeshChip
@@ -22,7 +23,8 @@ from l2sim.data import as_light
 from l2sim.data.sets import DataSet
 from l2sim.flow import session as sessions
 from l2sim.flow.registry import Flow, register
-from l2sim.flow.session import Session, Values, chip_nonidealities, under
+from l2sim.flow.session import Session, Values
+from l2sim.job.imperfections import chip_nonidealities
 from l2sim.job.job import Job
 from l2sim.job.presets import PRESETS, Preset
 from l2sim.job.settings import Declaration, Settings
@@ -89,14 +91,14 @@ class Readout(Session):
         arrays, noise = {"weights": self.weights.copy()}, {}
         for name, chip in self.chips.items():
             state, noise[name] = chip.state()
-            arrays |= {f"chip/{name}/{key}": a for key, a in state.items()}
+            arrays |= {naming.name(name, key): a for key, a in state.items()}
         return arrays, {"noise": noise}
 
     def take(self, arrays: dict[str, Array], values: Values) -> None:
         fabricate(self)
         self.weights = arrays["weights"]
         for name, position in msgspec.convert(values["noise"], dict[str, Values]).items():
-            self.chips[name].restore(under(arrays, f"chip/{name}/"), position)
+            self.chips[name].restore(naming.of_layer(arrays, name), position)
 
     def retune(self) -> None:
         for chip in self.chips.values():
@@ -104,7 +106,7 @@ class Readout(Session):
 
     def told(self, layer: str) -> dict[str, Array]:
         commanded = self.chips[layer].commanded if layer in self.chips else {}
-        return {f"{layer}.{part}": host(a).astype(np.float32) for part, a in commanded.items()}
+        return {naming.name(layer, part, "phases"): host(a).astype(np.float32) for part, a in commanded.items()}
 
     def powers(self, stage: str, x: Array) -> Array:
         """What detectors read behind the mesh, and a one, (modes + 1, samples)."""

@@ -56,22 +56,22 @@ def altered(folder: Path, name: str, kind: int, change: Callable[[Record], Recor
 
 def short_frame(folder: Path) -> None:
     """A whole frame of one number less than its series has."""
-    altered(folder, "conv1.sigma", logs.KEY, lambda row: row._replace(count=row.count - 1, payload=row.payload[:-4]))
+    altered(folder, "conv1.sigma.commanded", logs.KEY, lambda row: row._replace(count=row.count - 1, payload=row.payload[:-4]))
 
 
 def empty_frame(folder: Path) -> None:
     """A last frame that says how many numbers it has, and has none."""
-    altered(folder, "conv1.u", logs.KEY, lambda row: row._replace(payload=b""), last=True)
+    altered(folder, "conv1.u.phases", logs.KEY, lambda row: row._replace(payload=b""), last=True)
 
 
 def odd_change(folder: Path) -> None:
     """A frame of changes that end in the middle of a number."""
-    altered(folder, "conv1.u", logs.DELTA, lambda row: row._replace(payload=bytes(33)))
+    altered(folder, "conv1.u.phases", logs.DELTA, lambda row: row._replace(payload=bytes(33)))
 
 
 def unknown_series(folder: Path) -> None:
     """A frame of a series that no event has named."""
-    altered(folder, "conv1.u", logs.KEY, lambda row: row._replace(series=65535), last=True)
+    altered(folder, "conv1.u.phases", logs.KEY, lambda row: row._replace(series=65535), last=True)
 
 
 def worded_version(folder: Path) -> None:

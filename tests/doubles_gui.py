@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from l2sim import naming
 from l2sim.gui.base.model import Layer, Parameter, Part, Phases
 
 from l2sim.backend import Array
@@ -20,11 +21,11 @@ from l2sim.store.events import Record, StageStarted
 from l2sim.store.follow import Curve, Frame
 
 
-def rectangle(modes: int, name: str, complex: bool = False) -> Part:
+def rectangle(modes: int, complex: bool = False) -> Part:
     """The part of a rectangular mesh, in travel order."""
     places = [(column, rail) for column in range(modes) for rail in range(column % 2, modes - 1, 2)]
     columns, rails = (np.array(values) for values in zip(*places))
-    return Part(name, modes, columns, rails, np.ones_like(rails), complex)
+    return Part(modes, columns, rails, np.ones_like(rails), complex)
 
 
 class FakeModel:
@@ -35,11 +36,11 @@ class FakeModel:
         self.job = Job.preset("insitu-digits" if mesh else "digits")
         self.p, self.q, self.k = p, q, k
         if mesh:
-            part = rectangle(mesh, "mesh0", complex=True)
+            part = rectangle(mesh, complex=True)
             self.layers = {"mesh0": Layer("mesh0", 1, 1, mesh, {"": part}, None)}
         else:
-            parts = {side: rectangle(k, f"fc1.{side}") for side in ("u", "v")}
-            self.layers = {"fc1": Layer("fc1", p, q, k, parts, "fc1.sigma")}
+            parts = {side: rectangle(k) for side in ("u", "v")}
+            self.layers = {"fc1": Layer("fc1", p, q, k, parts, "fc1.sigma.commanded")}
         self.state, self.live, self.age, self.pid = "running", True, 0.0, None
         self.metrics = ["movement", "identity error (oracle)"]
         self.badge = {"phases": "commanded", "movement": "commanded", "identity error (oracle)": "oracle"}
@@ -99,9 +100,9 @@ class FakeModel:
         at = self.newest if step is None else min(step, self.newest)
         if at < 1:
             return None
-        if series.endswith("sigma"):
+        name, side, _ = naming.apart(series)
+        if side == "sigma":
             return Frame(at, np.tile(np.linspace(1, 0.1, self.k), (self.p * self.q, 1)))
-        name, _, side = series.partition(".")
         count = len(next(iter(self.layers[name].parts.values())).columns)
         if self.layers[name].sigma is None:
             shape: tuple[int, ...] = (self.layers[name].k,) if side == "screen" else (count,)
@@ -111,10 +112,10 @@ class FakeModel:
     def phases(self, layer: str, block: int, side: str, step: int | None = None) -> Phases:
         if self.layers[layer].sigma is None:
             names = ("theta", "phi", "screen")
-            frames = {name: self.frame(f"{layer}.{name}", step) for name in names}
+            frames = {name: self.frame(naming.name(layer, name, "phases"), step) for name in names}
             whole = frames["theta"]
             return {} if whole is None else {k: f.values for k, f in frames.items() if f} | {"step": whole.step}
-        frame = self.frame(f"{layer}.{side}", step)
+        frame = self.frame(naming.name(layer, side, "phases"), step)
         name = "sigma" if side == "sigma" else "theta"
         return {} if frame is None else {name: frame.values[block], "step": frame.step}
 

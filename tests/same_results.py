@@ -16,6 +16,7 @@ import hashlib
 import json
 import os
 import re
+import struct
 import subprocess
 import sys
 import tempfile
@@ -30,6 +31,8 @@ Prints = dict[str, str]
 
 HERE = Path(__file__).resolve().parent.parent
 SCALAR = [("step", "<u8"), ("time", "<f8"), ("series", "<u4"), ("value", "<f8"), ("crc", "<u4")]
+FRAME = struct.Struct("<4sBBHQIII")
+"""The head of a frame of a phase file: magic, kind, 0, series, step, values, bytes of payload, checksum."""
 TIMES = {"seconds", "started", "process", "id", "time", "eta", "rate"}
 """Keys whose values are another every time."""
 WIDTHS = {"F64": 8, "F32": 4, "I64": 8, "BOOL": 1}
@@ -117,6 +120,18 @@ def arrays(path: Path) -> Iterator[tuple[str, bytes]]:
             yield name, str((entry["dtype"], entry["shape"])).encode() + raw[begin + first : begin + last]
 
 
+def frames(folder: Path) -> dict[int, bytes]:
+    """The records of every series of frames in the phase files, by its number, checksums included."""
+    records: dict[int, bytes] = {}
+    for path in sorted(folder.glob("phase-*.bin")):
+        raw, at = path.read_bytes(), 0
+        while at < len(raw):
+            _, _, _, number, _, _, size, _ = FRAME.unpack_from(raw, at)
+            end = at + FRAME.size + size
+            records[number], at = records.get(number, b"") + raw[at:end], end
+    return records
+
+
 def of_run(folder: Path) -> Prints:
     """The results in a run folder."""
     prints: Prints = {}
@@ -125,14 +140,15 @@ def of_run(folder: Path) -> Prints:
             for key, value in masked(json.loads((folder / name).read_text())).items():
                 prints[f"{name}/{key}"] = digest(value)
     events = [json.loads(line)["event"] for line in (folder / "events.jsonl").read_text().splitlines()]
-    prints["events"] = digest(masked(events))
+    prints["events"] = digest(masked([event for event in events if event["type"] != "series"]))
     series = {event["id"]: event["name"] for event in events if event["type"] == "series"}
+    prints["series"] = digest([event | {"name": ""} for event in events if event["type"] == "series"])
     scalars = np.fromfile(folder / "scalars.bin", SCALAR)
     for number in np.unique(scalars["series"]):
         rows = scalars[scalars["series"] == number]
         prints[f"scalars/{series[int(number)]}"] = digest(rows["step"].tobytes() + rows["value"].tobytes())
-    for path in sorted(folder.glob("phase-*.bin")):
-        prints[path.name] = digest(path.read_bytes())
+    for number, content in frames(folder).items():
+        prints[f"frames/{series[number]}"] = digest(content)
     for path in sorted((folder / "checkpoints").glob("*.safetensors")):
         for name, content in arrays(path):
             prints[f"{path.name}/{name}"] = digest(content)

@@ -141,7 +141,5 @@ def write(path: Path, content: bytes) -> Path:
 def _frame_series(model: RunModel) -> list[str]:
     names = []
     for layer in model.layers.values():
-        for part in layer.parts.values():
-            names += [f"{part.name}.{kind}" for kind in ("theta", "phi", "screen")] if part.complex else [part.name]
-        names += [layer.sigma] if layer.sigma else []
+        names += [*layer.phases.values(), *([layer.sigma] if layer.sigma else [])]
     return names

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from msgspec import UNSET
 
+from l2sim import naming
 from l2sim.backend import Array
 from l2sim.errors import RunError
 from l2sim.runs.live_messages import VERSION, Answer, Beat, Piece, State
@@ -113,7 +114,8 @@ class Link:
         return changed
 
     def _remember(self, name: str, frame: Frame) -> None:
-        many = RECENT_GRADIENTS if ".grad_" in name else RECENT
+        its = naming.apart(name)
+        many = RECENT_GRADIENTS if its.kind == "gradient" and its.part != "block" else RECENT
         most = max(2, min(many, RECENT_BYTES // max(1, frame.values.nbytes)))
         recent = self._recent.setdefault(name, deque(maxlen=most))
         if recent and recent[-1].step == frame.step:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypedDict, Unpack
 
 import numpy as np
 
+from l2sim import naming
 from l2sim.backend import Array
 from l2sim.chip.protocol import PHASES
 from l2sim.inspect.run import Recorded
@@ -37,7 +38,6 @@ Phases = Mapping[str, Array | int]
 class Part(NamedTuple):
     """One mesh of a layer; `columns`, `rails` (the upper one) and `spans` (lower - upper) of its MZIs (elements,)."""
 
-    name: str
     modes: int
     columns: Array
     rails: Array
@@ -46,7 +46,8 @@ class Part(NamedTuple):
 
 
 class Layer(NamedTuple):
-    """One photonic layer: p x q cores of k modes with parts u and v, or a whole mesh, part "" (p = q = 1)."""
+    """One photonic layer: p x q cores of k modes with parts u and v, or a whole mesh, part "" (p = q = 1).
+    `sigma` is the series of it, of cores."""
 
     name: str
     p: int
@@ -54,6 +55,12 @@ class Layer(NamedTuple):
     k: int
     parts: dict[str, Part]
     sigma: str | None
+
+    @property
+    def phases(self) -> dict[str, str]:
+        """The series of its phases by part: u and v of cores; theta, phi and screen."""
+        parts = PHASES if self.sigma is None else self.parts
+        return {part: naming.name(self.name, part, "phases") for part in parts}
 
 
 Watcher = Callable[[set[str]], None]
@@ -235,7 +242,7 @@ class RunModel(Recorded):
     def metrics(self) -> list[str]:
         """Names that `metric` knows: those that were recorded, and what the frames tell."""
         names = [*self._disk.frame_series, *(self._link.series() if self._link else ())]
-        recorded = {name.partition(".block.")[2] for name in names if ".block." in name}
+        recorded = {kind for _, part, kind in map(naming.apart, names) if part == "block"}
         return [*sorted(recorded), MOVEMENT, COUNT, LAST]
 
     def metric(self, layer: str, name: str, step: int | None = None) -> Array | None:
@@ -246,9 +253,9 @@ class RunModel(Recorded):
         """
         grid = self.layers[layer]
         if name not in (MOVEMENT, COUNT, LAST):
-            frame = self.frame(f"{layer}.block.{name}", step)
+            frame = self.frame(naming.name(layer, "block", name), step)
             return None if frame is None else frame.values.reshape(grid.p, grid.q)
-        names = [part.name for part in grid.parts.values()] if grid.sigma else [f"{layer}.{part}" for part in PHASES]
+        names = list(grid.phases.values())
         if name == MOVEMENT:
             return self._movement(grid, names, step)
         of_series = []
@@ -369,9 +376,9 @@ def _layer(name: str, grid: grids.Grid) -> Layer:
     mesh = grid.mesh
     place = mesh.modes, mesh.column, mesh.top, mesh.bottom - mesh.top
     if grid.whole:
-        return Layer(name, 1, 1, grid.k, {"": Part(name, *place, True)}, None)
-    parts = {side: Part(f"{name}.{side}", *place, False) for side in ("u", "v")}
-    return Layer(name, grid.p, grid.q, grid.k, parts, f"{name}.sigma")
+        return Layer(name, 1, 1, grid.k, {"": Part(*place, True)}, None)
+    parts = {side: Part(*place, False) for side in ("u", "v")}
+    return Layer(name, grid.p, grid.q, grid.k, parts, naming.name(name, "sigma", "commanded"))
 
 
 def _badge(name: str) -> str:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from l2sim.backend import Array
-from l2sim.chip.protocol import PHASES
 
 if TYPE_CHECKING:
     from ..base.model import Layer, RunModel
@@ -28,8 +27,8 @@ Numbers = dict[Key, Array]
 def series(layer: Layer) -> list[tuple[Key, str]]:
     """The series that the phases of a layer are recorded under."""
     if layer.sigma is None:
-        return [(("", kind), f"{layer.name}.{kind}") for kind in PHASES]
-    return [*(((side, "theta"), part.name) for side, part in layer.parts.items()), (("sigma", "sigma"), layer.sigma)]
+        return [(("", kind), name) for kind, name in layer.phases.items()]
+    return [*(((side, "theta"), name) for side, name in layer.phases.items()), (("sigma", "sigma"), layer.sigma)]
 
 
 class History:

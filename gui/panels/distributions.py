@@ -147,9 +147,7 @@ class Distributions(Panel):
     def _phases(self, model: RunModel) -> Array:
         """All phases of the layer, wrapped."""
         here, layer = self.selection, model.layers[self.selection.layer]
-        whole = [f"{here.layer}.theta", f"{here.layer}.phi"]
-        names = [part.name for part in layer.parts.values()] if layer.sigma else whole
-        frames = [model.frame(name, here.step) for name in names]
+        frames = [model.frame(name, here.step) for part, name in layer.phases.items() if part != "screen"]
         phases = [np.mod(np.asarray(frame.values, float).reshape(-1), tau) for frame in frames if frame is not None]
         return np.concatenate(phases) if phases else np.zeros(0)
 

@@ -178,8 +178,8 @@ class Timeline(Panel):
             return []
         if self.selection.side == "sigma" and layer.sigma:
             return [int(step) for step in self.model.frames(layer.sigma)]
-        part = layer.parts.get(self.selection.side) or next(iter(layer.parts.values()))
-        names = [part.name, f"{part.name}.theta", *([layer.sigma] if layer.sigma else [])]
+        phases = layer.phases.get(self.selection.side) or next(iter(layer.phases.values()))
+        names = [phases, *([layer.sigma] if layer.sigma else [])]
         return sorted({int(step) for name in names for step in self.model.frames(name)})
 
 

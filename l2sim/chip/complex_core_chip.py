@@ -76,15 +76,15 @@ class ComplexChip(CoreChip):
     def refabricate(self, arrays: dict[str, Array]) -> None:
         """Become the chip whose `oracle_fabrication` gave `arrays`."""
         optics = fabrication.replaced(self._named_optics(), arrays)
-        self._optics, self._scaled = {part: optics[f"{part} optics"] for part in PARTS}, None
+        self._optics, self._scaled = {part: optics[fabrication.optics_of(part)] for part in PARTS}, None
         super().refabricate(arrays)
 
     def oracle_fabrication(self) -> dict[str, Array]:
-        """The unit draws of the fabrication, "part.draw", also of the passive optics."""
+        """The unit draws of the fabrication, "part.noise_draw", also of the passive optics."""
         return super().oracle_fabrication() | fabrication.arrays(self._named_optics())
 
     def _named_optics(self) -> dict[str, Optics]:
-        return {f"{part} optics": optics for part, optics in self._optics.items()}
+        return {fabrication.optics_of(part): optics for part, optics in self._optics.items()}
 
     def fuses(self, readout: str) -> bool:
         """Never: no fused operation knows complex cores."""

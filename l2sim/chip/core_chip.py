@@ -13,6 +13,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import DTypeLike
 
+from l2sim import naming
 from l2sim.backend import CPU, Array, Device, generator, host, kernels_of, like, namespace, resident
 from l2sim.chip import attenuators, fabrication, readout
 from l2sim.chip.drift import Wander
@@ -310,7 +311,7 @@ class CoreChip:
         return weights.reshape(*self.shape, k, k)
 
     def oracle_fabrication(self) -> dict[str, Array]:
-        """The unit draws of the fabrication, "part.draw": what the noise of this chip is made of."""
+        """The unit draws of the fabrication, "part.noise_draw": what the noise of this chip is made of."""
         return fabrication.arrays({**self._heaters, "sigma": self._attenuators})
 
     def refabricate(self, arrays: dict[str, Array]) -> None:
@@ -325,21 +326,22 @@ class CoreChip:
         self.nonidealities = self._nonidealities
 
     def state(self) -> tuple[dict[str, Array], ChipState]:
-        """What a checkpoint needs: arrays, and the position of the readout noise stream."""
+        """What a checkpoint needs: arrays as PART.KIND, and the position of the readout noise stream."""
         if self._unsound is not None and bool(self._unsound):
             raise ChipError(f"chip {self.name} was commanded values that are not finite; lower the learning rate")
-        arrays = {f"phases.{part}": self._phases[part] for part in PARTS}
-        arrays |= {f"signs.{part}": self._signs[part] for part in PARTS} | {"sigma": self._sigma}
+        arrays = {naming.name(part, "phases"): self._phases[part] for part in PARTS}
+        arrays |= {naming.name(part, "signs"): self._signs[part] for part in PARTS}
+        arrays[naming.name("sigma", "commanded")] = self._sigma
         noise, restless = self._noise.bit_generator.state, self._settling.restless
         values: ChipState = {"noise": noise, "drift": self._wander.state(), "restless": restless}
-        return {name: array.copy() for name, array in arrays.items()}, values
+        return {key: array.copy() for key, array in arrays.items()}, values
 
     def restore(self, arrays: dict[str, Array], values: ChipState) -> None:
         """Go on from what `state` returned."""
         for part in PARTS:
-            self._phases[part] = self._home.put(arrays[f"phases.{part}"].astype(self.dtype))
-            self._signs[part] = self._home.put(arrays[f"signs.{part}"].astype(self.dtype))
-        self._sigma = self._home.put(arrays["sigma"].astype(self.dtype))
+            self._phases[part] = self._home.put(arrays[naming.name(part, "phases")].astype(self.dtype))
+            self._signs[part] = self._home.put(arrays[naming.name(part, "signs")].astype(self.dtype))
+        self._sigma = self._home.put(arrays[naming.name("sigma", "commanded")].astype(self.dtype))
         self._noise.bit_generator.state = values["noise"]
         if "drift" in values:
             self._wander.restore(values["drift"])

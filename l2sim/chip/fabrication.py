@@ -8,6 +8,7 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
+from l2sim import naming
 from l2sim.backend import Array, generator
 from l2sim.chip.nonidealities import GAMMA, Nonidealities
 from l2sim.errors import ChipError
@@ -89,18 +90,28 @@ def of_cores(seed: int, name: str, cores: int, mesh: Mesh) -> dict[str, Array]:
     draws: dict[str, Heaters | Optics] = {"sigma": fabricate(seed, name, "sigma", (cores, mesh.modes))}
     for part in ("u", "v"):
         draws[part] = fabricate(seed, name, part, (cores, mesh.count))
-        draws[f"{part} optics"] = fabricate_optics(seed, name, part, (cores, mesh.count))
+        draws[optics_of(part)] = fabricate_optics(seed, name, part, (cores, mesh.count))
     return arrays(draws)
+
+
+def drawn(part: str, draw: str) -> str:
+    """What a draw of a part is called among arrays."""
+    return naming.name(part, naming.NOISE + draw)
+
+
+def optics_of(part: str) -> str:
+    """The part that the passive optics of the mesh `part` of complex cores are."""
+    return f"{part}_optics"
 
 
 def heaters_in(fabrication: Mapping[str, Array], part: str) -> Heaters:
     """The draws of the heaters of one part ("u", "v", "sigma"; "heaters" of a whole mesh) in what `arrays` gave."""
-    return Heaters(*(fabrication[f"{part}.{item.name}"] for item in fields(Heaters)))
+    return Heaters(*(fabrication[drawn(part, item.name)] for item in fields(Heaters)))
 
 
 def optics_in(fabrication: Mapping[str, Array], part: str) -> Optics:
     """The draws of the passive optics of one part of complex cores, "u" or "v", in what `arrays` gave."""
-    return Optics(*(fabrication[f"{part} optics.{item.name}"] for item in fields(Optics)))
+    return Optics(*(fabrication[drawn(optics_of(part), item.name)] for item in fields(Optics)))
 
 
 def splitter_parameters(mesh: Mesh, optics: Optics, nonidealities: Nonidealities) -> Array:
@@ -119,17 +130,17 @@ def arm_parameters(optics: Optics, nonidealities: Nonidealities) -> Array:
 
 
 def arrays(draws: Mapping[str, Heaters | Optics]) -> dict[str, Array]:
-    """Draws by part as arrays, "part.draw"."""
-    return {f"{part}.{item.name}": getattr(own, item.name) for part, own in draws.items() for item in fields(own)}
+    """Draws by part as arrays, "part.noise_draw"."""
+    return {drawn(part, item.name): getattr(own, item.name) for part, own in draws.items() for item in fields(own)}
 
 
 def replaced(draws: Mapping[str, Draws], given: Mapping[str, Array]) -> dict[str, Draws]:
     """`draws` with what `given` has, as `arrays` gave it, in their place. Raises ChipError where shapes differ."""
-    for name, a in arrays(draws).items():
-        if given[name].shape != a.shape:
-            raise ChipError(f"the fabrication {name} has shape {given[name].shape}; this chip has {a.shape}")
+    for key, a in arrays(draws).items():
+        if given[key].shape != a.shape:
+            raise ChipError(f"the fabrication {key} has shape {given[key].shape}; this chip has {a.shape}")
     return {
-        part: replace(own, **{item.name: given[f"{part}.{item.name}"].astype(float) for item in fields(own)})
+        part: replace(own, **{item.name: given[drawn(part, item.name)].astype(float) for item in fields(own)})
         for part, own in draws.items()
     }
 

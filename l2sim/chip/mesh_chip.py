@@ -14,6 +14,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import DTypeLike
 
+from l2sim import naming
 from l2sim.backend import CPU, Array, Device, generator, kernels
 from l2sim.chip import fabrication, readout
 from l2sim.chip.drift import Wander
@@ -200,7 +201,7 @@ class MeshChip:
         return fields
 
     def oracle_fabrication(self) -> dict[str, Array]:
-        """The unit draws of the fabrication, "part.draw"."""
+        """The unit draws of the fabrication, "part.noise_draw"."""
         return fabrication.arrays({"heaters": self._heaters, "optics": self._optics})
 
     def refabricate(self, arrays: dict[str, Array]) -> None:
@@ -216,17 +217,18 @@ class MeshChip:
         self.nonidealities = self._nonidealities
 
     def state(self) -> tuple[dict[str, Array], ChipState]:
-        """What a checkpoint needs: the commanded phases, and the position of the noise stream. On a GPU this is where
-        values that were not finite are told."""
+        """What a checkpoint needs: the commanded phases as PART.KIND, and the position of the noise stream. On a GPU
+        this is where values that were not finite are told."""
         if self._unsound is not None and bool(self._unsound):
             raise ChipError(f"mesh {self.name} was sent values that are not finite; lower the learning rate")
         restless = self.settling.restless
         values: ChipState = {"noise": self._position(), "drift": self._wander.state(), "restless": restless}
-        return self.commanded, values
+        return {naming.name(part, "phases"): a for part, a in self.commanded.items()}, values
 
     def restore(self, arrays: dict[str, Array], values: ChipState) -> None:
         """Go on from what `state` returned."""
-        self._phases = {part: self._device.put(arrays[part].astype(self.dtype)) for part in PHASES}
+        given = {part: arrays[naming.name(part, "phases")].astype(self.dtype) for part in PHASES}
+        self._phases = {part: self._device.put(a) for part, a in given.items()}
         self._noise.bit_generator.state, self._tape = values["noise"], None
         if "drift" in values:
             self._wander.restore(values["drift"])

@@ -2,21 +2,21 @@
 
 Of every photonic layer, by its name (p x q cores of k modes):
 
-    NAME.weight            what the chip computes, in PyTorch's layout; with the batch norms, the whole network
-    NAME.phases.u, .v      commanded phases (p, q, columns, k - 1), rad; NAME.signs.u, .v (p, q, k)
-    NAME.sigma             commanded sigma (p, q, k); NAME.scale (p, q) the electronic gain of every core, max |sigma|
-    NAME.rest.u, .v        phases of the calibrated pseudo-identities, NAME.rest_signs.u, .v their signs, if there are
-    NAME.realised.u, .v    the true matrices (p, q, k, k), and NAME.realised.sigma: what a lab cannot know; of complex
-                           cores the real part, and .imag beside it
-    NAME.noise.PART.DRAW   unit draws of the fabrication, which the non-idealities of the job scale
+    NAME.weight             what the chip computes, in PyTorch's layout; with the batch norms, the whole network
+    NAME.u.phases           commanded phases (p, q, columns, k - 1), rad; NAME.u.signs (p, q, k); and the same of v
+    NAME.sigma.commanded    commanded sigma (p, q, k); NAME.sigma.scale (p, q) the electronic gain of every core
+    NAME.u.rest_phases      phases of the calibrated pseudo-identities, NAME.u.rest_signs their signs, if there are
+    NAME.u.realised         the true matrices (p, q, k, k), and NAME.sigma.realised: what a lab cannot know; of complex
+                            cores the real part, and NAME.u.realised_imag beside it
+    NAME.PART.noise_DRAW    unit draws of the fabrication, which the non-idealities of the job scale
     NAME.weight, .bias, .running_mean, .running_var   of a batch norm
 
 Of every whole mesh of the in situ flow (n couplers, N rails), in travel order:
 
-    NAME.theta, .phi, .screen   commanded phases (n,), (n,), (N,), rad
-    NAME.top, .bottom, .column  the rails (n,) that a coupler couples, and its column
-    NAME.realised.theta, ...    the phases that the light sees, and NAME.realised.matrix (N, N), .imag beside it
-    NAME.noise.PART.DRAW        as above
+    NAME.theta.phases           commanded phases (n,), rad; so NAME.phi.phases (n,) and NAME.screen.phases (N,)
+    NAME.couplers.top, .bottom, .column   the rails (n,) that a coupler couples, and its column
+    NAME.theta.realised, ...    the phases that the light sees, and NAME.matrix.realised (N, N), realised_imag beside it
+    NAME.PART.noise_DRAW        as above
 
 The text "l2sim" holds as JSON: format, version, stage, epoch, seed of the chips, job and model.
 """
@@ -28,6 +28,7 @@ from pathlib import Path
 
 import msgspec
 
+from l2sim import naming
 from l2sim.backend import host
 from l2sim.errors import ModelError, RunError
 from l2sim.flow.realised import Exporter, Realised
@@ -41,7 +42,7 @@ from l2sim.store import source as sources
 from l2sim.store import tensors
 from l2sim.store.events import Checkpoint, stages
 
-FORMAT, VERSION = "l2sim-network", 1
+FORMAT, VERSION = "l2sim-network", 2
 
 
 class About(msgspec.Struct, frozen=True):
@@ -82,6 +83,8 @@ def load(path: Path) -> Realised:
         about = json.loads(texts["l2sim"])
         if about["format"] != FORMAT or about["version"] > VERSION:
             raise ModelError(f"{path} is of format {about['format']} {about['version']}; read it with a newer l2sim")
+        if about["version"] == 1:
+            arrays = naming.translated(arrays, naming.of_export_1)
         known = msgspec.convert(about, About)
         job = jobs.from_dict(known.job)
         return _exporter(job).realised(job, known.model, known.seed, arrays, known.clock)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from l2sim import naming
 from l2sim.backend import Array, host
 from l2sim.chip.core_chip import CoreChip
 from l2sim.chip.grid import arrays
@@ -75,7 +76,7 @@ def core_powers(chip: CoreChip, block: int, input: int) -> dict[str, Array]:
     for part in ("v", "u"):
         phases = chip.mesh.gather(host(chip.oracle_phases(part)).reshape(-1, *chip.mesh.shape)[block])
         powers[part], field = column_powers(chip.mesh, phases, field)
-        field = field * host(arrays[f"signs.{part}"][block])
+        field = field * host(arrays[naming.name(part, "signs")][block])
         if part == "v":
             field = field * host(chip.oracle_sigma()).reshape(-1, chip.mesh.modes)[block]
     return powers

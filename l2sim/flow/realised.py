@@ -7,6 +7,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 
+from l2sim import naming
 from l2sim.backend import Array
 from l2sim.chip.core_chip import CoreChip
 from l2sim.chip.mesh_chip import MeshChip
@@ -46,5 +47,5 @@ def no_data(spec: ModelSpec) -> DataSet:
 
 def apart(arrays: dict[str, Array]) -> dict[str, Array]:
     """Real and imaginary parts, which files of arrays do not have in one."""
-    imaginary = {f"{key}.imag": a.imag for key, a in arrays.items() if np.iscomplexobj(a)}
+    imaginary = {naming.imaginary(key): a.imag for key, a in arrays.items() if np.iscomplexobj(a)}
     return {key: a.real for key, a in (arrays | imaginary).items()}

@@ -91,7 +91,7 @@ class Session(ABC):
 
     @abstractmethod
     def keep(self) -> tuple[dict[str, Array], Values]:
-        """Copies of the flow's own arrays, and its plain values, for a checkpoint."""
+        """Copies of the flow's own arrays, by names of `l2sim.naming`, and its plain values, for a checkpoint."""
 
     @abstractmethod
     def take(self, arrays: dict[str, Array], values: Values) -> None:
@@ -226,7 +226,7 @@ def snapshot(session: Session, stage: str, epoch: int, keep: bool = False) -> Ch
     }
     if session.optimiser is not None:
         values["optimiser"] = session.optimiser.name
-        arrays |= {f"optimiser/{name}": a for name, a in optim.state(session.optimiser).items()}
+        arrays |= optim.state(session.optimiser)
     return Checkpoint(stage, epoch, session.step, {name: host(a) for name, a in arrays.items()}, values, keep)
 
 
@@ -272,9 +272,4 @@ def restore(session: Session, saved: Checkpoint) -> None:
     session.looks = values.looks
     if values.optimiser:
         session.optimiser = optim.start(values.optimiser, session.trained(saved.stage).parameters())
-        optim.load(session.optimiser, under(saved.arrays, "optimiser/"))
-
-
-def under(arrays: dict[str, Array], prefix: str) -> dict[str, Array]:
-    """The arrays whose names begin with `prefix`, without it."""
-    return {name[len(prefix) :]: a for name, a in arrays.items() if name.startswith(prefix)}
+        optim.load(session.optimiser, optim.own(values.optimiser, saved.arrays))

@@ -12,6 +12,7 @@ from typing import Any, Protocol, Required, TypedDict
 
 import numpy as np
 
+from l2sim import naming
 from l2sim.backend import Array, float_type
 from l2sim.chip import fabrication
 from l2sim.chip import grid as grids
@@ -262,7 +263,7 @@ def electronic(folder: Path, layer: str) -> Array | None:
     for name in ("deploy", "pretrain", "latest"):
         path = folder / "checkpoints" / f"{name}.safetensors"
         try:
-            weight = _arrays(path, path.stat().st_mtime_ns).get(f"electronic/{layer}.weight")
+            weight = _arrays(path, path.stat().st_mtime_ns).get(naming.name(layer, "weight"))
         except (OSError, L2simError):
             continue
         if weight is not None:
@@ -272,7 +273,7 @@ def electronic(folder: Path, layer: str) -> Array | None:
 
 @lru_cache(maxsize=2)
 def _arrays(path: Path, stamp: int) -> dict[str, Array]:
-    return {name: a for name, a in checkpoints.read(path)[0].arrays.items() if name.startswith("electronic/")}
+    return naming.of_kind(checkpoints.read(path)[0].arrays, "electronic")
 
 
 # -- drift -------------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from l2sim import naming
 from l2sim.backend import Array
 from l2sim.chip.core_chip import CoreChip
 from l2sim.chip.fabrication import Heaters
@@ -94,7 +95,8 @@ def worst(run: Recorded, layer: str = "", step: int | None = None) -> list[tuple
     if run.simulated and all(run.grids[name].whole for name in names):
         places = [Place(run, name, 0, step) for name in names]
         return sorted(((at.layer, 0, mesh_error(at.chip())) for at in places), key=lambda row: -row[2])
-    frames = {(metric, name): run.frame(f"{name}.block.{metric}", step) for metric in ERRORS for name in names}
+    wanted = ((metric, name) for metric in ERRORS for name in names)
+    frames = {(metric, name): run.frame(naming.name(name, "block", metric), step) for metric, name in wanted}
     newest = max((frame.step for frame in frames.values() if frame is not None), default=None)
     rows = [
         (name, i, float(value))
@@ -269,7 +271,7 @@ def heaters(at: Place) -> HeaterFindings:
             if kind in commands:
                 core.append(Driven(part, kind, commands[kind], *electrical(commands[kind], at.imperfect)))
     for name, grid in run.grids.items():
-        series = [f"{name}.{kind}" for kind in (PHASES if grid.whole else PARTS)]
+        series = [naming.name(name, kind, "phases") for kind in (PHASES if grid.whole else PARTS)]
         frames = [frame for one in series if (frame := run.frame(one, at.step)) is not None]
         driven = [electrical(frame.values, at.imperfect) for frame in frames]
         cores = grid.p * grid.q
@@ -346,14 +348,15 @@ def movement(at: Place) -> list[StageMovement]:
     for stage in run.stages:
         rows = []
         for name in PHASES if grid.whole else PARTS:
-            steps = run.frames(f"{at.layer}.{name}")
+            series = naming.name(at.layer, name, "phases")
+            steps = run.frames(series)
             here = steps[(steps > stage.first_step) & (steps <= (stage.last_step or np.inf))]
             here = here if at.step is None else here[here <= at.step]
             if stage.name == "learn":  # it begins with the phases that are there; searches begin elsewhere
                 here = np.append(steps[steps <= stage.first_step][-1:], here)
             if here.size < 2:
                 continue
-            first, last = (run.frame(f"{at.layer}.{name}", int(here[i])) for i in (0, -1))
+            first, last = (run.frame(series, int(here[i])) for i in (0, -1))
             assert first is not None and last is not None
             change = (last.values.astype(float) - first.values).reshape(grid.p * grid.q, -1)
             rms = np.sqrt((change**2).mean(axis=1))

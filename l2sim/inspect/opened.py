@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from l2sim import files
+from l2sim import files, naming
 from l2sim.backend import Array
 from l2sim.errors import JobError, RunError
 from l2sim.inspect.run import Recorded, Saved, Stage
@@ -109,9 +109,7 @@ class Run:
         `phi` (n,) and `screen` (k,), rad. Empty where nothing was recorded yet. RunError for a layer that is not.
         """
         frames = {series: self._now().frame(series, step) for series in self._series(layer)}
-        return {
-            series.rpartition(".")[2]: frame.values.copy() for series, frame in frames.items() if frame is not None
-        }
+        return {naming.apart(series).part: frame.values.copy() for series, frame in frames.items() if frame is not None}
 
     def _series(self, layer: str) -> list[str]:
         if layer not in self._recorded.grids:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
+from l2sim import naming
 from l2sim.backend import Array
 from l2sim.chip.protocol import PARTS, PHASES
 from l2sim.errors import L2simError
@@ -217,33 +218,36 @@ class Recorded:
 
     def phase_series(self, layer: str) -> list[str]:
         """Names of the series of what a layer is commanded: phases of each mesh, and sigma of cores."""
-        return [f"{layer}.{part}" for part in (PHASES if self.grids[layer].whole else (*PARTS, "sigma"))]
+        if self.grids[layer].whole:
+            return [naming.name(layer, part, "phases") for part in PHASES]
+        return [*(naming.name(layer, part, "phases") for part in PARTS), naming.name(layer, "sigma", "commanded")]
 
     def phases(self, layer: str, block: int, side: str, step: int | None = None) -> dict[str, Any]:
         """Commanded phases of one mesh, by name theta, phi, screen, and the `signs` at a core's outputs; or sigma; and
         the step they are of. Empty where nothing was recorded yet."""
-        return self._mesh(layer, block, side, step, "")
+        return self._mesh(layer, block, side, step, "phases")
 
     def gradient(self, layer: str, block: int, side: str, step: int | None = None) -> dict[str, Any] | None:
         """The last recorded gradient, measured, named as `phases`; of whole meshes and of sigma."""
-        return self._mesh(layer, block, side, step, "grad_") or None
+        return self._mesh(layer, block, side, step, "gradient") or None
 
     def oracle_gradient(self, layer: str, step: int | None = None) -> dict[str, Any] | None:
         """The true gradient of a whole mesh for the same light."""
-        return self._mesh(layer, 0, "", step, "oracle_grad_") or None
+        return self._mesh(layer, 0, "", step, "oracle_gradient") or None
 
     def _mesh(self, layer: str, block: int, side: str, step: int | None, kind: str) -> dict[str, Any]:
         values: dict[str, Any] = {}
         if self.grids[layer].whole:
             for name in PHASES:
-                frame = self.frame(f"{layer}.{kind}{name}", step)
+                frame = self.frame(naming.name(layer, name, kind), step)
                 if frame is not None:
                     values |= {name: frame.values, "step": frame.step}
             return values
-        frame = self.frame(f"{layer}.{kind}{side}", step)
+        commanded = kind == "phases"
+        frame = self.frame(naming.name(layer, side, "commanded" if commanded and side == "sigma" else kind), step)
         if frame is not None:
             values = {"sigma" if side == "sigma" else "theta": frame.values[block], "step": frame.step}
-            if side != "sigma" and not kind:
+            if side != "sigma" and commanded:
                 values |= self._signs(layer, block, side, frame.step)
         return values
 

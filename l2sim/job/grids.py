@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from l2sim import naming
 from l2sim.job.job import Job
 from l2sim.job.settings import FLOWS
 from l2sim.mesh.mesh import Mesh
@@ -44,7 +45,7 @@ def grids(job: Job, shapes: Mapping[str, tuple[int, ...]] | None = None) -> dict
                 made[item.name] = Grid(p, q, Mesh(job.chip.mesh, k), False)
 
     def fitted(name: str, grid: Grid) -> Grid:
-        cores = (shapes or {}).get(f"{name}.sigma", (grid.p * grid.q,))[0]
+        cores = (shapes or {}).get(naming.name(name, "sigma", "commanded"), (grid.p * grid.q,))[0]
         return grid if cores == grid.p * grid.q else grid._replace(p=cores // grid.q)
 
     visit(models.place(FLOWS[job.flow].model(job)))

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from l2sim import naming
 from l2sim.backend import Array, like, namespace
 from l2sim.errors import ModelError
 
@@ -34,9 +35,13 @@ __all__ = [
 ]
 
 
+STEPS = naming.name("optimiser", "steps", "count")
+"""What the step count is called among the arrays of `state`."""
+
+
 @dataclass
 class Optimiser:
-    """Which rule, how many steps it took, and its memory: arrays named "slot/parameter", shaped like the parameter."""
+    """Which rule, how many steps it took, and its memory: arrays named "parameter.slot", shaped like the parameter."""
 
     name: str
     steps: int
@@ -47,8 +52,8 @@ def start(name: str, parameters: Mapping[str, Array]) -> Optimiser:
     """A fresh optimiser `name` (a key of `OPTIMISERS`) for these parameters. ModelError for an unknown name."""
     if name not in OPTIMISERS:
         raise ModelError(f"optimiser {name!r} is unknown; use one of {', '.join(OPTIMISERS)}")
-    slots = OPTIMISERS[name].slots
-    return Optimiser(name, 0, {f"{slot}/{key}": np.zeros_like(p) for slot in slots for key, p in parameters.items()})
+    slots, own = OPTIMISERS[name].slots, parameters.items()
+    return Optimiser(name, 0, {naming.name(key, slot): np.zeros_like(p) for slot in slots for key, p in own})
 
 
 def step(
@@ -58,19 +63,25 @@ def step(
     optimiser.steps += 1
     slots, update = OPTIMISERS[optimiser.name]
     for key, p in parameters.items():
-        memory = (optimiser.arrays[f"{slot}/{key}"] for slot in slots)
+        memory = (optimiser.arrays[naming.name(key, slot)] for slot in slots)
         for piece in _pieces(p, gradients[key], *memory):
             update(*piece, steps=optimiser.steps, lr=lr, **settings)
 
 
 def state(optimiser: Optimiser) -> dict[str, Array]:
-    """A copy of the state as flat arrays; "steps" holds the step count."""
-    return {"steps": np.array(optimiser.steps)} | {key: a.copy() for key, a in optimiser.arrays.items()}
+    """A copy of the state as flat arrays; `STEPS` holds the step count."""
+    return {STEPS: np.array(optimiser.steps)} | {key: a.copy() for key, a in optimiser.arrays.items()}
+
+
+def own(name: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
+    """Those of `arrays` that are the state of an optimiser `name`, and of nothing else."""
+    kinds = {"count", *OPTIMISERS[name].slots}
+    return {key: a for key, a in arrays.items() if naming.apart(key).kind in kinds}
 
 
 def load(optimiser: Optimiser, arrays: Mapping[str, Array]) -> None:
     """Put back what `state` gave. ModelError when the arrays belong to another optimiser or model."""
-    wanted = {key: a.shape for key, a in optimiser.arrays.items()} | {"steps": ()}
+    wanted = {key: a.shape for key, a in optimiser.arrays.items()} | {STEPS: ()}
     given = {key: np.shape(a) for key, a in arrays.items()}
     if wanted != given:
         odd = sorted(key for key in wanted.keys() | given.keys() if wanted.get(key) != given.get(key))
@@ -78,7 +89,7 @@ def load(optimiser: Optimiser, arrays: Mapping[str, Array]) -> None:
             f"the saved {optimiser.name} state does not fit: {odd[0]!r} is {given.get(odd[0])}, "
             f"expected {wanted.get(odd[0])}; load it into the optimiser and model it was saved from"
         )
-    optimiser.steps = int(arrays["steps"])
+    optimiser.steps = int(arrays[STEPS])
     for key, a in optimiser.arrays.items():
         a[...] = like(a, arrays[key])
 

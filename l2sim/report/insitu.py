@@ -7,6 +7,7 @@ from html import escape
 import numpy as np
 from matplotlib.figure import Figure
 
+from l2sim import naming
 from l2sim.backend import Array
 from l2sim.job.job import Job
 from l2sim.mesh.mesh import Mesh
@@ -120,15 +121,16 @@ def gradients(material: Material) -> str:
 
 def phases(material: Material) -> str:
     """The section that draws the last commanded phases where they stand in the first PICTURES meshes, as HTML."""
-    frame = {name: phases for name, phases in material.frame.items() if name.endswith((".theta", ".phi"))}
-    names = sorted({name.partition(".")[0] for name in frame}, key=lambda name: (len(name), name))[:PICTURES]
+    wanted = ("theta", "phases"), ("phi", "phases")
+    frame = {name: phases for name, phases in material.frame.items() if naming.apart(name)[1:] in wanted}
+    names = sorted({naming.apart(name).layer for name in frame}, key=lambda name: (len(name), name))[:PICTURES]
     if not names:
         return html.section("Phases", html.missing("This folder holds no phases."))
     mesh = Mesh(material.job.insitu.mesh, material.job.insitu.modes)
     sheet, axes = figures.sheet(len(names), min(2.2 + 2.9 * len(names), 15), 6.2, rows=2)
     for at, name in enumerate(names):
         for row, part in enumerate(("theta", "phi")):
-            ax, commanded = axes[row, at], frame[f"{name}.{part}"]
+            ax, commanded = axes[row, at], frame[naming.name(name, part, "phases")]
             image = insitu_figures.mesh_phases(ax, mesh.column, mesh.top, mesh.bottom, commanded)
             ax.set_title(f"{name}: {part}")
             ax.set_ylabel("rail" if at == 0 else "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-VERSION = 1
+VERSION = 2
 """Of these messages."""
 ADDRESS = "live.json"
 """The file of a run folder that says where the run is served."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from l2sim import naming
 from l2sim.backend import Array
 from l2sim.errors import RunError
 from l2sim.runs.live_messages import ADDRESS, HEADERS, VERSION, Address, Answer, Beat, Picture, Piece
@@ -94,6 +95,6 @@ def pictures(header: Picture, payload: bytes) -> dict[str, Array]:
     frames, at = {}, 0
     for row in header.frames:
         size = math.prod(row.shape)
-        frames[row.series] = np.frombuffer(payload, "<f4", size, at).reshape(row.shape)
+        frames[naming.of_frames_1(row.series)] = np.frombuffer(payload, "<f4", size, at).reshape(row.shape)
         at += 4 * size
     return frames

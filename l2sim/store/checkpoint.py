@@ -13,14 +13,14 @@ from pathlib import Path
 
 import msgspec
 
-from l2sim import files
+from l2sim import files, naming
 from l2sim.errors import RunError
 from l2sim.store import tensors
 from l2sim.store.door import Newer, parsed, versioned
 from l2sim.store.events import Checkpoint
 from l2sim.store.logs import Positions
 
-VERSION = 1
+VERSION = 2
 """The newest checkpoint this code reads."""
 
 
@@ -69,6 +69,8 @@ def read(path: Path) -> tuple[Checkpoint, Positions]:
             raise ValueError("checksum")
         values = versioned(text, _Values, VERSION)
         arrays = {name: array.copy() for name, array in tensors.unpack(entries, body).items()}
+        if values.version == 1:
+            arrays = naming.translated(arrays, naming.of_checkpoint_1)
         positions = Positions(**values.logs)
     except FileNotFoundError:
         raise RunError(f"there is no checkpoint {path}; `ls {path.parent}` shows those there are") from None

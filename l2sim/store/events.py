@@ -38,7 +38,7 @@ class Step(msgspec.Struct, frozen=True, tag="step"):
 
 class Epoch(msgspec.Struct, frozen=True, tag="epoch"):
     """An epoch of a stage is over; `epoch` counts from 1. `phases` holds what the phase log records, by series name
-    `layer.u`, `layer.v`, `layer.sigma`."""
+    `LAYER.u.phases`, `LAYER.v.phases`, `LAYER.sigma.commanded` (`l2sim.naming`)."""
 
     stage: str
     epoch: int

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from l2sim import naming
 from l2sim.backend import Array
 from l2sim.errors import RunError
 from l2sim.job import job as jobs
@@ -142,8 +143,9 @@ def _phases(out: Path, ends: dict[str, list[int]]) -> dict[str, dict[str, Array]
     phases = {}
     for stage, frames in zip(stages, logs.frames_at(out, [ends[stage][-1] for stage in stages])):
         parts = {
-            part: [f.ravel() for name, f in frames.items() if name.endswith(f".{part}")] for part in ("u", "v")
-        }  # fmt: skip
+            part: [f.ravel() for name, f in frames.items() if naming.apart(name)[1:] == (part, "phases")]
+            for part in ("u", "v")
+        }
         if all(parts.values()):
             phases[stage] = {part: np.concatenate(rows) for part, rows in parts.items()}
     return phases
@@ -166,7 +168,7 @@ def _sigma(out: Path) -> tuple[Array, Array] | None:
             arrays = checkpoints.read(path)[0].arrays
         except RunError:  # a report can do without
             return None
-        names = sorted(name for name in arrays if name.startswith("photonic/") and name.endswith(".sigma"))
+        names = sorted(name for name in arrays if naming.apart(name)[1:] == ("sigma", "photonic"))
         sigmas.append(np.concatenate([arrays[name].ravel() for name in names] or [np.empty(0)]))
     mapped, learnt = sigmas
     return (mapped, learnt) if mapped.shape == learnt.shape and mapped.size else None

@@ -18,6 +18,7 @@ from typing import NamedTuple, get_args
 import msgspec
 import numpy as np
 
+from l2sim import naming
 from l2sim.backend import Array
 from l2sim.errors import RunError
 from l2sim.store import results
@@ -173,9 +174,12 @@ def parsed_events(content: bytes, path: Path) -> tuple[list[Record], int]:
         of = _KINDS.get(str(entry.event.get("type")))
         if of is not None:
             try:
-                records.append(record := msgspec.convert(entry.event, of))
+                record = msgspec.convert(entry.event, of)
                 if isinstance(record, StageEnd):
                     results.stage(record.result)
+                if isinstance(record, Series) and record.shape:
+                    record = msgspec.structs.replace(record, name=naming.of_frames_1(record.name))
+                records.append(record)
             except ValueError as error:
                 raise RunError(f"{path} has an event that is none ({error}); copy it from the run again") from None
         size += len(line)

@@ -16,7 +16,7 @@ from l2sim._version import __version__
 from l2sim.errors import RunError
 from l2sim.store.door import Newer, versioned
 
-FORMAT = 1
+FORMAT = 2
 """The newest `manifest.json` this code reads."""
 
 

@@ -109,7 +109,7 @@ def readings(it: Nonidealities, readout: str, count: int = 20_000) -> tuple[Core
 
 def gains(chip: CoreChip) -> np.ndarray:
     """The electronic gain behind each core."""
-    return np.abs(chip.state()[0]["sigma"]).max(axis=1).reshape(1, 2, 1)
+    return np.abs(chip.state()[0]["sigma.commanded"]).max(axis=1).reshape(1, 2, 1)
 
 
 def is_normal(sample: np.ndarray, mean: np.ndarray, std: np.ndarray) -> None:
@@ -300,7 +300,7 @@ def test_an_ideal_chip_does_what_it_is_told() -> None:
     state = chip.state()[0]
     np.testing.assert_allclose(chip.oracle_sigma().reshape(6, 3), state["sigma"], atol=EXACT)
     seen = chip.mesh.gather(chip.oracle_phases("u")).reshape(6, 3)
-    np.testing.assert_allclose(np.exp(1j * seen), np.exp(1j * state["phases.u"]), atol=EXACT)
+    np.testing.assert_allclose(np.exp(1j * seen), np.exp(1j * state["u.phases"]), atol=EXACT)
 
 
 def test_the_same_seed_is_the_same_chip_and_layers_differ() -> None:

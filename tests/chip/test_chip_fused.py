@@ -45,7 +45,7 @@ def chips(draw: st.DrawFn) -> tuple[CoreChip, CoreChip, np.random.Generator]:
     pair = [random_chip(seed, shape=shape, k=k, it=it, kind=kind) for _ in range(2)]
     rng = generator(seed, "problem")
     if draw(st.booleans()):  # a core that is dark
-        sigma = pair[0].state()[0]["sigma"].reshape(*shape, k)
+        sigma = pair[0].state()[0]["sigma.commanded"].reshape(*shape, k)
         sigma[0, 0] = 0.0
         for chip in pair:
             chip.set_sigma(sigma)
@@ -88,7 +88,7 @@ def test_fused_sigma_gradient(made: tuple, count: int) -> None:
     (p, q), k = fused.shape, fused.mesh.modes
     x, dy = rng.normal(size=(q * k, count)), rng.normal(size=(p * k, count))
     mapped, rest = random_commands(fused, rng), random_commands(fused, rng)
-    sigma = fused.state()[0]["sigma"].reshape(p, q, k)
+    sigma = fused.state()[0]["sigma.commanded"].reshape(p, q, k)
     for chip in (fused, slow):
         command(chip, u=mapped, v=mapped)
     for _ in range(2):  # the second time from what the chip keeps
@@ -149,7 +149,7 @@ def test_fused_descent(made: tuple, rule: str, calibrating: bool) -> None:
 
     agree(fused, slow, act, scale=10.0)
     state = found[id(fused)]
-    np.testing.assert_allclose(fused.mesh.gather(state.u).reshape(p * q, -1), fused.state()[0]["phases.u"], atol=0)
+    np.testing.assert_allclose(fused.mesh.gather(state.u).reshape(p * q, -1), fused.state()[0]["u.phases"], atol=0)
     task = calibrate.problem(fused) if calibrating else Problem(fused, gain, target)
     np.testing.assert_allclose(task.loss(), state.loss, atol=1e-11 * max(1.0, state.loss.max()))
 

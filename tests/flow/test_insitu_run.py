@@ -71,7 +71,7 @@ def test_the_stages_of_the_flow(reference: Path) -> None:
     assert 0 <= learn["validation_accuracy"] <= 1
     assert deploy["writes"] > 0 and told(reference)["test_cost"]["core_calls"] > 0
     last = [e for e in events if isinstance(e, Epoch)][-1]
-    assert {"mesh1.theta", "mesh1.phi", "mesh1.screen", "mesh2.theta"} <= set(last.phases)
+    assert {"mesh1.theta.phases", "mesh1.phi.phases", "mesh1.screen.phases", "mesh2.theta.phases"} <= set(last.phases)
     assert list(last.scalars)[-1] == "lr"
 
 

@@ -111,7 +111,7 @@ def test_a_run_stopped_at_any_event_resumes_to_the_same_report(reference: Path, 
     for name, (steps, _, values) in theirs.items():
         np.testing.assert_array_equal(ours[name][0], steps)
         np.testing.assert_array_equal(ours[name][2], values)
-    for name in ("conv1.u", "fc1.v", "conv2.sigma"):
+    for name in ("conv1.u.phases", "fc1.v.phases", "conv2.sigma.commanded"):
         for (step, frame), (wanted, whole) in zip(logs.frames(tmp_path, name), logs.frames(reference, name)):
             assert step == wanted
             np.testing.assert_array_equal(frame, whole)

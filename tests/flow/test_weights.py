@@ -214,7 +214,7 @@ def test_a_run_starts_from_weights_and_skips_their_training(tmp_path: Path) -> N
     path = str(tmp_path / "w.npz")
     events = list(flow.run(tiny(pretrain__weights=path, pretrain__epochs=0)))
     kept = next(e for e in events if getattr(e, "stage", "") == "pretrain" and hasattr(e, "arrays"))
-    np.testing.assert_array_equal(kept.arrays["electronic/fc1.weight"], trained.state()["fc1.weight"])
+    np.testing.assert_array_equal(kept.arrays["fc1.weight.electronic"], trained.state()["fc1.weight"])
     done = next(e for e in events if isinstance(e, StageDone) and e.stage == "pretrain")
     assert 0 <= done.result["accuracy"] <= 1
 
@@ -268,8 +268,8 @@ def test_the_exported_weights_are_the_whole_network_in_pytorchs_layout(run: Path
     assert pretrained.load_weights(tmp_path / "net.npz", electronic, new_classifier=False) == []
     images = RNG.integers(0, 256, (9, 1, 16, 16), dtype=np.uint8)
     np.testing.assert_allclose(electronic.forward(images), back.network.forward(images), atol=1e-9)
-    np.testing.assert_allclose(arrays["fc1.scale"], np.abs(arrays["fc1.sigma"]).max(-1))
-    realised = arrays["fc1.realised.u"] * arrays["fc1.realised.sigma"][:, :, None] @ arrays["fc1.realised.v"]
+    np.testing.assert_allclose(arrays["fc1.sigma.scale"], np.abs(arrays["fc1.sigma.commanded"]).max(-1))
+    realised = arrays["fc1.u.realised"] * arrays["fc1.sigma.realised"][:, :, None] @ arrays["fc1.v.realised"]
     np.testing.assert_allclose(realised.swapaxes(1, 2).reshape(18, 99)[:10, :96], arrays["fc1.weight"], atol=1e-12)
 
 
@@ -337,10 +337,10 @@ def test_the_exported_phases_make_the_exported_matrix(tmp_path: Path) -> None:
                                        *(held[f"mesh1.realised.{key}"] for key in ("theta", "phi"))):  # fmt: skip
         node = splitter @ np.diag([np.exp(1j * theta), 1]) @ splitter @ np.diag([np.exp(1j * phi), 1])
         matrix[[top, bottom]] = node @ matrix[[top, bottom]]
-    matrix *= np.exp(1j * held["mesh1.realised.screen"])[:, None]
+    matrix *= np.exp(1j * held["mesh1.screen.realised"])[:, None]
     seen = held["mesh1.realised.matrix"] + 1j * held["mesh1.realised.matrix.imag"]
     np.testing.assert_allclose(matrix, seen, atol=1e-5)
-    assert np.abs(held["mesh1.realised.theta"] - held["mesh1.theta"]).max() > 0.1
+    assert np.abs(held["mesh1.theta.realised"] - held["mesh1.theta.phases"]).max() > 0.1
 
 
 def test_a_mesh_read_back_has_the_noise_of_the_file(meshes: Path, tmp_path: Path) -> None:
@@ -352,7 +352,7 @@ def test_a_mesh_read_back_has_the_noise_of_the_file(meshes: Path, tmp_path: Path
     back, session = export.load(path), export.restored(str(meshes))[1]
     same = [np.allclose(back.chips[name].oracle_matrix(), session.chips[name].oracle_matrix()) for name in back.chips]
     assert same == [False, True]
-    for name in ("mesh2.theta", "mesh1.noise.heaters.bias"):
+    for name in ("mesh2.theta.phases", "mesh1.heaters.noise_bias"):
         tensors.write(path, {key: a for key, a in arrays.items() if key != name}, texts)
         with pytest.raises(ModelError, match="written by `l2sim export`"):
             export.load(path)
@@ -374,7 +374,7 @@ def test_what_cannot_be_exported_or_read_back_is_one_line(run: Path, tmp_path: P
         export.load(out)
     export.write(str(run), out)
     arrays, texts = tensors.read(out)
-    for name in ("conv1.sigma", "conv1.phases.u", "bn1.bias", "fc1.noise.v.gamma"):
+    for name in ("conv1.sigma.commanded", "conv1.u.phases", "bn1.bias", "fc1.v.noise_gamma"):
         tensors.write(out, {key: a for key, a in arrays.items() if key != name}, texts)
         with pytest.raises(ModelError, match="written by `l2sim export`"):
             export.load(out)

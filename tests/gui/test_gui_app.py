@@ -106,7 +106,7 @@ def test_nothing_that_a_click_needs_is_left_to_compile(qtbot: object, tmp_path: 
     warm.up()
     assert shown.isVisible()
     shown.close()
-    part = rectangle(256, "", complex=True)
+    part = rectangle(256, complex=True)
     begin = time.thread_time()
     light.matrix(part, {"theta": np.zeros(len(part.rails))})
     assert time.thread_time() - begin < 0.2

@@ -159,7 +159,7 @@ def test_exports_are_what_is_shown(opened: Window, tmp_path: Path) -> None:
 def test_all_numbers_of_a_step(opened: Window, tmp_path: Path) -> None:
     step = opened.model.newest - 2
     with np.load(export.state(opened.model, step, tmp_path / "state.npz")) as state:
-        for name in ("fc1.u", "fc1.v", "fc1.sigma"):
+        for name in ("fc1.u.phases", "fc1.v.phases", "fc1.sigma.commanded"):
             frame = opened.model.frame(name, step)
             assert np.array_equal(state[f"frame/{name}"], frame.values) and state[f"frame_step/{name}"] == frame.step
         assert state["steps/learn/loss"].max() <= step

@@ -23,8 +23,8 @@ from tests.tolerances import KERNEL
 NEAR = View(40.0, 30.0, 20.0, 30.0)
 
 
-def part(mesh: Mesh, complex_: bool = True, name: str = "m") -> Part:
-    return Part(name, mesh.modes, mesh.column, mesh.top, mesh.bottom - mesh.top, complex_)
+def part(mesh: Mesh, complex_: bool = True) -> Part:
+    return Part(mesh.modes, mesh.column, mesh.top, mesh.bottom - mesh.top, complex_)
 
 
 def whole(mesh: Mesh) -> Layer:
@@ -32,8 +32,8 @@ def whole(mesh: Mesh) -> Layer:
 
 
 def core(k: int, kind: str = "rectangular") -> Layer:
-    parts = {side: part(Mesh(kind, k), False, f"fc.{side}") for side in ("u", "v")}
-    return Layer("fc", 2, 3, k, parts, "fc.sigma")
+    parts = {side: part(Mesh(kind, k), False) for side in ("u", "v")}
+    return Layer("fc", 2, 3, k, parts, "fc.sigma.commanded")
 
 
 @st.composite

@@ -172,9 +172,9 @@ def test_metrics_are_the_ones_recorded_and_those_that_frames_tell(cores: Path) -
     loss = model.scalar("calibrate/loss")
     whole = np.concatenate([np.ravel(model.metric(layer, "loss", ends["calibrate"])) for layer in model.layers])
     assert loss.values[-1] == pytest.approx(whole.mean(), rel=1e-5)
-    frames = [frame for _, frame in logs.frames(cores, "fc1.u")]
+    frames = [frame for _, frame in logs.frames(cores, "fc1.u.phases")]
     count = model.metric("fc1", "update count", ends["calibrate"])
-    upto = sum(step <= ends["calibrate"] for step in model.frames("fc1.u").tolist())
+    upto = sum(step <= ends["calibrate"] for step in model.frames("fc1.u.phases").tolist())
     changed = sum((a != b).any(axis=1) for a, b in pairwise(frames[:upto]))
     assert count is not None and (count.ravel() >= changed).all()
     assert model.badge["oracle_mapping_error"] == "oracle" and model.badge["best"] == "measured"

@@ -87,7 +87,7 @@ def test_a_panel_shows_a_real_run_at_every_step(
     selection.set(element=2)
     name = list(model.layers)[-1]
     layer = model.layers[name]
-    series = layer.sigma or f"{name}.theta"
+    series = layer.sigma or f"{name}.theta.phases"
     selection.set(layer=name, block=layer.p * layer.q - 1)
     for step in [0, *model.frames(series)[::3].tolist(), None]:
         selection.set(step=step)

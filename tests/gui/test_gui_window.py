@@ -50,13 +50,13 @@ def test_every_panel_shows_the_same_step_when_scrubbed(opened: Window, qtbot: Qt
 
 def test_keys_go_from_frame_to_frame_and_from_block_to_block(opened: Window, qtbot: QtBot) -> None:
     opened.selection.set(layer="fc1", side="u")
-    frames = list(opened.model.frames("fc1.u"))
+    frames = list(opened.model.frames("fc1.u.phases"))
     qtbot.keyClick(opened, Key.Key_Home)
     assert opened.selection.step == frames[0]
     qtbot.keyClick(opened, Key.Key_Right)
-    assert opened.selection.step in opened.model.frames("fc1.u") or opened.selection.step > frames[0]
+    assert opened.selection.step in opened.model.frames("fc1.u.phases") or opened.selection.step > frames[0]
     qtbot.keyClick(opened, Key.Key_End)
-    assert opened.selection.step == max(frames[-1], opened.model.frames("fc1.sigma")[-1])
+    assert opened.selection.step == max(frames[-1], opened.model.frames("fc1.sigma.commanded")[-1])
     before = opened.selection.block
     qtbot.keyClick(opened, Key.Key_BracketRight)
     assert opened.selection.block == before + 1
@@ -84,7 +84,7 @@ def test_a_recorded_run_is_played(opened: Window, qtbot: QtBot) -> None:
 
 
 def test_phases_are_pinned_and_the_difference_is_shown(opened: Window, qtbot: QtBot) -> None:
-    opened.selection.set(layer="fc1", side="u", element=3, step=int(opened.model.frames("fc1.u")[0]))
+    opened.selection.set(layer="fc1", side="u", element=3, step=int(opened.model.frames("fc1.u.phases")[0]))
     opened.tick(everything=True)
     qtbot.keyClick(opened, Key.Key_P)
     opened.selection.set(step=None)

@@ -57,7 +57,7 @@ def test_a_sweep_finds_the_offset_and_the_efficiency_of_a_heater() -> None:
     rest = CoreBench(chip, np.zeros(1), np.zeros(1), np.ones(2))
     seen = bench.curve(rest, Heater("u", "theta", 0), it)
     offset = sum(float(chip.oracle_biases(part)[0, 0]) for part in PARTS)  # R(phi + b_u) R(b_v), y_00 = cos of the sum
-    ratio = 1 + float(chip.oracle_fabrication()["u.gamma"][0, 0]) * it.gamma_std / GAMMA
+    ratio = 1 + float(chip.oracle_fabrication()["u.noise_gamma"][0, 0]) * it.gamma_std / GAMMA
     assert seen.answers
     assert abs(seen.ratio - ratio) < 1e-4
     assert apart(seen.peak[seen.port], -offset / ratio) < TURN / 720
@@ -223,9 +223,9 @@ def test_how_far_phases_moved_is_what_the_frames_say(bad_run: Path) -> None:
     at = diagnose.place(bad_run, "fc1", 3)
     found = {stage.stage: {row.part: row for row in stage.parts} for stage in diagnose.movement(at)}
     mapped = next(stage for stage in at.run.stages if stage.name == "map")
-    steps = at.run.frames("fc1.v")
+    steps = at.run.frames("fc1.v.phases")
     steps = steps[(steps > mapped.first_step) & (steps <= (mapped.last_step or 0))]
-    first, last = (at.run.frame("fc1.v", int(steps[i])) for i in (0, -1))
+    first, last = (at.run.frame("fc1.v.phases", int(steps[i])) for i in (0, -1))
     assert first is not None and last is not None
     change = (last.values.astype(float) - first.values)[3]
     row = found["map"]["v"]
@@ -249,7 +249,7 @@ def test_without_an_imperfection_the_error_is_that_of_a_chip_without_it(bad_run:
 
 
 def test_while_calibrating_and_of_whole_meshes_budgets_are_made_too(bad_run: Path, insitu_run: Path) -> None:
-    calibrating = int(diagnose.Recorded(bad_run).frames("fc1.u")[1])
+    calibrating = int(diagnose.Recorded(bad_run).frames("fc1.u.phases")[1])
     assert diagnose.Recorded(bad_run).stage_at(calibrating) == "calibrate"
     rows = budget.budget(diagnose.place(bad_run, "conv1", 0, calibrating))
     assert all(np.isnan(row.tuned) for row in rows) and rows[0].error > 0

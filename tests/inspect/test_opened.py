@@ -53,11 +53,11 @@ def test_a_finished_run_is_open_to_arrays_and_tables(folder: Path) -> None:
     assert {name: values.shape for name, values in phases.items()} == {
         "u": (grid.p * grid.q, grid.mesh.count), "v": (grid.p * grid.q, grid.mesh.count), "sigma": (grid.p * grid.q, 9)
     }  # fmt: skip
-    recorded = {step for part in ("u", "v", "sigma") for step, _ in logs.frames(folder, f"fc1.{part}")}
+    recorded = {step for part in ("u", "v", "sigma") for step, _ in logs.frames(folder, f"fc1.{part}.{'commanded' if part == 'sigma' else 'phases'}")}
     assert run.steps("fc1").tolist() == sorted(recorded)
     first = int(run.steps("fc1")[0])
     assert run.phases("fc1", first - 1) == {}
-    np.testing.assert_array_equal(run.phases("fc1", first)["u"], next(logs.frames(folder, "fc1.u"))[1])
+    np.testing.assert_array_equal(run.phases("fc1", first)["u"], next(logs.frames(folder, "fc1.u.phases"))[1])
     assert all(saved.path.exists() for saved in run.checkpoints)
     assert [saved.stage for saved in run.checkpoints if saved.epoch is None] == [stage.name for stage in run.stages]
     assert repr(run).startswith("Run smoke, seed 1, done") and "learn" in repr(run)

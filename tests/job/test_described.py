@@ -151,11 +151,11 @@ def test_a_network_of_cifar100_is_transferred_to_cifar10(tmp_path: Path) -> None
         checkpoints.read(tmp_path / where)[0].arrays
         for where in ("first/checkpoints/map.safetensors", "second/checkpoints/learn.safetensors")
     )
-    last = "photonic/fc1.sigma" if "photonic/fc1.sigma" in before else "photonic/fc2.sigma"
+    last = "fc1.sigma.photonic" if "fc1.sigma.photonic" in before else "fc2.sigma.photonic"
     assert before[last].shape[0] > after[last].shape[0] == 2, "ten classes on cores of nine"
     for part in ("u", "v"):  # what lies below stays on the phases that it was mapped to
         for name in ("conv1", "conv3"):
-            np.testing.assert_array_equal(before[f"mapped/{name}/{part}/phases"], after[f"mapped/{name}/{part}/phases"])
+            np.testing.assert_array_equal(before[f"{name}.{part}.mapped_phases"], after[f"{name}.{part}.mapped_phases"])
     told = json.loads((tmp_path / "second" / "report.json").read_text())
     assert told["stages"][-1]["name"] == "learn" and 0 <= told["stages"][-1]["accuracy"] <= 1
     with pytest.raises(RunError, match="100 classes and this one has 10"):

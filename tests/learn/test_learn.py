@@ -264,7 +264,7 @@ def test_keeping_the_better_sigma() -> None:
     worse = np.zeros((2, 3), bool)
     worse[0, 0] = worse[1, 2] = True
     assert np.array_equal(kept[worse], aim.sigma[worse]) and np.array_equal(kept[~worse], best[~worse])
-    assert np.array_equal(chip.state()[0]["sigma"].reshape(2, 3, 4), kept)
+    assert np.array_equal(chip.state()[0]["sigma.commanded"].reshape(2, 3, 4), kept)
 
 
 # -- sampling ----------------------------------------------------------------------------------------------------------
@@ -428,7 +428,7 @@ def test_the_trained_sigma_is_on_the_chip() -> None:
     net = photonic()
     learn(net, 1)
     for weight in net.weights.values():
-        assert np.array_equal(weight.hardware.state()[0]["sigma"].reshape(weight.sigma.shape), weight.sigma)
+        assert np.array_equal(weight.hardware.state()[0]["sigma.commanded"].reshape(weight.sigma.shape), weight.sigma)
 
 
 def test_testing_is_independent_of_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -243,7 +243,7 @@ def test_a_new_classifier_for_other_classes(monkeypatch: pytest.MonkeyPatch) -> 
     restore(session, mapped)
     for name, array in session.photonic.state().items():
         if not name.startswith("fc1"):
-            np.testing.assert_array_equal(array, mapped.arrays[f"photonic/{name}"], err_msg=name)
+            np.testing.assert_array_equal(array, mapped.arrays[f"{name}.photonic"], err_msg=name)
     assert session.chips["fc1"].shape == (1, 11)
     opened = FLOWS["l2ight"]._replace(open=lambda job, where: open_session(job, fewer))
     monkeypatch.setitem(FLOWS.known, "l2ight", opened)

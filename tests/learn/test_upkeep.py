@@ -254,7 +254,7 @@ def test_an_exported_network_is_as_old_as_it_was(learnt: Path, tmp_path: Path) -
     back = export.load(tmp_path / "net.npz")
     for name, hardware in back.chips.items():
         assert hardware.meter.clock > 12 * 3600.0
-        assert np.allclose(hardware.oracle_matrix("u"), held[f"{name}.realised.u"], atol=1e-12)
+        assert np.allclose(hardware.oracle_matrix("u"), held[f"{name}.u.realised"], atol=1e-12)
 
 
 def test_jobs_that_cannot_be_kept() -> None:

@@ -133,7 +133,7 @@ def test_optimiser_errors():
     with pytest.raises(ModelError, match="mean/a"):
         optim.load(optimiser, optim.state(optim.start("adam", {"a": np.zeros(3)})))
     with pytest.raises(ModelError, match="square/a"):
-        optim.load(optimiser, {"steps": np.array(1), "mean/a": np.zeros(2)})
+        optim.load(optimiser, {optim.STEPS: np.array(1), "a.mean": np.zeros(2)})
     assert optimiser.steps == 0
 
 

@@ -310,7 +310,7 @@ def test_pictures_come_whole_and_only_when_they_are_wanted(slow: Run) -> None:
 
     wait(came)
     frames = {t: pictures(h, p) for t, h, p in client.seen if t in ("phase", "field")}
-    assert frames["phase"]["mesh2.theta"].shape == (6,) and frames["phase"]["mesh2.grad_phi"].shape == (6,)
+    assert frames["phase"]["mesh2.theta.phases"].shape == (6,) and frames["phase"]["mesh2.phi.gradient"].shape == (6,)
     for name in ("forward", "backward", "sum"):
         powers = frames["field"][name]
         assert powers.shape == (9, 4)

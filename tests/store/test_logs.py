@@ -28,15 +28,15 @@ def write(root: Path, frames: int = 200, seed: int = 0) -> dict[str, list[np.nda
     random = np.random.default_rng(seed)
     root.mkdir(exist_ok=True)
     log = Logs(root)
-    kept: dict[str, list[np.ndarray]] = {"a.u": [], "a.sigma": []}
+    kept: dict[str, list[np.ndarray]] = {"a.u.phases": [], "a.sigma.commanded": []}
     u, sigma = random.normal(size=(3, 40)).astype(np.float32), random.normal(size=(3, 5)).astype(np.float32)
     for step in range(frames):
         u.ravel()[random.integers(u.size, size=4)] += 1
         if step % 10 == 0:
             sigma[...] = random.normal(size=sigma.shape)
-        log.phases(step, {"a.u": u, "a.sigma": sigma})
-        kept["a.u"].append(u.copy())
-        kept["a.sigma"].append(sigma.copy())
+        log.phases(step, {"a.u.phases": u, "a.sigma.commanded": sigma})
+        kept["a.u.phases"].append(u.copy())
+        kept["a.sigma.commanded"].append(sigma.copy())
         log.scalars(step, 1000.0 + step, {"learn/loss": step / 2, "learn/accuracy": step / 400})
         log.event(EpochEnd("learn", step + 1, step))
     log.close()
@@ -60,13 +60,13 @@ def steps_of(root: Path) -> dict[str, int]:
     return {
         "scalars.bin": len(loss[0]),
         "events.jsonl": len(logs.events(root)),
-        "phase-0000.bin": sum(1 for _ in logs.frames(root, "a.u")) if "a.u" in logs.series(root) else 0,
+        "phase-0000.bin": sum(1 for _ in logs.frames(root, "a.u.phases")) if "a.u.phases" in logs.series(root) else 0,
     }
 
 
 def test_round_trip(tmp_path: Path) -> None:
     kept = write(tmp_path)
-    assert logs.series(tmp_path)["a.u"][1] == (3, 40)
+    assert logs.series(tmp_path)["a.u.phases"][1] == (3, 40)
     for name, frames in kept.items():
         read = list(logs.frames(tmp_path, name))
         assert [step for step, _ in read] == list(range(len(frames)))
@@ -104,22 +104,22 @@ def test_not_a_number_and_minus_zero_survive(tmp_path: Path) -> None:
     log = Logs(tmp_path)
     frames = [[0.0, 1.0, 2.0, 3.0], [-0.0, 1.0, 2.0, 3.0], [np.nan, 1.0, 2.0, 3.0], [np.nan, 1.0, 2.0, np.inf]]
     for step, frame in enumerate(frames):
-        log.phases(step, {"x.u": np.array(frame)})
+        log.phases(step, {"x.u.phases": np.array(frame)})
     log.scalars(0, 0.0, {"learn/loss": math.nan})
     log.event(StageEnd("learn", {"loss": math.nan, "list": (1.0, math.inf)}))
     log.close()
-    for (_, got), want in zip(logs.frames(tmp_path, "x.u"), frames, strict=True):
+    for (_, got), want in zip(logs.frames(tmp_path, "x.u.phases"), frames, strict=True):
         assert got.tobytes() == np.array(want, np.float32).tobytes()
     assert math.isnan(logs.scalars(tmp_path)["learn/loss"][2][0])
     assert logs.events(tmp_path)[-1] == StageEnd("learn", {"loss": None, "list": [1.0, None]})
 
 
 def test_frames_at_gives_the_newest_frame_before_a_step(folder: Path) -> None:
-    u = dict(logs.frames(folder, "a.u"))
+    u = dict(logs.frames(folder, "a.u.phases"))
     first, second, third, last = logs.frames_at(folder, [0, 17, 17, 10_000])
     for found, step in ((first, 0), (second, 17), (third, 17), (last, 199)):
-        np.testing.assert_array_equal(found["a.u"], u[step])
-        assert set(found) == {"a.u", "a.sigma"}
+        np.testing.assert_array_equal(found["a.u.phases"], u[step])
+        assert set(found) == {"a.u.phases", "a.sigma.commanded"}
 
 
 @pytest.mark.parametrize("name", ["scalars.bin", "events.jsonl", "phase-0000.bin"])
@@ -143,7 +143,7 @@ def test_a_flipped_bit_is_found_and_all_before_it_reads(folder: Path, tmp_path: 
     root = copied(folder, tmp_path)
     content = (root / name).read_bytes()
     good = {kind: values[2] for kind, values in logs.scalars(root).items()}
-    frames = [frame for _, frame in logs.frames(root, "a.u")]
+    frames = [frame for _, frame in logs.frames(root, "a.u.phases")]
     events = logs.events(root)
     random = np.random.default_rng(1)
     counts = []
@@ -153,7 +153,7 @@ def test_a_flipped_bit_is_found_and_all_before_it_reads(folder: Path, tmp_path: 
         (root / name).write_bytes(broken)
         for kind, (_, _, values) in logs.scalars(root).items():
             np.testing.assert_array_equal(values, good[kind][: len(values)])
-        for (_, got), want in zip(logs.frames(root, "a.u"), frames):
+        for (_, got), want in zip(logs.frames(root, "a.u.phases"), frames):
             np.testing.assert_array_equal(got, want)
         found = logs.events(root)
         assert found == events[: len(found)]
@@ -167,7 +167,7 @@ def test_resuming_cuts_the_logs_back_and_goes_on(tmp_path: Path) -> None:
 
     def record(step: int) -> None:
         log.scalars(step, 0.0, {"learn/loss": float(step)})
-        log.phases(step, {"a.u": frame + (np.arange(10) == step)})
+        log.phases(step, {"a.u.phases": frame + (np.arange(10) == step)})
         log.event(EpochEnd("learn", step + 1, step))
 
     for step in range(5):
@@ -183,7 +183,7 @@ def test_resuming_cuts_the_logs_back_and_goes_on(tmp_path: Path) -> None:
     log.close()
     assert "late" not in logs.series(tmp_path)
     np.testing.assert_array_equal(logs.scalars(tmp_path)["learn/loss"][2], np.arange(9.0))
-    read = list(logs.frames(tmp_path, "a.u"))
+    read = list(logs.frames(tmp_path, "a.u.phases"))
     assert [step for step, _ in read] == list(range(9))
     for step, got in read:
         np.testing.assert_array_equal(got, frame + (np.arange(10) == step))
@@ -210,7 +210,7 @@ def test_long_phase_logs_go_on_in_new_files(tmp_path: Path, monkeypatch: pytest.
     kept = write(tmp_path)
     files = sorted(path.name for path in tmp_path.glob("phase-*.bin"))
     assert len(files) > 5 and files == [f"phase-{i:04d}.bin" for i in range(len(files))]
-    for (_, got), want in zip(logs.frames(tmp_path, "a.u"), kept["a.u"], strict=True):
+    for (_, got), want in zip(logs.frames(tmp_path, "a.u.phases"), kept["a.u.phases"], strict=True):
         np.testing.assert_array_equal(got, want)
     fields = [("step", "<u8"), ("series", "<u2"), ("part", "<u2"), ("offset", "<u8"), ("crc", "<u4")]
     places = np.fromfile(tmp_path / "index.bin", fields)
@@ -275,7 +275,7 @@ def test_a_newer_or_missing_checkpoint_says_so(tmp_path: Path, monkeypatch: pyte
     path = tmp_path / "x.safetensors"
     with pytest.raises(RunError, match="there is no checkpoint"):
         checkpoints.read(path)
-    monkeypatch.setattr(checkpoints, "VERSION", 2)
+    monkeypatch.setattr(checkpoints, "VERSION", checkpoints.VERSION + 1)
     checkpoints.write(path, taken(), ENDS)
     monkeypatch.undo()
     with pytest.raises(RunError, match="newer l2sim"):

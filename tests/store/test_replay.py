@@ -66,18 +66,18 @@ def test_every_frame_comes_back_bit_for_bit_in_any_order(tmp_path: Path) -> None
             assert frame is not None and frame.step == step
             np.testing.assert_array_equal(frame.values.view(np.uint32), frames[step].view(np.uint32))
     same(replay, tmp_path)
-    assert replay.frame("a.u", -1) is None and replay.frame("b.u") is None
+    assert replay.frame("a.u.phases", -1) is None and replay.frame("b.u.phases") is None
     replay.close()
 
 
 def test_a_frame_between_two_is_the_one_before(tmp_path: Path) -> None:
     log = Logs(as_run(tmp_path))
     for step in (3, 8):
-        log.phases(step, {"a.u": np.full((2, 2), float(step))})
+        log.phases(step, {"a.u.phases": np.full((2, 2), float(step))})
     log.close()
     replay = Replay(tmp_path)
-    assert [frame.step for step in (3, 7, 8, 99) if (frame := replay.frame("a.u", step))] == [3, 3, 8, 8]
-    assert replay.frame("a.u", 2) is None
+    assert [frame.step for step in (3, 7, 8, 99) if (frame := replay.frame("a.u.phases", step))] == [3, 3, 8, 8]
+    assert replay.frame("a.u.phases", 2) is None
 
 
 def test_a_log_that_grows_is_followed_record_by_record(tmp_path: Path) -> None:
@@ -86,14 +86,14 @@ def test_a_log_that_grows_is_followed_record_by_record(tmp_path: Path) -> None:
     frame = np.zeros((3, 40), np.float32)
     for step in range(150):
         frame.ravel()[step % 120] += 1
-        log.phases(step, {"a.u": frame})
+        log.phases(step, {"a.u.phases": frame})
         log.scalars(step, 0.0, {"learn/loss": float(step)})
         log.event(EpochEnd("learn", step, step))
         if step % 10 == 9:
             log.flush()
             assert {"events", "scalars", "frames"} <= replay.refresh()
-            assert replay.steps("a.u").tolist() == list(range(step + 1))
-            now = replay.frame("a.u")
+            assert replay.steps("a.u.phases").tolist() == list(range(step + 1))
+            now = replay.frame("a.u.phases")
             assert now is not None
             np.testing.assert_array_equal(now.values, frame)
     assert not replay.refresh() & {"events", "scalars", "frames"}
@@ -121,7 +121,7 @@ def test_damage_in_the_middle_ends_what_counts(folder: Path, tmp_path: Path, nam
     (copy / name).write_bytes(content)
     replay = Replay(copy)
     if name == "phase-0000.bin":  # frames are checked when they are read
-        for series in ("a.u", "a.sigma"):
+        for series in ("a.u.phases", "a.sigma.commanded"):
             for step in replay.steps(series).tolist():
                 replay.frame(series, step)
     same(replay, copy)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import msgspec
 
+from l2sim import naming
 from l2sim.backend import Array
 from l2sim.chip.mesh_chip import MeshChip
 from l2sim.errors import RunError
 from l2sim.flow.insitu.session import Insitu, fabricate
 from l2sim.flow.realised import Exporter, Realised, apart, no_data
-from l2sim.flow.session import kept, under
+from l2sim.flow.session import kept
 from l2sim.job.job import Job
 from l2sim.nn.models import ModelSpec
 from l2sim.store.events import Checkpoint
@@ -29,9 +30,9 @@ def session(job: Job, saved: Checkpoint) -> Insitu:
 
 def arrays(session: Insitu) -> dict[str, Array]:
     """The arrays of the network and of its meshes."""
-    arrays = session.network.state()
+    arrays = {_at_rest(key, session): a for key, a in session.network.state().items()}
     for name, chip in session.chips.items():
-        arrays |= {f"{name}.{key}": a for key, a in _mesh(chip).items()}
+        arrays |= {naming.name(name, key): a for key, a in _mesh(chip).items()}
     return arrays
 
 
@@ -39,9 +40,9 @@ def realised(job: Job, spec: ModelSpec, seed: int, arrays: dict[str, Array], clo
     """The network that `arrays` hold."""
     dark = _dark(job, spec, seed)
     fabricate(dark)
-    dark.network.load({name: arrays[name] for name in dark.network.state()})
+    dark.network.load({key: arrays[_at_rest(key, dark)] for key in dark.network.state()})
     for name, chip in dark.chips.items():
-        chip.refabricate(under(arrays, f"{name}.noise."))
+        chip.refabricate(naming.of_layer(arrays, name))
         dark.network.meshes[name].write()
     dark.meter.wait(clock)
     return Realised(job, dark.network, dark.chips)
@@ -52,10 +53,15 @@ EXPORTER = Exporter(session, arrays, realised)
 
 def _mesh(chip: MeshChip) -> dict[str, Array]:
     """The arrays of one whole mesh beside its commands."""
-    arrays = {"top": chip.mesh.top, "bottom": chip.mesh.bottom, "column": chip.mesh.column}
-    arrays |= {f"realised.{part}": a for part, a in chip.oracle_phases().items()}
-    arrays |= {f"noise.{key}": a for key, a in chip.oracle_fabrication().items()}
-    return apart(arrays | {"realised.matrix": chip.oracle_matrix()})
+    rails = {"top": chip.mesh.top, "bottom": chip.mesh.bottom, "column": chip.mesh.column}
+    arrays = {naming.name("couplers", kind): a for kind, a in rails.items()}
+    arrays |= {naming.name(part, "realised"): a for part, a in chip.oracle_phases().items()}
+    return apart(arrays | chip.oracle_fabrication() | {naming.name("matrix", "realised"): chip.oracle_matrix()})
+
+
+def _at_rest(key: str, session: Insitu) -> str:
+    """What the array `key` of the network is called in a file: of the meshes all are phases."""
+    return naming.name(key, "phases") if key.rpartition(".")[0] in session.chips else key
 
 
 def _dark(job: Job, spec: ModelSpec, chip_seed: int) -> Insitu:

@@ -11,14 +11,14 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from l2sim import backend
+from l2sim import backend, naming
 from l2sim.backend import Array, float_type, generator, host
 from l2sim.chip import energy
 from l2sim.chip.mesh_chip import MeshChip
 from l2sim.chip.protocol import ChipState, Gradient, MeshHardware
 from l2sim.data import as_light, sets
 from l2sim.errors import JobError
-from l2sim.flow.session import Session, Values, under
+from l2sim.flow.session import Session, Values
 from l2sim.job import model as described
 from l2sim.job.imperfections import chip_nonidealities
 from l2sim.job.job import Job
@@ -95,27 +95,28 @@ class Insitu(Session):
             self.network.meshes[name].measure = measured(self.job)
 
     def told(self, layer: str) -> dict[str, Array]:
-        """Phases commanded of the mesh `layer`, rad, float32: "mesh1.theta", "mesh1.phi" (n,), "mesh1.screen" (N,).
+        """Phases commanded of the mesh `layer`, rad, float32: "mesh1.theta.phases", "mesh1.phi.phases" (n,) and
+        "mesh1.screen.phases" (N,).
 
-        While learning also the gradients measured last ("mesh1.grad_theta"). Empty before deployment.
+        While learning also the gradients measured last ("mesh1.theta.gradient"). Empty before deployment.
         """
         if layer not in self.chips:
             return {}
-        series = {f"{layer}.{part}": a for part, a in self.chips[layer].commanded.items()}
+        series = {naming.name(layer, part, "phases"): a for part, a in self.chips[layer].commanded.items()}
         for part, slope in self.network.meshes[layer].gradients().items() if self.stage == "learn" else ():
-            series[f"{layer}.grad_{part}"] = slope
+            series[naming.name(layer, part, "gradient")] = slope
         return {name: host(a).astype(np.float32) for name, a in series.items()}
 
     def keep(self) -> tuple[dict[str, Array], Values]:
-        """Copies of the chips' phases and the network's arrays, by path; as values the chips' noise and the model."""
+        """Copies of the chips' phases and the network's arrays, by name; as values the chips' noise and the model."""
         arrays: dict[str, Array] = {}
         noise: Values = {}
         for name, chip in self.chips.items():
             own, noise[name] = chip.state()
-            arrays |= {f"chip/{name}/{key}": a for key, a in own.items()}
+            arrays |= {naming.name(name, key): a for key, a in own.items()}
         values: Values = {"noise": noise}
         if self.built is not None:
-            arrays |= {f"network/{name}": a for name, a in self.built.state().items()}
+            arrays |= {naming.name(name, "network"): a for name, a in self.built.state().items()}
             values["model"] = msgspec.to_builtins(self.built.spec)
         return arrays, values
 
@@ -128,9 +129,9 @@ class Insitu(Session):
         if not noise:
             return
         fabricate(self)
-        self.network.load(under(arrays, "network/"))
+        self.network.load(naming.of_kind(arrays, "network"))
         for name, chip in self.chips.items():
-            chip.restore(under(arrays, f"chip/{name}/"), noise[name])
+            chip.restore(naming.of_layer(arrays, name), noise[name])
 
 
 def open_session(job: Job, source: Path | sets.DataSet | None) -> Insitu:

@@ -12,6 +12,7 @@ from functools import partial
 
 import numpy as np
 
+from l2sim import naming
 from l2sim.backend import Array, host
 from l2sim.data import as_light
 from l2sim.flow import oracle, training, upkeep
@@ -94,10 +95,10 @@ def frames(session: Insitu, epoch: int, epochs: int) -> dict[str, Array]:
     every = max(1, epochs * size // PHASE_BYTES)
     if epoch % every and epoch != epochs:
         return {}
-    series = {f"{name}.{part}": a for name, phases in commanded.items() for part, a in phases.items()}
+    series = {naming.name(name, part, "phases"): a for name, phases in commanded.items() for part, a in phases.items()}
     for name, (true, seen) in session.slopes.items():
-        for kind, slope in (("grad", seen), ("oracle_grad", true)):
-            series |= {f"{name}.{kind}_{part}": a for part, a in zip(("theta", "phi"), np.split(slope, 2))}
+        for kind, slope in (("gradient", seen), ("oracle_gradient", true)):
+            series |= {naming.name(name, part, kind): a for part, a in zip(("theta", "phi"), np.split(slope, 2))}
     return {name: host(a).astype(np.float32) for name, a in series.items()}
 
 

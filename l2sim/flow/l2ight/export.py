@@ -5,14 +5,14 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 
-from l2sim import backend
+from l2sim import backend, naming
 from l2sim.backend import Array, generator
 from l2sim.chip.core_chip import CoreChip
 from l2sim.chip.protocol import PARTS, Commands
 from l2sim.errors import RunError
 from l2sim.flow.l2ight.session import L2ight, fabricate
 from l2sim.flow.realised import Exporter, Realised, apart, no_data
-from l2sim.flow.session import kept, under
+from l2sim.flow.session import kept
 from l2sim.job import model as described
 from l2sim.job.imperfections import chip_nonidealities
 from l2sim.job.job import Job
@@ -26,7 +26,7 @@ def session(job: Job, saved: Checkpoint) -> L2ight:
     """The session of a checkpoint, without its data. RunError where it has no chips yet."""
     values, model = kept(saved.values), saved.values.get("model")
     if model is None:
-        matrices = [a for a in under(saved.arrays, "electronic/").values() if a.ndim == 2]
+        matrices = [a for a in naming.of_kind(saved.arrays, "electronic").values() if a.ndim == 2]
         spec = described.model(job, len(matrices[-1]))
     else:
         spec = msgspec.convert(model, ModelSpec)
@@ -43,7 +43,7 @@ def arrays(session: L2ight) -> dict[str, Array]:
     weights = session.network.weights
     arrays = {key: a for key, a in session.network.state().items() if key.rpartition(".")[0] not in weights}
     for name, chip in session.chips.items():
-        arrays |= {f"{name}.{key}": a for key, a in _layer(session, name, chip).items()}
+        arrays |= {naming.name(name, key): a for key, a in _layer(session, name, chip).items()}
     return arrays
 
 
@@ -67,16 +67,17 @@ def _layer(session: L2ight, name: str, chip: CoreChip) -> dict[str, Array]:
     chip.set_sigma(weight.sigma)
     state, _ = chip.state()
     mesh, grid = chip.mesh, chip.shape
-    arrays = {"sigma": weight.sigma.copy(), "scale": np.abs(weight.sigma).max(axis=-1)}
+    arrays = {naming.name("sigma", "commanded"): weight.sigma.copy()}
+    arrays[naming.name("sigma", "scale")] = np.abs(weight.sigma).max(axis=-1)
     for part in PARTS:
-        arrays[f"phases.{part}"] = mesh.scatter(state[f"phases.{part}"]).reshape(*grid, *mesh.shape)
-        arrays[f"signs.{part}"] = state[f"signs.{part}"].reshape(*grid, -1)
-        arrays[f"realised.{part}"] = chip.oracle_matrix(part)
-    arrays["realised.sigma"] = chip.oracle_sigma()
+        own, ends = naming.name(part, "phases"), naming.name(part, "signs")
+        arrays |= {own: mesh.scatter(state[own]).reshape(*grid, *mesh.shape), ends: state[ends].reshape(*grid, -1)}
+        arrays[naming.name(part, "realised")] = chip.oracle_matrix(part)
+    arrays[naming.name("sigma", "realised")] = chip.oracle_sigma()
     if name in session.rest:
         for part, phases, signs in session.rest[name].parts():
-            arrays |= {f"rest.{part}": phases, f"rest_signs.{part}": signs}
-    arrays |= {f"noise.{key}": a for key, a in chip.oracle_fabrication().items()}
+            arrays |= {naming.name(part, "rest_phases"): phases, naming.name(part, "rest_signs"): signs}
+    arrays |= chip.oracle_fabrication()
     p, q = grid
     whole = chip.oracle_weights().swapaxes(1, 2).reshape(p * mesh.modes, q * mesh.modes)
     matrix = whole[: weight.out_features, : weight.in_features]
@@ -89,23 +90,23 @@ def _commanded(chips: dict[str, CoreChip], arrays: dict[str, Array], job: Job) -
     """What makes the weights of a network whose chips are commanded as `arrays` say."""
 
     def make(name: str, out_features: int, in_features: int, k: int) -> PhotonicWeight:
-        chip, own = chips[name], under(arrays, f"{name}.")
-        chip.refabricate(under(own, "noise."))
-        mapped = _commands(own, "phases", "signs")
-        rest = _commands(own, "rest", "rest_signs") if "rest.u" in own else mapped
+        chip, own = chips[name], naming.of_layer(arrays, name)
+        chip.refabricate(own)
+        mapped, sigma = _commands(own, "phases", "signs"), own[naming.name("sigma", "commanded")]
+        rest = _commands(own, "rest_phases", "rest_signs") if naming.name("u", "rest_phases") in own else mapped
         chip.set_phases(**mapped.phases)
         chip.set_signs(**mapped.signs)
         readout = "field" if job.chip.readout == "field" else "quadrature"
-        weight = PhotonicWeight(chip, out_features, in_features, mapped, rest, own["sigma"].copy(), readout)
+        weight = PhotonicWeight(chip, out_features, in_features, mapped, rest, sigma.copy(), readout)
         weight.write()
-        arrays[f"{name}.sigma"] = own["sigma"]
+        arrays[naming.name(name, "sigma")] = sigma  # as the network calls it
         return weight
 
     return make
 
 
 def _commands(arrays: dict[str, Array], phases: str, signs: str) -> Commands:
-    return Commands(*({part: arrays[f"{what}.{part}"] for part in PARTS} for what in (phases, signs)))
+    return Commands(*({part: arrays[naming.name(part, what)] for part in PARTS} for what in (phases, signs)))
 
 
 def _empty(job: Job, spec: ModelSpec, chip_seed: int) -> L2ight:

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from l2sim import backend
+from l2sim import backend, naming
 from l2sim.backend import Array, float_type, generator, host
 from l2sim.chip import energy, nonidealities
 from l2sim.chip.complex_core_chip import fabricated_as
@@ -19,7 +19,7 @@ from l2sim.data import sets
 from l2sim.data.sets import DataSet
 from l2sim.errors import JobError, RunError
 from l2sim.flow import oracle
-from l2sim.flow.session import Session, Values, under
+from l2sim.flow.session import Session, Values
 from l2sim.job import model as described
 from l2sim.job.imperfections import chip_nonidealities
 from l2sim.job.job import Job
@@ -83,17 +83,18 @@ class L2ight(Session):
                 chip.nonidealities = imperfect
 
     def told(self, layer: str) -> dict[str, Array]:
-        """What `layer` is commanded, float32: sigma (cores, k), "fc1.sigma"; phases (cores, n), rad, "fc1.u", "fc1.v".
+        """What `layer` is commanded, float32: sigma (cores, k), "fc1.sigma.commanded"; phases (cores, n), rad,
+        "fc1.u.phases" and "fc1.v.phases".
 
-        While learning also "fc1.grad_sigma" (cores, k) of the last mini-batch. Empty before deployment.
+        While learning also "fc1.sigma.gradient" (cores, k) of the last mini-batch. Empty before deployment.
         """
         if layer not in self.chips:
             return {}
         arrays, _ = self.chips[layer].state()
-        parts = {"sigma": "sigma"} | {part: f"phases.{part}" for part in PARTS}
-        series = {f"{layer}.{name}": host(arrays[key]).astype(np.float32) for name, key in parts.items()}
+        keys = naming.name("sigma", "commanded"), *(naming.name(part, "phases") for part in PARTS)
+        series = {naming.name(layer, key): host(arrays[key]).astype(np.float32) for key in keys}
         if self.stage == "learn":
-            series[f"{layer}.grad_sigma"] = self._gradient(layer)
+            series[naming.name(layer, "sigma", "gradient")] = self._gradient(layer)
         return series
 
     def merits(self, layer: str) -> dict[str, Array]:
@@ -116,7 +117,7 @@ class L2ight(Session):
         else:
             above, below = oracle.mapping_error(chip, aim)
             series["oracle_mapping_error"] = above / np.where(below > 0, below, np.nan)
-        return {f"{layer}.block.{name}": host(a).astype(np.float32).ravel() for name, a in series.items()}
+        return {naming.name(layer, "block", name): host(a).astype(np.float32).ravel() for name, a in series.items()}
 
     def _gradient(self, layer: str) -> Array:
         """dL/dsigma of the last mini-batch, (cores, k)."""
@@ -125,25 +126,25 @@ class L2ight(Session):
         return host(weight.gradient).astype(np.float32).reshape(-1, weight.gradient.shape[-1])
 
     def keep(self) -> tuple[dict[str, Array], Values]:
-        """Copies of both networks, chips, commands, searches and twins, by path; as values the noise and the model."""
-        arrays = {f"electronic/{name}": a for name, a in self.electronic.state().items()}
+        """Copies of both networks, chips, commands, searches and twins, by name; as values the noise and the model."""
+        arrays = {naming.name(name, "electronic"): a for name, a in self.electronic.state().items()}
         noise: Values = {}
         for name, chip in self.chips.items():
             own, noise[name] = chip.state()
-            arrays |= {f"chip/{name}/{key}": a for key, a in own.items()}
+            arrays |= {naming.name(name, key): a for key, a in own.items()}
         for kind, layers in (("rest", self.rest), ("mapped", self.mapped)):
             for name, commands in layers.items():
                 for part, phases, signs in commands.parts():
-                    arrays[f"{kind}/{name}/{part}/phases"] = phases.copy()
-                    arrays[f"{kind}/{name}/{part}/signs"] = signs
+                    arrays[naming.name(name, part, f"{kind}_phases")] = phases.copy()
+                    arrays[naming.name(name, part, f"{kind}_signs")] = signs
         for name, state in self.searches.items():
-            arrays |= {f"search/{name}/{key}": a.copy() for key, a in state.arrays().items()}
+            arrays |= {naming.name(name, naming.searched(key)): a.copy() for key, a in state.arrays().items()}
         for name, known in self.twins.items():
-            arrays |= {f"twin/{name}/{key}": a.copy() for key, a in vars(known).items()}
+            arrays |= {naming.name(name, key, "twin"): a.copy() for key, a in vars(known).items()}
         if self.photonic is not None:
-            arrays |= {f"photonic/{name}": a for name, a in self.photonic.state().items()}
-        arrays |= {f"attenuators/{name}": a.copy() for name, a in self.attenuators.items()}
-        arrays |= {f"service/{name}": a.copy() for name, a in self.service.items()}
+            arrays |= {naming.name(name, "photonic"): a for name, a in self.photonic.state().items()}
+        arrays |= {naming.name(name, "sigma", "attenuators"): a.copy() for name, a in self.attenuators.items()}
+        arrays |= {naming.name(name, "matrix", "service"): a.copy() for name, a in self.service.items()}
         model = msgspec.to_builtins(self.electronic.spec)
         return arrays, {"noise": noise, "renewed": self.renewed, "model": model}
 
@@ -155,8 +156,9 @@ class L2ight(Session):
         noise = msgspec.convert(values["noise"], dict[str, ChipState])
         self.renewed = bool(self.job.learn.new_classifier and noise)
         last = list(self.electronic.weights)[-1] if self.renewed and not values.get("renewed") else ""
-        electronic, classifier = under(arrays, "electronic/"), list(self.electronic.weights)[-1]
-        theirs, ours = (len(a.get(f"{classifier}.weight", ())) for a in (electronic, self.electronic.state()))
+        electronic, classifier = naming.of_kind(arrays, "electronic"), list(self.electronic.weights)[-1]
+        matrix = naming.name(classifier, "weight")
+        theirs, ours = (len(a.get(matrix, ())) for a in (electronic, self.electronic.state()))
         if theirs != ours and not last:
             cure = "learn.new_classifier = true gives it a new classifier"
             raise RunError(f"the checkpoint is of a network for {theirs} classes and this one has {ours}; {cure}")
@@ -166,24 +168,26 @@ class L2ight(Session):
         put_on_chip(self)
         for name, chip in self.chips.items():
             if name != last:
-                chip.restore(under(arrays, f"chip/{name}/"), noise[name])
-                self._take_layer(name, arrays)
-        self.attenuators, self.service = under(arrays, "attenuators/"), under(arrays, "service/")
+                own = naming.of_layer(arrays, name)
+                chip.restore(own, noise[name])
+                self._take_layer(name, own)
+        self.attenuators = naming.by_layer(arrays, "sigma", "attenuators")
+        self.service = naming.by_layer(arrays, "matrix", "service")
         self.photonic = photonic_network(self, self.chips)
-        self.photonic.load(under(arrays, "photonic/") | _own(self.photonic, last))
+        self.photonic.load(naming.of_kind(arrays, "photonic") | _own(self.photonic, last))
 
-    def _take_layer(self, name: str, arrays: dict[str, Array]) -> None:
-        """Commands, search and twins of a layer, as far as there are any."""
-        chip = self.chips[name]
+    def _take_layer(self, layer: str, own: dict[str, Array]) -> None:
+        """Commands, search and twins of a layer from its arrays, as far as there are any."""
+        chip = self.chips[layer]
         for kind, commands in (("rest", self.rest), ("mapped", self.mapped)):
-            parts = {key: chip.xp.asarray(a) for key, a in under(arrays, f"{kind}/{name}/").items()}
-            if parts:
-                phases, signs = ({p: parts[f"{p}/{what}"] for p in PARTS} for what in ("phases", "signs"))
-                commands[name] = Commands(phases, signs)
-        if search := under(arrays, f"search/{name}/"):
-            self.searches[name] = zeroth.restore(search, chip)
-        if known := under(arrays, f"twin/{name}/"):
-            self.twins[name] = twin.Twin(**known)
+            phases, signs = (naming.of_kind(own, f"{kind}_{what}") for what in ("phases", "signs"))
+            if phases:
+                put = chip.xp.asarray
+                commands[layer] = Commands({p: put(phases[p]) for p in PARTS}, {p: put(signs[p]) for p in PARTS})
+        if search := naming.searches(own, zeroth.FIELDS):
+            self.searches[layer] = zeroth.restore(search, chip)
+        if known := naming.of_kind(own, "twin"):
+            self.twins[layer] = twin.Twin(**known)
 
 
 def _check_rank(job: Job, spec: models.ModelSpec) -> None:
@@ -195,7 +199,7 @@ def _check_rank(job: Job, spec: models.ModelSpec) -> None:
 
 def _own(network: Network, layer: str) -> dict[str, Array]:
     """The arrays that a layer of `network` has now."""
-    return {name: a for name, a in network.state().items() if layer and name.startswith(f"{layer}.")}
+    return {name: a for name, a in network.state().items() if layer and name.rpartition(".")[0] == layer}
 
 
 def open_session(job: Job, source: Path | DataSet | None) -> L2ight:

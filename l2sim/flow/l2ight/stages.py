@@ -18,6 +18,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from l2sim import naming
 from l2sim.backend import Array, host
 from l2sim.chip.core_chip import CoreChip
 from l2sim.chip.meter import Counts, Meter
@@ -399,7 +400,7 @@ def _mapping_error(chips: dict[str, CoreChip], session: L2ight) -> float:
 
 def _frames(session: L2ight, stage: str, epoch: int, epochs: int) -> dict[str, Array]:
     """What the phase log records after this epoch: the commanded phases in travel order and sigma, by layer."""
-    size = sum(chip.state()[0]["phases.u"].nbytes for chip in session.chips.values())
+    size = sum(chip.state()[0][naming.name("u", "phases")].nbytes for chip in session.chips.values())
     every = max(1, epochs * size // PHASE_BYTES)
     if epoch % every and epoch != epochs:
         return {}
@@ -407,7 +408,7 @@ def _frames(session: L2ight, stage: str, epoch: int, epochs: int) -> dict[str, A
     for name in session.chips:
         commanded = session.told(name)
         if stage == "learn" and epoch > 1:  # the meshes stay as they were mapped
-            commanded = {key: a for key, a in commanded.items() if key.rpartition(".")[2] not in PARTS}
+            commanded = {key: a for key, a in commanded.items() if naming.apart(key).part not in PARTS}
         frames |= commanded | session.merits(name)
     return frames
 

@@ -116,7 +116,11 @@ class State:
 
     def arrays(self) -> dict[str, Array]:
         """Everything, by name."""
-        return {item.name: getattr(self, item.name) for item in fields(self)}
+        return {name: getattr(self, name) for name in FIELDS}
+
+
+FIELDS = tuple(item.name for item in fields(State))
+"""Names of all that a `State` holds."""
 
 
 def start(problem: Problem, search: Search, phases: dict[str, Array]) -> State:
