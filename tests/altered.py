@@ -56,7 +56,8 @@ def altered(folder: Path, name: str, kind: int, change: Callable[[Record], Recor
 
 def short_frame(folder: Path) -> None:
     """A whole frame of one number less than its series has."""
-    altered(folder, "conv1.sigma.commanded", logs.KEY, lambda row: row._replace(count=row.count - 1, payload=row.payload[:-4]))
+    series = "conv1.sigma.commanded"
+    altered(folder, series, logs.KEY, lambda row: row._replace(count=row.count - 1, payload=row.payload[:-4]))
 
 
 def empty_frame(folder: Path) -> None:

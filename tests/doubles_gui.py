@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from l2sim import naming
 from l2sim.gui.base.model import Layer, Parameter, Part, Phases
 
+from l2sim import naming
 from l2sim.backend import Array
 from l2sim.inspect.run import Stage
 from l2sim.job.job import Job

@@ -53,7 +53,8 @@ def test_a_finished_run_is_open_to_arrays_and_tables(folder: Path) -> None:
     assert {name: values.shape for name, values in phases.items()} == {
         "u": (grid.p * grid.q, grid.mesh.count), "v": (grid.p * grid.q, grid.mesh.count), "sigma": (grid.p * grid.q, 9)
     }  # fmt: skip
-    recorded = {step for part in ("u", "v", "sigma") for step, _ in logs.frames(folder, f"fc1.{part}.{'commanded' if part == 'sigma' else 'phases'}")}
+    names = ("fc1.u.phases", "fc1.v.phases", "fc1.sigma.commanded")
+    recorded = {step for name in names for step, _ in logs.frames(folder, name)}
     assert run.steps("fc1").tolist() == sorted(recorded)
     first = int(run.steps("fc1")[0])
     assert run.phases("fc1", first - 1) == {}

@@ -142,7 +142,7 @@ def test_a_resumed_run_is_read_again(folder: Path, tmp_path: Path) -> None:
 def test_a_newer_format_is_refused_by_name(folder: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(folder, tmp_path / "copy"))
     write_manifest(copy, msgspec.structs.replace(read_manifest(copy), version=FORMAT + 1))
-    with pytest.raises(RunError, match=r"newer l2sim \(format 2\); install"):
+    with pytest.raises(RunError, match=r"newer l2sim \(format 3\); install"):
         Replay(copy)
     with pytest.raises(RunError, match="not a run folder"):
         Replay(tmp_path)
