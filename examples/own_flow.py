@@ -22,7 +22,8 @@ from l2sim.data import as_light
 from l2sim.data.sets import DataSet
 from l2sim.flow import session as sessions
 from l2sim.flow.registry import Flow, register
-from l2sim.flow.session import Session, Values, chip_nonidealities, under
+from l2sim.flow.session import Session, Values, under
+from l2sim.job.imperfections import chip_nonidealities
 from l2sim.job.job import Job
 from l2sim.job.presets import PRESETS, Preset
 from l2sim.job.settings import Declaration, Settings

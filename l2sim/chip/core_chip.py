@@ -128,16 +128,13 @@ class CoreChip:
         self.meter.wait(seconds)
 
     def forward(self, x: Array, *, cores: Array | None = None, readout: str = "quadrature") -> Array:
-        """Send light into the inputs of every core and read its outputs.
-
-        `x`: (p, q, k, B) or anything that broadcasts to it. `cores`: optional mask (p, q); a core left out is not
-        probed and reads zero. Returns (p, q, k, B): signed amplitudes, or powers for `readout="power"`.
-        """
+        """Send light `x` (p, q, k, B), or what broadcasts to it, into the inputs of every core and read its outputs,
+        (p, q, k, B): signed amplitudes, or powers for `readout="power"`. A core that the mask `cores` (p, q) leaves out
+        is not probed and reads zero."""
         return self._probe(self.oracle_weights(), x, cores, readout)
 
     def backward(self, y: Array, *, cores: Array | None = None, readout: str = "quadrature") -> Array:
-        """Send light into the outputs of every core and read its inputs: the transpose of `forward`, since meshes are
-        reciprocal. Shapes as there."""
+        """Send light into the outputs and read the inputs: the transpose of `forward`, since meshes are reciprocal."""
         return self._probe(self.oracle_weights().swapaxes(-1, -2), y, cores, readout)
 
     # -- the same, fused -----------------------------------------------------------------------------------------------
