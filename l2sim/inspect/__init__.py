@@ -1,7 +1,7 @@
 """What became of a run: its arrays, its chips rebuilt, error budgets, findings?
 
-For people a run is `open`; inside the house it is `Recorded`, whose chips `Rebuilt` makes again. `place` chooses a core,
-`find` diagnoses it and `words` says what was found.
+For people a run is `open`; inside the house it is `Recorded`, whose chips `Rebuilt` makes again. `place` chooses a
+core, `find` diagnoses it and `words` says what was found.
 """
 
 from __future__ import annotations
