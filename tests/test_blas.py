@@ -81,15 +81,15 @@ def told(monkeypatch: pytest.MonkeyPatch, choice: blas.Choice, rates: dict[str |
 
 def test_the_doctor_tells_whose_choice_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = told(monkeypatch, blas.Choice("SkylakeX", None, True), {"SkylakeX": 200.0, None: 100.0})
-    assert "l2sim chose SkylakeX" in rows[0].found and "200 GFLOP/s" in rows[0].found
-    assert "2.0 x" in rows[1].found and rows[1].cure == "export OPENBLAS_CORETYPE=SkylakeX"
+    assert "l2sim chose SkylakeX" in rows[0].value and "200 GFLOP/s" in rows[0].value
+    assert "2.0 x" in rows[1].value and rows[1].cure == "export OPENBLAS_CORETYPE=SkylakeX"
     assert len(told(monkeypatch, blas.Choice("SkylakeX", None, True), {"SkylakeX": 200.0, None: 199.0})) == 1
     (row,) = told(monkeypatch, blas.Choice("SkylakeX", "Haswell", False), {"SkylakeX": 200.0, "Haswell": 100.0})
-    assert row.state == "optional" and row.cure == "unset OPENBLAS_CORETYPE" and "stays" in row.found
+    assert row.state == "optional" and row.cure == "unset OPENBLAS_CORETYPE" and "stays" in row.value
     (row,) = told(monkeypatch, blas.Choice("", None, False), {})
-    assert row.state == "ok" and "OpenBLAS itself" in row.found
+    assert row.state == "ok" and "OpenBLAS itself" in row.value
     (row,) = told(monkeypatch, blas.Choice("SkylakeX", None, True), {"SkylakeX": 0.0, None: 0.0})
-    assert "could not be measured" in row.found
+    assert "could not be measured" in row.value
 
 
 def test_it_can_be_measured() -> None:

@@ -54,7 +54,9 @@ def test_every_name_loads_and_says_what_it_is(name: str) -> None:
 def test_every_name_of_a_room_is_there(room: str) -> None:
     module = getattr(l2sim, room)
     for name in public(dir(module)):
-        assert getattr(module, name).__doc__, f"{room}.{name}"
+        value = getattr(module, name)
+        if inspect.ismodule(value) or inspect.isclass(value) or inspect.isroutine(value):  # not an alias of types
+            assert value.__doc__, f"{room}.{name}"
 
 
 def test_what_is_not_there_is_no_attribute() -> None:

@@ -51,9 +51,11 @@ def test_no_file_is_two_things() -> None:
     assert {str(path.relative_to(ROOT)): n for path in FILES if (n := lines_of(path)) > 500} == {}
 
 
-def test_every_room_says_which_question_it_answers() -> None:
+def test_every_room_says_which_question_it_answers_and_lists_its_names() -> None:
     for path in (path for path in FILES if path.name == "__init__.py"):
-        assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), path
+        text = path.read_text(encoding="utf-8")
+        assert ast.get_docstring(ast.parse(text)), path
+        assert re.search(r"^(__all__|FAMILIES) = ", text, re.MULTILINE), path
 
 
 # -- circles -----------------------------------------------------------------------------------------------------------

@@ -23,6 +23,9 @@ from l2sim.errors import RunError
 from l2sim.files import held
 from l2sim.store.manifest import read_manifest
 
+STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
+"""Exit codes of a job that was asked to stop, by the keyboard, an order or a signal."""
+
 
 class Process:
     """A job that this window started. `folder` is its run folder, which the job fills."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pyqtgraph.Qt import QtCore, QtGui
 
+from ..base import launch
 from ..base.actions import left_to_widget
 from ..base.layout import Kept
 from ..base.model import RunModel
@@ -110,5 +111,5 @@ class Window(Desk):
                 self.starting = None
                 self.go_home()
                 self.message.say(f"the job did not start: {said}", bad=True)
-            elif code > 0 and not said.startswith("stopped by"):
+            elif code > 0 and code not in launch.STOPPED:
                 self.message.say(f"the job in {process.folder} ended: {said}", bad=True, Resume=self.resume)

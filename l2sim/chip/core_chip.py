@@ -129,16 +129,13 @@ class CoreChip:
         self.meter.wait(seconds)
 
     def forward(self, x: Array, *, cores: Array | None = None, readout: str = "quadrature") -> Array:
-        """Send light into the inputs of every core and read its outputs.
-
-        `x`: (p, q, k, B) or anything that broadcasts to it. `cores`: optional mask (p, q); a core left out is not
-        probed and reads zero. Returns (p, q, k, B): signed amplitudes, or powers for `readout="power"`.
-        """
+        """Send light `x` (p, q, k, B), or what broadcasts to it, into the inputs of every core and read its outputs,
+        (p, q, k, B): signed amplitudes, or powers for `readout="power"`. A core that the mask `cores` (p, q) leaves out
+        is not probed and reads zero."""
         return self._probe(self.oracle_weights(), x, cores, readout)
 
     def backward(self, y: Array, *, cores: Array | None = None, readout: str = "quadrature") -> Array:
-        """Send light into the outputs of every core and read its inputs: the transpose of `forward`, since meshes are
-        reciprocal. Shapes as there."""
+        """Send light into the outputs and read the inputs: the transpose of `forward`, since meshes are reciprocal."""
         return self._probe(self.oracle_weights().swapaxes(-1, -2), y, cores, readout)
 
     # -- the same, fused -----------------------------------------------------------------------------------------------
@@ -306,9 +303,8 @@ class CoreChip:
 
     def oracle_weights(self) -> Array:
         """The true weight of every core, (p, q, k, k)."""
-        k = self.mesh.modes
         weights: Array = self._matrix("u") @ (self._realised[:, :, None] * self._matrix("v"))
-        return weights.reshape(*self.shape, k, k)
+        return weights.reshape(*self.shape, *weights.shape[1:])
 
     def oracle_fabrication(self) -> dict[str, Array]:
         """The unit draws of the fabrication, "part.noise_draw": what the noise of this chip is made of."""
@@ -329,12 +325,11 @@ class CoreChip:
         """What a checkpoint needs: arrays as PART.KIND, and the position of the readout noise stream."""
         if self._unsound is not None and bool(self._unsound):
             raise ChipError(f"chip {self.name} was commanded values that are not finite; lower the learning rate")
-        arrays = {naming.name(part, "phases"): self._phases[part] for part in PARTS}
-        arrays |= {naming.name(part, "signs"): self._signs[part] for part in PARTS}
+        kinds = {"phases": self._phases, "signs": self._signs}
+        arrays = {naming.name(part, kind): of[part] for kind, of in kinds.items() for part in PARTS}
         arrays[naming.name("sigma", "commanded")] = self._sigma
-        noise, restless = self._noise.bit_generator.state, self._settling.restless
-        values: ChipState = {"noise": noise, "drift": self._wander.state(), "restless": restless}
-        return {key: array.copy() for key, array in arrays.items()}, values
+        noise, drift, restless = self._noise.bit_generator.state, self._wander.state(), self._settling.restless
+        return {key: a.copy() for key, a in arrays.items()}, ChipState(noise=noise, drift=drift, restless=restless)
 
     def restore(self, arrays: dict[str, Array], values: ChipState) -> None:
         """Go on from what `state` returned."""

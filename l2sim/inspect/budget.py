@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 
 from l2sim.chip.core_chip import CoreChip
+from l2sim.chip.fabrication import drawn
 from l2sim.chip.mesh_chip import MeshChip
 from l2sim.chip.nonidealities import PRESETS, Nonidealities
 from l2sim.chip.protocol import PHASES
@@ -140,7 +141,7 @@ class Cases:
             draws = {name: values.copy() for name, values in chip.oracle_fabrication().items()}
             for heater, _, number in self._broken:
                 if heater in healed:
-                    draws[f"{heater.part or 'heaters'}.fate"][0, number] = 1.0
+                    draws[drawn(heater.part or "heaters", "fate")][0, number] = 1.0
             chip.refabricate(draws)
         return chip
 

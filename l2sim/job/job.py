@@ -202,12 +202,6 @@ def smoke(job: Job) -> Job:
 # ----------------------------------------------------------------------------------------------- reading a job
 
 
-def chosen(section: Section) -> dict[str, object]:
-    """The fields of a section that are set, by name: those of `nonidealities` are the departures from its `base`."""
-    values: dict[str, object] = msgspec.structs.asdict(section)
-    return {name: value for name, value in values.items() if value is not None and name != "base"}
-
-
 def value(job: Job, path: str) -> object:
     """The value of the field at `path`."""
     part: object = job

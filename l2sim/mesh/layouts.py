@@ -142,6 +142,8 @@ LAYOUTS = {
     "tree_cascade": tree_cascade,
 }
 """The layouts that l2sim has itself."""
+NAMES = {"clements": "rectangular", "reck": "triangular"}
+"""What the field calls two of them, after who published them."""
 
 
 def register(name: str, layout: Callable[[int], Layout]) -> None:
@@ -159,7 +161,7 @@ def get(kind: str) -> Callable[[int], Layout]:
         return LAYOUTS[kind]
     if kind in REGISTERED:
         return REGISTERED[kind]
-    known = ", ".join((*LAYOUTS, *REGISTERED, "custom"))
+    known = ", ".join((*LAYOUTS, *REGISTERED, "custom", *NAMES))
     raise ChipError(f"mesh kind {kind!r} is unknown; use one of {known}, {CURE}")
 
 

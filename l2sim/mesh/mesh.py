@@ -22,8 +22,6 @@ KINDS = ("rectangular", "triangular")
 MODES = (2, 64)
 """Modes of a real core."""
 CUSTOM = "custom"
-NAMES = {"clements": "rectangular", "reck": "triangular"}
-"""What the field calls two of the layouts, after who published them."""
 NODES = ("mzi", "three_splitter", "crossing")
 BESIDE = ((0, -2), (0, 2), (-1, -1), (-1, 1), (1, -1), (1, 1))
 """Places (columns, rails) from a heater to those around it, in a grid ..."""
@@ -53,8 +51,8 @@ class Mesh:
     couplers: tuple[tuple[int, int, int], ...] = ()
 
     def __post_init__(self) -> None:
-        if self.kind in NAMES:
-            object.__setattr__(self, "kind", NAMES[self.kind])
+        if self.kind in layouts.NAMES:
+            object.__setattr__(self, "kind", layouts.NAMES[self.kind])
         if self.kind != CUSTOM:
             layouts.get(self.kind)  # raises ChipError where there is none
         if self.node not in NODES:

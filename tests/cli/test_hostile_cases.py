@@ -42,7 +42,6 @@ def ended(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, t
 # ------------------------------------------------------------------------------------------------ settings
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="a list for the flow of a job ends in an internal error")
 @pytest.mark.parametrize("more", ([], ["nonidealities.drift_std=-0.0", "learn.probe_std='periodic'"]))
 def test_a_list_where_a_word_is_wanted_is_refused(ended: Call, tmp_path: Path, more: list[str]) -> None:
     settings = [part for text in ("flow=[1,8,8]", *more) for part in ("--set", text)]

@@ -16,6 +16,7 @@ from l2sim.data import as_light
 from l2sim.errors import ChipError
 from l2sim.flow import flow
 from l2sim.flow.insitu import session as insitu
+from l2sim.flow.insitu import stages as insitu_stages
 from l2sim.flow.insitu.stages import STAGES
 from l2sim.job.job import Job
 from l2sim.learn import train
@@ -41,7 +42,7 @@ KINDS: dict[str, dict[str, Any]] = {
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Points of a plane that the simulator can do."""
     monkeypatch.setattr(as_light, "points", partial(as_light.points, count=15))
-    monkeypatch.setattr(insitu, "GRID", 2)
+    monkeypatch.setattr(insitu_stages, "GRID", 2)
 
 
 def small(device: str, **more: Any) -> Job:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from l2sim.data import as_light
+from l2sim.data import as_light, sets
 from l2sim.errors import DataError, JobError, RunError
 from l2sim.flow import flow
 from l2sim.flow.insitu import session as insitu
@@ -237,7 +237,7 @@ def test_every_front_end_fills_the_modes_and_normalises(name: str, modes: int, c
 
 
 def test_principal_components_are_orthogonal_and_ordered() -> None:
-    data = as_light.data.load("synthetic", None, (16, 16))
+    data = sets.load("synthetic", None, (16, 16))
     flat = data.train_x.reshape(len(data.train_x), -1)
     wanted = np.linalg.svd(flat - flat.mean(axis=0), full_matrices=False)[0][:, :5]
     found = as_light.dataset("synthetic", "pca", 5).train_x

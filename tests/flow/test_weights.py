@@ -278,7 +278,7 @@ def test_a_chip_read_back_has_the_noise_of_the_file(run: Path, tmp_path: Path) -
     path = tmp_path / "net.npz"
     export.write(str(run), path)
     arrays, texts = tensors.read(path)
-    arrays["conv1.noise.u.bias"] = arrays["conv1.noise.u.bias"] + 0.1
+    arrays["conv1.u.noise_bias"] = arrays["conv1.u.noise_bias"] + 0.1
     tensors.write(path, arrays, texts)
     one, two = export.load(path).chips["conv1"], export.restored(str(run))[1].chips["conv1"]
     assert np.abs(one.oracle_phases("u") - two.oracle_phases("u")).max() > 0.05
@@ -291,7 +291,7 @@ def test_complex_cores_are_exported_too(tmp_path: Path) -> None:
     list(execute.execute(jobs.with_overrides(job, ["model.width=0.2"]), out))
     export.write(str(out), tmp_path / "net.safetensors")
     arrays, _ = tensors.read(tmp_path / "net.safetensors")
-    assert arrays["conv1.realised.u.imag"].any()
+    assert arrays["conv1.u.realised_imag"].any()
     back = export.load(tmp_path / "net.safetensors")
     session = export.restored(str(out))[1]
     for name, chip in back.chips.items():
@@ -333,12 +333,12 @@ def test_the_exported_phases_make_the_exported_matrix(tmp_path: Path) -> None:
     held, _ = tensors.read(tmp_path / "net.npz")
     matrix = np.eye(10, dtype=complex)
     splitter = np.array([[1, 1j], [1j, 1]]) / np.sqrt(2)
-    for top, bottom, theta, phi in zip(*(held[f"mesh1.{key}"] for key in ("top", "bottom")),
-                                       *(held[f"mesh1.realised.{key}"] for key in ("theta", "phi"))):  # fmt: skip
+    for top, bottom, theta, phi in zip(*(held[f"mesh1.couplers.{key}"] for key in ("top", "bottom")),
+                                       *(held[f"mesh1.{key}.realised"] for key in ("theta", "phi"))):  # fmt: skip
         node = splitter @ np.diag([np.exp(1j * theta), 1]) @ splitter @ np.diag([np.exp(1j * phi), 1])
         matrix[[top, bottom]] = node @ matrix[[top, bottom]]
     matrix *= np.exp(1j * held["mesh1.screen.realised"])[:, None]
-    seen = held["mesh1.realised.matrix"] + 1j * held["mesh1.realised.matrix.imag"]
+    seen = held["mesh1.matrix.realised"] + 1j * held["mesh1.matrix.realised_imag"]
     np.testing.assert_allclose(matrix, seen, atol=1e-5)
     assert np.abs(held["mesh1.theta.realised"] - held["mesh1.theta.phases"]).max() > 0.1
 
@@ -347,7 +347,7 @@ def test_a_mesh_read_back_has_the_noise_of_the_file(meshes: Path, tmp_path: Path
     path = tmp_path / "net.npz"
     export.write(str(meshes), path)
     arrays, texts = tensors.read(path)
-    arrays["mesh1.noise.optics.splitters"] = arrays["mesh1.noise.optics.splitters"] + 1.0
+    arrays["mesh1.optics.noise_splitters"] = arrays["mesh1.optics.noise_splitters"] + 1.0
     tensors.write(path, arrays, texts)
     back, session = export.load(path), export.restored(str(meshes))[1]
     same = [np.allclose(back.chips[name].oracle_matrix(), session.chips[name].oracle_matrix()) for name in back.chips]

@@ -51,7 +51,7 @@ def test_a_missing_library_is_named_with_its_debian_package(
 
     monkeypatch.setattr(doctor.importlib, "import_module", broken)
     findings = {finding.what: finding for finding in doctor._window()}
-    assert findings["PyQt5"].found == text and findings["PyQt5"].cure == system.cure([package])
+    assert findings["PyQt5"].value == text and findings["PyQt5"].cure == system.cure([package])
 
 
 def test_without_a_display_there_is_still_a_way() -> None:

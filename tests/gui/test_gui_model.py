@@ -18,7 +18,7 @@ from l2sim.flow.registry import FLOWS
 from l2sim.job.job import Job
 from l2sim.learn.search.mapping import target
 from l2sim.runs import execute
-from l2sim.runs.live_messages import Answer
+from l2sim.runs.live_messages import VERSION, Answer
 from l2sim.store import checkpoint as checkpoints
 from l2sim.store import logs
 from tests.flow.test_run import short
@@ -187,7 +187,8 @@ def test_a_finished_run_is_known_and_answers_no_orders(meshes: Path) -> None:
     assert [stage.name for stage in model.stages] == ["deploy", "learn"]
     assert model.stage_at(1) == "deploy" and model.stage_at(2) == "learn" and model.stage_at(0) == "deploy"
     number = model.order("set", path="learn.lr", value=1)
-    assert model.acks[number] == Answer(1, None, False, 0, "the run is not live; start it with `l2sim run --live`")
+    refusal = "the run is not live; start it with `l2sim run --live`"
+    assert model.acks[number] == Answer(VERSION, None, False, 0, refusal)
     known = {parameter.path: parameter for parameter in model.parameters}
     assert known["nonidealities.phase_bits"].value == 7 and known["nonidealities.phase_bits"].when == "live"
     assert (known["learn.lr"].low, known["learn.lr"].high) == (0, 100)

@@ -123,16 +123,16 @@ def test_state_resumes_bit_for_bit(name):
     follow(name, half, gradients[2:], 0.01, resumed)
     assert np.array_equal(whole, half)
     assert resumed.steps == 5
-    assert saved["steps"] == 2
+    assert saved[optim.STEPS] == 2
 
 
 def test_optimiser_errors():
     with pytest.raises(ModelError, match="use one of sgd, adam, adamw"):
         optim.start("lion", {})
     optimiser = optim.start("adam", {"a": np.zeros(2)})
-    with pytest.raises(ModelError, match="mean/a"):
+    with pytest.raises(ModelError, match=r"a\.mean"):
         optim.load(optimiser, optim.state(optim.start("adam", {"a": np.zeros(3)})))
-    with pytest.raises(ModelError, match="square/a"):
+    with pytest.raises(ModelError, match=r"a\.square"):
         optim.load(optimiser, {optim.STEPS: np.array(1), "a.mean": np.zeros(2)})
     assert optimiser.steps == 0
 
