@@ -24,6 +24,7 @@ from l2sim.inspect.run import Recorded
 from l2sim.store import checkpoint as checkpoints
 from l2sim.store import logs, tensors
 from l2sim.store.follow import Replay
+from tests.places import ROOT
 
 FLOWS = ("l2ight", "insitu")
 LAYER = {"l2ight": "fc1", "insitu": "mesh1"}
@@ -33,8 +34,9 @@ LAYER = {"l2ight": "fc1", "insitu": "mesh1"}
 def old(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Both runs of version 1, unpacked."""
     root = tmp_path_factory.mktemp("v1")
-    with tarfile.open(Path(__file__).parent.parent / "golden" / "run-v1.tar.xz") as file:
-        file.extractall(root, filter="data")
+    safe = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}  # Python before 3.11.4 has none
+    with tarfile.open(ROOT / "tests" / "golden" / "run-v1.tar.xz") as file:
+        file.extractall(root, **safe)
     return root
 
 
