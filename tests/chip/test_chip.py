@@ -298,7 +298,7 @@ def test_the_published_preset() -> None:
 def test_an_ideal_chip_does_what_it_is_told() -> None:
     chip = random_chip(it=IDEAL)
     state = chip.state()[0]
-    np.testing.assert_allclose(chip.oracle_sigma().reshape(6, 3), state["sigma"], atol=EXACT)
+    np.testing.assert_allclose(chip.oracle_sigma().reshape(6, 3), state["sigma.commanded"], atol=EXACT)
     seen = chip.mesh.gather(chip.oracle_phases("u")).reshape(6, 3)
     np.testing.assert_allclose(np.exp(1j * seen), np.exp(1j * state["u.phases"]), atol=EXACT)
 
