@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from l2sim.errors import JobError
+from l2sim.errors import ChipError, JobError
 
 # The one door to the kernels: an editor sees the folder `kernels/`, a running program the installed `l2sim.kernels`.
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ __all__ = [
     "like",
     "namespace",
     "number",
+    "real_type",
     "resident",
     "threads",
 ]
@@ -190,6 +191,17 @@ def float_type(precision: str) -> DTypeLike:
     if precision not in PRECISIONS:
         raise JobError(f"precision {precision!r} is unknown; use one of {', '.join(PRECISIONS)}")
     return np.dtype(precision)
+
+
+def real_type(dtype: DTypeLike) -> np.dtype[np.generic]:
+    """The number format of a chip, float32 or float64. ChipError for others."""
+    try:
+        real = np.dtype(dtype)
+    except TypeError:
+        real = np.dtype(object)
+    if real not in (np.float32, np.float64):
+        raise ChipError(f"a chip computes in float32 or float64, not {dtype}; choose one of them")
+    return real
 
 
 def generator(seed: int, *names: str | int) -> np.random.Generator:

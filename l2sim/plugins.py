@@ -17,6 +17,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
+from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -31,7 +32,8 @@ CURE = "or name the module or file that brings it with --import"
 """What a message about an unknown name ends with."""
 T = TypeVar("T")
 Command = TypeVar("Command", bound="Callable[..., object] | click.Command")
-_imported: set[str] = set()
+_imported: dict[str, PluginError | None] = {}
+"""What was imported, files by their whole path, and why it could not be."""
 
 
 class Registry(Mapping[str, T]):
@@ -68,19 +70,25 @@ def load() -> None:
 
 
 def add(name: str) -> None:
-    """Import a module or a file NAME.py, once. PluginError where that fails."""
-    if name in _imported:
+    """Import a module or a file NAME.py, once; what failed once fails in the same words. PluginError where it does."""
+    whole = str(Path(name).resolve()) if name.endswith(".py") else name
+    if whole in _imported:
+        if failure := _imported[whole]:
+            raise failure
         return
-    _imported.add(name)  # at once: it may list registries while it is imported
+    _imported[whole] = None  # at once: it may list registries while it is imported
     try:
         if name.endswith(".py"):
-            _import_file(Path(name))
+            _import_file(Path(whole))
+        elif not name.replace(".", "").isidentifier() or name.startswith("."):
+            raise PluginError("it names no module; give a module's name or a file that ends with .py")
         else:
             importlib.import_module(name)
-    except Exception as error:
-        _imported.discard(name)
+    except (Exception, SystemExit) as error:
         text = str(error) if isinstance(error, PluginError) else f"{type(error).__name__}: {error}"
-        raise PluginError(f"{name} cannot be imported: {text}".replace("\n", " ")) from error
+        failure = PluginError(f"{name} cannot be imported: {text}".replace("\n", " "))
+        _imported[whole] = failure
+        raise failure from error
 
 
 def option(command: Command) -> Command:
@@ -95,7 +103,9 @@ def option(command: Command) -> Command:
 
 def _chosen(context: object, parameter: object, names: tuple[str, ...]) -> None:
     for name in names:
-        whole = str(Path(name).absolute()) if name.endswith(".py") else name
+        whole = str(Path(name).resolve()) if name.endswith(".py") else name
+        if os.pathsep in whole:
+            raise PluginError(f"--import {name} has a {os.pathsep!r} in its path, which parts names; call it otherwise")
         before = [part for part in os.environ.get(VARIABLE, "").split(os.pathsep) if part and part != whole]
         os.environ[VARIABLE] = os.pathsep.join([*before, whole])
         add(whole)
@@ -111,8 +121,9 @@ def installed() -> tuple[str, ...]:
 
 def _import_file(path: Path) -> None:
     if not path.is_file():
-        raise PluginError("there is no such file")
-    name = f"l2sim_import_{path.stem}"  # not its own name, which some module of Python's may have
+        raise PluginError("it is a folder" if path.is_dir() else "there is no such file")
+    # Not its own name, which some module of Python's or another file may have.
+    name = f"l2sim_import_{path.stem}_{blake2b(str(path).encode(), digest_size=4).hexdigest()}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None, "a file that ends with .py is Python"
     sys.modules[name] = module = importlib.util.module_from_spec(spec)

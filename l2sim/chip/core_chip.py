@@ -14,14 +14,14 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from l2sim import naming
-from l2sim.backend import CPU, Array, Device, generator, host, kernels_of, like, namespace, resident
+from l2sim.backend import CPU, Array, Device, generator, host, kernels_of, like, namespace, real_type, resident
 from l2sim.chip import attenuators, fabrication, readout
 from l2sim.chip.drift import Wander
 from l2sim.chip.fabrication import chain_parameters, fabricate
 from l2sim.chip.fused import blocks, descent, spread
 from l2sim.chip.grid import full_scale
 from l2sim.chip.meter import Count, Meter, Settling
-from l2sim.chip.nonidealities import GAMMA, Nonidealities
+from l2sim.chip.nonidealities import GAMMA, Nonidealities, required
 from l2sim.chip.protocol import PARTS, READOUTS, ChipState, Commands
 from l2sim.errors import ChipError
 from l2sim.mesh.mesh import Mesh, require_real
@@ -57,7 +57,7 @@ class CoreChip:
         self.shape, self.mesh, self.name = shape, mesh, name
         self.meter = Meter() if meter is None else meter
         self.readouts = readouts
-        self.dtype = np.dtype(dtype)
+        self.dtype = real_type(dtype)
         self._cores = shape[0] * shape[1]
         heaters = (self._cores, mesh.count)
         self._heaters = {part: fabricate(seed, name, part, heaters) for part in PARTS}
@@ -82,7 +82,7 @@ class CoreChip:
 
     @nonidealities.setter
     def nonidealities(self, value: Nonidealities) -> None:
-        if not (value.real or self.complex_cores):
+        if not (required(value).real or self.complex_cores):
             raise ChipError("such imperfections make cores complex; fabricate a ComplexChip")
         self._nonidealities = value
         made = {part: chain_parameters(self.mesh, self._heaters[part], value, self.dtype) for part in PARTS}

@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from l2sim import naming
-from l2sim.backend import CPU, Array, Device, generator, kernels
+from l2sim.backend import CPU, Array, Device, generator, kernels, real_type
 from l2sim.chip import fabrication, readout
 from l2sim.chip.drift import Wander
 from l2sim.chip.fabrication import arm_parameters, chain_parameters, fabricate, fabricate_optics, splitter_parameters
 from l2sim.chip.meter import Count, Meter, Settling
-from l2sim.chip.nonidealities import WAVELENGTH_NM, Nonidealities
+from l2sim.chip.nonidealities import WAVELENGTH_NM, Nonidealities, required
 from l2sim.chip.protocol import MESH_READOUTS, PHASES, SCHEMES, ChipState, Gradient, Taps
 from l2sim.errors import ChipError
 from l2sim.mesh.mesh import Mesh
@@ -49,7 +49,7 @@ class MeshChip:
         self.mesh, self.name, self.readouts = mesh, name, readouts
         self._device, self.xp, self._kernels = device, device.xp, kernels.cuda if device.numbers else kernels
         self.meter = Meter() if meter is None else meter
-        self.dtype = np.dtype(dtype)
+        self.dtype = real_type(dtype)
         self._complex = np.result_type(self.dtype, np.complex64)
         self._sizes = dict(zip(PHASES, (mesh.count, mesh.count, mesh.modes)))
         self._heaters = fabricate(seed, name, "mesh", (1, 2 * mesh.count + mesh.modes))
@@ -77,7 +77,7 @@ class MeshChip:
 
     @nonidealities.setter
     def nonidealities(self, value: Nonidealities) -> None:
-        self._nonidealities = value
+        self._nonidealities = required(value)
         put = self._device.put
         chain = chain_parameters(self._wiring, self._heaters, value, self.dtype)
         self._chain = fabrication.moved(chain, put)

@@ -240,3 +240,12 @@ PRESETS = {
         readout_noise=0.01, tap_noise=0.01,
     ),
 }
+
+
+def required(value: object) -> Nonidealities:
+    """The imperfections that a chip is given. ChipError for anything else, as the section of a job of the same name."""
+    if isinstance(value, Nonidealities):
+        return value
+    kind = f"{type(value).__module__}.{type(value).__name__}"
+    cure = "use l2sim.Nonidealities(...), a preset of l2sim.chip.nonidealities.PRESETS, or chip_nonidealities(job)"
+    raise ChipError(f"a chip's imperfections are no {kind}; {cure}")

@@ -116,7 +116,7 @@ class Session(ABC):
     @property
     def network(self) -> Network:
         """The network on the chips, of flows that train one."""
-        raise NotImplementedError(f"{type(self).__name__} has no network")
+        raise RunError(f"flow {self.job.flow!r} trains no network on its chips, and this needs one")
 
     def trained(self, stage: str) -> Network:
         """The network that `stage` trains."""

@@ -34,7 +34,7 @@ class Run:
         try:
             self._recorded = Recorded(self.folder)
         except JobError as error:
-            raise RunError(f"the job of the run in {folder} is damaged: {error}") from None
+            raise RunError(f"the run in {folder} cannot be opened: {error}") from None
 
     def _now(self) -> Recorded:
         self._recorded.refresh()

@@ -56,12 +56,12 @@ def load(source: str | Path) -> Job:
     """The job of a preset's name or of a TOML file. Raises JobError."""
     text = str(source)
     path = Path(source)
-    if text in presets.PRESETS:
+    if text in presets.PRESETS.known:
         return Job.preset(text)
     if path.is_dir():
         raise JobError(f"{path} is a folder; name a preset or a file, e.g. {path / 'job.toml'}")
     if not path.exists() and path.suffix != ".toml" and len(path.parts) == 1:
-        presets.get(text)  # raises, with the nearest preset
+        return Job.preset(text)  # of others; else it raises, with the nearest preset
     try:
         toml = path.read_text(encoding="utf-8")
     except FileNotFoundError:

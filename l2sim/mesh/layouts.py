@@ -150,7 +150,9 @@ def register(name: str, layout: Callable[[int], Layout]) -> None:
     """Add a layout of others: a function from the number of modes to a `Layout`, for jobs of whole meshes.
 
     Random phases of such meshes follow `grid_sensitivity`. Raises PluginError where the name is taken."""
-    if name in LAYOUTS:
+    if not isinstance(name, str) or not name or not callable(layout):
+        raise PluginError(f"a layout is a name and a function of the number of modes, not {name!r} and {layout!r}")
+    if name in (*LAYOUTS, *NAMES, "custom"):
         raise PluginError(f"there is a layout {name!r} already; give this one another name")
     REGISTERED.register(name, layout)
 

@@ -95,8 +95,14 @@ class Mesh:
         """Column, top and bottom (s,) of the nodes in travel order, before passive parts are put in."""
         if self.kind == CUSTOM:
             return layouts.ordered(list(self.couplers))
-        column, top, bottom = layouts.get(self.kind)(self.modes)
-        return (column, top, bottom) if self.kind in layouts.LAYOUTS else Mesh.of(self.modes, top, bottom, column).sites
+        layout = layouts.get(self.kind)
+        if self.kind in layouts.LAYOUTS:
+            return layout(self.modes)
+        try:
+            column, top, bottom = layout(self.modes)
+            return Mesh.of(self.modes, top, bottom, column).sites
+        except Exception as error:  # code of others raises anything
+            raise ChipError(f"layout {self.kind!r} gives no mesh of {self.modes} modes: {error}") from error
 
     @cached_property
     def _places(self) -> tuple[Array, Array, Array, Array]:

@@ -12,11 +12,16 @@ import msgspec
 import numpy as np
 import pytest
 
+from l2sim.chip.complex_core_chip import ComplexChip
+from l2sim.chip.core_chip import CoreChip
+from l2sim.chip.mesh_chip import MeshChip
 from l2sim.chip.nonidealities import PRESETS, Nonidealities, declared
+from l2sim.chip.svd_chip import SvdChip
 from l2sim.errors import ChipError, JobError
 from l2sim.job import imperfections
 from l2sim.job import job as jobs
 from l2sim.job.job import Job
+from l2sim.mesh.mesh import Mesh
 
 FIELDS = {name: get_args(annotation) for name, annotation in declared().items()}
 NUMBERS = [name for name, (kind, _) in FIELDS.items() if kind in (int, float)]
@@ -157,3 +162,21 @@ def test_beyond_the_last_level_counts_the_last_step() -> None:
     short = msgspec.structs.replace(VOLTS, v_max=2.0)
     levels, _ = short.levels()
     assert levels[-1] < 1.0 and short.step(np.array([3.0])) == short.step() == levels[-1] - levels[-2]
+
+
+@pytest.mark.parametrize("value", (None, {}, {"phase_bits": 8}, "ideal", Job().nonidealities))
+@pytest.mark.parametrize("kind", (CoreChip, ComplexChip, MeshChip, SvdChip))
+def test_a_chip_takes_no_other_imperfections(kind: type, value: object) -> None:
+    mesh = Mesh("rectangular", 4)
+    first = ((1, 1), mesh) if issubclass(kind, CoreChip) else (mesh,)
+    with pytest.raises(ChipError, match=r"use l2sim\.Nonidealities"):
+        kind(*first, value, seed=1)
+
+
+@pytest.mark.parametrize("dtype", ("int32", "float16", complex, bool, "no such"))
+@pytest.mark.parametrize("kind", (CoreChip, MeshChip))
+def test_a_chip_computes_in_real_numbers(kind: type, dtype: object) -> None:
+    mesh = Mesh("rectangular", 4)
+    first = ((1, 1), mesh) if issubclass(kind, CoreChip) else (mesh,)
+    with pytest.raises(ChipError, match="float32 or float64"):
+        kind(*first, Nonidealities(), seed=1, dtype=dtype)
