@@ -71,8 +71,8 @@ def refusal(error: OSError, path: Path | None = None, cure: str = ELSEWHERE) -> 
         return f"cannot use{where}: {error.strerror}; {cure}"
     if path is not None and error.errno in (errno.ENOENT, errno.ENOTDIR):
         return f"{path} cannot be written, there is no folder for it; {cure}"
-    if path is not None and error.errno == errno.EISDIR:
-        return f"{path} cannot be written, it is a folder; {cure}"
+    if error.errno == errno.EISDIR:
+        return f"{name} {'cannot be written, it is a folder' if path else 'is a folder, where a file belongs'}; {cure}"
     return None
 
 

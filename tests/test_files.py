@@ -53,6 +53,9 @@ def test_a_disk_that_refuses_is_an_os_error_or_one_line(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="cannot be written, it is a folder; choose another place"):
         files.write(tmp_path / "folder", b"", refuse=RunError)
     assert os.listdir(tmp_path) == ["folder"]
+    with pytest.raises(IsADirectoryError) as error:
+        (tmp_path / "folder").read_bytes()
+    assert f"{tmp_path / 'folder'} is a folder, where a file belongs; " in str(files.refusal(error.value))
 
 
 @pytest.mark.parametrize(

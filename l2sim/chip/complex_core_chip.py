@@ -19,7 +19,7 @@ from l2sim.chip.meter import Meter
 from l2sim.chip.nonidealities import WAVELENGTH_NM, Nonidealities
 from l2sim.chip.protocol import PARTS
 from l2sim.errors import ChipError
-from l2sim.mesh.mesh import Mesh
+from l2sim.mesh.mesh import Mesh, require
 
 READOUTS = ("power", "quadrature", "field")
 
@@ -62,7 +62,7 @@ class ComplexChip(CoreChip):
         readouts: tuple[str, ...] = READOUTS,
         device: Device = CPU,
     ) -> None:
-        if mesh.inner_signs:
+        if require(mesh).inner_signs:
             raise ChipError("complex cores have all signs at their outputs; use Mesh(kind, k) without inner_signs")
         if device.numbers:
             raise ChipError(f"complex cores compute on the CPU, not on {device.name}; choose the device 'cpu'")

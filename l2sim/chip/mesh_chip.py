@@ -23,7 +23,7 @@ from l2sim.chip.meter import Count, Meter, Settling
 from l2sim.chip.nonidealities import WAVELENGTH_NM, Nonidealities, required
 from l2sim.chip.protocol import MESH_READOUTS, PHASES, SCHEMES, ChipState, Gradient, Taps
 from l2sim.errors import ChipError
-from l2sim.mesh.mesh import Mesh
+from l2sim.mesh.mesh import Mesh, require
 from l2sim.mesh.wiring import places, skipped, wiring
 
 
@@ -46,7 +46,7 @@ class MeshChip:
         readouts: tuple[str, ...] = MESH_READOUTS,
         device: Device = CPU,
     ) -> None:
-        self.mesh, self.name, self.readouts = mesh, name, readouts
+        self.mesh, self.name, self.readouts = require(mesh), name, readouts
         self._device, self.xp, self._kernels = device, device.xp, kernels.cuda if device.numbers else kernels
         self.meter = Meter() if meter is None else meter
         self.dtype = real_type(dtype)

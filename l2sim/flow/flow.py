@@ -63,6 +63,8 @@ def _events(job: Job, session: Session, checkpoint: Checkpoint | None, control: 
             yield from flow.stages[stage](session, done.get(stage, 0))
         except MemoryError as error:
             raise (error if job.device == "cpu" else RunError(too_large(error, job, stage))) from None
+        if not session.results or session.results[-1]["name"] != stage:
+            raise RunError(f"stage {stage} of flow {job.flow!r} ended without its result; it must yield session.finish")
         yield from sessions.checkpoint(session, stage, -1, keep=True)
     yield Done(report(session, job), session.figures)
 

@@ -48,6 +48,8 @@ def register(name: str, flow: Flow[S]) -> None:
     """Add a flow. PluginError where the name is taken, or stages are declared that it has not."""
     if missing := [stage for stage in flow.declared.stages if stage not in flow.stages]:
         raise PluginError(f"flow {name!r} declares stage {missing[0]!r} and has none of that name; add it")
+    if not callable(flow.open) or not all(map(callable, flow.stages.values())):
+        raise PluginError(f"flow {name!r} opens a session and has stages that are no functions; give functions")
     if name not in flows.FLOWS.known:
         flows.FLOWS.register(name, flow.declared)
     FLOWS.register(name, flow)

@@ -35,6 +35,8 @@ class Run:
             self._recorded = Recorded(self.folder)
         except JobError as error:
             raise RunError(f"the run in {folder} cannot be opened: {error}") from None
+        except OSError as error:
+            raise RunError(f"the run in {folder} cannot be read: {error.filename}: {error.strerror}") from None
 
     def _now(self) -> Recorded:
         self._recorded.refresh()

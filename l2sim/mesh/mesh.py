@@ -247,8 +247,16 @@ class Mesh:
         return flip, signs
 
 
+def require(mesh: object) -> Mesh:
+    """What a chip is given as its mesh. ChipError for anything else, as the name of a layout."""
+    if not isinstance(mesh, Mesh):
+        raise ChipError(f"a chip's mesh is no {type(mesh).__name__}; use l2sim.Mesh, e.g. Mesh('clements', 8)")
+    return mesh
+
+
 def require_real(mesh: Mesh) -> None:
     """ChipError unless `mesh` can be a real core: a grid of rotations of 2 to 64 modes."""
+    require(mesh)
     if mesh.kind not in KINDS or mesh.node != "mzi":
         raise ChipError(f"a real core is {' or '.join(KINDS)}, of plain MZIs; not {mesh.kind} of {mesh.node}s")
     if not MODES[0] <= mesh.modes <= MODES[1]:

@@ -7,8 +7,10 @@ back: that shows in the last record read, and everything is read again.
 
 from __future__ import annotations
 
+import errno
 import math
 import os
+import stat
 import time
 import zlib
 from collections.abc import Iterator, Sequence
@@ -92,7 +94,10 @@ class _Tail:
                 self._file = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return b""
-        size = os.fstat(self._file).st_size
+        status = os.fstat(self._file)
+        if stat.S_ISDIR(status.st_mode):  # it can be opened, and reading it would not say which it was
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(self._path))
+        size = status.st_size
         if size == self.taken and not size:
             return b""
         begin = self.taken - len(self._end)

@@ -180,3 +180,11 @@ def test_a_chip_computes_in_real_numbers(kind: type, dtype: object) -> None:
     first = ((1, 1), mesh) if issubclass(kind, CoreChip) else (mesh,)
     with pytest.raises(ChipError, match="float32 or float64"):
         kind(*first, Nonidealities(), seed=1, dtype=dtype)
+
+
+@pytest.mark.parametrize("mesh", ("clements", None, 8, (2, 4)))
+@pytest.mark.parametrize("kind", (CoreChip, ComplexChip, MeshChip, SvdChip))
+def test_a_chip_takes_no_other_mesh(kind: type, mesh: object) -> None:
+    first = ((1, 1), mesh) if issubclass(kind, CoreChip) else (mesh,)
+    with pytest.raises(ChipError, match=r"use l2sim\.Mesh"):
+        kind(*first, Nonidealities(), seed=1)

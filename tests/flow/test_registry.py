@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 from l2sim import plugins
-from l2sim.errors import JobError, L2simError, PluginError
+from l2sim.errors import JobError, L2simError, PluginError, RunError
 from l2sim.flow import registry
+from l2sim.flow.flow import run as flow_run
 from l2sim.job import flows
 from l2sim.job import job as jobs
 from l2sim.mesh import layouts
@@ -192,6 +193,21 @@ def test_a_flow_has_the_stages_that_it_declares() -> None:
     with pytest.raises(PluginError, match="declares stage 'dream'"):
         registry.register("dreaming", insitu._replace(declared=declared))
     assert "dreaming" not in registry.FLOWS and "dreaming" not in flows.FLOWS
+
+
+def test_a_flow_is_made_of_functions() -> None:
+    insitu = registry.FLOWS["insitu"]
+    for broken in (insitu._replace(open=None), insitu._replace(stages={**insitu.stages, "learn": 5})):
+        with pytest.raises(PluginError, match="give functions"):
+            registry.register("broken", broken)
+
+
+def test_a_stage_that_has_no_result_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    insitu = registry.FLOWS["insitu"]
+    silent = insitu._replace(stages={**insitu.stages, "learn": lambda session, done: iter(())})
+    monkeypatch.setitem(registry.FLOWS.known, "insitu", silent)
+    with pytest.raises(RunError, match="stage learn of flow 'insitu' ended without its result"):
+        list(flow_run(jobs.smoke(jobs.load("insitu-digits"))))
 
 
 def test_every_flow_that_jobs_know_can_be_run() -> None:

@@ -138,7 +138,18 @@ def test_a_damaged_run_is_said_in_one_line(copy: Path, name: str, content: bytes
     if name == "job.toml" and content in (b"", b"[1]"):
         content = b"flow = 3"  # nothing is a job of defaults
     (copy / name).write_bytes(content)
-    with pytest.raises(RunError, match="damaged") as error:
+    with pytest.raises(RunError) as error:
+        l2sim.open(copy)
+    said = str(error.value).replace(str(copy), "RUN")  # the folder's own name has the words of this test
+    assert said.startswith("the run in RUN cannot be opened: " if name == "job.toml" else "RUN") and name in said, said
+    assert "\n" not in said and (name == "job.toml" or "damaged" in said or "not" in said)
+
+
+@pytest.mark.parametrize("name", ("manifest.json", "events.jsonl", "job.toml"))
+def test_a_folder_where_a_file_belongs_is_said_in_one_line(copy: Path, name: str) -> None:
+    (copy / name).unlink()
+    (copy / name).mkdir()
+    with pytest.raises(RunError, match=name) as error:
         l2sim.open(copy)
     assert "\n" not in str(error.value)
 
