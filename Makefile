@@ -81,9 +81,10 @@ same: $(VENV)/dev.$(READY)
 test-gpu: $(VENV)/gpu.$(READY)
 	L2SIM_TEST_GPU=1 $(BIN)/python -m pytest $(ARGS)
 
-# Every preset for a few steps on synthetic data, seconds each; the tests have a handful of them.
+# A few steps on synthetic data, seconds each, of every preset; of the experiments of L2ight every model with every one of
+# its methods and data sets. The tests have a handful of them.
 smoke: $(VENV)/run.$(READY)
-	@$(BIN)/python -c "from l2sim.job.presets import PRESETS; print(*PRESETS, sep='\n')" | while read -r preset; do \
+	@$(BIN)/python -c "from l2sim.job.presets import smoked; print(*smoked(), sep='\n')" | while read -r preset; do \
 		out=$$(mktemp -d) && echo "$$preset" && $(BIN)/l2sim run "$$preset" --smoke --quiet --out "$$out" $(ARGS) </dev/null >/dev/null \
 			|| exit 1; rm -rf "$$out"; done
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pyqtgraph.Qt import QtCore, QtWidgets
 
+from l2sim.job import experiments
 from l2sim.job.presets import PRESETS
 
 from ..base import theme
@@ -25,12 +26,14 @@ class Start(QtWidgets.QWidget):
     def __init__(self, runs: Path) -> None:
         super().__init__()
         self.runs = runs
+        self.families = {"-".join(key): "-".join(key[:2]) for key in experiments.names()}
         self.presets = plain_list(["preset", "what it runs"], "Presets", (205,))
+        self.presets.setRootIsDecorated(True)
         for name, preset in PRESETS.items():
             item = QtWidgets.QTreeWidgetItem([name, preset.about])
             item.setToolTip(1, f"{preset.about}\nSettings from {preset.source}")
             item.setData(0, ROLE, name)
-            self.presets.addTopLevelItem(item)
+            self._family(name).addChild(item)
         self.presets.setCurrentItem(self.presets.topLevelItem(0))
         self.recent = plain_list(HEADS, "Runs of before", (170, 80, 80, 110))
         self.none = theme.mark(QtWidgets.QLabel(f"No runs in {runs}/ yet: start a preset."), "faint")
@@ -60,6 +63,19 @@ class Start(QtWidgets.QWidget):
             columns.addWidget(card, 1)
         filled(QtWidgets.QVBoxLayout(self), title, line, (columns, 1), margins=(28, 20, 28, 20), spacing=10)
 
+    def _family(self, name: str) -> QtWidgets.QTreeWidgetItem:
+        """What a preset is listed under: experiments of L2ight under their data set and model, others under nothing."""
+        top = self.presets.invisibleRootItem()
+        family = self.families.get(name)
+        if family is None:
+            return top
+        for i in range(top.childCount()):
+            if top.child(i).text(0) == family:
+                return top.child(i)
+        item = QtWidgets.QTreeWidgetItem([family, "experiments of L2ight"])
+        top.addChild(item)
+        return item
+
     def look(self, recent: list[Path]) -> None:
         """List the runs that are there now."""
         self.recent.clear()
@@ -73,7 +89,7 @@ class Start(QtWidgets.QWidget):
 
     def _preset(self, ask: Callable[[str], None]) -> None:
         item = self.presets.currentItem()
-        if item is not None:
+        if item is not None and item.data(0, ROLE):
             ask(item.data(0, ROLE))
 
     def _open(self) -> None:

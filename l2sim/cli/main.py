@@ -168,7 +168,8 @@ def presets(explain: str | None) -> None:
     from l2sim.job.job import load  # late: --help is instant
     from l2sim.runs.console import screen  # late: --help is instant
 
-    screen().print(tables.fields_table(load(explain)) if explain else tables.presets_table())
+    for table in [tables.fields_table(load(explain))] if explain else tables.presets_tables():
+        screen().print(table)
 
 
 @command.command()

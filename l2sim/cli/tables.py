@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from l2sim.job import experiments
 from l2sim.job.flows import FLOWS
 from l2sim.job.job import Job, describe, load
 from l2sim.job.presets import PRESETS
@@ -17,11 +18,32 @@ if TYPE_CHECKING:
     from l2sim.nn.models import Count, ModelSpec
 
 
-def presets_table() -> Table:
-    """The presets with what they run and where their settings come from."""
+def presets_tables() -> list[Table]:
+    """The presets with what they run and where their settings come from; the experiments of L2ight as a matrix."""
+    matrix = {"-".join(key) for key in experiments.names()}
     table = Table("preset", "what it runs", "settings from")
     for name, preset in PRESETS.items():
-        table.add_row(name, preset.about, preset.source)
+        if name not in matrix:
+            table.add_row(name, preset.about, preset.source)
+    return [table, _experiments(len(matrix))]
+
+
+def _experiments(count: int) -> Table:
+    """Which methods there are for which models; data sets stand above the models that they are for."""
+    families: dict[tuple[str, ...], list[str]] = {}
+    for name, model in experiments.MODELS.items():
+        families.setdefault(model.data, []).append(name)
+    pairs = [f"{', '.join(data)} with {', '.join(models)}" for data, models in families.items()]
+    table = Table(
+        "METHOD", *experiments.MODELS, "what is done",
+        title=f"{count} experiments of L2ight, called DATA-MODEL-METHOD, e.g. cifar10-vgg8-l2ight\n{'; '.join(pairs)}",
+        title_justify="left",
+    )  # fmt: skip
+    for column in table.columns[1:-1]:
+        column.justify = "center"
+    for method, (about, _, only) in experiments.METHODS.items():
+        cells = ("x" if method in model.methods else "" for model in experiments.MODELS.values())
+        table.add_row(method, *cells, about + (f" (only {', '.join(only)})" if only else ""))
     return table
 
 

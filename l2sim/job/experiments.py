@@ -1,63 +1,47 @@
-"""The experiments of L2ight's scripts as plain values of jobs: what they share, and the rows of their tables.
+"""The experiments of L2ight's scripts, as jobs composed from three tables: data sets, models and methods.
 
-A row's name is data set, model, experiment. A row is whole: it pretrains, calibrates and maps where its script starts
-from a mapped chip, and learns from random matrices where its script does. With `--from RUN@map` it starts from another
-run instead, so that several rows learn from the same chip.
+A job's name is DATA-MODEL-METHOD, e.g. cifar10-vgg8-l2ight. A job is whole: it pretrains, calibrates and maps where its
+script starts from a mapped chip, and learns from random matrices where its script does. With `--from RUN@map` it starts
+from another run instead, so that several jobs learn from the same chip.
 
 Where these differ from the scripts: maps restart cores adaptively only where said (it ends worse on CNN-S); cores with
 many blocks are visited column by column, which is faster and ends as well; gradients are always measured through the
-calibrated pseudo-identities (the scripts' noisy_identity = 1).
+calibrated pseudo-identities (the scripts' noisy_identity = 1), also where the scripts take ideal ones.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import NamedTuple
+
 Values = dict[str, dict[str, object]]
 
-_LARGE: Values = {
-    "calibrate": {"order": "layer"},
-    "map": {"order": "layer", "compare": False},
-    "learn": {"lr_floor": 0.0, "epochs": 200, "lr": 2e-3},
-    "pretrain": {"epochs": 200, "lr_floor": 0.0},
-}
-"""VGG8 and ResNet18."""
-_SCRATCH: Values = {"pretrain": {"epochs": 0}, "map": {"epochs": 0, "polish": 0}}
-"""Random matrices, on calibrated chips."""
-_MAPPED: Values = {"learn": {"epochs": 0}}
-_DEPLOYED: Values = {"calibrate": {"epochs": 0, "polish": 0}, "map": {"epochs": 0, "polish": 0}}
-"""Pretrained matrices on chips that nobody calibrated or mapped: where zeroth-order training starts."""
-_BLIND = {"schedule": "exponential", "decay": 0.99, "lr_floor": 0.0, "weight_decay": 0.0}
+
+class Data(NamedTuple):
+    """A data set as people call it, and as jobs do."""
+
+    title: str
+    name: str
 
 
-def _sampled(feedback: float, column: float = 0.0, data: float = 0.0) -> dict[str, object]:
-    """The three levels of L2ight's sampling, as its scripts set them."""
-    return {"feedback_sparsity": feedback, "column_sparsity": column, "data_sparsity": data}
+class Model(NamedTuple):
+    """A model with the data sets and methods that its scripts have. `values` are what all of its jobs share."""
+
+    title: str
+    data: tuple[str, ...]
+    methods: dict[str, Method]
+    values: Values
 
 
-def _images(
-    data: str, model: str, sparsity: float, rad: float, swat: float, lr: float
-) -> dict[str, tuple[str, Values]]:
-    """The rows of a large model. `sparsity` of L2ight's levels, `rad` and `swat` of pixels, `lr` after mapping."""
-    learnt = {"epochs": 20, "lr": lr}
-    scratch = {
-        "dense": ("from random matrices, dense", {}),
-        "feedback": ("from random matrices, feedback sampled", _sampled(sparsity)),
-        "column": ("the same, and columns", _sampled(sparsity, sparsity)),
-        "data": ("the same, and data: all of L2ight", _sampled(sparsity, sparsity, 0.5)),
-        "rad": ("from random matrices, by RAD", {"spatial_sparsity": rad, "spatial_norm": "exp"}),
-        "swat": (
-            "from random matrices, by SWAT-U",
-            {"forward_sparsity": 0.3, "spatial_sparsity": swat, "spatial_norm": "none"},
-        ),
-    }
-    rows = {name: (about, _joined(_SCRATCH, {"learn": values})) for name, (about, values) in scratch.items()}
-    rows |= {
-        "map": ("pretrained, calibrated and mapped", _MAPPED),
-        "l2ight": ("mapped, then learnt by L2ight", {"learn": _sampled(sparsity, sparsity, 0.5) | learnt}),
-    }
-    return {f"{data}-{model}-{name}": (about, _joined(_LARGE, values)) for name, (about, values) in rows.items()}
+class Method(NamedTuple):
+    """What is done to a network. `data`: the data sets it is for, where these are not all of its model."""
+
+    about: str
+    values: Values
+    data: tuple[str, ...] = ()
 
 
-def _joined(*parts: Values) -> Values:
+def joined(*parts: Values) -> Values:
     """The sections of all, later values winning."""
     made: Values = {}
     for part in parts:
@@ -66,108 +50,198 @@ def _joined(*parts: Values) -> Values:
     return made
 
 
-def _transfer(model: str, sparsity: float) -> dict[str, tuple[str, Values]]:
-    """CIFAR-100 onto a chip, then CIFAR-10 with a new classifier."""
-    mapped = {"map": {"method": "ztp", "epochs": 400}}
-    learnt = {"epochs": 100, "lr": 1e-3, "new_classifier": True} | _sampled(sparsity, sparsity, 0.5)
+# -- where learning starts ---------------------------------------------------------------------------------------------
+
+_SCRATCH: Values = {"pretrain": {"epochs": 0}, "map": {"epochs": 0, "polish": 0}}
+"""Random matrices, on calibrated chips."""
+_MAPPED: Values = {"learn": {"epochs": 0}}
+_DEPLOYED: Values = {"calibrate": {"epochs": 0, "polish": 0}, "map": {"epochs": 0, "polish": 0}}
+"""Pretrained matrices on chips that nobody calibrated or mapped: where zeroth-order training starts."""
+_TERNARY: Values = {"map": {"method": "ztp", "epochs": 400}}
+"""The published mapping of networks that are transferred."""
+
+_COMMON = {
+    "pretrain": Method("pretrained, and deployed as it is", joined(_DEPLOYED, _MAPPED)),
+    "map": Method("pretrained, calibrated and mapped", _MAPPED),
+}
+
+
+def _sampled(feedback: float, column: float = 0.0, data: float = 0.0) -> dict[str, object]:
+    """The three levels of L2ight's sampling, as its scripts set them."""
+    return {"feedback_sparsity": feedback, "column_sparsity": column, "data_sparsity": data}
+
+
+# -- VGG8 and ResNet18 -------------------------------------------------------------------------------------------------
+
+_LARGE: Values = {
+    "calibrate": {"order": "layer"},
+    "map": {"order": "layer", "compare": False},
+    "learn": {"lr_floor": 0.0, "epochs": 200, "lr": 2e-3},
+    "pretrain": {"epochs": 200, "lr_floor": 0.0},
+}
+
+
+def _large(sparsity: float, rad: float, swat: float, lr: float) -> dict[str, Method]:
+    """The methods of a large model. `sparsity` of L2ight's levels, `rad` and `swat` of pixels, `lr` after mapping."""
+    samplers: dict[str, tuple[str, dict[str, object]]] = {
+        "dense": ("dense", {}),
+        "feedback": ("feedback sampled", _sampled(sparsity)),
+        "column": ("feedback and columns sampled", _sampled(sparsity, sparsity)),
+        "spatial": ("pixels sampled", {"spatial_sparsity": swat, "spatial_norm": "none"}),
+        "data": ("feedback, columns and data sampled", _sampled(sparsity, sparsity, 0.5)),
+        "rad": ("by RAD", {"spatial_sparsity": rad, "spatial_norm": "exp"}),
+        "swat": ("by SWAT-U", {"forward_sparsity": 0.3, "spatial_sparsity": swat, "spatial_norm": "none"}),
+    }
+    after: dict[str, object] = {"epochs": 20, "lr": lr}
+    starts: dict[str, tuple[str, Values, dict[str, object]]] = {
+        "": ("from random matrices", _SCRATCH, {}),
+        "mapped-": ("from the mapped chip, 50 epochs", {}, {"epochs": 50, "lr": 1e-3}),
+        "calibrated-": ("from the calibrated and mapped chip, 20 epochs", {}, after),
+    }
+    made = dict(_COMMON)
+    for start, (origin, stages, learn) in starts.items():
+        for name, (way, learnt) in samplers.items():
+            made[start + name] = Method(f"{origin}, {way}", joined(stages, {"learn": learnt | learn}))
+    whole = _sampled(sparsity, sparsity, 0.5)
+    moved = joined(_TERNARY, {"learn": {"epochs": 100, "lr": 1e-3, "new_classifier": True} | whole})
+    return made | {
+        "l2ight": Method("all of L2ight: the same as calibrated-data", made["calibrated-data"].values),
+        "transfer-pretrain": Method("pretrained, to start a transfer from", made["pretrain"].values),
+        "transfer-map": Method("and mapped by ternary probing, to start a transfer from", joined(_MAPPED, _TERNARY)),
+        "transfer": Method("--from RUN of another set's transfer-map: a new classifier, learnt by L2ight", moved),
+    }
+
+
+_SNAPSHOTS: Values = {
+    "map": {"snapshots": [20, 40, 60, 80, 120, 200, 300]},
+    "learn": {"epochs": 50, "lr": 1e-3},
+}
+_VGG8 = _large(0.6, 0.85, 0.6, 2e-4) | {
+    "snapshots": Method(
+        "keeps epochs 20 to 300 of mapping: learn from RUN@map:20 ... to see what they are worth",
+        _SNAPSHOTS,
+        ("cifar10",),
+    )
+}
+
+# -- CNN-S, CNN-L and the MLP ------------------------------------------------------------------------------------------
+
+_BLIND = {"schedule": "exponential", "decay": 0.99, "lr_floor": 0.0, "weight_decay": 0.0}
+_COMPARED: dict[str, object] = {"shuffle": True}
+_COLUMN: dict[str, object] = {"column_sparsity": 0.6, "sample_first_conv": True}
+_SPATIAL: dict[str, object] = {"spatial_sparsity": 0.6, "spatial_norm": "none"}
+
+
+def _learnt(about: str, values: dict[str, object]) -> Method:
+    return Method(f"from random matrices, {about}", joined(_SCRATCH, {"learn": values}))
+
+
+def _blind(mixedtrn: dict[str, object]) -> dict[str, Method]:
+    """Zeroth-order training of deployed networks."""
+    flops: dict[str, object] = {"protocol": "flops", "epochs": 50, "lr": 2.0}
+    mixed = {"protocol": "mixedtrn", "lr": 0.0245} | mixedtrn
     return {
-        f"cifar100-{model}-map": ("pretrained, calibrated and mapped, to start a transfer from",
-                                  _joined(_LARGE, _MAPPED, mapped)),
-        f"cifar10-{model}-transfer": (f"--from RUN of cifar100-{model}-map: a new classifier, learnt by L2ight",
-                                      _joined(_LARGE, mapped, {"learn": learnt})),
-    }  # fmt: skip
+        "flops": Method("deployed, trained by FLOPS (DAC 2020)", joined(_DEPLOYED, {"learn": _BLIND | flops})),
+        "mixedtrn": Method("deployed, trained by MixedTrn (AAAI 2021)", joined(_DEPLOYED, {"learn": _BLIND | mixed})),
+    }
 
 
-_LONG: Values = {"learn": {"epochs": 100}}
-_CNN_L: Values = {"map": {"epochs": 540}, "learn": {"epochs": 100}}
-
-_ROWS: dict[str, tuple[str, Values]] = {
-    "mnist-cnn-s-map": ("pretrained, calibrated and mapped", _MAPPED),
-    "mnist-cnn-s-l2ight": (
+_DENSE_LAYERS = {
+    "dense": _learnt("dense", {}),
+    "feature": _learnt("inputs of dense layers sampled; feature_sparsity .2 to .9", {"feature_sparsity": 0.6}),
+    "forward": _learnt(
+        "weights sampled both ways; forward_sparsity .2 to .9",
+        {"forward_sparsity": 0.5, "forward_rule": "gtopk", "forward_norm": "none"},
+    ),
+}
+_CONVOLUTIONS = {
+    "l2ight": Method(
         "mapped, then learnt by L2ight",
         {"learn": _sampled(0.6, 0.6, 0.5) | {"epochs": 10, "lr": 1e-4, "lr_floor": 0.0, "weight_decay": 0.0}},
     ),
-    "mnist-cnn-s-dense": ("from random matrices, dense", _joined(_SCRATCH, _LONG)),
-    "mnist-cnn-s-flops": (
-        "deployed, then trained by FLOPS (DAC 2020)",
-        _joined(_DEPLOYED, {"learn": _BLIND | {"protocol": "flops", "epochs": 50, "lr": 2.0}}),
+    "feedback": _learnt("feedback sampled by btopk; feedback_sparsity .2 to .9, feedback_norm", _sampled(0.6)),
+    "feedback-gtopk": _learnt("the same by gtopk", _sampled(0.6) | {"feedback_rule": "gtopk"}),
+    "feedback-uniform": _learnt("the same, blocks at random", _sampled(0.6) | {"feedback_rule": "uniform"}),
+    "column": _learnt("columns sampled; column_sparsity .2, .6, .9", _COLUMN),
+    "spatial": _learnt("pixels sampled; spatial_sparsity .2, .6, .9", _SPATIAL),
+    "data": _learnt(
+        "data sampled; data_sparsity 0, .5 to .9",
+        _sampled(0.6, 0.6, 0.5) | {"column_norm": "exp", "sample_first_conv": True},
     ),
-    "mnist-cnn-s-mixedtrn": (
-        "deployed, then trained by MixedTrn (AAAI 2021)",
-        _joined(_DEPLOYED, {"learn": _BLIND | {"protocol": "mixedtrn", "epochs": 20, "lr": 0.0245}}),
-    ),
-    "fashion-cnn-l-map": ("pretrained, calibrated and mapped", _joined(_CNN_L, _MAPPED)),
-    "fashion-cnn-l-dense": ("from random matrices, dense", _joined(_CNN_L, _SCRATCH)),
-    "fashion-cnn-l-feedback": (
-        "ablation: feedback_rule btopk, gtopk, uniform; feedback_sparsity .2 to .9; feedback_norm none, exp, var",
-        _joined(_CNN_L, _SCRATCH, {"learn": _sampled(0.6)}),
-    ),
-    "fashion-cnn-l-column": (
-        "ablation: column_sparsity .2, .6, .9",
-        _joined(_CNN_L, _SCRATCH, {"learn": {"column_sparsity": 0.6, "sample_first_conv": True}}),
-    ),
-    "fashion-cnn-l-spatial": (
-        "ablation: spatial_sparsity .2, .6, .9",
-        _joined(_CNN_L, _SCRATCH, {"learn": {"spatial_sparsity": 0.6, "spatial_norm": "none"}}),
-    ),
-    "fashion-cnn-l-data": (
-        "ablation: data_sparsity 0, .5 to .9, feedback and columns sampled",
-        _joined(
-            _CNN_L, _SCRATCH, {"learn": _sampled(0.6, 0.6, 0.5) | {"column_norm": "exp", "sample_first_conv": True}}
-        ),
-    ),
-    "fashion-cnn-l-mixedtrn": (
-        "deployed, then trained by MixedTrn (AAAI 2021)",
-        _joined(
-            _DEPLOYED,
-            {"learn": _BLIND | {"protocol": "mixedtrn", "epochs": 100, "lr": 0.0245, "frozen_share": 0.6}},
-        ),
-    ),
-    **_images("cifar10", "vgg8", 0.6, 0.85, 0.6, 2e-4),
-    "cifar10-vgg8-snapshots": (
-        "mapped, keeping epochs 20 to 300: learn from RUN@map:20 ... to see what a better mapping is worth",
-        _joined(_LARGE, {"map": {"snapshots": [20, 40, 60, 80, 120, 200, 300]}, "learn": {"epochs": 50, "lr": 1e-3}}),
-    ),
-    **_images("cifar10", "resnet18", 0.5, 0.9, 0.5, 1e-4),
-    **_transfer("vgg8", 0.6),
-    **_transfer("resnet18", 0.5),
-    "svhn-vgg8-map": ("pretrained, calibrated and mapped", _joined(_LARGE, _MAPPED)),
-    "tiny-imagenet-resnet18-map": (
-        "trained from ImageNet's weights (--set pretrain.weights=FILE), calibrated and mapped",
-        _joined(_LARGE, _MAPPED, {"pretrain": {"epochs": 100}, "map": {"adaptive": True}}),
-    ),
-    "tiny-imagenet-resnet18-l2ight": (
-        "the same, then learnt by L2ight",
-        _joined(
-            _LARGE,
-            {"pretrain": {"epochs": 100}, "map": {"adaptive": True}},
-            {"learn": _sampled(0.5, 0.5, 0.5) | {"epochs": 20, "lr": 1e-4}},
-        ),
+    "gradient-feedback": _learnt("gradients compared, feedback sampled", _sampled(0.6) | _COMPARED),
+    "gradient-column": _learnt("gradients compared, columns sampled", _COLUMN | _COMPARED),
+    "gradient-spatial": _learnt("gradients compared, pixels sampled", _SPATIAL | _COMPARED),
+    "gradient-column-spatial": _learnt(
+        "gradients compared, both sampled; column_norm, spatial_norm none, exp, var",
+        _COLUMN | _SPATIAL | {"column_norm": "exp", "spatial_norm": "exp"} | _COMPARED,
     ),
 }
+_LONG: Values = {"learn": {"epochs": 100}}
+_SMALL = _COMMON | _DENSE_LAYERS
+_MLP = _SMALL | _blind({"epochs": 20})
+_CNN_S = _SMALL | _CONVOLUTIONS | _blind({"epochs": 20})
+_CNN_L = _SMALL | _CONVOLUTIONS | _blind({"epochs": 100, "frozen_share": 0.6})
 
-_DATA = {
-    "mnist": ("MNIST", "mnist"),
-    "fashion": ("Fashion-MNIST", "fashion-mnist"),
-    "cifar10": ("CIFAR-10", "cifar10"),
-    "cifar100": ("CIFAR-100", "cifar100"),
-    "svhn": ("SVHN", "svhn"),
-    "tiny-imagenet": ("Tiny ImageNet", "tiny-imagenet"),
+# -- the tables --------------------------------------------------------------------------------------------------------
+
+DATA = {
+    "mnist": Data("MNIST", "mnist"),
+    "fashion": Data("Fashion-MNIST", "fashion-mnist"),
+    "cifar10": Data("CIFAR-10", "cifar10"),
+    "cifar100": Data("CIFAR-100", "cifar100"),
+    "svhn": Data("SVHN", "svhn"),
+    "tiny-imagenet": Data("Tiny ImageNet", "tiny-imagenet"),
 }
-_MODELS = {"cnn-s": "CNN-S", "cnn-l": "CNN-L", "vgg8": "VGG8", "resnet18": "ResNet18"}
+_GREY, _COLOUR = ("mnist", "fashion"), ("cifar10", "cifar100", "svhn", "tiny-imagenet")
+MODELS = {
+    "mlp": Model("MLP", _GREY, _MLP, _LONG),
+    "cnn-s": Model("CNN-S", _GREY, _CNN_S, _LONG),
+    "cnn-l": Model("CNN-L", _GREY, _CNN_L, joined(_LONG, {"map": {"epochs": 540}})),
+    "vgg8": Model("VGG8", _COLOUR, _VGG8, _LARGE),
+    "resnet18": Model("ResNet18", _COLOUR, _large(0.5, 0.9, 0.5, 1e-4), _LARGE),
+}
+METHODS = {name: method for model in reversed(MODELS.values()) for name, method in model.methods.items()}
+"""Every method by name, those of the large models first; values are those of one of its models."""
+_OF_DATA: dict[tuple[str, str], Values] = {
+    ("cifar100", "vgg8"): _TERNARY,
+    ("cifar100", "resnet18"): _TERNARY,
+    ("tiny-imagenet", "vgg8"): {"pretrain": {"epochs": 100}},
+    ("tiny-imagenet", "resnet18"): {"pretrain": {"epochs": 100}, "map": {"adaptive": True}},
+}
+"""What the scripts set otherwise for a model on one data set."""
 
 
-def rows() -> dict[str, tuple[str, dict[str, object]]]:
-    """Every row by name: what it is, and its job as nested plain values."""
-    made = {}
-    for name, (about, values) in _ROWS.items():
-        data = next(key for key in sorted(_DATA, key=len, reverse=True) if name.startswith(f"{key}-"))
-        model = next(key for key in _MODELS if name.removeprefix(f"{data}-").startswith(f"{key}-"))
-        said, place = _DATA[data]
-        job: dict[str, object] = {"name": name, "model": {"name": model}, "data": {"name": place}, **values}
-        if model in ("vgg8", "resnet18"):
-            job["precision"] = "float32"
-        if place == "tiny-imagenet":
-            job["model"] = {"name": model, "input": [3, 64, 64]}
-        made[name] = (f"{_MODELS[model]} on {said}: {about}", job)
-    return made
+def names() -> Iterator[tuple[str, str, str]]:
+    """Every (data, model, method) that has a job."""
+    for model, entry in MODELS.items():
+        for data in entry.data:
+            for method, (_, _, only) in entry.methods.items():
+                if not only or data in only:
+                    yield data, model, method
+
+
+def composed(data: str, model: str, method: str) -> tuple[str, dict[str, object]]:
+    """The job of a name: what it is, and its fields as nested plain values."""
+    set_, network = DATA[data], MODELS[model]
+    way = network.methods[method]
+    values = joined(network.values, _OF_DATA.get((data, model), {}), way.values)
+    job: dict[str, object] = {
+        "name": f"{data}-{model}-{method}", "model": {"name": model}, "data": {"name": set_.name}, **values,
+    }  # fmt: skip
+    if model in ("vgg8", "resnet18"):
+        job["precision"] = "float32"
+    if data == "tiny-imagenet":
+        job["model"] = {"name": model, "input": [3, 64, 64]}
+    weights = ", from ImageNet's weights (--set pretrain.weights=FILE)"
+    started = weights if (data, model) == ("tiny-imagenet", "resnet18") and "pretrain" not in way.values else ""
+    return f"{network.title} on {set_.title}: {way.about}{started}", job
+
+
+def sample() -> list[str]:
+    """Names in which every model meets every one of its methods and data sets: what `make smoke` runs of the matrix."""
+    chosen = []
+    for model, entry in MODELS.items():
+        for i, (method, (_, _, only)) in enumerate(entry.methods.items()):
+            data = only or entry.data
+            chosen.append(f"{data[i % len(data)]}-{model}-{method}")
+    return chosen

@@ -121,7 +121,7 @@ NOISE: dict[str, dict[str, float]] = {
 }
 """The levels of the published sweep, as non-idealities."""
 
-for _name, (_about, _values) in experiments.rows().items():
+for _name, (_about, _values) in (("-".join(key), experiments.composed(*key)) for key in experiments.names()):
     _OWN[_name] = Preset(_about, f"{_L2IGHT}: its scripts", _values)
 
 for _name, _level in NOISE.items():
@@ -144,10 +144,16 @@ def defaults(preset: str) -> dict[str, object]:
     return flat
 
 
+def smoked() -> list[str]:
+    """The presets that are tried in a few steps: all, but of the experiments of L2ight a sample of rows and columns."""
+    matrix = {"-".join(key) for key in experiments.names()}
+    return [name for name in PRESETS if name not in matrix] + experiments.sample()
+
+
 def get(name: str) -> Preset:
     """The preset `name`. Raises JobError with the nearest name."""
     if name in PRESETS:
         return PRESETS[name]
     near = difflib.get_close_matches(name.lower(), PRESETS, 1, 0.4)
-    hint = f"did you mean {near[0]}?" if near else f"use one of {', '.join(PRESETS)}, or a job file such as job.toml"
+    hint = f"did you mean {near[0]}?" if near else "`l2sim presets` lists them; or use a job file such as job.toml"
     raise JobError(f"there is no preset {name!r}; {hint}")

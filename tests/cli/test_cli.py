@@ -322,6 +322,7 @@ def test_a_run_without_a_report_is_an_error(l2sim: Call, flow: Flow, monkeypatch
 def test_presets_are_listed_and_explained(l2sim: Call) -> None:
     code, shown, _ = l2sim("presets")
     assert code == 0 and all(name in shown for name in ("digits", "mnist-cnn-s", "fashion-mlp", "2110.14807"))
+    assert all(word in shown for word in ("DATA-MODEL-METHOD", "calibrated-rad", "resnet18", "tiny-imagenet"))
     _, digits, _ = l2sim("presets", "--explain")
     for field in jobs.describe(jobs.load("digits")):
         assert field.path in digits

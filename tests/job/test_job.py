@@ -171,7 +171,7 @@ def test_a_wrong_file_is_told_in_one_line(tmp_path: Path, content: bytes, words:
 def test_a_missing_source_is_told(tmp_path: Path) -> None:
     with pytest.raises(JobError, match="did you mean digits"):
         jobs.load("digitz")
-    with pytest.raises(JobError, match=r"use one of digits, .*job\.toml"):
+    with pytest.raises(JobError, match=r"l2sim presets.*job\.toml"):
         jobs.load("xyzzy")
     with pytest.raises(JobError, match="there is no file"):
         jobs.load(tmp_path / "none.toml")
