@@ -106,20 +106,12 @@ def test_no_step_of_a_search_is_smaller_than_a_level_of_a_voltage_drive() -> Non
     assert gaps.size == 246 and (gaps > floor).sum() == 0
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="detectors are chosen as in an ideal mesh: with unknown phases the matrix is wrong, and nothing is said",
-)
 @pytest.mark.parametrize("seed", range(3))
-def test_a_mesh_of_unknown_phases_is_programmed_or_what_came_of_it_is_said(seed: int) -> None:
+def test_a_mesh_of_unknown_phases_is_programmed(seed: int) -> None:
     mesh, target = Mesh("rectangular", 8), unitary.haar_matrix(np.random.default_rng(seed), 8)
     chip = MeshChip(mesh, Nonidealities(phase_bias=1.0), seed=seed, dtype="float64")
-    try:
-        selfconfigure.progressive(chip, target)
-    except L2simError:
-        return
-    assert unitary.error(target, chip.oracle_matrix()) < 0.05
+    assert selfconfigure.progressive(chip, target) < 1e-7
+    assert unitary.error(target, chip.oracle_matrix()) < 1e-13
 
 
 LOSSY = pytest.mark.xfail(

@@ -12,12 +12,13 @@ import numpy as np
 from l2sim.backend import Array, kernels
 from l2sim.chip.protocol import MeshHardware, check
 from l2sim.errors import ChipError
+from l2sim.learn.search.routes import THIRDS, command, crossings
 from l2sim.mesh import styles, unitary
 from l2sim.mesh.mesh import Mesh
 from l2sim.mesh.unitary import Settings
 
-THIRDS = 2.0 * np.pi / 3.0 * np.arange(3)
-"""Three phases tell a constant, a cosine and a sine apart."""
+GRID = 24
+"""Values of a phase among which a peak is looked for: two peaks of such a surface are further apart."""
 
 
 def refit(target: Array, got: Array) -> Array:
@@ -142,8 +143,8 @@ def highest(values: Array, theta: float, phi: float) -> tuple[float, float]:
     """The peak of the surface that was read at the nine points theta + THIRDS, phi + THIRDS (3, 3).
 
     A power behind an MZI is a sum of products of (1, cos theta, sin theta) and (1, cos phi, sin phi), whatever its
-    splitters are, so nine readings say all. Each phase in turn goes to the peak of its sinusoid; Newton's method ends
-    it.
+    splitters are, so nine readings say all. Of GRID values of phi, with the best theta for each, the highest is taken;
+    from there each phase in turn goes to the peak of its sinusoid, and Newton's method ends it.
     """
     tables = [np.stack((np.ones(3), 2.0 * np.cos(p + THIRDS), 2.0 * np.sin(p + THIRDS))) / 3.0 for p in (theta, phi)]
     c = tables[0] @ values @ tables[1].T
@@ -151,6 +152,9 @@ def highest(values: Array, theta: float, phi: float) -> tuple[float, float]:
     def wave(p: float, order: int) -> Array:
         return np.array((order == 0, np.cos(p + order * np.pi / 2), np.sin(p + order * np.pi / 2)))
 
+    grid = phi + 2.0 * np.pi / GRID * np.arange(GRID)
+    mean, cosines, sines = c @ np.stack((np.ones(GRID), np.cos(grid), np.sin(grid)))
+    phi = float(grid[np.argmax(mean + np.hypot(cosines, sines))])
     for _ in range(20):
         _, cosine, sine = c @ wave(phi, 0)
         theta = float(np.arctan2(sine, cosine))
@@ -165,17 +169,15 @@ def highest(values: Array, theta: float, phi: float) -> tuple[float, float]:
     return float(theta % (2.0 * np.pi)), float(phi % (2.0 * np.pi))
 
 
-def detectors(plain: Mesh, ideal: Settings, dark_bottom: bool) -> Array:
-    """For every node the output that sees more of its bottom rail than of its top one by the widest margin (the other
-    way round if the bottom rail is to be dark), in an ideal mesh of plain MZIs, (n,)."""
-    top, bottom, sign = plain.top, plain.bottom, -1.0 if dark_bottom else 1.0
-    t11, t12, t21, t22 = matrices(plain, ideal)
-    seen, best = np.eye(plain.modes, dtype=complex), np.empty(len(top), np.int64)  # output by rail
+def detectors(mesh: Mesh, dark_bottom: bool) -> Array:
+    """Where the light on the bottom rail of every node leaves the mesh while all nodes behind it cross, (s,); of the
+    top rail if the bottom one is to be dark."""
+    _, top, bottom = mesh.sites
+    leaves, seen = np.arange(mesh.modes), np.empty(len(top), np.int64)  # the output by rail
     for t in range(len(top) - 1, -1, -1):
-        a, b = seen[:, top[t]].copy(), seen[:, bottom[t]].copy()
-        best[t] = np.argmax(sign * (np.abs(b) ** 2 - np.abs(a) ** 2))
-        seen[:, top[t]], seen[:, bottom[t]] = t11[t] * a + t21[t] * b, t12[t] * a + t22[t] * b
-    return best
+        seen[t] = leaves[top[t] if dark_bottom else bottom[t]]
+        leaves[[top[t], bottom[t]]] = leaves[[bottom[t], top[t]]]
+    return seen
 
 
 def darken(hardware: MeshHardware, t: int, wave: Array, detector: int) -> None:
@@ -184,7 +186,7 @@ def darken(hardware: MeshHardware, t: int, wave: Array, detector: int) -> None:
     Let A and B be the fields behind the coupler and R all other light that reaches the detector: |a A + b B + R|^2.
     Shifting A by x and B by -x, x = 0 and +-2 pi / 3 (done by the shifters behind, `kernels.program.flow`), and
     averaging leaves |a A|^2 + |b B|^2 + |R|^2: with |A|^2 + |B|^2 fixed and |b| > |a|, it peaks where A is dark.
-    Nothing need be known of the splitters, nor of the couplers behind.
+    Nothing need be known of the splitters, and of the couplers behind only that b reaches the detector.
     """
     mesh, now = hardware.mesh, hardware.commanded
     crossed, still = styles.crossed(mesh), np.zeros(mesh.count)
@@ -203,31 +205,50 @@ def darken(hardware: MeshHardware, t: int, wave: Array, detector: int) -> None:
     hardware.set_phases(**now)
 
 
-def progressive(hardware: MeshHardware, target: Array) -> None:
-    """Program `hardware` from powers at its ports alone, MZI after MZI, whatever its splitters are.
+def progressive(hardware: MeshHardware, target: Array) -> float:
+    """Program `hardware` from powers at its ports alone, MZI after MZI, whatever its splitters and phase offsets are.
 
-    Each MZI darkens its top output (the bottom one in a "triangular" mesh) for a wave that the target defines: in
+    First the settings are found at which all MZIs cross (`routes.crossings`), so that it is known where light leaves.
+    Then each MZI darkens its top output (the bottom one in a "triangular" mesh) for a wave that the target defines: in
     cascades the conjugate of a row, else the null basis; then the screen is found by interference. Exact without loss
-    or noise unless an MZI is clipped, from which a cascade suffers much less than a rectangle. Self-configuration
-    after Miller, Photonics Research 1, 1 (2013); with detectors at the ports only: Hamerly et al., PR Applied 18,
-    024019 (2022). `darken` is ours.
+    or noise unless an MZI is clipped, from which a cascade suffers much less than a rectangle. Returns how near it
+    came, by `reached`. Self-configuration after Miller, Photonics Research 1, 1 (2013); with detectors at the ports
+    only: Hamerly et al., PR Applied 18, 024019 (2022). `darken` is ours. ChipError for layouts that are neither
+    rectangles nor cascades, and for nodes of three splitters.
     """
     check(hardware, MeshHardware, "mesh", "readouts", "set_phases", "commanded", "forward", "backward")
     mesh = hardware.mesh
     if "power" not in hardware.readouts:
         raise ChipError(f"this mesh has no 'power' readout, which self-configuration needs; it has {hardware.readouts}")
     target = unitary.unitary(target, mesh.modes)
-    hardware.set_phases(**unitary.decompose(mesh, target)._asdict())
     plain = plain_of(mesh)
     ideal = unitary.decompose(plain, target)
+    styles.crossed(mesh)  # refuses nodes that phases do not pass
+    command(hardware, np.flatnonzero(mesh.active), crossings(hardware))
     if mesh.kind in unitary.CASCADES:
         waves, (which, dark_bottom) = target.conj().T, unitary.exits(mesh)
     else:
         waves, which, dark_bottom = null_basis(plain, ideal), plain.column, False
-    seen = detectors(plain, ideal, dark_bottom)
+    seen = detectors(mesh, dark_bottom)
     for node, t in enumerate(np.flatnonzero(mesh.active)):
         darken(hardware, int(t), waves[:, which[node]], int(seen[node]))
     align(hardware, target)
+    return reached(hardware, target)
+
+
+def reached(hardware: MeshHardware, target: Array) -> float:
+    """How far a mesh is from `target` (N, N), by powers at its ports: a lower bound of `unitary.error`.
+
+    Row n of the target, sent in conjugate, is to leave on output n alone, and column m, sent into the outputs, on input
+    m. What comes there says how near the rows are up to a phase each, and the columns; the larger error is returned.
+    """
+    check(hardware, MeshHardware, "mesh", "forward", "backward")
+    ways = hardware.forward(target.conj().T, readout="power"), hardware.backward(target.conj(), readout="power")
+    errors = []
+    for powers in ways:
+        overlap = np.sqrt(np.maximum(np.diagonal(powers), 0.0)).mean()
+        errors.append(np.sqrt(max(1.0 - overlap**2 / max(float(powers.sum(axis=0).mean()), 1e-300), 0.0)))
+    return float(max(errors))
 
 
 def align(hardware: MeshHardware, target: Array) -> None:
