@@ -3,8 +3,8 @@
 Where one way only leads from an input to an output, the power that comes through is the product of what each MZI on
 that way lets through, |T21|^2 = a + b cos(theta + offset) where the light crosses, |T11|^2 where it stays on its rail:
 three readings of each theta tell where it is largest, whatever the others are. MZIs that are known then cross, or stay,
-so that there is one way only through others. So the diagonals of a rectangle are peeled off from the outside, and units of
-a cascade one after the other. This is how MZIs of meshes are characterised in the laboratory (Harris et al., Nature
+so that there is one way only through others. So the diagonals of a rectangle are peeled off from the outside, and units
+of a cascade one after the other. This is how MZIs of meshes are characterised in the laboratory (Harris et al., Nature
 Photonics 11, 447 (2017), supplement); the search for ways in any layout is ours.
 """
 

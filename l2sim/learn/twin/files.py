@@ -7,19 +7,21 @@ Tables are CSV, one number a row, or NPZ, by the ending of the path:
     phases.csv      core, part, column, rail, value         what to set: u, v, u_sign, v_sign, sigma
 
 NPZ holds the same as arrays: `drive` (M, 2 n), `sigma` (M, k); `responses` (cores, M, k, k); `u`, `v`
-(cores, C, k - 1), `u_sign`, `v_sign`, `sigma` (cores, k).
+(cores, C, k - 1), `u_sign`, `v_sign`, `sigma` (cores, k). Both are checked alike: real, finite, of the shape of this
+mesh, every value there once and no others. `l2sim.tables` says how tables may be written.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable
+import zipfile
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 
-from l2sim import files
+from l2sim import files, tables
 from l2sim.backend import Array
 from l2sim.chip.protocol import PARTS, Commands
 from l2sim.errors import ChipError
@@ -51,19 +53,25 @@ def write_settings(path: str | Path, mesh: Mesh, settings: Settings) -> None:
 
 
 def read_settings(path: str | Path, mesh: Mesh) -> Settings:
-    """The settings in a file of `write_settings`. ChipError for any other file."""
+    """The settings in a file of `write_settings`. ChipError for any other file, with the place that is wrong."""
+    width = 2 * mesh.count + mesh.modes
     if Path(path).suffix == ".npz":
-        arrays = _arrays(path, ("drive", "sigma"))
-        return arrays["drive"], arrays["sigma"]
+        drive, sigma = _arrays(path, {"drive": (-1, 2 * mesh.count), "sigma": (-1, mesh.modes)})
+        if len(drive) != len(sigma):
+            raise ChipError(f"{path}: drive has {len(drive)} settings and sigma {len(sigma)}; export it again, whole")
+        return drive, sigma
     places = [(part, c, r) for part in PARTS for c, r in zip(mesh.column, mesh.rail)]
-    where = {place: h for h, place in enumerate(places)}
-    values: dict[tuple[int, int], float] = {}
-    for number, (m, part, column, rail, value) in _rows(path, SETTINGS):
-        at = 2 * mesh.count + int(rail) if part == "sigma" else where.get((part, int(column), int(rail)))
+    where: dict[tuple[str, int, int], int] = {place: h for h, place in enumerate(places)}
+    where |= {("sigma", 0, port): 2 * mesh.count + port for port in range(mesh.modes)}
+
+    def place(row: tables.Row) -> tuple[int, int]:
+        part, column, rail = row.cells["part"], row.whole("column"), row.whole("rail")
+        at = where.get((part, column, rail))
         if at is None:
-            raise ChipError(f"{path}, line {number}: this mesh has no MZI in {part}, column {column}, rail {rail}")
-        values[int(m), at] = float(value)
-    table = _filled(path, values, (-1, 2 * mesh.count + mesh.modes))
+            raise row.problem("part", f"this mesh has nothing in {part!r}, column {column}, rail {rail}")
+        return row.whole("setting"), at
+
+    table = _filled(path, SETTINGS, place, width)
     return table[:, : 2 * mesh.count], table[:, 2 * mesh.count :]
 
 
@@ -76,15 +84,15 @@ def write_responses(path: str | Path, responses: Array) -> None:
 
 
 def read_responses(path: str | Path, k: int, settings: int) -> Array:
-    """Responses (cores, M, k, k) of `settings` settings. ChipError where some are missing or out of range."""
+    """Responses (cores, M, k, k) of `settings` settings. ChipError for any other file, with the place that is wrong."""
     if Path(path).suffix == ".npz":
-        return _arrays(path, ("responses",))["responses"]
-    values: dict[tuple[int, int], float] = {}
-    for number, (core, m, row, column, value) in _rows(path, RESPONSES):
-        if not (0 <= int(m) < settings and 0 <= int(row) < k and 0 <= int(column) < k):
-            raise ChipError(f"{path}, line {number}: need settings below {settings}, outputs and inputs below {k}")
-        values[int(core), (int(m) * k + int(row)) * k + int(column)] = float(value)
-    return _filled(path, values, (-1, settings * k * k)).reshape(-1, settings, k, k)
+        return _arrays(path, {"responses": (-1, settings, k, k)})[0]
+
+    def place(row: tables.Row) -> tuple[int, int]:
+        core, m = row.whole("core"), row.whole("setting", settings)
+        return core, (m * k + row.whole("output", k)) * k + row.whole("input", k)
+
+    return _filled(path, RESPONSES, place, settings * k * k).reshape(-1, settings, k, k)
 
 
 def write_phases(path: str | Path, mesh: Mesh, commands: Commands, sigma: Array) -> None:
@@ -118,40 +126,50 @@ def _save(path: str | Path, **arrays: Array) -> None:
         np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
-def _rows(path: str | Path, names: tuple[str, ...]) -> Iterable[tuple[int, list[str]]]:
-    """Numbered lines of a table with these columns, every one checked to hold numbers where it should."""
-    try:
-        with Path(path).open(newline="", encoding="utf-8") as file:
-            lines = list(csv.reader(file))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ChipError(f"{path} cannot be read ({type(error).__name__}); give a CSV or NPZ file") from None
-    if not lines or tuple(cell.strip() for cell in lines[0]) != names:
-        raise ChipError(f"{path} must begin with the line {','.join(names)}")
-    for number, line in enumerate(lines[1:], 2):
-        try:
-            numbers = [float(cell) for name, cell in zip(names, line, strict=True) if name != "part"]
-            if not np.isfinite(numbers).all() or any(x != int(x) for x in numbers[:-1]):
-                raise ValueError
-        except ValueError:
-            raise ChipError(f"{path}, line {number}: {','.join(line)!r} is not a row of {','.join(names)}") from None
-        yield number, line
-
-
-def _filled(path: str | Path, values: dict[tuple[int, int], float], shape: tuple[int, int]) -> Array:
-    """A table (rows, shape[1]) of every value, as many rows as there are. ChipError where one is missing."""
-    count = 1 + max((row for row, _ in values), default=-1)
-    table = np.full((count, shape[1]), np.nan)
-    for at, value in values.items():
+def _filled(
+    path: str | Path, columns: tuple[str, ...], place: Callable[[tables.Row], tuple[int, int]], width: int
+) -> Array:
+    """The column `value` as a table (rows, width), each at its `place`. ChipError where one is missing, or twice."""
+    seen: dict[tuple[int, int], tuple[float, int]] = {}
+    for row in tables.rows(path, columns):
+        at = place(row)
+        if at in seen:
+            raise row.problem("value", f"this value was given in line {seen[at][1]} already; leave one of them")
+        seen[at] = row.number("value"), row.line
+    count = 1 + max((row for row, _ in seen), default=-1)
+    if not seen or len(seen) < count * width:
+        raise ChipError(
+            f"{path} is incomplete: {max(count, 1) * width - len(seen)} of {max(count, 1) * width} values are missing; "
+            "export it again, whole"
+        )
+    table = np.empty((count, width))
+    for at, (value, _) in seen.items():
         table[at] = value
-    if np.isnan(table).any() or not count:
-        missing = int(np.isnan(table).sum())
-        raise ChipError(f"{path} is incomplete: {missing} values are missing; export it again, whole")
     return table
 
 
-def _arrays(path: str | Path, names: tuple[str, ...]) -> dict[str, Array]:
+def _arrays(path: str | Path, shapes: dict[str, tuple[int, ...]]) -> list[Array]:
+    """The arrays of an NPZ file that has exactly these, real and finite; -1 is any length but none."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: np.asarray(file[name], float) for name in names}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ChipError(f"{path} is no NPZ file with {', '.join(names)} ({type(error).__name__})") from None
+        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+        raise ChipError(f"{path} is no NPZ file with {', '.join(shapes)} ({type(error).__name__})") from None
+    if arrays.keys() != shapes.keys():
+        raise ChipError(f"{path} holds {', '.join(arrays) or 'nothing'}; it must hold {', '.join(shapes)} and no more")
+    checked = []
+    for name, shape in shapes.items():
+        values, what = arrays[name], f"{path}, array {name}"
+        if values.dtype.kind not in "iuf":
+            kind = "complex numbers" if values.dtype.kind == "c" else f"values of the type {values.dtype}"
+            raise ChipError(f"{what} holds {kind}; it must be real numbers")
+        if len(values.shape) != len(shape) or any(n not in (of, -1) for of, n in zip(values.shape, shape)):
+            wanted = str(shape).replace("-1", "any")
+            raise ChipError(f"{what} has the shape {values.shape}; this mesh needs {wanted}")
+        values = np.asarray(values, np.float64)
+        wrong = np.argwhere(~np.isfinite(values))
+        if len(wrong) or not values.size:
+            at = f"{tuple(map(int, wrong[0]))} is not finite" if len(wrong) else "is empty"
+            raise ChipError(f"{what}: {at}; measure it again")
+        checked.append(values)
+    return checked

@@ -59,13 +59,13 @@ def test_wrong_files_are_one_clear_line(tmp_path: Path) -> None:
     twin_files.write_settings(path, chip.mesh, told)
     good = path.read_text().splitlines()
     for lines, words in (
-        ([], "must begin with the line setting,part"),
-        (good[1:], "must begin with the line setting,part"),
+        ([], "must begin with a line that names the columns setting, part"),
+        (good[1:], "line 1: the column '0' is there twice"),
         (good[:-1], "1 values are missing"),
-        ([*good, "0,u,9,9,0.1"], "no MZI in u, column 9, rail 9"),
-        ([*good, "0,u,0,0"], f"line {len(good) + 1}: '0,u,0,0' is not a row"),
-        ([*good, "0,u,0,0,nan"], "is not a row"),
-        ([*good, "x,u,0,0,1"], "is not a row"),
+        ([*good, "0,u,9,9,0.1"], "nothing in 'u', column 9, rail 9"),
+        ([*good, "0,u,0,0"], f"line {len(good) + 1}: '0,u,0,0' has 4 cells"),
+        ([*good, "1,u,0,0,nan"], "column value: 'nan' is not a number"),
+        ([*good, "x,u,0,0,1"], "column setting: 'x' is not a number"),
     ):
         path.write_text("\n".join(lines))
         with pytest.raises(ChipError, match=words) as caught:
