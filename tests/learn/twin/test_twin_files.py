@@ -61,7 +61,7 @@ def test_wrong_files_are_one_clear_line(tmp_path: Path) -> None:
     for lines, words in (
         ([], "must begin with a line that names the columns setting, part"),
         (good[1:], "line 1: the column '0' is there twice"),
-        (good[:-1], "1 values are missing"),
+        (good[:-1], "1 of 63 values are missing"),
         ([*good, "0,u,9,9,0.1"], "nothing in 'u', column 9, rail 9"),
         ([*good, "0,u,0,0"], f"line {len(good) + 1}: '0,u,0,0' has 4 cells"),
         ([*good, "1,u,0,0,nan"], "column value: 'nan' is not a number"),
