@@ -65,17 +65,7 @@ def rows(path: str | Path, columns: Sequence[str], refuse: type[L2simError] = Ch
     if first is None:
         raise refuse(f"{head}; it is empty")
     separator = next((mark for mark in (";", "\t", ",") if mark in first[1]), ",")
-    names = [name.strip().lower() for name in _cells(first[1], separator)]
-    while names and not names[-1]:
-        names.pop()
-    for name in names:
-        if names.count(name) > 1:
-            raise refuse(f"{path}, line {first[0]}: the column {name!r} is there twice; leave one")
-        if name not in columns:
-            raise refuse(f"{path}, line {first[0]}: there is no column {name!r} in this table; {head}")
-    missing = [name for name in columns if name not in names]
-    if missing:
-        raise refuse(f"{path}, line {first[0]}: the column {missing[0]!r} is missing; {head}")
+    names = _names(f"{path}, line {first[0]}", _cells(first[1], separator), columns, head, refuse)
     points = ""  # which decimal mark was seen first, and where
     for number, text in lines:
         if number <= first[0] or not text:
@@ -93,6 +83,22 @@ def rows(path: str | Path, columns: Sequence[str], refuse: type[L2simError] = Ch
 
 
 MARKS = {".": "point", ",": "comma"}
+
+
+def _names(where: str, cells: list[str], columns: Sequence[str], head: str, refuse: type[L2simError]) -> list[str]:
+    """The names of the columns, all of `columns` and no others, in the order of the table."""
+    names = [name.strip().lower() for name in cells]
+    while names and not names[-1]:
+        names.pop()
+    for name in names:
+        if names.count(name) > 1:
+            raise refuse(f"{where}: the column {name!r} is there twice; leave one")
+        if name not in columns:
+            raise refuse(f"{where}: there is no column {name!r} in this table; {head}")
+    missing = [name for name in columns if name not in names]
+    if missing:
+        raise refuse(f"{where}: the column {missing[0]!r} is missing; {head}")
+    return names
 
 
 def _lines(path: str | Path, refuse: type[L2simError]) -> list[tuple[int, str]]:

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 @click.option("--from", "start", metavar="RUN[@STAGE[:EPOCH]]", help="Start from a checkpoint of another run.")
 @click.option("--weights", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE",
               help="Pretrained: .safetensors or .npz.")  # fmt: skip
+@click.option("--weights-map", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE.toml",
+              help="Lines 'name in it' = 'layer here', '' for none.")  # fmt: skip
 @click.option("--smoke", is_flag=True, help="A few steps on synthetic data, in seconds.")
 @click.option("--quiet", is_flag=True, help="Print only errors and the path of the report.")
 @click.option("--live", is_flag=True, help="Let readers watch the run and command it, e.g. l2sim-gui DIR.")
@@ -53,6 +55,7 @@ def run(
     resume: bool,
     start: str | None,
     weights: Path | None,
+    weights_map: Path | None,
     smoke: bool,
     quiet: bool,
     live: bool,
@@ -68,6 +71,8 @@ def run(
         raise click.UsageError("--resume goes on with a run and --from begins another; use one of them")
     if weights is not None:  # what is set besides wins: pretrain.epochs=5 trains them further
         settings = (f"pretrain.weights={json.dumps(str(weights.absolute()))}", "pretrain.epochs=0", *settings)
+    if weights_map is not None:
+        settings = (f"pretrain.weights_map={json.dumps(_map(weights_map))}", *settings)
     if device is not None:
         settings = (*settings, f"device='{device}'")
     if resume:
@@ -92,6 +97,21 @@ def run(
 
         summary(report, screen())
     click.echo(out / "report.html")
+
+
+def _map(path: Path) -> list[str]:
+    """The lines of a weights map in a file. JobError where it is none."""
+    import tomllib  # late: --help is instant
+
+    try:
+        entries = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
+        why = " ".join(str(error).split())
+        raise JobError(f'{path} cannot be read: {why}; write lines such as "fc_in" = "fc1"') from None
+    for theirs, ours in entries.items():
+        if not isinstance(ours, str):
+            raise JobError(f'{path}: {theirs} is no text; write lines such as "layers.0" = "fc1", names in quotes')
+    return [f"{theirs} = {ours}" for theirs, ours in entries.items()]
 
 
 class How(NamedTuple):

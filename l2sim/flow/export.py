@@ -2,7 +2,8 @@
 
 Of every photonic layer, by its name (p x q cores of k modes):
 
-    NAME.weight             what the chip computes, in PyTorch's layout; with the batch norms, the whole network
+    NAME.weight             what the chip computes, in PyTorch's layout; with biases and batch norms, the whole network
+    NAME.bias               the electronic bias (out,) of a layer that has one
     NAME.u.phases           commanded phases (p, q, columns, k - 1), rad; NAME.u.signs (p, q, k); and the same of v
     NAME.sigma.commanded    commanded sigma (p, q, k); NAME.sigma.scale (p, q) the electronic gain of every core
     NAME.u.rest_phases      phases of the calibrated pseudo-identities, NAME.u.rest_signs their signs, if there are

@@ -1,25 +1,23 @@
 """Weights that were trained elsewhere, put into an electronic network.
 
 The file holds arrays in PyTorch's layout: `NAME.weight` (out, in, height, width) of a convolution or (out, in) of a
-dense layer, and `NAME.weight`, `.bias`, `.running_mean`, `.running_var` of a batch norm. Names are those of l2sim
-(`conv1`, `block1.conv2`, `bn1`, `fc1`; what `l2sim export` writes) or any others: then the layers of each kind are
-matched one by one, in the natural order of their names, which is the order of the light in torchvision's ResNet and
-VGG (with batch norm):
+dense layer, `NAME.bias` (out,) of either, and `NAME.weight`, `.bias`, `.running_mean`, `.running_var` of a batch norm.
+Names are those of l2sim (`conv1`, `block1.conv2`, `bn1`, `fc1`; what `l2sim export` writes) or any others, which are
+then matched by shape and order (`pairing`), as in torchvision's ResNet and VGG (with batch norm):
 
     conv1, layer1.0.conv1, layer1.0.conv2 ... layer2.0.downsample.0      conv1, block1.conv1, block1.conv2 ...
                                                                          block3.shortcut.conv1
     bn1, layer1.0.bn1, layer1.0.bn2 ... layer2.0.downsample.1            bn1, block1.bn1 ... block3.shortcut.bn1
     fc                                                                   fc1
 
-What the layers here lack is fitted: a convolution's bias goes into the mean of the batch norm behind it; the middle of
-a larger first kernel (the 7 x 7 stem of ImageNet's ResNets) is cut out for small images; a classifier of other classes
-starts anew; a dense layer's bias is left out, and said so.
+What the layers here lack is fitted: the bias of a convolution goes into the mean of the batch norm behind it; the
+middle of a larger first kernel (the 7 x 7 stem of ImageNet's ResNets) is cut out for small images; a classifier of
+other classes starts anew. Every other array must have its place: one that no layer takes is refused.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,48 +25,71 @@ import numpy as np
 
 from l2sim.backend import Array
 from l2sim.errors import ModelError
+from l2sim.flow import pairing
 from l2sim.nn import models
 from l2sim.nn.models import ModelSpec, Placed
 from l2sim.nn.network import Network
 from l2sim.store import tensors
 
-KINDS = {models.Conv: "convolution", models.Linear: "dense layer", models.BatchNorm: "batch norm"}
+KINDS = {models.Conv: "convolution", models.Linear: "dense layer", models.BatchNorm: pairing.NORM}
 NORM = ("weight", "bias", "running_mean", "running_var")
+LARGEST = 15
+"""The largest first kernel whose middle is cut out."""
+
+
+COUNTER = "num_batches_tracked"
+"""What PyTorch's batch norms count beside their statistics; no network computes with it."""
+TEXT = "l2sim"
+"""The text that says that `l2sim export` wrote a file, which then holds more than the network."""
 
 
 class Fitted(NamedTuple):
-    """Arrays by the names of `Network.parameters` and `buffers`, and what was changed to make them fit."""
+    """Arrays by the names of `Network.parameters` and `buffers`, what was changed to make them fit, and of every layer
+    here what of the file it is."""
 
     arrays: dict[str, Array]
     notes: list[str]
+    places: dict[str, str]
 
 
-def load_weights(path: Path, network: Network, new_classifier: bool = True) -> list[str]:
-    """Put the weights of a file into `network`; returns what was changed to make them fit.
+def load_weights(
+    path: Path, network: Network, new_classifier: bool = True, weights_map: Iterable[str] = ()
+) -> list[str]:
+    """Put the weights of a file into `network`; returns what went where, and what was changed to make it fit.
 
-    `new_classifier`: a classifier of other classes may stay as it is. Raises ModelError, before anything changes.
+    `new_classifier`: a classifier of other classes may stay as it is. `weights_map`: lines "NAME IN THE FILE = LAYER
+    HERE", nothing behind = for what is to be left out. Raises ModelError, before anything changes.
     """
-    arrays, _ = tensors.read(path)
+    arrays, texts = tensors.read(path)
     try:
-        fitted = fit(network.spec, arrays)
+        fitted = fit(network.spec, arrays, path.suffix == ".npz", weights_map, TEXT in texts)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from None
     missing = network.state().keys() - fitted.arrays.keys()
     if missing and not new_classifier:
         raise ModelError(f"{path}: {fitted.notes[-1]}; train it (pretrain.epochs), or give weights for these classes")
     network.load({**network.state(), **fitted.arrays})
-    return fitted.notes
+    where = [f"{ours} is {theirs}" for ours, theirs in fitted.places.items() if ours != theirs]
+    return where + fitted.notes
 
 
-def fit(spec: ModelSpec, arrays: Mapping[str, Array]) -> Fitted:
-    """The arrays of a file for the model `spec`. Raises ModelError naming what does not fit."""
+def fit(
+    spec: ModelSpec,
+    arrays: Mapping[str, Array],
+    ordered: bool = False,
+    weights_map: Iterable[str] = (),
+    exported: bool = False,
+) -> Fitted:
+    """The arrays of a file for the model `spec`; `ordered` where the order of `arrays` is that of their network, and
+    `exported` where l2sim wrote them, with others. Raises ModelError naming what does not fit, or has no place."""
     layers = _layers(models.place(spec))
     groups = _groups(arrays)
-    mine = {item.name: KINDS[type(item.layer)] for item, _ in layers}
-    pairs = _paired(mine, groups)
-    convs = [name for name, kind in mine.items() if kind == "convolution"]
+    chosen = pairing.named(weights_map, groups, (item.name for item, _ in layers))
+    pairs = _paired(layers, groups, chosen, ordered)
+    _check_all(arrays, pairs, [name for name, ours in chosen.items() if not ours], exported)
+    convs = [item.name for item, _ in layers if isinstance(item.layer, models.Conv)]
     last = layers[-1][0].name
-    fitted, shifts = Fitted({}, []), dict[str, Array]()
+    fitted, shifts = Fitted({}, [], pairs), dict[str, Array]()
     for item, norm in layers:
         theirs = pairs[item.name]
         group = {end: _numbers(f"{theirs}.{end}", a) for end, a in groups[theirs].items()}
@@ -85,12 +106,66 @@ def fit(spec: ModelSpec, arrays: Mapping[str, Array]) -> Fitted:
             )
             continue
         fitted.arrays[f"{item.name}.weight"] = _fit_weight(weight, item, theirs)
-        if bias is not None and bias.any():
-            if norm and isinstance(item.layer, models.Conv):
-                shifts[norm] = bias
-            else:
-                fitted.notes.append(f"{theirs}.bias is left out: layers here have no bias")
+        if bias is not None and bias.shape != (classes,):
+            raise ModelError(f"{theirs}.bias has shape {bias.shape} but {item.name} needs {(classes,)}")
+        _fit_bias(item, norm, theirs, bias, fitted, shifts)
     return fitted
+
+
+def _fit_bias(
+    item: Placed, norm: str, theirs: str, bias: Array | None, fitted: Fitted, shifts: dict[str, Array]
+) -> None:
+    """Take the bias of a layer, or put it into the batch norm behind."""
+    assert isinstance(item.layer, models.Conv | models.Linear)
+    if item.layer.bias:
+        if bias is None:
+            fitted.notes.append(f"{theirs} has no bias: that of {item.name} begins at zero")
+        fitted.arrays[f"{item.name}.bias"] = np.zeros(models.matrix_shape(item)[0]) if bias is None else bias
+    elif bias is not None and bias.any():
+        if not norm:
+            cure = "model.bias=true gives the layers here one too"
+            raise ModelError(f"{theirs}.bias has no place: {item.name} has no bias; {cure}")
+        shifts[norm] = bias
+
+
+def _paired(
+    layers: list[tuple[Placed, str]], groups: dict[str, dict[str, Array]], chosen: dict[str, str], ordered: bool
+) -> dict[str, str]:
+    """The name in the file of every layer: as chosen, its own, or by shape and order."""
+    front = {norm: item.name for item, norm in layers if norm}
+    fixed = {ours: theirs for theirs, ours in chosen.items() if ours}
+    mine = []
+    for i, (item, _) in enumerate(layers):
+        if item.name not in fixed:
+            first = not any(isinstance(other.layer, models.Conv) for other, _ in layers[:i])
+            behind = front.get(item.name, "")
+            features = item.input[0] if i == len(layers) - 1 and isinstance(item.layer, models.Linear) else 0
+            mine.append(pairing.Layer(item.name, KINDS[type(item.layer)], _shapes(item, first), behind, features))
+    kinds = {name: (_kind(group), group) for name, group in groups.items() if name not in chosen}
+    theirs = {name: (kind, group["weight"].shape) for name, (kind, group) in kinds.items() if kind}
+    return fixed | pairing.paired(mine, theirs, ordered)
+
+
+def _shapes(item: Placed, first: bool) -> frozenset[tuple[int, ...]]:
+    """Shapes of a weight that fit a layer; the first convolution also takes larger kernels, which are cut."""
+    if isinstance(item.layer, models.BatchNorm):
+        return frozenset({item.input[:1]})
+    shape = _wanted(item)
+    larger = range(item.layer.kernel, LARGEST + 1, 2) if first and isinstance(item.layer, models.Conv) else ()
+    return frozenset({shape, *((*shape[:2], size, size) for size in larger)})
+
+
+def _check_all(arrays: Mapping[str, Array], pairs: dict[str, str], left: list[str], exported: bool) -> None:
+    """ModelError for an array of the file that no layer takes."""
+    taken = {*pairs.values(), *left}
+    for name in arrays:
+        layer, _, end = name.rpartition(".")
+        if layer in taken and (end in NORM or end == COUNTER):
+            continue
+        if exported or (not layer and name in left):
+            continue
+        cure = f'give weights of this model, or leave it out with the line "{layer or name} =" in a weights map'
+        raise ModelError(f"{name} belongs to no layer of this network, which would compute something else; {cure}")
 
 
 def _fit_norm(item: Placed, theirs: str, group: dict[str, Array], shift: Array | None, fitted: Fitted) -> None:
@@ -138,37 +213,15 @@ def _groups(arrays: Mapping[str, Array]) -> dict[str, dict[str, Array]]:
     groups: dict[str, dict[str, Array]] = {}
     for name, array in arrays.items():
         layer, _, end = name.rpartition(".")
-        if end in NORM:
+        if end in NORM and layer:
             groups.setdefault(layer, {})[end] = array
     return groups
 
 
-def _paired(mine: dict[str, str], groups: dict[str, dict[str, Array]]) -> dict[str, str]:
-    """The name in the file of every layer: its own, or by kind and order."""
-    kinds = {name: kind for name, group in groups.items() if (kind := _kind(group))}
-    if all((kinds.get(name) == KINDS[models.BatchNorm]) == (kind == KINDS[models.BatchNorm]) and name in kinds
-           for name, kind in mine.items()):
-        return {name: name for name in mine}
-    pairs: dict[str, str] = {}
-    for kind in KINDS.values():
-        ours = [name for name, own in mine.items() if own == kind]
-        theirs = sorted((name for name, own in kinds.items() if own == kind), key=_natural)
-        if len(ours) != len(theirs):
-            numbers = f"it holds {len(theirs)} of kind {kind} where the model has {len(ours)}"
-            raise ModelError(f"{numbers}; give weights of this model")
-        pairs |= dict(zip(ours, theirs))
-    return pairs
-
-
 def _kind(group: dict[str, Array]) -> str:
     if "running_mean" in group:
-        return "batch norm" if set(NORM) <= group.keys() else ""
+        return pairing.NORM if set(NORM) <= group.keys() else ""
     return {4: "convolution", 2: "dense layer"}.get(group["weight"].ndim, "") if "weight" in group else ""
-
-
-def _natural(name: str) -> list[tuple[int, str]]:
-    """So that layer10 comes behind layer9."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 def _numbers(name: str, array: Array) -> Array:

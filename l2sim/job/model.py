@@ -30,6 +30,7 @@ def model(job: Settings, classes: int, channels: int | None = None) -> ModelSpec
     else:
         shape = fixed or models.get(job.model.name).input
         spec = models.get(job.model.name, classes, (channels or shape[0], shape[1], shape[2]), job.model.width)
+    spec = models.biased(spec) if job.model.bias else spec
     models.place(spec)
     return spec
 

@@ -75,6 +75,7 @@ class Model(Section, frozen=True):
     name: Annotated[Literal[Published, "custom"], _m("the network; custom is what layers describe")] = "cnn-s"
     input: Annotated[tuple[int, ...], _m("channels, height, width of the pictures; [] is the published size")] = ()
     width: Annotated[float, _m("factor on the channels and hidden features", "share", 0.001, 1)] = 1.0
+    bias: Annotated[bool, _m("layers that no batch norm follows add an electronic bias; published: none")] = False
     layers: Annotated[tuple[LayerSpec, ...], _m("of custom: tables such as {type='Linear', out=10, k=9}")] = ()
 
 
@@ -140,6 +141,9 @@ class Pretrain(Section, frozen=True):
 
     epochs: Annotated[int, _m("training of the electronic weights; 0: as they are", *_SOME_EPOCHS)] = 100
     weights: Annotated[str, _m("file they start from, .safetensors or .npz; empty: random")] = ""
+    weights_map: Annotated[
+        tuple[str, ...], _m("which layer is which: 'name in the file = layer here', '' for none; [] by shape, order")
+    ] = ()
     batch: Annotated[int, _m("images in a mini-batch", "images", 1, 100_000)] = 32
     optimizer: Annotated[_Optimizer, _m("how the gradient is followed")] = "adamw"
     lr: Annotated[float, _epoch("learning rate at the start", *_LR)] = 2e-3

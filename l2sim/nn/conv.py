@@ -12,7 +12,7 @@ import numpy as np
 
 from l2sim.backend import Array, kernels_of, like, namespace
 from l2sim.errors import ModelError
-from l2sim.nn.layers import Alignment, Layer
+from l2sim.nn.layers import Alignment, Bias, Layer
 from l2sim.nn.place import window_count
 from l2sim.nn.weights import Weight
 
@@ -64,7 +64,8 @@ def col2im(columns: Array, shape: tuple[int, ...], kernel: int, stride: int = 1,
 
 
 class Conv2d(Layer):
-    """Convolution without bias as one matrix product: (C, H, W, B) -> (C', H', W', B), M of shape (C', C*kernel^2).
+    """Convolution as one matrix product: (C, H, W, B) -> (C', H', W', B), M of shape (C', C*kernel^2); `bias` (C',) or
+    none.
 
     Two places for samplers of the weight gradient, with bool masks shared by the batch; the input gradient uses all.
     `columns`: `mask, factor = columns(H'*W', rng)`; only the kept columns reach `weight.accumulate`, with that factor.
@@ -75,8 +76,10 @@ class Conv2d(Layer):
     from the generator given to `forward`. `alignment`, when set, replaces the input gradient.
     """
 
-    def __init__(self, weight: Weight, kernel: int, stride: int = 1, padding: int = 0) -> None:
-        self.weight = weight
+    def __init__(
+        self, weight: Weight, kernel: int, stride: int = 1, padding: int = 0, bias: Array | None = None
+    ) -> None:
+        self.weight, self.bias = weight, Bias(bias)
         self.kernel = kernel
         self.stride = stride
         self.padding = padding
@@ -103,7 +106,7 @@ class Conv2d(Layer):
                 self._buffer = namespace(x).empty(shape, x.dtype)
             columns = im2col(x, self.kernel, self.stride, self.padding, out=self._buffer)
             self._columns, self._shape, self._rng = columns, x.shape, rng
-        return self.weight.forward(columns, rng if train else None).reshape(-1, h, w, b)
+        return self.bias.add(self.weight.forward(columns, rng if train else None)).reshape(-1, h, w, b)
 
     def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
         """Have the weight store its gradient, from the columns that samplers keep; return dL/dx (C, H, W, B).
@@ -111,6 +114,7 @@ class Conv2d(Layer):
         `alignment` puts another array in its place; None unless `need_dx`. ModelError where a sampler has no generator.
         """
         flat = dy.reshape(len(dy), -1)
+        self.bias.accumulate(flat)
         if self.columns is None and self.spatial is None:
             self.drawn = {}
             self.weight.accumulate(flat, self._columns, rng=self._rng)
@@ -160,11 +164,11 @@ class Conv2d(Layer):
 
     def parameters(self) -> dict[str, Array]:
         """The weight's trainable arrays, live: electronic "weight" (C', C*kernel^2), or "sigma" (p, q, k) of cores."""
-        return self.weight.parameters()
+        return self.weight.parameters() | self.bias.parameters()
 
     def gradients(self) -> dict[str, Array]:
         """What the weight's last gradient was, under the names and in the shapes of `parameters`."""
-        return self.weight.gradients()
+        return self.weight.gradients() | self.bias.gradients()
 
 
 def _pick(columns: Array, count: int, pixels: Array, out: Array | None = None) -> Array:

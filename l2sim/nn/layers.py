@@ -54,34 +54,63 @@ Alignment = Callable[[tuple[int, ...]], Array]
 """alignment(shape): what a layer passes back in place of its input gradient, of that shape."""
 
 
-class Linear(Layer):
-    """Dense layer y = M x without bias: (in, B) -> (out, B). `alignment`, when set, replaces the input gradient."""
+class Bias:
+    """An electronic bias (out,), added to what a matrix gives; or none."""
 
-    def __init__(self, weight: Weight) -> None:
-        self.weight = weight
+    def __init__(self, values: Array | None) -> None:
+        self.values = values
+        self.gradient = None if values is None else np.zeros_like(values)
+
+    def add(self, y: Array) -> Array:
+        """y (out, N) + bias, in place."""
+        if self.values is not None:
+            y += self.values[:, None]
+        return y
+
+    def accumulate(self, dy: Array) -> None:
+        """Store the gradient, the sum of dy (out, N) over the columns."""
+        if self.gradient is not None:
+            self.gradient[...] = dy.sum(axis=1)
+
+    def parameters(self) -> dict[str, Array]:
+        """`values`, live, as "bias"."""
+        return {} if self.values is None else {"bias": self.values}
+
+    def gradients(self) -> dict[str, Array]:
+        """The gradient stored last, as "bias"."""
+        return {} if self.gradient is None else {"bias": self.gradient}
+
+
+class Linear(Layer):
+    """Dense layer y = M x + b: (in, B) -> (out, B), b (out,) or none. `alignment`, when set, replaces the input
+    gradient."""
+
+    def __init__(self, weight: Weight, bias: Array | None = None) -> None:
+        self.weight, self.bias = weight, Bias(bias)
         self.alignment: Alignment | None = None
 
     def forward(self, x: Array, train: bool = False, rng: np.random.Generator | None = None) -> Array:
-        """y = M x: (in, B) -> (out, B). `train` remembers x and `rng` for `backward` and lets the weight sample."""
+        """y = M x + b: (in, B) -> (out, B). `train` remembers x and `rng` for `backward` and lets the weight sample."""
         if train:
             self._x, self._rng = x, rng
-        return self.weight.forward(x, rng if train else None)
+        return self.bias.add(self.weight.forward(x, rng if train else None))
 
     def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
         """Have the weight store its gradient, of dy x^T; return dL/dx = M^T dy (in, B), or what `alignment` puts in its
         place. None unless `need_dx`."""
         self.weight.accumulate(dy, self._x, rng=self._rng)
+        self.bias.accumulate(dy)
         if need_dx and self.alignment is not None:
             return self.alignment(self._x.shape)
         return self.weight.transpose(dy, self._rng) if need_dx else None
 
     def parameters(self) -> dict[str, Array]:
-        """The weight's trainable arrays, live: electronic "weight" (out, in), or "sigma" (p, q, k) of cores."""
-        return self.weight.parameters()
+        """The weight's trainable arrays, live: electronic "weight" (out, in), or "sigma" (p, q, k) of cores; "bias"."""
+        return self.weight.parameters() | self.bias.parameters()
 
     def gradients(self) -> dict[str, Array]:
         """What the weight's last gradient was, under the names and in the shapes of `parameters`."""
-        return self.weight.gradients()
+        return self.weight.gradients() | self.bias.gradients()
 
 
 class BatchNorm(Layer):

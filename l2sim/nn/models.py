@@ -44,8 +44,8 @@ from l2sim.nn.specs import (
 __all__ = [
     "MODELS", "Abs", "AdaptiveAveragePool", "AveragePool", "BatchNorm", "Conv", "Count", "Counts", "Dropout",
     "ElectroOptic", "Flatten", "GlobalAveragePool", "LayerSpec", "Linear", "MaxPool", "Mesh", "ModelSpec", "Normalise",
-    "Placed", "Ports", "Power", "ReLU", "ReLUN", "Residual", "Saturable", "Standardise", "cnn_l", "cnn_s", "count",
-    "get", "matrix_shape", "mlp", "narrow", "onn", "place", "resnet", "vgg",
+    "Placed", "Ports", "Power", "ReLU", "ReLUN", "Residual", "Saturable", "Standardise", "biased", "cnn_l", "cnn_s",
+    "count", "get", "matrix_shape", "mlp", "narrow", "onn", "place", "resnet", "vgg",
 ]  # fmt: skip
 
 
@@ -172,6 +172,22 @@ def get(name: str, classes: int = 10, input: Image | None = None, width: float =
         hint = f"did you mean {near[0]}? " if near else ""
         raise ModelError(f"model {name!r} is unknown; {hint}models: {', '.join(MODELS)}")
     return narrow(MODELS[key](classes) if input is None else MODELS[key](classes, input), width)
+
+
+def biased(spec: ModelSpec) -> ModelSpec:
+    """`spec` with a bias in every convolution and dense layer but those that a batch norm follows, which has one."""
+
+    def some(layers: tuple[LayerSpec, ...]) -> tuple[LayerSpec, ...]:
+        return tuple(one(layer, after) for layer, after in zip(layers, (*layers[1:], None)))
+
+    def one(layer: LayerSpec, after: LayerSpec | None) -> LayerSpec:
+        if isinstance(layer, Residual):
+            return Residual(some(layer.body), some(layer.shortcut))
+        if isinstance(layer, Conv | Linear) and not isinstance(after, BatchNorm):
+            return msgspec.structs.replace(layer, bias=True)
+        return layer
+
+    return msgspec.structs.replace(spec, layers=some(spec.layers))
 
 
 def narrow(spec: ModelSpec, width: float) -> ModelSpec:

@@ -149,9 +149,10 @@ def _leaf(item: Placed, make_weight: MakeWeight, dtype: DTypeLike, device: Devic
     """The layer that `item` describes."""
     match item.layer:
         case models.Conv(kernel=kernel, stride=stride, padding=padding):
-            return conv.Conv2d(_weight(item, item.layer.k, make_weight), kernel, stride, padding)
+            weight = _weight(item, item.layer.k, make_weight)
+            return conv.Conv2d(weight, kernel, stride, padding, _bias(item.layer, dtype, device))
         case models.Linear(k=k):
-            return layers.Linear(_weight(item, k, make_weight))
+            return layers.Linear(_weight(item, k, make_weight), _bias(item.layer, dtype, device))
         case models.BatchNorm():
             return layers.BatchNorm(item.input[0], dtype, device)
         case models.ReLU():
@@ -185,6 +186,14 @@ def _leaf(item: Placed, make_weight: MakeWeight, dtype: DTypeLike, device: Devic
         case models.Ports(out=out, group=group):
             return optics.Ports(out, group)
     raise ModelError(f"{item.name}: no layer is known for {type(item.layer).__name__}; use a description of nn.models")
+
+
+def _bias(layer: models.Conv | models.Linear, dtype: DTypeLike, device: Device) -> Array | None:
+    """A bias (out,) of zeros, where the layer has one."""
+    if not layer.bias:
+        return None
+    zeros: Array = device.xp.zeros(layer.out, dtype)
+    return zeros
 
 
 def _weight(item: Placed, k: int, make_weight: MakeWeight) -> Weight:

@@ -255,7 +255,7 @@ def count(spec: ModelSpec) -> Counts:
                 out, width = matrix_shape(item)
                 k = item.layer.k
                 blocks = math.ceil(out / k) * math.ceil(width / k)
-                layers[item.name] = Count(out * width, blocks, blocks * k, blocks * k * (k - 1))
+                layers[item.name] = Count(out * width + out * item.layer.bias, blocks, blocks * k, blocks * k * (k - 1))
             elif isinstance(item.layer, Mesh):
                 n = layout.Mesh(item.layer.kind, item.layer.modes).count
                 layers[item.name] = Count(2 * n + item.layer.screen * item.layer.modes, mzis=n)

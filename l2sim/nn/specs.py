@@ -14,20 +14,22 @@ Image = tuple[int, int, int]
 
 
 class Conv(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=True):
-    """Convolution to `out` channels, without bias; `k` is the size of its tensor cores."""
+    """Convolution to `out` channels; `k` is the size of its tensor cores, a `bias` is electronic."""
 
     out: int
     kernel: int = 3
     stride: int = 1
     padding: int = 0
     k: int = 9
+    bias: bool = False
 
 
 class Linear(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=True):
-    """Dense layer to `out` features, without bias; `k` is the size of its tensor cores."""
+    """Dense layer to `out` features; `k` is the size of its tensor cores, a `bias` is electronic."""
 
     out: int
     k: int = 9
+    bias: bool = False
 
 
 class BatchNorm(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=True):

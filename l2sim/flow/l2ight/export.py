@@ -40,8 +40,8 @@ def session(job: Job, saved: Checkpoint) -> L2ight:
 
 def arrays(session: L2ight) -> dict[str, Array]:
     """The arrays of the network but for its photonic layers, and those of these layers as they are realised."""
-    weights = session.network.weights
-    arrays = {key: a for key, a in session.network.state().items() if key.rpartition(".")[0] not in weights}
+    cores = {naming.name(name, "sigma") for name in session.chips}
+    arrays = {key: a for key, a in session.network.state().items() if key not in cores}
     for name, chip in session.chips.items():
         arrays |= {naming.name(name, key): a for key, a in _layer(session, name, chip).items()}
     return arrays

@@ -50,7 +50,8 @@ def pretrain(session: L2ight, done: int) -> Iterator[Event]:
     """Train the electronic network, from a file of weights if the job names one."""
     job = session.job.pretrain
     if job.weights and done == 0:
-        for note in pretrained.load_weights(Path(job.weights), session.electronic, new_classifier=job.epochs > 0):
+        weights = Path(job.weights), session.electronic, job.epochs > 0, job.weights_map
+        for note in pretrained.load_weights(*weights):
             yield Warned("pretrain", f"{job.weights}: {note}")
     yield from training.train(session, "pretrain", session.job.pretrain, done)
 

@@ -64,7 +64,7 @@ def test_wrong_files_are_one_clear_line(tmp_path: Path) -> None:
         (good[:-1], "1 of 63 values are missing"),
         ([*good, "0,u,9,9,0.1"], "nothing in 'u', column 9, rail 9"),
         ([*good, "0,u,0,0"], f"line {len(good) + 1}: '0,u,0,0' has 4 cells"),
-        ([*good, "1,u,0,0,nan"], "column value: 'nan' is not a number"),
+        ([*good, "9,u,0,0,nan"], "column value: 'nan' is not a number"),
         ([*good, "x,u,0,0,1"], "column setting: 'x' is not a number"),
     ):
         path.write_text("\n".join(lines))
@@ -72,7 +72,7 @@ def test_wrong_files_are_one_clear_line(tmp_path: Path) -> None:
             twin_files.read_settings(path, chip.mesh)
         assert "\n" not in str(caught.value) and "a.csv" in str(caught.value)
     path.write_text("core,setting,output,input,value\n0,0,0,7,1.0\n")
-    with pytest.raises(ChipError, match="line 2: need settings below 7"):
+    with pytest.raises(ChipError, match="line 2, column input: '7' must be a whole number from 0 to 2"):
         twin_files.read_responses(path, 3, 7)
     for missing in (tmp_path / "no.csv", tmp_path / "no.npz"):
         with pytest.raises(ChipError, match=missing.name):
