@@ -166,9 +166,11 @@ def presets(explain: str | None) -> None:
     """List the presets, or explain every field of a job."""
     from l2sim.cli import tables  # late: --help is instant
     from l2sim.job.job import load  # late: --help is instant
+    from l2sim.job.presets import PRESETS  # late: --help is instant
     from l2sim.runs.console import screen  # late: --help is instant
 
-    for table in [tables.fields_table(load(explain))] if explain else tables.presets_tables():
+    about = f"{explain}: {PRESETS[explain].about}" if explain and explain in PRESETS else ""
+    for table in [tables.fields_table(load(explain), about)] if explain else tables.presets_tables():
         screen().print(table)
 
 

@@ -7,6 +7,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich import box
 from rich.table import Table
 
 from l2sim.job import experiments
@@ -34,11 +35,13 @@ def _experiments(count: int) -> Table:
     for name, model in experiments.MODELS.items():
         families.setdefault(model.data, []).append(name)
     pairs = [f"{', '.join(data)} with {', '.join(models)}" for data, models in families.items()]
+    title = f"{count} experiments composed from L2ight's scripts, called DATA-MODEL-METHOD, e.g. cifar10-vgg8-l2ight"
     table = Table(
         "METHOD", *experiments.MODELS, "what is done",
-        title=f"{count} experiments of L2ight, called DATA-MODEL-METHOD, e.g. cifar10-vgg8-l2ight\n{'; '.join(pairs)}",
-        title_justify="left",
+        title="\n".join((title, *pairs)), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0),
+        pad_edge=False,
     )  # fmt: skip
+    table.columns[0].no_wrap = True
     for column in table.columns[1:-1]:
         column.justify = "center"
     for method, (about, _, only) in experiments.METHODS.items():
@@ -47,9 +50,10 @@ def _experiments(count: int) -> Table:
     return table
 
 
-def fields_table(job: Job) -> Table:
-    """Every field of `job` by section: path, value, unit, range, meaning."""
-    table = Table(title=f"fields of a job, with the values of {job.name}", title_justify="left")
+def fields_table(job: Job, about: str = "") -> Table:
+    """Every field of `job` by section: path, value, unit, range, meaning; above them what the job is `about`."""
+    lines = ([about] if about else []) + [f"fields of a job, with the values of {job.name}"]
+    table = Table(title="\n".join(lines), title_justify="left")
     table.add_column("field", no_wrap=True)
     table.add_column("value", no_wrap=True)
     table.add_column("unit", no_wrap=True)

@@ -122,7 +122,7 @@ NOISE: dict[str, dict[str, float]] = {
 """The levels of the published sweep, as non-idealities."""
 
 for _name, (_about, _values) in (("-".join(key), experiments.composed(*key)) for key in experiments.names()):
-    _OWN[_name] = Preset(_about, f"{_L2IGHT}: its scripts", _values)
+    _OWN[_name] = Preset(_about, f"{_L2IGHT}: composed from its scripts", _values)
 
 for _name, _level in NOISE.items():
     _OWN[f"insitu-noise-{_name}"] = Preset(

@@ -72,14 +72,14 @@ def overview(material: Material) -> str:
     stage = material.stage("learn")
     known = f"{percent(stage['accuracy'])} on the test set" if stage.get("accuracy") is not None else "not yet known"
     caption = (
-        "Left: accuracy, from that with random phases on. Middle: the loss that training lowers. Faint lines are "
+        "Left: accuracy; the mark is that with random phases. Middle: the loss. Faint lines are "
         "single mini-batches (some of them, if many), bold ones the mean of an epoch, dashed ones the test set. "
     )
     if "boundary" in material.figures.get("learn", {}):
         caption += "Right: what the trained chips say about every point of the plane, and the test points. "
     else:
         caption += "Right: the angle between what the taps measure and the true gradient, below. "
-    alt = f"Three panels: accuracy rises and loss falls over the epochs; the accuracy is {known}."
+    alt = f"Three panels: accuracy and loss over the epochs; the accuracy is {known}."
     return html.section("The run at a glance", html.figure(figures.svg(picture(material), "overview", alt), caption))
 
 
@@ -109,8 +109,8 @@ def gradients(material: Material) -> str:
     insitu_figures.gradient_errors(axes[0, 0], lines)
     caption = (
         "Left: one minus the cosine of the angle between the gradient that the taps of a mesh measure and the true one "
-        "for the same light, for all theta and phi together, after every epoch on the first mini-batch. 0 is exact, 1 "
-        "is a gradient that tells nothing. "
+        "for the same light, for all theta and phi together, after every epoch on the first mini-batch. 0 is the exact "
+        "direction, 1 a gradient that tells nothing, and above 1 it points uphill. "
     )
     if drawn:
         insitu_figures.gradient_scatter(axes[0, 1], drawn)

@@ -20,6 +20,11 @@ WHAT = (
     f"{html.SOURCE}."
 )
 
+SAMPLED = (
+    "feedback_sparsity", "forward_sparsity", "column_sparsity", "spatial_sparsity", "feature_sparsity",
+    "data_sparsity", "rank",
+)  # fmt: skip
+"""Fields of learning that leave out parts of a gradient where they are not zero."""
 COST = "An evaluation of a k × k core is k core calls. Pretraining is electronic and costs the chips nothing."
 
 
@@ -43,13 +48,13 @@ def overview(material: Material) -> str:
         if "accuracy" in stage
     )  # fmt: skip
     caption = (
-        "Left: accuracy on the test set. Imperfect chips lose what was learnt electronically (deploy); calibration and "
-        "mapping are to bring it back, and learning on the chip the rest. The dashed line is chance, one in "
+        "Left: accuracy on the test set: of the electronic network, of its ideal phases on the chips as they are "
+        "(deploy), and after each stage that is to bring back what is lost there. The dashed line is chance, one in "
         f"{material.classes or 'as many as there are'} classes. "
         "The hollow bar is the oracle projection: sigma computed from the true meshes, which a lab cannot know. "
-        "Middle: the errors that the chips minimise by themselves, from readings only. Right: the loss in training."
+        "Middle: the errors that the chips minimise by themselves, as they read them. Right: the loss in training."
     )
-    alt = f"Three panels of the whole run. Accuracy by stage: {accuracies or 'none yet'}. Errors and losses fall."
+    alt = f"Three panels of the whole run. Accuracy by stage: {accuracies or 'none yet'}. Errors and losses over time."
     return html.section("The run at a glance", html.figure(figures.svg(picture(material), "overview", alt), caption))
 
 
@@ -64,7 +69,7 @@ def calibration(material: Material) -> str:
     stage = material.stage("calibrate")
     sheet, axes = figures.sheet(2 if errors else 1, 10 if errors else 6, 4.2)
     figures.identity(axes[0, 0], run, stage.get("oracle_identity_error", {}))
-    alt = f"Calibration loss falls from {number(float(run['best'][0]))} to {number(float(run['best'][-1]))}."
+    alt = f"The best calibration loss goes from {number(float(run['best'][0]))} to {number(float(run['best'][-1]))}."
     caption = (
         "Left: blue is the loss that the chip measures and minimises, the best so far of every core (mean, and the "
         "band that holds the middle 80 % of the cores). The other lines need the true meshes: the identity error of "
@@ -88,10 +93,11 @@ def mapping(material: Material) -> str:
     comparisons = material.figures.get("map", {}).get("comparisons", {})
     sheet, axes = figures.sheet(1, 8, 4.4)
     figures.mapping(axes[0, 0], run, material.job.map.start, comparisons, _noise(material.job))
-    alt = f"Mapping error falls from {number(float(run['best'][0]))} to {number(float(run['best'][-1]))}."
+    alt = f"The best mapping error goes from {number(float(run['best'][0]))} to {number(float(run['best'][-1]))}."
     caption = (
-        "The distance between what the cores do and what they should do, |USV − W|² / |USV|², the best so far of every "
-        "core: mean, and the band that holds the middle 80 % of the cores. "
+        "The distance between what the cores do and what they should do, |USV − W|² / |USV|², as read by the chips, "
+        "noise of the readings included: the best so far of every core, mean, and the band that holds the middle 80 % "
+        "of the cores. "
     )
     if comparisons:
         caption += "Dashed: copies of the same chips, mapped with the same evaluations in another way. "
@@ -114,9 +120,10 @@ def training(material: Material) -> str:
     alt = f"Loss and accuracy over epochs of {' and '.join(stages)}."
     caption = (
         "Loss and accuracy: faint for single mini-batches (some of them, if they are many), bold for the mean of an "
-        "epoch of training, dashed for the test set after each epoch. On the chip only sigma and batch norm are "
-        "learnt; the meshes stay as mapped. "
+        "epoch of training, dashed for the test set after each epoch. "
     )
+    if "learn" in stages:
+        caption += _learnt(material.job)
     body = html.figure(figures.svg(sheet, "training", alt), caption + html.CITE)
     if material.sigma:
         sheet, axes = figures.sheet(1, 4.6, 4.6)
@@ -141,11 +148,18 @@ def phases(material: Material) -> str:
     heaters = next(iter(material.phases.values()))["u"].size
     caption = (
         f"The commanded phases of all {2 * heaters:,} heaters at the end of each stage, wrapped to one turn [0, 2π). "
-        "Calibration finds phases that cancel the unknown offset of every heater, so their spread tells how large the "
-        "offsets are; mapping adds the phases of the weights."
+        "Deploy commands the phases that ideal meshes would need. "
     )
-    if material.job.calibrate.method != "twin":
-        caption += " (The phases of the last sweep: the best ones, which are kept, differ slightly.)"
+    twin = material.job.calibrate.method == "twin"
+    if "calibrate" in material.phases and not twin:
+        caption += (
+            "Calibration looks for phases at which every mesh is the identity but for signs. Many settings of a mesh "
+            "are, so that these phases need not cancel the unknown offsets of its heaters one by one. "
+        )
+    if "map" in material.phases and not twin:
+        caption += "Mapping is to show the weights; its phases make up for offsets as far as it found how. "
+    if not twin:
+        caption += "(Shown are the phases of the last sweep; kept are the best ones.)"
     return html.section("Phases", html.figure(figures.svg(sheet, "phases", "Phase histograms by stage."), caption))
 
 
@@ -162,11 +176,18 @@ def publication(material: Material) -> str:
     ):
         if here != published and job.model.name == "cnn-s" and not (twin and path != "learn.epochs"):
             points.append(f"<code>{path}</code> is {here} instead of {published}.")
-    if not (job.learn.feedback_sparsity or job.learn.column_sparsity or job.learn.data_sparsity):
-        points.append("Learning computes every gradient in full: sampling of feedback, columns and data is off.")
+    if job.learn.protocol == "subspace" and not any(getattr(job.learn, name) for name in SAMPLED):
+        points.append("Learning measures every gradient in full: sampling of feedback, columns and data is off.")
     items = "".join(f"<li>{point}</li>" for point in points)
     text = f"<p>Compared with {html.SOURCE}:</p><ul>{items}</ul>"
     return html.section("What differs from the publication", text)
+
+
+def _learnt(job: Job) -> str:
+    """What learning by the job's protocol changes, in a sentence."""
+    if job.learn.protocol in ("subspace", "dfa", "pat"):
+        return "On the chip only sigma and batch norm are learnt; the meshes stay as mapped. "
+    return "On the chip phases are learnt, without gradients: those of the meshes and of the attenuators. "
 
 
 def _mapped_otherwise(material: Material) -> list[str]:

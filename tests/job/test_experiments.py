@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from pathlib import Path
 
 import pytest
 
@@ -56,6 +57,11 @@ NAMES = ["-".join(key) for key in experiments.names()]
 def test_every_published_experiment_has_its_name(name: str) -> None:
     job = jobs.load(name)
     assert job.name == name and name in NAMES and PRESETS[name].source.endswith("its scripts")
+
+
+def test_the_readme_counts_them() -> None:
+    readme = Path(__file__).parents[2].joinpath("README.md").read_text(encoding="utf-8")
+    assert f"DATA-MODEL-METHOD: {len(NAMES)} of them" in readme
 
 
 def test_names_are_unique_and_jobs_differ_but_where_said() -> None:
