@@ -29,11 +29,11 @@ TAU = 2.0 * math.pi
 
 @njit(inline="always", fastmath={"contract"})
 def wrapped(x):
-    """x modulo 2 pi without a branch, as `np.mod` has it also where x / 2 pi rounds to a whole number."""
+    """x modulo 2 pi without a branch, in [0, 2 pi) also where x / 2 pi rounds to a whole number, or x is -1e-17."""
     f = type(x)
     y = x - f(TAU) * np.floor(x * f(1.0 / TAU))
     y = y + f(TAU) if y < f(0.0) else y
-    return y - f(TAU) if (y >= f(TAU)) and (x > f(0.0)) else y
+    return y - f(TAU) if y >= f(TAU) else y
 
 
 @njit(fastmath={"contract"})

@@ -12,6 +12,7 @@ import numpy as np
 from l2sim.backend import Array, kernels
 from l2sim.chip.protocol import MeshHardware, check
 from l2sim.errors import ChipError
+from l2sim.given import wrapped
 from l2sim.mesh import styles, unitary
 from l2sim.mesh.mesh import Mesh
 from l2sim.mesh.unitary import Settings
@@ -70,7 +71,7 @@ def nullify(mesh: Mesh, ideal: Settings, errors: Array | None = None) -> tuple[S
     theta, phi, _, clipped = unitary.nullify(mesh, plain.column, null_basis(plain, ideal), errors)
     settings = unitary.spread(mesh, theta, phi, np.zeros(mesh.modes))
     screen = refit(unitary.matrix(plain, ideal), unitary.matrix(mesh, settings, errors))
-    return settings._replace(screen=np.mod(screen, 2.0 * np.pi)), clipped
+    return settings._replace(screen=wrapped(screen)), clipped
 
 
 # -- optimisation ------------------------------------------------------------------------------------------------------
@@ -121,7 +122,7 @@ def optimise(
         slope, np.concatenate(start), m=20, factr=1e-2, pgtol=1e-12, maxiter=iterations, maxfun=2 * iterations,
         callback=measured,
     )  # fmt: skip
-    return unpack(np.mod(best[0], 2.0 * np.pi)), curve
+    return unpack(wrapped(best[0])), curve
 
 
 def program(mesh: Mesh, target: Array, errors: Array | None = None, iterations: int = 500) -> Settings:
@@ -162,7 +163,7 @@ def highest(values: Array, theta: float, phi: float) -> tuple[float, float]:
         if bend[0, 0] >= 0.0 or np.linalg.det(bend) <= 1e-9 * bend[0, 0] ** 2:
             break  # one phase does not matter here
         theta, phi = (theta, phi) - np.linalg.solve(bend, slope)
-    return float(theta % (2.0 * np.pi)), float(phi % (2.0 * np.pi))
+    return float(wrapped(theta)), float(wrapped(phi))
 
 
 def detectors(plain: Mesh, ideal: Settings, dark_bottom: bool) -> Array:
@@ -245,4 +246,4 @@ def align(hardware: MeshHardware, target: Array) -> None:
         products[1:] += 2.0 / 3.0 * np.exp(-1j * a) * powers.T
     turn = refit(target * target[:1].conj(), products)
     turn[0] = 0.0
-    hardware.set_phases(screen=np.mod(hardware.commanded["screen"] + turn, 2.0 * np.pi))
+    hardware.set_phases(screen=wrapped(hardware.commanded["screen"] + turn))
