@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from l2sim.backend import Array, namespace
 from l2sim.errors import ChipError, L2simError
 
-__all__ = ["TURN", "finite", "numbers", "real", "wrapped"]
+__all__ = ["TURN", "finite", "numbers", "real", "reals", "wrapped"]
 
 TURN = 2.0 * np.pi
 """A whole turn, rad."""
@@ -78,7 +78,12 @@ def finite(values: ArrayLike, what: str, refuse: type[L2simError] = ChipError) -
 
 def real(values: ArrayLike, what: str, refuse: type[L2simError] = ChipError) -> Array:
     """As `finite`, float32 or float64. Complex numbers are taken where all imaginary parts are zero."""
-    array = finite(values, what, refuse)
+    return reals(finite(values, what, refuse), what, refuse)
+
+
+def reals(values: ArrayLike, what: str, refuse: type[L2simError] = ChipError) -> Array:
+    """As `real`, of numbers that need not be finite."""
+    array = numbers(values, what, refuse)
     if array.dtype.kind != "c":
         return array
     if np.count_nonzero(array.imag):

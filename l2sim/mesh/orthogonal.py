@@ -34,7 +34,7 @@ def decompose(mesh: Mesh, matrices: ArrayLike, tolerance: float = TOLERANCE) -> 
     matrices = real(matrices, "a target matrix")
     if matrices.ndim < 2 or matrices.shape[-2:] != (n, n):
         raise ChipError(f"matrices of shape {matrices.shape} do not fit a mesh of {n} modes; need (..., {n}, {n})")
-    work = nearby(np.array(matrices, np.float64).reshape(-1, n, n), tolerance, "orthogonal")
+    work = nearby(np.array(matrices, np.float64).reshape(-1, n, n), tolerance, TOLERANCE, "orthogonal")
     table = np.zeros_like(work)
     signs = np.empty((work.shape[0], n))
     kernels.decompose.decompose(work, mesh.kind == "triangular", table, signs)

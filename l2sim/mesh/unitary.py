@@ -17,11 +17,13 @@ from numpy.typing import ArrayLike
 
 from l2sim.backend import Array, kernels
 from l2sim.errors import ChipError
-from l2sim.given import finite, wrapped
+from l2sim.given import finite, real, wrapped
 from l2sim.mesh.mesh import Mesh
 
 TOLERANCE = 1e-4
 """How far U^+ U may be from 1, in any entry, in a matrix that a mesh is asked for: four digits, and every float32."""
+EXACT = 1e-9
+"""How far U^+ U is from 1 at most where it is by rounding of float64."""
 SINGULAR = 1e-12
 """Share of the largest singular value below which one is none."""
 TREES = ("balanced_tree", "unbalanced_tree")
@@ -40,21 +42,27 @@ class Settings(NamedTuple):
 
 
 def checked(values: ArrayLike, shape: tuple[int, ...], what: str) -> Array:
-    """`values` as an array of `shape` without NaN; ChipError otherwise."""
-    out = finite(values, what)
-    if out.shape != shape:
-        raise ChipError(f"{what} of shape {out.shape} does not fit this mesh; it must be {shape}")
-    return out
+    """`values`, real and finite, as an array of `shape`; ChipError otherwise."""
+    return fitting(real(values, what), shape, what)
+
+
+def fitting(values: Array, shape: tuple[int, ...], what: str) -> Array:
+    """`values` where they have this `shape`; ChipError otherwise."""
+    if values.shape != shape:
+        raise ChipError(f"{what} of shape {values.shape} does not fit this mesh; it must be {shape}")
+    return values
 
 
 def unitary(matrix: ArrayLike, modes: int, tolerance: float = TOLERANCE) -> Array:
-    """`matrix` as a complex (N, N) array that is unitary to `tolerance`; ChipError otherwise."""
-    u = checked(matrix, (modes, modes), "a target matrix").astype(np.complex128)
-    return nearby(u, tolerance, "unitary")
+    """`matrix` as a complex (N, N) array where it is unitary to `tolerance`, and unitary to rounding: if need be the
+    nearest one that is. ChipError otherwise."""
+    what = "a target matrix"
+    u = fitting(finite(matrix, what), (modes, modes), what).astype(np.complex128)
+    return nearby(u, tolerance, EXACT, "unitary")
 
 
-def nearby(matrices: Array, tolerance: float, kind: Literal["unitary", "orthogonal"]) -> Array:
-    """Matrices (..., N, N) that are unitary to `tolerance`: as they are to `TOLERANCE`, beyond it the nearest unitary
+def nearby(matrices: Array, tolerance: float, exact: float, kind: Literal["unitary", "orthogonal"]) -> Array:
+    """Matrices (..., N, N) that are unitary to `tolerance`: as they are up to `exact`, beyond it the nearest unitary
     ones. ChipError beyond `tolerance`."""
     error = np.abs(matrices @ matrices.conj().swapaxes(-1, -2) - np.eye(matrices.shape[-1])).max(initial=0.0)
     if not error <= tolerance:
@@ -62,7 +70,7 @@ def nearby(matrices: Array, tolerance: float, kind: Literal["unitary", "orthogon
             f"a mesh takes only {kind} matrices; this one is off by {error:.2g} (U U^+ - 1); for one that was measured "
             f"or rounded take nearest_{kind}(matrix) or a tolerance above {tolerance:g}, for any other its SVD"
         )
-    return matrices if error <= TOLERANCE else polar(matrices)
+    return matrices if error <= exact else polar(matrices)
 
 
 def polar(matrices: Array) -> Array:
@@ -137,10 +145,10 @@ def matrix(mesh: Mesh, settings: Settings, errors: Array | None = None, amplitud
     return whole
 
 
-def error(target: Array, got: Array) -> float:
+def error(target: ArrayLike, got: ArrayLike) -> float:
     """sqrt(1 - |tr(U^+ V)|^2 / (tr(U^+ U) tr(V^+ V))) of two matrices (N, N): 0 if equal up to a factor, at most 1."""
     # The residual of the best factor: 1 - overlap^2 would lose half of the digits.
-    u, v = target / np.linalg.norm(target), got / np.linalg.norm(got)
+    u, v = (values / np.linalg.norm(values) for values in (finite(target, "a target matrix"), finite(got, "a matrix")))
     overlap = np.vdot(u, v)
     return float(np.linalg.norm(v - overlap * u))
 
@@ -246,7 +254,7 @@ def gather(mesh: Mesh, row: ArrayLike, errors: Array | None = None) -> Settings:
     """Settings with which a tree has `row` (N,), normalised, as the last row of its matrix; Miller (2013)."""
     if mesh.kind not in TREES:
         raise ChipError(f"a {mesh.kind} mesh is no tree; use one of {', '.join(TREES)}")
-    row = checked(row, (mesh.modes,), "a row").astype(np.complex128)
+    row = fitting(finite(row, "a row"), (mesh.modes,), "a row").astype(np.complex128)
     norm = np.linalg.norm(row)
     if norm == 0.0:
         raise ChipError("a row of zeros cannot be programmed; give one with some power")
@@ -263,6 +271,6 @@ def svd(mesh_u: Mesh, mesh_v: Mesh, target: ArrayLike) -> tuple[Settings, Array,
 
     Singular values come largest first and in the units of the target; an attenuator column takes sigma / sigma[0].
     """
-    w = checked(target, (mesh_u.modes, mesh_v.modes), "a target matrix")
+    w = fitting(finite(target, "a target matrix"), (mesh_u.modes, mesh_v.modes), "a target matrix")
     u, sigma, v = np.linalg.svd(np.asarray(w, np.complex128))
     return decompose(mesh_u, u), sigma, decompose(mesh_v, v)

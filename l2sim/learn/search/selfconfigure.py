@@ -8,6 +8,7 @@ still. `python -m l2sim.study.programming` draws the curves.
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from l2sim.backend import Array, kernels
 from l2sim.chip.protocol import MeshHardware, check
@@ -15,7 +16,7 @@ from l2sim.errors import ChipError
 from l2sim.given import wrapped
 from l2sim.mesh import styles, unitary
 from l2sim.mesh.mesh import Mesh
-from l2sim.mesh.unitary import Settings
+from l2sim.mesh.unitary import TOLERANCE, Settings
 
 THIRDS = 2.0 * np.pi / 3.0 * np.arange(3)
 """Three phases tell a constant, a cosine and a sine apart."""
@@ -94,7 +95,12 @@ def misfit(mesh: Mesh, target: Array, settings: Settings, errors: Array | None) 
 
 
 def optimise(
-    mesh: Mesh, target: Array, start: Settings, errors: Array | None = None, iterations: int = 500
+    mesh: Mesh,
+    target: ArrayLike,
+    start: Settings,
+    errors: Array | None = None,
+    iterations: int = 500,
+    tolerance: float = TOLERANCE,
 ) -> tuple[Settings, list[float]]:
     """From `start`, the phases of any mesh that bring its matrix nearest to `target` (N, N), by L-BFGS.
 
@@ -103,18 +109,18 @@ def optimise(
     """
     from scipy.optimize import fmin_l_bfgs_b  # late: SciPy takes a quarter of a second
 
-    target = unitary.unitary(target, mesh.modes)
+    aim = unitary.unitary(target, mesh.modes, tolerance)
     cuts = np.cumsum([mesh.count, mesh.count])
 
     def unpack(flat: Array) -> Settings:
         return Settings(*np.split(flat, cuts))
 
     def slope(flat: Array) -> tuple[float, Array]:
-        loss, by = misfit(mesh, target, unpack(flat), errors)
+        loss, by = misfit(mesh, aim, unpack(flat), errors)
         return loss, np.concatenate(by)
 
     def measured(flat: Array) -> None:
-        curve.append(unitary.error(target, unitary.matrix(mesh, unpack(flat), errors)))
+        curve.append(unitary.error(aim, unitary.matrix(mesh, unpack(flat), errors)))
 
     curve: list[float] = []
     measured(np.concatenate(start))
@@ -125,15 +131,23 @@ def optimise(
     return unpack(wrapped(best[0])), curve
 
 
-def program(mesh: Mesh, target: Array, errors: Array | None = None, iterations: int = 500) -> Settings:
+def program(
+    mesh: Mesh,
+    target: ArrayLike,
+    errors: Array | None = None,
+    iterations: int = 500,
+    tolerance: float = TOLERANCE,
+) -> Settings:
     """The settings with which `mesh`, whose splitter `errors` (2, n) are known, comes nearest to `target` (N, N).
 
-    Decomposed and corrected MZI by MZI; optimised where that is not exact because MZIs are clipped.
+    Decomposed and corrected MZI by MZI; optimised where that is not exact because MZIs are clipped. ChipError for a
+    target that is further than `tolerance` from unitary.
     """
-    settings = unitary.decompose(mesh, target, errors)
-    if unitary.error(target, unitary.matrix(mesh, settings, errors)) < 1e-9:
+    aim = unitary.unitary(target, mesh.modes, tolerance)
+    settings = unitary.decompose(mesh, aim, errors)
+    if unitary.error(aim, unitary.matrix(mesh, settings, errors)) < 1e-9:
         return settings
-    return optimise(mesh, target, settings, errors, iterations)[0]
+    return optimise(mesh, aim, settings, errors, iterations)[0]
 
 
 # -- by measurement ----------------------------------------------------------------------------------------------------
