@@ -312,7 +312,8 @@ def levels(imperfect: Nonidealities, phases: Array) -> Array:
     if imperfect.drive == "phase":
         rounded: Array = np.round(wrapped / imperfect.lsb())
         return rounded
-    return np.asarray(np.searchsorted(imperfect.levels()[1], wrapped), float)
+    driver = imperfect.driver()
+    return np.asarray(driver.codes[np.searchsorted(driver.thresholds, wrapped)], float)
 
 
 def decibels(power: Array) -> Array:

@@ -330,19 +330,22 @@ def terms(
         mesh, heaters, imperfect, np.dtype(np.float64)
     )
     phase = np.mod(np.asarray(commanded, float), tau)
-    driven = phase
+    driven, wanted, clipped = phase, phase, np.zeros(phase.shape, bool)
     if levels.size:
         driven = levels[np.searchsorted(thresholds, phase, side="left")]
+        # The phase at 0 V is there without drive; what is wanted beside it lies within half a turn of what is driven.
+        wanted = driven + np.mod(phase - imperfect.offset - driven + np.pi, tau) - np.pi
+        reach = imperfect.phase_of(imperfect.v_max) - imperfect.phase_of(0.0)
+        clipped = (wanted > max(reach, 0.0)) | (wanted < min(reach, 0.0)) if abs(reach) < tau else clipped
     elif lsb > 0:
         driven = lsb * np.rint(phase / lsb)
-    clipped = (phase > levels[-1]) | (phase < levels[0]) if levels.size else np.zeros(phase.shape, bool)
     heated = driven * ratio[0]
     heat = np.where(np.isnan(fixed[0]), heated, fixed[0])
     warm = np.append(np.mod(heat, tau) if rewrap else heat, 0.0)
     leak = share * warm[around].sum(axis=1)
     added = {
-        "quantisation": np.where(clipped, 0.0, driven - phase),
-        "clipping": np.where(clipped, driven - phase, 0.0),
+        "quantisation": np.where(clipped, 0.0, driven - wanted),
+        "clipping": np.where(clipped, driven - wanted, 0.0),
         "gamma": heated - driven,
         "stuck or dead": heat - heated,
         "crosstalk": leak,

@@ -205,10 +205,10 @@ def electrical(phases: Array, imperfect: Nonidealities) -> tuple[Array, Array]:
     phases = np.mod(np.asarray(phases, float), 2 * np.pi)
     if imperfect.drive != "voltage":
         return phases / np.pi, np.zeros(phases.shape, bool)
-    levels, thresholds = imperfect.levels()
-    at = np.searchsorted(thresholds, phases, side="left")
-    volts = at * imperfect.v_max / (len(levels) - 1)
-    return volts**2 * (GAMMA / np.pi), at == len(levels) - 1
+    driver, last = imperfect.driver(), 2 ** (imperfect.phase_bits or 16) - 1
+    codes = driver.codes[np.searchsorted(driver.thresholds, phases, side="left")]
+    volts = codes * imperfect.v_max / last
+    return volts**2 * (GAMMA / np.pi), codes == last
 
 
 class Driven(msgspec.Struct, frozen=True):

@@ -81,7 +81,7 @@ class Walk:
 def read(hardware: MeshHardware, drive: Drive, q: Array, light: Array) -> Array:
     """Powers (N, B) at the outputs when heaters are driven by q (2 n,)."""
     command, n = drive.command(q), hardware.mesh.count
-    hardware.set_phases(command[:n], command[n:], np.zeros(hardware.mesh.modes))
+    hardware.set_phases(command[:n], command[n:], drive.command(np.zeros(hardware.mesh.modes)))
     return hardware.forward(light, readout="power")
 
 

@@ -177,7 +177,7 @@ def identify(
     read = np.empty((settings, 2 * n + modes, light.shape[1]))
     for m in range(settings):
         command = drive.command(q[m])
-        hardware.set_phases(command[:n], command[n:], np.zeros(modes))
+        hardware.set_phases(command[:n], command[n:], drive.command(np.zeros(modes)))
         read[m] = np.concatenate(hardware.taps(light)[1])
     seen = Seen(q, light, read, max(sheet.tap_noise, NOISE_FLOOR) ** 2, NOISE_FLOOR**2)
     start = blank(mesh, sheet, q.shape[0] * light.shape[1])

@@ -127,10 +127,10 @@ def fit(mesh: Mesh, drive: Drive, sheet: Nonidealities, probes: Probes, start: T
     own, kick = np.zeros(8 * n), np.zeros((2, 4, n))
     kick[:, :2] = KICK * generator(1, "kick").normal(size=(2, 2, n))
     here = np.concatenate((start.bias[core], start.ratio[core], [start.crosstalk[core]], kick.ravel()))
-    centre = np.concatenate((np.zeros(2 * n), np.ones(2 * n), [0.0], own))
+    centre = np.concatenate((np.full(2 * n, drive.offset), np.ones(2 * n), [0.0], own))
     stds = np.repeat([max(sheet.splitter_error_std, SPLITTER_STD)] * 2 + [LOSS_STD] * 2, n)
     precision = np.concatenate((priors(sheet, n), np.tile(stds, 2) ** -2.0))
-    q, sigma, seen = probes.drive[0], probes.sigma[0], probes.seen[0].astype(float)
+    q, sigma, seen = drive.driven(probes.drive[0]), probes.sigma[0], probes.seen[0].astype(float)
     cost, damping, best, misfit = np.inf, 0.1, here, np.inf
     normal, down = np.empty(0), np.empty(0)
     for _ in range(ROUNDS):
