@@ -252,8 +252,8 @@ class Nonidealities(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
             before, after = after, before
         places = np.mod(self.offset + sense * edges, math.tau)
         order = np.argsort(places, kind="stable")
-        held = np.append(before[order[0]], after[order])
-        return Driver(sense * driven[held], places[order], codes[held])
+        entries = np.append(before[order[0]], after[order])
+        return Driver(sense * driven[entries], places[order], codes[entries])
 
 
 def even_step(bits: int) -> float:
