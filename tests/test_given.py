@@ -19,6 +19,7 @@ from l2sim.errors import ChipError, L2simError
 from l2sim.given import finite, numbers, real
 from l2sim.learn.search import selfconfigure
 from l2sim.mesh import mesh, orthogonal, unitary
+from l2sim.nn import losses
 from l2sim.mesh.mesh import Mesh
 
 GRID = Mesh("rectangular", 4)
@@ -115,6 +116,11 @@ DOORS = {
     "SvdChip.forward": Door(lambda x: any_matrix().forward(x), light, False),
     "SvdChip.backward": Door(lambda x: any_matrix().backward(x), light, False),
     "SvdChip.taps": Door(lambda x: any_matrix().taps(x)[0], light, False),
+    "losses.cross_entropy": Door(lambda z: losses.cross_entropy(z, np.array([0, 1, 3]))[1], light, True),
+    "losses.squared_error": Door(lambda z: losses.squared_error(z, np.array([0, 1, 3]))[1], light, True),
+    "losses.batch_softmax": Door(lambda z: losses.batch_softmax(z, np.array([0, 1, 3]))[1], light, True),
+    "losses.accuracy": Door(lambda z: [losses.accuracy(z, np.array([0, 1, 3]))], light, True),
+    "losses, labels": Door(lambda k: losses.squared_error(light, k)[1], np.array([0.0, 1.0, 3.0]), True),
 }
 EXACT = (
     "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "float32", "float64",
@@ -188,19 +194,24 @@ def test_what_is_no_array_of_finite_numbers_or_does_not_fit_is_refused_in_one_li
         assert "\n" not in str(refused.value) and len(str(refused.value)) < 300, f"{name} of {kind}"
 
 
+OBJECTIVES = ("losses.cross_entropy", "losses.squared_error", "losses.batch_softmax", "losses.accuracy")
 FREE = {
+    "NaN": OBJECTIVES,
+    "inf": OBJECTIVES,
+    "one more": OBJECTIVES,
     "one more axis": ("l2sim.decompose", "orthogonal.decompose", "l2sim.nearest_unitary", "l2sim.nearest_orthogonal",
                       "mesh.matrix"),
     "None": ("mesh.matrix, signs", "CoreChip.set_phases", "CoreChip.set_signs", "MeshChip.set_phases, theta",
              "MeshChip.set_phases, phi", "MeshChip.set_phases, screen"),
 }  # fmt: skip
-"""Where leading axes are a batch, and where None leaves things as they are."""
+"""Where leading axes are a batch, where None leaves things as they are, where what diverges is to be seen, and where
+there may be any number of classes."""
 
 
 @pytest.mark.parametrize("name", [name for name, door in DOORS.items() if door.real])
 def test_real_doors_refuse_what_is_complex(name: str) -> None:
     door = DOORS[name]
-    with pytest.raises(ChipError, match="complex"):
+    with pytest.raises(L2simError, match="complex"):
         door.call(door.example + 1e-9j)
 
 

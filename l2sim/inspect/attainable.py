@@ -21,6 +21,7 @@ from l2sim.chip.fabrication import chain_parameters, optics_in
 from l2sim.chip.nonidealities import WAVELENGTH_NM
 from l2sim.chip.protocol import PARTS
 from l2sim.flow import oracle
+from l2sim.given import wrapped
 from l2sim.inspect.chips import heaters_of
 from l2sim.learn.search import zeroth
 from l2sim.learn.search.mapping import Target
@@ -106,11 +107,11 @@ class Drive:
     def commands(self, wanted: Array) -> Array:
         """Commands (n,) whose effective phases are `wanted`: the chain backwards, the leak by iteration."""
         obeys = np.isnan(self.fixed)
-        heat = np.where(obeys, self.lowest + np.mod(wanted - self.bias, 2 * np.pi), self.fixed)
+        heat = np.where(obeys, self.lowest + wrapped(wanted - self.bias), self.fixed)
         for _ in range(20):
-            warm = np.append(np.mod(heat, 2 * np.pi) if self.rewrap else heat, 0.0)
+            warm = np.append(wrapped(heat) if self.rewrap else heat, 0.0)
             leak = self.share * warm[self.around].sum(axis=1)
-            heat = np.where(obeys, self.lowest + np.mod(wanted - self.bias - leak, 2 * np.pi), self.fixed)
+            heat = np.where(obeys, self.lowest + wrapped(wanted - self.bias - leak), self.fixed)
         return np.where(obeys, heat / self.ratio + self.offset, 0.0)
 
 

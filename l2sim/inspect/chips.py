@@ -26,6 +26,7 @@ from l2sim.chip.nonidealities import WAVELENGTH_NM, Nonidealities
 from l2sim.chip.protocol import PARTS, PHASES
 from l2sim.errors import L2simError
 from l2sim.flow import oracle
+from l2sim.given import wrapped
 from l2sim.job.grids import Grid
 from l2sim.job.imperfections import chip_nonidealities
 from l2sim.job.job import Job
@@ -329,7 +330,7 @@ def terms(
     ratio, fixed, _, around, lsb, levels, thresholds, share, rewrap = chain_parameters(
         mesh, heaters, imperfect, np.dtype(np.float64)
     )
-    phase = np.mod(np.asarray(commanded, float), tau)
+    phase = wrapped(np.asarray(commanded, float))
     driven, wanted, clipped = phase, phase, np.zeros(phase.shape, bool)
     if levels.size:
         driven = levels[np.searchsorted(thresholds, phase, side="left")]
@@ -341,7 +342,7 @@ def terms(
         driven = lsb * np.rint(phase / lsb)
     heated = driven * ratio[0]
     heat = np.where(np.isnan(fixed[0]), heated, fixed[0])
-    warm = np.append(np.mod(heat, tau) if rewrap else heat, 0.0)
+    warm = np.append(wrapped(heat) if rewrap else heat, 0.0)
     leak = share * warm[around].sum(axis=1)
     added = {
         "quantisation": np.where(clipped, 0.0, driven - wanted),

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import csv
 import io
+import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from l2sim import files
 from l2sim.backend import Array
 from l2sim.chip.protocol import PARTS, Commands
 from l2sim.errors import ChipError
+from l2sim.given import real
 from l2sim.mesh.mesh import Mesh
 
 __all__ = ["read_responses", "read_settings", "write_phases", "write_responses", "write_settings"]
@@ -53,7 +55,9 @@ def write_settings(path: str | Path, mesh: Mesh, settings: Settings) -> None:
 def read_settings(path: str | Path, mesh: Mesh) -> Settings:
     """The settings in a file of `write_settings`. ChipError for any other file."""
     if Path(path).suffix == ".npz":
-        arrays = _arrays(path, ("drive", "sigma"))
+        arrays = _arrays(path, {"drive": (None, 2 * mesh.count), "sigma": (None, mesh.modes)})
+        if len(arrays["drive"]) != len(arrays["sigma"]):
+            raise ChipError(f"{path} has {len(arrays['drive'])} settings of phases and {len(arrays['sigma'])} of sigma")
         return arrays["drive"], arrays["sigma"]
     places = [(part, c, r) for part in PARTS for c, r in zip(mesh.column, mesh.rail)]
     where = {place: h for h, place in enumerate(places)}
@@ -78,7 +82,7 @@ def write_responses(path: str | Path, responses: Array) -> None:
 def read_responses(path: str | Path, k: int, settings: int) -> Array:
     """Responses (cores, M, k, k) of `settings` settings. ChipError where some are missing or out of range."""
     if Path(path).suffix == ".npz":
-        return _arrays(path, ("responses",))["responses"]
+        return _arrays(path, {"responses": (None, settings, k, k)})["responses"]
     values: dict[tuple[int, int], float] = {}
     for number, (core, m, row, column, value) in _rows(path, RESPONSES):
         if not (0 <= int(m) < settings and 0 <= int(row) < k and 0 <= int(column) < k):
@@ -149,9 +153,17 @@ def _filled(path: str | Path, values: dict[tuple[int, int], float], shape: tuple
     return table
 
 
-def _arrays(path: str | Path, names: tuple[str, ...]) -> dict[str, Array]:
+def _arrays(path: str | Path, shapes: dict[str, tuple[int | None, ...]]) -> dict[str, Array]:
+    """Real, finite arrays of these names and shapes (None: one or more) in float64. ChipError for any other file."""
     try:
         with np.load(path, allow_pickle=False) as file:
-            return {name: np.asarray(file[name], float) for name in names}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ChipError(f"{path} is no NPZ file with {', '.join(names)} ({type(error).__name__})") from None
+            found = {name: file[name] for name in shapes}
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise ChipError(f"{path} is no NPZ file with {', '.join(shapes)} ({type(error).__name__})") from None
+    for name, shape in shapes.items():
+        found[name] = values = real(found[name], f"{path}: {name}").astype(np.float64)
+        fits = values.ndim == len(shape) and all(b in (None, a) for a, b in zip(values.shape, shape))
+        if not fits or not len(values):
+            wanted = ", ".join("any" if size is None else str(size) for size in shape)
+            raise ChipError(f"{path}: {name} of shape {values.shape} does not fit this mesh; it must be ({wanted})")
+    return found

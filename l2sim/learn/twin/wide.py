@@ -19,6 +19,7 @@ import numpy as np
 
 from l2sim.backend import Array, generator, kernels
 from l2sim.chip.nonidealities import Nonidealities
+from l2sim.given import wrapped
 from l2sim.learn.twin.fit import NOISE_FLOOR, ROUNDS, SURE, Drive, Probes, Twin, priors
 from l2sim.learn.twin.start import leak
 from l2sim.mesh.mesh import Mesh
@@ -59,7 +60,7 @@ def split(unknowns: Array, n: int) -> tuple[Array, Array, float, Array]:
 def effective(mesh: Mesh, drive: Drive, q: Array, bias: Array, ratio: Array, crosstalk: float) -> Array:
     """Phases (..., 2 n) that the light sees."""
     heat = q * ratio
-    heat = np.mod(heat, 2.0 * np.pi) if drive.rewrap else heat
+    heat = wrapped(heat) if drive.rewrap else heat
     return heat + crosstalk * leak(mesh, heat) + bias
 
 
@@ -141,7 +142,7 @@ def fit(mesh: Mesh, drive: Drive, sheet: Nonidealities, probes: Probes, start: T
         total = (wrong**2).sum() / noise**2 + (precision * (here - centre) ** 2).sum()
         if total < cost:
             gained, cost, best, misfit = cost - total, total, here, float((wrong**2).sum())
-            heat = np.mod(q * ratio, 2.0 * np.pi) if drive.rewrap else q * ratio
+            heat = wrapped(q * ratio) if drive.rewrap else q * ratio
             by_phase = slopes[:, :, 0].reshape(len(q), 2 * n, -1)
             spread = by_phase + crosstalk * leak(mesh, by_phase.swapaxes(1, 2)).swapaxes(1, 2)
             columns = (by_phase, q[:, :, None] * spread, leak(mesh, heat)[:, None] @ by_phase)
