@@ -4,10 +4,11 @@ For every heater, in this order (L2ight, NeurIPS 2021, section 3.2 and its publi
 
     1. wrap         phi <- phi mod 2 pi
     2. drive        phi <- LSB * round_half_even(phi / LSB), LSB = 2 pi / (2^b - 1)     quantised in phase, or
-                    phi <- levels[number of thresholds below phi]                       quantised in voltage
+                    phi <- levels[number of thresholds below phi]                       quantised in voltage:
+                    what is driven beside the phase at 0 V, the turn closed (`Nonidealities.driver`)
     3. heater       phi <- phi * gamma'/gamma;  a stuck or dead heater gives its fixed phase instead
     4. crosstalk    phi <- phi mod 2 pi, then phi_i <- phi_i + c * sum of the up to six neighbouring heaters
-    5. bias         phi <- phi + bias
+    5. bias         phi <- phi + bias, the phase at 0 V of a voltage drive included
 
 Steps 1-3 concern one heater (`drive`), steps 4-5 its neighbourhood (`couple`).
 

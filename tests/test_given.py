@@ -15,12 +15,12 @@ import pytest
 import l2sim
 from l2sim.chip.complex_core_chip import ComplexChip
 from l2sim.chip.svd_chip import SvdChip
-from l2sim.errors import ChipError, L2simError
+from l2sim.errors import L2simError
 from l2sim.given import finite, numbers, real
 from l2sim.learn.search import selfconfigure
 from l2sim.mesh import mesh, orthogonal, unitary
-from l2sim.nn import losses
 from l2sim.mesh.mesh import Mesh
+from l2sim.nn import losses
 
 GRID = Mesh("rectangular", 4)
 SHEET = l2sim.Nonidealities()

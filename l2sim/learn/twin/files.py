@@ -30,7 +30,7 @@ from l2sim.mesh.mesh import Mesh
 __all__ = ["read_responses", "read_settings", "write_phases", "write_responses", "write_settings"]
 
 Settings = tuple[Array, Array]
-"""Driven phases (M, 2 n) and sigma (M, k) of M settings."""
+"""Commands (M, 2 n) and sigma (M, k) of M settings."""
 
 SETTINGS = ("setting", "part", "column", "rail", "value")
 RESPONSES = ("core", "setting", "output", "input", "value")
@@ -157,13 +157,13 @@ def _arrays(path: str | Path, shapes: dict[str, tuple[int | None, ...]]) -> dict
     """Real, finite arrays of these names and shapes (None: one or more) in float64. ChipError for any other file."""
     try:
         with np.load(path, allow_pickle=False) as file:
-            found = {name: file[name] for name in shapes}
+            arrays = {name: file[name] for name in shapes}
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise ChipError(f"{path} is no NPZ file with {', '.join(shapes)} ({type(error).__name__})") from None
     for name, shape in shapes.items():
-        found[name] = values = real(found[name], f"{path}: {name}").astype(np.float64)
+        arrays[name] = values = real(arrays[name], f"{path}: {name}").astype(np.float64)
         fits = values.ndim == len(shape) and all(b in (None, a) for a, b in zip(values.shape, shape))
         if not fits or not len(values):
             wanted = ", ".join("any" if size is None else str(size) for size in shape)
             raise ChipError(f"{path}: {name} of shape {values.shape} does not fit this mesh; it must be ({wanted})")
-    return found
+    return arrays
