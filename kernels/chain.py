@@ -4,10 +4,11 @@ For every heater, in this order (L2ight, NeurIPS 2021, section 3.2 and its publi
 
     1. wrap         phi <- phi mod 2 pi
     2. drive        phi <- LSB * round_half_even(phi / LSB), LSB = 2 pi / (2^b - 1)     quantised in phase, or
-                    phi <- levels[number of thresholds below phi]                       quantised in voltage
+                    phi <- levels[number of thresholds below phi]                       quantised in voltage:
+                    what is driven beside the phase at 0 V, the turn closed (`Nonidealities.driver`)
     3. heater       phi <- phi * gamma'/gamma;  a stuck or dead heater gives its fixed phase instead
     4. crosstalk    phi <- phi mod 2 pi, then phi_i <- phi_i + c * sum of the up to six neighbouring heaters
-    5. bias         phi <- phi + bias
+    5. bias         phi <- phi + bias, the phase at 0 V of a voltage drive included
 
 Steps 1-3 concern one heater (`drive`), steps 4-5 its neighbourhood (`couple`).
 
@@ -29,11 +30,11 @@ TAU = 2.0 * math.pi
 
 @njit(inline="always", fastmath={"contract"})
 def wrapped(x):
-    """x modulo 2 pi without a branch, as `np.mod` has it also where x / 2 pi rounds to a whole number."""
+    """x modulo 2 pi without a branch, in [0, 2 pi) also where x / 2 pi rounds to a whole number, or x is -1e-17."""
     f = type(x)
     y = x - f(TAU) * np.floor(x * f(1.0 / TAU))
     y = y + f(TAU) if y < f(0.0) else y
-    return y - f(TAU) if (y >= f(TAU)) and (x > f(0.0)) else y
+    return y - f(TAU) if y >= f(TAU) else y
 
 
 @njit(fastmath={"contract"})

@@ -7,8 +7,11 @@ outputs for fields (a, b) at its inputs, whatever the angles l and r of its spli
     phi = pi + arg b - arg a + arg i (cr sl E + sr cl) - arg (cr cl E - sr sl),    E = e^{i theta}
 
 for the top output (spec/insitu.md, section 1), and with T21, T22 for the bottom one. Where no theta has that ratio (it
-is *clipped*) the nearest is taken. A **node** is an MZI with an optional splitter of angle `front` in front of
-it and an optional crossing i X behind it (`swap`):  H = (i X)^swap T(theta, phi) D(front),  D(0) = 1.
+is *clipped*) the nearest is taken. A field below `DARK` is none: rounding put it there. An MZI with a dark input
+passes or crosses light, and its phi is free: zero. One without light passes straight on. A **node** is an MZI with an
+optional splitter of angle `front` in front of it and an optional crossing i X behind it (`swap`):
+
+    H = (i X)^swap T(theta, phi) D(front),    D(0) = 1
 
 Arrays: n nodes in travel order, rails `top`, `bottom` (n,); `angles` (3, n): splitters in front, left, right, in
 radians from no to full crossing (pi/4 is ideal, 0 in front is none); `swap` (n,) bool. Work is done in complex128.
@@ -24,6 +27,16 @@ from numba import njit
 
 from .couplers import cossin
 
+DARK = 1e-24
+"""Power, of unit vectors, below which there is no light."""
+
+
+@njit
+def wrapped(phase):
+    """A phase modulo a turn, in [0, 2 pi): of -1e-17 Python's modulo is 2 pi."""
+    phase = phase % (2.0 * math.pi)
+    return phase if phase < 2.0 * math.pi else 0.0
+
 
 @njit
 def power(z):
@@ -35,13 +48,15 @@ def power(z):
 def null(a, b, left, right, bottom):
     """theta in [0, pi], phi in [0, 2 pi) of an MZI that darken its top output (or its `bottom` one) for inputs a, b."""
     p, q = (power(b), power(a)) if bottom else (power(a), power(b))
-    total = p + q
-    if total == 0.0:
-        return math.pi, 0.0
+    p, q = p if p > DARK else 0.0, q if q > DARK else 0.0
+    if p == 0.0 and q == 0.0:  # straight on
+        q = 1.0
     most, least = math.sin(left + right) ** 2, math.sin(left - right) ** 2
     up, down = math.cos(left + right) ** 2, math.cos(left - right) ** 2
     over, under = max(most * q - up * p, 0.0), max(down * p - least * q, 0.0)
     theta = 2.0 * math.atan2(math.sqrt(over), math.sqrt(under))
+    if p == 0.0 or q == 0.0:
+        return theta, 0.0
     (cl, sl), (cr, sr) = cossin(left), cossin(right)
     e = cmath.exp(1j * theta)
     if bottom:
@@ -49,7 +64,7 @@ def null(a, b, left, right, bottom):
     else:
         by_b, by_a = 1j * (cr * sl * e + sr * cl), cr * cl * e - sr * sl
     phi = math.pi + cmath.phase(b) - cmath.phase(a) + cmath.phase(by_b) - cmath.phase(by_a)
-    return theta, phi % (2.0 * math.pi)
+    return theta, wrapped(phi)
 
 
 @njit
@@ -68,7 +83,9 @@ def node(theta, phi, front, left, right, swap):
 
 @njit
 def null_node(a, b, front, left, right, swap, bottom):
-    """The phases of a node that darken one of its outputs."""
+    """The phases of a node that darken one of its outputs; without light, those with which it passes straight on."""
+    if power(a) <= DARK and power(b) <= DARK:
+        a, b = (1.0 + 0.0j, 0.0j) if bottom else (0.0j, 1.0 + 0.0j)
     cf, sf = cossin(front)
     return null(cf * a + 1j * sf * b, cf * b + 1j * sf * a, left, right, bottom != swap)
 
@@ -97,7 +114,7 @@ def nullify(top, bottom, angles, swap, which, dark_bottom, waves, theta, phi):
         theta[t], phi[t] = null_node(waves[i, k], waves[j, k], front, left, right, swap[t], dark_bottom)
         h11, h12, h21, h22 = node(theta[t], phi[t], front, left, right, swap[t])
         turn(waves[i], waves[j], h11, h12, h21, h22)
-        if power(waves[j if dark_bottom else i, k]) > 1e-20 * total:
+        if power(waves[j if dark_bottom else i, k]) > max(1e-20 * total, DARK):
             clipped += 1
     return clipped
 

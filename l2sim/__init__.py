@@ -6,6 +6,7 @@ Importing this package is instant: every name below is loaded when it is first u
     open(folder)           a run that a folder holds, as arrays and tables
     Job, presets           what a run computes, and the jobs that have a name
     Mesh, decompose        where interferometers stand, and the phases that realise a matrix
+    nearest_unitary, nearest_orthogonal    what a mesh can have of a matrix that was measured or rounded
     CoreChip, MeshChip     a grid of tensor cores and one whole mesh, with their Nonidealities
     models, load_weights   networks, and weights that were trained elsewhere
     read_responses         what was measured on a chip of one's own, for its twin
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from l2sim.learn.twin.files import read_responses
     from l2sim.mesh.decomposition import decompose
     from l2sim.mesh.mesh import Mesh
+    from l2sim.mesh.orthogonal import nearest_orthogonal
+    from l2sim.mesh.unitary import nearest_unitary
 
 # In a bare checkout `kernels/` lies beside this folder instead of inside it (setup.cfg maps it when installed).
 # Appending the checkout's root lets `l2sim.kernels` be found there, so a clone runs with nothing installed.
@@ -45,8 +48,8 @@ if (_root / "setup.cfg").exists():
 
 __all__ = [
     "CoreChip", "Job", "Mesh", "MeshChip", "Nonidealities", "__version__", "chip", "data", "decompose", "errors",
-    "flow", "inspect", "job", "learn", "load_weights", "mesh", "models", "nn", "open", "presets", "read_responses",
-    "report", "run", "runs", "store", "study", "sweep",
+    "flow", "inspect", "job", "learn", "load_weights", "mesh", "models", "nearest_orthogonal", "nearest_unitary", "nn",
+    "open", "presets", "read_responses", "report", "run", "runs", "store", "study", "sweep",
 ]  # fmt: skip
 
 ROOMS = ("chip", "data", "flow", "inspect", "job", "learn", "mesh", "nn", "report", "runs", "store", "study", "sweep")
@@ -55,6 +58,7 @@ __getattr__, __dir__ = lazy(__name__, {
     "CoreChip": "chip.core_chip", "Job": "job.job", "Mesh": "mesh.mesh", "MeshChip": "chip.mesh_chip",
     "Nonidealities": "chip.nonidealities", "decompose": "mesh.decomposition", "load_weights": "flow.pretrained",
     "open": "inspect.opened", "read_responses": "learn.twin.files", "run": "flow.flow",
+    "nearest_orthogonal": "mesh.orthogonal", "nearest_unitary": "mesh.unitary",
     "models": "nn.models", "presets": "job.presets", "errors": "errors",
     **{room: room for room in ROOMS},
 })  # fmt: skip

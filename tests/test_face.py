@@ -22,8 +22,8 @@ from tests.places import ROOT
 from tests.test_imports import HEAVY, loaded_by
 
 NEEDED = {
-    "CoreChip", "Job", "Mesh", "MeshChip", "Nonidealities", "decompose", "errors", "load_weights", "models", "open",
-    "presets", "read_responses", "run",
+    "CoreChip", "Job", "Mesh", "MeshChip", "Nonidealities", "decompose", "errors", "load_weights", "models",
+    "nearest_orthogonal", "nearest_unitary", "open", "presets", "read_responses", "run",
 }  # fmt: skip
 ROOMS = {
     "chip", "data", "flow", "inspect", "job", "learn", "mesh", "nn", "report", "runs", "store", "study", "sweep",
@@ -114,11 +114,11 @@ def test_a_mesh_of_no_real_core_takes_real_matrices_as_complex_ones() -> None:
 
 
 @pytest.mark.parametrize(("matrix", "mesh", "words"), (
-    (np.ones((4, 4)), l2sim.Mesh("reck", 4), "only take orthogonal"),
+    (np.ones((4, 4)), l2sim.Mesh("reck", 4), "takes only orthogonal"),
     (1j * np.ones((4, 4)), l2sim.Mesh("reck", 4), "takes only unitary"),
     (np.eye(3), l2sim.Mesh("reck", 4), "do not fit"), (np.eye(3) + 0j, l2sim.Mesh("reck", 4), "does not fit"),
-    ([[1.0], [1.0, 2.0]], l2sim.Mesh("reck", 4), "4 rows of 4"), ("U", l2sim.Mesh("reck", 4), "finite numbers"),
-    (np.full((4, 4), np.nan), l2sim.Mesh("reck", 4), "finite numbers"), (np.eye(4), 4, "for a mesh"),
+    ([[1.0], [1.0, 2.0]], l2sim.Mesh("reck", 4), "rows of one length"), ("U", l2sim.Mesh("reck", 4), "array of"),
+    (np.full((4, 4), np.nan), l2sim.Mesh("reck", 4), "not finite"), (np.eye(4), 4, "for a mesh"),
     (np.eye(4), l2sim.Mesh("butterfly", 4), "no decomposition"),
 ))  # fmt: skip
 def test_what_cannot_be_decomposed_is_said_in_one_line(matrix: Any, mesh: Any, words: str) -> None:

@@ -43,7 +43,7 @@ def test_the_examples_of_the_readme_run(folder: Path, capsys: pytest.CaptureFixt
 
 def test_the_examples_of_the_page_on_python_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     blocks = blocks_of(DOCS / "python.md")
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     capsys.readouterr()
     names: dict[str, object] = {}
     for block in blocks:

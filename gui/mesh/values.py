@@ -11,6 +11,7 @@ import numpy as np
 
 from l2sim.backend import Array
 from l2sim.chip.nonidealities import Nonidealities
+from l2sim.given import wrapped
 from l2sim.inspect.chips import ends
 from l2sim.job.imperfections import chip_nonidealities
 
@@ -308,11 +309,12 @@ def imperfections(model: RunModel, step: int | None) -> Nonidealities:
 
 def levels(imperfect: Nonidealities, phases: Array) -> Array:
     """The level of the drive that each phase is given, from 0 (`Nonidealities.lsb`, `.levels`)."""
-    wrapped = np.mod(phases, tau)
+    turned = wrapped(phases)
     if imperfect.drive == "phase":
-        rounded: Array = np.round(wrapped / imperfect.lsb())
+        rounded: Array = np.round(turned / imperfect.lsb())
         return rounded
-    return np.asarray(np.searchsorted(imperfect.levels()[1], wrapped), float)
+    driver = imperfect.driver()
+    return np.asarray(driver.codes[np.searchsorted(driver.thresholds, turned)], float)
 
 
 def decibels(power: Array) -> Array:

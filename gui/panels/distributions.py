@@ -9,6 +9,7 @@ import numpy as np
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
 from l2sim.backend import Array
+from l2sim.given import wrapped
 
 from ..base import painting
 from ..base.files import Table
@@ -148,7 +149,7 @@ class Distributions(Panel):
         """All phases of the layer, wrapped."""
         here, layer = self.selection, model.layers[self.selection.layer]
         frames = [model.frame(name, here.step) for part, name in layer.phases.items() if part != "screen"]
-        phases = [np.mod(np.asarray(frame.values, float).reshape(-1), tau) for frame in frames if frame is not None]
+        phases = [wrapped(np.asarray(frame.values, float).reshape(-1)) for frame in frames if frame is not None]
         return np.concatenate(phases) if phases else np.zeros(0)
 
     def _weights(self, model: RunModel) -> None:

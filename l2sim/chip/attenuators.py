@@ -26,3 +26,21 @@ def realised(share: Array, ratio: Array, sheet: Nonidealities, *, exact: bool = 
     else:
         phase *= ratio
     return np.cos(phase, out=phase)
+
+
+def of_cores(sigma: Array, ratio: Array, sheet: Nonidealities) -> tuple[Array, Array]:
+    """What attenuators and the gain behind cores make of commanded `sigma` (M, k): (realised sigma, gain (M, 1)).
+
+    sigma = gain cos(phase), gain = max |sigma|.
+    """
+    size = np.abs(sigma)
+    gain = size[:, 0].copy()
+    for i in range(1, size.shape[1]):  # a reduction along so short an axis is slow
+        np.maximum(gain, size[:, i], out=gain)
+    gain = gain[:, None]
+    if sheet.exact_sigma:
+        return sigma.copy(), gain
+    # A core whose sigma is all zero has no gain to divide by: its attenuators are closed.
+    out = realised(sigma / np.where(gain > 0, gain, 1.0), ratio, sheet)
+    out *= gain
+    return out, gain

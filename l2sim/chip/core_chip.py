@@ -11,7 +11,7 @@ from __future__ import annotations
 from functools import partial
 
 import numpy as np
-from numpy.typing import DTypeLike
+from numpy.typing import ArrayLike, DTypeLike
 
 from l2sim import naming
 from l2sim.backend import CPU, Array, Device, generator, host, kernels_of, like, namespace, real_type, resident
@@ -22,8 +22,9 @@ from l2sim.chip.fused import blocks, descent, spread
 from l2sim.chip.grid import full_scale
 from l2sim.chip.meter import Count, Meter, Settling
 from l2sim.chip.nonidealities import GAMMA, Nonidealities, required
-from l2sim.chip.protocol import PARTS, READOUTS, ChipState, Commands
+from l2sim.chip.protocol import PARTS, READOUTS, ChipState, Commands, light_of_cores, mask_of_cores
 from l2sim.errors import ChipError
+from l2sim.given import reals
 from l2sim.mesh.mesh import Mesh, require_real
 
 SPARSE = 0.75
@@ -98,43 +99,43 @@ class CoreChip:
 
     # -- what a lab can do ---------------------------------------------------------------------------------------------
 
-    def set_phases(self, *, u: Array | None = None, v: Array | None = None) -> None:
+    def set_phases(self, *, u: ArrayLike | None = None, v: ArrayLike | None = None) -> None:
         """Command nominal phases, rad, (p, q, C, k - 1); places without an MZI are ignored. ChipError for others."""
         for part, phases in (("u", u), ("v", v)):
             if phases is not None:
-                phases = self._checked(phases, (*self.shape, *self.mesh.shape), f"phases of {part}")
-                self._command(part, self.mesh.gather(phases).reshape(self._phases[part].shape))
+                wanted = self._checked(phases, (*self.shape, *self.mesh.shape), f"phases of {part}")
+                self._command(part, self.mesh.gather(wanted).reshape(self._phases[part].shape))
 
-    def set_signs(self, *, u: Array | None = None, v: Array | None = None) -> None:
+    def set_signs(self, *, u: ArrayLike | None = None, v: ArrayLike | None = None) -> None:
         """Set the pi shifters at the output ports of a mesh: +1 or -1, (p, q, k). ChipError for others."""
         for part, signs in (("u", u), ("v", v)):
             if signs is not None:
-                signs = self._checked(signs, (*self.shape, self.mesh.modes), f"signs of {part}")
-                if not np.all(np.abs(signs) == 1.0):
+                ends = self._checked(signs, (*self.shape, self.mesh.modes), f"signs of {part}")
+                if not np.all(np.abs(ends) == 1.0):
                     raise ChipError(f"signs of {part} must be +1 or -1")
-                signs = signs.reshape(self._cores, -1)
-                if self._written(signs, self._signs[part]):
-                    self._signs[part] = signs.copy()
+                ends = ends.reshape(self._cores, -1)
+                if self._written(ends, self._signs[part]):
+                    self._signs[part] = ends.copy()
                     self._forget(part)
 
-    def set_sigma(self, sigma: Array) -> None:
+    def set_sigma(self, sigma: ArrayLike) -> None:
         """Command the attenuators and the electronic gain behind each core: any real numbers, (p, q, k)."""
-        sigma = self._checked(sigma, (*self.shape, self.mesh.modes), "sigma").reshape(self._sigma.shape)
-        if self._written(sigma, self._sigma):
-            self._sigma = sigma.copy()
+        wanted = self._checked(sigma, (*self.shape, self.mesh.modes), "sigma").reshape(self._sigma.shape)
+        if self._written(wanted, self._sigma):
+            self._sigma = wanted.copy()
             self._realise_sigma()
 
     def wait(self, seconds: float) -> None:
         """Let chip time pass, s, for all chips that share the meter."""
         self.meter.wait(seconds)
 
-    def forward(self, x: Array, *, cores: Array | None = None, readout: str = "quadrature") -> Array:
+    def forward(self, x: ArrayLike, *, cores: ArrayLike | None = None, readout: str = "quadrature") -> Array:
         """Send light `x` (p, q, k, B), or what broadcasts to it, into the inputs of every core and read its outputs,
         (p, q, k, B): signed amplitudes, or powers for `readout="power"`. A core that the mask `cores` (p, q) leaves out
         is not probed and reads zero."""
         return self._probe(self.oracle_weights(), x, cores, readout)
 
-    def backward(self, y: Array, *, cores: Array | None = None, readout: str = "quadrature") -> Array:
+    def backward(self, y: ArrayLike, *, cores: ArrayLike | None = None, readout: str = "quadrature") -> Array:
         """Send light into the outputs and read the inputs: the transpose of `forward`, since meshes are reciprocal."""
         return self._probe(self.oracle_weights().swapaxes(-1, -2), y, cores, readout)
 
@@ -345,8 +346,8 @@ class CoreChip:
 
     # -- inside --------------------------------------------------------------------------------------------------------
 
-    def _checked(self, array: Array, shape: tuple[int, ...], what: str) -> Array:
-        array = self._home.put(array, self.dtype)
+    def _checked(self, values: ArrayLike, shape: tuple[int, ...], what: str) -> Array:
+        array = self._home.put(reals(values, what), self.dtype)
         if array.shape != shape:
             raise ChipError(f"{what} have shape {array.shape}; this chip takes {shape}")
         return self._sound(array, what)
@@ -415,26 +416,8 @@ class CoreChip:
             built = self._matrices[part] = self._build(part, self._phases[part], self._signs[part])
         return built
 
-    def _attenuated(self, sigma: Array) -> tuple[Array, Array]:
-        """What the attenuators and the gain make of commanded sigma (M, k): (realised sigma, gain (M, 1)).
-
-        sigma = gain cos(phase), gain = max |sigma| (`l2sim.chip.attenuators`).
-        """
-        size = np.abs(sigma)
-        gain = size[:, 0].copy()
-        for i in range(1, size.shape[1]):  # a reduction along so short an axis is slow
-            np.maximum(gain, size[:, i], out=gain)
-        gain = gain[:, None]
-        if self._nonidealities.exact_sigma:
-            return sigma.copy(), gain
-        # A core whose sigma is all zero has no gain to divide by: its attenuators are closed.
-        share = sigma / np.where(gain > 0, gain, 1.0)
-        out = attenuators.realised(share, self._gamma, self._nonidealities)
-        out *= gain
-        return out, gain
-
     def _realise_sigma(self) -> None:
-        self._realised, self._scale = self._attenuated(self._sigma)
+        self._realised, self._scale = attenuators.of_cores(self._sigma, self._gamma, self._nonidealities)
         self._weight_grid = None
 
     def _grid(self) -> Array:
@@ -446,20 +429,16 @@ class CoreChip:
             self._weight_grid = blocks.assemble(self._matrix("u"), sigma, self._matrix("v"))
         return self._weight_grid
 
-    def _probe(self, weights: Array, x: Array, cores: Array | None, kind: str) -> Array:
+    def _probe(self, weights: Array, x: ArrayLike, cores: ArrayLike | None, kind: str) -> Array:
         """Readings of `kind` of what the cores (of a mask) make of light x: W x of `weights` (p, q, k, k)."""
         if kind not in self.readouts:
             raise ChipError(f"this chip has no {kind!r} readout; it has {', '.join(self.readouts)}")
-        (p, q), k = self.shape, self.mesh.modes
-        if x.ndim != 4 or x.shape[2] != k or x.shape[0] not in (1, p) or x.shape[1] not in (1, q):
-            raise ChipError(f"light of shape {x.shape} does not fit this chip; send ({p}, {q}, {k}, B) or what extends")
-        x = self._home.put(x)
-        if np.iscomplexobj(x) and not self.complex_cores:
-            raise ChipError("light of real cores is real, and this is complex; fabricate a ComplexChip")
-        y = self._read(self._passed(weights, self._sound(x, "light"), kind), kind)
-        if cores is not None:
-            y = np.where(self._home.put(cores)[:, :, None, None], y, 0.0)
-        self._sent(y.shape[3], cores)
+        sent = light_of_cores(x, self.shape, self.mesh.modes, complex_cores=self.complex_cores)
+        some = mask_of_cores(cores, self.shape)
+        y = self._read(self._passed(weights, self._sound(self._home.put(sent), "light"), kind), kind)
+        if some is not None:
+            y = np.where(self._home.put(some)[:, :, None, None], y, 0.0)
+        self._sent(y.shape[3], some)
         return y
 
     def _passed(self, weights: Array, x: Array, kind: str) -> Array:

@@ -152,13 +152,13 @@ def chain_parameters(mesh: Neighbours, heaters: Heaters, nonidealities: Nonideal
     fixed = np.where(heaters.fate < sheet.dead, 0.0, np.nan)
     stuck = (heaters.fate >= sheet.dead) & (heaters.fate < sheet.dead + sheet.stuck)
     fixed = np.where(stuck, 2.0 * np.pi * heaters.stuck_at, fixed)
-    levels, thresholds = sheet.levels()
+    levels, thresholds, _ = sheet.driver()
     # The published model leaves crosstalk (and the wrap that comes with it) out below 1e-5.
     coupled = sheet.crosstalk > 1e-5
     return (
         (1.0 + heaters.gamma * (sheet.gamma_std / GAMMA)).astype(dtype),
         fixed.astype(dtype),
-        (sheet.phase_bias * heaters.bias + sheet.phase_error_std * heaters.error).astype(dtype),
+        (sheet.offset + sheet.phase_bias * heaters.bias + sheet.phase_error_std * heaters.error).astype(dtype),
         mesh.around,
         dtype.type(sheet.lsb()),
         levels.astype(dtype),

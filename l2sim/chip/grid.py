@@ -144,6 +144,9 @@ def _columns(
         yield probe(light, readout=readout)
         return
     for j in range(shape[1]):
+        if not vectors[j].any():  # no light at all is no probe
+            yield namespace(light).zeros((*shape, light.shape[2], 1), light.dtype)
+            continue
         sent = light[:, j : j + 1] if light.shape[1] > 1 else light
         cores = namespace(light).zeros(shape, bool)
         cores[:, j] = True

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import DTypeLike
+from numpy.typing import ArrayLike, DTypeLike
 
 from l2sim import naming
 from l2sim.backend import CPU, Array, Device, generator, kernels, real_type
@@ -21,8 +21,9 @@ from l2sim.chip.drift import Wander
 from l2sim.chip.fabrication import arm_parameters, chain_parameters, fabricate, fabricate_optics, splitter_parameters
 from l2sim.chip.meter import Count, Meter, Settling
 from l2sim.chip.nonidealities import WAVELENGTH_NM, Nonidealities, required
-from l2sim.chip.protocol import MESH_READOUTS, PHASES, SCHEMES, ChipState, Gradient, Taps
+from l2sim.chip.protocol import MESH_READOUTS, PHASES, SCHEMES, ChipState, Gradient, Taps, light_of_mesh
 from l2sim.errors import ChipError
+from l2sim.given import reals
 from l2sim.mesh.mesh import Mesh, require
 from l2sim.mesh.wiring import places, skipped, wiring
 
@@ -95,7 +96,9 @@ class MeshChip:
 
     # -- what a lab can do ---------------------------------------------------------------------------------------------
 
-    def set_phases(self, theta: Array | None = None, phi: Array | None = None, screen: Array | None = None) -> None:
+    def set_phases(
+        self, theta: ArrayLike | None = None, phi: ArrayLike | None = None, screen: ArrayLike | None = None
+    ) -> None:
         """Command nominal phases, rad: theta, phi (n,) in travel order, screen (N,). None leaves them."""
         given = zip(PHASES, (theta, phi, screen))
         wanted = {part: self._checked(values, part) for part, values in given if values is not None}
@@ -117,22 +120,22 @@ class MeshChip:
         """Let chip time pass, s, for all chips that share the meter."""
         self.meter.wait(seconds)
 
-    def forward(self, x: Array, readout: str = "field") -> Array:
+    def forward(self, x: ArrayLike, readout: str = "field") -> Array:
         """Send x (N, B) into the inputs and read the outputs: complex for "field", real for "power"."""
         return self._probe(x, False, readout)
 
-    def backward(self, y: Array, readout: str = "field") -> Array:
+    def backward(self, y: ArrayLike, readout: str = "field") -> Array:
         """Send y (N, B) into the outputs and read the inputs. A mesh is reciprocal: this light sees U^T."""
         return self._probe(y, True, readout)
 
-    def taps(self, x: Array, back: bool = False) -> tuple[Array, Taps]:
+    def taps(self, x: ArrayLike, back: bool = False) -> tuple[Array, Taps]:
         """`forward` (or `backward`) with the field read at the far end and the power at every phase shifter."""
         far, powers = self._through(self.tapped_light(x), back)
         return self.read(far, "field"), self.read_taps(powers)
 
     # -- the same, fused -----------------------------------------------------------------------------------------------
 
-    def tap_sums(self, x: Array, back: bool = False) -> tuple[Array, Taps]:
+    def tap_sums(self, x: ArrayLike, back: bool = False) -> tuple[Array, Taps]:
         """`taps` summed over the batch, (n,), (n,), (N,).
 
         The noise of a sum, sum_b s |f_b| n_b with normal n_b, is s sqrt(sum_b |f_b|^2) n: drawn at once.
@@ -288,8 +291,8 @@ class MeshChip:
 
     # -- inside: light -------------------------------------------------------------------------------------------------
 
-    def _checked(self, values: Array, part: str) -> Array:
-        values = self.xp.array(values, self.dtype)
+    def _checked(self, given: ArrayLike, part: str) -> Array:
+        values: Array = self.xp.array(reals(given, part), self.dtype)
         if values.shape != (self._sizes[part],):
             raise ChipError(f"{part} has shape {values.shape}; this mesh takes ({self._sizes[part]},) in travel order")
         if not self._finite(values):
@@ -304,17 +307,12 @@ class MeshChip:
         self._unsound = odd if self._unsound is None else self._unsound | odd
         return True
 
-    def checked_light(self, x: Array) -> Array:
+    def checked_light(self, x: ArrayLike) -> Array:
         """Light (N, B) as complex numbers where the chip computes; ChipError for other shapes, and where not finite."""
-        x = self._device.put(x)
-        if x.ndim != 2 or x.shape[0] != self.mesh.modes or x.dtype.kind not in "fciu":
-            raise ChipError(f"light of shape {x.shape} does not fit this mesh; send ({self.mesh.modes}, B) numbers")
-        if x.shape[1] == 0:
-            raise ChipError("there is no light in an empty batch; send at least one vector")
-        x = x.astype(self._complex, copy=False)
-        if not self._finite(x):
+        field = self._device.put(light_of_mesh(x, self.mesh.modes)).astype(self._complex, copy=False)
+        if not self._finite(field):  # of a number that single precision does not hold, too
             raise ChipError("light holds values that are not finite; nothing was sent")
-        return x
+        return field
 
     def _planes(self, x: Array) -> Array:
         out: Array = self.xp.empty((1, 2, *x.shape), self.dtype)
@@ -372,21 +370,21 @@ class MeshChip:
         far = self._arrived(field, back)
         return far, Taps(by_theta[0], by_phi[0], readout.intensity(x if back else far).sum(axis=1, dtype=np.float64))
 
-    def _probe(self, x: Array, back: bool, readout: str) -> Array:
+    def _probe(self, x: ArrayLike, back: bool, readout: str) -> Array:
         if readout not in self.readouts or readout == "tap_power":
             far = [name for name in self.readouts if name != "tap_power"]
             raise ChipError(f"this mesh has no {readout!r} readout at its ports; it has {', '.join(far)}")
-        x = self.checked_light(x)
-        self.count(x.shape[1], 0)
-        return self.read(self.passed(self.modulated(x), back), readout)
+        sent = self.checked_light(x)
+        self.count(sent.shape[1], 0)
+        return self.read(self.passed(self.modulated(sent), back), readout)
 
-    def tapped_light(self, x: Array) -> Array:
+    def tapped_light(self, x: ArrayLike) -> Array:
         """The light that really enters when `x` is sent for a reading of the taps."""
         if "tap_power" not in self.readouts:
             raise ChipError("this mesh has no power taps; in situ gradients need the readout 'tap_power'")
-        x = self.checked_light(x)
-        self.count(x.shape[1], x.shape[1])
-        return self.modulated(x)
+        sent = self.checked_light(x)
+        self.count(sent.shape[1], sent.shape[1])
+        return self.modulated(sent)
 
     def count(self, vectors: int, tapped: int) -> None:
         """Meter so many vectors through the mesh, `tapped` of them read at every phase shifter."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from functools import cache
 from itertools import pairwise
-from typing import TYPE_CHECKING, Annotated, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta
@@ -27,10 +27,23 @@ GAMMA = math.pi / V_PI**2
 WAVELENGTH_NM = 1550.0
 """Design wavelength, nm."""
 
-RISE_POINTS = 257
-"""Voltages at which a curve is looked at, whether it rises."""
+LOOKED_AT = 257
+"""Voltages at which a polynomial is looked at, whether it turns."""
+FIRST_ROW = 0.25
+"""Share of the last voltage of a table below which it may begin: below its first row the phase goes as V^2, and a
+quarter of the voltage is a sixteenth of the heat. Ours."""
 
 Volts = TypeVar("Volts", float, "Array")
+
+
+class Driver(NamedTuple):
+    """What a voltage drive does with a command, wrapped to [0, 2 pi): entry i of `levels` and `codes` (L + 1,) between
+    `thresholds` (L,) i - 1 and i, rad. `levels` are driven phases, beside the phase at 0 V; `codes` count the voltages
+    from 0 V. All are empty for a drive of phases."""
+
+    levels: Array
+    thresholds: Array
+    codes: Array
 
 
 def _is(meaning: str, unit: str = "", low: float | None = None, high: float | None = None) -> Meta:
@@ -45,7 +58,10 @@ class Nonidealities(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 
     drive: "phase" quantises phi over [0, 2 pi] (as published); "voltage" quantises V over [0, v_max] and goes through
         `curve`: polynomial coefficients, or with `curve_volts` phases that were measured at those voltages and are
-        interpolated linearly. Empty: gamma V^2. It must rise over [0, v_max].
+        interpolated linearly; below the first voltage they go as V^2, as Joule's law says. Empty: gamma V^2. It must
+        rise, or fall, over [0, v_max]. The phase at 0 V is passive: no heater efficiency scales it and it does not leak
+        (`offset`). Commands are met modulo 2 pi, by the turn that begins at 0 V and so takes the least heat; where the
+        curve does not span a turn, what is out of reach goes to the nearer end.
     phase_bias: uniform over [-phase_bias, phase_bias), fixed per heater; `phase_error_std` is normal and adds to it.
     gamma_std: normal, cut at two sigma, fixed per heater. crosstalk: to each of up to six neighbours.
     readout_noise: of a quadrature before the electronic gain; of a power reading in units of the unit input power.
@@ -115,27 +131,50 @@ class Nonidealities(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
         ):
             raise ChipError("nonidealities.curve_volts must rise and be as long as nonidealities.curve")
         if self.drive == "voltage":
-            self._check_rise()
+            self._check_curve()
 
-    def _check_rise(self) -> None:
-        """ChipError where the phase does not rise from 0 V to the highest voltage."""
-        volts = (self.v_max * i / (RISE_POINTS - 1) for i in range(RISE_POINTS))
-        if all(low < high for low, high in pairwise(map(self.phase_of, volts))):
-            return
-        ends = (self.curve_volts[0], self.curve_volts[-1]) if self.curve_volts else (0.0, self.v_max)
-        if ends[0] > 0.0 or ends[1] < self.v_max:
+    def _check_curve(self) -> None:
+        """ChipError where the phase is not known from 0 V to the highest voltage, or turns on the way."""
+        volts = [self.v_max * i / (LOOKED_AT - 1) for i in range(LOOKED_AT)]
+        if self.curve_volts:
+            first, last = self.curve_volts[0], self.curve_volts[-1]
+            if len(self.curve_volts) < 2 or first > FIRST_ROW * last:
+                raise ChipError(
+                    f"nonidealities.curve_volts begins at {first:g} V, which does not say the phase at 0 V; it needs "
+                    f"two rows, the first at 0 V or below {FIRST_ROW:g} of the last"
+                )
+            if last < self.v_max:
+                raise ChipError(
+                    f"nonidealities.curve_volts ends at {last:g} V, below nonidealities.v_max = {self.v_max:g} V; set "
+                    f"v_max = {last:g}, or give rows up to v_max"
+                )
+            volts = [0.0, *(v for v in self.curve_volts if 0.0 < v < self.v_max), self.v_max]
+        phases = [float(self.phase_of(v)) for v in volts]
+        falls = next((high < low for low, high in pairwise(phases) if high != low), False)
+        for at, (low, high) in enumerate(pairwise(phases)):
+            if (low < high) if falls else (high < low):
+                raise ChipError(
+                    f"nonidealities.curve must rise or fall from 0 to v_max = {self.v_max:g} V, and turns at about "
+                    f"{volts[at]:.3g} V; lower v_max to there or correct the curve"
+                )
+        if not all(map(math.isfinite, phases)) or phases[0] == phases[-1]:
+            raise ChipError(f"nonidealities.curve is flat from 0 to v_max = {self.v_max:g} V; correct one of them")
+        if abs(self.phase_of(self.v_max / (2 ** (self.phase_bits or 16) - 1)) - phases[0]) >= math.tau:
             raise ChipError(
-                f"nonidealities.curve_volts goes from {ends[0]:g} to {ends[1]:g} V; "
-                f"it needs rows for 0 V and v_max = {self.v_max:g} V"
+                f"one step of {self.phase_bits or 16} bit over v_max = {self.v_max:g} V is more than a turn; lower "
+                "nonidealities.v_max or take more bits"
             )
-        raise ChipError(f"nonidealities.curve must rise over 0 to v_max = {self.v_max} V; correct one of them")
 
     def phase_of(self, volts: Volts) -> Volts:
         """Nominal phase of a heater at `volts`, rad."""
         if self.curve_volts:
             import numpy as np  # late: a job needs no arrays
 
-            return np.interp(volts, self.curve_volts, self.curve)
+            (low, high), (below, above) = self.curve_volts[:2], self.curve[:2]
+            joule = (above - below) / (high * high - low * low)
+            phase: Volts = np.interp(volts, self.curve_volts, self.curve)
+            phase += joule * (np.minimum(volts, low) ** 2 - low * low)
+            return phase
         *rest, highest = self.curve or (0.0, 0.0, GAMMA)
         phase = highest + volts * 0.0
         for factor in reversed(rest):
@@ -156,6 +195,16 @@ class Nonidealities(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
         """Step of the phase quantiser, rad; 0 where the drive is not quantised in phase."""
         return even_step(self.phase_bits) if self.drive == "phase" else 0.0
 
+    @property
+    def offset(self) -> float:
+        """Phase at 0 V of a voltage drive's heater, modulo 2 pi, rad; 0 where it begins at none."""
+        return math.remainder(float(self.phase_of(0.0)), math.tau) if self.drive == "voltage" else 0.0
+
+    @property
+    def falls(self) -> bool:
+        """Whether the phase falls with the voltage."""
+        return self.drive == "voltage" and float(self.phase_of(self.v_max)) < float(self.phase_of(0.0))
+
     def step(self, phases: Array | None = None) -> float:
         """The largest distance, rad, between two neighbouring levels of a heater with any of `phases` between them (any
         shape, taken modulo 2 pi; left out: all phases of a turn). 0 for a continuous drive."""
@@ -163,24 +212,48 @@ class Nonidealities(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 
         if self.drive == "phase" or not self.phase_bits:
             return self.lsb()
-        levels, _ = self.levels()
-        around = np.append(0.0, levels[levels < math.tau]) if phases is None else np.mod(phases, math.tau)
+        levels = self.levels()
+        if phases is None:
+            return float(np.diff(levels).max())
+        lowest = levels[0]
+        around = lowest + np.mod(np.asarray(phases) - self.offset - lowest, math.tau)
         at = np.searchsorted(levels, around, side="right") - 1
         return float(np.diff(levels)[np.clip(at, 0, levels.size - 2)].max())
 
-    def levels(self) -> tuple[Array, Array]:
-        """Phases that a voltage drive can take, and the thresholds between them, rad (both empty for a phase drive).
+    def levels(self) -> Array:
+        """Phases, rad, rising, that a voltage drive adds to that at 0 V; empty for a drive of phases."""
+        import numpy as np  # late: a job needs no arrays
 
-        The driver inverts `phase_of` and rounds the voltage, so a phase goes to the level nearest *in voltage*.
+        return np.unique(self.driver().levels)
+
+    def driver(self) -> Driver:
+        """What a voltage drive does with a command.
+
+        It inverts `phase_of` and rounds the voltage, so a phase goes to the level nearest *in voltage*; between the
+        last level of the turn and the first one it goes to the nearer of both. Levels that are the same phase are one.
         A continuous voltage drive is a very fine one (16 bits).
         """
         import numpy as np  # late: a job needs no arrays
 
         if self.drive == "phase":
-            return np.empty(0), np.empty(0)
+            return Driver(np.empty(0), np.empty(0), np.empty(0, np.int64))
         steps = 2 ** (self.phase_bits or 16) - 1
         volts = np.linspace(0.0, self.v_max, steps + 1)
-        return self.phase_of(volts), self.phase_of((volts[1:] + volts[:-1]) / 2)
+        still, sense = float(self.phase_of(0.0)), -1.0 if self.falls else 1.0
+        driven = sense * (self.phase_of(volts) - still)
+        between = sense * (self.phase_of((volts[1:] + volts[:-1]) / 2) - still)
+        codes = np.flatnonzero(np.append(True, np.diff(driven) > 0.0) & (driven < math.tau))
+        driven, between = driven[codes], between[codes[1:] - 1]
+        edges = np.append(between, (driven[-1] + math.tau) / 2)
+        # From each edge on, in the sense in which the voltage rises, the next level holds; behind the last, the first.
+        before = np.arange(codes.size)
+        after = np.roll(before, -1)
+        if self.falls:
+            before, after = after, before
+        places = np.mod(self.offset + sense * edges, math.tau)
+        order = np.argsort(places, kind="stable")
+        entries = np.append(before[order[0]], after[order])
+        return Driver(sense * driven[entries], places[order], codes[entries])
 
 
 def even_step(bits: int) -> float:

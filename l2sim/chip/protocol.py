@@ -17,9 +17,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypedDict
 
-from l2sim.backend import Array
+import numpy as np
+from numpy.typing import ArrayLike
+
+from l2sim.backend import Array, namespace
 from l2sim.chip.meter import Meter
 from l2sim.errors import ChipError
+from l2sim.given import numbers
 from l2sim.mesh.mesh import Mesh
 
 PARTS = ("u", "v")
@@ -309,3 +313,51 @@ def _asked(chip: object, name: str) -> object:
         return getattr(chip, name, None)
     except Exception:  # whatever the driver raises for a name that it does not know
         return None
+
+
+# -- what all chips ask of what they are sent, real and complex, simulated and replayed --------------------------------
+
+
+def light_of_cores(x: ArrayLike, grid: tuple[int, int], modes: int, *, complex_cores: bool = False) -> Array:
+    """Light for a grid (p, q) of cores of k `modes`: (p, q, k, B), or (1, q, k, B) and the like, which extend to it."""
+    light = _light(x, f"({grid[0]}, {grid[1]}, {modes}, B) or what extends to it")
+    rows = light.shape
+    if len(rows) != 4 or rows[2] != modes or rows[0] not in (1, grid[0]) or rows[1] not in (1, grid[1]):
+        raise ChipError(
+            f"light of shape {rows} does not fit this chip; send {(*grid, modes)} and a batch, or what extends to it"
+        )
+    if light.dtype.kind == "c" and not complex_cores:
+        if np.count_nonzero(light.imag):
+            raise ChipError("light of real cores is real, and this is complex; fabricate a ComplexChip")
+        light = light.real
+    return light
+
+
+def light_of_mesh(x: ArrayLike, modes: int) -> Array:
+    """Light for a mesh of N `modes`: (N, B)."""
+    light = _light(x, f"({modes}, B)")
+    if light.ndim != 2 or light.shape[0] != modes:
+        raise ChipError(f"light of shape {light.shape} does not fit this mesh; send ({modes}, B) numbers")
+    return light
+
+
+def _light(x: ArrayLike, shape: str) -> Array:
+    """Numbers, finite, and at least one vector of them. ChipError otherwise. A GPU is not asked whether its numbers are
+    finite: its chip tells that later."""
+    light = numbers(x, "light")
+    if light.ndim and light.shape[-1] == 0:
+        raise ChipError(f"there is no light in an empty batch; send at least one vector, {shape}")
+    if namespace(light) is np and not np.isfinite(light).all():
+        raise ChipError("light holds values that are not finite; nothing was sent")
+    return light
+
+
+def mask_of_cores(cores: ArrayLike | None, grid: tuple[int, int]) -> Array | None:
+    """Which cores (p, q) of a `grid` are probed, as truth values; None: all. ChipError for other shapes."""
+    if cores is None:
+        return None
+    chosen = numbers(cores, "a mask of cores")
+    if chosen.shape != grid:
+        raise ChipError(f"a mask of cores of shape {chosen.shape} does not fit this chip; give {grid} of True or False")
+    some: Array = chosen != 0
+    return some

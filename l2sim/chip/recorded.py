@@ -23,13 +23,24 @@ from pathlib import Path
 from typing import Generic, NamedTuple, Self, TypeVar
 
 import numpy as np
-from numpy.typing import DTypeLike
+from numpy.typing import ArrayLike, DTypeLike
 
 from l2sim import files
 from l2sim.backend import Array
 from l2sim.chip.meter import Meter, Settling
-from l2sim.chip.protocol import PARTS, PHASES, Hardware, MeshHardware, Taps, check
+from l2sim.chip.protocol import (
+    PARTS,
+    PHASES,
+    Hardware,
+    MeshHardware,
+    Taps,
+    check,
+    light_of_cores,
+    light_of_mesh,
+    mask_of_cores,
+)
 from l2sim.errors import ChipError
+from l2sim.given import real
 from l2sim.mesh.mesh import Mesh
 
 __all__ = ["MeshRecorder", "MeshReplay", "Recorder", "Replay"]
@@ -58,11 +69,11 @@ class Query(NamedTuple):
     answer: Answer
 
 
-def digest(operation: str, waited: float, arrays: Iterable[Array], light: Array, mask: bytes = b"") -> bytes:
+def digest(operation: str, waited: float, arrays: Iterable[Array], sent: Array, mask: bytes = b"") -> bytes:
     """Of what is commanded (`arrays`), how long it was waited, and one probe."""
     later = f" after {waited!r} s" if waited else ""
-    made = blake2b(f"{operation} {light.shape}{later}".encode(), digest_size=16)
-    for array in (*arrays, light.real, *((light.imag,) if np.iscomplexobj(light) else ())):
+    made = blake2b(f"{operation} {sent.shape}{later}".encode(), digest_size=16)
+    for array in (*arrays, sent.real, *((sent.imag,) if np.iscomplexobj(sent) else ())):
         made.update((np.asarray(array, np.float64) + 0.0).tobytes())  # adding zero makes -0.0 equal to 0.0
     made.update(mask)
     return made.digest()
@@ -193,33 +204,35 @@ class _Settings:
         for part in PARTS:
             self.arrays |= {f"phases.{part}": np.zeros((*shape, mesh.count)), f"signs.{part}": np.ones(ends)}
 
-    def phases(self, u: Array | None, v: Array | None) -> int:
+    def phases(self, u: ArrayLike | None, v: ArrayLike | None) -> int:
         """Command the phases of meshes; returns how many changed."""
         changed, wanted = 0, (*self.shape, *self.mesh.shape)
         for part, phases in (("u", u), ("v", v)):
             if phases is not None:
-                if np.shape(phases) != wanted:
-                    raise ChipError(f"phases of {part} have shape {np.shape(phases)}; this chip takes {wanted}")
-                changed += self.set(f"phases.{part}", self.mesh.gather(phases))
+                given = real(phases, f"phases of {part}")
+                if given.shape != wanted:
+                    raise ChipError(f"phases of {part} have shape {given.shape}; this chip takes {wanted}")
+                changed += self.set(f"phases.{part}", self.mesh.gather(given))
         return changed
 
-    def signs(self, u: Array | None, v: Array | None) -> int:
+    def signs(self, u: ArrayLike | None, v: ArrayLike | None) -> int:
         """Command the signs of meshes; returns how many changed."""
         return sum(self.set(f"signs.{part}", a) for part, a in (("u", u), ("v", v)) if a is not None)
 
-    def set(self, name: str, values: Array) -> int:
+    def set(self, name: str, values: ArrayLike) -> int:
         """Command `name`; returns how many values changed, in the precision of the chip."""
-        before, now = self.arrays[name], np.array(values, np.float64)
+        before, now = self.arrays[name], np.array(real(values, name), np.float64)
         if now.shape != before.shape:
             raise ChipError(f"{name} have shape {now.shape}; this chip takes {before.shape}")
         self.arrays[name] = now
         return int(np.count_nonzero(now.astype(self.dtype) != before.astype(self.dtype)))
 
-    def query(self, operation: str, light: Array, cores: Array | None, waited: float) -> bytes:
+    def query(self, operation: str, sent: Array, cores: ArrayLike | None, waited: float) -> bytes:
         """Digest of the settings and of one probe."""
-        light = np.broadcast_to(light, (*self.shape, *light.shape[-2:]))
-        mask = np.ones(self.shape, bool) if cores is None else np.asarray(cores, bool)
-        return digest(operation, waited, self.arrays.values(), light, mask.tobytes())
+        spread = np.broadcast_to(sent, (*self.shape, *sent.shape[-2:]))
+        some = mask_of_cores(cores, self.shape)
+        mask = np.ones(self.shape, bool) if some is None else some
+        return digest(operation, waited, self.arrays.values(), spread, mask.tobytes())
 
 
 class Recorder(_Recorder[Hardware]):
@@ -251,14 +264,18 @@ class Recorder(_Recorder[Hardware]):
     def forward(self, x: Array, *, cores: Array | None = None, readout: str = "quadrature") -> Array:
         """Send x (p, q, k, B) into the inputs of every core and read its outputs."""
         answer = self._hardware.forward(x, cores=cores, readout=readout)
-        self._note(self._settings.query(f"forward {readout}", x, cores, self._waited), "field", answer)
+        self._note(self._query(f"forward {readout}", x, cores), "field", answer)
         return answer
 
     def backward(self, y: Array, *, cores: Array | None = None, readout: str = "quadrature") -> Array:
         """Send y (p, q, k, B) into the outputs of every core and read its inputs."""
         answer = self._hardware.backward(y, cores=cores, readout=readout)
-        self._note(self._settings.query(f"backward {readout}", y, cores, self._waited), "field", answer)
+        self._note(self._query(f"backward {readout}", y, cores), "field", answer)
         return answer
+
+    def _query(self, operation: str, x: Array, cores: Array | None) -> bytes:
+        sent = light_of_cores(x, self.shape, self.mesh.modes, complex_cores=True)
+        return self._settings.query(operation, sent, cores, self._waited)
 
     def _arrays(self) -> dict[str, Array]:
         mesh = self.mesh
@@ -301,30 +318,31 @@ class Replay(_Replay):
         answers: list[tuple[bytes, Answer]] = [(row.tobytes(), (piece,)) for row, piece in zip(digests, pieces)]
         return cls((p, q), mesh, tuple(map(str, file["readouts"])), answers, meter=meter)
 
-    def set_phases(self, *, u: Array | None = None, v: Array | None = None) -> None:
+    def set_phases(self, *, u: ArrayLike | None = None, v: ArrayLike | None = None) -> None:
         """Command nominal phases, rad, (p, q, C, k - 1)."""
         self._count(self._settings.phases(u, v))
 
-    def set_signs(self, *, u: Array | None = None, v: Array | None = None) -> None:
+    def set_signs(self, *, u: ArrayLike | None = None, v: ArrayLike | None = None) -> None:
         """Set the pi shifters at the output ports of a mesh: +1 or -1, (p, q, k)."""
         self._count(self._settings.signs(u, v))
 
-    def set_sigma(self, sigma: Array) -> None:
+    def set_sigma(self, sigma: ArrayLike) -> None:
         """Command the attenuators and the gain behind each core, (p, q, k)."""
         self._count(self._settings.set("sigma", sigma))
 
-    def forward(self, x: Array, *, cores: Array | None = None, readout: str = "quadrature") -> Array:
+    def forward(self, x: ArrayLike, *, cores: ArrayLike | None = None, readout: str = "quadrature") -> Array:
         """What was read when x (p, q, k, B) was sent into the inputs of every core."""
         return self._probe("forward", x, cores, readout)
 
-    def backward(self, y: Array, *, cores: Array | None = None, readout: str = "quadrature") -> Array:
+    def backward(self, y: ArrayLike, *, cores: ArrayLike | None = None, readout: str = "quadrature") -> Array:
         """What was read when y (p, q, k, B) was sent into the outputs of every core."""
         return self._probe("backward", y, cores, readout)
 
-    def _probe(self, operation: str, light: Array, cores: Array | None, readout: str) -> Array:
-        query = self._settings.query(f"{operation} {readout}", light, cores, self._waited)
+    def _probe(self, operation: str, x: ArrayLike, cores: ArrayLike | None, readout: str) -> Array:
+        sent = light_of_cores(x, self.shape, self.mesh.modes, complex_cores=True)
+        query = self._settings.query(f"{operation} {readout}", sent, cores, self._waited)
         probed = self.shape[0] * self.shape[1] if cores is None else int(np.count_nonzero(cores))
-        (answer,) = self._recall(query, operation, probed, light.shape[-1])
+        (answer,) = self._recall(query, operation, probed, sent.shape[-1])
         # One array holds all answers: where some are fields, all came back complex.
         return answer if readout == "field" else answer.real.copy()
 
@@ -365,8 +383,8 @@ class MeshRecorder(_Recorder[MeshHardware]):
         self._note(self._query(f"taps {back}", x), "taps", field, *taps)
         return field, taps
 
-    def _query(self, operation: str, light: Array) -> bytes:
-        return mesh_digest(self._hardware.commanded, operation, light, self._waited)
+    def _query(self, operation: str, x: Array) -> bytes:
+        return mesh_digest(self._hardware.commanded, operation, light_of_mesh(x, self.mesh.modes), self._waited)
 
     def _arrays(self) -> dict[str, Array]:
         mesh, queries = self.mesh, self._queries
@@ -411,40 +429,43 @@ class MeshReplay(_Replay):
         """Copies of the phases last commanded, by name."""
         return {part: values.copy() for part, values in self._phases.items()}
 
-    def set_phases(self, theta: Array | None = None, phi: Array | None = None, screen: Array | None = None) -> None:
+    def set_phases(
+        self, theta: ArrayLike | None = None, phi: ArrayLike | None = None, screen: ArrayLike | None = None
+    ) -> None:
         """Command nominal phases, rad: theta, phi (n,) in travel order, screen (N,). None leaves them."""
         changed = 0
         for part, values in zip(PHASES, (theta, phi, screen)):
             if values is not None:
-                before, now = self._phases[part], np.array(values, self._dtype)
+                before, now = self._phases[part], np.array(real(values, part), self._dtype)
                 if now.shape != before.shape:
                     raise ChipError(f"{part} has shape {now.shape}; this mesh takes {before.shape} in travel order")
                 changed += int(np.count_nonzero(now != before))
                 self._phases[part] = now
         self._count(changed)
 
-    def forward(self, x: Array, readout: str = "field") -> Array:
+    def forward(self, x: ArrayLike, readout: str = "field") -> Array:
         """What was read when x (N, B) was sent into the inputs."""
         return self._probe(f"forward {readout}", x)[0]
 
-    def backward(self, y: Array, readout: str = "field") -> Array:
+    def backward(self, y: ArrayLike, readout: str = "field") -> Array:
         """What was read when y (N, B) was sent into the outputs."""
         return self._probe(f"backward {readout}", y)[0]
 
-    def taps(self, x: Array, back: bool = False) -> tuple[Array, Taps]:
+    def taps(self, x: ArrayLike, back: bool = False) -> tuple[Array, Taps]:
         """The field that was read at the far end, and the power at every phase shifter."""
         field, *taps = self._probe(f"taps {back}", x)
         self.meter.count(tap_readings=sum(power.size for power in taps))
         return field, Taps(*taps)
 
-    def _probe(self, operation: str, light: Array) -> Answer:
-        query = mesh_digest(self._phases, operation, light, self._waited)
-        return self._recall(query, operation, 1, light.shape[1])
+    def _probe(self, operation: str, x: ArrayLike) -> Answer:
+        sent = light_of_mesh(x, self.mesh.modes)
+        query = mesh_digest(self._phases, operation, sent, self._waited)
+        return self._recall(query, operation, 1, sent.shape[1])
 
 
-def mesh_digest(phases: dict[str, Array], operation: str, light: Array, waited: float) -> bytes:
+def mesh_digest(phases: dict[str, Array], operation: str, sent: Array, waited: float) -> bytes:
     """Digest of a probe of a mesh. Its light is complex, whatever numbers it was given as."""
-    return digest(operation, waited, phases.values(), np.asarray(light, np.complex128))
+    return digest(operation, waited, phases.values(), np.asarray(sent, np.complex128))
 
 
 def _mesh_answers(mesh: Mesh, file: Mapping[str, Array]) -> list[tuple[bytes, Answer]]:

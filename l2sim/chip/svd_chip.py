@@ -10,7 +10,7 @@ just before the attenuators, so that these need none of their own.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import DTypeLike
+from numpy.typing import ArrayLike, DTypeLike
 
 from l2sim.backend import Array
 from l2sim.chip import attenuators
@@ -18,8 +18,9 @@ from l2sim.chip.fabrication import fabricate
 from l2sim.chip.mesh_chip import MeshChip
 from l2sim.chip.meter import Meter, Settling
 from l2sim.chip.nonidealities import GAMMA, Nonidealities
-from l2sim.chip.protocol import MESH_READOUTS, SvdTaps, Taps
+from l2sim.chip.protocol import MESH_READOUTS, PHASES, SvdTaps, Taps
 from l2sim.errors import ChipError
+from l2sim.given import real
 from l2sim.mesh.mesh import Mesh
 
 
@@ -64,20 +65,23 @@ class SvdChip:
 
     def set_phases(self, u: dict[str, Array] | None = None, v: dict[str, Array] | None = None) -> None:
         """Command phases of a mesh by name, rad: theta, phi (n,), screen (N,)."""
+        for name, phases in (("u", u), ("v", v)):
+            if phases is not None and not (isinstance(phases, dict) and phases.keys() <= set(PHASES)):
+                raise ChipError(f"phases of {name} are a dict of some of {', '.join(PHASES)}; Settings have _asdict()")
         for chip, phases in ((self._u, u), (self._v, v)):
             if phases is not None:
                 chip.set_phases(**phases)
 
-    def set_sigma(self, sigma: Array) -> None:
+    def set_sigma(self, sigma: ArrayLike) -> None:
         """Command the attenuators, (N,) from -1 to 1. ChipError for others."""
-        sigma = np.array(sigma, self.dtype)
-        if sigma.shape != self._sigma.shape or not (np.abs(sigma) <= 1.0).all():
-            raise ChipError(f"sigma of shape {sigma.shape} is not ({self.mesh.modes},) numbers from -1 to 1; scale it")
-        changed = np.count_nonzero(sigma != self._sigma)
+        wanted = np.array(real(sigma, "sigma"), self.dtype)
+        if wanted.shape != self._sigma.shape or not (np.abs(wanted) <= 1.0).all():
+            raise ChipError(f"sigma of shape {wanted.shape} is not ({self.mesh.modes},) numbers from -1 to 1; scale it")
+        changed = np.count_nonzero(wanted != self._sigma)
         if changed:
             self.meter.count(writes=changed)
             self._settling.wrote()
-            self._sigma = sigma
+            self._sigma = wanted
             self._realise()
 
     @property
@@ -89,19 +93,19 @@ class SvdChip:
         """Let chip time pass, s, for all chips that share the meter."""
         self.meter.wait(seconds)
 
-    def forward(self, x: Array, readout: str = "field") -> Array:
+    def forward(self, x: ArrayLike, readout: str = "field") -> Array:
         """Send x (N, B) into the inputs and read the outputs."""
         return self._probe(x, self._v, self._u, False, readout)
 
-    def backward(self, y: Array, readout: str = "field") -> Array:
+    def backward(self, y: ArrayLike, readout: str = "field") -> Array:
         """Send y (N, B) into the outputs and read the inputs: W^T y."""
         return self._probe(y, self._u, self._v, True, readout)
 
-    def taps(self, x: Array, back: bool = False) -> tuple[Array, SvdTaps]:
+    def taps(self, x: ArrayLike, back: bool = False) -> tuple[Array, SvdTaps]:
         """`forward` (or `backward`) with the field read at the far end and the power at every phase shifter."""
         return self._tapped(x, back, summed=False)
 
-    def tap_sums(self, x: Array, back: bool = False) -> tuple[Array, SvdTaps]:
+    def tap_sums(self, x: ArrayLike, back: bool = False) -> tuple[Array, SvdTaps]:
         """`taps` summed over the batch, fused (`MeshChip.tap_sums`)."""
         return self._tapped(x, back, summed=True)
 
@@ -114,7 +118,7 @@ class SvdChip:
 
     def oracle_gradient(self, x: Array, g: Array) -> tuple[Taps, Taps, Array, Array]:
         """(by the phases of U, by those of V, by realised sigma (N,), cotangents at the inputs (N, B)), with loss."""
-        inner = self._v.oracle_matrix() @ x
+        inner = self._v.oracle_matrix() @ self._v.checked_light(x)
         by_u = self._u.oracle_gradient(self._realised * inner, g)
         by_v = self._v.oracle_gradient(x, self._realised * by_u.x)
         return Taps(*by_u[:3]), Taps(*by_v[:3]), (by_u.x * inner).real.sum(axis=1), by_v.x
@@ -126,16 +130,16 @@ class SvdChip:
         out = self._sigma if sheet.exact_sigma else attenuators.realised(self._sigma, ratio, sheet, exact=True)
         self._realised = out.astype(self.dtype)[:, None]
 
-    def _probe(self, x: Array, near: MeshChip, far: MeshChip, back: bool, readout: str) -> Array:
+    def _probe(self, x: ArrayLike, near: MeshChip, far: MeshChip, back: bool, readout: str) -> Array:
         if readout not in self.readouts or readout == "tap_power":
             ports = [name for name in self.readouts if name != "tap_power"]
             raise ChipError(f"this chip has no {readout!r} readout at its ports; it has {', '.join(ports)}")
-        x = near.checked_light(x)
-        self.meter.count(core_calls=x.shape[1], vectors=x.shape[1], settled=self._settling.waits())
-        x = near.modulated(x)
-        return far.read(far.passed(self._realised * near.passed(x, back), back), readout)
+        sent = near.checked_light(x)
+        self.meter.count(core_calls=sent.shape[1], vectors=sent.shape[1], settled=self._settling.waits())
+        sent = near.modulated(sent)
+        return far.read(far.passed(self._realised * near.passed(sent, back), back), readout)
 
-    def _tapped(self, x: Array, back: bool, summed: bool) -> tuple[Array, SvdTaps]:
+    def _tapped(self, x: ArrayLike, back: bool, summed: bool) -> tuple[Array, SvdTaps]:
         near, far = (self._u, self._v) if back else (self._v, self._u)
         sent = near.tapped_light(x)
         far.count(0, sent.shape[1])

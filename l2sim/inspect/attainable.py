@@ -21,6 +21,7 @@ from l2sim.chip.fabrication import chain_parameters, optics_in
 from l2sim.chip.nonidealities import WAVELENGTH_NM
 from l2sim.chip.protocol import PARTS
 from l2sim.flow import oracle
+from l2sim.given import wrapped
 from l2sim.inspect.chips import heaters_of
 from l2sim.learn.search import zeroth
 from l2sim.learn.search.mapping import Target
@@ -79,8 +80,8 @@ class Drive:
     """The noise chain of the heaters of one mesh (`kernels.chain`) but for what the drive rounds.
 
     (n,) `ratio` of heat to command, `fixed` heat of those that do not obey (NaN for the others), `bias` with what has
-    drifted by now; which stand `around` each (n, W), the `share` of heat that leaks there; `rewrap`: heat is taken
-    modulo a turn.
+    drifted by now and the phase at 0 V, the `offset`; which stand `around` each (n, W), the `share` of heat that leaks
+    there; `rewrap`: heat is taken modulo a turn; `lowest` heat, of the turn that a heater is driven over.
     """
 
     ratio: Array
@@ -89,6 +90,8 @@ class Drive:
     around: Array
     share: float
     rewrap: bool
+    offset: float
+    lowest: float
 
     @classmethod
     def of(cls, chip: CoreChip, part: str) -> Drive:
@@ -97,17 +100,19 @@ class Drive:
             chip.mesh, heaters_of(chip, part), chip.nonidealities, np.dtype(float)
         )
         bias = np.asarray(chip.oracle_offsets(part)[0], float)
-        return cls(ratio[0], fixed[0], bias, around, share, rewrap)
+        sheet = chip.nonidealities
+        lowest = -2 * np.pi if sheet.falls else 0.0
+        return cls(ratio[0], fixed[0], bias, around, share, rewrap, sheet.offset, lowest)
 
     def commands(self, wanted: Array) -> Array:
         """Commands (n,) whose effective phases are `wanted`: the chain backwards, the leak by iteration."""
         obeys = np.isnan(self.fixed)
-        heat = np.where(obeys, np.mod(wanted - self.bias, 2 * np.pi), self.fixed)
+        heat = np.where(obeys, self.lowest + wrapped(wanted - self.bias), self.fixed)
         for _ in range(20):
-            warm = np.append(np.mod(heat, 2 * np.pi) if self.rewrap else heat, 0.0)
+            warm = np.append(wrapped(heat) if self.rewrap else heat, 0.0)
             leak = self.share * warm[self.around].sum(axis=1)
-            heat = np.where(obeys, np.mod(wanted - self.bias - leak, 2 * np.pi), self.fixed)
-        return np.where(obeys, heat / self.ratio, 0.0)
+            heat = np.where(obeys, self.lowest + wrapped(wanted - self.bias - leak), self.fixed)
+        return np.where(obeys, heat / self.ratio + self.offset, 0.0)
 
 
 def tune(chip: CoreChip, target: Target, seed: int) -> float:

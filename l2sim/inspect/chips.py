@@ -26,6 +26,7 @@ from l2sim.chip.nonidealities import WAVELENGTH_NM, Nonidealities
 from l2sim.chip.protocol import PARTS, PHASES
 from l2sim.errors import L2simError
 from l2sim.flow import oracle
+from l2sim.given import wrapped
 from l2sim.job.grids import Grid
 from l2sim.job.imperfections import chip_nonidealities
 from l2sim.job.job import Job
@@ -329,20 +330,23 @@ def terms(
     ratio, fixed, _, around, lsb, levels, thresholds, share, rewrap = chain_parameters(
         mesh, heaters, imperfect, np.dtype(np.float64)
     )
-    phase = np.mod(np.asarray(commanded, float), tau)
-    driven = phase
+    phase = wrapped(np.asarray(commanded, float))
+    driven, wanted, clipped = phase, phase, np.zeros(phase.shape, bool)
     if levels.size:
         driven = levels[np.searchsorted(thresholds, phase, side="left")]
+        # The phase at 0 V is there without drive; what is wanted beside it lies within half a turn of what is driven.
+        wanted = driven + np.mod(phase - imperfect.offset - driven + np.pi, tau) - np.pi
+        reach = imperfect.phase_of(imperfect.v_max) - imperfect.phase_of(0.0)
+        clipped = (wanted > max(reach, 0.0)) | (wanted < min(reach, 0.0)) if abs(reach) < tau else clipped
     elif lsb > 0:
         driven = lsb * np.rint(phase / lsb)
-    clipped = (phase > levels[-1]) | (phase < levels[0]) if levels.size else np.zeros(phase.shape, bool)
     heated = driven * ratio[0]
     heat = np.where(np.isnan(fixed[0]), heated, fixed[0])
-    warm = np.append(np.mod(heat, tau) if rewrap else heat, 0.0)
+    warm = np.append(wrapped(heat) if rewrap else heat, 0.0)
     leak = share * warm[around].sum(axis=1)
     added = {
-        "quantisation": np.where(clipped, 0.0, driven - phase),
-        "clipping": np.where(clipped, driven - phase, 0.0),
+        "quantisation": np.where(clipped, 0.0, driven - wanted),
+        "clipping": np.where(clipped, driven - wanted, 0.0),
         "gamma": heated - driven,
         "stuck or dead": heat - heated,
         "crosstalk": leak,

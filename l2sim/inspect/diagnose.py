@@ -21,6 +21,7 @@ from l2sim.chip.mesh_chip import MeshChip
 from l2sim.chip.nonidealities import GAMMA, Nonidealities
 from l2sim.chip.protocol import PARTS, PHASES, Commands
 from l2sim.errors import RunError
+from l2sim.given import wrapped
 from l2sim.inspect import bench, chips
 from l2sim.inspect.bench import CoreBench, Curve, Heater, MeshBench
 from l2sim.inspect.run import Recorded
@@ -202,13 +203,13 @@ def electrical(phases: Array, imperfect: Nonidealities) -> tuple[Array, Array]:
     P / P_pi = (V / v_pi)^2: with phase = gamma V^2 that is phase / pi. A drive of voltage takes its nearest level, and
     its voltage the known curve.
     """
-    phases = np.mod(np.asarray(phases, float), 2 * np.pi)
+    phases = wrapped(np.asarray(phases, float))
     if imperfect.drive != "voltage":
         return phases / np.pi, np.zeros(phases.shape, bool)
-    levels, thresholds = imperfect.levels()
-    at = np.searchsorted(thresholds, phases, side="left")
-    volts = at * imperfect.v_max / (len(levels) - 1)
-    return volts**2 * (GAMMA / np.pi), at == len(levels) - 1
+    driver, last = imperfect.driver(), 2 ** (imperfect.phase_bits or 16) - 1
+    codes = driver.codes[np.searchsorted(driver.thresholds, phases, side="left")]
+    volts = codes * imperfect.v_max / last
+    return volts**2 * (GAMMA / np.pi), codes == last
 
 
 class Driven(msgspec.Struct, frozen=True):

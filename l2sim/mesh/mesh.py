@@ -1,9 +1,9 @@
-"""Meshes of MZIs on N rails: where the MZIs stand, and phases -> orthogonal matrices (back: `chip.decompose`).
+"""Meshes of MZIs on N rails: where the MZIs stand, and phases -> orthogonal matrices (back: `l2sim.mesh.orthogonal`).
 
 A mesh maps fields (columns) as U = diag(screen) T_{C-1} ... T_1 T_0: column 0 is nearest the input. In a real core T is
 a rotation and the screen is signs (pi shifters); its phases are arrays [column, upper rail] of shape (C, N - 1) with a
 mask of the places that hold an MZI; any leading dimensions are batch. In a complex mesh T is a whole MZI with theta and
-phi, and parameters are arrays (n,) in travel order: column by column, from the top (`chip.unitary`).
+phi, and parameters are arrays (n,) in travel order: column by column, from the top (`l2sim.mesh.unitary`).
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from l2sim.backend import Array, kernels, namespace, resident
 from l2sim.errors import ChipError
+from l2sim.given import real
 from l2sim.mesh import layouts
 
 KINDS = ("rectangular", "triangular")
@@ -271,19 +273,23 @@ def rails(values: Array, name: str) -> Array:
     return out.astype(np.int64)
 
 
-def matrix(mesh: Mesh, phases: Array, signs: Array | None = None) -> Array:
+def matrix(mesh: Mesh, phases: ArrayLike, signs: ArrayLike | None = None) -> Array:
     """The orthogonal matrices of `mesh` at effective `phases` (..., C, N - 1) and `signs` (..., N; default +1).
 
     Returns (..., N, N). Fields are columns: y = U x.
     """
-    lead = phases.shape[:-2]
     require_real(mesh)
+    phases = real(phases, "phases")
+    lead = phases.shape[:-2]
     if phases.shape[-2:] != mesh.shape:
         raise ChipError(f"phases of shape {phases.shape} do not fit this mesh; the last two sizes must be {mesh.shape}")
     flat = np.ascontiguousarray(mesh.gather(phases).reshape(-1, mesh.count))
     if signs is None:
         signs = np.ones((*lead, mesh.modes), flat.dtype)
-    flip, ends = mesh.resolve_signs(np.asarray(signs, flat.dtype).reshape(-1, mesh.modes))
+    signs = real(signs, "signs").astype(flat.dtype)
+    if signs.shape != (*lead, mesh.modes):
+        raise ChipError(f"signs of shape {signs.shape} do not fit phases {phases.shape}; give {(*lead, mesh.modes)}")
+    flip, ends = mesh.resolve_signs(signs.reshape(-1, mesh.modes))
     out = np.empty((flat.shape[0], mesh.modes, mesh.modes), flat.dtype)
     kernels.mesh.matrices(flat, flip, ends, mesh.top, out)
     return out.reshape(*lead, mesh.modes, mesh.modes)

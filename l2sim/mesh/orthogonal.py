@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from l2sim.backend import Array, kernels
 from l2sim.errors import ChipError
+from l2sim.given import real
 from l2sim.mesh import reference
 from l2sim.mesh.mesh import Mesh, require_real
+from l2sim.mesh.unitary import TOLERANCE, nearby, polar, square
 
 
 class Rotations(NamedTuple):
@@ -20,20 +23,18 @@ class Rotations(NamedTuple):
     signs: Array
 
 
-def decompose(mesh: Mesh, matrices: Array, tolerance: float = 1e-4) -> Rotations:
+def decompose(mesh: Mesh, matrices: ArrayLike, tolerance: float = TOLERANCE) -> Rotations:
     """Orthogonal `matrices` (..., N, N) to the phases and signs that realise them: the inverse of `mesh.matrix`.
 
-    Clements et al., Optica 3, 1460 (2016); Reck et al., PRL 73, 58 (1994). Raises ChipError where a matrix is not
-    orthogonal to `tolerance`.
+    Clements et al., Optica 3, 1460 (2016); Reck et al., PRL 73, 58 (1994). float64, or float32 of matrices in float32.
+    Raises ChipError where a matrix is not orthogonal to `tolerance` (U U' - 1, any entry).
     """
     n = mesh.modes
     require_real(mesh)
+    matrices = real(matrices, "a target matrix")
     if matrices.ndim < 2 or matrices.shape[-2:] != (n, n):
         raise ChipError(f"matrices of shape {matrices.shape} do not fit a mesh of {n} modes; need (..., {n}, {n})")
-    work = np.array(matrices, np.float64).reshape(-1, n, n)
-    error = np.abs(work @ work.transpose(0, 2, 1) - np.eye(n)).max(initial=0.0)
-    if not error <= tolerance:
-        raise ChipError(f"a mesh can only take orthogonal matrices; this one is off by {error:.2g} (U U' - 1)")
+    work = nearby(np.array(matrices, np.float64).reshape(-1, n, n), tolerance, TOLERANCE, "orthogonal")
     table = np.zeros_like(work)
     signs = np.empty((work.shape[0], n))
     kernels.decompose.decompose(work, mesh.kind == "triangular", table, signs)
@@ -45,3 +46,8 @@ def decompose(mesh: Mesh, matrices: Array, tolerance: float = 1e-4) -> Rotations
     return Rotations(
         phases.reshape(*lead, *mesh.shape).astype(matrices.dtype), signs.reshape(*lead, n).astype(matrices.dtype)
     )
+
+
+def nearest_orthogonal(matrix: ArrayLike) -> Array:
+    """The orthogonal matrix nearest to a real `matrix` (..., N, N), float64: see `unitary.nearest_unitary`."""
+    return polar(square(real(matrix, "a matrix")).astype(np.float64))

@@ -10,16 +10,22 @@ by `Mesh.splitters`. Decompositions take O(N^3) steps.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from l2sim.backend import Array, kernels
 from l2sim.errors import ChipError
+from l2sim.given import finite, real, wrapped
 from l2sim.mesh.mesh import Mesh
 
-UNITARY = 1e-6
-"""How far U^+ U may be from 1 in a matrix that a mesh is asked for."""
+TOLERANCE = 1e-4
+"""How far U^+ U may be from 1, in any entry, in a matrix that a mesh is asked for: four digits, and every float32."""
+EXACT = 1e-9
+"""How far U^+ U is from 1 at most where it is by rounding of float64."""
+SINGULAR = 1e-12
+"""Share of the largest singular value below which one is none."""
 TREES = ("balanced_tree", "unbalanced_tree")
 CASCADES = ("triangular", "chain_cascade", "tree_cascade")
 
@@ -35,23 +41,60 @@ class Settings(NamedTuple):
 # -- checks ------------------------------------------------------------------------------------------------------------
 
 
-def checked(values: Array, shape: tuple[int, ...], what: str) -> Array:
-    """`values` as an array of `shape` without NaN; ChipError otherwise."""
-    out = np.asarray(values)
-    if out.shape != shape:
-        raise ChipError(f"{what} of shape {out.shape} does not fit this mesh; it must be {shape}")
-    if not np.isfinite(out).all():
-        raise ChipError(f"{what} holds values that are not finite; check where they come from")
-    return out
+def checked(values: ArrayLike, shape: tuple[int, ...], what: str) -> Array:
+    """`values`, real and finite, as an array of `shape`; ChipError otherwise."""
+    return fitting(real(values, what), shape, what)
 
 
-def unitary(matrix: Array, modes: int) -> Array:
-    """`matrix` as a complex (N, N) array that is unitary to 1e-6; ChipError otherwise."""
-    u = checked(matrix, (modes, modes), "a target matrix").astype(np.complex128)
-    error = np.abs(u.conj().T @ u - np.eye(modes)).max(initial=0.0)
-    if error > UNITARY:
-        raise ChipError(f"a mesh takes only unitary matrices; this one is off by {error:.2g} (U^+ U - 1); use its SVD")
-    return u
+def fitting(values: Array, shape: tuple[int, ...], what: str) -> Array:
+    """`values` where they have this `shape`; ChipError otherwise."""
+    if values.shape != shape:
+        raise ChipError(f"{what} of shape {values.shape} does not fit this mesh; it must be {shape}")
+    return values
+
+
+def unitary(matrix: ArrayLike, modes: int, tolerance: float = TOLERANCE) -> Array:
+    """`matrix` as a complex (N, N) array where it is unitary to `tolerance`, and unitary to rounding: if need be the
+    nearest one that is. ChipError otherwise."""
+    what = "a target matrix"
+    u = fitting(finite(matrix, what), (modes, modes), what).astype(np.complex128)
+    return nearby(u, tolerance, EXACT, "unitary")
+
+
+def nearby(matrices: Array, tolerance: float, exact: float, kind: Literal["unitary", "orthogonal"]) -> Array:
+    """Matrices (..., N, N) that are unitary to `tolerance`: as they are up to `exact`, beyond it the nearest unitary
+    ones. ChipError beyond `tolerance`."""
+    error = np.abs(matrices @ matrices.conj().swapaxes(-1, -2) - np.eye(matrices.shape[-1])).max(initial=0.0)
+    if not error <= tolerance:
+        raise ChipError(
+            f"a mesh takes only {kind} matrices; this one is off by {error:.2g} (U U^+ - 1); for one that was measured "
+            f"or rounded take nearest_{kind}(matrix) or a tolerance above {tolerance:g}, for any other its SVD"
+        )
+    return matrices if error <= exact else polar(matrices)
+
+
+def polar(matrices: Array) -> Array:
+    """The unitary factors of the polar decompositions of `matrices` (..., N, N). ChipError where rows depend on each
+    other, so that there are many."""
+    u, sigma, v = np.linalg.svd(matrices)
+    if (sigma[..., -1:] <= sigma[..., :1] * SINGULAR).any():
+        raise ChipError("no unitary matrix is nearest to one whose rows depend on each other; use its SVD")
+    whole: Array = u @ v
+    return whole
+
+
+def nearest_unitary(matrix: ArrayLike) -> Array:
+    """The unitary matrix nearest to `matrix` (..., N, N), complex128: its polar factor, nearest in every unitarily
+    invariant norm (Fan and Hoffman, Proc. AMS 6, 111 (1955)). For matrices that were measured, or printed with few
+    decimals. Raises ChipError where there is none."""
+    return polar(square(finite(matrix, "a matrix")).astype(np.complex128))
+
+
+def square(values: Array) -> Array:
+    """`values` where they are square matrices (..., N, N); ChipError otherwise."""
+    if values.ndim < 2 or values.shape[-1] != values.shape[-2] or not values.shape[-1]:
+        raise ChipError(f"a matrix of shape {values.shape} is not square; give (..., N, N)")
+    return values
 
 
 def node_angles(mesh: Mesh, errors: Array | None) -> tuple[Array, Array]:
@@ -102,10 +145,10 @@ def matrix(mesh: Mesh, settings: Settings, errors: Array | None = None, amplitud
     return whole
 
 
-def error(target: Array, got: Array) -> float:
+def error(target: ArrayLike, got: ArrayLike) -> float:
     """sqrt(1 - |tr(U^+ V)|^2 / (tr(U^+ U) tr(V^+ V))) of two matrices (N, N): 0 if equal up to a factor, at most 1."""
     # The residual of the best factor: 1 - overlap^2 would lose half of the digits.
-    u, v = target / np.linalg.norm(target), got / np.linalg.norm(got)
+    u, v = (values / np.linalg.norm(values) for values in (finite(target, "a target matrix"), finite(got, "a matrix")))
     overlap = np.vdot(u, v)
     return float(np.linalg.norm(v - overlap * u))
 
@@ -138,8 +181,8 @@ def haar(mesh: Mesh, rng: np.random.Generator) -> Settings:
 def spread(mesh: Mesh, theta: Array, phi: Array, screen: Array) -> Settings:
     """Phases of the nodes (s,) to settings of all couplers, wrapped into [0, 2 pi)."""
     both = np.zeros((2, mesh.count))
-    both[:, mesh.active] = theta, np.mod(phi, 2.0 * np.pi)
-    return Settings(both[0], both[1], np.mod(screen, 2.0 * np.pi))
+    both[:, mesh.active] = theta, wrapped(phi)
+    return Settings(both[0], both[1], wrapped(screen))
 
 
 def transfer(mesh: Mesh, ideal: Settings, errors: Array | None = None) -> tuple[Settings, int]:
@@ -179,14 +222,17 @@ def exits(mesh: Mesh) -> tuple[Array, bool]:
     return mesh.modes - 1 - np.searchsorted(np.cumsum(depths), column, side="right"), False
 
 
-def decompose(mesh: Mesh, target: Array, errors: Array | None = None) -> Settings:
+def decompose(
+    mesh: Mesh, target: ArrayLike, errors: Array | None = None, tolerance: float = TOLERANCE
+) -> Settings:
     """Settings with which `mesh` has the unitary matrix `target` (N, N).
 
     Rectangular meshes by Clements' elimination, cascades of chains and trees by self-configuration: unit after unit
     darkens all but one output for one row of the target. `errors` (2, n) of the splitters, where known, are corrected
-    as far as no MZI is clipped. ChipError for meshes that cannot take every unitary.
+    as far as no MZI is clipped. Phases that nothing depends on are zero. ChipError for meshes that cannot take every
+    unitary, and for a target that is further than `tolerance` from unitary (U U^+ - 1, any entry).
     """
-    u = unitary(target, mesh.modes)
+    u = unitary(target, mesh.modes, tolerance).copy()
     if mesh.kind == "rectangular":
         theta, phi = np.zeros((2, mesh.modes, max(mesh.modes - 1, 0)))
         screen = np.zeros(mesh.modes)
@@ -204,11 +250,11 @@ def decompose(mesh: Mesh, target: Array, errors: Array | None = None) -> Setting
     return spread(mesh, theta, phi, -np.angle(np.diagonal(out)))
 
 
-def gather(mesh: Mesh, row: Array, errors: Array | None = None) -> Settings:
+def gather(mesh: Mesh, row: ArrayLike, errors: Array | None = None) -> Settings:
     """Settings with which a tree has `row` (N,), normalised, as the last row of its matrix; Miller (2013)."""
     if mesh.kind not in TREES:
         raise ChipError(f"a {mesh.kind} mesh is no tree; use one of {', '.join(TREES)}")
-    row = checked(row, (mesh.modes,), "a row").astype(np.complex128)
+    row = fitting(finite(row, "a row"), (mesh.modes,), "a row").astype(np.complex128)
     norm = np.linalg.norm(row)
     if norm == 0.0:
         raise ChipError("a row of zeros cannot be programmed; give one with some power")
@@ -219,12 +265,12 @@ def gather(mesh: Mesh, row: Array, errors: Array | None = None) -> Settings:
     return spread(mesh, theta, phi, screen)
 
 
-def svd(mesh_u: Mesh, mesh_v: Mesh, target: Array) -> tuple[Settings, Array, Settings]:
+def svd(mesh_u: Mesh, mesh_v: Mesh, target: ArrayLike) -> tuple[Settings, Array, Settings]:
     """Any complex `target` (P, Q) as U diag(sigma) V*: settings of a mesh of P modes, sigma (min(P, Q),), and settings
     of a mesh of Q modes whose matrix is V*.
 
     Singular values come largest first and in the units of the target; an attenuator column takes sigma / sigma[0].
     """
-    w = checked(target, (mesh_u.modes, mesh_v.modes), "a target matrix")
+    w = fitting(finite(target, "a target matrix"), (mesh_u.modes, mesh_v.modes), "a target matrix")
     u, sigma, v = np.linalg.svd(np.asarray(w, np.complex128))
     return decompose(mesh_u, u), sigma, decompose(mesh_v, v)

@@ -9,6 +9,7 @@ from numpy.typing import DTypeLike
 
 from l2sim.backend import CPU, Array, Device, like
 from l2sim.errors import ModelError
+from l2sim.given import numbers
 from l2sim.nn import conv, layers, models, optics
 from l2sim.nn.models import ModelSpec, Placed
 from l2sim.nn.weights import ElectronicWeight, Weight
@@ -63,6 +64,8 @@ class Network:
 
         Raises ModelError when the images are not those of the model.
         """
+        if getattr(images, "dtype", None) != np.uint8:
+            images = numbers(images, "images", ModelError)
         if images.shape[1:] != self.spec.input:
             raise ModelError(
                 f"model {self.spec.name} takes images (B, {', '.join(map(str, self.spec.input))}) "

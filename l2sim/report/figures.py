@@ -19,6 +19,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import EngFormatter, FuncFormatter, MaxNLocator, MultipleLocator, NullLocator
 
 from l2sim.backend import Array
+from l2sim.given import wrapped
 from l2sim.report.html import numeric
 
 BLUE, VERMILLION, GREEN, PURPLE, GREY = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8a8f98"
@@ -208,7 +209,7 @@ def phases(ax: Axes, frame: dict[str, Array], title: str) -> None:
     """How the commanded phases of all heaters of U and V are spread over a turn."""
     edges = np.linspace(0, 2, 49).tolist()
     for part, colour, dash in (("u", BLUE, "-"), ("v", VERMILLION, (0, (4, 1.5)))):
-        turned = np.mod(frame[part], 2 * np.pi) / np.pi
+        turned = wrapped(frame[part]) / np.pi
         share = np.full(turned.size, 100 / max(turned.size, 1))
         if part == "u":
             ax.hist(turned, edges, weights=share, color=colour, alpha=0.25)

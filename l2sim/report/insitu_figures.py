@@ -12,6 +12,7 @@ from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 
 from l2sim.backend import Array
+from l2sim.given import wrapped
 from l2sim.report.figures import BLUE, GREEN, INK, PURPLE, VERMILLION, legend, log_scale, note
 
 LINES = ((BLUE, "-"), (VERMILLION, (0, (5, 1.5))), (GREEN, (0, (1.5, 1))), (PURPLE, (0, (6, 1, 1, 1))))
@@ -88,7 +89,7 @@ def mesh_phases(ax: Axes, column: Array, top: Array, bottom: Array, phases: Arra
     """Phases (n,) of a mesh where they stand: rails from the top, columns from the left; each covers its two rails."""
     picture = np.full((int(bottom.max(initial=0)) + 1, int(column.max(initial=0)) + 1), np.nan)
     for rail in (top, bottom):
-        picture[rail, column] = np.mod(phases, 2 * np.pi)
+        picture[rail, column] = wrapped(phases)
     cmap = colormaps["twilight"].with_extremes(bad=(0.5, 0.5, 0.5, 0.15))
     image = ax.imshow(picture, cmap=cmap, vmin=0, vmax=2 * np.pi, interpolation="nearest", aspect="auto")
     ax.grid(visible=False)

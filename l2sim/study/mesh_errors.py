@@ -28,6 +28,7 @@ from l2sim.backend import Array, generator
 from l2sim.chip.mesh_chip import MeshChip
 from l2sim.chip.nonidealities import Nonidealities
 from l2sim.flow import oracle
+from l2sim.given import wrapped
 from l2sim.learn.insitu import measure
 from l2sim.mesh import unitary
 from l2sim.mesh.mesh import Mesh
@@ -98,7 +99,7 @@ def matrix_error(kind: str, corrected: bool, modes: int, seed: int) -> float:
     if kind == "phase" and corrected:
         chip.nonidealities = Nonidealities(phase_error_std=PHASE, phase_bits=BITS)
         off = np.split(chip.oracle_biases(), (mesh.count, 2 * mesh.count))
-        chip.set_phases(*(np.mod(phase - bias, 2 * np.pi) for phase, bias in zip(ideal, off)))
+        chip.set_phases(*(wrapped(phase - bias) for phase, bias in zip(ideal, off)))
     if kind in ("phase", "coupler", "loss"):
         return unitary.error(target, chip.oracle_matrix())
     eye = np.eye(modes)

@@ -167,7 +167,8 @@ def test_every_probe_is_counted() -> None:
     mask = np.array([[True, False, True], [False, False, True]])
     assert changed(chip, lambda: chip.forward(x, cores=mask)) == {"core_calls": 12, "vectors": 4}
     assert changed(chip, lambda: chip.forward(x, cores=~mask & mask)) == {}
-    assert changed(chip, lambda: chip.forward(x[..., :0])) == {}
+    with pytest.raises(ChipError, match="empty batch"):
+        chip.forward(x[..., :0])
     assert changed(chip, lambda: grid.respond(chip)) == {"core_calls": 18, "evaluations": 6, "vectors": 3}
     assert changed(chip, lambda: chip.oracle_weights()) == {}
 

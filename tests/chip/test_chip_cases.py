@@ -99,7 +99,7 @@ def settled(chip: Any) -> int:
 
 def test_no_step_of_a_search_is_smaller_than_a_level_of_a_voltage_drive() -> None:
     job = Job.preset("digits", {"nonidealities.base": "silicon"})
-    levels, _ = chip_nonidealities(job).levels()
+    levels = chip_nonidealities(job).levels()
     session: Any = SimpleNamespace(job=job)
     floor = stages._search(session, job.map, 0.1).floor
     gaps = np.diff(levels[levels < 2.0 * np.pi])

@@ -311,7 +311,7 @@ BAD = {
     "an empty batch": (lambda c: c.forward(np.ones((4, 0))), "empty batch"),
     "wrong modes": (lambda c: c.taps(np.ones((3, 2))), r"shape \(3, 2\) does not fit"),
     "a vector": (lambda c: c.backward(np.ones(4)), "does not fit"),
-    "words": (lambda c: c.forward(np.full((4, 1), "x")), "does not fit"),
+    "words": (lambda c: c.forward(np.full((4, 1), "x")), "array of numbers"),
     "NaN": (lambda c: c.tap_sums(np.full((4, 1), np.nan)), "not finite"),
     "NaN in a phase": (lambda c: c.set_phases(phi=np.full(6, np.nan)), "phi holds values that are not finite"),
     "too few phases": (lambda c: c.set_phases(theta=np.ones(5)), r"theta has shape \(5,\)"),

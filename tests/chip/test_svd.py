@@ -128,7 +128,7 @@ def test_refusals() -> None:
     cases = {
         "from -1 to 1": lambda: chip.set_sigma([2.0, 0, 0, 0]),
         r"sigma of shape \(3,\)": lambda: chip.set_sigma(np.ones(3)),
-        "is not ": lambda: chip.set_sigma([np.nan, 0, 0, 0]),
+        "sigma holds values": lambda: chip.set_sigma([np.nan, 0, 0, 0]),
         "theta has shape": lambda: chip.set_phases(u={"theta": np.ones(3)}),
         "no 'quadrature' readout": lambda: chip.forward(one, "quadrature"),
         "does not fit": lambda: chip.backward(one[:3]),

@@ -8,14 +8,16 @@ still. `python -m l2sim.study.programming` draws the curves.
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from l2sim.backend import Array, kernels
 from l2sim.chip.protocol import MeshHardware, check
 from l2sim.errors import ChipError
+from l2sim.given import wrapped
 from l2sim.learn.search.routes import THIRDS, command, crossings
 from l2sim.mesh import styles, unitary
 from l2sim.mesh.mesh import Mesh
-from l2sim.mesh.unitary import Settings
+from l2sim.mesh.unitary import TOLERANCE, Settings
 
 GRID = 24
 """Values of a phase among which a peak is looked for: two peaks of such a surface are further apart."""
@@ -71,7 +73,7 @@ def nullify(mesh: Mesh, ideal: Settings, errors: Array | None = None) -> tuple[S
     theta, phi, _, clipped = unitary.nullify(mesh, plain.column, null_basis(plain, ideal), errors)
     settings = unitary.spread(mesh, theta, phi, np.zeros(mesh.modes))
     screen = refit(unitary.matrix(plain, ideal), unitary.matrix(mesh, settings, errors))
-    return settings._replace(screen=np.mod(screen, 2.0 * np.pi)), clipped
+    return settings._replace(screen=wrapped(screen)), clipped
 
 
 # -- optimisation ------------------------------------------------------------------------------------------------------
@@ -94,7 +96,12 @@ def misfit(mesh: Mesh, target: Array, settings: Settings, errors: Array | None) 
 
 
 def optimise(
-    mesh: Mesh, target: Array, start: Settings, errors: Array | None = None, iterations: int = 500
+    mesh: Mesh,
+    target: ArrayLike,
+    start: Settings,
+    errors: Array | None = None,
+    iterations: int = 500,
+    tolerance: float = TOLERANCE,
 ) -> tuple[Settings, list[float]]:
     """From `start`, the phases of any mesh that bring its matrix nearest to `target` (N, N), by L-BFGS.
 
@@ -103,18 +110,18 @@ def optimise(
     """
     from scipy.optimize import fmin_l_bfgs_b  # late: SciPy takes a quarter of a second
 
-    target = unitary.unitary(target, mesh.modes)
+    aim = unitary.unitary(target, mesh.modes, tolerance)
     cuts = np.cumsum([mesh.count, mesh.count])
 
     def unpack(flat: Array) -> Settings:
         return Settings(*np.split(flat, cuts))
 
     def slope(flat: Array) -> tuple[float, Array]:
-        loss, by = misfit(mesh, target, unpack(flat), errors)
+        loss, by = misfit(mesh, aim, unpack(flat), errors)
         return loss, np.concatenate(by)
 
     def measured(flat: Array) -> None:
-        curve.append(unitary.error(target, unitary.matrix(mesh, unpack(flat), errors)))
+        curve.append(unitary.error(aim, unitary.matrix(mesh, unpack(flat), errors)))
 
     curve: list[float] = []
     measured(np.concatenate(start))
@@ -122,18 +129,26 @@ def optimise(
         slope, np.concatenate(start), m=20, factr=1e-2, pgtol=1e-12, maxiter=iterations, maxfun=2 * iterations,
         callback=measured,
     )  # fmt: skip
-    return unpack(np.mod(best[0], 2.0 * np.pi)), curve
+    return unpack(wrapped(best[0])), curve
 
 
-def program(mesh: Mesh, target: Array, errors: Array | None = None, iterations: int = 500) -> Settings:
+def program(
+    mesh: Mesh,
+    target: ArrayLike,
+    errors: Array | None = None,
+    iterations: int = 500,
+    tolerance: float = TOLERANCE,
+) -> Settings:
     """The settings with which `mesh`, whose splitter `errors` (2, n) are known, comes nearest to `target` (N, N).
 
-    Decomposed and corrected MZI by MZI; optimised where that is not exact because MZIs are clipped.
+    Decomposed and corrected MZI by MZI; optimised where that is not exact because MZIs are clipped. ChipError for a
+    target that is further than `tolerance` from unitary.
     """
-    settings = unitary.decompose(mesh, target, errors)
-    if unitary.error(target, unitary.matrix(mesh, settings, errors)) < 1e-9:
+    aim = unitary.unitary(target, mesh.modes, tolerance)
+    settings = unitary.decompose(mesh, aim, errors)
+    if unitary.error(aim, unitary.matrix(mesh, settings, errors)) < 1e-9:
         return settings
-    return optimise(mesh, target, settings, errors, iterations)[0]
+    return optimise(mesh, aim, settings, errors, iterations)[0]
 
 
 # -- by measurement ----------------------------------------------------------------------------------------------------
@@ -166,7 +181,7 @@ def highest(values: Array, theta: float, phi: float) -> tuple[float, float]:
         if bend[0, 0] >= 0.0 or np.linalg.det(bend) <= 1e-9 * bend[0, 0] ** 2:
             break  # one phase does not matter here
         theta, phi = (theta, phi) - np.linalg.solve(bend, slope)
-    return float(theta % (2.0 * np.pi)), float(phi % (2.0 * np.pi))
+    return float(wrapped(theta)), float(wrapped(phi))
 
 
 def detectors(mesh: Mesh, dark_bottom: bool) -> Array:
@@ -266,4 +281,4 @@ def align(hardware: MeshHardware, target: Array) -> None:
         products[1:] += 2.0 / 3.0 * np.exp(-1j * a) * powers.T
     turn = refit(target * target[:1].conj(), products)
     turn[0] = 0.0
-    hardware.set_phases(screen=np.mod(hardware.commanded["screen"] + turn, 2.0 * np.pi))
+    hardware.set_phases(screen=wrapped(hardware.commanded["screen"] + turn))

@@ -25,6 +25,7 @@ from l2sim import files, tables
 from l2sim.backend import Array
 from l2sim.chip.protocol import PARTS, Commands
 from l2sim.errors import ChipError
+from l2sim.given import reals
 from l2sim.mesh.mesh import Mesh
 
 __all__ = ["read_responses", "read_settings", "write_phases", "write_responses", "write_settings"]
@@ -160,13 +161,10 @@ def _arrays(path: str | Path, shapes: dict[str, tuple[int, ...]]) -> list[Array]
     checked = []
     for name, shape in shapes.items():
         values, what = arrays[name], f"{path}, array {name}"
-        if values.dtype.kind not in "iuf":
-            kind = "complex numbers" if values.dtype.kind == "c" else f"values of the type {values.dtype}"
-            raise ChipError(f"{what} holds {kind}; it must be real numbers")
+        values = reals(values, what).astype(np.float64)
         if len(values.shape) != len(shape) or any(n not in (of, -1) for of, n in zip(values.shape, shape)):
             wanted = str(shape).replace("-1", "any")
             raise ChipError(f"{what} has the shape {values.shape}; this mesh needs {wanted}")
-        values = np.asarray(values, np.float64)
         wrong = np.argwhere(~np.isfinite(values))
         if len(wrong) or not values.size:
             at = f"{tuple(map(int, wrong[0]))} is not finite" if len(wrong) else "is empty"

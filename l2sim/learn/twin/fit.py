@@ -14,6 +14,8 @@ import numpy as np
 
 from l2sim.backend import Array, host, kernels_of, resident
 from l2sim.chip.nonidealities import GAMMA, Nonidealities
+from l2sim.errors import ChipError
+from l2sim.given import TURN, wrapped
 from l2sim.mesh.mesh import Mesh
 
 NOISE_FLOOR = 1e-3
@@ -40,7 +42,7 @@ RANGE = 0.02, 0.97
 class Probes:
     """Settings of cores, and what was read at them.
 
-    `drive` (1 or cores, M, 2 n) driven phases of U, then V; `sigma` (1 or cores, M, k); `light` (M, k, B); `seen`
+    `drive` (1 or cores, M, 2 n) commands of U, then V; `sigma` (1 or cores, M, k); `light` (M, k, B); `seen`
     (cores, M, k, B); `power`: whether powers were read.
     """
 
@@ -98,26 +100,37 @@ class Twin:
 class Drive:
     """The drive of a heater as its data sheet says it: the phases it can give, and whether heat wraps at 2 pi.
 
-    `levels` (L,) rad, rising; empty where the phase is continuous over [0, 2 pi].
+    `levels` (L,) rad, rising from 0; empty where the phase is continuous over [0, 2 pi]. `offset` is the phase at 0 V,
+    rad: a command is the driven phase and that together, and biases lie around it.
     """
 
     levels: Array
     rewrap: bool
+    offset: float = 0.0
 
     @classmethod
     def of(cls, sheet: Nonidealities) -> Drive:
-        """From a data sheet."""
-        levels, thresholds = sheet.levels()
+        """From a data sheet. ChipError for heaters whose phase falls with the voltage."""
+        if sheet.falls:
+            raise ChipError(
+                "twins are of heaters whose phase rises with the voltage, and nonidealities.curve falls; search instead"
+            )
+        levels = sheet.levels()
         if sheet.drive == "phase" and sheet.phase_bits:
             levels = sheet.lsb() * np.arange(2**sheet.phase_bits)
-        elif levels.size:  # commands are wrapped to one turn, whatever the driver can reach
-            levels = levels[: np.searchsorted(thresholds, FULL) + 1]
-        return cls(levels, sheet.heat_wraps and sheet.crosstalk > 1e-5)
+        return cls(levels, sheet.heat_wraps and sheet.crosstalk > 1e-5, sheet.offset)
 
-    @staticmethod
-    def command(phases: Array) -> Array:
+    def command(self, phases: Array) -> Array:
         """What to command for driven `phases`: a whole turn would be wrapped to none."""
-        return np.minimum(phases, FULL)
+        return wrapped(phases + self.offset) if self.offset else np.minimum(phases, FULL)
+
+    def driven(self, commands: Array) -> Array:
+        """The driven phases of `commands`."""
+        return wrapped(commands - self.offset) if self.offset else commands
+
+    def centred(self, bias: Array) -> Array:
+        """Biases within half a turn of the phase at 0 V."""
+        return self.offset + np.mod(bias - self.offset + np.pi, TURN) - np.pi if self.offset else bias
 
     @property
     def top(self) -> float:
@@ -138,17 +151,19 @@ def random_phases(drive: Drive, shape: tuple[int, ...], rng: np.random.Generator
 
 
 def draw(drive: Drive, mesh: Mesh, settings: int, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Random settings: driven phases (M, 2 n) away from the ends of the range, and signs of sigma (M, k)."""
-    return random_phases(drive, (settings, 2 * mesh.count), rng), rng.choice([-1.0, 1.0], (settings, mesh.modes))
+    """Random settings: commands (M, 2 n) away from the ends of the range, and signs of sigma (M, k)."""
+    commands = drive.command(random_phases(drive, (settings, 2 * mesh.count), rng))
+    return commands, rng.choice([-1.0, 1.0], (settings, mesh.modes))
 
 
 def away(drive: Drive, first: Array, angle: float, rng: np.random.Generator) -> Array:
-    """Phases about `angle` from `first`, up or down by a coin where there is room."""
+    """Commands about `angle` from the commands `first`, up or down by a coin where there is room."""
     low, high = RANGE
+    first = drive.driven(first)
     span = high * min(drive.top, 2.0 * np.pi)
     up = rng.random(first.shape) < 0.5
     up = np.where(first + angle > span, False, np.where(first - angle < low * span, True, up))
-    return drive.near(first + np.where(up, angle, -angle))
+    return drive.command(drive.near(first + np.where(up, angle, -angle)))
 
 
 def blank(cores: int, mesh: Mesh) -> Twin:
@@ -196,7 +211,7 @@ def _fit(
     stuck[:, 2 * n : 4 * n] = start.ratio == 0.0
     if drift is None:
         precision = np.where(stuck, HOLD, priors(sheet, n))
-        centre = np.where(stuck, 0.0, np.concatenate((np.zeros(2 * n), np.ones(2 * n), [0.0])))
+        centre = np.where(stuck, 0.0, np.concatenate((np.full(2 * n, drive.offset), np.ones(2 * n), [0.0])))
     else:
         moved = np.concatenate((np.full(2 * n, drift), np.zeros(2 * n + 1)))
         precision, centre = np.where(stuck, HOLD, 1.0 / (start.spread**2 + moved**2)), here.copy()
@@ -204,7 +219,7 @@ def _fit(
     hessian, gradient, misfit = xp.zeros((cores, size, size)), np.zeros((cores, size)), np.full(cores, np.inf)
     cost, left = np.full(cores, np.inf), np.arange(cores)
     # One layout of all arrays in memory, for every other one is compiled for again.
-    settings = [there(np.ascontiguousarray(a, float)) for a in (probes.drive, probes.sigma)]
+    settings = [there(np.ascontiguousarray(a, float)) for a in (drive.driven(probes.drive), probes.sigma)]
     light, seen = (there(np.ascontiguousarray(a, np.float32)) for a in (probes.light, probes.seen))
     for turn in range(ROUNDS + 1):
         trial, rows = here[left], there(left)

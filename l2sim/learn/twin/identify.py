@@ -148,7 +148,7 @@ def track(
 
 
 def settings(mesh: Mesh, drive: Drive, rng: np.random.Generator, beside: int) -> tuple[Array, Array]:
-    """The walk and `beside` random settings: driven phases (M, 2 n) and sigma (M, k)."""
+    """The walk and `beside` random settings: commands (M, 2 n) and sigma (M, k)."""
     first = draw(drive, mesh, 1, rng)[0][0]
     walk, signs = twin_start.walk(mesh, away(drive, first, 0.5 * np.pi, rng), first)
     others = draw(drive, mesh, beside, rng)
@@ -159,7 +159,8 @@ def begin(mesh: Mesh, sheet: Nonidealities, probes: Probes) -> Array:
     """Biases (M, 2 n) to start a fit from, in closed form, by the responses to the walk that `probes` begin with."""
     steps = 2 * twin_start.depth(mesh)
     walk, signs, seen = probes.drive[0, :steps], probes.sigma[0, :steps], probes.seen[:, :steps]
-    return twin_start.peel(mesh, walk, signs, seen.astype(float), sheet.crosstalk)
+    drive = Drive.of(sheet)
+    return drive.centred(twin_start.peel(mesh, drive.driven(walk), signs, seen.astype(float), sheet.crosstalk))
 
 
 def from_responses(mesh: Mesh, sheet: Nonidealities, settings: tuple[Array, Array], seen: Array) -> Twin:
@@ -228,7 +229,7 @@ def _by_powers(
     back = power.backward(hardware, cores)
     seen = start.then(measure(hardware, walk[1:], sigma[1:], cores, sent))
     rows = power.signed(power.responses(seen.seen.astype(float), sent), back.astype(float))
-    bias = twin_start.peel(mesh, walk, sigma, rows, sheet.crosstalk)
+    bias = drive.centred(twin_start.peel(mesh, drive.driven(walk), sigma, rows, sheet.crosstalk))
     # The attenuators do not dim exactly, so the last setting is for the start only.
     seen = Probes(seen.drive[:, :-1], seen.sigma[:, :-1], seen.light[:-1], seen.seen[:, :-1], True)
     return (seen.then(measure(hardware, *draw(drive, mesh, more, rng), cores, sent)) if more else seen), bias

@@ -37,6 +37,7 @@ from l2sim.backend import Array
 from l2sim.chip.nonidealities import Nonidealities
 from l2sim.chip.protocol import MeshHardware
 from l2sim.errors import ChipError
+from l2sim.given import wrapped
 from l2sim.learn.twin.fit import NOISE_FLOOR, Drive
 from l2sim.learn.twin.mesh_by_taps import SETTINGS, MeshTwin, Seen, blank, checked, draw, effective, widest
 from l2sim.mesh.mesh import Mesh
@@ -70,7 +71,7 @@ class Walk:
     def aim(self, mzis: Array, theta: float) -> None:
         """Drive these MZIs so that their theta is this, also by what leaks from each other."""
         for _ in range(4):
-            q = np.mod(self.q[mzis] + theta - self.phases()[mzis], 2.0 * np.pi)
+            q = wrapped(self.q[mzis] + theta - self.phases()[mzis])
             self.q[mzis] = self.drive.near(np.minimum(q, self.drive.top))
 
     def read(self) -> Array:
@@ -81,7 +82,7 @@ class Walk:
 def read(hardware: MeshHardware, drive: Drive, q: Array, light: Array) -> Array:
     """Powers (N, B) at the outputs when heaters are driven by q (2 n,)."""
     command, n = drive.command(q), hardware.mesh.count
-    hardware.set_phases(command[:n], command[n:], np.zeros(hardware.mesh.modes))
+    hardware.set_phases(command[:n], command[n:], drive.command(np.zeros(hardware.mesh.modes)))
     return hardware.forward(light, readout="power")
 
 

@@ -27,6 +27,7 @@ from l2sim.backend import Array
 from l2sim.chip.nonidealities import Nonidealities
 from l2sim.chip.protocol import MeshHardware, check
 from l2sim.errors import ChipError
+from l2sim.given import wrapped
 from l2sim.learn.twin.fit import CROSSTALK_STD, NOISE_FLOOR, SURE, Drive, random_phases, ratio_std
 from l2sim.learn.twin.wide import SPLITTER_STD
 from l2sim.mesh import unitary
@@ -86,7 +87,7 @@ def leaks(mesh: Mesh, heat: Array) -> Array:
 def effective(mesh: Mesh, drive: Drive, twin: MeshTwin, q: Array) -> Array:
     """Phases (..., 2 n) that the light sees when heaters are driven by q (..., 2 n); the screen is left cold."""
     heat = q * twin.ratio
-    heat = np.mod(heat, 2.0 * np.pi) if drive.rewrap else heat
+    heat = wrapped(heat) if drive.rewrap else heat
     phases: Array = heat + twin.crosstalk * leaks(mesh, heat) + twin.bias
     return phases
 
@@ -177,7 +178,7 @@ def identify(
     read = np.empty((settings, 2 * n + modes, light.shape[1]))
     for m in range(settings):
         command = drive.command(q[m])
-        hardware.set_phases(command[:n], command[n:], np.zeros(modes))
+        hardware.set_phases(command[:n], command[n:], drive.command(np.zeros(modes)))
         read[m] = np.concatenate(hardware.taps(light)[1])
     seen = Seen(q, light, read, max(sheet.tap_noise, NOISE_FLOOR) ** 2, NOISE_FLOOR**2)
     start = blank(mesh, sheet, q.shape[0] * light.shape[1])
@@ -326,7 +327,7 @@ def _linear(
         wrong += float(rest @ rest)
         slopes = (slopes / noise[s].astype(np.float32)).reshape(len(slopes), -1)
         gram, slope = (slopes @ slopes.T).astype(float), (slopes @ rest.astype(np.float32)).astype(float)
-        heat = np.mod(q * twin.ratio, 2.0 * np.pi) if drive.rewrap else q * twin.ratio
+        heat = wrapped(q * twin.ratio) if drive.rewrap else q * twin.ratio
         leak, g = leaks(mesh, heat), gram[:d, :d]
         near = np.where(around >= 0, slope[np.maximum(around, 0)], 0.0).sum(axis=1)
         table[:d, :d] += g
@@ -352,7 +353,7 @@ def program(mesh: Mesh, drive: Drive, twin: MeshTwin, target: Array) -> tuple[Ar
     goal = np.concatenate((wanted.theta, wanted.phi))
     heat, even = np.zeros(2 * n), replace(twin, ratio=np.ones(2 * n))
     for _ in range(20):
-        heat = np.mod(heat + goal - effective(mesh, drive, even, heat), 2.0 * np.pi)
+        heat = wrapped(heat + goal - effective(mesh, drive, even, heat))
     q = drive.command(drive.near(np.minimum(heat / twin.ratio, drive.top)))
     return q[:n], q[n:]
 

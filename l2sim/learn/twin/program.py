@@ -16,6 +16,7 @@ import numpy as np
 
 from l2sim.backend import Array, host, kernels
 from l2sim.chip.protocol import PARTS, Commands
+from l2sim.given import wrapped
 from l2sim.learn.search.mapping import Target
 from l2sim.learn.twin import wide
 from l2sim.learn.twin.fit import STUCK, Drive, Twin
@@ -40,7 +41,7 @@ def solve(mesh: Mesh, drive: Drive, twin: Twin, phases: Array) -> Array:
     ratio = np.where(live, twin.ratio, 1.0)
     for _ in range(TURNS):
         fixed = np.where(live, heat, 0.0)
-        heat = np.mod(wanted - twin.crosstalk[:, None] * leak(mesh, fixed), 2.0 * np.pi)
+        heat = wrapped(wanted - twin.crosstalk[:, None] * leak(mesh, fixed))
     q = np.where(live, heat / ratio, 0.0)
     over = q > drive.top  # between the top of the drive and a full turn: to the nearer end
     return np.where(over, np.where(q - drive.top < 2.0 * np.pi / ratio - q, drive.top, 0.0), q)

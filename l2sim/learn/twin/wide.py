@@ -19,6 +19,7 @@ import numpy as np
 
 from l2sim.backend import Array, generator, kernels
 from l2sim.chip.nonidealities import Nonidealities
+from l2sim.given import wrapped
 from l2sim.learn.twin.fit import NOISE_FLOOR, ROUNDS, SURE, Drive, Probes, Twin, priors
 from l2sim.learn.twin.start import leak
 from l2sim.mesh.mesh import Mesh
@@ -59,7 +60,7 @@ def split(unknowns: Array, n: int) -> tuple[Array, Array, float, Array]:
 def effective(mesh: Mesh, drive: Drive, q: Array, bias: Array, ratio: Array, crosstalk: float) -> Array:
     """Phases (..., 2 n) that the light sees."""
     heat = q * ratio
-    heat = np.mod(heat, 2.0 * np.pi) if drive.rewrap else heat
+    heat = wrapped(heat) if drive.rewrap else heat
     return heat + crosstalk * leak(mesh, heat) + bias
 
 
@@ -127,10 +128,10 @@ def fit(mesh: Mesh, drive: Drive, sheet: Nonidealities, probes: Probes, start: T
     own, kick = np.zeros(8 * n), np.zeros((2, 4, n))
     kick[:, :2] = KICK * generator(1, "kick").normal(size=(2, 2, n))
     here = np.concatenate((start.bias[core], start.ratio[core], [start.crosstalk[core]], kick.ravel()))
-    centre = np.concatenate((np.zeros(2 * n), np.ones(2 * n), [0.0], own))
+    centre = np.concatenate((np.full(2 * n, drive.offset), np.ones(2 * n), [0.0], own))
     stds = np.repeat([max(sheet.splitter_error_std, SPLITTER_STD)] * 2 + [LOSS_STD] * 2, n)
     precision = np.concatenate((priors(sheet, n), np.tile(stds, 2) ** -2.0))
-    q, sigma, seen = probes.drive[0], probes.sigma[0], probes.seen[0].astype(float)
+    q, sigma, seen = drive.driven(probes.drive[0]), probes.sigma[0], probes.seen[0].astype(float)
     cost, damping, best, misfit = np.inf, 0.1, here, np.inf
     normal, down = np.empty(0), np.empty(0)
     for _ in range(ROUNDS):
@@ -141,7 +142,7 @@ def fit(mesh: Mesh, drive: Drive, sheet: Nonidealities, probes: Probes, start: T
         total = (wrong**2).sum() / noise**2 + (precision * (here - centre) ** 2).sum()
         if total < cost:
             gained, cost, best, misfit = cost - total, total, here, float((wrong**2).sum())
-            heat = np.mod(q * ratio, 2.0 * np.pi) if drive.rewrap else q * ratio
+            heat = wrapped(q * ratio) if drive.rewrap else q * ratio
             by_phase = slopes[:, :, 0].reshape(len(q), 2 * n, -1)
             spread = by_phase + crosstalk * leak(mesh, by_phase.swapaxes(1, 2)).swapaxes(1, 2)
             columns = (by_phase, q[:, :, None] * spread, leak(mesh, heat)[:, None] @ by_phase)

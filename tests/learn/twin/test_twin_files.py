@@ -83,6 +83,30 @@ def test_wrong_files_are_one_clear_line(tmp_path: Path) -> None:
         twin.from_responses(chip.mesh, NOISY, told, np.full((1, 7, 3, 3), np.nan))
 
 
+GOOD = np.zeros((1, 9, 4, 4))
+WRONG = {
+    "complex": 1j + GOOD, "NaN": GOOD * np.nan, "inf": GOOD + np.inf, "text": np.full(GOOD.shape, "1.0"),
+    "another core": np.zeros((1, 9, 3, 3)), "too few settings": GOOD[:, 1:], "no core": GOOD[:0], "flat": GOOD.ravel(),
+    "objects": GOOD.astype(object),
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("kind", WRONG)
+def test_an_npz_of_other_responses_is_refused_as_a_csv_is(kind: str, tmp_path: Path) -> None:
+    np.savez(tmp_path / "r.npz", responses=WRONG[kind])
+    with pytest.raises(ChipError, match="responses") as refused:
+        twin_files.read_responses(tmp_path / "r.npz", 4, 9)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("number", ("float32", ">f8", "int8", "complex128", "float16"))
+def test_an_npz_of_any_real_numbers_is_taken(number: str, tmp_path: Path) -> None:
+    np.savez(tmp_path / "r.npz", responses=(GOOD + 1.0).astype(number))
+    read = twin_files.read_responses(tmp_path / "r.npz", 4, 9)
+    assert read.dtype == np.float64 and (read == 1.0).all()
+
+
 def test_the_example_of_the_docs_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     text = (DOCS / "twin.md").read_text(encoding="utf-8")
