@@ -22,7 +22,7 @@ from l2sim.chip.fabrication import arm_parameters, chain_parameters, fabricate, 
 from l2sim.chip.meter import Count, Meter, Settling
 from l2sim.chip.nonidealities import WAVELENGTH_NM, Nonidealities, required
 from l2sim.chip.protocol import MESH_READOUTS, PHASES, SCHEMES, ChipState, Gradient, Taps
-from l2sim.errors import ChipError
+from l2sim.errors import ChipError, NotFinite
 from l2sim.mesh.mesh import Mesh, require
 from l2sim.mesh.wiring import places, skipped, wiring
 
@@ -220,7 +220,7 @@ class MeshChip:
         """What a checkpoint needs: the commanded phases as PART.KIND, and the position of the noise stream. On a GPU
         this is where values that were not finite are told."""
         if self._unsound is not None and bool(self._unsound):
-            raise ChipError(f"mesh {self.name} was sent values that are not finite; lower the learning rate")
+            raise NotFinite(f"mesh {self.name} was sent values that are not finite; lower the learning rate")
         restless = self.settling.restless
         values: ChipState = {"noise": self._position(), "drift": self._wander.state(), "restless": restless}
         return {naming.name(part, "phases"): a for part, a in self.commanded.items()}, values
@@ -293,7 +293,7 @@ class MeshChip:
         if values.shape != (self._sizes[part],):
             raise ChipError(f"{part} has shape {values.shape}; this mesh takes ({self._sizes[part]},) in travel order")
         if not self._finite(values):
-            raise ChipError(f"{part} holds values that are not finite; the mesh was left as it was")
+            raise NotFinite(f"{part} holds values that are not finite; the mesh was left as it was")
         return values
 
     def _finite(self, values: Array) -> bool:
@@ -313,7 +313,7 @@ class MeshChip:
             raise ChipError("there is no light in an empty batch; send at least one vector")
         x = x.astype(self._complex, copy=False)
         if not self._finite(x):
-            raise ChipError("light holds values that are not finite; nothing was sent")
+            raise NotFinite("light holds values that are not finite; nothing was sent")
         return x
 
     def _planes(self, x: Array) -> Array:
