@@ -140,9 +140,10 @@ class Session(ABC):
         """The loss of guessing."""
         return math.log(self.data.classes)
 
-    def cure(self, stage: str) -> str:
-        """What may help where `stage` stands still at chance, in words."""
-        return f"try another {stage}.lr" if hasattr(getattr(self.job, stage), "lr") else "look at the stages before"
+    def cure(self, stage: str, rate: str = "another") -> str:
+        """What may help where `stage` stands still at chance or diverges, in words; `rate`: which learning rate."""
+        trains = hasattr(getattr(self.job, stage, None), "lr")
+        return f"try {rate} {stage}.lr" if trains else "look at the stages before"
 
     def testing(self) -> AbstractContextManager[None]:
         """Surrounds every test."""

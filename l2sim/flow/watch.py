@@ -50,7 +50,7 @@ def watched(events: Iterator[Event], session: Session) -> Iterator[Event]:
                 event = next(events, None)
         except NotFinite as error:
             yield from _said(session, [Trouble(session.stage, session.step, "not finite", str(error))])
-            raise Diverged(_line(session.troubles[-1])) from None
+            raise Diverged(_line(session.troubles[-1], session)) from None
         if event is None:
             return
         yield event
@@ -70,14 +70,14 @@ def _said(session: Session, troubles: list[Trouble]) -> Iterator[Trouble]:
             yield trouble
     stopping = [trouble for trouble in troubles if trouble.kind in STOPS]
     if stopping and session.job.on_divergence == "stop":
-        raise Diverged(_line(stopping[0]))
+        raise Diverged(_line(stopping[0], session))
 
 
-def _line(trouble: Trouble) -> str:
-    stage = trouble.stage if trouble.stage in ("pretrain", "learn") else "learn"
+def _line(trouble: Trouble, session: Session) -> str:
+    cure = session.cure(trouble.stage, "a lower")
     return (
-        f"{trouble.stage} diverged at step {trouble.step}: {trouble.message}; go on from the last checkpoint with "
-        f"--resume and a lower {stage}.lr, or set on_divergence = warn"
+        f"{trouble.stage} diverged at step {trouble.step}: {trouble.message}; {cure}; "
+        "--resume goes on from the last checkpoint, and on_divergence = warn goes on in any case"
     )
 
 

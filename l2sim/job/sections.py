@@ -117,6 +117,14 @@ class Insitu(Section, frozen=True):
     nonlinearity: Annotated[
         Literal["abs", "power", "electro-optic", "saturable"], _m("what stands behind every mesh")
     ] = "abs"
+    tapped: Annotated[float, _m("electro-optic: power that drives the modulator", "share", 0, 0.99)] = 0.1
+    gain: Annotated[float, _m("electro-optic: its phase per unit power", "rad", 0, 100)] = 0.05 * _PI
+    bias: Annotated[float, _m("electro-optic: its phase in the dark; at pi it is shut there", "rad", -_PI, _PI)] = 0.0
+    restore: Annotated[
+        Literal["deep", "always", "never"],
+        _m("samples brought back to a total power behind every nonlinearity; deep: of 'power' from four meshes on"),
+    ] = "deep"
+    power: Annotated[float, _m("that power; of pixels it is some 1.5 a port", "", 1e-3, 1e6)] = 100.0
     group: Annotated[int, _m("ports whose powers add up to the logit of a class", "ports", 1, 512)] = 1
     loss: Annotated[
         Literal["cross-entropy", "mse", "batch-softmax"], _m("objective; batch-softmax is a published slip")
