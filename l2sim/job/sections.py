@@ -232,6 +232,7 @@ class Learn(Section, frozen=True):
     skipped_share: Annotated[float, _m("phases skipped in a step (mixedtrn)", *_SPARSITY)] = 0.9
     core_calls: Annotated[int, _m("stop after so many, to compare at equal cost; 0 is never", "calls", 0, 10**18)] = 0
     new_classifier: Annotated[bool, _m("with --from: the last layer starts anew, for other classes")] = False
+    compare_gradients: Annotated[bool, _m("oracle: measured beside true gradients, by layer, in every epoch")] = False
     profile: Annotated[
         Literal["metered", "legacy"], _m("cost as the chips count it; also by the published program's rules")
     ] = "metered"
