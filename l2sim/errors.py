@@ -26,6 +26,14 @@ class ChipError(L2simError):
     """A request that a chip cannot carry out: wrong shape, missing readout, unknown query of a recording."""
 
 
+class NotFinite(ChipError):
+    """A chip was given values that are not finite."""
+
+
+class Diverged(RunError):
+    """Training whose loss or weights exploded or are not finite; what was reached before is kept."""
+
+
 class ModelError(L2simError):
     """A model description that does not fit together."""
 

@@ -24,6 +24,8 @@ QUANTITIES = (
     Quantity("Identity error, oracle", r".*/oracle_identity_error.*", True),
     Quantity("Mapping error, relative", r".*/mapping_error", True),
     Quantity("Gradient error 1 - cos, oracle", r".*/oracle_gradient_error.*", True),
+    Quantity("Gradient angle to the true one (rad), oracle", r".*/oracle_gradient_angle.*"),
+    Quantity("Gradient distance to the true one, oracle", r".*/oracle_gradient_distance.*", True),
     Quantity("Learning rate", r".*/lr", True),
     Quantity("Evaluations", r".*/evaluations"),
     Quantity("Energy on the chips (J), estimated", r".*/energy_j"),

@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
 from l2sim.store import results
-from l2sim.store.events import Changed, EpochEnd, Kept, Record, RunEnd, Series, StageEnd, StageStarted, Warned, step_of
+from l2sim.store.events import (
+    Changed,
+    EpochEnd,
+    Kept,
+    Record,
+    RunEnd,
+    Series,
+    StageEnd,
+    StageStarted,
+    Trouble,
+    Warned,
+    step_of,
+)
 from l2sim.store.events import kind as kind_of
 
 from ..base import theme
@@ -25,6 +37,7 @@ KINDS = {
     "epoch": "epoch",
     "checkpoint": "checkpoint",
     "warning": "WARNING",
+    "trouble": "TROUBLE",
     "stage_done": "stage done",
     "done": "run done",
     "window": "window",
@@ -43,6 +56,8 @@ def words(event: Record) -> str:
             return f"{event.stage} " + ("finished" if event.epoch < 0 else f"epoch {event.epoch}") + ", kept"
         case Warned():
             return f"{event.stage}: {event.message}" if event.stage else event.message
+        case Trouble():
+            return f"{event.stage}: {event.kind}: {event.message}"
         case StageEnd():
             result = results.stage(event.result)
             parts = [f"{100 * result.accuracy:.2f} % test accuracy"] if result.accuracy is not None else []
@@ -84,8 +99,8 @@ class _Table(QtCore.QAbstractTableModel):
             return int(QtCore.Qt.AlignmentFlag.AlignRight | QtCore.Qt.AlignmentFlag.AlignVCenter)
         if role == _Role.ForegroundRole:
             now = theme.now()
-            colours = {"warning": now.warn, "epoch": now.faint, "stage": now.accent, "window": now.faint}
-            colour = colours.get(kind, now.text)
+            colours = {"epoch": now.faint, "stage": now.accent, "window": now.faint}
+            colour = now.warn if kind in ("warning", "trouble") else colours.get(kind, now.text)
             return QtGui.QBrush(QtGui.QColor(colour))
         return None
 

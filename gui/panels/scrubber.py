@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
-from l2sim.store.events import Warned
+from l2sim.store.events import Trouble, Warned
 
 from ..base import painting, theme
 from ..base.panel import Panel, pointed
@@ -50,6 +50,8 @@ class Scrubber(Panel):
         for event in self.model.events:
             if isinstance(event, Warned):
                 marks.append((0, "warning", event.message))
+            elif isinstance(event, Trouble):
+                marks.append((event.step, "warning", f"{event.kind}: {event.message}"))
         return sorted(marks)
 
     def said(self, step: int) -> str:

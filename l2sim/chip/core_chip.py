@@ -23,7 +23,7 @@ from l2sim.chip.grid import full_scale
 from l2sim.chip.meter import Count, Meter, Settling
 from l2sim.chip.nonidealities import GAMMA, Nonidealities, required
 from l2sim.chip.protocol import PARTS, READOUTS, ChipState, Commands, light_of_cores, mask_of_cores
-from l2sim.errors import ChipError
+from l2sim.errors import ChipError, NotFinite
 from l2sim.given import reals
 from l2sim.mesh.mesh import Mesh, require_real
 
@@ -325,7 +325,7 @@ class CoreChip:
     def state(self) -> tuple[dict[str, Array], ChipState]:
         """What a checkpoint needs: arrays as PART.KIND, and the position of the readout noise stream."""
         if self._unsound is not None and bool(self._unsound):
-            raise ChipError(f"chip {self.name} was commanded values that are not finite; lower the learning rate")
+            raise NotFinite(f"chip {self.name} was commanded values that are not finite; lower the learning rate")
         kinds = {"phases": self._phases, "signs": self._signs}
         arrays = {naming.name(part, kind): of[part] for kind, of in kinds.items() for part in PARTS}
         arrays[naming.name("sigma", "commanded")] = self._sigma
@@ -358,7 +358,7 @@ class CoreChip:
             odd = ~np.isfinite(array).all()
             self._unsound = odd if self._unsound is None else self._unsound | odd
         elif not np.isfinite(array).all():
-            raise ChipError(f"values of {what} are not finite; the chip was left as it was")
+            raise NotFinite(f"values of {what} are not finite; the chip was left as it was")
         return array
 
     def _written(self, now: Array, before: Array) -> bool:

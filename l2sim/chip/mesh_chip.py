@@ -22,7 +22,7 @@ from l2sim.chip.fabrication import arm_parameters, chain_parameters, fabricate, 
 from l2sim.chip.meter import Count, Meter, Settling
 from l2sim.chip.nonidealities import WAVELENGTH_NM, Nonidealities, required
 from l2sim.chip.protocol import MESH_READOUTS, PHASES, SCHEMES, ChipState, Gradient, Taps, light_of_mesh
-from l2sim.errors import ChipError
+from l2sim.errors import ChipError, NotFinite
 from l2sim.given import reals
 from l2sim.mesh.mesh import Mesh, require
 from l2sim.mesh.wiring import places, skipped, wiring
@@ -223,7 +223,7 @@ class MeshChip:
         """What a checkpoint needs: the commanded phases as PART.KIND, and the position of the noise stream. On a GPU
         this is where values that were not finite are told."""
         if self._unsound is not None and bool(self._unsound):
-            raise ChipError(f"mesh {self.name} was sent values that are not finite; lower the learning rate")
+            raise NotFinite(f"mesh {self.name} was sent values that are not finite; lower the learning rate")
         restless = self.settling.restless
         values: ChipState = {"noise": self._position(), "drift": self._wander.state(), "restless": restless}
         return {naming.name(part, "phases"): a for part, a in self.commanded.items()}, values
@@ -296,7 +296,7 @@ class MeshChip:
         if values.shape != (self._sizes[part],):
             raise ChipError(f"{part} has shape {values.shape}; this mesh takes ({self._sizes[part]},) in travel order")
         if not self._finite(values):
-            raise ChipError(f"{part} holds values that are not finite; the mesh was left as it was")
+            raise NotFinite(f"{part} holds values that are not finite; the mesh was left as it was")
         return values
 
     def _finite(self, values: Array) -> bool:
@@ -311,7 +311,7 @@ class MeshChip:
         """Light (N, B) as complex numbers where the chip computes; ChipError for other shapes, and where not finite."""
         field = self._device.put(light_of_mesh(x, self.mesh.modes)).astype(self._complex, copy=False)
         if not self._finite(field):  # of a number that single precision does not hold, too
-            raise ChipError("light holds values that are not finite; nothing was sent")
+            raise NotFinite("light holds values that are not finite; nothing was sent")
         return field
 
     def _planes(self, x: Array) -> Array:

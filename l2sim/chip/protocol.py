@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike
 
 from l2sim.backend import Array, namespace
 from l2sim.chip.meter import Meter
-from l2sim.errors import ChipError
+from l2sim.errors import ChipError, NotFinite
 from l2sim.given import numbers
 from l2sim.mesh.mesh import Mesh
 
@@ -348,7 +348,7 @@ def _light(x: ArrayLike, shape: str) -> Array:
     if light.ndim and light.shape[-1] == 0:
         raise ChipError(f"there is no light in an empty batch; send at least one vector, {shape}")
     if namespace(light) is np and not np.isfinite(light).all():
-        raise ChipError("light holds values that are not finite; nothing was sent")
+        raise NotFinite("light holds values that are not finite; nothing was sent")
     return light
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
 
@@ -76,16 +76,17 @@ def run(
     if device is not None:
         settings = (*settings, f"device='{device}'")
     if resume:
-        out, job = _stored(source, settings, out, seed, smoke)
+        out, job, changes = _stored(source, settings, out, seed, smoke)
     else:
         job = _requested(source, settings, seed, smoke, start)
+        changes = {}
     threads = _ready(job, data, threads, quiet)
     from l2sim.runs import track as tracking  # late: --help is instant
 
     trackers = tracking.readers(track or (tracking.kept(out) if resume and out else ()))
     out = out if resume and out else _claim(out, job.name)
     progress.out = out
-    how = How(data, threads, resume, start, live or pace is not None, pace or 0.0)
+    how = How(data, threads, resume, changes, start, live or pace is not None, pace or 0.0)
     try:
         report = _watched(job, out, how, trackers, progress, quiet)
     finally:
@@ -120,6 +121,7 @@ class How(NamedTuple):
     data: Path | None
     threads: int
     resume: bool
+    settings: Mapping[str, object]
     source: str | None
     live: bool
     pace: float
@@ -174,9 +176,11 @@ def _changed(job: Job, settings: Iterable[str], seed: int | None) -> Job:
 
 def _stored(
     source: str | None, settings: Iterable[str], out: Path | None, seed: int | None, smoke: bool
-) -> tuple[Path, Job]:
-    """The run to go on with and its job, which the command line may repeat but not change."""
+) -> tuple[Path, Job, dict[str, object]]:
+    """The run to go on with, its job, and the fields that it goes on with otherwise: those that may change on the way.
+    """
     from l2sim.job import job as jobs  # late: --help is instant
+    from l2sim.job.sections import RESTART  # late: --help is instant
 
     wanted = jobs.load(source or "digits")
     wanted = jobs.smoke(wanted) if smoke else wanted
@@ -184,9 +188,10 @@ def _stored(
     stored = job_of(folder, "leave out --resume to start a run there")
     changed = _changed(wanted if source else stored, settings, seed)
     different = jobs.differences(stored, changed)
-    if different:
-        raise JobError(f"the run in {folder} has another {different[0]}; leave it, or start anew without --resume")
-    return folder, stored
+    fixed = [path for path in different if jobs.when(path) == RESTART]
+    if fixed:
+        raise JobError(f"the run in {folder} has another {fixed[0]}; leave it, or start anew without --resume")
+    return folder, stored, {path: jobs.value(changed, path) for path in different}
 
 
 def _newest(name: str) -> Path:

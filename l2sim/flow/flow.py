@@ -15,6 +15,7 @@ from l2sim.flow import session as sessions
 from l2sim.flow.control import Control
 from l2sim.flow.registry import FLOWS
 from l2sim.flow.session import Session, Values
+from l2sim.flow.watch import watched
 from l2sim.job.imperfections import chip_nonidealities
 from l2sim.job.job import Job, to_dict
 from l2sim.store.events import Checkpoint, Done, Epoch, Event
@@ -30,7 +31,7 @@ def run(
     `control` acts between the events."""
     control = Control() if control is None else control
     session = FLOWS[job.flow].open(job, data)
-    for event in _events(job, session, checkpoint, control):
+    for event in watched(_events(job, session, checkpoint, control), session):
         event = _timed(event, session)
         yield event
         yield from control.between(event, session)
@@ -101,4 +102,5 @@ def report(session: Session, job: Job) -> Values:
         "stages": session.results,
         "test_cost": {**session.meter.state().get("test", {}), **session.billed("test")},
         **({"changes": changes} if changes else {}),
+        **({"troubles": [msgspec.to_builtins(trouble) for trouble in session.troubles]} if session.troubles else {}),
     }

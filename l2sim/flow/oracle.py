@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
 import numpy as np
 
 from l2sim import naming
@@ -130,3 +134,35 @@ def gradient_error(true: Array, measured: Array) -> float:
     """1 - cos of the angle between two gradients. 0 where both vanish."""
     size = float(np.linalg.norm(true) * np.linalg.norm(measured))
     return max(0.0, 1.0 - float(true @ measured) / size) if size else float(np.linalg.norm(true - measured) > 0)
+
+
+class Compared(NamedTuple):
+    """A gradient beside the true one: the `angle` between them, rad, and the `distance` |g - true|^2 / |true|^2."""
+
+    angle: float
+    distance: float
+
+
+def compared(true: Array, seen: Array) -> Compared:
+    """How far the gradient `seen` is from the `true` one, vectors of any equal shape (spec section k; L2ight, NeurIPS
+    2021, figures 6, 7, which draw the similarity 1 - angle / pi).
+
+    Nothing is at a right angle to something, at the distance 1; two that vanish are the same."""
+    a, b = (np.ravel(host(g)).astype(float) for g in (true, seen))
+    if not a.any() or not b.any():
+        same = not a.any() and not b.any()
+        return Compared(0.0, 0.0) if same else Compared(math.pi / 2, 1.0)
+    scale = np.abs(a).max()  # squares of the smallest numbers would vanish
+    a, b = a / scale, b / scale
+    along, across = a / np.linalg.norm(a), b / np.linalg.norm(b)
+    angle = 2 * math.atan2(float(np.linalg.norm(along - across)), float(np.linalg.norm(along + across)))
+    return Compared(angle, float(((b - a) ** 2).sum() / (a**2).sum()))
+
+
+def comparison(pairs: Mapping[str, tuple[Array, Array]]) -> dict[str, float]:
+    """`compared` of (true, seen) by layer, and of all layers as one vector, as scalars of an epoch."""
+    every = {name: compared(*pair) for name, pair in pairs.items()}
+    total = compared(*(np.concatenate([np.ravel(host(pair[i])) for pair in pairs.values()]) for i in (0, 1)))
+    named = {"": total, **{f"_{name}": one for name, one in every.items()}}
+    kinds = Compared._fields
+    return {f"oracle_gradient_{kind}{name}": getattr(one, kind) for kind in kinds for name, one in named.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
@@ -25,7 +26,7 @@ from l2sim.learn.train import TEST_BATCH, Objective
 from l2sim.nn import optim
 from l2sim.nn.losses import cross_entropy
 from l2sim.nn.network import Network
-from l2sim.store.events import Changed, Checkpoint, StageDone, StageStarted
+from l2sim.store.events import Changed, Checkpoint, StageDone, StageStarted, Trouble
 
 SMALL_BYTES = 1 << 22
 LARGE_SECONDS = 20.0
@@ -60,7 +61,8 @@ class Session(ABC):
     and epochs of search; `saved` is when the last checkpoint was taken and how many bytes it had, `began` when the
     stage (`stage`) began, less the time it took before a resume. `changes` are those of fields of the job that were
     made while the run went on, and `job` has them; `save` asks for a checkpoint after the epoch. `looks`: what every
-    look at the chips in service found (`l2sim.flow.upkeep`).
+    look at the chips in service found (`l2sim.flow.upkeep`). `troubles`: what went wrong, and `watched` what that is
+    judged by (`l2sim.flow.watch`).
     """
 
     job: Job
@@ -80,6 +82,8 @@ class Session(ABC):
     save: bool = False
     stage: str = ""
     looks: list[dict[str, float]] = field(default_factory=list)
+    troubles: list[Trouble] = field(default_factory=list)
+    watched: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         table = energy.TABLES[self.job.cost.table]
@@ -130,6 +134,16 @@ class Session(ABC):
     def objective(self) -> Objective:
         """What training minimises."""
         return cross_entropy
+
+    @property
+    def chance_loss(self) -> float:
+        """The loss of guessing."""
+        return math.log(self.data.classes)
+
+    def cure(self, stage: str, rate: str = "another") -> str:
+        """What may help where `stage` stands still at chance or diverges, in words; `rate`: which learning rate."""
+        trains = hasattr(getattr(self.job, stage, None), "lr")
+        return f"try {rate} {stage}.lr" if trains else "look at the stages before"
 
     def testing(self) -> AbstractContextManager[None]:
         """Surrounds every test."""
@@ -221,6 +235,8 @@ def snapshot(session: Session, stage: str, epoch: int, keep: bool = False) -> Ch
         "scores": dict(session.scores),
         "changes": [msgspec.structs.asdict(change) for change in session.changes],
         "looks": list(session.looks),
+        "troubles": [msgspec.structs.asdict(trouble) for trouble in session.troubles],
+        "watched": dict(session.watched),
         "elapsed": 0.0 if epoch < 0 else time.perf_counter() - session.began,
         **own,
     }
@@ -243,6 +259,8 @@ class Kept(msgspec.Struct, frozen=True):
     meters: dict[str, Told] | None = None
     changes: list[Changed] = []
     looks: list[dict[str, float]] = []
+    troubles: list[Trouble] = []
+    watched: dict[str, float] = {}
     optimiser: str = ""
 
 
@@ -270,6 +288,7 @@ def restore(session: Session, saved: Checkpoint) -> None:
     session.began = time.perf_counter() - values.elapsed
     session.scores, session.step = values.scores, saved.step
     session.looks = values.looks
+    session.troubles, session.watched = values.troubles, values.watched
     if values.optimiser:
         session.optimiser = optim.start(values.optimiser, session.trained(saved.stage).parameters())
         optim.load(session.optimiser, optim.own(values.optimiser, saved.arrays))

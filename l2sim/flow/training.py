@@ -22,14 +22,16 @@ from l2sim.store.events import Epoch, Event, Step
 class Ways:
     """How a stage of training learns, and what it says of itself.
 
-    `objective`, `step` and `samples` are for `learning.epoch`; without an objective it is the session's. `after` is
-    called after every mini-batch. `frames(epoch, epochs)` is what the phase log records after an epoch, `observe` gives
-    more scalars of it; when the stage is done, `result` says more, and `figures` what only its figures need.
+    `objective`, `step` and `samples` are for `learning.epoch`; without an objective it is the session's. `around` gives
+    the step that is taken, from the one that learns. `after` is called after every mini-batch. `frames(epoch, epochs)`
+    is what the phase log records after an epoch, `observe` gives more scalars of it; when the stage is done, `result`
+    says more, and `figures` what only its figures need.
     """
 
     objective: Objective | None = None
     step: learning.Step | None = None
     samples: Samples | None = None
+    around: Callable[[learning.Step], learning.Step] = lambda step: step
     after: Callable[[], None] = lambda: None
     frames: Callable[[int, int], dict[str, Array]] = lambda epoch, epochs: {}
     observe: Callable[[], dict[str, float]] = dict
@@ -82,7 +84,7 @@ def _batches(
     objective = ways.objective or session.objective
     step = ways.step or learning.descent(session.trained(stage), session.optimiser, job.weight_decay, objective)
     return learning.epoch(
-        session.data.train_x, session.data.train_y, step, batch=job.batch, lr=lr,
+        session.data.train_x, session.data.train_y, ways.around(step), batch=job.batch, lr=lr,
         stream=partial(session.stream, stage, epoch), skip=skip, samples=ways.samples, shuffle=shuffle,
         augment=Augment(data.pad, data.flip) if data.pad or data.flip else None,
     )  # fmt: skip

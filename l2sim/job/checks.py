@@ -105,5 +105,7 @@ def _learning(learn: Learn) -> None:
     drawn += [name for name in ("rank", "rank_sign") if getattr(learn, name)]
     if drawn and learn.protocol not in ("subspace", "dfa"):
         raise JobError(f"learn.{drawn[0]} samples a measured gradient, which {learn.protocol!r} has not; leave it out")
+    if learn.compare_gradients and learn.protocol not in ("subspace", "dfa", "pat"):
+        raise JobError(f"learn.compare_gradients: {learn.protocol!r} measures no gradient; leave it out")
     if learn.profile == "legacy" and learn.protocol != "subspace":
         raise JobError(f"learn.profile = 'legacy' knows subspace learning only, not {learn.protocol!r}; leave it out")

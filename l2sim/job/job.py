@@ -178,9 +178,14 @@ def varied(job: Job, values: Mapping[str, object]) -> Job:
 
 def changed(job: Job, path: str, value: object) -> Job:
     """`job` with another value of a field that may change while a run goes on. Raises JobError."""
-    if path in _annotations() and (when := str((_parts(_annotations()[path])[1].extra or {})["when"])) == RESTART:
-        raise JobError(f"{path} takes effect at a {when}: stop, and start another run with --set {path}=...")
+    if path in _annotations() and when(path) == RESTART:
+        raise JobError(f"{path} takes effect at a {RESTART}: stop, and start another run with --set {path}=...")
     return _replaced(job, {path: value})
+
+
+def when(path: str) -> str:
+    """When a change of the field at `path` takes effect while a run goes on (`sections`)."""
+    return str((_parts(_annotations()[path])[1].extra or {})["when"])
 
 
 def smoke(job: Job) -> Job:
@@ -221,7 +226,7 @@ def describe(job: Job) -> list[Field]:
     for path, annotation in _annotations().items():
         if _used(path, job.flow):
             kind, meta = _parts(annotation)
-            about = _unit(meta), _range(kind, meta), meta.description or "", str((meta.extra or {})["when"])
+            about = _unit(meta), _range(kind, meta), meta.description or "", when(path)
             rows.append(Field(path, value(job, path), *about, meta.ge, meta.le))
     return rows
 

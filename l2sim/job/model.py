@@ -10,7 +10,10 @@ from l2sim.job.sections import Plane
 from l2sim.job.settings import Settings
 from l2sim.nn import models
 from l2sim.nn.models import ModelSpec
-from l2sim.nn.specs import Image
+from l2sim.nn.specs import ElectroOptic, Image
+
+DEEP = 4
+"""From so many meshes on, |y|^2 behind each is too much: power squares from one to the next."""
 
 
 def model(job: Settings, classes: int, channels: int | None = None) -> ModelSpec:
@@ -47,7 +50,10 @@ def meshes(job: Settings, classes: int, inputs: int) -> ModelSpec:
     """The model of an in situ job for light of so many inputs."""
     chosen = job.insitu
     shape = classes, (inputs,), chosen.modes, chosen.layers, chosen.mesh
-    return models.onn(*shape, chosen.nonlinearity, chosen.group)
+    deep = chosen.nonlinearity == "power" and chosen.layers >= DEEP
+    restored = chosen.restore == "always" or (chosen.restore == "deep" and deep)
+    driven = ElectroOptic(chosen.tapped, chosen.gain, chosen.bias)
+    return models.onn(*shape, chosen.nonlinearity, chosen.group, driven, chosen.power if restored else 0.0)
 
 
 def of_meshes(job: Settings) -> ModelSpec:

@@ -118,6 +118,14 @@ class Insitu(Section, frozen=True):
     nonlinearity: Annotated[
         Literal["abs", "power", "electro-optic", "saturable"], _m("what stands behind every mesh")
     ] = "abs"
+    tapped: Annotated[float, _m("electro-optic: power that drives the modulator", "share", 0, 0.99)] = 0.1
+    gain: Annotated[float, _m("electro-optic: its phase per unit power", "rad", 0, 100)] = 0.05 * _PI
+    bias: Annotated[float, _m("electro-optic: its phase in the dark; at pi it is shut there", "rad", -_PI, _PI)] = 0.0
+    restore: Annotated[
+        Literal["deep", "always", "never"],
+        _m("samples brought back to a total power behind every nonlinearity; deep: of 'power' from four meshes on"),
+    ] = "deep"
+    power: Annotated[float, _m("that power; of pixels it is some 1.5 a port", "", 1e-3, 1e6)] = 100.0
     group: Annotated[int, _m("ports whose powers add up to the logit of a class", "ports", 1, 512)] = 1
     loss: Annotated[
         Literal["cross-entropy", "mse", "batch-softmax"], _m("objective; batch-softmax is a published slip")
@@ -228,6 +236,7 @@ class Learn(Section, frozen=True):
     skipped_share: Annotated[float, _m("phases skipped in a step (mixedtrn)", *_SPARSITY)] = 0.9
     core_calls: Annotated[int, _m("stop after so many, to compare at equal cost; 0 is never", "calls", 0, 10**18)] = 0
     new_classifier: Annotated[bool, _m("with --from: the last layer starts anew, for other classes")] = False
+    compare_gradients: Annotated[bool, _m("oracle: measured beside true gradients, by layer, in every epoch")] = False
     profile: Annotated[
         Literal["metered", "legacy"], _m("cost as the chips count it; also by the published program's rules")
     ] = "metered"

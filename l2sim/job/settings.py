@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 from l2sim.job.imperfections import Nonidealities
 from l2sim.job.sections import (
+    EPOCH,
     Calibrate,
     Chip,
     Cost,
@@ -56,6 +57,10 @@ class Settings(Section, frozen=True):
     seed: Annotated[int, said("of the chip, the initial weights and every random choice", "", 0, 2**32 - 1)] = 1
     precision: Annotated[Literal["float64", "float32"], said("number format of the simulation")] = "float64"
     device: Annotated[str, said("what computes: cpu, cuda (all GPUs) or cuda:N")] = "cpu"
+    on_divergence: Annotated[
+        Literal["stop", "warn"],
+        said("values that explode or are not finite end the run, its checkpoint kept; or it only says so", when=EPOCH),
+    ] = "stop"
     model: Model = Model()
     data: Data = Data()
     nonidealities: Nonidealities = Nonidealities()

@@ -27,7 +27,7 @@ import numpy as np
 
 from l2sim.backend import Array, Scalar, like, namespace
 from l2sim.chip.protocol import SCHEMES, Gradient, MeshHardware, Taps, check
-from l2sim.errors import ChipError
+from l2sim.errors import ChipError, NotFinite
 from l2sim.mesh.mesh import Mesh
 
 __all__ = ["Gradient", "depths", "measure"]
@@ -98,7 +98,7 @@ def row_norm(x: Array, wanted: bool) -> Scalar:
         largest = np.sqrt((x.real**2 + x.imag**2).sum(axis=1).max())
         return np.where(largest > 0, largest, 1.0).astype(largest.dtype) if wanted else 1.0
     if not np.isfinite(x).all():
-        raise ChipError("light or cotangents hold values that are not finite; nothing was sent")
+        raise NotFinite("light or cotangents hold values that are not finite; nothing was sent")
     return float(np.sqrt((x.real**2 + x.imag**2).sum(axis=1).max(initial=0.0))) or 1.0 if wanted else 1.0
 
 

@@ -133,16 +133,22 @@ def onn(
     kind: str = "rectangular",
     nonlinearity: str = "abs",
     group: int = 1,
+    driven: ElectroOptic | None = None,
+    power: float = 0.0,
 ) -> ModelSpec:
     """Meshes of `modes` ports, each followed by `nonlinearity`; logits are the powers of the first ports, or groups.
+
+    `driven`: what "electro-optic" is set to. `power`: behind every nonlinearity, light is brought back to that total;
+    0: it stays as it comes.
 
     Behind |.| and |.|^2 the screen of a mesh does nothing, so that it is not trained.
     """
     blind = nonlinearity in ("abs", "power")
-    item = NONLINEARITIES[nonlinearity]
-    body = (Mesh(modes, kind, not blind), item) * layers
+    item = driven if driven is not None and nonlinearity == "electro-optic" else NONLINEARITIES[nonlinearity]
+    behind = (item, Normalise(power)) if power else (item,)
+    body = (Mesh(modes, kind, not blind), *behind) * layers
     if nonlinearity == "power":  # the last one is the detector
-        body = body[:-1]
+        body = body[: -len(behind)]
     return ModelSpec("onn", input, classes, (*body, Power(), Ports(classes, group)))
 
 

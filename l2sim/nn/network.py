@@ -184,8 +184,8 @@ def _leaf(item: Placed, make_weight: MakeWeight, dtype: DTypeLike, device: Devic
             return optics.ElectroOptic(tapped, gain, bias)
         case models.Saturable(depth=depth, saturation=saturation):
             return optics.Saturable(depth, saturation)
-        case models.Normalise():
-            return optics.Normalise()
+        case models.Normalise(power=power):
+            return optics.Normalise(power)
         case models.Ports(out=out, group=group):
             return optics.Ports(out, group)
     raise ModelError(f"{item.name}: no layer is known for {type(item.layer).__name__}; use a description of nn.models")

@@ -224,25 +224,31 @@ class Saturable(Modulation):
 
 
 class Normalise(Layer):
-    """Each sample divided by its norm, so that its total power is one: y = x / r, r^2 = sum |x|^2. A dark one stays.
+    """Each sample brought to a total `power` P: y = a x / r, r^2 = sum |x|^2, a = sqrt(P). A dark one stays.
 
-    g = (h - Re(h^T y) conj(y)) / r. (N, B), fields or real numbers.
+    g = a (h - Re(h^T u) conj(u)) / r with u = x / r. (N, B), fields or real numbers.
     """
 
+    def __init__(self, power: float = 1.0) -> None:
+        self.power = power
+
     def forward(self, x: Array, train: bool = False, rng: np.random.Generator | None = None) -> Array:
-        """y = x / r, r the norm of each sample: (N, B) -> (N, B); a dark one stays. `train` remembers y and r."""
+        """y = a x / r, r the norm of each sample: (N, B) -> (N, B); a dark one stays. `train` remembers x / r and r."""
         norm = np.sqrt(_power(x).sum(axis=0))
         norm[norm == 0] = 1
-        y: Array = x / norm
+        unit: Array = x / norm
         if train:
-            self._y, self._norm = y, norm
-        return y
+            self._unit, self._norm = unit, norm
+        return self._scaled(unit)
 
     def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
-        """Cotangents of x (N, B), sample by sample: (dy - Re(dy^T y) conj(y)) / r."""
-        along = (dy * self._y).real.sum(axis=0)
-        g: Array = (dy - along * np.conj(self._y)) / self._norm
-        return g
+        """Cotangents of x (N, B), sample by sample: a (dy - Re(dy^T u) conj(u)) / r, u = x / r."""
+        along = (dy * self._unit).real.sum(axis=0)
+        return self._scaled((dy - along * np.conj(self._unit)) / self._norm)
+
+    def _scaled(self, x: Array) -> Array:
+        """a x, in the precision of x."""
+        return x if self.power == 1.0 else x * x.real.dtype.type(math.sqrt(self.power))
 
 
 class Ports(Layer):

@@ -212,6 +212,8 @@ def _check(layer: LayerSpec, where: str) -> None:
         raise ModelError(f"{where}: limit = {layer.limit} clips everything; use a positive limit")
     if isinstance(layer, ElectroOptic) and not 0 <= layer.tapped < 1:
         raise ModelError(f"{where}: tapped = {layer.tapped} is not a share of the light; use 0 <= tapped < 1")
+    if isinstance(layer, Normalise) and not 0 < layer.power < math.inf:
+        raise ModelError(f"{where}: power = {layer.power} is none that light can be brought to; use a positive one")
     if isinstance(layer, Saturable) and not (layer.saturation > 0 and layer.depth >= 0):
         raise ModelError(f"{where}: depth = {layer.depth}, saturation = {layer.saturation}; neither may be negative")
     if isinstance(layer, Standardise) and not all(std > 0 for std in layer.std):

@@ -121,7 +121,9 @@ class Saturable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=Tru
 
 
 class Normalise(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=True):
-    """Each sample divided by the root of its total power."""
+    """Each sample brought to the total `power`."""
+
+    power: float = 1.0
 
 
 class Ports(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=True):

@@ -11,7 +11,7 @@ from l2sim import naming
 from l2sim.backend import Array
 from l2sim.job.job import Job
 from l2sim.mesh.mesh import Mesh
-from l2sim.report import figures, html, insitu_figures, upkeep
+from l2sim.report import compared, figures, html, insitu_figures, upkeep
 from l2sim.report.html import percent
 from l2sim.store.gather import Material
 
@@ -181,6 +181,6 @@ def _notebook(job: Job) -> bool:
 
 FIRST = (overview, decision)
 """Sections before the table of numbers ..."""
-BEFORE_COST = (gradients, phases, upkeep.section)
+BEFORE_COST = (gradients, compared.section, phases, upkeep.section)
 AFTER_COST = (publication,)
 """... and around the cost."""

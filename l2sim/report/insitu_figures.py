@@ -28,6 +28,19 @@ def beginning(ax: Axes, x: float, y: float, text: str) -> None:
     ax.set_ylim(0, 101)
 
 
+def by_layer(ax: Axes, lines: dict[str, tuple[Array, Array]]) -> None:
+    """Values over epochs from 0 up, one line a layer, that of "all" thick."""
+    for (name, (x, y)), (colour, dash) in zip(lines.items(), LINES * (len(lines) // 4 + 1)):
+        thick = name == "all"
+        style = (INK, "-") if thick else (colour, dash)
+        mark = "o" if x.size == 1 else ""
+        ax.plot(x, y, color=style[0], ls=style[1], lw=2.4 if thick else 1.5, marker=mark, ms=5, label=name)
+    ax.set_xlim(0, None)
+    ax.set_ylim(0, None)
+    if len(lines) <= 8:
+        legend(ax)
+
+
 def gradient_errors(ax: Axes, lines: dict[str, tuple[Array, Array]]) -> None:
     """1 - cos between measured and true gradient over epochs, one line a mesh."""
     top = max((float(np.nanmax(y)) for _, y in lines.values() if y.size), default=0.0)

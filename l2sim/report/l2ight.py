@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from l2sim.job.imperfections import chip_nonidealities
 from l2sim.job.job import Job
-from l2sim.report import figures, html, savings, twins, upkeep
+from l2sim.report import compared, figures, html, savings, twins, upkeep
 from l2sim.report.html import number, numeric, percent
 from l2sim.store.gather import SEARCHES, TRAININGS, Material
 
@@ -260,6 +260,6 @@ def _noise(job: Job) -> float:
 
 FIRST = (overview,)
 """Sections before the table of numbers ..."""
-BEFORE_COST = (calibration, mapping, training, phases, upkeep.section)
+BEFORE_COST = (calibration, mapping, training, compared.section, phases, upkeep.section)
 AFTER_COST = (savings.section, publication)
 """... and around the cost."""

@@ -22,7 +22,7 @@ from l2sim.job.job import Job
 from l2sim.report import bill, html
 from l2sim.report.html import FACTS, number, oracle, percent
 from l2sim.store import logs
-from l2sim.store.events import EpochEnd, StageStarted, Warned
+from l2sim.store.events import EpochEnd, StageStarted, Trouble, Warned
 from l2sim.store.gather import Material, gather
 
 if TYPE_CHECKING:
@@ -104,9 +104,11 @@ def _head(material: Material, title: str) -> str:
     body = [f"<h1>{escape(title)}</h1>"]
     if not material.finished:
         body.append(html.note(_unfinished(material)))
-    body += [
-        html.note(f"Warning, {event.stage}: {event.message}") for event in material.events if isinstance(event, Warned)
-    ]
+    for event in material.events:
+        if isinstance(event, Warned):
+            body.append(html.note(f"Warning, {event.stage}: {event.message}"))
+        elif isinstance(event, Trouble):
+            body.append(html.note(f"{event.stage}, step {event.step}: {event.kind}: {event.message}"))
     body.append(
         f"<p>{parts(material.job).WHAT} Quantities marked {html.BADGE} are computed from the hidden state of the "
         "simulated chips; nothing on the chip uses them.</p>"

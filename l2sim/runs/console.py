@@ -13,7 +13,7 @@ from rich.table import Table
 
 from l2sim.errors import RunError
 from l2sim.store import results
-from l2sim.store.events import Done, Epoch, Event, StageDone, StageStarted, Step, Warned
+from l2sim.store.events import Done, Epoch, Event, StageDone, StageStarted, Step, Trouble, Warned
 from l2sim.store.results import StageResult
 
 WIDTH = 140
@@ -79,6 +79,8 @@ def _lines(events: Iterable[Event]) -> dict[str, object]:
                 print(f"{event.stage}: {_outcome(event)}", flush=True)
             elif isinstance(event, Warned):
                 print(f"warning: {event.stage}: {event.message}", flush=True)
+            elif isinstance(event, Trouble):
+                print(_trouble(event), flush=True)
             yield event
 
     return _finished(printed())
@@ -112,6 +114,8 @@ def _bars(events: Iterable[Event], console: Console) -> dict[str, object]:
                 progress.update(task, completed=total, note=_outcome(event))
             elif isinstance(event, Warned):
                 console.print(f"warning: {event.stage}: {event.message}", markup=False)
+            elif isinstance(event, Trouble):
+                console.print(_trouble(event), markup=False)
             yield event
 
     with Progress(*columns, console=console, refresh_per_second=8) as progress:
@@ -142,6 +146,10 @@ def _note(scalars: dict[str, float]) -> str:
 
 def _value(name: str, value: float) -> str:
     return f"{100 * value:.2f} %" if name.endswith("accuracy") else f"{value:.3g}"
+
+
+def _trouble(event: Trouble) -> str:
+    return f"warning: {event.stage}, step {event.step}: {event.kind}: {event.message}"
 
 
 def _extent(event: StageStarted) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from l2sim import backend, files
 from l2sim.errors import RunError
 from l2sim.flow import flow
 from l2sim.flow.control import Control
+from l2sim.flow.session import kept
 from l2sim.job import job as jobs
 from l2sim.job.job import Job
 from l2sim.report import page as report
@@ -39,6 +40,7 @@ def execute(
     data: Path | None = None,
     threads: int = 1,
     resume: bool = False,
+    settings: Mapping[str, object] | None = None,
     source: str | None = None,
     live: bool = False,
     pace: float = 0.0,
@@ -49,7 +51,8 @@ def execute(
     `live` serves readers that watch and command (`l2sim.runs.live`), at most `pace` steps a second where that is not 0.
     Without `page` it leaves `report.html` to `l2sim report`: that page takes longer than a small run.
 
-    `resume` goes on with what `out` holds; `source` RUN[@stage[:epoch]] starts from another run's checkpoint.
+    `resume` goes on with what `out` holds; `settings` then change fields that may change while a run goes on.
+    `source` RUN[@stage[:epoch]] starts from another run's checkpoint.
     Close the generator (or interrupt it) at any moment: what was finished stays and can be resumed.
     """
     with backend.threads(threads):
@@ -61,7 +64,9 @@ def execute(
             if resume:
                 checkpoint, positions = latest(out)
                 # Those behind the checkpoint are cut off with the logs, and made again.
-                changes = [event for event in events(out) if isinstance(event, Changed)]
+                changes = _with_settings(
+                    [event for event in events(out) if isinstance(event, Changed)], settings or {}, checkpoint, job
+                )
             manifest = begin_manifest(out, job.name, threads, source)
             if not resume:
                 files.write(out / "job.toml", jobs.to_toml(job).encode())
@@ -71,6 +76,27 @@ def execute(
                 yield from _record(stream, out, manifest, positions if resume else None, resume, control, page)
         finally:
             lock.close()
+
+
+def _with_settings(
+    changes: list[Changed], settings: Mapping[str, object], checkpoint: Checkpoint | None, job: Job
+) -> list[Changed]:
+    """What a resumed run changes: `changes` of before and, as soon as it goes on, `settings`, which replace those of
+    the same fields behind the checkpoint. RunError where the run has no stage left."""
+    if not settings:
+        return changes
+    names, done, step = of.stages(job), 0, 0
+    stage = names[0]
+    if checkpoint is not None:
+        done = len(kept(checkpoint.values).changes)
+        stage, step = checkpoint.stage, checkpoint.step
+        if checkpoint.epoch < 0:
+            later = names[names.index(stage) + 1 :]
+            if not later:
+                raise RunError(f"the stages of this run are over; nothing is left to do with another {min(settings)}")
+            stage = later[0]
+    asked = [Changed(stage, step, "stage", path, value) for path, value in settings.items()]
+    return [*changes[:done], *asked, *(change for change in changes[done:] if change.path not in settings)]
 
 
 def _control(out: Path, manifest: Manifest, changes: list[Changed], live: bool, pace: float) -> Control:
@@ -97,7 +123,7 @@ def _record(
     try:
         for event in stream:
             match event:
-                case of.StageStarted() | of.Warned():
+                case of.StageStarted() | of.Warned() | of.Trouble():
                     logs.event(event)
                 case of.Step():
                     logs.scalars(event.step, time.time(), _named(event.stage, event.scalars))

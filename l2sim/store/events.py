@@ -68,6 +68,18 @@ class Warned(msgspec.Struct, frozen=True, tag="warning"):
     message: str
 
 
+class Trouble(msgspec.Struct, frozen=True, tag="trouble"):
+    """Something goes wrong in a stage at `step`: of which kind (`l2sim.flow.watch`), and one line. `layer`, `blocks`:
+    where, if it is of a layer, and of some of its cores."""
+
+    stage: str
+    step: int
+    kind: str
+    message: str
+    layer: str = ""
+    blocks: tuple[int, ...] = ()
+
+
 class Changed(msgspec.Struct, frozen=True, tag="parameter"):
     """A field of the job has another value from here on: after the event `after` ("stage", "step" or "epoch") of
     `step`."""
@@ -95,7 +107,7 @@ class Done(msgspec.Struct, frozen=True, tag="done"):
     figures: dict[str, object] = {}
 
 
-Event = StageStarted | Step | Epoch | Checkpoint | Warned | Changed | StageDone | Done
+Event = StageStarted | Step | Epoch | Checkpoint | Warned | Trouble | Changed | StageDone | Done
 """What a run yields."""
 
 
@@ -134,7 +146,7 @@ class RunEnd(msgspec.Struct, frozen=True, tag="done"):
     """The log's word that the run is over."""
 
 
-Record = Series | StageStarted | EpochEnd | Kept | Warned | Changed | StageEnd | RunEnd
+Record = Series | StageStarted | EpochEnd | Kept | Warned | Trouble | Changed | StageEnd | RunEnd
 """What a line of `events.jsonl` holds."""
 
 
@@ -145,4 +157,4 @@ def kind(record: Record) -> str:
 
 def step_of(record: Record) -> int | None:
     """The step that a record is of, where it says so."""
-    return record.step if isinstance(record, EpochEnd | Kept | Changed) else None
+    return record.step if isinstance(record, EpochEnd | Kept | Trouble | Changed) else None

@@ -24,6 +24,7 @@ from l2sim.chip.core_chip import CoreChip
 from l2sim.chip.nonidealities import Nonidealities
 from l2sim.chip.protocol import Commands
 from l2sim.data import sets
+from l2sim.flow import oracle
 from l2sim.flow.l2ight import learning
 from l2sim.job.sections import Learn
 from l2sim.learn import train
@@ -126,11 +127,9 @@ def gradient(net: Network, images: Array, labels: Array, rng: np.random.Generato
 
 
 def compared(true: Array, sampled: Array) -> tuple[float, float]:
-    """(angular similarity, normalised distance); nothing sampled is at a right angle."""
-    sizes = np.linalg.norm(true) * np.linalg.norm(sampled)
-    cosine = true @ sampled / sizes if sizes > 0 else 0.0
-    angle = np.arccos(np.clip(cosine, -1.0, 1.0))
-    return float(1.0 - angle / np.pi), float(((sampled - true) ** 2).sum() / (true**2).sum())
+    """(angular similarity 1 - angle / pi, normalised distance), as `learn.compare_gradients` of a job has them."""
+    angle, distance = oracle.compared(true, sampled)
+    return 1.0 - angle / np.pi, distance
 
 
 def table(electronic: Network, images: sets.DataSet) -> list[Row]:

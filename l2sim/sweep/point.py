@@ -149,6 +149,7 @@ class _Results(msgspec.Struct):
 
     stages: list[dict[str, object]]
     test_cost: dict[str, object] = {}
+    troubles: list[dict[str, object]] = []
 
 
 def finished(out: Path, stage: str = "") -> Outcome | None:
@@ -161,7 +162,8 @@ def finished(out: Path, stage: str = "") -> Outcome | None:
         results = parsed((out / "report.json").read_bytes(), _Results)
         times = {stage["name"]: stage["seconds"] for stage in results.stages if "seconds" in stage}
         seconds = msgspec.convert(times, dict[str, float])
-        return Outcome("done", row=row(results.stages, results.test_cost), seconds=seconds)
+        told = {"troubles": len(results.troubles)} if results.troubles else {}
+        return Outcome("done", row=row(results.stages, results.test_cost) | told, seconds=seconds)
     except (FileNotFoundError, NotADirectoryError, RunError, ValueError, KeyError):
         return None
 

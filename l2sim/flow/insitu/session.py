@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -55,6 +56,18 @@ class Insitu(Session):
     def objective(self) -> Objective:
         """What training minimises: the loss that `insitu.loss` of the job names."""
         return OBJECTIVES[self.job.insitu.loss]
+
+    @property
+    def chance_loss(self) -> float:
+        """The loss of guessing: of outputs that are all the same, or, of squared errors, dark."""
+        name, classes = self.job.insitu.loss, self.data.classes
+        return {"mse": 1.0, "batch-softmax": math.log(TEST_BATCH) / classes}.get(name, math.log(classes))
+
+    def cure(self, stage: str, rate: str = "another") -> str:
+        """What may help where `stage` stands still at chance or diverges, in words; `rate`: which learning rate."""
+        where = "light may vanish or grow from mesh to mesh"
+        more = ", insitu.bias = 0" if self.job.insitu.nonlinearity == "electro-optic" and self.job.insitu.bias else ""
+        return f"{where}: try insitu.restore = 'always'{more}, fewer insitu.layers, or {rate} learn.lr"
 
     @property
     def test_batch(self) -> int:

@@ -42,7 +42,9 @@ def learn(session: Insitu, done: int) -> Iterator[Event]:
     """Train the phases."""
 
     def watch() -> dict[str, float]:
-        return gradient_errors(session) | session.told_cost("learn")
+        errors = gradient_errors(session)
+        beside = oracle.comparison(session.slopes) if session.job.learn.compare_gradients else {}
+        return errors | beside | session.told_cost("learn")
 
     def drawn() -> Values:
         picture: Values = {"boundary": boundary(session)} if session.job.data.name in as_light.PLANES else {}

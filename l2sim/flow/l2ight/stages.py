@@ -28,6 +28,7 @@ from l2sim.flow import oracle, pretrained, training, upkeep
 from l2sim.flow import session as sessions
 from l2sim.flow.l2ight import learning, twins
 from l2sim.flow.l2ight import session as l2ight
+from l2sim.flow.l2ight.compare import Comparison
 from l2sim.flow.l2ight.service import Cores
 from l2sim.flow.l2ight.session import L2ight
 from l2sim.flow.session import PHASE_BYTES, Values
@@ -201,6 +202,9 @@ def learn(session: L2ight, done: int) -> Iterator[Event]:
     ways = replace(
         ways, after=tally, frames=partial(_frames, session, "learn"), observe=tally.observe, result=tally.result
     )
+    if session.job.learn.compare_gradients:
+        comparison = Comparison(session)
+        ways = replace(ways, around=comparison.around, observe=lambda: tally.observe() | comparison.observe())
     yield from training.train(session, "learn", session.job.learn, done, ways)
 
 
