@@ -17,7 +17,20 @@ from matplotlib.figure import Figure
 from l2sim.job.job import Job
 from l2sim.report import figures
 from l2sim.study.harness import (
-    INTERVALS, Run, Spread, Study, Table, bars, complete, listed, markdown, percent, share, sized, some, spread,
+    INTERVALS,
+    Run,
+    Spread,
+    Study,
+    Table,
+    bars,
+    complete,
+    listed,
+    markdown,
+    percent,
+    share,
+    sized,
+    some,
+    spread,
 )  # fmt: skip
 
 SEEDS = tuple(range(1, 11))

@@ -26,7 +26,17 @@ from l2sim.job.job import Job, smoke
 from l2sim.report import figures
 from l2sim.store import checkpoint as checkpoints
 from l2sim.study.harness import (
-    Settings, Spread, Study, Table, grouped, listed, markdown, note, some, spread, through,
+    Settings,
+    Spread,
+    Study,
+    Table,
+    grouped,
+    listed,
+    markdown,
+    note,
+    some,
+    spread,
+    through,
 )  # fmt: skip
 
 SEEDS = tuple(range(1, 11))

@@ -21,7 +21,19 @@ from l2sim.job.job import Job
 from l2sim.report import figures
 from l2sim.report.insitu import NOTEBOOK
 from l2sim.study.harness import (
-    INTERVALS, Run, Settings, Study, Table, finished, grouped, listed, markdown, percent, share, sized, some,
+    INTERVALS,
+    Run,
+    Settings,
+    Study,
+    Table,
+    finished,
+    grouped,
+    listed,
+    markdown,
+    percent,
+    share,
+    sized,
+    some,
 )  # fmt: skip
 
 SEEDS = (1, 2, 3)

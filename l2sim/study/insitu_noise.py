@@ -19,8 +19,22 @@ from matplotlib.figure import Figure
 from l2sim.job.job import Job
 from l2sim.report import figures
 from l2sim.study.harness import (
-    INTERVALS, Run, Settings, Spread, Study, Table, bars, finished, grouped, listed, markdown, note, percent, share,
-    sized, some,
+    INTERVALS,
+    Run,
+    Settings,
+    Spread,
+    Study,
+    Table,
+    bars,
+    finished,
+    grouped,
+    listed,
+    markdown,
+    note,
+    percent,
+    share,
+    sized,
+    some,
 )  # fmt: skip
 
 SEEDS = {"published": (1, 2, 3, 4, 5), "fresh": (1, 2, 3)}

@@ -20,7 +20,20 @@ from matplotlib.figure import Figure
 from l2sim.job.job import Job
 from l2sim.report import figures
 from l2sim.study.harness import (
-    INTERVALS, Run, Spread, Study, Table, bars, complete, grouped, listed, markdown, percent, share, some, spread,
+    INTERVALS,
+    Run,
+    Spread,
+    Study,
+    Table,
+    bars,
+    complete,
+    grouped,
+    listed,
+    markdown,
+    percent,
+    share,
+    some,
+    spread,
 )  # fmt: skip
 
 SEEDS = tuple(range(1, 11))

@@ -26,7 +26,18 @@ from matplotlib.figure import Figure
 from l2sim.errors import JobError, RunError
 from l2sim.report import figures
 from l2sim.study.harness import (
-    INTERVALS, Settings, Spread, Study, bars, grouped, listed, markdown, percent, share, spread, write_csv,
+    INTERVALS,
+    Settings,
+    Spread,
+    Study,
+    bars,
+    grouped,
+    listed,
+    markdown,
+    percent,
+    share,
+    spread,
+    write_csv,
 )  # fmt: skip
 from l2sim.sweep import agenda
 from l2sim.sweep import plan as sweep_plan

@@ -21,8 +21,22 @@ from l2sim.flow import flow
 from l2sim.job.job import Job
 from l2sim.store.events import Done
 from l2sim.study.harness import (
-    INTERVALS, Report, Settings, Spread, Study, Table, gathered, grouped, listed, markdown, note, percent, share, sized,
-    some, spread,
+    INTERVALS,
+    Report,
+    Settings,
+    Spread,
+    Study,
+    Table,
+    gathered,
+    grouped,
+    listed,
+    markdown,
+    note,
+    percent,
+    share,
+    sized,
+    some,
+    spread,
 )  # fmt: skip
 
 CHIPS = ("l2ight-2021", "silicon")

@@ -24,7 +24,19 @@ from l2sim.job.job import Job
 from l2sim.learn.search import mapping
 from l2sim.nn.photonic import PhotonicWeight
 from l2sim.study.harness import (
-    INTERVALS, Study, Table, gathered, grouped, listed, markdown, percent, share, sized, some, spread, through,
+    INTERVALS,
+    Study,
+    Table,
+    gathered,
+    grouped,
+    listed,
+    markdown,
+    percent,
+    share,
+    sized,
+    some,
+    spread,
+    through,
 )  # fmt: skip
 
 NOISE = (0.0, 0.01, 0.02)

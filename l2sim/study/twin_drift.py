@@ -25,7 +25,18 @@ from l2sim.job.job import Job
 from l2sim.learn.twin import identify as twin
 from l2sim.study import harness
 from l2sim.study.harness import (
-    Study, Table, gathered, grouped, listed, markdown, percent, share, sized, some, spread, through,
+    Study,
+    Table,
+    gathered,
+    grouped,
+    listed,
+    markdown,
+    percent,
+    share,
+    sized,
+    some,
+    spread,
+    through,
 )  # fmt: skip
 from l2sim.study.twin_digits import mapping_error
 
