@@ -70,7 +70,7 @@ test-lowest:
 
 # Two hundred points on every engine while processes are killed, minutes; writes docs/results/sweep.md.
 test-sweep: $(VENV)/dev.$(READY)
-	$(BIN)/python -m l2sim.study.sweep --out docs/results $(ARGS)
+	$(BIN)/python -m l2sim.study.sweep --full $(ARGS)
 
 # Whether this checkout gives the same results as another one, byte for byte: make same OLD=DIR. Ten minutes.
 same: $(VENV)/dev.$(READY)

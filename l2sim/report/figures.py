@@ -1,6 +1,7 @@
-"""The figures of a report, from plain data. Every function draws one panel on the axes it is given.
+"""The style of all figures, and those of a report, from plain data: a function draws one panel on the axes it is given.
 
-Colours are Okabe and Ito's, which colour-blind readers tell apart; lines that could be mixed up differ in dash as well.
+Colours are Okabe and Ito's, which colour-blind readers tell apart; what could be mixed up in grey differs in dash, mark
+or hatch as well (`LOOKS`). Reports, sweeps and studies draw in `STYLE`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ import io
 import re
 from collections.abc import Mapping, Sequence
 from html import escape
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
@@ -18,6 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import EngFormatter, FuncFormatter, MaxNLocator, MultipleLocator, NullLocator
 
+from l2sim import files
 from l2sim.backend import Array
 from l2sim.given import wrapped
 from l2sim.report.html import numeric
@@ -48,6 +51,37 @@ STYLE: dict[Any, object] = {
 } | dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color", "grid.color"), INK)
 DPI = 100
 PICTURE_DPI = 140
+ORANGE, SKY = "#e69f00", "#56b4e9"
+
+
+class Look(NamedTuple):
+    """How one of several things in a figure is told from the others: in colour, and in grey by dash, mark and hatch."""
+
+    colour: str
+    dash: Any
+    mark: str
+    hatch: str
+
+    def line(self, **more: object) -> dict[str, Any]:
+        """As what `plot` and `errorbar` take, with `more` of that."""
+        return {"color": self.colour, "ls": self.dash, "marker": self.mark, "ms": 5, "lw": 1.5} | more
+
+    def bar(self, **more: object) -> dict[str, Any]:
+        """As what `bar` takes, with `more` of that."""
+        return {"color": self.colour, "hatch": self.hatch, "edgecolor": "white", "lw": 0} | more
+
+
+LOOKS = (
+    Look(BLUE, "-", "o", ""),
+    Look(VERMILLION, (0, (5, 1.5)), "s", "///"),
+    Look(GREEN, (0, (1.5, 1)), "D", "..."),
+    Look(PURPLE, (0, (6, 1, 1, 1)), "^", "xxx"),
+    Look(ORANGE, (0, (3, 1, 1, 1, 1, 1)), "v", "---"),
+    Look(INK, "-", "P", ""),
+    Look(SKY, (0, (8, 2)), "X", "\\\\\\"),
+    Look(GREY, (0, (1, 2)), "*", "++"),
+)
+"""In turn, those first that differ most."""
 MOST_POINTS = 1200
 """A faint line of more mini-batches is thinned out to about so many."""
 RASTER_ABOVE = 4000
@@ -322,24 +356,36 @@ def engineering(count: float) -> str:
 
 def svg(figure: Figure, name: str, alt: str) -> str:
     """`figure` as an <svg> element that takes the page's text colour; `alt` is for those who cannot see it."""
-    buffer = io.StringIO()
-    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    # Salted by name, ids of two figures on one page differ, and the same run gives the same bytes.
-    with matplotlib.rc_context(STYLE | {"svg.hashsalt": name}):
-        figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
-    text = buffer.getvalue()
+    text = _drawing(figure, name, transparent=True)
     text = text[text.index("<svg") :].replace(INK, "currentColor")
     for word, colour in COLOURS.items():
         text = text.replace(colour, f"var(--{word})")
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    text = re.sub(r' id="[a-zA-Z]+[a-zA-Z\d]*_\d+"', "", text)
-    text = re.sub(r'(font: (?:[\w.]+ )*?[\d.]+px )[^;"]*', r"\1'DejaVu Sans', Verdana, sans-serif", text)
     width, height = figure.get_size_inches()
     least = min(width * DPI, 560)  # px, on a narrow screen: the page scrolls it
     head = f'<svg role="img" aria-label="{escape(alt)}" xmlns:xlink="http://www.w3.org/1999/xlink" '
     head += f'style="min-width: {least:.0f}px; max-width: {width * DPI:.0f}px" '
     head += f'viewBox="0 0 {width * 72:g} {height * 72:g}">'
     return re.sub(r"<svg [^>]*>", lambda _: head, text, count=1)
+
+
+def save(figure: Figure, place: Path) -> None:
+    """Write `figure` as a picture (PNG) and as a drawing (SVG), for whom `place` is the path without the ending.
+
+    The same figure gives the same bytes.
+    """
+    figure.savefig(f"{place}.png", dpi=PICTURE_DPI, facecolor="white", metadata={"Software": None})
+    files.write(place.with_name(f"{place.name}.svg"), _drawing(figure, place.name, facecolor="white").encode())
+
+
+def _drawing(figure: Figure, name: str, **how: Any) -> str:
+    """As SVG: the same bytes every time, with ids that are salted by `name` (those of two figures on a page differ)."""
+    buffer = io.StringIO()
+    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    with matplotlib.rc_context(STYLE | {"svg.hashsalt": name}):
+        figure.savefig(buffer, format="svg", metadata=nothing, **how)
+    text = re.sub(r"<metadata>.*?</metadata>", "", buffer.getvalue(), flags=re.DOTALL)
+    text = re.sub(r' id="[a-zA-Z]+[a-zA-Z\d]*_\d+"', "", text)
+    return re.sub(r'(font: (?:[\w.]+ )*?[\d.]+px )[^;"]*', r"\1'DejaVu Sans', Verdana, sans-serif", text)
 
 
 def _evaluations(ax: Axes) -> None:

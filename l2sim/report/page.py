@@ -74,7 +74,7 @@ def rebuild(out: Path) -> Path:
 
 
 def picture(run: Path, out: Path) -> None:
-    """Write the overview of the run folder `run` to the PNG file `out`."""
+    """Write the overview of the run folder `run` to the PNG file `out`, and as SVG beside it."""
     import matplotlib  # late: it takes a second
 
     from l2sim.report import figures  # late: it loads Matplotlib
@@ -82,7 +82,7 @@ def picture(run: Path, out: Path) -> None:
     with matplotlib.rc_context(figures.STYLE):
         material = gather(run)
         figure = parts(material.job).picture(material)
-        figure.savefig(out, dpi=figures.PICTURE_DPI, facecolor="white", metadata={"Software": None})
+        figures.save(figure, out.with_suffix(""))
 
 
 def render(material: Material) -> str:

@@ -5,9 +5,9 @@ import sys
 from l2sim.blas import prepare
 
 __all__ = [
-    "drift", "gradients", "harness", "insitu_fashion", "insitu_noise", "l2ight", "loss_bias", "mapping_quality",
-    "mesh_errors", "noise_energy", "programming", "robustness", "scaling", "sensitivity", "silicon", "sweep",
-    "twin", "twin_digits", "twin_drift",
+    "digits", "drift", "gradients", "harness", "insitu_fashion", "insitu_noise", "l2ight", "loss_bias",
+    "mapping_quality", "mesh_errors", "noise_energy", "programming", "robustness", "scaling", "sensitivity", "silicon",
+    "sweep", "twin", "twin_digits", "twin_drift",
 ]  # fmt: skip
 
 if sys.argv[:1] == ["-m"]:  # while Python looks for the program `python -m l2sim.study.NAME`

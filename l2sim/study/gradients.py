@@ -1,6 +1,7 @@
 """How close sampled gradients of sigma are to the true ones: by layer and in total, over rules, norms and sparsities.
 
-    python -m l2sim.study.gradients --out docs/results
+    python -m l2sim.study.gradients             a quick look
+    python -m l2sim.study.gradients --full      the page
 
 CNN-L on the UCI digits, on chips without imperfections, so that what is left is what sampling does; and with resting
 meshes that are only pseudo-identities, as calibration leaves them (spec section k; L2ight, NeurIPS 2021, figures 6, 7).
@@ -10,13 +11,12 @@ from __future__ import annotations
 
 import itertools
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import NamedTuple
 
 import msgspec
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from l2sim.backend import Array, generator
@@ -35,7 +35,8 @@ from l2sim.nn.losses import cross_entropy
 from l2sim.nn.network import Network
 from l2sim.nn.photonic import PhotonicWeight
 from l2sim.nn.weights import ElectronicWeight
-from l2sim.study.harness import Settings, Study, Table, grouped, markdown, plain
+from l2sim.report import figures
+from l2sim.study.harness import Settings, Study, Table, grouped, markdown
 
 EPOCHS, BATCH, BATCHES = 2, 16, 8
 RULES = ("btopk", "gtopk", "uniform")
@@ -66,7 +67,10 @@ class Row(NamedTuple):
     distance_std: float
 
 
-def settings() -> Iterator[tuple[str, str, str, float, Settings]]:
+Way = tuple[str, str, str, float, Settings]
+
+
+def settings() -> Iterator[Way]:
     """(sampler, rule, norm, sparsity, what `learn` of a job is set to)."""
     for rule, norm, sparsity in itertools.product(RULES, NORMS, SPARSITIES["feedback"]):
         job: Settings = {"feedback_rule": rule, "feedback_norm": norm, "feedback_sparsity": sparsity}
@@ -132,14 +136,14 @@ def compared(true: Array, sampled: Array) -> tuple[float, float]:
     return 1.0 - angle / np.pi, distance
 
 
-def table(electronic: Network, images: sets.DataSet) -> list[Row]:
+def table(electronic: Network, images: sets.DataSet, ways: Iterable[Way]) -> list[Row]:
     """Every setting against the true gradients of the same mini-batches."""
     exact = on_chips(electronic)
     batches = [slice(i * BATCH, (i + 1) * BATCH) for i in range(BATCHES)]
     given: Callable[[slice], tuple[Array, Array]] = lambda at: (images.train_x[at], images.train_y[at])  # noqa: E731
     true = [gradient(exact, *given(at), generator(1, "true")) for at in batches]
     rows = []
-    for sampler, rule, norm, sparsity, job in settings():
+    for sampler, rule, norm, sparsity, job in ways:
         for weight in exact.weights.values():
             assert isinstance(weight, PhotonicWeight)
             weight.feedback = weight.cores = None
@@ -158,63 +162,49 @@ def table(electronic: Network, images: sets.DataSet) -> list[Row]:
     return rows
 
 
-_TABS = ("blue", "orange", "green", "purple", "red", "brown")
-COLOURS = {name: f"tab:{colour}" for name, colour in zip((*RULES, *NORMS), _TABS)}
-DASHES = dict(zip(NORMS, ("-", "--", ":")))
-
-
 def draw(rows: list[Row]) -> Figure:
-    """Similarity and distance over the sparsity, and by layer at 0.6."""
-    figure = Figure(figsize=(13.5, 7.2), layout="constrained")
-    axes = figure.subplots(2, 4, sharex="col")
-    for sampler, pair in zip(SPARSITIES, axes.T):
-        curves(pair, rows, sampler)
-    bars(axes[:, 3], rows)
-    axes[0, 0].set_ylabel("angular similarity, 1 − angle/π\n(0.5: at a right angle)")
-    axes[1, 0].set_ylabel("normalised distance, |g − true|²/|true|²\n(1: as good as no gradient)")
-    for panel in axes.ravel():
-        plain(panel)
-        panel.set_axisbelow(True)
-    figure.suptitle("Sampled against true gradients of sigma: CNN-L on digits, chips without imperfections")
-    return figure
+    """Similarity over sparsity, a panel a sampler; bars are standard deviations over mini-batches."""
+    sheet = Figure((10.4, 4.2), layout="constrained")
+    for ax, sampler in zip(sheet.subplots(1, len(SPARSITIES), sharey=True), SPARSITIES):
+        rules = RULES if sampler == "feedback" else ("uniform",)
+        for rule, look in zip(rules, figures.LOOKS):
+            for norm, fill, dash in zip(("none", "exp"), (look.colour, "white"), ("-", (0, (2, 2)))):
+                seen = [r for r in rows if r[:3] == (sampler, rule, norm) and r.layer == "all"]
+                words = f"{rule}, " if len(rules) > 1 else ""
+                ax.errorbar(
+                    [r.sparsity for r in seen], [r.similarity for r in seen], [r.similarity_std for r in seen],
+                    label=f"{words}{'rescaled (exp)' if norm == 'exp' else 'as it is'}", capsize=2, elinewidth=0.8,
+                    **look.line(mfc=fill, ls=dash),
+                )  # fmt: skip
+        ax.axhline(0.5, color=figures.INK, lw=1, ls=(0, (4, 3)))
+        ax.set(title=f"{sampler} sampling", xlabel="sparsity (share left out)", ylim=(0.45, 1.02))
+        ax.legend(loc="lower left", bbox_to_anchor=(0.0, 0.1), fontsize=8)
+    sheet.axes[0].set_ylabel("angular similarity, 1 − angle/π (0.5: right angle)")
+    sheet.suptitle("How much of a gradient's direction does sampling keep? CNN-L, all layers together", fontsize=10.5,
+                   x=0.01, ha="left")  # fmt: skip
+    return sheet
 
 
-def curves(axes: Sequence[Axes], rows: list[Row], sampler: str) -> None:
-    """Similarity above distance over the sparsity of one sampler, all layers together."""
-    above, below = axes
-    several = sampler == "feedback"
-    for rule, norm in itertools.product(RULES, NORMS):
-        seen = [r for r in rows if r[:3] == (sampler, rule, norm) and r.layer == "all"]
-        if not seen:
-            continue
-        for ax, values in ((above, [r.similarity for r in seen]), (below, [r.distance for r in seen])):
-            ax.plot(
-                [r.sparsity for r in seen], values, color=COLOURS[rule if several else norm], marker="o", ms=3.5,
-                ls=DASHES[norm] if several else "-", label=f"{rule}, norm {norm}" if several else f"norm {norm}",
-            )  # fmt: skip
-    above.set(title=f"{sampler} sampling, all layers", ylim=(0.45, 1.02))
-    above.axhline(0.5, color="0.6", lw=1)
-    below.axhline(1.0, color="0.6", lw=1)
-    below.set(yscale="log", xlabel="sparsity (share left out)")
-    above.legend(fontsize=7.5, frameon=False, loc="lower left", bbox_to_anchor=(0.0, 0.12))
-
-
-def bars(axes: Sequence[Axes], rows: list[Row]) -> None:
-    """Similarity above distance by layer, at sparsity 0.6."""
-    above, below = axes
-    layers = [r.layer for r in rows if r.sampler == rows[0].sampler and r[1:4] == rows[0][1:4]]
-    shown = [("feedback", rule, "exp") for rule in RULES] + [(name, "uniform", "exp") for name in ("column", "spatial")]
-    for number, key in enumerate(shown):
-        seen = [r for r in rows if r[:3] == key and r.sparsity == 0.6]
-        places = np.arange(len(layers)) + 0.16 * (number - 2)
-        colour = COLOURS[key[1]] if key[0] == "feedback" else ("tab:gray", "tab:pink")[key[0] == "spatial"]
-        name = f"{key[0]}, {key[1]}" if key[0] == "feedback" else key[0]
-        above.bar(places, [r.similarity for r in seen], 0.15, color=colour)
-        below.bar(places, [r.distance for r in seen], 0.15, color=colour, label=name)
-    above.set(title="by layer, sparsity 0.6, norm exp", ylim=(0.25, 1.02))
-    below.legend(fontsize=7.5, frameon=False, loc="upper right")  # over conv3 and fc1, whose bars are low
-    below.set(yscale="log", ylim=(1e-2, None), xlabel="no bar: exact")
-    below.set_xticks(range(len(layers)), layers)
+def layers(rows: list[Row]) -> Figure:
+    """Distance by layer, at sparsity 0.6: bars from nothing, which is exact."""
+    sheet = Figure((7.6, 3.8), layout="constrained")
+    ax = sheet.subplots()
+    names = list(dict.fromkeys(r.layer for r in rows))
+    shown = [("feedback", rule, "none") for rule in RULES] + [(name, "uniform", "none") for name in ("column", "spatial")]
+    for number, (key, look) in enumerate(zip(shown, figures.LOOKS)):
+        seen = {r.layer: r.distance for r in rows if r[:3] == key and r.sparsity == 0.6}
+        places = np.arange(len(names)) + 0.16 * (number - 2)
+        label = f"{key[0]}, {key[1]}" if key[0] == "feedback" else key[0]
+        ax.bar(places, [seen.get(name, 0.0) for name in names], 0.15, label=label, **look.bar())
+    ax.axhline(1.0, color=figures.INK, lw=1, ls=(0, (4, 3)))
+    ax.annotate("as far as no gradient at all", (len(names) - 0.5, 1), (0, 3), textcoords="offset points", ha="right",
+                fontsize=8)  # fmt: skip
+    ax.set_xticks(range(len(names)), names)
+    ax.set(ylim=(0, None), ylabel="normalised distance, |g − true|² / |true|²", xlabel="layer (no bar: exact)")
+    ax.grid(axis="x", visible=False)
+    ax.set_title("Which layers does sampling disturb? Sparsity 0.6, not rescaled")
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return sheet
 
 
 def page(rows: list[Row]) -> list[str]:
@@ -223,12 +213,14 @@ def page(rows: list[Row]) -> list[str]:
     picked = [r for r in rows if r.sampler not in SPARSITIES or r.sparsity == 0.6]
     return [
         "# Sampled against true gradients", "",
-        "Made by `python -m l2sim.study.gradients --out docs/results`; all rows are in",
+        "Made by `python -m l2sim.study.gradients --full`; all rows are in",
         "[gradients.csv](gradients.csv).", "",
-        "![Angular similarity and normalised distance over the sparsity, and by layer](gradients.png)", "",
+        "![Distance of sampled from true gradients over the sparsity](gradients.png)", "",
+        "![Distance by layer](gradients-layers.png)", "",
         f"CNN-L, trained electronically for {EPOCHS} epochs on the UCI digits (28 x 28), on chips without",
         f"imperfections; {BATCHES} mini-batches of {BATCH}. Angular similarity 1 - angle / pi of the gradient of sigma",
-        "to the dense one, in brackets the normalised distance |g - true|^2 / |true|^2; means over mini-batches.", "",
+        "to the dense one, in brackets the normalised distance |g - true|^2 / |true|^2; means over mini-batches of one",
+        "network (seed 1), their standard deviations in the table.", "",
         *markdown(["sampling", "rule", "norm", "sparsity", *layers], (
             (*key[:3], f"{key[3]:g}" if key[0] in SPARSITIES else "",
              *(f"{r.similarity:.3f} ({r.distance:.2g})" for r in sorted(same, key=lambda r: layers.index(r.layer))))
@@ -264,16 +256,23 @@ def said(rows: list[Row]) -> list[str]:
     ]
 
 
-def compute(options: Namespace) -> Iterator[list[Row]]:
-    """All rows at once."""
-    spec = models.get("cnn-l")
+def compute(options: Namespace) -> list[Row]:
+    """All rows; of a small network, and the first setting of every kind, for a quick look."""
+    spec = models.get("cnn-l" if options.full else "cnn-s")
     channels, *size = spec.input
     images = sets.load("digits", None, (size[0], size[1]), channels)
-    yield table(pretrained(spec, images), images)
+    return table(pretrained(spec, images), images, settings() if options.full else quick())
+
+
+def quick() -> Iterator[Way]:
+    """Sparsity 0.6 alone."""
+    yield from (way for way in settings() if way[3] == 0.6 and way[2] != "var")
 
 
 TABLE = Table(Row, ".4g", {"sparsity": ""})
-STUDY = Study("gradients", __doc__, compute, page, TABLE.write, draw, dpi=130, styled=False)
+STUDY = Study(
+    "gradients", __doc__, compute, page, TABLE.write, TABLE.read, {"": draw, "layers": layers}, runs=False
+)
 
 if __name__ == "__main__":
     STUDY.main()

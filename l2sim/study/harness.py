@@ -1,7 +1,9 @@
-"""What all studies share: the command line, the table of rows, the page, the figure, and runs that go on where stopped.
+"""What all studies share: the command line, tables, spreads, the page, figures, and runs that go on where stopped.
 
-A study is a module with one `Study`, whose `main` is `python -m l2sim.study.NAME`: it writes a table (CSV), a page
-(Markdown) and a figure (PNG) to the folder `--out`.
+A study is a module with one `Study`, whose `main` is `python -m l2sim.study.NAME`. As it stands that is a quick look:
+everything small, in seconds, printed, and no page is written. With `--full` it computes what the page is about and
+writes a table (CSV), the page (Markdown) and figures (PNG, SVG) to the folder `--out`; stopped, the same command goes
+on. With `--redraw` page and figures are written again from the table that is there, and nothing is computed.
 """
 
 from __future__ import annotations
@@ -9,17 +11,18 @@ from __future__ import annotations
 import argparse
 import csv
 import io
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import matplotlib
 import msgspec
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from scipy import stats
+from scipy import special, stats
 
 from l2sim import files
 from l2sim.backend import Array
@@ -39,6 +42,8 @@ Result = TypeVar("Result")
 Row = TypeVar("Row", bound=NamedTuple)
 Item = TypeVar("Item")
 Key = TypeVar("Key")
+OUT = Path("docs/results")
+"""Where the committed pages are."""
 
 
 # -- rows --------------------------------------------------------------------------------------------------------------
@@ -101,13 +106,32 @@ def grouped(items: Iterable[Item], key: Callable[[Item], Key]) -> dict[Key, list
     return groups
 
 
-def gathered(points: Iterable[Item], compute: Callable[[Item], Iterable[Row]]) -> Iterator[list[Row]]:
-    """All rows so far after every point, the last of which is printed."""
-    rows: list[Row] = []
+def gathered(
+    points: Iterable[Item], compute: Callable[[Item], Iterable[Row]], kept: Table[Row], path: Path,
+    belongs: Callable[[Row, Item], bool],
+) -> list[Row]:  # fmt: skip
+    """The rows of all points. They are kept in `path`: what `belongs` to a point there is not made again."""
+    before, rows = kept.read(path), []
     for point in points:
-        rows += compute(point)
-        print(*rows[-1], flush=True)
-        yield rows
+        made = [row for row in before if belongs(row, point)]
+        if not made:
+            made = list(compute(point))
+            kept.append(made, path)
+            print(*made[-1], flush=True)
+        rows += made
+    return rows
+
+
+# -- spread ------------------------------------------------------------------------------------------------------------
+
+
+class Spread(NamedTuple):
+    """A mean over `count` seeds (or meshes), and the ends of its 95 % confidence interval: NaN of a single value."""
+
+    mean: float
+    low: float
+    high: float
+    count: int
 
 
 def interval(values: Sequence[float]) -> float:
@@ -115,6 +139,59 @@ def interval(values: Sequence[float]) -> float:
     if len(values) < 2:
         return float("nan")
     return float(stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values)))
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """The mean of any numbers, its interval by Student's t."""
+    mean, half = float(np.mean(values)), interval(values)
+    return Spread(mean, mean - half, mean + half, len(values))
+
+
+def share(values: Sequence[float]) -> Spread:
+    """The mean of shares such as accuracies, from 0 to 1, and an interval that stays there.
+
+    Student's t on the logit of the mean, as of proportions in surveys (StataCorp, Base Reference Manual, `proportion`:
+    logit(p) +- t s / (p (1 - p)), s the standard error of p). Values that are all 0 or all 1 have no width.
+    """
+    mean, half = float(np.mean(values)), interval(values)
+    if not 0.0 < mean < 1.0:
+        return Spread(mean, mean, mean, len(values))
+    low, high = special.expit(special.logit(mean) + np.array([-half, half]) / (mean * (1.0 - mean)))
+    return Spread(mean, min(float(low), mean), max(float(high), mean), len(values))
+
+
+def percent(spread: Spread, digits: int = 1) -> str:
+    """A share for people, in %: its mean and, in brackets, the ends of the interval."""
+    mean, low, high = (f"{100 * value:.{digits}f}" for value in spread[:3])
+    return mean if spread.count < 2 else f"{mean} ({low} to {high})"
+
+
+def bars(
+    ax: Axes, x: Sequence[float] | Array, spreads: Sequence[Spread], look: figures.Look, scale: float = 1.0, **more: Any
+) -> None:
+    """`scale` times the means over x, with their intervals as bars; `more` is what `errorbar` takes."""
+    mean, low, high = scale * np.array([spread[:3] for spread in spreads], float).reshape(-1, 3).T
+    width = np.nan_to_num(np.vstack([mean - low, high - mean]))
+    ax.errorbar(x, mean, width, **{**look.line(), "capsize": 3, "elinewidth": 1.0, **more})
+
+
+def listed(seeds: Iterable[int]) -> str:
+    """How many seeds, and which, in words: `3 seeds (1, 2, 5)`, `10 seeds (1 to 10)`."""
+    each = sorted(set(seeds))
+    if len(each) == 1:
+        return f"one seed ({each[0]})"
+    row = each == list(range(each[0], each[-1] + 1)) and len(each) > 2
+    return f"{len(each)} seeds ({f'{each[0]} to {each[-1]}' if row else ', '.join(map(str, each))})"
+
+
+INTERVALS = (
+    "In brackets stands the 95 % confidence interval of a mean over seeds (Student's t; of accuracies on the logit, so "
+    "that it stays within 0 and 100 %)."
+)
+"""What pages say of their intervals."""
+
+
+# -- words -------------------------------------------------------------------------------------------------------------
 
 
 def markdown(head: Sequence[object], rows: Iterable[Iterable[object]]) -> list[str]:
@@ -128,70 +205,102 @@ def note(name: str) -> list[str]:
     return (Path(__file__).parent / "notes" / f"{name}.md").read_text(encoding="utf-8").splitlines()
 
 
-def plain(ax: Axes) -> None:
-    """Axes with a faint grid and without a frame, for figures that do not have the style of reports."""
-    ax.grid(color="0.93")
-    ax.spines[["top", "right"]].set_visible(False)
-
-
 # -- the study ---------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Study(Generic[Result]):
-    """A study: its files are NAME.csv, NAME.md and NAME.png, where {option} in `name` is what the command says.
+    """A study: its files are NAME.csv, NAME.md and figures, where {option} in `name` is what the command says.
 
-    `text` is the docstring of its module. `compute` gives the results so far from the options, once or while it goes
-    on, and nothing where other processes are still at it; all are written. `table` writes the rows to a path, `page`
-    has lines of Markdown. `draw` is drawn in the style of reports (`styled`) at `dpi` dots an inch; `signed`: the
-    picture names the program that drew it. Studies that need `runs` have an option for their folder and one for the
-    data sets; `options` adds what else the command takes.
+    `text` is the docstring of its module. `compute` gives the results from the options, None where other processes are
+    still at them; where `options.full` is false, something small of the same kind (`some`, `sized`). `table` writes the rows to a path and `read` has the results
+    from there; `page` has lines of Markdown. `draw` has the figures by what follows NAME in theirs. Studies that need
+    `runs` have an option for their folder and one for the data sets; `options` adds what else the command takes.
     """
 
     name: str
     text: str
-    compute: Callable[[argparse.Namespace], Iterable[Result]]
+    compute: Callable[[argparse.Namespace], Result | None]
     page: Callable[[Result], Iterable[str]]
-    table: Callable[[Result, Path], None] | None = None
-    draw: Callable[[Result], Figure] | None = None
-    dpi: float = 110
-    styled: bool = True
-    signed: bool = True
-    runs: bool = False
+    table: Callable[[Result, Path], None]
+    read: Callable[[Path], Result]
+    draw: Mapping[str, Callable[[Result], Figure]] = field(default_factory=dict)
+    runs: bool = True
     options: Callable[[argparse.ArgumentParser], object] = lambda parser: None
 
     def main(self, arguments: Sequence[str] | None = None) -> None:
-        """Compute what the command line asks for, and write it. Errors of ours are said in a line (SystemExit)."""
+        """Do what the command line asks for. Errors of ours are said in a line (SystemExit)."""
+        parser = self._parser()
+        options = parser.parse_args(arguments)
+        if not (options.full or options.redraw) and options.out != OUT:
+            parser.error("--out is where --full and --redraw write; a quick look writes no page")
+        name = self.name.format(**vars(options))
+        if not options.full:
+            options.runs = Path(tempfile.mkdtemp(prefix=f"l2sim-{name}-"))
+        try:
+            if options.redraw:
+                self.show(self.read(options.out / f"{name}.csv"), options.out / name)
+            elif options.full:
+                self._full(options, name)
+            else:
+                self._look(options, name)
+        except L2simError as error:
+            parser.error(str(error))
+
+    def _parser(self) -> argparse.ArgumentParser:
         parser = argparse.ArgumentParser(description=self.text.partition("\n")[0])
-        parser.add_argument("--out", type=Path, default=Path("docs/results"), help="folder of the files [docs/results]")
+        what = parser.add_mutually_exclusive_group()
+        what.add_argument("--full", action="store_true", help="compute all of it, and write table, page and figures")
+        what.add_argument("--redraw", action="store_true", help="write page and figures again from the table in --out")
+        parser.add_argument("--out", type=Path, default=OUT, help="folder of the files [docs/results]")
         if self.runs:
             parser.add_argument("--data", type=Path, default=None, help="where data sets lie [L2SIM_DATA]")
             parser.add_argument(
-                "--runs", type=Path, default=Path("runs/study"), help="folder of the run folders [runs/study]"
+                "--runs", type=Path, default=Path("runs/study"), help="what is kept to go on with [runs/study]"
             )
         self.options(parser)
-        options = parser.parse_args(arguments)
-        name, written = self.name.format(**vars(options)), False
+        return parser
+
+    def _full(self, options: argparse.Namespace, name: str) -> None:
         options.out.mkdir(parents=True, exist_ok=True)
-        try:
-            for result in self.compute(options):
-                self.write(result, options.out / name)
-                written = True
-        except L2simError as error:
-            parser.error(str(error))
+        result = self.compute(options)
+        if result is not None:
+            self.write(result, options.out / name)
         unfinished = "not all runs are finished; start the study again when the other process is done"
-        print(options.out / f"{name}.md" if written else unfinished)
+        print(unfinished if result is None else options.out / f"{name}.md")
+
+    def _look(self, options: argparse.Namespace, name: str) -> None:
+        result = self.compute(options)
+        assert result is not None, "no other process works in a folder that was just made"
+        print(*self.page(result), "", sep="\n")
+        self.pictures(result, options.runs / name)
+        print(f"A quick look, of no weight; figures are in {options.runs}. --full computes what the page is about.")
 
     def write(self, result: Result, place: Path) -> None:
         """Write the files of a result; `place` is their path without the ending."""
-        if self.table:
-            self.table(result, place.with_name(f"{place.name}.csv"))
+        self.table(result, place.with_name(f"{place.name}.csv"))
+        self.show(result, place)
+
+    def show(self, result: Result, place: Path) -> None:
+        """Write page and figures."""
         place.with_name(f"{place.name}.md").write_text("\n".join([*self.page(result), ""]), encoding="utf-8")
-        if self.draw:
-            with matplotlib.rc_context(figures.STYLE if self.styled else {}):
-                sheet = self.draw(result)
-            metadata = None if self.signed else {"Software": None}
-            sheet.savefig(place.with_name(f"{place.name}.png"), dpi=self.dpi, metadata=metadata)
+        self.pictures(result, place)
+
+    def pictures(self, result: Result, place: Path) -> None:
+        """Draw the figures of a result."""
+        for part, draw in self.draw.items():
+            with matplotlib.rc_context(figures.STYLE):
+                figures.save(draw(result), place.with_name(f"{place.name}-{part}" if part else place.name))
+
+
+def some(values: Sequence[Item], options: argparse.Namespace, quick: int = 1) -> Sequence[Item]:
+    """All of `values`, or the first few where it is a quick look."""
+    return values if options.full else values[:quick]
+
+
+def sized(job: Job, options: argparse.Namespace) -> Job:
+    """The job, or seconds of it (`jobs.smoke`) where it is a quick look."""
+    return job if options.full else jobs.smoke(job)
 
 
 # -- runs --------------------------------------------------------------------------------------------------------------
@@ -202,6 +311,7 @@ class Stage(msgspec.Struct):
 
     name: str
     accuracy: float = float("nan")
+    oracle_accuracy: float = float("nan")
     mapping_error: float = float("nan")
     oracle_identity_error: dict[str, float] = {}
     core_calls: int = 0
@@ -259,11 +369,12 @@ class Run(NamedTuple):
         sessions.restore(session, checkpoint.read(self.out / "checkpoints" / "latest.safetensors")[0])
 
 
-def complete(runs: Iterable[Run], data: Path | None) -> None:
-    """Make every run, in order, on one thread; finished ones stay, stopped ones go on.
+def complete(runs: Iterable[Run], data: Path | None) -> bool:
+    """Make every run, in order, on one thread; finished ones stay, stopped ones go on. Whether all are finished.
 
     One that another process is making is left to it, so that starting a study twice shares the work.
     """
+    whole = True
     for run in runs:
         if run.accuracy() is not None:
             continue
@@ -275,6 +386,8 @@ def complete(runs: Iterable[Run], data: Path | None) -> None:
                 pass
         except files.Busy:
             print(f"{run.out} is being run by another process", flush=True)
+            whole = False
+    return whole
 
 
 def finished(runs: Mapping[Key, Run], data: Path | None) -> dict[Key, Array]:

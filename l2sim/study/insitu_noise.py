@@ -1,6 +1,7 @@
 """The published noise sweep on MNIST: final test errors beside the published ones, and with honest noise.
 
-    python -m l2sim.study.insitu_noise --data DIR --out docs/results
+    python -m l2sim.study.insitu_noise             a quick look
+    python -m l2sim.study.insitu_noise --full      the page
 
 `published` is what the simulation behind Pai et al., Science 380, 398 (2023) is understood to do (presets
 `insitu-noise-...`): noise on the matrix, drawn once and kept, and a softmax over the samples of a batch. `fresh` draws
@@ -11,18 +12,33 @@ from __future__ import annotations
 
 import itertools
 from argparse import Namespace
-from collections.abc import Iterator
 from typing import NamedTuple
 
-import numpy as np
 from matplotlib.figure import Figure
 
 from l2sim.job.job import Job
 from l2sim.report import figures
-from l2sim.study.harness import Run, Settings, Study, Table, finished, grouped, markdown, note
+from l2sim.study.harness import (
+    INTERVALS,
+    Run,
+    Settings,
+    Spread,
+    Study,
+    Table,
+    bars,
+    finished,
+    grouped,
+    listed,
+    markdown,
+    note,
+    percent,
+    share,
+    sized,
+    some,
+)  # fmt: skip
 
 SEEDS = {"published": (1, 2, 3, 4, 5), "fresh": (1, 2, 3)}
-"""Seeds of each way; more where noise is drawn once, because a run then is one chip's luck."""
+"""Seeds of each way; more where noise is drawn once, because a run then is one chip's luck. A run takes minutes."""
 NEAR = 1.0
 """How close the mean of the seeds is wanted to the published error, percentage points."""
 LEVELS: dict[str, float] = {
@@ -54,15 +70,14 @@ class Final(NamedTuple):
 
 
 class Row(NamedTuple):
-    """Final test errors of one level in one way, %: mean, smallest and largest of the seeds."""
+    """Final test errors of one level in one way, as shares: mean with its interval, smallest and largest."""
 
     way: str
     level: str
     published: float
-    mean: float
+    mean: Spread
     least: float
     most: float
-    seeds: int
 
 
 def job(way: str, level: str, seed: int) -> Job:
@@ -76,7 +91,8 @@ def summary(finals: list[Final]) -> list[Row]:
     rows = []
     for way, level in itertools.product(WAYS, LEVELS):
         if values := [final.test_error_percent for final in errors.get((way, level), ())]:
-            rows.append(Row(way, level, LEVELS[level], float(np.mean(values)), min(values), max(values), len(values)))
+            mean = share([value / 100 for value in values])
+            rows.append(Row(way, level, LEVELS[level], mean, min(values), max(values)))
     return rows
 
 
@@ -87,7 +103,7 @@ def disorder(rows: list[Row], way: str) -> list[str]:
     for kind in KINDS:
         steps = [by_level[level] for level in LEVELS if level in by_level and level.startswith(("none", kind))]
         for below, above in itertools.pairwise(steps):
-            if above.mean < below.mean - max(below.most - below.least, above.most - above.least):
+            if 100 * (below.mean.mean - above.mean.mean) > max(r.most - r.least for r in (below, above)):
                 wrong.append(f"{below.level} to {above.level}")
     return wrong
 
@@ -96,7 +112,7 @@ def shown(row: Row | None) -> str:
     """The cell of one level in one way."""
     if row is None:
         return "not run yet"
-    return f"{row.mean:.2f} " + (f"({row.least:.2f} to {row.most:.2f}; {row.seeds})" if row.seeds > 1 else "(one seed)")
+    return percent(row.mean, 2)
 
 
 def page(finals: list[Final]) -> list[str]:
@@ -105,22 +121,27 @@ def page(finals: list[Final]) -> list[str]:
     by_place = {(row.way, row.level): row for row in rows}
     for level, published in LEVELS.items():
         first, fresh = (by_place.get((way, level)) for way in WAYS)
-        gap = f"{first.mean - published:+.2f}" if first else ""
+        gap = f"{100 * first.mean.mean - published:+.2f}" if first else ""
         table.append((level, f"{published:.2f}", shown(first), gap, shown(fresh)))
-    far = [row.level for row in rows if row.way == "published" and abs(row.mean - row.published) > NEAR]
+    ours = [row for row in rows if row.way == "published"]
+    far = [row.level for row in ours if abs(100 * row.mean.mean - row.published) > NEAR]
+    unsure = [row.level for row in ours if max(abs(100 * end - row.published) for end in row.mean[1:3]) > NEAR]
     reproduced = f"all but {', '.join(far)}" if far else "all"
+    intervals = f"all but {', '.join(unsure)}" if unsure else "all"
+    seeds = {way: listed(final.seed for final in finals if final.way == way) for way in {f.way for f in finals}}
     lines = [
         "# The published noise sweep", "",
-        "Made by `python -m l2sim.study.insitu_noise --data DIR`; all final errors are in",
+        "Made by `python -m l2sim.study.insitu_noise --full --data DIR`; all final errors are in",
         "[insitu-noise.csv](insitu-noise.csv).", "",
         "![Final test error over the level of each kind of noise, published and simulated](insitu-noise.png)", "",
-        "Test error on MNIST after 100 epochs, %: mean (range; number of seeds run, of",
-        f"{len(SEEDS['published'])}, where noise is fresh of {len(SEEDS['fresh'])}).",
+        f"Test error on MNIST after 100 epochs, %: means of {seeds.get('published', 'no seeds')}, where noise is fresh",
+        f"of {seeds.get('fresh', 'no seeds')}. {INTERVALS}",
         "The published errors are of one run each.", "",
         *markdown(
             ("noise", "as published", "reproduced", "difference", "fresh noise, data batches"), table
         ), "",
-        f"Reproduced within one percentage point: {reproduced}.",
+        f"The mean is within one percentage point of the published error: {reproduced}; all of its interval is:",
+        f"{intervals}.",
     ]  # fmt: skip
     for way in WAYS:
         if any((way, level) not in by_place for level in LEVELS):
@@ -137,32 +158,32 @@ def draw(finals: list[Final]) -> Figure:
     for ax, (kind, words) in zip(sheet.subplots(1, len(KINDS), sharey=True), KINDS.items()):
         levels = [level for level in LEVELS if level == "none" or level.startswith(kind)]
         x = [0.0 if level == "none" else float(level.rpartition("-")[2]) for level in levels]
-        ax.plot(x, [LEVELS[level] for level in levels], "o--", color=figures.VERMILLION, label="published")
-        for way, colour, words_of_way in zip(WAYS, (figures.BLUE, figures.GREEN), ("reproduced", "fresh noise")):
+        ax.plot(x, [LEVELS[level] for level in levels], **figures.LOOKS[5].line(), label="published, one run each")
+        for way, look, words_of_way in zip(WAYS, figures.LOOKS[:2], ("reproduced: noise drawn once", "fresh noise")):
             by_level = {row.level: row for row in summary(finals) if row.way == way}
             here = [(at, by_level[level]) for at, level in zip(x, levels) if level in by_level]
-            mean = np.array([row.mean for _, row in here])
-            spread = np.array([[row.mean - row.least for _, row in here], [row.most - row.mean for _, row in here]])
-            at = [at for at, _ in here]
-            ax.errorbar(at, mean, spread, color=colour, marker="s", ms=4, capsize=3, label=words_of_way)
-        ax.set(xlabel=words, title=kind)
+            bars(ax, [at for at, _ in here], [row.mean for _, row in here], look, 100, label=words_of_way)
+        ax.set(xlabel=words)
     sheet.axes[0].set_ylabel("final test error (%)")
     sheet.axes[0].set_ylim(0, None)
-    sheet.axes[0].legend()
+    sheet.axes[0].legend(loc="lower left")
+    sheet.suptitle("What noise costs depends on whether it is drawn once and kept (means, 95 % intervals)", x=0.01,
+                   ha="left", fontsize=10.5)  # fmt: skip
     return sheet
 
 
-def compute(options: Namespace) -> Iterator[list[Final]]:
+def compute(options: Namespace) -> list[Final]:
     """Make the runs; the final errors of those that are finished."""
     runs = {
-        (way, level, seed): Run(job(way, level, seed), options.runs / f"noise-{way}-{level}-{seed}")
-        for way in WAYS for seed in SEEDS[way] for level in LEVELS
+        (way, level, seed): Run(sized(job(way, level, seed), options), options.runs / f"noise-{way}-{level}-{seed}")
+        for way in WAYS for seed in some(SEEDS[way], options) for level in LEVELS
     }  # fmt: skip
     ends = ((key, float(curve[-1])) for key, curve in finished(runs, options.data).items())
-    yield [Final(way, level, seed, 100.0 - 100.0 * end, LEVELS[level]) for (way, level, seed), end in ends]
+    return [Final(way, level, seed, 100.0 - 100.0 * end, LEVELS[level]) for (way, level, seed), end in ends]
 
 
-STUDY = Study("insitu-noise", __doc__, compute, page, Table(Final, ".2f").write, draw, 140, signed=False, runs=True)
+TABLE = Table(Final, ".2f")
+STUDY = Study("insitu-noise", __doc__, compute, page, TABLE.write, TABLE.read, {"": draw})
 
 if __name__ == "__main__":
     STUDY.main()

@@ -1,7 +1,8 @@
 """Accuracy and cost of every way to learn on a chip, from one mapped checkpoint: CNN-S on MNIST, VGG8 on CIFAR-10.
 
-    python -m l2sim.study.l2ight cnn-s --data DIR --out docs/results
-    python -m l2sim.study.l2ight vgg8 --data DIR --out docs/results
+    python -m l2sim.study.l2ight cnn-s             a quick look
+    python -m l2sim.study.l2ight cnn-s --full --data DIR
+    python -m l2sim.study.l2ight vgg8 --full --data DIR
 
 Started twice (or more often) it shares the runs between processes; stopped, it goes on. Budgets are `EXPERIMENTS`.
 """
@@ -16,9 +17,11 @@ from typing import NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
-from l2sim.backend import Array
+from l2sim.job import job as jobs
 from l2sim.job.job import Job
+from l2sim.report import figures
 from l2sim.study import harness
 from l2sim.study.harness import Run, Settings, Study, Table
 
@@ -102,11 +105,10 @@ class Row(NamedTuple):
 
 
 class Results(NamedTuple):
-    """What is finished of the experiment `name`: the rows, and of each run core calls and accuracy by epoch."""
+    """What is finished of the experiment `name`."""
 
     name: str
     rows: list[Row]
-    curves: list[tuple[Array, Array]]
 
 
 def base_job(name: str) -> Job:
@@ -152,16 +154,12 @@ def complete(name: str, folder: Path, data: Path | None) -> None:
 
 def finished(name: str, folder: Path) -> Results:
     """What is there, method by method."""
-    rows, curves = [], []
+    rows = []
     for method in EXPERIMENTS[name].methods:
         for run in runs(name, folder, method):
-            accuracy = run.accuracy()
-            if accuracy is not None:
-                learn, mapped = run.stages()["learn"], run.stages()["map"].accuracy
-                costs = (getattr(learn, cost) for cost in Row._fields[4:])
-                rows.append(Row(method, run.job.seed, mapped, float(accuracy[-1]), *costs))
-                curves.append((run.curve("core_calls"), accuracy))
-    return Results(name, rows, curves)
+            if run.accuracy() is not None:
+                rows.append(row(method, run))
+    return Results(name, rows)
 
 
 def differs(points: list[float]) -> str:
@@ -179,12 +177,11 @@ def table(name: str, rows: list[Row]) -> Iterator[list[str]]:
         if not mine:
             yield [method, "not run yet" + " |" * 8]
             continue
-        accuracy = [100 * row.accuracy for row in mine]
         loss = [100 * (dense[row.seed].accuracy - row.accuracy) for row in mine if row.seed in dense]
         total, *parts = (float(np.mean(costs)) for costs in zip(*(row[4:8] for row in mine)))
         steps = np.mean([row.accumulation_steps for row in mine])
         yield [
-            method, f"{np.mean(accuracy):.2f} ± {np.std(accuracy, ddof=min(1, len(mine) - 1)):.2f}",
+            method, harness.percent(harness.share([row.accuracy for row in mine]), 2),
             differs(loss) if loss and method != "dense" else "",
             *(f"{calls / 1e6:,.1f} M" for calls in (*parts, total)), f"{whole / total:.2f} ×",
             f"{added / steps:.2f} ×", str(len(mine)),
@@ -238,12 +235,13 @@ def page(results: Results) -> list[str]:
     start = f"{100 * rows[0].accuracy_mapped:.2f} %" if rows else "not run yet"
     lines = [
         f"# Ways to learn on a chip: {name}", "",
-        f"Made by `python -m l2sim.study.l2ight {name} --data DIR`; all runs are in",
+        f"Made by `python -m l2sim.study.l2ight {name} --full --data DIR`; all runs are in",
         f"[l2ight-{name}.csv](l2ight-{name}.csv).", "",
-        f"![Test error over core calls, method by method](l2ight-{name}.png)", "",
+        f"![Test error at the end over core calls, method by method](l2ight-{name}.png)", "",
         f"{experiment.budget} All start from the same mapped checkpoint (test accuracy {start}).",
-        f"Accuracy of the last epoch on the test set: mean ± standard deviation over up to {len(SEEDS)} seeds; what a",
-        "method ends below dense learning: mean of the differences by seed, with its 95 % confidence interval.",
+        f"Accuracy of the last epoch on the test set: mean over up to {harness.listed(SEEDS)} of the order of images and",
+        f"of masks, all on one chip. {harness.INTERVALS} What a method ends below dense learning: mean of the differences",
+        "by seed, with half the width of its interval.",
         "Core calls (vectors through a core, millions) are as metered by the chips while learning; \"saved\" is how",
         "many times fewer than dense.", "",
         *harness.markdown((
@@ -266,36 +264,61 @@ def page(results: Results) -> list[str]:
 
 
 def draw(results: Results) -> Figure:
-    """Error over core calls: a line a method, the mean of its seeds."""
-    sheet = Figure((8.6, 5.2), layout="constrained")
-    axes = sheet.subplots()
-    for number, method in enumerate(EXPERIMENTS[results.name].methods):
-        curves = [curve for row, curve in zip(results.rows, results.curves) if row.method == method]
-        if not curves:
-            continue
-        length = min(len(calls) for calls, _ in curves)
-        calls = np.mean([calls[:length] for calls, _ in curves], axis=0)
-        error = 100 * (1 - np.mean([accuracy[:length] for _, accuracy in curves], axis=0))
-        style, mark = "--" if method.endswith(EQUAL) else "-", "osD^vPXp<>"[number % 10]
-        axes.plot(calls, error, style, label=method, marker=mark, ms=4, color=f"C{number}")
-    axes.set(xscale="log", yscale="log", xlabel="core calls while learning", ylabel="test error (%)")
-    axes.yaxis.set_major_formatter("{x:g}")
-    axes.yaxis.set_minor_formatter("{x:g}")
-    axes.set_title(f"{results.name}: error over what it cost, from one mapped checkpoint (an epoch a mark)")
-    axes.legend(loc="best", fontsize=8)
+    """Error at the end over core calls: a mark a method, the mean of its seeds with its interval."""
+    sheet = Figure((7.8, 4.4), layout="constrained")
+    ax = sheet.subplots()
+    looks = [*figures.LOOKS, *(look._replace(colour=figures.INK) for look in figures.LOOKS)]
+    for method, look in zip(EXPERIMENTS[results.name].methods, looks):
+        mine = [row for row in results.rows if row.method == method]
+        if mine:
+            calls = float(np.mean([row.core_calls for row in mine]))
+            error = harness.share([1.0 - row.accuracy for row in mine])
+            harness.bars(ax, [calls], [error], look, 100, label=method, ls="", ms=7)
+    start = 100 * (1.0 - results.rows[0].accuracy_mapped)
+    ax.axhline(start, color=figures.INK, lw=1, ls=(0, (4, 3)), zorder=0.9)
+    ax.annotate("as mapped, before learning", (1.0, start), (-2, 3), xycoords=ax.get_yaxis_transform(),
+                textcoords="offset points", ha="right", fontsize=8)  # fmt: skip
+    if any(row.accuracy < 0.15 for row in results.rows):
+        ax.axhline(90, color=figures.INK, lw=1, ls=(0, (1, 2)), zorder=0.9)
+        ax.annotate("chance: FLOPS steps away from the mapped state and does not come back", (0.02, 90), (2, 3),
+                    xycoords=ax.get_yaxis_transform(), textcoords="offset points", fontsize=8)  # fmt: skip
+    ax.set(xscale="log", yscale="log", xlabel="core calls while learning", ylabel="test error at the end (%)")
+    ax.yaxis.set_major_formatter("{x:g}")
+    ax.yaxis.set_minor_formatter("{x:g}")
+    ax.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
+    ax.set_title(f"{results.name}: what does each way to learn reach, and for how many core calls?")
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return sheet
 
 
-def compute(options: Namespace) -> Iterator[Results]:
-    """Complete the runs of an experiment; what is finished of it."""
-    complete(options.name, options.runs, options.data)
-    yield finished(options.name, options.runs)
+def compute(options: Namespace) -> Results:
+    """Complete the runs of an experiment; what is finished of it. A quick look is at two methods in smoke size."""
+    if options.full:
+        complete(options.name, options.runs, options.data)
+        return finished(options.name, options.runs)
+    base = Run(jobs.smoke(base_job(options.name)), options.runs / "base")
+    methods = {method: job(options.name, method, SEEDS[0]) for method in ("dense", OURS)}
+    made = {method: Run(jobs.smoke(one), options.runs / method, f"{base.out}@map") for method, one in methods.items()}
+    harness.complete([base, *made.values()], options.data)
+    return Results(options.name, [row(method, run) for method, run in made.items()])
+
+
+def row(method: str, run: Run) -> Row:
+    """What a finished run tells."""
+    stages, accuracy = run.stages(), run.curve("test_accuracy")
+    costs = (getattr(stages["learn"], cost) for cost in Row._fields[4:])
+    return Row(method, run.job.seed, stages["map"].accuracy, float(accuracy[-1]), *costs)
+
+
+def read(path: Path) -> Results:
+    """The results from their table."""
+    return Results(path.stem.removeprefix("l2ight-"), CSV.read(path))
 
 
 CSV = Table(Row, ".0f", {"accuracy_mapped": ".4f", "accuracy": ".4f"})
 STUDY = Study(
-    "l2ight-{name}", __doc__, compute, page, lambda results, path: CSV.write(results.rows, path), draw, 140,
-    signed=False, runs=True, options=lambda parser: parser.add_argument("name", choices=EXPERIMENTS, help="network"),
+    "l2ight-{name}", __doc__, compute, page, lambda results, path: CSV.write(results.rows, path), read, {"": draw},
+    options=lambda parser: parser.add_argument("name", choices=EXPERIMENTS, help="network"),
 )  # fmt: skip
 
 if __name__ == "__main__":

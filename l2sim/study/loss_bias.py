@@ -1,6 +1,7 @@
 """What loss does to gradients measured in situ, over the size of the mesh, and what its correction brings back.
 
-    python -m l2sim.study.loss_bias --out docs/results
+    python -m l2sim.study.loss_bias             a quick look
+    python -m l2sim.study.loss_bias --full      the page
 
 Digital and analog subtraction assume that light sent in reverse is the time reverse of light sent forward, which loss
 breaks (Pai et al., Science 380, 398 (2023); `l2sim.learn.insitu`). A known uniform loss is corrected exactly; what an
@@ -9,6 +10,9 @@ arm loses more or less than the mean stays.
 
 from __future__ import annotations
 
+import itertools
+from argparse import Namespace
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -20,10 +24,11 @@ from l2sim.chip.nonidealities import Nonidealities
 from l2sim.learn.insitu import measure
 from l2sim.mesh.mesh import Mesh
 from l2sim.mesh.unitary import haar
-from l2sim.study.harness import Study, Table, grouped, markdown, plain
+from l2sim.report import figures
+from l2sim.study.harness import Study, Table, grouped, listed, markdown, some, spread
 
 SIZES = (4, 8, 16, 32, 64)
-SEEDS = 8
+SEEDS = tuple(range(8))
 BATCH = 32
 LOSS_DB = 0.1
 SPREAD_DB = 0.05
@@ -37,8 +42,9 @@ SCHEMES = ("digital", "analog")
 
 
 class Row(NamedTuple):
-    """One point: mean over seeds of the relative error |measured - true| / |true| and of the angle between the two."""
+    """One mesh: the relative error |measured - true| / |true|, and the angle between the two."""
 
+    seed: int
     modes: int
     loss: str
     scheme: str
@@ -70,71 +76,58 @@ def point(modes: int, imperfect: Nonidealities, seed: int) -> dict[tuple[str, st
     return errors
 
 
-def table(sizes: tuple[int, ...] = SIZES, seeds: int = SEEDS) -> list[Row]:
-    """Every point of the study."""
-    rows = []
-    for modes in sizes:
-        for name, imperfect in CHIPS.items():
-            points = [point(modes, imperfect, seed) for seed in range(seeds)]
-            for scheme, correction in points[0]:
-                mean = np.mean([each[scheme, correction] for each in points], axis=0)
-                rows.append(Row(modes, name, scheme, correction, *map(float, mean)))
-    return rows
+def table(sizes: Sequence[int] = SIZES, seeds: Sequence[int] = SEEDS) -> list[Row]:
+    """Every point of the study, of every mesh."""
+    return [
+        Row(seed, modes, name, scheme, correction, error, angle)
+        for modes, (name, imperfect), seed in itertools.product(sizes, CHIPS.items(), seeds)
+        for (scheme, correction), (error, angle) in point(modes, imperfect, seed).items()
+    ]
 
 
 CURVES = {
-    ("uniform", "digital", "none"): ("tab:red", "-", "digital, as read"),
-    ("uniform", "analog", "none"): ("tab:blue", "-", "analog, as read"),
-    ("uniform", "digital", "opposite"): ("0.6", ":", "digital, corrected the wrong way round"),
-    ("spread", "digital", "corrected"): ("tab:red", "--", "digital, corrected; arms differ"),
-    ("spread", "analog", "corrected"): ("tab:blue", "--", "analog, corrected; arms differ"),
-    ("uniform", "digital", "corrected"): ("tab:green", "-", "either, corrected; all arms alike"),
+    ("uniform", "digital", "none"): "digital, as read",
+    ("uniform", "analog", "none"): "analog, as read",
+    ("spread", "digital", "corrected"): "digital, corrected; arms differ",
+    ("spread", "analog", "corrected"): "analog, corrected; arms differ",
+    ("uniform", "digital", "opposite"): "digital, corrected the wrong way round",
 }
 
 
 def draw(rows: list[Row]) -> Figure:
-    """The figure: relative error and angle over the number of modes."""
-    figure = Figure(figsize=(10.5, 4.6), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    for (loss, scheme, correction), (colour, style, label) in CURVES.items():
-        seen = [row for row in rows if (row.loss, row.scheme, row.correction) == (loss, scheme, correction)]
-        modes = [row.modes for row in seen]
-        left.plot(modes, [row.relative_error for row in seen], style, color=colour, marker="o", ms=4, label=label)
-        right.plot(modes, [row.angle_degrees for row in seen], style, color=colour, marker="o", ms=4)
-    left.set(yscale="log", ylabel="|measured − true| / |true|", title="Error of the gradient (1 = as large as it)")
-    left.set_ylim(0.008, 300)
-    exact = max(row.relative_error for row in rows if (row.loss, row.correction) == ("uniform", "corrected"))
-    note = f"↓ all arms alike, corrected: below {10.0 ** np.ceil(np.log10(exact)):.0e}"
-    left.annotate(note, (0.02, 0.03), xycoords="axes fraction", color="tab:green")
-    left.axhline(1.0, color="0.8", lw=1, zorder=0)
-    right.set(ylabel="angle, degrees", title="Direction (90° = useless)", ylim=(-3, 95))
-    for axes in (left, right):
-        axes.set_xscale("log", base=2)
-        axes.set_xticks(sorted({row.modes for row in rows}), sorted({row.modes for row in rows}))
-        axes.set_xlabel("modes N of the mesh (N columns)")
-        plain(axes)
-    figure.legend(loc="outside lower center", ncols=3, frameon=False)
-    figure.suptitle(
-        f"In situ gradients of a rectangular mesh that loses {LOSS_DB} dB per arm section "
-        f"(“arms differ”: spread {SPREAD_DB} dB); mean of {SEEDS} meshes",
-        fontsize=10.5,
-    )
-    return figure
+    """Relative error over the number of modes."""
+    sheet = Figure((7.6, 4.4), layout="constrained")
+    ax = sheet.subplots()
+    for (key, label), look in zip(CURVES.items(), figures.LOOKS):
+        by_modes = grouped((row for row in rows if row[2:5] == key), lambda row: row.modes)
+        means = [spread([row.relative_error for row in same]) for same in by_modes.values()]
+        ax.plot([*by_modes], [mean.mean for mean in means], label=label, **look.line())
+        low = [max(mean.low, 0.2 * mean.mean) for mean in means]
+        ax.fill_between([*by_modes], low, [mean.high for mean in means], color=look.colour, alpha=0.15, lw=0)
+    ax.axhline(1.0, color=figures.INK, lw=1, ls=(0, (4, 3)), zorder=0.9)
+    sizes = sorted({row.modes for row in rows})
+    ax.annotate("as large as the gradient", (sizes[-1], 1), (0, 3), textcoords="offset points", ha="right", fontsize=8)
+    ax.set_xscale("log", base=2)
+    ax.set_xticks(sizes, [str(n) for n in sizes])
+    ax.set(yscale="log", ylabel="error of the gradient, |measured − true| / |true|", xlabel="modes N of the mesh")
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    ax.set_title("Loss ruins gradients measured in situ; corrected, what is left is how arms differ")
+    return sheet
 
 
 def page(rows: list[Row]) -> list[str]:
     """The results as lines of Markdown."""
     return [
         "# What loss does to gradients measured in situ", "",
-        "Made by `python -m l2sim.study.loss_bias --out docs/results`.", "",
-        "![Relative error and angle of the measured gradient over N](loss-bias.png)", "",
+        "Made by `python -m l2sim.study.loss_bias --full`; every mesh is in [loss-bias.csv](loss-bias.csv).", "",
+        "![Relative error of the measured gradient over N](loss-bias.png)", "",
         f"Haar random rectangular meshes, {BATCH} vectors, {LOSS_DB} dB lost in every arm section (two a column),",
         f"light and cotangents normalised; \"spread\": sections differ by {SPREAD_DB} dB (one standard deviation).",
-        "Relative error of theta and phi together, in brackets the angle to the true gradient; mean of",
-        f"{SEEDS} meshes.", "",
+        f"Relative error of theta and phi together: mean of {listed(r.seed for r in rows)}, a mesh each, with half the",
+        "width of its 95 % interval (Student's t); in brackets the mean angle to the true gradient.", "",
         *markdown(["loss", "read-out", "correction", *(f"N = {n}" for n in sorted({r.modes for r in rows}))], (
-            (*key, *(f"{row.relative_error:.2g} ({row.angle_degrees:.2g}°)" for row in seen))
-            for key, seen in grouped(rows, lambda row: row[1:4]).items()
+            (*key, *map(shown, grouped(same, lambda row: row.modes).values()))
+            for key, same in grouped(rows, lambda row: row[2:5]).items()
         )), "",
         "A known uniform loss is corrected to rounding: forward and sum powers divided by t^{2d}, backward powers",
         "multiplied by it, d columns in (`l2sim/learn/insitu.py`). Corrected the other way round the gradient is worse",
@@ -142,7 +135,19 @@ def page(rows: list[Row]) -> list[str]:
     ]  # fmt: skip
 
 
-STUDY = Study("loss-bias", __doc__, lambda _: [table()], page, Table(Row, ".4g").write, draw, 130, styled=False)
+def shown(same: list[Row]) -> str:
+    """The cell of one point."""
+    error, angle = spread([row.relative_error for row in same]), np.mean([row.angle_degrees for row in same])
+    return "exact" if error.mean < 1e-9 else f"{error.mean:.2g} ± {error.high - error.mean:.1g} ({angle:.2g}°)"
+
+
+def compute(options: Namespace) -> list[Row]:
+    """Every point, of two small sizes and meshes for a quick look."""
+    return table(some(SIZES, options, 2), some(SEEDS, options, 2))
+
+
+TABLE = Table(Row, ".4g")
+STUDY = Study("loss-bias", __doc__, compute, page, TABLE.write, TABLE.read, {"": draw}, runs=False)
 
 if __name__ == "__main__":
     STUDY.main()

@@ -1,6 +1,7 @@
 """Accuracy against mapping quality: how much of a bad mapping learning on the chip makes good.
 
-    python -m l2sim.study.mapping_quality --out docs/results
+    python -m l2sim.study.mapping_quality             a quick look
+    python -m l2sim.study.mapping_quality --full      the page
 
 Preset `digits`; mapping is stopped after some epochs (`map.snapshots`) and subspace learning goes on from there (`l2sim
 run --from RUN@map:EPOCH`), as in L2ight, NeurIPS 2021, where VGG8 on CIFAR-10 is learnt from seven mappings.
@@ -9,7 +10,7 @@ run --from RUN@map:EPOCH`), as in L2ight, NeurIPS 2021, where VGG8 on CIFAR-10 i
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,9 +19,24 @@ from matplotlib.figure import Figure
 
 from l2sim.job.job import Job
 from l2sim.report import figures
-from l2sim.study.harness import Run, Study, Table, complete, grouped, interval, markdown
+from l2sim.study.harness import (
+    INTERVALS,
+    Run,
+    Spread,
+    Study,
+    Table,
+    bars,
+    complete,
+    grouped,
+    listed,
+    markdown,
+    percent,
+    share,
+    some,
+    spread,
+)  # fmt: skip
 
-SEEDS = (1, 2, 3)
+SEEDS = tuple(range(1, 11))
 SNAPSHOTS = (2, 5, 10, 20, 40, 80, 160, 250)
 """Mapping epochs that learning starts from; the last 50 of the preset's 300 are a polish, which these do without."""
 LEARN = 10
@@ -28,6 +44,11 @@ NEAR = 0.02
 """How near to the best learnt accuracy is good, in the words of the page."""
 SETUP = {"pretrain.epochs": 60, "map.compare": False, "learn.epochs": LEARN}
 """The preset's mapping, with less pretraining and learning."""
+SHORT = {
+    "pretrain.epochs": 2, "calibrate.epochs": 3, "calibrate.polish": 0, "map.epochs": 8, "map.polish": 0,
+    "learn.epochs": 1,
+}  # fmt: skip
+"""What a quick look has less of."""
 
 
 class Row(NamedTuple):
@@ -42,13 +63,14 @@ class Row(NamedTuple):
     pretrained: float
 
 
-def tasks(folder: Path, seed: int) -> list[Run]:
-    """The whole run, and then those that learn from each of its snapshots."""
+def tasks(folder: Path, seed: int, snapshots: Sequence[int], all_of_it: bool = True) -> list[Run]:
+    """The whole run, and then those that learn from each of its snapshots; short ones where it is not `all_of_it`."""
     whole = folder / f"mapping-quality-{seed}"
-    job = Job.preset("digits", SETUP | {"seed": seed, "map.snapshots": list(SNAPSHOTS)})
+    setup = SETUP | ({} if all_of_it else SHORT)
+    job = Job.preset("digits", setup | {"seed": seed, "map.snapshots": list(snapshots)})
     runs = [Run(job, whole)]
-    for epochs in SNAPSHOTS:
-        early = Job.preset("digits", SETUP | {"seed": seed, "map.epochs": epochs, "map.polish": 0})
+    for epochs in snapshots:
+        early = Job.preset("digits", setup | {"seed": seed, "map.epochs": epochs, "map.polish": 0})
         runs.append(Run(early, folder / f"mapping-quality-{seed}-{epochs}", f"{whole}@map:{epochs}"))
     return runs
 
@@ -61,84 +83,74 @@ def row(run: Run) -> Row:
     return Row(run.job.seed, epochs, mapped.mapping_error, mapped.accuracy, learned, pretrained)
 
 
-def summary(rows: list[Row]) -> list[tuple[int, list[tuple[float, float]]]]:
-    """(epochs, [(mean, half the width of its 95 % interval) of error, mapped, learned]), by number of seeds."""
+def summary(rows: list[Row]) -> list[tuple[int, list[Spread]]]:
+    """(epochs, means of error, accuracy mapped, accuracy learnt)."""
     means, by_epochs = [], grouped(rows, lambda row: row.epochs)
     for epochs in (*SNAPSHOTS, 0):
         if same := by_epochs.get(epochs):
-            values = np.array([row[2:5] for row in same]).T
-            means.append((epochs, [(float(v.mean()), interval(v.tolist())) for v in values]))
+            error, mapped, learned = zip(*(row[2:5] for row in same))
+            means.append((epochs, [spread(error), share(mapped), share(learned)]))
     return means
 
 
 def draw(rows: list[Row]) -> Figure:
-    """Accuracy over mapping epochs, and accuracy learnt over accuracy mapped."""
-    whole = 450
-    sheet = Figure((10.5, 4.3), layout="constrained")
-    left, right = sheet.subplots(1, 2)
-    means = summary(rows)
+    """Accuracy mapped and learnt over mapping epochs."""
+    whole, means = 450, summary(rows)
+    sheet = Figure((7.2, 4.0), layout="constrained")
+    ax = sheet.subplots()
     x = [epochs or whole for epochs, _ in means]
-    for at, colour, mark, words in (
-        (1, figures.VERMILLION, "s", "mapped"), (2, figures.BLUE, "o", f"and learnt, {LEARN} epochs"),
+    for at, look, words in (
+        (2, figures.LOOKS[0], f"and learnt on the chip for {LEARN} epochs"), (1, figures.LOOKS[1], "mapped"),
     ):  # fmt: skip
-        mean, width = 100 * np.array([values[at] for _, values in means]).T
-        left.errorbar(x, mean, width, color=colour, marker=mark, ms=5, capsize=3, label=words)
+        bars(ax, x, [values[at] for _, values in means], look, 100, label=words)
     top = 100 * np.mean([row.pretrained for row in rows])
-    left.axhline(top, color=figures.GREY, lw=1, ls=(0, (4, 3)), label="electronic network")
-    left.set(xscale="log", xlabel="mapping epochs", ylabel="test accuracy (%)", ylim=(0, 101))
-    left.set_xticks(x, [str(epochs) if epochs else "300,\npolished" for epochs, _ in means])
-    left.minorticks_off()
-    left.legend(loc="lower right")
-    left.set_title("Learning makes good what mapping leaves")
-    for seed, mark in zip(dict.fromkeys(row.seed for row in rows), "osD^v"):
-        mine = [row for row in rows if row.seed == seed]
-        mapped, learned = (100 * np.array([getattr(row, what) for row in mine]) for what in ("mapped", "learned"))
-        right.plot(mapped, learned, mark, color=figures.BLUE, ms=6, mfc="none", label=f"chip {seed}")
-    right.plot([0, 100], [0, 100], color=figures.GREY, lw=1, ls=(0, (4, 3)), label="unchanged")
-    right.set(xlabel="accuracy mapped (%)", ylabel="accuracy learnt (%)", xlim=(0, 101), ylim=(0, 101))
-    right.legend(loc="lower right")
-    right.set_title("What learning makes of a mapping")
+    ax.axhline(top, color=figures.INK, lw=1, ls=(0, (4, 3)), label="electronic network")
+    ax.set(xscale="log", xlabel="mapping epochs", ylabel="test accuracy (%)", ylim=(0, 102))
+    ax.set_xticks(x, [str(epochs) if epochs else "300,\npolished" for epochs, _ in means])
+    ax.minorticks_off()
+    ax.legend(loc="lower right")
+    best = max(values[2].mean for _, values in means)
+    epochs, good = next((n, values) for n, values in means if values[2].mean >= best - NEAR)
+    ax.set_title(f"Learning makes good what mapping leaves: {epochs or 'all'} epochs are enough "
+                 f"(means of {listed(row.seed for row in rows).partition(' (')[0]})")  # fmt: skip
     return sheet
 
 
 def page(rows: list[Row]) -> list[str]:
     """The results as lines of Markdown."""
-    seeds, means = len({row.seed for row in rows}), summary(rows)
+    means = summary(rows)
     (few, first), (_, last) = means[0], means[-1]
-    best = max(values[2][0] for _, values in means)
-    epochs, good = next((n, values) for n, values in means if values[2][0] >= best - NEAR)
+    best = max(values[2].mean for _, values in means)
+    epochs, good = next((n, values) for n, values in means if values[2].mean >= best - NEAR)
     return [
         "# Accuracy against mapping quality", "",
-        "Made by `python -m l2sim.study.mapping_quality --out docs/results`; every run is in",
+        "Made by `python -m l2sim.study.mapping_quality --full`; every run is in",
         "[mapping-quality.csv](mapping-quality.csv).", "",
-        "![Accuracy mapped and learnt over mapping epochs, and one over the other](mapping-quality.png)", "",
-        f"`digits` (CNN-S, the chip of L2ight), {seeds} seeds: mean ± half the width of the 95 % confidence interval.",
+        "![Accuracy mapped and learnt over mapping epochs](mapping-quality.png)", "",
+        f"`digits` (CNN-S, the chip of L2ight), {listed(row.seed for row in rows)}: means. {INTERVALS}",
         f"The electronic network ({SETUP['pretrain.epochs']} epochs) has "
         f"{100 * np.mean([row.pretrained for row in rows]):.1f} %; learning takes {LEARN} epochs.",
         "The whole mapping of the preset has 300 epochs and ends with a polish.", "",
         *markdown(("mapping epochs", "mapping error", "mapped, %", "learnt, %"), (
-            (epochs or "whole", f"{error:.2g} ± {spread:.1g}",
-             *(f"{100 * mean:.1f} ± {100 * width:.1f}" for mean, width in accuracies))
-            for epochs, ((error, spread), *accuracies) in means
+            (epochs or "whole", f"{error.mean:.2g} ({error.low:.2g} to {error.high:.2g})", *map(percent, accuracies))
+            for epochs, (error, *accuracies) in means
         )), "",
-        f"Learning from {epochs or 'all'} epochs of mapping (error {good[0][0]:.2g}, {100 * good[1][0]:.0f} % mapped)",
-        f"ends within {100 * NEAR:g} points of the best; from {few} epochs ({100 * first[1][0]:.0f} % mapped)",
-        f"it ends {100 * (last[2][0] - first[2][0]):.0f} points below. This is a small network on an easy set:",
+        f"Learning from {epochs or 'all'} epochs of mapping (error {good[0].mean:.2g}, {100 * good[1].mean:.0f} % mapped)",
+        f"ends within {100 * NEAR:g} points of the best; from {few} epochs ({100 * first[1].mean:.0f} % mapped)",
+        f"it ends {100 * (last[2].mean - first[2].mean):.0f} points below. This is a small network on an easy set:",
         "the publication's figure is of VGG8 on CIFAR-10, from mappings of 59.6 to 89.1 %, learnt for 50 epochs.",
     ]  # fmt: skip
 
 
-def compute(options: Namespace) -> Iterator[list[Row]]:
-    """Make the runs; the rows of those that are finished."""
-    rows = []
-    for run in (run for seed in SEEDS for run in tasks(options.runs, seed)):
-        complete([run], options.data)
-        if run.accuracy() is not None:
-            rows.append(row(run))
-    yield rows
+def compute(options: Namespace) -> list[Row] | None:
+    """Make the runs; their rows where all are finished."""
+    snapshots = some(SNAPSHOTS, options, 2)
+    runs = [run for seed in some(SEEDS, options) for run in tasks(options.runs, seed, snapshots, options.full)]
+    return [row(run) for run in runs] if complete(runs, options.data) else None
 
 
-STUDY = Study("mapping-quality", __doc__, compute, page, Table(Row, ".5g").write, draw, 120, runs=True)
+TABLE = Table(Row, ".5g")
+STUDY = Study("mapping-quality", __doc__, compute, page, TABLE.write, TABLE.read, {"": draw})
 
 if __name__ == "__main__":
     STUDY.main()

@@ -1,6 +1,7 @@
 """How errors of detectors, phases, couplers and loss grow with the size of a mesh, with and without correction.
 
-    python -m l2sim.study.mesh_errors --out docs/results
+    python -m l2sim.study.mesh_errors             a quick look
+    python -m l2sim.study.mesh_errors --full      the page
 
 A Haar random target is programmed into a rectangular mesh by Clements' elimination; its normalised error is that of
 `unitary.error`. To first order V = U (1 + sum_j d_j G_j), and with independent d_j of standard deviation s
@@ -16,7 +17,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
+from argparse import Namespace
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -33,7 +35,7 @@ from l2sim.learn.insitu import measure
 from l2sim.mesh import unitary
 from l2sim.mesh.mesh import Mesh
 from l2sim.report import figures
-from l2sim.study.harness import Study, Table, grouped, interval, markdown
+from l2sim.study.harness import Study, Table, grouped, interval, markdown, some
 
 SIZES = (4, 8, 16, 32, 64, 128, 256)
 SEEDS = 8
@@ -126,7 +128,7 @@ def gradient_error(kind: str, corrected: bool, modes: int, seed: int) -> float:
 GRADIENTS = (("phase", False), ("coupler", False), ("loss", False), ("loss", True), ("reading", False), ("tap", False))
 
 
-def table(sizes: tuple[int, ...] = SIZES, seeds: int = SEEDS) -> list[Row]:
+def table(sizes: Sequence[int] = SIZES, seeds: int = SEEDS) -> list[Row]:
     """Every point of the study."""
     rows = []
     for quantity, error, which in (
@@ -141,88 +143,84 @@ def table(sizes: tuple[int, ...] = SIZES, seeds: int = SEEDS) -> list[Row]:
     return rows
 
 
-PANELS: tuple[tuple[str, tuple[str, ...], str], ...] = (
-    ("Detectors", ("reading", "amplitude", "turn"), f"mean of {READINGS} readings"),
-    ("Phases", ("phase",), f"known, {BITS}-bit drive"),
-    ("Couplers", ("coupler",), "known, MZI by MZI"),
-    ("Loss", ("loss",), ""),
-)
+CURES = {
+    "reading": f"mean of {READINGS} readings", "amplitude": f"mean of {READINGS} readings",
+    "turn": f"mean of {READINGS} readings", "phase": f"known, {BITS}-bit drive", "coupler": "known, MZI by MZI",
+}  # fmt: skip
 FLOOR = 1e-5
 """Errors below are drawn at the foot of the figure."""
 
 
 def draw(rows: list[Row]) -> Figure:
-    """Normalised error over N, panel by panel, and the error of measured gradients."""
-    sizes = sorted({row.modes for row in rows})
-    colours = figures.BLUE, figures.VERMILLION, figures.GREEN, figures.PURPLE, figures.GREY, figures.INK
-    marks = "osD^vP"
-    sheet = Figure((12.5, 8.2), layout="constrained")
-    at = sheet.add_gridspec(2, 3)
-    errors = [sheet.add_subplot(at[place]) for place in ((0, 0), (0, 1), (0, 2), (1, 0))]
-    last = sheet.add_subplot(at[1, 1:])
-    for ax, (title, kinds, cure) in zip(errors, PANELS):
-        several = len(kinds) > 1
-        for kind, colour, mark in zip(kinds, colours, marks):
-            for corrected in (False, True):
-                seen = [r for r in rows if r[:3] == ("matrix", kind, corrected)]
-                words = cure if corrected else KINDS[kind][1]
-                points(ax, seen, colour, mark, "" if corrected and several else words, hollow=corrected)
-        if several:
-            ax.plot([], [], "o--", color=figures.GREY, mfc="white", lw=1, label=f"hollow: {cure}")
-        ax.plot([], [], color=figures.GREY, lw=1, label="lines: closed form, first order")
-        ax.set(title=title, ylabel="normalised error of the matrix", ylim=(7e-4, 12.0))
-        ax.axhline(1.0, color=figures.GREY, lw=0.8, ls=(0, (1, 2)))
-    for (kind, corrected), colour, mark in zip(GRADIENTS, colours, marks):
-        seen = [r for r in rows if r[:3] == ("gradient", kind, corrected)]
-        exact = "; exact, drawn at the foot" if max(row.mean for row in seen) < FLOOR else ""
-        words = KINDS[kind][1] + ("; mean loss corrected" if corrected else exact)
-        points(last, seen, colour, mark, words, hollow=corrected)
-    last.set(title="Gradients measured in situ", ylabel="1 − cos of the angle to the true gradient")
-    last.set_ylim(FLOOR / 2, 30)
-    for ax in (*errors, last):
-        ax.set_xscale("log", base=2)
-        ax.set_yscale("log")
-        ax.set_xticks(sizes, [str(n) for n in sizes])
-        ax.minorticks_off()
-        ax.set_xlabel("modes N")
-        ax.legend(loc="upper left", ncols=1 if ax is not last else 2)
-    title = f"Rectangular meshes programmed by Clements' elimination; mean of {SEEDS}, bars: 95 % confidence"
-    sheet.suptitle(title, fontsize=11)
+    """Normalised error of the matrix over N, as they are and corrected."""
+    sheet = Figure((9.6, 4.6), layout="constrained")
+    both = sheet.subplots(1, 2, sharey=True)
+    for ax, corrected, words in zip(both, (False, True), ("as they are", "corrected")):
+        for kind, look in zip(("phase", "coupler", "loss", "reading", "amplitude", "turn"), figures.LOOKS):
+            seen = [row for row in rows if row[:3] == ("matrix", kind, corrected)]
+            points(ax, seen, look, KINDS[kind][1] if not corrected else CURES.get(kind, ""))
+        ax.set(title=words, ylim=(7e-4, 20.0))
+        over_modes(ax, rows)
+    both[0].set_ylabel("normalised error of the matrix (thin: closed form)")
+    sheet.suptitle(
+        "Errors of phases, couplers, loss and additive noise grow as √N, relative errors of detectors do not",
+        fontsize=10.5, x=0.01, ha="left",
+    )  # fmt: skip
     return sheet
 
 
-def points(ax: Axes, seen: list[Row], colour: str, mark: str, words: str, hollow: bool) -> None:
+def gradients(rows: list[Row]) -> Figure:
+    """The error of measured gradients over N; those that are exact have no line."""
+    sheet = Figure((7.6, 4.2), layout="constrained")
+    ax = sheet.subplots()
+    for (kind, corrected), look in zip(GRADIENTS, figures.LOOKS):
+        seen = [r for r in rows if r[:3] == ("gradient", kind, corrected)]
+        if max(row.mean for row in seen) > FLOOR:
+            points(ax, seen, look, KINDS[kind][1] + ("; mean loss corrected" if corrected else ""))
+    ax.set(title="Gradients measured in situ do not notice phases and couplers; loss ruins them")
+    ax.set(ylabel="1 − cos of the angle to the true gradient", ylim=(FLOOR, 30))
+    over_modes(ax, rows)
+    return sheet
+
+
+def over_modes(ax: Axes, rows: list[Row]) -> None:
+    """Both axes logarithmic, N as it is."""
+    sizes = sorted({row.modes for row in rows})
+    ax.set_xscale("log", base=2)
+    ax.set_yscale("log")
+    ax.set_xticks(sizes, [str(n) for n in sizes])
+    ax.minorticks_off()
+    ax.set_xlabel("modes N")
+    ax.legend(loc="upper left", fontsize=8)
+
+
+def points(ax: Axes, seen: list[Row], look: figures.Look, words: str) -> None:
     """One curve with its intervals; its closed form as a thin line."""
     if not seen:
         return
-    x, y = [row.modes for row in seen], np.maximum([row.mean for row in seen], FLOOR)
-    closed = np.array([row.closed_form for row in seen])
-    known = bool(np.isfinite(closed).all())
+    x, mean = [row.modes for row in seen], np.maximum([row.mean for row in seen], FLOOR)
     width = np.array([row.half_width for row in seen])
-    bars: Array = np.vstack([np.minimum(width, 0.9 * y), width])
-    ax.errorbar(
-        x, y, bars, color=colour, marker=mark, ms=5, mfc="white" if hollow else colour, capsize=2, lw=1.2,
-        ls="" if known else (0, (4, 2)) if hollow else "-", elinewidth=1.0, label=words or None,
-    )  # fmt: skip
-    if known:
-        ax.plot(x, closed, color=colour, lw=1.0, ls=(0, (4, 2)) if hollow else "-")
+    lower: Array = np.minimum(width, 0.9 * mean)
+    ax.errorbar(x, mean, np.vstack([lower, width]), capsize=2, elinewidth=1.0, label=words, **look.line())
+    if all(math.isfinite(row.closed_form) for row in seen):
+        ax.plot(x, [row.closed_form for row in seen], color=look.colour, lw=0.8)
 
 
 def page(rows: list[Row]) -> list[str]:
     """The results as lines of Markdown."""
     sizes = sorted({row.modes for row in rows})
-    cures = {kind: cure for _, kinds, cure in PANELS for kind in kinds}
     return [
         "# Errors over the size of a mesh", "",
-        "Made by `python -m l2sim.study.mesh_errors --out docs/results`; all points are in",
+        "Made by `python -m l2sim.study.mesh_errors --full`; all points are in",
         "[mesh-errors.csv](mesh-errors.csv).", "",
-        "![Normalised error over N for detectors, phases, couplers and loss; error of gradients](mesh-errors.png)", "",
-        f"Haar random targets on rectangular meshes, {SEEDS} each: mean ± half the width of its 95 % confidence",
+        "![Normalised error over N for phases, couplers, loss and detectors](mesh-errors.png)", "",
+        "![Error of gradients measured in situ over N](mesh-errors-gradients.png)", "",
+        f"Haar random targets on rectangular meshes, {SEEDS} each (seeds 0 to {SEEDS - 1}): mean ± half the width of its 95 % confidence",
         "interval (Student's t), in brackets the closed form, first order in the error. Matrices: normalised error",
         "sqrt(1 - |tr(U^+ V)|^2 / (|U|^2 |V|^2)). Gradients: 1 - cos of the angle between measured and true gradient",
         f"(analog subtraction, {BATCH} vectors).", "",
         *markdown(["of the", "error", "corrected", *(f"N = {n}" for n in sizes)], (
-            (quantity, KINDS[kind][1], ("mean loss" if quantity == "gradient" else cures[kind]) if corrected else "no",
+            (quantity, KINDS[kind][1], ("mean loss" if quantity == "gradient" else CURES[kind]) if corrected else "no",
              *map(shown, same))
             for (quantity, kind, corrected), same in grouped(rows, lambda row: row[:3]).items()
         )), "", *said(rows),
@@ -240,7 +238,7 @@ def shown(row: Row) -> str:
 def said(rows: list[Row]) -> list[str]:
     """What the rows show, in words."""
     small = [row for row in rows if row.modes >= 16 and row.closed_form < 0.2]
-    gap = max(abs(row.mean / row.closed_form - 1.0) for row in small)
+    gap = max((abs(row.mean / row.closed_form - 1.0) for row in small), default=math.nan)
     return [
         f"From N = 16 on, means of up to 0.2 are within {gap:.0%} of the closed form. Phases, couplers and",
         "additive noise of a reading grow as sqrt(N), as does the spread of the loss; relative errors of a detector",
@@ -252,7 +250,15 @@ def said(rows: list[Row]) -> list[str]:
     ]
 
 
-STUDY = Study("mesh-errors", __doc__, lambda _: [table()], page, Table(Row, ".4g").write, draw)
+def compute(options: Namespace) -> list[Row]:
+    """Every point, of two small sizes and meshes for a quick look."""
+    return table(some(SIZES, options, 2), SEEDS if options.full else 2)
+
+
+TABLE = Table(Row, ".4g")
+STUDY = Study(
+    "mesh-errors", __doc__, compute, page, TABLE.write, TABLE.read, {"": draw, "gradients": gradients}, runs=False
+)
 
 if __name__ == "__main__":
     STUDY.main()

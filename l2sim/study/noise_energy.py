@@ -1,6 +1,7 @@
 """Noise costs energy: what accuracy costs in joules, per inference and per training run, from N = 16 to 256.
 
-    python -m l2sim.study.noise_energy --data DIR --out docs/results
+    python -m l2sim.study.noise_energy             a quick look
+    python -m l2sim.study.noise_energy --full      the page
 
 Three meshes of N modes learn MNIST in situ (Pai et al., Science 380, 398 (2023)). How well they do depends on the noise
 of a reading; what that noise costs, on laser, loss, rate and bits (`chip.cost`). So networks are trained and tested at
@@ -9,10 +10,10 @@ the noise of readings of so many bits, and any device table says what such readi
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 from argparse import Namespace
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -32,7 +33,7 @@ from l2sim.job.imperfections import chip_nonidealities
 from l2sim.job.job import Job
 from l2sim.mesh.mesh import Mesh
 from l2sim.report import figures
-from l2sim.study.harness import Run, Study, Table, finished, interval, markdown
+from l2sim.study.harness import Run, Study, Table, finished, interval, markdown, sized, some
 
 PRESET = "insitu-mnist"
 SIZES = (16, 32, 64, 128, 256)
@@ -58,7 +59,7 @@ NEAR = 0.01
 """How near to the accuracy without noise a network has to come."""
 OWN = LOSSES.index(energy.TABLES[TABLE].column_loss_db)
 """The loss of the table itself."""
-COLOURS = (figures.GREY, figures.BLUE, figures.GREEN, figures.VERMILLION, figures.INK)
+COLOURS = (figures.PURPLE, figures.BLUE, figures.GREEN, figures.VERMILLION, figures.INK)
 MARKS = "osD^v"
 DASHES = ((0, (1.5, 1)), (0, (5, 1.5)), "-")
 """Of the losses, none first."""
@@ -190,22 +191,40 @@ Results = tuple[list[Row], dict[int, float]]
 
 
 def draw(results: Results) -> Figure:
-    """Accuracy over bits, what noise costs by its causes, accuracy over joules, and joules over N."""
+    """Accuracy over the bits of a reading."""
+    sheet = Figure((6.6, 4.2), layout="constrained")
+    accuracy(sheet.subplots(), results[0])
+    return sheet
+
+
+def draw_causes(results: Results) -> Figure:
+    """What noise costs by its causes; from the device tables alone."""
+    sheet = Figure((6.6, 4.4), layout="constrained")
+    causes(sheet.subplots())
+    return sheet
+
+
+def draw_joules(results: Results) -> Figure:
+    """Accuracy over the energy of an inference, and of training."""
     rows, _ = results
-    sheet = Figure((14.5, 8.6), layout="constrained")
-    (bits, knobs, one), (run, scale, scale_run) = sheet.subplots(2, 3)
-    accuracy(bits, rows)
-    causes(knobs)
+    sheet = Figure((9.6, 4.2), layout="constrained")
+    one, run = sheet.subplots(1, 2, sharey=True)
     over_joules(one, rows, ("without",), "inference_j", "energy of an inference (J), 1 to 9 bit")
-    one.set_title("Accuracy costs light: one inference")
-    over_joules(run, rows, ("with", LEARNT[0]), "training_j", "energy of the training so far (J)")
-    run.set_title(f"… and training with readings of {LEARNT[0]} bit, {EPOCHS} epochs")
-    over_modes(scale, rows, "inference_j", "energy of an inference (J)")
-    over_modes(scale_run, rows, "training_j", "energy of the training run (J)")
-    sheet.suptitle(
-        f"Three meshes of N modes trained in situ on MNIST, device table “{TABLE}”; light sized to the bits of a "
-        "reading behind N lossy columns", fontsize=11,
-    )  # fmt: skip
+    over_joules(run, rows, ("with", LEARNT[0]), "training_j", f"energy of training so far (J), readings of {LEARNT[0]} bit")
+    run.set_ylabel("")
+    sheet.suptitle("What does accuracy cost in joules, to infer and to train?", fontsize=10.5, x=0.01, ha="left")
+    return sheet
+
+
+def draw_modes(results: Results) -> Figure:
+    """Joules over N, of an inference and of training."""
+    rows, _ = results
+    sheet = Figure((9.6, 4.2), layout="constrained")
+    one, run = sheet.subplots(1, 2)
+    over_modes(one, rows, "inference_j", "energy of an inference (J)")
+    over_modes(run, rows, "training_j", "energy of the training run (J)")
+    words = f"Within {100 * NEAR:g} point of no noise: without loss energy grows as N, with loss exponentially"
+    sheet.suptitle(words, fontsize=10.5, x=0.01, ha="left")
     return sheet
 
 
@@ -232,7 +251,7 @@ def accuracy(ax: Axes, rows: list[Row]) -> None:
             )  # fmt: skip
     ax.plot([], [], "o", color=figures.GREY, mfc="white", ms=7, label="trained at that noise")
     ax.set(xlabel="bits of a reading (noise: √2 × that of the bits)", ylabel="test accuracy (%)", ylim=(0, 101))
-    ax.set_title("What accuracy needs")
+    ax.set_title("How many bits does a reading need? Mean and 95 % interval of the seeds")
     ax.legend(loc="lower right")
 
 
@@ -254,7 +273,7 @@ def causes(ax: Axes, modes: int = 64) -> None:
     label = f"as in the table: {1e3 * base.port_w:g} mW a port, 1 ns, {base.bits} bit, {base.column_loss_db} dB"
     ax.plot(sum(start[1].values()), start[0], "*", color=figures.INK, ms=13, label=label)
     ax.set(xscale="log", yscale="log", xlabel=f"energy of a vector through N = {modes} (J)")
-    ax.set(ylabel="noise of a reading (of full scale)", title="What noise costs, by what is changed")
+    ax.set(ylabel="noise of a reading (of full scale)", title="What does less noise cost, by what is changed?")
     ax.set_ylim(top=ax.get_ylim()[1] * 12)
     ax.legend(loc="upper right", fontsize=8)
 
@@ -285,8 +304,6 @@ def over_modes(ax: Axes, rows: list[Row], what: str, words: str) -> None:
         ax.plot(shown, forms, color=figures.GREY, ls=(0, (5, 1.5)), label="published closed form")
     ticks = [modes for modes, *_ in sizes(rows)]
     ax.set(xscale="log", yscale="log", xlabel="modes N", ylabel=words)
-    near = f"How it scales: within {100 * NEAR:g} point of no noise"
-    ax.set_title(near if what == "inference_j" else "… and a training run with those bits")
     ax.set_xticks(ticks, [str(modes) for modes in ticks])
     ax.minorticks_off()
     ax.legend(loc="upper left")
@@ -321,9 +338,12 @@ def page(results: Results) -> list[str]:
     costs = [f"J {what}, {loss:g} dB" for what in ("an inference", "the training") for loss in LOSSES]
     return [
         "# Noise costs energy", "",
-        "Made by `python -m l2sim.study.noise_energy --data DIR --out docs/results`; every number is in",
+        "Made by `python -m l2sim.study.noise_energy --full --data DIR`; every number is in",
         "[noise-energy.csv](noise-energy.csv).", "",
-        "![Accuracy over bits and joules, noise over joules, joules over N](noise-energy.png)", "",
+        "![Accuracy over the bits of a reading](noise-energy.png)", "",
+        "![Accuracy over joules of an inference and of training](noise-energy-joules.png)", "",
+        "![Noise over joules, by what is changed](noise-energy-causes.png)", "",
+        "![Joules over N](noise-energy-modes.png)", "",
         f"Three meshes of N modes learn MNIST (Fourier features, preset `{PRESET}`) in situ for {EPOCHS}",
         f"epochs, without noise and (one seed) at the noise of readings of {', '.join(map(str, sorted(LEARNT)))} "
         f"bit, above N = {LARGE} of {LEARNT[0]} bit only. Networks trained without",
@@ -371,14 +391,15 @@ def said(rows: list[Row], scales: dict[int, float]) -> list[str]:
     ]  # fmt: skip
 
 
-def compute(options: Namespace) -> Iterator[Results]:
-    """Train and test the networks; the accuracies of those that are finished."""
-    scales = {modes: full_scale(modes, options.data) for modes in SIZES}
+def compute(options: Namespace) -> Results:
+    """Train and test the networks; the accuracies of those that are finished. A quick look is at the
+    smallest mesh in smoke size, at a round full scale."""
+    scales = {n: full_scale(n, options.data) if options.full else 2.5 for n in some(SIZES, options)}
     runs = {
         (modes, bits, seed): Run(
-            job(modes, bits, seed, scales[modes]), options.runs / f"noise-energy-{modes}-{bits}-{seed}"
+            sized(job(modes, bits, seed, scales[modes]), options), options.runs / f"noise-energy-{modes}-{bits}-{seed}"
         )
-        for modes, bits, seed in tasks()
+        for modes, bits, seed in tasks() if modes in scales and (options.full or seed == SEEDS[0])
     }
     accuracies: dict[Point, list[float]] = {}
     for key, curve in sorted(finished(runs, options.data).items(), key=lambda entry: entry[0]):
@@ -389,12 +410,30 @@ def compute(options: Namespace) -> Iterator[Results]:
             points = [(n, "without", len(curve), value) for n, value in [(0, float(curve[-1])), *others]]
         for n, trained, epoch, accuracy in points:
             accuracies.setdefault((modes, trained, n, epoch), []).append(accuracy)
-    yield rows(accuracies, scales, IMAGES), scales
+    return rows(accuracies, scales, IMAGES), scales
 
 
 COSTS = tuple(f"{what}_j_at_{loss:g}_db" for what in ("inference", "training") for loss in LOSSES)
 CSV = Table(Row, ".4g", {"accuracy": ".4f", "half_width": ".4f"}, (*Row._fields[:8], *COSTS))
-STUDY = Study("noise-energy", __doc__, compute, page, lambda both, path: CSV.write(both[0], path), draw, runs=True)
+def read(path: Path) -> Results:
+    """The results from their table; full scale follows from the noise of a reading."""
+    with path.open(newline="", encoding="utf-8") as file:
+        _, *lines = csv.reader(file)
+    made = []
+    for line in lines:
+        modes, trained, bits, epochs, noise, accuracy, half_width, seeds = line[:8]
+        joules = tuple(map(float, line[8:]))
+        made.append(Row(
+            int(modes), trained, int(bits), int(epochs), float(noise), float(accuracy), float(half_width), int(seeds),
+            joules[: len(LOSSES)], joules[len(LOSSES) :],
+        ))  # fmt: skip
+    return made, {r.modes: float(f"{r.sigma / sigma(r.bits, 1.0):.3g}") for r in made if r.bits}
+
+
+STUDY = Study(
+    "noise-energy", __doc__, compute, page, lambda both, path: CSV.write(both[0], path), read,
+    {"": draw, "causes": draw_causes, "joules": draw_joules, "modes": draw_modes},
+)  # fmt: skip
 
 if __name__ == "__main__":
     STUDY.main()

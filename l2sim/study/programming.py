@@ -1,6 +1,7 @@
 """How near a mesh with splitter errors comes to its target, by the way it is programmed and by the nodes it is made of.
 
-    python -m l2sim.study.programming --out docs/results
+    python -m l2sim.study.programming             a quick look
+    python -m l2sim.study.programming --full      the page
 
 An MZI whose splitters are off by e cannot cross all light over: it is *clipped* where the target asks for more than
 cos^2(el + er). The larger the mesh, the more MZIs have to cross nearly all (`l2sim.mesh.layouts`), so that some are
@@ -11,6 +12,8 @@ always clipped. Methods: `l2sim.learn.search.selfconfigure`; nodes: Hamerly et a
 from __future__ import annotations
 
 import itertools
+from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,26 +27,27 @@ from l2sim.chip.nonidealities import Nonidealities
 from l2sim.learn.search import selfconfigure
 from l2sim.mesh import unitary
 from l2sim.mesh.mesh import Mesh
-from l2sim.study.harness import Study, Table, grouped, markdown, plain
+from l2sim.report import figures
+from l2sim.study.harness import Study, Table, grouped, markdown, some
 
 SIZES = (4, 8, 16, 32, 64)
-SEEDS = 8
+SEEDS = tuple(range(8))
 ERROR = 0.03
 """Standard deviation of the splitters' angles, radians."""
 ITERATIONS = 500
 METHODS = {
-    "parallel nullification": ("tab:red", "parallel nullification"),
-    "none": ("0.5", "none: ideal phases"),
-    "progressive": ("tab:purple", "progressive, read at the ports only (triangular)"),
-    "local": ("tab:blue", "MZI by MZI, errors known"),
-    "optimised": ("tab:green", f"the same, then {ITERATIONS} steps of L-BFGS"),
+    "parallel nullification": "parallel nullification",
+    "none": "none: ideal phases",
+    "progressive": "progressive, read at the ports only (triangular)",
+    "local": "MZI by MZI, errors known",
+    "optimised": f"the same, then {ITERATIONS} steps of L-BFGS",
 }
 NODES = {
-    ("mzi", "alike"): ("tab:blue", "--", "MZI, its two splitters off alike"),
-    ("mzi", "apart"): ("tab:blue", "-", "MZI"),
-    ("crossing", "apart"): ("tab:orange", "-", "MZI + crossing"),
-    ("crossing", "alike"): ("tab:orange", "--", "MZI + crossing, splitters off alike"),
-    ("three_splitter", "apart"): ("tab:green", "-", "three-splitter MZI"),
+    ("mzi", "alike"): "MZI, its two splitters off alike",
+    ("mzi", "apart"): "MZI",
+    ("crossing", "apart"): "MZI + crossing",
+    ("crossing", "alike"): "MZI + crossing, splitters off alike",
+    ("three_splitter", "apart"): "three-splitter MZI",
 }
 """Nodes, with splitter errors drawn apart or alike for the two splitters of an MZI."""
 FLOOR = 1e-4
@@ -131,63 +135,79 @@ def summary(modes: int, node: str, errors: str, method: str, points: list[tuple[
     )
 
 
-def table(sizes: tuple[int, ...] = SIZES, seeds: int = SEEDS) -> Results:
+def table(sizes: Sequence[int] = SIZES, seeds: Sequence[int] = SEEDS) -> Results:
     """Compute every point."""
     rows, curves = [], {}
     for modes in sizes:
         points = []
-        for seed in range(seeds):
+        for seed in seeds:
             methods, both = rectangle(modes, seed)
             points.append(methods)
-            if seed == 0:
+            if seed == seeds[0]:
                 curves = both
         for method in METHODS:
             rows.append(summary(modes, "mzi", "apart", method, [methods[method] for methods in points]))
         for node, errors in NODES:
-            by_node = [corrected(modes, node, errors, seed) for seed in range(seeds)]
+            by_node = [corrected(modes, node, errors, seed) for seed in seeds]
             rows.append(summary(modes, node, errors, "node by node", by_node))
     return rows, curves
 
 
-def curve(axes: Axes, rows: list[Row], colour: str, style: str, label: str) -> None:
-    """Mean error over N."""
-    seen = np.maximum([row.error for row in rows], FLOOR)
-    axes.plot([row.modes for row in rows], seen, style, color=colour, marker="o", ms=4, label=label)
+def over_modes(ax: Axes, rows: list[Row], label: str, look: figures.Look) -> None:
+    """Mean error over N; the band is from the smallest to the largest of the meshes."""
+    least, mean, most = (np.maximum([getattr(row, of) for row in rows], FLOOR) for of in ("least", "error", "most"))
+    modes = [row.modes for row in rows]
+    ax.plot(modes, mean, label=label, **look.line())
+    ax.fill_between(modes, least, most, color=look.colour, alpha=0.13, lw=0)
+
+
+def framed(title: str, sizes: Sequence[int]) -> tuple[Figure, Axes]:
+    """Axes for errors over N."""
+    sheet = Figure((7.8, 4.2), layout="constrained")
+    ax = sheet.subplots()
+    ax.set(yscale="log", ylim=(FLOOR / 2.0, 2.0), ylabel="normalised error (1 = unrelated)", title=title)
+    ax.set_xscale("log", base=2)
+    ax.set_xticks(sizes, [str(n) for n in sizes])
+    ax.set_xlabel("modes N (mean of the meshes; bands: smallest to largest)")
+    ax.annotate(f"↓ exact, or below {FLOOR:g}", (0.03, 0.015), xycoords="axes fraction", fontsize=8)
+    return sheet, ax
 
 
 def draw(results: Results) -> Figure:
-    """The figure: methods over N, optimisation over its steps, nodes over N."""
+    """Methods over N."""
+    rows, _ = results
+    title = f"Splitters off by {ERROR} rad: known errors are corrected until MZIs are clipped"
+    sheet, ax = framed(title, sorted({row.modes for row in rows}))
+    for (method, label), look in zip(METHODS.items(), figures.LOOKS):
+        over_modes(ax, [row for row in rows if row.method == method], label, look)
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), title="correction")
+    return sheet
+
+
+def nodes(results: Results) -> Figure:
+    """Nodes over N."""
+    rows, _ = results
+    title = "Which node leaves the smallest error, each corrected by itself?"
+    sheet, ax = framed(title, sorted({row.modes for row in rows}))
+    for ((node, errors), label), look in zip(NODES.items(), figures.LOOKS):
+        over_modes(ax, [row for row in rows if row[1:4] == (node, errors, "node by node")], label, look)
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), title="node of the mesh")
+    return sheet
+
+
+def steps(results: Results) -> Figure:
+    """Optimisation over its steps."""
     rows, curves = results
-    figure = Figure(figsize=(13.5, 5.2), layout="constrained")
-    left, middle, right = figure.subplots(1, 3, sharey=True)
-    for method, (colour, label) in METHODS.items():
-        curve(left, [row for row in rows if row.method == method], colour, "-", label)
-    for (node, errors), (colour, style, label) in NODES.items():
-        seen = [row for row in rows if (row.node, row.errors, row.method) == (node, errors, "node by node")]
-        curve(right, seen, colour, style, label)
     largest = max(row.modes for row in rows)
-    middle.plot(np.maximum(curves["none"], FLOOR), color="0.5", label="from ideal phases")
-    middle.plot(np.maximum(curves["local"], FLOOR), color="tab:green", label="from phases corrected MZI by MZI")
-    spoilt = next(row.error for row in rows if (row.modes, row.method) == (largest, "parallel nullification"))
-    middle.axhline(spoilt, color="tab:red", ls=":", label="parallel nullification")
-    middle.set(xlabel="step of L-BFGS", title=f"Optimisation of one mesh of {largest} modes")
-    left.set(yscale="log", ylim=(FLOOR / 2.0, 2.0), ylabel="normalised error (0 = the target, 1 = unrelated)")
-    left.set_title("Rectangular mesh of MZIs, by correction")
-    right.set_title("Rectangular mesh, by node, each corrected")
-    for axes in (left, right):
-        axes.set_xscale("log", base=2)
-        axes.set_xticks(sorted({row.modes for row in rows}), sorted({row.modes for row in rows}))
-        axes.set_xlabel("modes N")
-        axes.annotate(f"↓ exact, or below {FLOOR:g}", (0.03, 0.015), xycoords="axes fraction", color="0.4", fontsize=9)
-    for axes in (left, middle, right):
-        plain(axes)
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), frameon=False, fontsize=9)
-    figure.suptitle(
-        f"Programming a random unitary on a mesh whose splitters are off by {ERROR} rad (standard deviation): "
-        f"mean of {SEEDS} meshes",
-        fontsize=11,
-    )
-    return figure
+    sheet = Figure((6.6, 3.8), layout="constrained")
+    ax = sheet.subplots()
+    words = {"none": "from ideal phases", "local": "from phases corrected MZI by MZI"}
+    for (start, label), look in zip(words.items(), figures.LOOKS):
+        ax.plot(np.maximum(curves[start], FLOOR), label=label, **look.line(markevery=50))
+    ax.set(yscale="log", xlabel="step of L-BFGS", ylabel="normalised error")
+    ax.set_title(f"Optimising one mesh of {largest} modes: does the start matter?")
+    ax.legend(loc="best")
+    return sheet
 
 
 def page(results: Results) -> list[str]:
@@ -196,12 +216,15 @@ def page(results: Results) -> list[str]:
     sizes = sorted({row.modes for row in rows})
     return [
         "# Programming meshes with splitter errors", "",
-        "Made by `python -m l2sim.study.programming --out docs/results`.", "",
-        "![Normalised error over N by method, over steps, and over N by node](programming.png)", "",
-        f"Haar random targets, splitters off by {ERROR} rad (standard deviation), {SEEDS} meshes each.",
-        "Normalised error sqrt(1 - |tr(U^+ V)|^2 / N^2), mean; in brackets how many MZIs were clipped.", "",
+        "Made by `python -m l2sim.study.programming --full`.", "",
+        "![Normalised error over N by method](programming.png)", "",
+        "![Normalised error over N by node](programming-nodes.png)", "",
+        "![Normalised error over steps of the optimisation](programming-optimised.png)", "",
+        f"Haar random targets, splitters off by {ERROR} rad (standard deviation), {len(SEEDS)} meshes each (seeds 0 to {SEEDS[-1]}).",
+        "Normalised error sqrt(1 - |tr(U^+ V)|^2 / N^2): mean [smallest to largest mesh]; in brackets how many MZIs were",
+        "clipped.", "",
         *markdown(["node", "splitters of an MZI", "programmed", *(f"N = {n}" for n in sizes)], (
-            (*key, *(f"{row.error:.2g}" + (f" ({row.clipped:.3g})" if row.clipped else "") for row in same))
+            (*key, *(f"{row.error:.2g} [{row.least:.1g} to {row.most:.1g}]" + (f" ({row.clipped:.3g})" if row.clipped else "") for row in same))
             for key, same in grouped(rows, lambda row: row[1:4]).items()
         )), "",
         "*none*: phases of ideal MZIs. *parallel nullification*: column by column with the null basis of the ideal",
@@ -212,15 +235,33 @@ def page(results: Results) -> list[str]:
     ]  # fmt: skip
 
 
+def steps_beside(path: Path) -> Path:
+    """Where the errors by step are."""
+    return path.with_name(f"{path.stem}-steps.csv")
+
+
 def write(results: Results, path: Path) -> None:
-    """Write the points to `path`, and programming-steps.csv beside it."""
+    """Write the points to `path`, and the errors by step beside it."""
     rows, curves = results
-    Table(Row, ".4g").write(rows, path)
-    steps = (Step(*step) for step in zip(itertools.count(), curves["none"], curves["local"]))
-    Table(Step, ".4g").write(steps, path.with_name("programming-steps.csv"))
+    TABLE.write(rows, path)
+    STEPS.write((Step(*step) for step in zip(itertools.count(), curves["none"], curves["local"])), steps_beside(path))
 
 
-STUDY = Study("programming", __doc__, lambda _: [table()], page, write, draw, 130, styled=False)
+def read(path: Path) -> Results:
+    """The inverse of `write`."""
+    by_step = STEPS.read(steps_beside(path))
+    return TABLE.read(path), {"none": [s.from_none for s in by_step], "local": [s.from_local for s in by_step]}
+
+
+def compute(options: Namespace) -> Results:
+    """Every point, of two small sizes and meshes for a quick look."""
+    return table(some(SIZES, options, 2), some(SEEDS, options, 2))
+
+
+TABLE, STEPS = Table(Row, ".4g"), Table(Step, ".4g")
+STUDY = Study(
+    "programming", __doc__, compute, page, write, read, {"": draw, "nodes": nodes, "optimised": steps}, runs=False
+)
 
 if __name__ == "__main__":
     STUDY.main()

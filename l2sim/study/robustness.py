@@ -1,19 +1,20 @@
 """Maps of robustness: accuracy and errors over any grid of a job's fields, with confidence intervals over the seeds.
 
-    python -m l2sim.study.robustness --out docs/results
-    python -m l2sim.study.robustness digits insitu-digits --grid nonidealities.phase_bits=[4,6,8] --seeds 5 --out DIR
+    python -m l2sim.study.robustness             a quick look
+    python -m l2sim.study.robustness --full      the page
+    python -m l2sim.study.robustness digits --grid nonidealities.phase_bits=[4,6,8] --seeds 5 --full --out DIR
 
-The first makes the maps of `MAPS`. The second makes those of any presets over the product of any fields; `--set` holds
+The second makes the maps of `MAPS`. The third makes those of any presets over the product of any fields; `--set` holds
 for every point. A map is a sweep (docs/sweeps.md): points share what they can, and the same command goes on.
 """
 
 from __future__ import annotations
 
+import csv
 import itertools
-import math
 import tomllib
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
@@ -24,7 +25,20 @@ from matplotlib.figure import Figure
 
 from l2sim.errors import JobError, RunError
 from l2sim.report import figures
-from l2sim.study.harness import Settings, Study, interval, markdown, write_csv
+from l2sim.study.harness import (
+    INTERVALS,
+    Settings,
+    Spread,
+    Study,
+    bars,
+    grouped,
+    listed,
+    markdown,
+    percent,
+    share,
+    spread,
+    write_csv,
+)  # fmt: skip
 from l2sim.sweep import agenda
 from l2sim.sweep import plan as sweep_plan
 from l2sim.sweep import table as sweep_table
@@ -39,7 +53,7 @@ class Map(NamedTuple):
     preset: str
     settings: Settings | list[str]
     grid: dict[str, list[object]]
-    seeds: int = 3
+    seeds: int = 10
 
 
 SHORT: dict[str, Settings] = {
@@ -69,13 +83,12 @@ METRICS: dict[str, tuple[tuple[str, ...], str]] = {
 
 
 class Point(NamedTuple):
-    """One place of a map: what its fields are, and by metric the mean over the seeds and half the width of its 95 %
-    confidence interval (NaN with one seed)."""
+    """One place of a map: what its fields are, and by metric the mean over the seeds with its interval."""
 
     preset: str
     values: Settings
     seeds: int
-    metrics: dict[str, tuple[float, float]]
+    metrics: dict[str, Spread]
 
 
 class Results(NamedTuple):
@@ -86,17 +99,18 @@ class Results(NamedTuple):
     command: str
 
 
-def planned(wanted: Map) -> sweep_plan.Plan:
-    """The sweep of a map. JobError for a field or value that no job has, and where the seeds vary twice."""
+def planned(wanted: Map, whole: bool = True) -> sweep_plan.Plan:
+    """The sweep of a map, in smoke size where it is not to be the `whole`. JobError for a field or value that no job has, and where the seeds vary twice."""
     seeds: dict[str, list[object]] = {} if "seed" in wanted.grid else {"seed": list(range(1, wanted.seeds + 1))}
-    plan = sweep_plan.plan({"job": wanted.preset, "overrides": wanted.settings, "grid": wanted.grid | seeds})
+    size = {} if whole else {"smoke": True}
+    plan = sweep_plan.plan(size | {"job": wanted.preset, "overrides": wanted.settings, "grid": wanted.grid | seeds})
     plan.check()
     return plan
 
 
-def measured(wanted: Map, folder: Path, data: Path | None = None, workers: int = 1) -> list[Point]:
+def measured(wanted: Map, folder: Path, data: Path | None = None, workers: int = 1, whole: bool = True) -> list[Point]:
     """Run what is open of a map below `folder`, and summarise it over its seeds."""
-    plan = planned(wanted)
+    plan = planned(wanted, whole)
     out = folder / f"robustness-{wanted.preset}-{plan.digest}"
     counts = agenda.run(plan, out, lambda: Local(workers, 1, out / "workers.log"), data, say=print)
     if counts.failed:
@@ -116,7 +130,7 @@ def summary(wanted: Map, rows: list[tuple[Mapping[str, object], Mapping[str, obj
             cells = [[row[column] for column in columns] for row in same if row.keys() >= {*columns}]
             seen = np.mean(np.array(cells, float), axis=1).tolist() if cells else []
             if seen:
-                metrics[metric] = float(np.mean(seen)), interval(seen)
+                metrics[metric] = share(seen) if "accuracy" in metric else spread(seen)
         points.append(Point(wanted.preset, place, len(same), metrics))
     return points
 
@@ -134,7 +148,8 @@ def draw(results: Results) -> Figure:
     parts = sheet.subfigures(len(maps), 1, squeeze=False)
     for part, points in zip(parts[:, 0], maps):
         panels = np.atleast_1d(part.subplots(1, len(points[0].metrics)))
-        part.suptitle(points[0].preset, fontsize=11)
+        first, *rest = map(named, points[0].values)
+        part.suptitle(f"{points[0].preset}: what do {' and '.join([first, *rest])} cost?", fontsize=10.5, x=0.01, ha="left")
         for ax, metric in zip(panels, points[0].metrics):
             panel(ax, points, metric)
         figures.legend(panels[0])
@@ -146,25 +161,16 @@ def panel(ax: Axes, points: list[Point], metric: str) -> None:
     first, *rest = points[0].values
     shown = list(dict.fromkeys(str(point.values[first]) for point in points))
     others = list(dict.fromkeys(tuple(point.values[path] for path in rest) for point in points))
-    styles = zip(
-        itertools.cycle((figures.BLUE, figures.VERMILLION, figures.GREEN, figures.PURPLE, figures.GREY)),
-        itertools.cycle("osD^v"), itertools.cycle(("-", (0, (5, 1.5)), (0, (1.5, 1)))),
-    )  # fmt: skip
     scale = 100 if "accuracy" in metric else 1
-    for other, (colour, mark, dash) in zip(others, styles):
+    for other, look in zip(others, itertools.cycle(figures.LOOKS)):
         mine = [p for p in points if tuple(p.values[path] for path in rest) == other and metric in p.metrics]
         x = [shown.index(str(p.values[first])) for p in mine]
-        mean, width = scale * np.array([p.metrics[metric] for p in mine]).T
         words = ", ".join(f"{named(path)} {value}" for path, value in zip(rest, other)) or None
         shift = 0.05 * (others.index(other) - (len(others) - 1) / 2)
-        ax.errorbar(
-            np.add(x, shift), mean, np.nan_to_num(width), color=colour, marker=mark, ls=dash, ms=5, capsize=3,
-            label=words,
-        )  # fmt: skip
+        bars(ax, np.add(x, shift), [p.metrics[metric] for p in mine], look, scale, label=words)
     ax.set_xticks(range(len(shown)), shown)
-    ax.set(xlabel=named(first), title=METRICS[metric][1] + (" (%)" if scale == 100 else ""))
-    low, high = ax.get_ylim()
-    ax.set_ylim(0 if low < 0 or low < 0.5 * high else low, min(high, 101) if scale == 100 else high)
+    ax.set(xlabel=named(first), ylabel=METRICS[metric][1] + (" (%)" if scale == 100 else ""))
+    ax.set_ylim(0, 102 if scale == 100 else None)
 
 
 def page(results: Results) -> list[str]:
@@ -173,35 +179,36 @@ def page(results: Results) -> list[str]:
     lines = [
         "# Robustness", "", f"Made by `{results.command}`; the same numbers are in [{name}.csv]({name}.csv).", "",
         f"![Accuracy and errors over the fields that vary]({name}.png)", "",
-        "Means over the seeds ± half the width of the 95 % confidence interval (Student's t).", "",
+        f"Means over the seeds. {INTERVALS}", "",
     ]  # fmt: skip
     for points in results.maps:
         fields, metrics = list(points[0].values), list(points[0].metrics)
         lines += [
-            f"## {points[0].preset}", "", f"{points[0].seeds} seeds a point.", "",
+            f"## {points[0].preset}", "", f"{listed(range(1, points[0].seeds + 1))} a point.", "",
             *markdown([*map(named, fields), *(METRICS[metric][1] for metric in metrics)], (
                 (*point.values.values(),
-                 *(shown(metric, *point.metrics[metric]) if metric in point.metrics else "" for metric in metrics))
+                 *(shown(metric, point.metrics[metric]) if metric in point.metrics else "" for metric in metrics))
                 for point in points
             )), "",
         ]  # fmt: skip
     return lines[:-1]
 
 
-def shown(metric: str, mean: float, width: float) -> str:
-    """A mean and its interval."""
-    spread = "" if math.isnan(width) else (f" ± {100 * width:.1f}" if "accuracy" in metric else f" ± {width:.1g}")
-    return (f"{100 * mean:.1f}" if "accuracy" in metric else f"{mean:.3g}") + spread + (" %" if "acc" in metric else "")
+def shown(metric: str, mean: Spread) -> str:
+    """A mean and its interval, accuracies in %."""
+    if "accuracy" in metric:
+        return percent(mean)
+    return f"{mean.mean:.3g}" + (f" ({mean.low:.2g} to {mean.high:.2g})" if mean.count > 1 else "")
 
 
 def table(results: Results, path: Path) -> None:
     """One row a point and metric."""
     fields = list(dict.fromkeys(field for points in results.maps for field in points[0].values))
-    write_csv(path, ["preset", *fields, "metric", "seeds", "mean", "half_width_95"], (
-        (point.preset, *(point.values.get(field, "") for field in fields), metric, point.seeds, f"{mean:.5g}",
-         f"{width:.3g}")
+    write_csv(path, ["preset", *fields, "metric", "seeds", "mean", "low_95", "high_95"], (
+        (point.preset, *(point.values.get(field, "") for field in fields), metric, mean.count,
+         *(f"{value:.5g}" for value in mean[:3]))
         for point in itertools.chain(*results.maps)
-        for metric, (mean, width) in point.metrics.items()
+        for metric, mean in point.metrics.items()
     ))  # fmt: skip
 
 
@@ -225,24 +232,45 @@ def options(parser: ArgumentParser) -> None:
     parser.add_argument("preset", nargs="*", help="presets to map; none: the maps of the documentation")
     parser.add_argument("--grid", action="append", default=[], metavar="FIELD=[...]", help="values of a field")
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="for every point")
-    parser.add_argument("--seeds", type=int, default=3, help="seeds of every point [3]")
+    parser.add_argument("--seeds", type=int, default=10, help="seeds of every point [10]")
     parser.add_argument("--workers", type=int, default=1, help="processes [1]")
     parser.add_argument("--name", default="robustness", help="of the files [robustness]")
 
 
-def compute(options: Namespace) -> Iterator[Results]:
-    """The maps that the command line asks for. JobError where it asks for none."""
+def compute(options: Namespace) -> Results:
+    """The maps that the command line asks for. JobError where it asks for none. A quick look is at two seeds in smoke
+    size."""
     grid = grid_of(options.grid)
     if bool(options.preset) != bool(grid):
         raise JobError("a map is presets over a grid; name a preset and give --grid FIELD=[...], or neither")
     wanted = [Map(name, options.set, grid, options.seeds) for name in options.preset] or list(MAPS)
-    maps = [measured(one, options.runs, options.data, options.workers) for one in wanted]
+    if not options.full:
+        wanted = [one._replace(seeds=2) for one in wanted[:1]]
+    maps = [measured(one, options.runs, options.data, options.workers, options.full) for one in wanted]
     words = " ".join([*options.preset, *(f"--grid '{setting}'" for setting in options.grid)])
-    command = f"python -m l2sim.study.robustness {words} --out DIR".replace("  ", " ")
-    yield Results(maps, options.name, command)
+    command = f"python -m l2sim.study.robustness {words} --full".replace("  ", " ")
+    return Results(maps, options.name, command)
 
 
-STUDY = Study("{name}", __doc__, compute, page, table, draw, runs=True, options=options)
+def read(path: Path) -> Results:
+    """The results from their table."""
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    maps = []
+    for preset, mine in grouped(rows, lambda row: row["preset"]).items():
+        fields = [name for name in rows[0] if "." in name and mine[0][name]]
+        points = []
+        for place, same in grouped(mine, lambda row: tuple(row[name] for name in fields)).items():
+            metrics = {
+                row["metric"]: Spread(*(float(row[end]) for end in ("mean", "low_95", "high_95")), int(row["seeds"]))
+                for row in same
+            }
+            points.append(Point(preset, dict(zip(fields, place)), int(same[0]["seeds"]), metrics))
+        maps.append(points)
+    return Results(maps, path.stem, "python -m l2sim.study.robustness --full")
+
+
+STUDY = Study("{name}", __doc__, compute, page, table, read, {"": draw}, options=options)
 
 if __name__ == "__main__":
     STUDY.main()

@@ -1,7 +1,8 @@
 """What a photonic product and a step of in situ backpropagation cost over the size of the mesh, and when that is better
 than a digital machine.
 
-    python -m l2sim.study.scaling --out docs/results
+    python -m l2sim.study.scaling             a quick look
+    python -m l2sim.study.scaling --full      the page
 
 The published surfaces (Pai et al., Science 380, 398 (2023)) grow with N for ever: they leave out the loss of the mesh,
 the power that holds its phases and the time they take to settle. The device tables of `l2sim.chip.devices` have these;
@@ -17,7 +18,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from l2sim.chip import energy
-from l2sim.study.harness import Study, Table, markdown, plain
+from l2sim.report import figures
+from l2sim.study.harness import Study, Table, markdown
 
 SIZES = (4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 SHOWN = (4, 16, 64, 256)
@@ -27,7 +29,7 @@ MOST = 512
 """The largest N that is tried against digital machines."""
 DEVICES = ("thermal", "suspended", "mems", "electro-optic")
 PUBLISHED = "insitu-2023"
-COLOURS = dict(zip((*DEVICES, PUBLISHED), ("tab:red", "tab:orange", "tab:green", "tab:blue", "black")))
+LOOKS = dict(zip((*DEVICES, PUBLISHED), (*figures.LOOKS[:4], figures.LOOKS[5])))
 WORDS = {
     "thermal": "heaters", "suspended": "suspended heaters", "mems": "micromechanical", "electro-optic": "electro-optic",
     PUBLISHED: "as published (no loss, no power to hold phases)",
@@ -37,7 +39,6 @@ LAYERS = {
     "light, with its loss": ("laser",), "converters": ("modulator", "dac", "tia", "adc"),
     "memory, additions": ("memory", "digital"), "holding phases": ("heaters",),
 }  # fmt: skip
-LAYER_COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#d55e00")
 
 
 class Row(NamedTuple):
@@ -77,25 +78,17 @@ def table(sizes: tuple[int, ...] = SIZES) -> list[Row]:
 
 
 def draw(rows: list[Row]) -> Figure:
-    """Efficiency of products and steps over N | the published surface || energy by part | time | power."""
-    figure = Figure(figsize=(14.5, 8.6), layout="constrained")
-    axes = figure.subplots(2, 3)
-    _efficiency(axes[0, 0], rows, "product_tops_per_w", "A product with a vector")
-    _efficiency(axes[0, 1], rows, "step_tops_per_w", f"A training step, batch of {BATCH}")
-    axes[0, 1].annotate(
-        "heaters: every update waits for heat\nwhile all of them draw power", (20, 1.3e-3), (4.3, 1.2e-2), fontsize=8,
-        arrowprops={"arrowstyle": "-", "color": "0.5"},
-    )  # fmt: skip
-    _surface(axes[0, 2], figure)
-    _parts(axes[1, 0], rows)
-    _times(axes[1, 1], rows)
-    _power(axes[1, 2], rows)
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False)
+    """Efficiency of products and of steps over N."""
+    figure = Figure((9.6, 4.6), layout="constrained")
+    both = figure.subplots(1, 2, sharey=True)
+    _efficiency(both[0], rows, "product_tops_per_w", "a product with a vector")
+    _efficiency(both[1], rows, "step_tops_per_w", f"a training step, batch of {BATCH}")
+    both[1].set_ylabel("")
+    figure.legend(*both[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     figure.suptitle(
-        "One N x N mesh with 8-bit converters at 10⁹ vectors a second, its light strong enough for 8 bits behind its "
-        "loss; N² multiply-adds a product"
-    )
+        "With loss, settling and power efficiency peaks; only some devices beat a digital machine (8 bit, 10⁹ vectors/s)",
+        fontsize=10.5, x=0.01, ha="left",
+    )  # fmt: skip
     return figure
 
 
@@ -103,14 +96,13 @@ def _over_size(ax: Axes) -> None:
     ax.set_xscale("log", base=2)
     ax.set_xticks(SIZES[::2], [str(modes) for modes in SIZES[::2]])
     ax.set_xlabel("modes N of the mesh")
-    plain(ax)
 
 
 def _line(ax: Axes, rows: list[Row], name: str, what: str, dotted: bool = False) -> None:
     seen = [row for row in rows if row.table == name]
-    style, label = (":", "") if dotted else ("--" if name == PUBLISHED else "-", WORDS[name])
+    style = LOOKS[name].line(markevery=2) | ({"ls": ":", "marker": ""} if dotted else {})
     values = [getattr(row, what) for row in seen]
-    ax.plot([row.modes for row in seen], values, lw=1.8, ls=style, color=COLOURS[name], label=label)
+    ax.plot([row.modes for row in seen], values, label="" if dotted else WORDS[name], **style)
 
 
 def _efficiency(ax: Axes, rows: list[Row], what: str, title: str) -> None:
@@ -120,13 +112,16 @@ def _efficiency(ax: Axes, rows: list[Row], what: str, title: str) -> None:
         ax.axhline(1e-12 / digital.operation_j, color="0.6", lw=1, ls=":")
         ax.annotate(
             digital.title.partition(",")[0], (256, 1e-12 / digital.operation_j), (0, 2), textcoords="offset points",
-            fontsize=8, color="0.4", ha="right",
+            fontsize=8, color=figures.INK, ha="right",
         )  # fmt: skip
     ax.set(yscale="log", ylim=(3e-4, 300), ylabel="10¹² operations a joule (TOPS/W)", title=title)
     _over_size(ax)
 
 
-def _surface(ax: Axes, figure: Figure) -> None:
+def surface(rows: list[Row]) -> Figure:
+    """The published surface beside its formula; both from the table, so `rows` are not needed."""
+    figure = Figure((6.4, 4.2), layout="constrained")
+    ax = figure.subplots()
     n, m = np.arange(4, 257, 4), np.arange(1, 256, 4)
     table = energy.TABLES[PUBLISHED]
     made = np.array([[energy.efficiency("step", table, int(i), int(j)) for i in n] for j in m])
@@ -135,46 +130,58 @@ def _surface(ax: Axes, figure: Figure) -> None:
     lines = ax.contour(n, m, formula, levels=[4, 8, 16, 32], colors="white", linewidths=1.2)
     ax.clabel(lines, fmt="%d", fontsize=8)
     figure.colorbar(image, ax=ax, label="TOPS/W")
-    ax.set(xlabel="modes N of the mesh", ylabel="batch M", title="A step as published: computed, formula (lines)")
+    ax.set(xlabel="modes N of the mesh", ylabel="batch M", title="The published surface is met: computed (colours), formula (lines)")
+    ax.grid(visible=False)
+    return figure
 
 
-def _parts(ax: Axes, rows: list[Row]) -> None:
+def parts(rows: list[Row]) -> Figure:
+    """Energy of an operation by part."""
+    figure = Figure((6.8, 4.0), layout="constrained")
+    ax = figure.subplots()
     seen = [row for row in rows if row.table == STACKED]
     modes = [row.modes for row in seen]
     each = [np.array([getattr(row, what) for row in seen]) / np.square(modes) / 2 * 1e15
             for what in ("laser_j", "converters_j", "digital_j", "holding_j")]  # fmt: skip
-    for values, label, colour, above in zip(each, LAYERS, LAYER_COLOURS, (True, False, False, True)):
-        ax.plot(modes, values, color=colour, lw=2)
-        ax.annotate(
-            label, (modes[-1], values[-1]), (-14 if label.startswith("light") else 0, 4 if above else -12),
-            textcoords="offset points", fontsize=8, color=colour, ha="right",
-        )  # fmt: skip
-    ax.plot(modes, np.sum(each, axis=0), color="black", lw=1, ls=":")
-    ax.annotate("all", (modes[1], np.sum(each, axis=0)[1]), (3, 5), textcoords="offset points", fontsize=8)
+    for values, label, look in zip(each, LAYERS, figures.LOOKS):
+        ax.plot(modes, values, label=label, **look.line())
+    ax.plot(modes, np.sum(each, axis=0), color=figures.INK, lw=2.4, label="all")
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     ax.set(yscale="log", ylim=(0.3, 1e5), ylabel="femtojoules an operation",
-           title=f"Where the energy of a product goes ({WORDS[STACKED]})")  # fmt: skip
+           title=f"Beyond some 64 modes the energy of a product is light ({WORDS[STACKED]})")  # fmt: skip
     _over_size(ax)
+    return figure
 
 
-def _times(ax: Axes, rows: list[Row]) -> None:
+def times(rows: list[Row]) -> Figure:
+    """Seconds of a step, and of the light's flight."""
+    figure = Figure((6.8, 4.0), layout="constrained")
+    ax = figure.subplots()
     for name in DEVICES:
         _line(ax, rows, name, "step_s")
         _line(ax, rows, name, "flight_s", dotted=True)
-    ax.annotate("dotted: time of flight through the mesh", (4.3, 4e-12), fontsize=8, color="0.4")
+    ax.annotate("dotted: time of flight through the mesh", (4.3, 4e-12), fontsize=8, color=figures.INK)
     ax.axhline(3 * BATCH * 1e-9, color="0.8", lw=1, zorder=0)
     ax.annotate(f"{3 * BATCH} vectors at 10⁹ a second", (300, 3 * BATCH * 1e-9), (0, 4), textcoords="offset points",
-                ha="right", fontsize=8, color="0.4")  # fmt: skip
-    ax.set(yscale="log", ylim=(2e-12, 2e-2), ylabel="seconds", title="A step takes: vectors, then settling")
+                ha="right", fontsize=8, color=figures.INK)  # fmt: skip
+    ax.set(yscale="log", ylim=(2e-12, 2e-2), ylabel="seconds", title="What a training step waits for: its vectors, then settling")
     _over_size(ax)
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
 
 
-def _power(ax: Axes, rows: list[Row]) -> None:
+def power(rows: list[Row]) -> Figure:
+    """Watts of all phases, and of the light of a port."""
+    figure = Figure((6.8, 4.0), layout="constrained")
+    ax = figure.subplots()
     for name in DEVICES:
         _line(ax, rows, name, "shifters_w")
         _line(ax, rows, name, "port_w", dotted=True)
-    ax.annotate("dotted: light that each port needs", (4.3, 4e2), fontsize=8, color="0.4")
-    ax.set(yscale="log", ylim=(1e-9, 1e4), ylabel="watts", title="Power that holds all N² phases")
+    ax.annotate("dotted: light that each port needs", (4.3, 4e2), fontsize=8, color=figures.INK)
+    ax.set(yscale="log", ylim=(1e-9, 1e4), ylabel="watts", title="How much power do all N² phases draw, and a port's light?")
     _over_size(ax)
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
 
 
 def spans() -> list[tuple[str, str, str, str]]:
@@ -197,9 +204,13 @@ def page(rows: list[Row]) -> list[str]:
     by = {(row.table, row.modes): row for row in rows}
     return [
         "# What a mesh costs over its size", "",
-        "Made by `python -m l2sim.study.scaling --out docs/results`; the constants and their sources are in",
+        "Made by `python -m l2sim.study.scaling --full`; the constants and their sources are in",
         "[cost.md](../cost.md), and `l2sim cost` prints the same for any size, batch, resolution, rate and device.", "",
-        "![Efficiency, energy by part, time and power over N](scaling.png)", "",
+        "![Efficiency of products and steps over N](scaling.png)", "",
+        "![Energy by part over N](scaling-parts.png)", "",
+        "![Time of a step over N](scaling-times.png)", "",
+        "![Power over N](scaling-power.png)", "",
+        "![The published surface](scaling-surface.png)", "",
         f"A rectangular mesh of N modes, 8 bit, 10^9 vectors a second, a batch of M = {BATCH}. A product counts 2 N^2",
         "operations, a step those of its M forward products. Light is sized to the loss of N columns.", "",
         *markdown(["devices", *(f"N = {n}" for n in SHOWN), "settling", "holding a phase"], (
@@ -224,7 +235,11 @@ def page(rows: list[Row]) -> list[str]:
     ]  # fmt: skip
 
 
-STUDY = Study("scaling", __doc__, lambda _: [table()], page, Table(Row, ".4g").write, draw, styled=False)
+TABLE = Table(Row, ".4g")
+STUDY = Study(
+    "scaling", __doc__, lambda _: table(), page, TABLE.write, TABLE.read,
+    {"": draw, "parts": parts, "times": times, "power": power, "surface": surface}, runs=False,
+)  # fmt: skip
 
 if __name__ == "__main__":
     STUDY.main()

@@ -1,6 +1,7 @@
 """How sensitive a network is to every one of its heaters, drawn on the meshes as they are built.
 
-    python -m l2sim.study.sensitivity --out docs/results
+    python -m l2sim.study.sensitivity             a quick look
+    python -m l2sim.study.sensitivity --full      the page
 
 Whole meshes (`insitu-digits`, trained): the root mean square over images of dL/dphase, L the loss of one image, for
 theta and phi of every MZI. Cores (`digits`, pretrained weights on ideal phases): |dW/dphase| / |W| of every rotation,
@@ -12,7 +13,6 @@ from __future__ import annotations
 
 import itertools
 from argparse import Namespace
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,12 +36,12 @@ from l2sim.mesh.orthogonal import decompose
 from l2sim.nn.network import Network
 from l2sim.nn.optics import MeshLayer
 from l2sim.nn.weights import ElectronicWeight
-from l2sim.study.harness import Run, Settings, Study, Table, complete, markdown
+from l2sim.study.harness import Run, Settings, Study, Table, complete, grouped, markdown, sized
 
 IMAGES = 200
 RANGE = 300.0
 """Of the colours of whole meshes: weaker heaters are as dark as the weakest shown."""
-QUICK: dict[str, Settings] = {
+SHORT: dict[str, Settings] = {
     "insitu-digits": {"learn.epochs": 10},
     "digits": {
         "calibrate.epochs": 0, "calibrate.polish": 0, "map.epochs": 0, "map.polish": 0, "map.compare": False,
@@ -115,14 +115,14 @@ def of_core(mesh: Mesh, u: Array, sigma: Array, v: Array) -> tuple[Array, Array]
     return by_u, by_v
 
 
-def whole_meshes(folder: Path) -> list[Part]:
+def whole_meshes(options: Namespace) -> list[Part]:
     """theta and phi of every mesh of the trained in situ network."""
-    job = Job.preset("insitu-digits", QUICK["insitu-digits"])
+    folder, job = options.runs, sized(Job.preset("insitu-digits", SHORT["insitu-digits"]), options)
     run = Run(job, folder / "sensitivity-insitu-digits")
     complete([run], None)
     session = insitu.open_session(job, None)
     run.restore(session)
-    images, labels = session.data.test_x[:IMAGES], session.data.test_y[:IMAGES]
+    images, labels = *(part[: IMAGES if options.full else 20] for part in (session.data.test_x, session.data.test_y)),
     sensitivities = of_loss(session.network, session.objective, images, labels)
     return [
         Part(f"{name}, {heater}", session.chips[name].mesh, heater, values)
@@ -131,9 +131,9 @@ def whole_meshes(folder: Path) -> list[Part]:
     ]
 
 
-def cores(folder: Path) -> list[Part]:
+def cores(options: Namespace) -> list[Part]:
     """U and V of the tensor cores of the pretrained CNN: root mean square over all cores."""
-    job = Job.preset("digits", QUICK["digits"])
+    folder, job = options.runs, sized(Job.preset("digits", SHORT["digits"]), options)
     run = Run(job, folder / "sensitivity-digits")
     complete([run], None)
     session = l2ight.open_session(job, None)
@@ -158,6 +158,7 @@ def paint(ax: Axes, part: Part, norm: Normalize) -> PolyCollection:
     tall = np.stack((np.ones(mesh.count), mesh.bottom - mesh.top + 1.0), axis=1)
     shape = middle[:, None] + corners * tall[:, None]
     boxes = PolyCollection(list(shape), array=part.values, cmap="cividis", norm=norm, antialiased=gap > 0, linewidths=0)
+    boxes.set_rasterized(mesh.count > 100)  # in drawings too: thousands of boxes
     ax.add_collection(boxes)
     ax.set(xlim=(-0.7, mesh.columns - 0.3), ylim=(mesh.modes - 0.3, -0.7), aspect="equal", title=part.title)
     ax.grid(visible=False)
@@ -165,12 +166,10 @@ def paint(ax: Axes, part: Part, norm: Normalize) -> PolyCollection:
 
 
 def draw(results: Results) -> Figure:
-    """Whole meshes left, theta above phi; the two meshes of a core right."""
-    network, core = results
-    sheet = Figure((14.5, 7.4), layout="constrained")
-    left, right = sheet.subfigures(1, 2, squeeze=False, width_ratios=(3.4, 1.25))[0]
-    columns = len(network) // 2
-    panels = left.subplots(2, columns, sharex=True, sharey=True)
+    """Whole meshes, theta above phi."""
+    network, _ = results
+    sheet = Figure((10.5, 7.2), layout="constrained")
+    panels = sheet.subplots(2, len(network) // 2, sharex=True, sharey=True, squeeze=False)
     every = np.concatenate([part.values for part in network])
     norm: Normalize = LogNorm(float(every.max()) / RANGE, float(every.max()))
     for number, part in enumerate(network):
@@ -182,16 +181,25 @@ def draw(results: Results) -> Figure:
         ax.set_xlabel("column (light goes right)")
     for ax in panels[:, 0]:
         ax.set_ylabel("rail")
-    bar = left.colorbar(boxes, ax=panels, shrink=0.7, extend="min", pad=0.015)
+    bar = sheet.colorbar(boxes, ax=panels, shrink=0.7, extend="min", pad=0.015)
     bar.set_label("dL/dphase, rms over images (nat/rad)")
-    left.suptitle("insitu-digits, trained: whole meshes, theta above phi", fontsize=11)
-    both = right.subplots(2, 1)
+    title = "Heaters count most in the middle of a trained mesh, and not at all where no port is read (insitu-digits)"
+    sheet.suptitle(title, fontsize=10.5, x=0.01, ha="left")
+    return sheet
+
+
+def draw_core(results: Results) -> Figure:
+    """The two meshes of a core."""
+    _, core = results
+    sheet = Figure((7.4, 3.6), layout="constrained")
+    both = sheet.subplots(1, 2)
     norm = Normalize(0.0, max(float(part.values.max()) for part in core))
     for ax, part in zip(both, core):
         boxes = paint(ax, part, norm)
         ax.set(xlabel="column", ylabel="rail")
-    right.colorbar(boxes, ax=both, shrink=0.7, pad=0.02).set_label("|dW/dphase| / |W| (1/rad)")
-    right.suptitle("digits: cores W = U S V, rms of all", fontsize=11)
+    sheet.colorbar(boxes, ax=both, shrink=0.7, pad=0.02).set_label("|dW/dphase| / |W| (1/rad)")
+    title = "In a core W = U S V rotations count most where the largest singular value passes (digits)"
+    sheet.suptitle(title, fontsize=10.5, x=0.01, ha="left")
     return sheet
 
 
@@ -207,11 +215,12 @@ def page(results: Results) -> list[str]:
         table.append((part.title, f"{len(falling):,}", dark, median, f"{falling[0]:.2g}", f"{share:.0%}"))
     return [
         "# How sensitive a network is to its heaters", "",
-        "Made by `python -m l2sim.study.sensitivity --out docs/results`; every heater is in",
+        "Made by `python -m l2sim.study.sensitivity --full`; every heater is in",
         "[sensitivity.csv](sensitivity.csv).", "",
-        "![Every MZI of three 64-mode meshes and of a core's two meshes, coloured by sensitivity](sensitivity.png)", "",
-        f"Left: three whole meshes trained in situ (`insitu-digits`, {QUICK['insitu-digits']['learn.epochs']} epochs),",
-        f"root mean square over {IMAGES} test images of the derivative of an image's loss. Right: the tensor cores of",
+        "![Every MZI of three 64-mode meshes, coloured by sensitivity](sensitivity.png)", "",
+        "![Every rotation of a core's two meshes, coloured by sensitivity](sensitivity-core.png)", "",
+        f"First: three whole meshes trained in situ (`insitu-digits`, {SHORT['insitu-digits']['learn.epochs']} epochs),",
+        f"root mean square over {IMAGES} test images of the derivative of an image's loss. Then: the tensor cores of",
         "the pretrained CNN (`digits`) at their ideal phases, |dW/dphase| / |W|, root mean square over all cores.", "",
         *markdown((
             "mesh", "heaters", "without effect", "median", "largest", "share of the squares in the top tenth",
@@ -233,22 +242,35 @@ def said(network: list[Part]) -> list[str]:
     ]
 
 
-def compute(options: Namespace) -> Iterator[Results]:
+def compute(options: Namespace) -> Results:
     """Train what is missing, and measure."""
     with backend.threads(1):
-        yield whole_meshes(options.runs), cores(options.runs)
+        return whole_meshes(options), cores(options)
 
 
 def write(results: Results, path: Path) -> None:
     """Write a row a heater."""
-    Table(Row, ".4g").write((
+    TABLE.write((
         Row(part.title.partition(",")[0].partition(" ")[0], part.heater, int(column), int(rail), float(value))
         for part in itertools.chain(*results)
         for column, rail, value in zip(part.mesh.column, part.mesh.top, part.values)
     ), path)  # fmt: skip
 
 
-STUDY = Study("sensitivity", __doc__, compute, page, write, draw, runs=True)
+def read(path: Path) -> Results:
+    """The inverse of `write`."""
+    network, core = [], []
+    for (name, heater), rows in grouped(TABLE.read(path), lambda row: row[:2]).items():
+        modes = next(n for n in range(2, len(rows) + 2) if n * (n - 1) // 2 >= len(rows))
+        values = np.array([row.sensitivity_per_rad for row in rows])
+        words = {"V": "V (light meets it first)"}.get(name, name if heater == "rotation" else f"{name}, {heater}")
+        part = Part(words, Mesh("rectangular", modes), heater, values)
+        (core if heater == "rotation" else network).append(part)
+    return network, core
+
+
+TABLE = Table(Row, ".4g")
+STUDY = Study("sensitivity", __doc__, compute, page, write, read, {"": draw, "core": draw_core})
 
 if __name__ == "__main__":
     STUDY.main()

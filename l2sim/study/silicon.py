@@ -1,6 +1,7 @@
 """The L2ight flow on harder chips: what breaks, as a table.
 
-    python -m l2sim.study.silicon --out docs/results
+    python -m l2sim.study.silicon             a quick look
+    python -m l2sim.study.silicon --full      the page
 
 Runs `digits` on the published chip and on a realistic one (`l2sim.chip.nonidealities.PRESETS`), with push-pull and with
 single-arm MZIs (`kernels.cores`), and calibrates and maps by each kind of reading. Cores that are complex take the
@@ -19,7 +20,24 @@ import msgspec
 from l2sim.flow import flow
 from l2sim.job.job import Job
 from l2sim.store.events import Done
-from l2sim.study.harness import Report, Settings, Study, Table, gathered, grouped, markdown, note
+from l2sim.study.harness import (
+    INTERVALS,
+    Report,
+    Settings,
+    Spread,
+    Study,
+    Table,
+    gathered,
+    grouped,
+    listed,
+    markdown,
+    note,
+    percent,
+    share,
+    sized,
+    some,
+    spread,
+)  # fmt: skip
 
 CHIPS = ("l2ight-2021", "silicon")
 DRIVES = {"push-pull": False, "single-arm": True}
@@ -36,7 +54,7 @@ LIGHTER: dict[str, Settings] = {
 """What the last rows leave out of `silicon`, to see which imperfection does the harm (push-pull, quadrature)."""
 
 
-SEEDS = (1, 2)
+SEEDS = tuple(range(1, 11))
 
 
 class Row(NamedTuple):
@@ -55,26 +73,25 @@ class Row(NamedTuple):
 
 
 class Mean(NamedTuple):
-    """Means over the seeds of the fields of a `Row`, and the lowest and highest accuracy at the end."""
+    """Means over the seeds of the fields of a `Row`."""
 
     key: tuple[str, str, str]
-    pretrained: float
-    deployed: float
-    identity_error: float
-    mapping_error: float
-    mapped: float
-    learned: float
-    lowest: float
-    highest: float
+    pretrained: Spread
+    deployed: Spread
+    identity_error: Spread
+    mapping_error: Spread
+    mapped: Spread
+    learned: Spread
 
 
 def means(rows: list[Row]) -> dict[tuple[str, str, str], Mean]:
     """By chip, drive and readout."""
     means = {}
     for key, same in grouped(rows, lambda row: row[:3]).items():
-        averages = (sum(column) / len(same) for column in list(zip(*same))[4:])
-        ends = [row.learned for row in same]
-        means[key] = Mean._make((key, *averages, min(ends), max(ends)))
+        columns = {name: [getattr(row, name) for row in same] for name in Mean._fields[1:]}
+        means[key] = Mean(key, **{
+            name: spread(column) if name.endswith("error") else share(column) for name, column in columns.items()
+        })  # fmt: skip
     return means
 
 
@@ -84,9 +101,9 @@ def settings() -> Iterator[tuple[str, str, str]]:
     yield from ((name, "push-pull", "quadrature") for name in LIGHTER if name not in CHIPS)
 
 
-def one(chip: str, drive: str, readout: str, seed: int, changes: Settings | None = None) -> Row:
-    """Run the flow once."""
-    job = Job.preset(
+def job(chip: str, drive: str, readout: str, seed: int) -> Job:
+    """What is run."""
+    return Job.preset(
         "digits",
         {
             "nonidealities.base": chip.partition(",")[0],
@@ -96,9 +113,12 @@ def one(chip: str, drive: str, readout: str, seed: int, changes: Settings | None
             "seed": seed,
             **{f"nonidealities.{name}": value for name, value in LIGHTER[chip].items()},
             **EPOCHS,
-            **(changes or {}),
         },
     )
+
+
+def one(chip: str, drive: str, readout: str, seed: int, job: Job) -> Row:
+    """Run the flow once."""
     *_, done = flow.run(job)
     assert isinstance(done, Done)
     stages = msgspec.convert(done.report, Report).by_name
@@ -112,12 +132,12 @@ def one(chip: str, drive: str, readout: str, seed: int, changes: Settings | None
 
 HEAD = """# The L2ight flow on harder chips
 
-Made by `python -m l2sim.study.silicon --out docs/results`; every run is in [silicon.csv](silicon.csv).
+Made by `python -m l2sim.study.silicon --full`; every run is in [silicon.csv](silicon.csv).
 
 `digits` with {calibrate} epochs of calibration, {map} of mapping and {learn} of learning. Calibration and mapping are
 read by `readout`; with `field` the gradient of sigma is too, which otherwise, as inference always, is read by
-quadratures. Errors are means over all cores; accuracies are those on the test set, in %. Means of {seeds} seeds, at the
-end also the lowest and the highest. The electronic network has {pretrained:.1f} %.
+quadratures. Errors are means over all cores; accuracies are those on the test set, in %. Means of {seeds}.
+{intervals} The electronic network has {pretrained:.1f} %.
 
 """
 
@@ -127,14 +147,14 @@ def page(rows: list[Row]) -> list[str]:
     epochs = {name.partition(".")[0]: count for name, count in EPOCHS.items() if name.endswith("epochs")}
     by_way = means(rows)
     first = next(iter(by_way.values()))
-    seeds = len({row.seed for row in rows})
     return [
-        *HEAD.format(**epochs, seeds=seeds, pretrained=100 * first.pretrained).splitlines(),
+        *HEAD.format(
+            **epochs, seeds=listed(row.seed for row in rows), intervals=INTERVALS, pretrained=100 * first.pretrained.mean
+        ).splitlines(),
         *markdown(
             ("chip", "drive", "readout", "deployed", "identity error", "mapping error", "mapped", "learned"), ((
-                *row.key, f"{100 * row.deployed:.1f}", f"{row.identity_error:.3f}", f"{row.mapping_error:.2g}",
-                f"{100 * row.mapped:.1f}",
-                f"{100 * row.learned:.1f} ({100 * row.lowest:.0f} to {100 * row.highest:.0f})",
+                *row.key, percent(row.deployed), f"{row.identity_error.mean:.3f}", f"{row.mapping_error.mean:.2g}",
+                percent(row.mapped), percent(row.learned),
             ) for row in by_way.values()),
         ), "",
         "What breaks:", "",
@@ -142,30 +162,41 @@ def page(rows: list[Row]) -> list[str]:
     ]  # fmt: skip
 
 
+def overlap(a: Spread, b: Spread) -> bool:
+    """Whether two intervals have something in common."""
+    return a.low <= b.high and b.low <= a.high
+
+
 def verdict(by_way: dict[tuple[str, str, str], Mean]) -> str:
     """What breaks, said of these results."""
     text, whole = "", by_way["silicon", "push-pull", "quadrature"]
     for chip, drive in itertools.product(CHIPS, DRIVES):
         seen = {readout: by_way[chip, drive, readout] for readout in READOUTS}
-        best = max(row.learned for row in seen.values())
-        broken = " and ".join(readout for readout, row in seen.items() if row.learned < best - 0.15) or "nothing"
-        numbers = ", ".join(f"{readout} {100 * row.learned:.1f} %" for readout, row in seen.items())
-        text += f"- {chip}, {drive}: {numbers}; {100 * (whole.pretrained - best):.1f} points below the electronic\n"
+        best = max(row.learned.mean for row in seen.values())
+        broken = " and ".join(name for name, row in seen.items() if row.learned.mean < best - 0.15) or "nothing"
+        numbers = ", ".join(f"{readout} {100 * row.learned.mean:.1f} %" for readout, row in seen.items())
+        text += f"- {chip}, {drive}: {numbers}; {100 * (whole.pretrained.mean - best):.1f} points below the electronic\n"
         text += f"  network at best, and {broken} more than fifteen points below that.\n"
     text += "\n".join(["", *note("silicon"), "", ""])
     for (chip, _, _), row in by_way.items():
         if chip not in CHIPS:
-            text += f"- {chip}: learned {100 * row.learned:.1f} % instead of {100 * whole.learned:.1f} %, mapping\n"
-            text += f"  error {row.mapping_error:.2g} instead of {whole.mapping_error:.2g}.\n"
+            text += f"- {chip}: learned {100 * row.learned.mean:.1f} % instead of {100 * whole.learned.mean:.1f} %,\n"
+            text += f"  mapping error {row.mapping_error.mean:.2g} instead of {whole.mapping_error.mean:.2g}; the intervals\n"
+            text += f"  of both accuracies {'overlap' if overlap(row.learned, whole.learned) else 'are apart'}.\n"
     return text
 
 
-def compute(options: Namespace) -> list[list[Row]]:
-    """Every run; the page compares all of them."""
-    return list(gathered(itertools.product(settings(), SEEDS), lambda run: [one(*run[0], run[1])]))[-1:]
+def compute(options: Namespace) -> list[Row]:
+    """Every run, all ways of one seed before the next seed; the page compares all of them."""
+    points = [(*way, seed) for seed in some(SEEDS, options) for way in settings()]
+    return gathered(
+        points, lambda point: [one(*point, sized(job(*point), options))], TABLE, options.runs / "silicon.csv",
+        lambda row, point: row[:4] == point,
+    )  # fmt: skip
 
 
-STUDY = Study("silicon", __doc__, compute, page, Table(Row, ".5g").write)
+TABLE = Table(Row, ".5g")
+STUDY = Study("silicon", __doc__, compute, page, TABLE.write, TABLE.read)
 
 if __name__ == "__main__":
     STUDY.main()

@@ -1,6 +1,6 @@
 """A sweep on every engine, while workers, scheduler and client are killed at random: is the table always the same?
 
-`python -m l2sim.study.sweep` (`make test-sweep`) runs 200 small points of `digits` undisturbed on two processes, then
+`python -m l2sim.study.sweep --full` (`make test-sweep`) runs 200 small points of `digits` undisturbed on two processes, then
 again in four ways with kills. Each time a process is killed it is looked up which points are finished; in the end none
 of these may have been run again, and `results.csv` must be that of the undisturbed sweep, byte by byte.
 """
@@ -17,13 +17,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from l2sim.study.harness import Study, Table, markdown
+from l2sim.errors import RunError
+from l2sim.study.harness import Study, Table, markdown, some
 
 FILE = """job = "digits"
 smoke = true
@@ -49,6 +50,8 @@ VICTIMS = {
 HOSTS = ("127.0.0.2", "127.0.0.3", "127.0.0.4")
 """Where the workers of the scheduler listen."""
 LOOK = 0.1
+POINTS, KILLS = 200, 12
+"""Points of the sweep, a multiple of eight, and processes killed in each way."""
 
 
 class Row(NamedTuple):
@@ -240,7 +243,7 @@ def table(points: int, kills: int, place: Path, ways: Sequence[str] = WAYS) -> I
 
 TEXT = """# Sweeps that are killed
 
-Made by `make test-sweep` (`python -m l2sim.study.sweep`); the rows are in [sweep.csv](sweep.csv).
+Made by `make test-sweep` (`python -m l2sim.study.sweep --full`); the rows are in [sweep.csv](sweep.csv).
 
 {points} points of `digits` in smoke size (seeds, phase bits, learning rates; what they share of pretraining,
 calibration and mapping is made once) in {ways} ways, while processes are killed (SIGKILL) at random moments and started
@@ -264,25 +267,21 @@ def page(rows: list[Row]) -> list[str]:
     ]  # fmt: skip
 
 
-def options(parser: ArgumentParser) -> None:
-    """How much is run, and killed."""
-    parser.add_argument("--points", type=int, default=200, help="points, a multiple of eight [200]")
-    parser.add_argument("--kills", type=int, default=12, help="processes to kill in each way [12]")
-
-
-def compute(options: Namespace) -> Iterator[list[Row]]:
-    """All ways. Ends the program with status 1 if a table differs or a point was run again."""
+def compute(options: Namespace) -> list[Row]:
+    """All ways; a quick look is at one, with eight points and one kill."""
+    points, kills = (POINTS, KILLS) if options.full else (8, 1)
     rows = []
     with tempfile.TemporaryDirectory(prefix="l2sim-sweep-") as place:
-        for row in table(options.points, options.kills, Path(place)):
+        for row in table(points, kills, Path(place), some(WAYS, options)):
             print(row, flush=True)
             rows.append(row)
-    yield rows
-    if any(row.repeated or not row.identical for row in rows):
-        raise SystemExit(1)
+    if wrong := [row.way for row in rows if row.repeated or not row.identical]:
+        raise RunError(f"{', '.join(wrong)}: the table differs, or a finished point was run again; no page is written")
+    return rows
 
 
-STUDY = Study("sweep", __doc__, compute, page, Table(Row, ".1f").write, options=options)
+TABLE = Table(Row, ".1f")
+STUDY = Study("sweep", __doc__, compute, page, TABLE.write, TABLE.read, runs=False)
 
 if __name__ == "__main__":
     STUDY.main()

@@ -1,6 +1,7 @@
 """Twins: how many probes identify a core, what mapping error they leave, and how ZCD and ZTP compare.
 
-    python -m l2sim.study.twin --out docs/results [--part identify|growth|mismatch|network]
+    python -m l2sim.study.twin             a quick look
+    python -m l2sim.study.twin --full [--part identify|growth|mismatch|network|meshes]
 
 Rows are appended to twin.csv as they are finished, so that a study that was stopped goes on; delete a row to make it
 again. twin.md is written from all rows that there are.
@@ -31,7 +32,7 @@ from l2sim.learn.twin import mesh_by_outputs, mesh_by_taps, program
 from l2sim.learn.twin.fit import Drive
 from l2sim.mesh import unitary
 from l2sim.mesh.mesh import Mesh
-from l2sim.study.harness import Study, Table, grouped, markdown, note
+from l2sim.study.harness import Study, Table, grouped, markdown, note, some
 
 TURNS = (3, 30, 300)
 """Epochs of zeroth-order mapping after which its error is noted."""
@@ -347,22 +348,22 @@ def cells(row: Row) -> tuple[object, ...]:
     )  # fmt: skip
 
 
-def compute(options: Namespace) -> Iterator[list[Row]]:
-    """Add the missing rows to twin.csv; all rows that there are, after every addition."""
-    table, path = Table(Row, ".5g"), options.out / "twin.csv"
-    for part in (options.part,) if options.part else PARTS:
-        for case, k, method, work in tasks(part):
+def compute(options: Namespace) -> list[Row]:
+    """Add the missing rows to twin.csv; all rows that there are. A quick look is at the first task."""
+    table, path = TABLE, (options.out if options.full else options.runs) / "twin.csv"
+    for part in (options.part,) if options.part else some(tuple(PARTS), options):
+        for case, k, method, work in some(tuple(tasks(part)), options):
             same = [row.method for row in table.read(path) if (row.part, row.case, row.k) == (part, case, k)]
             if any(made.startswith(method) for made in same):
                 continue
             rows = list(work())
             table.append(rows, path)
             print(case, k, method, *(f"{v:.3g}" if isinstance(v, float) else v for v in rows[0][5:]), flush=True)
-            yield table.read(path)
-    yield table.read(path)  # also where no row was missing
+    return table.read(path)
 
 
-STUDY = Study("twin", __doc__, compute, page, options=lambda parser: parser.add_argument(
+TABLE = Table(Row, ".5g")
+STUDY = Study("twin", __doc__, compute, page, TABLE.write, TABLE.read, options=lambda parser: parser.add_argument(
     "--part", choices=PARTS, default=None, help="only this part [all]"
 ))  # fmt: skip
 

@@ -1,6 +1,7 @@
 """Twins kept up to date: accuracy of `digits` while its chips drift, against the probes spent an interval.
 
-    python -m l2sim.study.twin_drift --out docs/results
+    python -m l2sim.study.twin_drift             a quick look
+    python -m l2sim.study.twin_drift --full      the page
 
 The network is trained, its chips are identified by twins and programmed, at 1 % readout noise. Then every bias moves at
 its own constant rate, RATE rad an interval (rms). After each interval the twins are tracked
@@ -9,6 +10,7 @@ its own constant rate, RATE rad an interval (rms). After each interval the twins
 
 from __future__ import annotations
 
+from argparse import Namespace
 from typing import NamedTuple
 
 import msgspec
@@ -21,17 +23,33 @@ from l2sim.flow.l2ight import twins
 from l2sim.job.imperfections import chip_nonidealities
 from l2sim.job.job import Job
 from l2sim.learn.twin import identify as twin
-from l2sim.study.harness import Study, Table, gathered, grouped, markdown, through
+from l2sim.study import harness
+from l2sim.study.harness import (
+    Study,
+    Table,
+    gathered,
+    grouped,
+    listed,
+    markdown,
+    percent,
+    share,
+    sized,
+    some,
+    spread,
+    through,
+)  # fmt: skip
 from l2sim.study.twin_digits import mapping_error
 
 RATE = 0.03
 INTERVALS = 10
 PROBES = (0, 1, 2, 4, 8)
+SEEDS = tuple(range(1, 11))
 
 
 class Row(NamedTuple):
     """After an interval. `mapping_error`: mean over cores, an observer's; `identified`: share of the cores."""
 
+    seed: int
     probes: int
     interval: int
     drift: float
@@ -41,10 +59,15 @@ class Row(NamedTuple):
     accuracy: float
 
 
-def table(probes: int, **changes: object) -> list[Row]:
+def job(seed: int) -> Job:
+    """What is run."""
+    settings = {"calibrate.method": "twin", "nonidealities.readout_noise": 0.01, "map.compare": False, "seed": seed}
+    return Job.preset("digits", settings)
+
+
+def table(probes: int, job: Job) -> list[Row]:
     """One run with so many probes an interval."""
-    settings = {"calibrate.method": "twin", "nonidealities.readout_noise": 0.01, "map.compare": False} | changes
-    session = l2ight.open_session(Job.preset("digits", settings), None)
+    session = l2ight.open_session(job, None)
     through(session, "pretrain", "deploy", "calibrate", "map")
     sheet, rows = chip_nonidealities(session.job), []
     for interval in range(INTERVALS + 1):
@@ -56,7 +79,7 @@ def table(probes: int, **changes: object) -> list[Row]:
                 twins.program(session, name)
         known = list(session.twins.values())
         rows.append(Row(
-            probes, interval, RATE * interval, float(np.concatenate([t.evaluations for t in known]).mean()),
+            job.seed, probes, interval, RATE * interval, float(np.concatenate([t.evaluations for t in known]).mean()),
             float(np.concatenate([t.identified for t in known]).mean()), mapping_error(session),
             training.scores(session, session.network, validate=False)["accuracy"],
         ))  # fmt: skip
@@ -65,27 +88,40 @@ def table(probes: int, **changes: object) -> list[Row]:
 
 def page(rows: list[Row]) -> list[str]:
     """The results as lines of Markdown."""
-    start, table = next(row for row in rows if row.interval == 0), []
-    for probes, some in grouped((row for row in rows if row.interval), lambda row: row.probes).items():
-        lost = 100 * (1.0 - min(row.identified for row in some))
-        accuracies = [row.accuracy for row in some]
-        shares = (float(np.mean(accuracies)), min(accuracies), accuracies[-1])
-        cells = (f"{100 * share:.2f} %" for share in shares)
-        table.append((probes, *cells, f"{some[-1].mapping_error:.2g}", f"{lost:.0f} %"))
+    table = []
+    for probes, every in grouped((row for row in rows if row.interval), lambda row: row.probes).items():
+        runs = list(grouped(every, lambda row: row.seed).values())
+        lost = 100 * (1.0 - min(row.identified for row in every))
+        mean = share([float(np.mean([row.accuracy for row in run])) for run in runs])
+        lowest, end = (share([of([row.accuracy for row in run]) for run in runs]) for of in (min, lambda each: each[-1]))
+        error = spread([run[-1].mapping_error for run in runs])
+        table.append((probes, *map(percent, (mean, lowest, end)), f"{error.mean:.2g}", f"{lost:.0f} %"))
+    first = [row for row in rows if row.interval == 0 and row.probes == rows[0].probes]
+    start = percent(share([row.accuracy for row in first]))
     return [
         "# Twins while the chips drift", "",
-        "Made by `python -m l2sim.study.twin_drift --out docs/results`; every row is in "
-        "[twin-drift.csv](twin-drift.csv).", "",
-        "`digits`, readings within 1 % (those of the test too); every bias moves at its own rate, "
-        f"{RATE} rad an interval (rms), for {INTERVALS} intervals. As programmed at the start: "
-        f"{100 * start.accuracy:.2f} %, mapping error {start.mapping_error:.2g}.", "",
+        "Made by `python -m l2sim.study.twin_drift --full`; every row is in [twin-drift.csv](twin-drift.csv).", "",
+        f"`digits`, {listed(row.seed for row in rows)}, readings within 1 % (those of the test too); every bias moves "
+        f"at its own rate, {RATE} rad an interval (rms), for {INTERVALS} intervals. As programmed at the start: "
+        f"{start} %, mapping error {np.mean([row.mapping_error for row in first]):.2g}. Accuracies in %. {harness.INTERVALS}",
+        "",
         *markdown((
             "probes an interval", "mean accuracy", "lowest", "at the end", "mapping error at the end", "lost cores",
         ), table),
     ]  # fmt: skip
 
 
-STUDY = Study("twin-drift", __doc__, lambda _: gathered(PROBES, table), page, Table(Row, ".5g").write)
+def compute(options: Namespace) -> list[Row]:
+    """All runs."""
+    points = [(probes, sized(job(seed), options)) for seed in some(SEEDS, options) for probes in some(PROBES, options)]
+    return gathered(
+        points, lambda point: table(*point), TABLE, options.runs / "twin-drift.csv",
+        lambda row, point: (row.probes, row.seed) == (point[0], point[1].seed),
+    )  # fmt: skip
+
+
+TABLE = Table(Row, ".5g")
+STUDY = Study("twin-drift", __doc__, compute, page, TABLE.write, TABLE.read)
 
 if __name__ == "__main__":
     STUDY.main()
