@@ -127,7 +127,7 @@ _VGG8 = _large(0.6, 0.85, 0.6, 2e-4) | {
 # -- CNN-S, CNN-L and the MLP ------------------------------------------------------------------------------------------
 
 _BLIND = {"schedule": "exponential", "decay": 0.99, "lr_floor": 0.0, "weight_decay": 0.0}
-_COMPARED: dict[str, object] = {"shuffle": True}
+_COMPARED: dict[str, object] = {"compare_gradients": True}
 _COLUMN: dict[str, object] = {"column_sparsity": 0.6, "sample_first_conv": True}
 _SPATIAL: dict[str, object] = {"spatial_sparsity": 0.6, "spatial_norm": "none"}
 
