@@ -267,7 +267,7 @@ def test_a_chip_may_lack_a_readout() -> None:
         {"stuck": 0.7, "dead": 0.4},
         {"curve_volts": (0.0, 1.0), "curve": (0.0,)},
         {"curve_volts": (1.0, 0.0), "curve": (0.0, 1.0)},
-        {"drive": "voltage", "curve": (0.0, -1.0)},
+        {"drive": "voltage", "curve": (0.5,)},
         {"drive": "voltage", "curve": (0.0, 1.0, -0.1), "v_max": 10.0},
         {"drive": "voltage", "curve": (0.0, 1.0), "curve_volts": (0.0, 1.0), "v_max": 2.0},
     ),
