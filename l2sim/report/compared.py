@@ -18,9 +18,9 @@ def lines(material: Material, kind: str) -> dict[str, tuple[Array, Array]]:
     """(epochs, values) of a kind of comparison in the learn stage, by layer; of all together first."""
     raw = material.raw.get("learn", {})
     head = f"oracle_gradient_{kind}"
-    found = {name.removeprefix(head).removeprefix("_") or "all": seen for name, (_, seen) in raw.items() if
+    by_layer = {name.removeprefix(head).removeprefix("_") or "all": seen for name, (_, seen) in raw.items() if
              name == head or name.startswith(f"{head}_")}  # fmt: skip
-    return {name: (np.arange(1, seen.size + 1), seen) for name, seen in found.items()}
+    return {name: (np.arange(1, seen.size + 1), seen) for name, seen in by_layer.items()}
 
 
 def section(material: Material) -> str:

@@ -162,8 +162,8 @@ def finished(out: Path, stage: str = "") -> Outcome | None:
         results = parsed((out / "report.json").read_bytes(), _Results)
         times = {stage["name"]: stage["seconds"] for stage in results.stages if "seconds" in stage}
         seconds = msgspec.convert(times, dict[str, float])
-        told = {"troubles": len(results.troubles)} if results.troubles else {}
-        return Outcome("done", row=row(results.stages, results.test_cost) | told, seconds=seconds)
+        wrong = {"troubles": len(results.troubles)} if results.troubles else {}
+        return Outcome("done", row=row(results.stages, results.test_cost) | wrong, seconds=seconds)
     except (FileNotFoundError, NotADirectoryError, RunError, ValueError, KeyError):
         return None
 
