@@ -212,8 +212,9 @@ def page(results: Results) -> list[str]:
     return [
         "# Drift and upkeep", "",
         "Made by `python -m l2sim.study.drift --full`; every look is in [drift.csv](drift.csv).", "",
-        f"`digits`, {listed(look.seed for look in looks)}, {DAYS * 24} hours of chip time, readings within 1 %. Assumed: every bias "
-        f"wanders by {WEATHER['nonidealities.drift_std']:g} rad (Ornstein-Uhlenbeck, correlation time 24 h), and a "
+        f"`digits`, {listed(look.seed for look in looks)}, {DAYS * 24} hours of chip time, "
+        f"readings within 1 %. Assumed: every bias wanders by {WEATHER['nonidealities.drift_std']:g} rad "
+        f"(Ornstein-Uhlenbeck, correlation time 24 h), and a "
         f"thermal step of {WEATHER['nonidealities.step_std']:g} rad comes every 12 h (mean). That is 0.7 K and 0.07 K "
         "between the arms of a heater 100 micrometres long, at 0.075 rad/K (Komma et al., Appl. Phys. Lett. 101, "
         "041905 (2012)): round numbers of our own, not measured ones. A step moves the heaters of a mesh together, "
@@ -222,7 +223,8 @@ def page(results: Results) -> list[str]:
         "long.", "",
         f"When service began: {start:.2f} % (mean). Given is the cheapest setting tried with which the "
         f"accuracy as found, before upkeep acts, stays within {POINTS:g} point of that: not only the mean over looks "
-        "and seeds but the end of its 95 % interval too, which stands in brackets (Student's t over the seeds). Counts are a core's, a day of chip time; an evaluation is nine core calls.", "",
+        "and seeds but the end of its 95 % interval too, which stands in brackets (Student's t over the seeds). "
+        "Counts are a core's, a day of chip time; an evaluation is nine core calls.", "",
         "![Accuracy over chip time, policy by policy](drift.png)", "",
         "![Core calls a day of every policy](drift-cost.png)", "",
         *markdown((
@@ -230,7 +232,8 @@ def page(results: Results) -> list[str]:
             "calibrated anew",
         ), (
             (r.way, r.setting if r.holds or not r.setting else f"none of those tried; {r.setting}:",
-             f"{r.lost.mean:.2f} ({r.lost.low:.2f} to {r.lost.high:.2f})", f"{r.lowest:.1f} %", f"{r.core_calls:,.0f}", f"{r.evaluations:,.0f}",
+             f"{r.lost.mean:.2f} ({r.lost.low:.2f} to {r.lost.high:.2f})", f"{r.lowest:.1f} %",
+             f"{r.core_calls:,.0f}", f"{r.evaluations:,.0f}",
              f"{r.recalibrated:.1f}")
             for r in rows
         )),
@@ -262,7 +265,7 @@ def draw(results: Results) -> Figure:
     without, best = rows[0].lost.mean, min((r for r in rows if r.setting), key=lambda r: r.lost.mean)
     ax.set_title(f"Without upkeep {without:.0f} points are lost, with the best policy {best.lost.mean:.1f} "
                  f"(means of {listed(look.seed for look in looks).partition(' (')[0]})")  # fmt: skip
-    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), title="policy: cheapest setting that holds,\nor the dearest")
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), title="policy: cheapest that holds,\nor the dearest")
     return sheet
 
 
@@ -275,7 +278,7 @@ def probes(results: Results) -> Figure:
         look = figures.LOOKS[0 if r.holds else 7]
         ax.plot([1, r.core_calls], [at, at], color=look.colour, lw=1)
         ax.plot(r.core_calls, at, look.mark if r.holds else "X", color=look.colour, ms=8)
-        words = f"{figures.engineering(r.core_calls)}, {r.lost.mean:.1f} points lost" + ("" if r.holds else ": too many")
+        words = f"{figures.engineering(r.core_calls)}, {r.lost.mean:.1f} points lost" + ("" if r.holds else ", ×")
         ax.annotate(words, (r.core_calls, at), (9, 0), textcoords="offset points", va="center", fontsize=8.5)
     ax.set_yticks(range(len(rows)), [f"{r.way}\n{r.setting}" for r in rows], fontsize=8)
     ax.set_xscale("log")

@@ -190,7 +190,8 @@ def layers(rows: list[Row]) -> Figure:
     sheet = Figure((7.6, 3.8), layout="constrained")
     ax = sheet.subplots()
     names = list(dict.fromkeys(r.layer for r in rows))
-    shown = [("feedback", rule, "none") for rule in RULES] + [(name, "uniform", "none") for name in ("column", "spatial")]
+    shown = [("feedback", rule, "none") for rule in RULES]
+    shown += [(name, "uniform", "none") for name in ("column", "spatial")]
     for number, (key, look) in enumerate(zip(shown, figures.LOOKS)):
         seen = {r.layer: r.distance for r in rows if r[:3] == key and r.sparsity == 0.6}
         places = np.arange(len(names)) + 0.16 * (number - 2)

@@ -126,12 +126,12 @@ def gathered(
 
 
 class Spread(NamedTuple):
-    """A mean over `count` seeds (or meshes), and the ends of its 95 % confidence interval: NaN of a single value."""
+    """A mean over `number` seeds (or meshes), and the ends of its 95 % confidence interval: NaN of a single value."""
 
     mean: float
     low: float
     high: float
-    count: int
+    number: int
 
 
 def interval(values: Sequence[float]) -> float:
@@ -163,7 +163,7 @@ def share(values: Sequence[float]) -> Spread:
 def percent(spread: Spread, digits: int = 1) -> str:
     """A share for people, in %: its mean and, in brackets, the ends of the interval."""
     mean, low, high = (f"{100 * value:.{digits}f}" for value in spread[:3])
-    return mean if spread.count < 2 else f"{mean} ({low} to {high})"
+    return mean if spread.number < 2 else f"{mean} ({low} to {high})"
 
 
 def bars(
@@ -213,9 +213,10 @@ class Study(Generic[Result]):
     """A study: its files are NAME.csv, NAME.md and figures, where {option} in `name` is what the command says.
 
     `text` is the docstring of its module. `compute` gives the results from the options, None where other processes are
-    still at them; where `options.full` is false, something small of the same kind (`some`, `sized`). `table` writes the rows to a path and `read` has the results
-    from there; `page` has lines of Markdown. `draw` has the figures by what follows NAME in theirs. Studies that need
-    `runs` have an option for their folder and one for the data sets; `options` adds what else the command takes.
+    still at them; where `options.full` is false, something small of the same kind (`some`, `sized`). `table` writes the
+    rows to a path and `read` has the results from there; `page` has lines of Markdown. `draw` has the figures by what
+    follows NAME in theirs. Studies that need `runs` have an option for their folder and one for the data sets;
+    `options` adds what else the command takes.
     """
 
     name: str

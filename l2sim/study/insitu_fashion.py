@@ -102,7 +102,8 @@ def draw(rows: list[Row]) -> Figure:
         style = look.line(marker="")
         ax.plot(epochs, 100 * values.mean(0), label=f"{words[way]}, mean and range of {len(values)} seeds", **style)
     ax.plot([*NOTEBOOK], [100 * v for v in NOTEBOOK.values()], "o", color=figures.INK, label="the notebook, one run")
-    ax.set(xlabel="epochs", ylabel="test accuracy (%)", title="Restarting Adam's count every epoch reproduces the printed curve, and costs accuracy")
+    ax.set(xlabel="epochs", ylabel="test accuracy (%)", 
+           title="Restarting Adam's count every epoch reproduces the printed curve, and costs accuracy")
     ax.legend(loc="lower right")
     return sheet
 

@@ -239,9 +239,9 @@ def page(results: Results) -> list[str]:
         f"[l2ight-{name}.csv](l2ight-{name}.csv).", "",
         f"![Test error at the end over core calls, method by method](l2ight-{name}.png)", "",
         f"{experiment.budget} All start from the same mapped checkpoint (test accuracy {start}).",
-        f"Accuracy of the last epoch on the test set: mean over up to {harness.listed(SEEDS)} of the order of images and",
-        f"of masks, all on one chip. {harness.INTERVALS} What a method ends below dense learning: mean of the differences",
-        "by seed, with half the width of its interval.",
+        f"Accuracy of the last epoch on the test set: mean over up to {harness.listed(SEEDS)} of the order of images",
+        f"and of masks, all on one chip. {harness.INTERVALS} What a method ends below dense learning: mean of the",
+        "differences by seed, with half the width of its interval.",
         "Core calls (vectors through a core, millions) are as metered by the chips while learning; \"saved\" is how",
         "many times fewer than dense.", "",
         *harness.markdown((
@@ -280,7 +280,7 @@ def draw(results: Results) -> Figure:
                 textcoords="offset points", ha="right", fontsize=8)  # fmt: skip
     if any(row.accuracy < 0.15 for row in results.rows):
         ax.axhline(90, color=figures.INK, lw=1, ls=(0, (1, 2)), zorder=0.9)
-        ax.annotate("chance: FLOPS steps away from the mapped state and does not come back", (0.02, 90), (2, 3),
+        ax.annotate("chance (one in ten)", (0.02, 90), (2, 3),
                     xycoords=ax.get_yaxis_transform(), textcoords="offset points", fontsize=8)  # fmt: skip
     ax.set(xscale="log", yscale="log", xlabel="core calls while learning", ylabel="test error at the end (%)")
     ax.yaxis.set_major_formatter("{x:g}")

@@ -103,14 +103,14 @@ def draw(rows: list[Row]) -> Figure:
         (2, figures.LOOKS[0], f"and learnt on the chip for {LEARN} epochs"), (1, figures.LOOKS[1], "mapped"),
     ):  # fmt: skip
         bars(ax, x, [values[at] for _, values in means], look, 100, label=words)
-    top = 100 * np.mean([row.pretrained for row in rows])
+    top = 100 * float(np.mean([row.pretrained for row in rows]))
     ax.axhline(top, color=figures.INK, lw=1, ls=(0, (4, 3)), label="electronic network")
     ax.set(xscale="log", xlabel="mapping epochs", ylabel="test accuracy (%)", ylim=(0, 102))
     ax.set_xticks(x, [str(epochs) if epochs else "300,\npolished" for epochs, _ in means])
     ax.minorticks_off()
     ax.legend(loc="lower right")
     best = max(values[2].mean for _, values in means)
-    epochs, good = next((n, values) for n, values in means if values[2].mean >= best - NEAR)
+    epochs = next(n for n, values in means if values[2].mean >= best - NEAR)
     ax.set_title(f"Learning makes good what mapping leaves: {epochs or 'all'} epochs are enough "
                  f"(means of {listed(row.seed for row in rows).partition(' (')[0]})")  # fmt: skip
     return sheet
@@ -135,7 +135,8 @@ def page(rows: list[Row]) -> list[str]:
             (epochs or "whole", f"{error.mean:.2g} ({error.low:.2g} to {error.high:.2g})", *map(percent, accuracies))
             for epochs, (error, *accuracies) in means
         )), "",
-        f"Learning from {epochs or 'all'} epochs of mapping (error {good[0].mean:.2g}, {100 * good[1].mean:.0f} % mapped)",
+        f"Learning from {epochs or 'all'} epochs of mapping (error {good[0].mean:.2g}, "
+        f"{100 * good[1].mean:.0f} % mapped)",
         f"ends within {100 * NEAR:g} points of the best; from {few} epochs ({100 * first[1].mean:.0f} % mapped)",
         f"it ends {100 * (last[2].mean - first[2].mean):.0f} points below. This is a small network on an easy set:",
         "the publication's figure is of VGG8 on CIFAR-10, from mappings of 59.6 to 89.1 %, learnt for 50 epochs.",

@@ -158,7 +158,7 @@ def draw(rows: list[Row]) -> Figure:
     for ax, corrected, words in zip(both, (False, True), ("as they are", "corrected")):
         for kind, look in zip(("phase", "coupler", "loss", "reading", "amplitude", "turn"), figures.LOOKS):
             seen = [row for row in rows if row[:3] == ("matrix", kind, corrected)]
-            points(ax, seen, look, KINDS[kind][1] if not corrected else CURES.get(kind, ""))
+            points(ax, seen, look, f"{kind}: {CURES[kind]}" if corrected and seen else KINDS[kind][1])
         ax.set(title=words, ylim=(7e-4, 20.0))
         over_modes(ax, rows)
     both[0].set_ylabel("normalised error of the matrix (thin: closed form)")
@@ -215,7 +215,8 @@ def page(rows: list[Row]) -> list[str]:
         "[mesh-errors.csv](mesh-errors.csv).", "",
         "![Normalised error over N for phases, couplers, loss and detectors](mesh-errors.png)", "",
         "![Error of gradients measured in situ over N](mesh-errors-gradients.png)", "",
-        f"Haar random targets on rectangular meshes, {SEEDS} each (seeds 0 to {SEEDS - 1}): mean ± half the width of its 95 % confidence",
+        f"Haar random targets on rectangular meshes, {SEEDS} each (seeds 0 to {SEEDS - 1}): mean ± half the",
+        "width of its 95 % confidence",
         "interval (Student's t), in brackets the closed form, first order in the error. Matrices: normalised error",
         "sqrt(1 - |tr(U^+ V)|^2 / (|U|^2 |V|^2)). Gradients: 1 - cos of the angle between measured and true gradient",
         f"(analog subtraction, {BATCH} vectors).", "",

@@ -210,7 +210,8 @@ def draw_joules(results: Results) -> Figure:
     sheet = Figure((9.6, 4.2), layout="constrained")
     one, run = sheet.subplots(1, 2, sharey=True)
     over_joules(one, rows, ("without",), "inference_j", "energy of an inference (J), 1 to 9 bit")
-    over_joules(run, rows, ("with", LEARNT[0]), "training_j", f"energy of training so far (J), readings of {LEARNT[0]} bit")
+    words = f"energy of training so far (J), readings of {LEARNT[0]} bit"
+    over_joules(run, rows, ("with", LEARNT[0]), "training_j", words)
     run.set_ylabel("")
     sheet.suptitle("What does accuracy cost in joules, to infer and to train?", fontsize=10.5, x=0.01, ha="left")
     return sheet

@@ -220,11 +220,12 @@ def page(results: Results) -> list[str]:
         "![Normalised error over N by method](programming.png)", "",
         "![Normalised error over N by node](programming-nodes.png)", "",
         "![Normalised error over steps of the optimisation](programming-optimised.png)", "",
-        f"Haar random targets, splitters off by {ERROR} rad (standard deviation), {len(SEEDS)} meshes each (seeds 0 to {SEEDS[-1]}).",
-        "Normalised error sqrt(1 - |tr(U^+ V)|^2 / N^2): mean [smallest to largest mesh]; in brackets how many MZIs were",
-        "clipped.", "",
+        f"Haar random targets, splitters off by {ERROR} rad (standard deviation), {len(SEEDS)} meshes each (seeds 0",
+        f"to {SEEDS[-1]}).",
+        "Normalised error sqrt(1 - |tr(U^+ V)|^2 / N^2): mean [smallest to largest mesh]; in brackets how many MZIs",
+        "were clipped.", "",
         *markdown(["node", "splitters of an MZI", "programmed", *(f"N = {n}" for n in sizes)], (
-            (*key, *(f"{row.error:.2g} [{row.least:.1g} to {row.most:.1g}]" + (f" ({row.clipped:.3g})" if row.clipped else "") for row in same))
+            (*key, *map(shown, same))
             for key, same in grouped(rows, lambda row: row[1:4]).items()
         )), "",
         "*none*: phases of ideal MZIs. *parallel nullification*: column by column with the null basis of the ideal",
@@ -233,6 +234,12 @@ def page(results: Results) -> list[str]:
         "every node is set to do what the ideal MZI does, up to phases that move on (`unitary.transfer`). *optimised*:",
         "from there by gradients (`selfconfigure.optimise`).",
     ]  # fmt: skip
+
+
+def shown(row: Row) -> str:
+    """The cell of one point."""
+    clipped = f" ({row.clipped:.3g})" if row.clipped else ""
+    return f"{row.error:.2g} [{row.least:.1g} to {row.most:.1g}]{clipped}"
 
 
 def steps_beside(path: Path) -> Path:

@@ -100,7 +100,10 @@ class Results(NamedTuple):
 
 
 def planned(wanted: Map, whole: bool = True) -> sweep_plan.Plan:
-    """The sweep of a map, in smoke size where it is not to be the `whole`. JobError for a field or value that no job has, and where the seeds vary twice."""
+    """The sweep of a map, in smoke size where it is not to be the `whole`.
+
+    JobError for a field or value that no job has, and where the seeds vary twice.
+    """
     seeds: dict[str, list[object]] = {} if "seed" in wanted.grid else {"seed": list(range(1, wanted.seeds + 1))}
     size = {} if whole else {"smoke": True}
     plan = sweep_plan.plan(size | {"job": wanted.preset, "overrides": wanted.settings, "grid": wanted.grid | seeds})
@@ -149,7 +152,8 @@ def draw(results: Results) -> Figure:
     for part, points in zip(parts[:, 0], maps):
         panels = np.atleast_1d(part.subplots(1, len(points[0].metrics)))
         first, *rest = map(named, points[0].values)
-        part.suptitle(f"{points[0].preset}: what do {' and '.join([first, *rest])} cost?", fontsize=10.5, x=0.01, ha="left")
+        question = f"{points[0].preset}: what do {' and '.join([first, *rest])} cost?"
+        part.suptitle(question, fontsize=10.5, x=0.01, ha="left")
         for ax, metric in zip(panels, points[0].metrics):
             panel(ax, points, metric)
         figures.legend(panels[0])
@@ -198,14 +202,14 @@ def shown(metric: str, mean: Spread) -> str:
     """A mean and its interval, accuracies in %."""
     if "accuracy" in metric:
         return percent(mean)
-    return f"{mean.mean:.3g}" + (f" ({mean.low:.2g} to {mean.high:.2g})" if mean.count > 1 else "")
+    return f"{mean.mean:.3g}" + (f" ({mean.low:.2g} to {mean.high:.2g})" if mean.number > 1 else "")
 
 
 def table(results: Results, path: Path) -> None:
     """One row a point and metric."""
     fields = list(dict.fromkeys(field for points in results.maps for field in points[0].values))
     write_csv(path, ["preset", *fields, "metric", "seeds", "mean", "low_95", "high_95"], (
-        (point.preset, *(point.values.get(field, "") for field in fields), metric, mean.count,
+        (point.preset, *(point.values.get(field, "") for field in fields), metric, mean.number,
          *(f"{value:.5g}" for value in mean[:3]))
         for point in itertools.chain(*results.maps)
         for metric, mean in point.metrics.items()
@@ -252,21 +256,24 @@ def compute(options: Namespace) -> Results:
     return Results(maps, options.name, command)
 
 
+def points_of(rows: list[dict[str, str]]) -> list[Point]:
+    """The points of one map from the rows of its table."""
+    fields = [name for name in rows[0] if "." in name and rows[0][name]]
+    points = []
+    for place, same in grouped(rows, lambda row: tuple(row[name] for name in fields)).items():
+        metrics = {
+            row["metric"]: Spread(float(row["mean"]), float(row["low_95"]), float(row["high_95"]), int(row["seeds"]))
+            for row in same
+        }
+        points.append(Point(rows[0]["preset"], dict(zip(fields, place)), int(same[0]["seeds"]), metrics))
+    return points
+
+
 def read(path: Path) -> Results:
     """The results from their table."""
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    maps = []
-    for preset, mine in grouped(rows, lambda row: row["preset"]).items():
-        fields = [name for name in rows[0] if "." in name and mine[0][name]]
-        points = []
-        for place, same in grouped(mine, lambda row: tuple(row[name] for name in fields)).items():
-            metrics = {
-                row["metric"]: Spread(*(float(row[end]) for end in ("mean", "low_95", "high_95")), int(row["seeds"]))
-                for row in same
-            }
-            points.append(Point(preset, dict(zip(fields, place)), int(same[0]["seeds"]), metrics))
-        maps.append(points)
+    maps = [points_of(mine) for mine in grouped(rows, lambda row: row["preset"]).values()]
     return Results(maps, path.stem, "python -m l2sim.study.robustness --full")
 
 

@@ -86,7 +86,7 @@ def draw(rows: list[Row]) -> Figure:
     both[1].set_ylabel("")
     figure.legend(*both[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     figure.suptitle(
-        "With loss, settling and power efficiency peaks; only some devices beat a digital machine (8 bit, 10⁹ vectors/s)",
+        "With loss, settling and power efficiency peaks; only some devices beat a digital machine",
         fontsize=10.5, x=0.01, ha="left",
     )  # fmt: skip
     return figure
@@ -130,7 +130,8 @@ def surface(rows: list[Row]) -> Figure:
     lines = ax.contour(n, m, formula, levels=[4, 8, 16, 32], colors="white", linewidths=1.2)
     ax.clabel(lines, fmt="%d", fontsize=8)
     figure.colorbar(image, ax=ax, label="TOPS/W")
-    ax.set(xlabel="modes N of the mesh", ylabel="batch M", title="The published surface is met: computed (colours), formula (lines)")
+    ax.set(xlabel="modes N of the mesh", ylabel="batch M")
+    ax.set(title="The published surface is met: computed (colours), formula (lines)")
     ax.grid(visible=False)
     return figure
 
@@ -164,7 +165,8 @@ def times(rows: list[Row]) -> Figure:
     ax.axhline(3 * BATCH * 1e-9, color="0.8", lw=1, zorder=0)
     ax.annotate(f"{3 * BATCH} vectors at 10⁹ a second", (300, 3 * BATCH * 1e-9), (0, 4), textcoords="offset points",
                 ha="right", fontsize=8, color=figures.INK)  # fmt: skip
-    ax.set(yscale="log", ylim=(2e-12, 2e-2), ylabel="seconds", title="What a training step waits for: its vectors, then settling")
+    ax.set(yscale="log", ylim=(2e-12, 2e-2), ylabel="seconds",
+           title="What a training step waits for: its vectors, then settling")
     _over_size(ax)
     ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
@@ -178,7 +180,8 @@ def power(rows: list[Row]) -> Figure:
         _line(ax, rows, name, "shifters_w")
         _line(ax, rows, name, "port_w", dotted=True)
     ax.annotate("dotted: light that each port needs", (4.3, 4e2), fontsize=8, color=figures.INK)
-    ax.set(yscale="log", ylim=(1e-9, 1e4), ylabel="watts", title="How much power do all N² phases draw, and a port's light?")
+    ax.set(yscale="log", ylim=(1e-9, 1e4), ylabel="watts",
+           title="How much power do all N² phases draw, and a port's light?")
     _over_size(ax)
     ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure

@@ -183,7 +183,7 @@ def draw(results: Results) -> Figure:
         ax.set_ylabel("rail")
     bar = sheet.colorbar(boxes, ax=panels, shrink=0.7, extend="min", pad=0.015)
     bar.set_label("dL/dphase, rms over images (nat/rad)")
-    title = "Heaters count most in the middle of a trained mesh, and not at all where no port is read (insitu-digits)"
+    title = "Which heaters of three trained meshes count, and which do nothing? (insitu-digits)"
     sheet.suptitle(title, fontsize=10.5, x=0.01, ha="left")
     return sheet
 
@@ -198,7 +198,7 @@ def draw_core(results: Results) -> Figure:
         boxes = paint(ax, part, norm)
         ax.set(xlabel="column", ylabel="rail")
     sheet.colorbar(boxes, ax=both, shrink=0.7, pad=0.02).set_label("|dW/dphase| / |W| (1/rad)")
-    title = "In a core W = U S V rotations count most where the largest singular value passes (digits)"
+    title = "Which rotations of a core W = U S V count most? (digits)"
     sheet.suptitle(title, fontsize=10.5, x=0.01, ha="left")
     return sheet
 
@@ -219,7 +219,7 @@ def page(results: Results) -> list[str]:
         "[sensitivity.csv](sensitivity.csv).", "",
         "![Every MZI of three 64-mode meshes, coloured by sensitivity](sensitivity.png)", "",
         "![Every rotation of a core's two meshes, coloured by sensitivity](sensitivity-core.png)", "",
-        f"First: three whole meshes trained in situ (`insitu-digits`, {SHORT['insitu-digits']['learn.epochs']} epochs),",
+        f"First three meshes trained in situ (`insitu-digits`, {SHORT['insitu-digits']['learn.epochs']} epochs):",
         f"root mean square over {IMAGES} test images of the derivative of an image's loss. Then: the tensor cores of",
         "the pretrained CNN (`digits`) at their ideal phases, |dW/dphase| / |W|, root mean square over all cores.", "",
         *markdown((
@@ -259,7 +259,8 @@ def write(results: Results, path: Path) -> None:
 
 def read(path: Path) -> Results:
     """The inverse of `write`."""
-    network, core = [], []
+    network: list[Part] = []
+    core: list[Part] = []
     for (name, heater), rows in grouped(TABLE.read(path), lambda row: row[:2]).items():
         modes = next(n for n in range(2, len(rows) + 2) if n * (n - 1) // 2 >= len(rows))
         values = np.array([row.sensitivity_per_rad for row in rows])

@@ -149,7 +149,8 @@ def page(rows: list[Row]) -> list[str]:
     first = next(iter(by_way.values()))
     return [
         *HEAD.format(
-            **epochs, seeds=listed(row.seed for row in rows), intervals=INTERVALS, pretrained=100 * first.pretrained.mean
+            **epochs, seeds=listed(row.seed for row in rows), intervals=INTERVALS,
+            pretrained=100 * first.pretrained.mean,
         ).splitlines(),
         *markdown(
             ("chip", "drive", "readout", "deployed", "identity error", "mapping error", "mapped", "learned"), ((
@@ -175,14 +176,15 @@ def verdict(by_way: dict[tuple[str, str, str], Mean]) -> str:
         best = max(row.learned.mean for row in seen.values())
         broken = " and ".join(name for name, row in seen.items() if row.learned.mean < best - 0.15) or "nothing"
         numbers = ", ".join(f"{readout} {100 * row.learned.mean:.1f} %" for readout, row in seen.items())
-        text += f"- {chip}, {drive}: {numbers}; {100 * (whole.pretrained.mean - best):.1f} points below the electronic\n"
-        text += f"  network at best, and {broken} more than fifteen points below that.\n"
+        text += f"- {chip}, {drive}: {numbers}; {100 * (whole.pretrained.mean - best):.1f} points below the\n"
+        text += f"  electronic network at best, and {broken} more than fifteen points below that.\n"
     text += "\n".join(["", *note("silicon"), "", ""])
     for (chip, _, _), row in by_way.items():
         if chip not in CHIPS:
             text += f"- {chip}: learned {100 * row.learned.mean:.1f} % instead of {100 * whole.learned.mean:.1f} %,\n"
-            text += f"  mapping error {row.mapping_error.mean:.2g} instead of {whole.mapping_error.mean:.2g}; the intervals\n"
-            text += f"  of both accuracies {'overlap' if overlap(row.learned, whole.learned) else 'are apart'}.\n"
+            text += f"  mapping error {row.mapping_error.mean:.2g} instead of {whole.mapping_error.mean:.2g}; the\n"
+            words = "overlap" if overlap(row.learned, whole.learned) else "are apart"
+            text += f"  intervals of both accuracies {words}.\n"
     return text
 
 

@@ -1,8 +1,8 @@
 """A sweep on every engine, while workers, scheduler and client are killed at random: is the table always the same?
 
-`python -m l2sim.study.sweep --full` (`make test-sweep`) runs 200 small points of `digits` undisturbed on two processes, then
-again in four ways with kills. Each time a process is killed it is looked up which points are finished; in the end none
-of these may have been run again, and `results.csv` must be that of the undisturbed sweep, byte by byte.
+`python -m l2sim.study.sweep --full` (`make test-sweep`) runs 200 small points of `digits` undisturbed on two processes,
+then again in four ways with kills. Each time a process is killed it is looked up which points are finished; in the end
+none of these may have been run again, and `results.csv` must be that of the undisturbed sweep, byte by byte.
 """
 
 from __future__ import annotations

@@ -84,7 +84,10 @@ def table(job: Job, noises: Sequence[float] = NOISE) -> list[Row]:
             weight.sigma[...] = session.aims[name].sigma
         exact, exact_noisy = (tested(msgspec.structs.replace(ideal, readout_noise=n)) for n in (0.0, noise))
         imperfect = msgspec.structs.replace(session.job.nonidealities, readout_noise=noise)
-        session.job, noisy = msgspec.structs.replace(session.job, nonidealities=imperfect), msgspec.structs.replace(sheet, readout_noise=noise)
+        session.job, noisy = (
+            msgspec.structs.replace(session.job, nonidealities=imperfect),
+            msgspec.structs.replace(sheet, readout_noise=noise),
+        )
         for chip in chips.values():
             chip.nonidealities = noisy
         through(session, "calibrate", "map")
@@ -115,7 +118,8 @@ def page(rows: list[Row]) -> list[str]:
         lines.append((*cells, *(percent(mean) for mean in accuracies)))
         for test in ("", "_noisy"):
             gap = spread([100 * (getattr(row, f"exact{test}") - getattr(row, f"twin{test}")) for row in same])
-            gaps.append((f"{noise:g}", "noisy" if test else "quiet", f"{gap.mean:.2f} ({gap.low:.2f} to {gap.high:.2f})"))
+            ends = f"{gap.mean:.2f} ({gap.low:.2f} to {gap.high:.2f})"
+            gaps.append((f"{noise:g}", "noisy" if test else "quiet", ends))
     worst = max(rows, key=lambda row: row.exact - row.twin)
     return [
         "# Twins and the accuracy of `digits` at readout noise", "",

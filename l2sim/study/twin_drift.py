@@ -93,7 +93,8 @@ def page(rows: list[Row]) -> list[str]:
         runs = list(grouped(every, lambda row: row.seed).values())
         lost = 100 * (1.0 - min(row.identified for row in every))
         mean = share([float(np.mean([row.accuracy for row in run])) for run in runs])
-        lowest, end = (share([of([row.accuracy for row in run]) for run in runs]) for of in (min, lambda each: each[-1]))
+        lowest = share([min(row.accuracy for row in run) for run in runs])
+        end = share([run[-1].accuracy for run in runs])
         error = spread([run[-1].mapping_error for run in runs])
         table.append((probes, *map(percent, (mean, lowest, end)), f"{error.mean:.2g}", f"{lost:.0f} %"))
     first = [row for row in rows if row.interval == 0 and row.probes == rows[0].probes]
@@ -103,7 +104,8 @@ def page(rows: list[Row]) -> list[str]:
         "Made by `python -m l2sim.study.twin_drift --full`; every row is in [twin-drift.csv](twin-drift.csv).", "",
         f"`digits`, {listed(row.seed for row in rows)}, readings within 1 % (those of the test too); every bias moves "
         f"at its own rate, {RATE} rad an interval (rms), for {INTERVALS} intervals. As programmed at the start: "
-        f"{start} %, mapping error {np.mean([row.mapping_error for row in first]):.2g}. Accuracies in %. {harness.INTERVALS}",
+        f"{start} %, mapping error {np.mean([row.mapping_error for row in first]):.2g}. "
+        f"Accuracies in %. {harness.INTERVALS}",
         "",
         *markdown((
             "probes an interval", "mean accuracy", "lowest", "at the end", "mapping error at the end", "lost cores",

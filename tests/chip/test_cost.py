@@ -406,8 +406,10 @@ def test_break_even() -> None:
 
 def test_scaling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scaling, "MOST", 64)
-    scaling.STUDY.main(["--out", str(tmp_path)])
-    assert {path.name for path in tmp_path.iterdir()} == {"scaling.csv", "scaling.png", "scaling.md"}
+    scaling.STUDY.main(["--full", "--out", str(tmp_path)])
+    assert {path.name for path in tmp_path.iterdir()} == {"scaling.csv", "scaling.md"} | {
+        f"scaling{part}.{end}" for part in ("", "-parts", "-times", "-power", "-surface") for end in ("png", "svg")
+    }
     found = {(it.table, it.modes): it for it in scaling.table()}
     for modes in scaling.SIZES:
         paper = found[scaling.PUBLISHED, modes]

@@ -295,15 +295,17 @@ def test_whole_meshes_learn_on_in_service(tmp_path: Path) -> None:
 def test_the_study_finds_the_cheapest_setting_that_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
 
-    def served(way: drift.Way, value: float, seed: int, runs: Path) -> list[drift.Look]:
+    def served(way: drift.Way, value: float, seed: int, runs: Path, whole: bool) -> list[drift.Look]:
         made.append((way.name, value, seed))
         loss = (0.0035 * value if way.what == "upkeep.every" else 0.03) + 0.001 * seed
         return [drift.Look(way.name, value, seed, h, 0.97, 0.97 - loss, 100 / value, 9, 0) for h in (1, 2)]
 
     monkeypatch.setattr(drift, "served", served)
-    told = ["--out", str(tmp_path / "out"), "--runs", str(tmp_path)]
+    told = ["--full", "--out", str(tmp_path / "out"), "--runs", str(tmp_path)]
     drift.STUDY.main(told)
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"drift.csv", "drift.md", "drift.png"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "drift.csv", "drift.md", "drift.png", "drift.svg", "drift-cost.png", "drift-cost.svg",
+    }  # fmt: skip
     page = (tmp_path / "out" / "drift.md").read_text()
     assert "| periodic, by twins | 2 h between looks | 0.90 ± " in page
     assert "none of those tried; 40 mini-batches" in page

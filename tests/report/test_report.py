@@ -22,7 +22,6 @@ from l2sim.report import page as report
 from l2sim.runs import execute
 from l2sim.store import gather, results
 from l2sim.store.events import Epoch, StageDone, StageStarted
-from tests.places import DOCS
 
 SECTIONS = [
     "The run at a glance",
@@ -242,13 +241,15 @@ def test_curves_hold_where_an_epoch_skipped_all_its_batches() -> None:
     np.testing.assert_array_equal(lines["loss/train"][0], [1, 3])
 
 
-def test_the_picture_of_the_readme_is_one_that_the_code_draws(run: Path, tmp_path: Path) -> None:
+def test_a_picture_of_a_run_is_written_as_dots_and_as_lines(run: Path, tmp_path: Path) -> None:
     report.picture(run, tmp_path / "overview.png")
-    for path in (tmp_path / "overview.png", DOCS / "images" / "digits.png"):
-        content = path.read_bytes()
-        assert content.startswith(b"\x89PNG") and len(content) < 150_000
-        width, height = (int.from_bytes(content[at : at + 4], "big") for at in (16, 20))
-        assert (width, height) == (1610, 504)
+    content = (tmp_path / "overview.png").read_bytes()
+    assert content.startswith(b"\x89PNG") and len(content) < 150_000
+    assert [int.from_bytes(content[at : at + 4], "big") for at in (16, 20)] == [1610, 504]
+    drawn = (tmp_path / "overview.svg").read_bytes()
+    assert b"<svg" in drawn and b"date" not in drawn
+    report.picture(run, tmp_path / "overview.png")
+    assert (tmp_path / "overview.svg").read_bytes() == drawn
 
 
 @pytest.mark.parametrize(

@@ -26,10 +26,10 @@ def test_the_fashion_study_writes_its_page_and_runs_once(tmp_path: Path, monkeyp
     monkeypatch.setattr(insitu_fashion, "SEEDS", (1, 2))
     monkeypatch.setattr(insitu_fashion, "NOTEBOOK", {1: 0.5, 2: 0.6})
     monkeypatch.setattr(insitu_fashion, "WAYS", {"restart": TINY | {"learn.legacy_adam": True}, "plain": TINY})
-    options = ["--out", str(tmp_path / "out"), "--runs", str(tmp_path / "runs")]
+    options = ["--full", "--out", str(tmp_path / "out"), "--runs", str(tmp_path / "runs")]
     insitu_fashion.STUDY.main(options)
     made = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
-    assert set(made) == {"insitu-fashion.csv", "insitu-fashion.md", "insitu-fashion.png"}
+    assert set(made) == {f"insitu-fashion.{ending}" for ending in ("csv", "md", "png", "svg")}
     assert len(made["insitu-fashion.csv"].splitlines()) == 1 + 2 * 2 * 2
     monkeypatch.setattr(harness.execute, "execute", None)  # nothing is run again
     insitu_fashion.STUDY.main(options)
@@ -41,7 +41,7 @@ def test_the_noise_study_writes_its_page(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(insitu_noise, "WAYS", {way: more | TINY for way, more in insitu_noise.WAYS.items()})
     levels = {level: insitu_noise.LEVELS[level] for level in ("none", "tap-0.02", "phase-0.05")}
     monkeypatch.setattr(insitu_noise, "LEVELS", levels)
-    insitu_noise.STUDY.main(["--out", str(tmp_path / "out"), "--runs", str(tmp_path / "runs")])
+    insitu_noise.STUDY.main(["--full", "--out", str(tmp_path / "out"), "--runs", str(tmp_path / "runs")])
     page = (tmp_path / "out" / "insitu-noise.md").read_text()
     assert "| tap-0.02 | 4.86 |" in page and "What had to be guessed" in page
     assert len((tmp_path / "out" / "insitu-noise.csv").read_text().splitlines()) == 1 + 2 * 3
@@ -58,7 +58,8 @@ def test_every_level_of_the_sweep_is_a_preset_and_settings_differ_in_noise_only(
 
 def test_disorder_is_a_fall_beyond_the_spread() -> None:
     def row(level: str, mean: float, spread: float = 0.1) -> insitu_noise.Row:
-        return insitu_noise.Row("fresh", level, 0.0, mean, mean - spread / 2, mean + spread / 2, 3)
+        middle = harness.Spread(mean / 100, 0.0, 1.0, 3)
+        return insitu_noise.Row("fresh", level, 0.0, middle, mean - spread / 2, mean + spread / 2)
 
     fine = [row("none", 3.0), row("tap-0.005", 2.95), row("tap-0.01", 3.4), row("phase-0.05", 3.2)]
     assert insitu_noise.disorder(fine, "fresh") == []

@@ -94,8 +94,8 @@ def test_known_couplers_are_corrected_where_none_is_clipped() -> None:
 
 def test_the_study_of_errors_writes_its_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = mesh_errors.table
-    monkeypatch.setattr(mesh_errors, "table", lambda: whole((4, 16), 2))
-    mesh_errors.STUDY.main(["--out", str(tmp_path)])
+    monkeypatch.setattr(mesh_errors, "table", lambda *_: whole((4, 16), 2))
+    mesh_errors.STUDY.main(["--full", "--out", str(tmp_path)])
     rows = (tmp_path / "mesh-errors.csv").read_text().splitlines()
     assert len(rows) == 1 + 2 * (len(mesh_errors.CLOSED) + 1 + len(mesh_errors.GRADIENTS))
     assert "| gradient | couplers off by 0.03 rad | no | exact | exact |" in (tmp_path / "mesh-errors.md").read_text()
@@ -116,6 +116,39 @@ def test_one_seed_has_no_interval() -> None:
     assert np.isnan(harness.interval([1.0])) and harness.interval([2.0, 2.0]) == 0.0
 
 
+@pytest.mark.parametrize(("mean", "concentration"), [(0.9, 12.0), (0.5, 4.0), (0.97, 60.0)])
+def test_the_interval_of_a_share_covers_its_mean_and_stays_within_nothing_and_all(
+    mean: float, concentration: float
+) -> None:
+    a, b = mean * concentration, (1.0 - mean) * concentration
+    covered = 0
+    for row in generator(3, "share", str(mean)).beta(a, b, size=(800, 10)):
+        spread = harness.share(row.tolist())
+        assert 0.0 <= spread.low <= spread.mean <= spread.high <= 1.0
+        covered += spread.low <= mean <= spread.high
+    assert covered / 800 == pytest.approx(0.95, abs=0.04)
+
+
+@pytest.mark.parametrize("values", [[1.0, 1.0, 1.0], [0.0, 0.0], [0.3, 0.3, 0.3], [0.01, 0.99, 1.0]])
+def test_the_interval_of_extreme_shares_is_one(values: list[float]) -> None:
+    spread = harness.share(values)
+    assert 0.0 <= spread.low <= spread.mean <= spread.high <= 1.0
+
+
+# -- the command -------------------------------------------------------------------------------------------------------
+
+
+def test_a_study_without_full_is_a_quick_look_that_writes_no_page(tmp_path: Path, capsys: Any) -> None:
+    before = sorted(path.stat().st_mtime_ns for path in harness.OUT.glob("*"))
+    mesh_errors.STUDY.main([])
+    said = capsys.readouterr().out
+    assert "# Errors over the size of a mesh" in said and "A quick look" in said
+    assert sorted(path.stat().st_mtime_ns for path in harness.OUT.glob("*")) == before
+    with pytest.raises(SystemExit):
+        mesh_errors.STUDY.main(["--out", str(tmp_path)])
+    assert "a quick look writes no page" in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
 # -- maps --------------------------------------------------------------------------------------------------------------
 
 
@@ -129,9 +162,8 @@ def test_a_map_takes_the_seeds_together_and_keeps_its_other_fields_apart() -> No
     assert first.values == {"nonidealities.phase_bits": 4, "learn.lr": 0.1} and first.seeds == 2
     assert list(first.metrics) == ["accuracy"] and first.metrics["accuracy"][0] == pytest.approx(0.415)
     assert second.metrics["accuracy"][0] == pytest.approx(0.815)
-    half = harness.interval([0.41, 0.42])
-    assert first.metrics["accuracy"][1] == pytest.approx(half)
-    assert robustness.shown("accuracy", *first.metrics["accuracy"]) == f"41.5 ± {100 * half:.1f} %"
+    assert first.metrics["accuracy"] == harness.share([0.41, 0.42])
+    assert robustness.shown("accuracy", first.metrics["accuracy"]) == harness.percent(harness.share([0.41, 0.42]))
 
 
 def test_the_maps_of_the_documentation_are_jobs() -> None:
@@ -144,12 +176,12 @@ def test_a_map_is_made_by_one_command_and_goes_on(tmp_path: Path, monkeypatch: p
     told = ["insitu-digits", "--grid", "nonidealities.tap_noise=[0, 5]", "--seeds", "2", "--name", "taps"]
     for path, value in TINY.items():
         told += ["--set", f"{path}={value}"]
-    told += ["--out", str(tmp_path / "out"), "--runs", str(tmp_path / "runs")]
+    told += ["--full", "--out", str(tmp_path / "out"), "--runs", str(tmp_path / "runs")]
     robustness.STUDY.main(told)
     made = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
-    assert set(made) == {"taps.csv", "taps.md", "taps.png"}
+    assert set(made) == {f"taps.{ending}" for ending in ("csv", "md", "png", "svg")}
     rows = [line.split(",") for line in made["taps.csv"].decode().splitlines()]
-    assert rows[0] == ["preset", "nonidealities.tap_noise", "metric", "seeds", "mean", "half_width_95"]
+    assert rows[0] == ["preset", "nonidealities.tap_noise", "metric", "seeds", "mean", "low_95", "high_95"]
     errors = {float(row[1]): float(row[4]) for row in rows[1:] if row[2] == "gradient_error"}
     assert errors[0.0] < 1e-6 < 0.01 < errors[5.0]
     monkeypatch.setattr(robustness, "Local", None)  # nothing is left to run
@@ -172,7 +204,7 @@ def test_a_map_is_made_by_one_command_and_goes_on(tmp_path: Path, monkeypatch: p
 )
 def test_a_bad_map_is_told_in_one_line(told: list[str], line: str, tmp_path: Path, capsys: Any) -> None:
     with pytest.raises(SystemExit):
-        robustness.STUDY.main([*told, "--out", str(tmp_path), "--runs", str(tmp_path)])
+        robustness.STUDY.main([*told, "--full", "--out", str(tmp_path), "--runs", str(tmp_path)])
     said = capsys.readouterr().err
     assert line in said and "Traceback" not in said
 
@@ -185,7 +217,7 @@ def test_learning_starts_from_every_snapshot_of_a_mapping(tmp_path: Path, monkey
     monkeypatch.setattr(mapping_quality, "SNAPSHOTS", (1, 3))
     short = {"calibrate.epochs": 2, "calibrate.polish": 0, "map.epochs": 4, "map.polish": 0, "map.compare": False}
     monkeypatch.setattr(mapping_quality, "SETUP", short | {"pretrain.epochs": 2, "learn.epochs": 1})
-    options = ["--out", str(tmp_path / "out"), "--runs", str(tmp_path / "runs")]
+    options = ["--full", "--out", str(tmp_path / "out"), "--runs", str(tmp_path / "runs")]
     mapping_quality.STUDY.main(options)
     rows = [line.split(",") for line in (tmp_path / "out" / "mapping-quality.csv").read_text().splitlines()[1:]]
     assert [int(row[1]) for row in rows] == [0, 1, 3]

@@ -10,15 +10,16 @@ from pathlib import Path
 
 import pytest
 
+from l2sim.job.job import smoke, with_overrides
 from l2sim.nn import models
 from l2sim.study import gradients, harness, l2ight, loss_bias, programming, silicon, twin, twin_digits
 
 
 def test_loss_bias(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loss_bias, "table", lambda table=loss_bias.table: table((4, 9), 2))
-    loss_bias.STUDY.main(["--out", str(tmp_path)])
-    assert {path.name for path in tmp_path.iterdir()} == {"loss-bias.csv", "loss-bias.png", "loss-bias.md"}
-    error = {row[:4]: row.relative_error for row in loss_bias.table()}
+    monkeypatch.setattr(loss_bias, "table", lambda *_, table=loss_bias.table: table((4, 9), (0, 1)))
+    loss_bias.STUDY.main(["--full", "--out", str(tmp_path)])
+    assert {path.name for path in tmp_path.iterdir()} == {f"loss-bias.{ending}" for ending in ("csv", "md", "png", "svg")}
+    error = {row[1:5]: row.relative_error for row in loss_bias.table() if row.seed == 0}
     for modes in (4, 9):
         for scheme in loss_bias.SCHEMES:
             exact, read, wrong = (error[modes, "uniform", scheme, c] for c in ("corrected", "none", "opposite"))
@@ -28,9 +29,10 @@ def test_loss_bias(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_programming(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(programming, "ITERATIONS", 20)
-    monkeypatch.setattr(programming, "table", lambda table=programming.table: table((4, 12), 2))
-    programming.STUDY.main(["--out", str(tmp_path)])
-    made = {"programming.csv", "programming-steps.csv", "programming.png", "programming.md"}
+    monkeypatch.setattr(programming, "table", lambda *_, table=programming.table: table((4, 12), (0, 1)))
+    programming.STUDY.main(["--full", "--out", str(tmp_path)])
+    pictures = {f"programming{part}.{end}" for part in ("", "-nodes", "-optimised") for end in ("png", "svg")}
+    made = {"programming.csv", "programming-steps.csv", "programming.md"} | pictures
     assert {path.name for path in tmp_path.iterdir()} == made
     rows, curves = programming.table()
     error = {row[:4]: row.error for row in rows}
@@ -43,13 +45,11 @@ def test_programming(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_silicon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    few = {name: 1 for name in silicon.EPOCHS} | {"pretrain.epochs": 1, "data.name": "synthetic"}
-    one = silicon.one
-    monkeypatch.setattr(silicon, "one", lambda *told: one(*told, few))
+    monkeypatch.setattr(silicon, "sized", lambda job, _: smoke(job))
     settings = [*itertools.product(silicon.CHIPS, silicon.DRIVES, silicon.READOUTS)]
     monkeypatch.setattr(silicon, "settings", lambda: settings)
     monkeypatch.setattr(silicon, "SEEDS", (1,))
-    silicon.STUDY.main(["--out", str(tmp_path)])
+    silicon.STUDY.main(["--full", "--out", str(tmp_path)])
     assert {path.name for path in tmp_path.iterdir()} == {"silicon.csv", "silicon.md"}
     assert len((tmp_path / "silicon.csv").read_text().splitlines()) == 1 + len(settings)
     assert "| silicon | single-arm | field |" in (tmp_path / "silicon.md").read_text()
@@ -62,8 +62,10 @@ def test_gradients(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gradients, "EPOCHS", 1)
     small = models.ModelSpec("small", (1, 16, 16), 10, models.cnn_s().layers[:6] + models.cnn_s().layers[-2:])
     monkeypatch.setattr(gradients.models, "get", lambda name: small)
-    gradients.STUDY.main(["--out", str(tmp_path)])
-    assert {path.name for path in tmp_path.iterdir()} == {"gradients.csv", "gradients.md", "gradients.png"}
+    gradients.STUDY.main(["--full", "--out", str(tmp_path)])
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "gradients.csv", "gradients.md", "gradients.png", "gradients.svg", "gradients-layers.png", "gradients-layers.svg",
+    }  # fmt: skip
     with (tmp_path / "gradients.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == len(few) * 4 and {row["layer"] for row in rows} == {"conv1", "conv2", "fc1", "all"}
@@ -81,10 +83,10 @@ def test_ways_to_learn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     })  # fmt: skip
     monkeypatch.setattr(l2ight, "EXPERIMENTS", {"cnn-s": tiny})
     monkeypatch.setattr(l2ight, "SEEDS", (1, 2))
-    options = ["cnn-s", "--out", str(tmp_path / "out"), "--runs", str(tmp_path / "runs")]
+    options = ["cnn-s", "--full", "--out", str(tmp_path / "out"), "--runs", str(tmp_path / "runs")]
     l2ight.STUDY.main(options)
     made = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
-    assert set(made) == {"l2ight-cnn-s.csv", "l2ight-cnn-s.md", "l2ight-cnn-s.png"}
+    assert set(made) == {f"l2ight-cnn-s.{ending}" for ending in ("csv", "md", "png", "svg")}
     rows = list(csv.DictReader(made["l2ight-cnn-s.csv"].decode().splitlines()))
     assert len(rows) == 2 * len(methods) and len({row["accuracy_mapped"] for row in rows}) == 1
     calls = {row["method"]: int(row["core_calls"]) for row in rows}
@@ -109,8 +111,8 @@ def test_twin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             yield twin.Task("small", 4, "twin, taps", partial(twin.whole, part, "small", 4, 1, 3))
 
     monkeypatch.setattr(twin, "tasks", few)
-    twin.STUDY.main(["--out", str(tmp_path), "--part", "identify"])
-    twin.STUDY.main(["--out", str(tmp_path)])
+    twin.STUDY.main(["--full", "--out", str(tmp_path), "--part", "identify"])
+    twin.STUDY.main(["--full", "--out", str(tmp_path)])
     lines = (tmp_path / "twin.csv").read_text().splitlines()
     assert len(lines) == len(set(lines)) == 1 + 2 * 2 + 2 + 3 * 2 + 1, "what was made is not made again"
     page = (tmp_path / "twin.md").read_text()
@@ -119,7 +121,7 @@ def test_twin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_twins_cost_digits_and_what_noisy_tests_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(twin_digits, "REPEATS", 1)
-    (row,) = twin_digits.table(1, (0.02,), **{"pretrain.epochs": 2})
+    (row,) = twin_digits.table(with_overrides(twin_digits.job(1), {"pretrain.epochs": 2}), (0.02,))
     assert row.evaluations == 28.0 and row.mapping_error < 5e-3
     assert abs(row.twin - row.exact) < 0.03 and abs(row.twin_noisy - row.exact_noisy) < 0.06
     assert any(line.startswith("| 0.02 | 28 |") for line in twin_digits.page([row]))

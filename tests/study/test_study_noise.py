@@ -123,10 +123,12 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_study_trains_and_tests_once_and_writes_its_page(
     small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = ["--out", str(tmp_path / "out"), "--runs", str(tmp_path / "runs")]
+    options = ["--full", "--out", str(tmp_path / "out"), "--runs", str(tmp_path / "runs")]
     study.STUDY.main(options)
     made = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
-    assert set(made) == {"noise-energy.csv", "noise-energy.md", "noise-energy.png"}
+    assert set(made) == {"noise-energy.csv", "noise-energy.md"} | {
+        f"noise-energy{part}.{end}" for part in ("", "-causes", "-joules", "-modes") for end in ("png", "svg")
+    }
     rows = [line.split(",") for line in made["noise-energy.csv"].decode().splitlines()[1:]]
     assert [row[:4] for row in rows] == [["16", *it] for it in (
         ["without", "0", "2"], ["without", "2", "2"], ["without", "9", "2"], ["with", "3", "1"], ["with", "3", "2"],
