@@ -15,7 +15,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 .NOTPARALLEL:
 .PHONY: run gui screenshots test test-display test-pyside test-pythons test-bare test-newest test-lowest test-gpu same \
-	test-sweep smoke bench bench-gpu lint requirements clean
+	test-sweep smoke fuzz bench bench-gpu lint requirements clean
 
 run: $(VENV)/run.$(READY)
 	$(BIN)/l2sim run $(ARGS)
@@ -87,6 +87,12 @@ smoke: $(VENV)/run.$(READY)
 	@$(BIN)/python -c "from l2sim.job.presets import smoked; print(*smoked(), sep='\n')" | while read -r preset; do \
 		out=$$(mktemp -d) && echo "$$preset" && $(BIN)/l2sim run "$$preset" --smoke --quiet --out "$$out" $(ARGS) </dev/null >/dev/null \
 			|| exit 1; rm -rf "$$out"; done
+
+# New examples for every test of a property, until the minutes are over: make fuzz MINUTES=60. What fails is kept in
+# tests/finds and tried first from then on.
+fuzz: MINUTES ?= 10
+fuzz: $(VENV)/dev.$(READY)
+	@$(BIN)/python -m tests.fuzz $(MINUTES)
 
 # The kernels beside what the machine can do: make bench ARGS="--quick".
 bench: $(VENV)/run.$(READY)

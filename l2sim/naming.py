@@ -72,6 +72,8 @@ def searches(own: Mapping[str, Array], fields: tuple[str, ...]) -> dict[str, Arr
 # -- version 1 ---------------------------------------------------------------------------------------------------------
 
 MESHES_1 = ("u", "v", "theta", "phi", "screen")
+HIDDEN_1 = "mapping_error"
+"""What version 1 said without a prefix, although it was computed from the true weights."""
 DRAWS_1 = ("bias", "gamma", "fate", "stuck_at", "error", "splitters", "arms")
 """What version 1 had of phases, and of unit draws of a fabrication."""
 
@@ -141,3 +143,17 @@ def _commanded(old: str) -> str:
     if not layer or part not in (*MESHES_1, "sigma"):
         return old
     return name(old, "commanded" if part == "sigma" else "phases")
+
+
+def of_scalar_1(old: str) -> str:
+    """The name that a scalar series of version 1, STAGE/QUANTITY, has now."""
+    stage, slash, quantity = old.rpartition("/")
+    return stage + slash + ("oracle_" + quantity if quantity == HIDDEN_1 else quantity)
+
+
+def of_result_1(entry: Mapping[str, object]) -> dict[str, object]:
+    """What a stage came to, comparisons included, under the names of now."""
+    renamed = {f"oracle_{key}" if key == HIDDEN_1 else key: value for key, value in entry.items()}
+    if isinstance(copies := renamed.get("comparisons"), dict):
+        renamed["comparisons"] = {key: of_result_1(a) if isinstance(a, dict) else a for key, a in copies.items()}
+    return renamed

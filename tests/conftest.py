@@ -23,6 +23,7 @@ os.environ["PYTEST_QT_API"] = os.environ.setdefault("PYQTGRAPH_QT_LIB", "PyQt5")
 os.environ.setdefault("NUMBA_NUM_THREADS", str(max(2, len(os.sched_getaffinity(0)))))  # two can be tried on one core
 
 import hypothesis
+import hypothesis.database
 import numba
 import pytest
 from numba.core.caching import IndexDataCacheFile
@@ -31,11 +32,15 @@ from tests.tolerances import PATIENCE
 from tests.warned import pytest_terminal_summary  # noqa: F401  (pytest calls these)
 from tests.windowless import pytest_addoption, pytest_pycollect_makemodule  # noqa: F401
 
-# The same examples everywhere and every time, however long one takes; `--hypothesis-profile default` looks for others.
+# The same examples everywhere and every time, however long one takes; `make fuzz` looks for others, and tries again what it
+# found before, which lies in tests/finds.
+SLOW = [hypothesis.HealthCheck.too_slow]
+FINDS = hypothesis.database.DirectoryBasedExampleDatabase(Path(__file__).parent / "finds")
 hypothesis.settings.register_profile(
-    "same", deadline=None, derandomize=True, database=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    "same", deadline=None, derandomize=True, database=None, suppress_health_check=SLOW
 )
-hypothesis.settings.load_profile("same")
+hypothesis.settings.register_profile("fuzz", deadline=None, database=FINDS, suppress_health_check=SLOW, print_blob=True)
+hypothesis.settings.load_profile("fuzz" if os.environ.get("L2SIM_FUZZ") else "same")
 
 _save = IndexDataCacheFile.save
 

@@ -382,7 +382,7 @@ def _layer(name: str, grid: grids.Grid) -> Layer:
 
 
 def _badge(name: str) -> str:
-    if "oracle" in name or "mapping_error" in name:
+    if "oracle" in name:
         return "oracle"
     if name.endswith(("/energy_j", "/chip_s", "/clock_s")):
         return "estimated"

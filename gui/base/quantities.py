@@ -22,7 +22,7 @@ QUANTITIES = (
     Quantity("Search loss (calibrate)", r"calibrate/(loss|best.*)", True),
     Quantity("Search loss (map)", r"map/(loss|best.*)", True),
     Quantity("Identity error, oracle", r".*/oracle_identity_error.*", True),
-    Quantity("Mapping error, relative", r".*/mapping_error", True),
+    Quantity("Mapping error, relative, oracle", r".*/oracle_mapping_error", True),
     Quantity("Gradient error 1 - cos, oracle", r".*/oracle_gradient_error.*", True),
     Quantity("Gradient angle to the true one (rad), oracle", r".*/oracle_gradient_angle.*"),
     Quantity("Gradient distance to the true one, oracle", r".*/oracle_gradient_distance.*", True),

@@ -61,7 +61,8 @@ def words(event: Record) -> str:
         case StageEnd():
             result = results.stage(event.result)
             parts = [f"{100 * result.accuracy:.2f} % test accuracy"] if result.accuracy is not None else []
-            parts += [f"mapping error {result.mapping_error:.3g}"] if result.mapping_error is not None else []
+            error = result.oracle_mapping_error
+            parts += [f"oracle mapping error {error:.3g}"] if error is not None else []
             parts += [f"{result.seconds:.1f} s"] if result.seconds is not None else []
             return f"{event.stage}: " + ", ".join(parts)
         case Changed():

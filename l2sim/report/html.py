@@ -23,7 +23,7 @@ FACTS = {
     "calibration_loss": ("calibration loss", "as measured, mean over cores"),
     "oracle_identity_error.u": ("oracle identity error, U", "mean of (|U| − I)² over elements and cores"),
     "oracle_identity_error.v": ("oracle identity error, V", "mean of (|V| − I)² over elements and cores"),
-    "mapping_error": ("mapping error", "|USV − W|² / |USV|², mean over cores"),
+    "oracle_mapping_error": ("oracle mapping error", "|USV − W|² / |USV|², mean over cores"),
     "oracle_gradient_error": ("oracle gradient error", "1 − cos(measured, true), mean over meshes, last epoch"),
     "oracle_gradient_angle": ("oracle gradient angle", "rad, measured to true, all layers as one vector, last epoch"),
     "oracle_gradient_distance": ("oracle gradient distance", "|measured − true|² / |true|², all layers, last epoch"),

@@ -243,8 +243,8 @@ def _against(mapped: Mapping[str, object], other: Mapping[str, object] | None, w
         return "The two were not compared in this run."
     return (
         f"This run's mapping ends at accuracy {percent(accuracy)} and mapping error "
-        f"{number(numeric(mapped, 'mapping_error'))}; {words} ends at {percent(copied)} and "
-        f"{number(numeric(other, 'mapping_error'))}, {_points(100 * (copied - accuracy))}."
+        f"{number(numeric(mapped, 'oracle_mapping_error'))} {html.BADGE}; {words} ends at {percent(copied)} and "
+        f"{number(numeric(other, 'oracle_mapping_error'))}, {_points(100 * (copied - accuracy))}."
     )
 
 

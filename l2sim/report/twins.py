@@ -32,6 +32,7 @@ def mapping(material: Material) -> str:
         "<p>The phases of every core were computed from its twin, its quantised levels chosen together, and sigma with "
         "them: no probe was needed. "
         + (f"{refine} sweeps of ternary probing followed. " if refine else "")
-        + f"Mapping error |USV − W|² / |USV|², mean of all cores: {number(stage['mapping_error'])} {html.BADGE}.</p>"
+        + "Mapping error |USV − W|² / |USV|², mean of all cores: "
+        + f"{number(stage['oracle_mapping_error'])} {html.BADGE}.</p>"
     )
     return html.section("Mapping", text)

@@ -176,5 +176,5 @@ def _error(stage: StageResult) -> str:
     identity = [error for error in stage.oracle_identity_error.values() if error is not None]
     if identity:
         return f"identity {max(identity):.4f}"
-    errors = ("mapping", stage.mapping_error), ("calibration", stage.calibration_loss), ("loss", stage.loss)
+    errors = ("oracle mapping", stage.oracle_mapping_error), ("calibration", stage.calibration_loss), ("loss", stage.loss)
     return next((f"{word} {value:.4g}" for word, value in errors if value is not None), "")

@@ -176,9 +176,11 @@ def parsed_events(content: bytes, path: Path) -> tuple[list[Record], int]:
             try:
                 record = msgspec.convert(entry.event, of)
                 if isinstance(record, StageEnd):
+                    record = msgspec.structs.replace(record, result=naming.of_result_1(record.result))
                     results.stage(record.result)
-                if isinstance(record, Series) and record.shape:
-                    record = msgspec.structs.replace(record, name=naming.of_frames_1(record.name))
+                if isinstance(record, Series):
+                    rule = naming.of_frames_1 if record.shape else naming.of_scalar_1
+                    record = msgspec.structs.replace(record, name=rule(record.name))
                 records.append(record)
             except ValueError as error:
                 raise RunError(f"{path} has an event that is none ({error}); copy it from the run again") from None

@@ -9,11 +9,13 @@ from typing import Any
 
 import msgspec
 
+from l2sim import naming
 from l2sim.errors import RunError
 from l2sim.store.door import Newer, parsed, versioned
 
-VERSION = 1
-"""The newest `report.json` this code reads, and the one it writes."""
+VERSION = 2
+"""The newest `report.json` this code reads, and the one it writes. Version 1 called `oracle_mapping_error` without its
+prefix."""
 
 
 class StageResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,7 +29,7 @@ class StageResult(msgspec.Struct, frozen=True, kw_only=True):
     oracle_accuracy: float | None = None
     calibration_loss: float | None = None
     oracle_identity_error: dict[str, float | None] = {}
-    mapping_error: float | None = None
+    oracle_mapping_error: float | None = None
     comparisons: dict[str, dict[str, float | None]] = {}
     evaluations: int | None = None
     core_calls: int | None = None
@@ -87,6 +89,7 @@ def read(path: Path) -> Report:
         if form != "l2sim-report":
             raise ValueError(f"its format is {form!r}")
         report = versioned(content, Report, VERSION)
+        report = msgspec.structs.replace(report, stages=[naming.of_result_1(entry) for entry in report.stages])
         for entry in report.stages:
             msgspec.convert(entry, _Finished)
         return report

@@ -62,7 +62,7 @@ def row(run: Run) -> Row:
     identity, mapped = stages["calibrate"].oracle_identity_error, stages["map"]
     return Row(
         run.job.seed, stages["pretrain"].accuracy, stages["deploy"].accuracy, (identity["u"] + identity["v"]) / 2,
-        mapped.mapping_error, mapped.accuracy, mapped.oracle_accuracy, stages["learn"].accuracy,
+        mapped.oracle_mapping_error, mapped.accuracy, mapped.oracle_accuracy, stages["learn"].accuracy,
     )  # fmt: skip
 
 

@@ -313,7 +313,7 @@ class Stage(msgspec.Struct):
     name: str
     accuracy: float = float("nan")
     oracle_accuracy: float = float("nan")
-    mapping_error: float = float("nan")
+    oracle_mapping_error: float = float("nan")
     oracle_identity_error: dict[str, float] = {}
     core_calls: int = 0
     forward_core_calls: int = 0

@@ -80,7 +80,7 @@ def row(run: Run) -> Row:
     stages, plan = run.stages(), run.job.map
     mapped, learned, pretrained = stages["map"], stages["learn"].accuracy, stages["pretrain"].accuracy
     epochs = 0 if plan.snapshots else plan.epochs
-    return Row(run.job.seed, epochs, mapped.mapping_error, mapped.accuracy, learned, pretrained)
+    return Row(run.job.seed, epochs, mapped.oracle_mapping_error, mapped.accuracy, learned, pretrained)
 
 
 def summary(rows: list[Row]) -> list[tuple[int, list[Spread]]]:

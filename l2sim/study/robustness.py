@@ -76,7 +76,7 @@ METRICS: dict[str, tuple[tuple[str, ...], str]] = {
     "accuracy": (("learn.accuracy",), "accuracy after learning"),
     "mapped_accuracy": (("map.accuracy",), "accuracy after mapping"),
     "identity_error": (("calibrate.oracle_identity_error.u", "calibrate.oracle_identity_error.v"), "identity error"),
-    "mapping_error": (("map.mapping_error",), "mapping error"),
+    "mapping_error": (("map.oracle_mapping_error",), "mapping error"),
     "gradient_error": (("learn.oracle_gradient_error",), "gradient error, 1 − cos"),
 }
 """Columns of a sweep's table whose mean each metric is, and its name for people."""

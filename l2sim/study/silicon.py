@@ -125,7 +125,7 @@ def one(chip: str, drive: str, readout: str, seed: int, job: Job) -> Row:
     identity = stages["calibrate"].oracle_identity_error
     return Row(
         chip, drive, readout, seed, stages["pretrain"].accuracy, stages["deploy"].accuracy,
-        (identity["u"] + identity["v"]) / 2, stages["map"].mapping_error, stages["map"].accuracy,
+        (identity["u"] + identity["v"]) / 2, stages["map"].oracle_mapping_error, stages["map"].accuracy,
         stages["learn"].accuracy,
     )  # fmt: skip
 

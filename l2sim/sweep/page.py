@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 METRICS = {
     "learn.accuracy": ("accuracy after learning (%)", 100.0),
     "map.accuracy": ("accuracy after mapping (%)", 100.0),
-    "map.mapping_error": ("mapping error", 1.0),
+    "map.oracle_mapping_error": ("oracle mapping error", 1.0),
     "calibrate.oracle_identity_error.u": ("identity error of U", 1.0),
     "learn.energy_j.total": ("energy of learning (J)", 1.0),
     "learn.oracle_gradient_error": ("gradient error", 1.0),

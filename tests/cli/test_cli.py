@@ -25,7 +25,7 @@ REPORT: dict[str, Any] = {
     "stages": [
         {"name": "pretrain", "accuracy": 0.986, "loss": 0.05, "seconds": 2.0},
         {"name": "calibrate", "oracle_identity_error": {"u": 0.0103, "v": 0.0107}, "evaluations": 1234567},
-        {"name": "map", "accuracy": 0.78, "oracle_accuracy": 0.89, "mapping_error": 0.1, "core_calls": 9876},
+        {"name": "map", "accuracy": 0.78, "oracle_accuracy": 0.89, "oracle_mapping_error": 0.1, "core_calls": 9876},
     ]
 }
 

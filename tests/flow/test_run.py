@@ -82,7 +82,7 @@ def test_events_come_in_order_and_the_report_has_every_stage(reference: Path) ->
     assert set(by_name["calibrate"]["oracle_identity_error"]) == {"u", "v"}
     assert by_name["calibrate"]["evaluations"] * 9 == by_name["calibrate"]["core_calls"]
     assert by_name["map"]["evaluations"] * 9 == by_name["map"]["core_calls"]
-    assert {"mapping_error", "oracle_accuracy", "comparisons"} <= set(by_name["map"])
+    assert {"oracle_mapping_error", "oracle_accuracy", "comparisons"} <= set(by_name["map"])
     assert by_name["learn"]["accumulation_steps"] > 0 and by_name["learn"]["writes"] > 0
 
 

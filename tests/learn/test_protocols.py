@@ -223,7 +223,7 @@ def test_a_run_from_scratch_maps_nothing() -> None:
     stream = events({"pretrain.epochs": 0, "map.epochs": 0})
     results = {e.stage: e.result for e in stream if isinstance(e, StageDone)}
     assert list(results) == ["pretrain", "deploy", "calibrate", "map", "learn"]
-    assert results["map"]["mapping_error"] == results["deploy"]["mapping_error"]
+    assert results["map"]["oracle_mapping_error"] == results["deploy"]["oracle_mapping_error"]
     assert results["map"].get("evaluations", 0) == 0 and results["learn"]["core_calls"] > 0
     assert "accuracy" in results["pretrain"]
 

@@ -30,7 +30,7 @@ SIZES = (1, 2, 3, 4, 5, 8, 17)
 any_mesh = st.builds(Mesh, st.sampled_from(KINDS), st.integers(1, 9), node=st.sampled_from(NODES))
 universal = st.builds(Mesh, st.sampled_from(UNIVERSAL), st.integers(1, 9), node=st.sampled_from(NODES))
 seeds = st.integers(0, 2**32 - 1)
-properties = settings(max_examples=40, deadline=None, derandomize=True, database=None)
+properties = settings(max_examples=40, deadline=None)
 
 
 def circle(a: np.ndarray, b: np.ndarray) -> float:

@@ -208,7 +208,7 @@ def test_damaged_logs_and_checkpoints_do_not_stop_the_page(copy: Path) -> None:
 def test_numbers_that_are_not_finite_are_null_and_said_in_words(copy: Path) -> None:
     content = json.loads((copy / "report.json").read_text())
     content["stages"][-1] |= {"loss": float("nan"), "accuracy": 0.1}
-    content["stages"][3]["mapping_error"] = float("inf")
+    content["stages"][3]["oracle_mapping_error"] = float("inf")
     figures = json.loads((copy / "figures.json").read_text())
     figures["calibrate"]["identity_error"]["u"][0] = float("nan")
     figures["map"]["comparisons"]["start_ideal"]["curve"] = [float("nan")] * 2

@@ -22,7 +22,8 @@ from l2sim.cli.main import main
 from l2sim.flow import export
 from l2sim.inspect.run import Recorded
 from l2sim.store import checkpoint as checkpoints
-from l2sim.store import logs, tensors
+from l2sim.store import logs, results, tensors
+from l2sim.store.events import StageEnd
 from l2sim.store.follow import Replay
 from tests.places import ROOT
 
@@ -171,3 +172,23 @@ def test_every_spelling_of_version_1_has_its_name() -> None:
     assert {name: naming.of_export_1(name) for name in exported} == exported
     assert {name: naming.of_frames_1(name) for name in frames} == frames
     assert set(naming.DRAWS_1) == {item.name for kind in (Heaters, Optics) for item in fields(kind)}
+
+
+def test_what_was_computed_from_hidden_weights_has_its_prefix(old: Path) -> None:
+    """A report, its events and scalars of version 1 called the mapping error without saying that a lab cannot know it."""
+    raw = json.loads((old / "l2ight" / "report.json").read_text())
+    was = {stage["name"]: stage["mapping_error"] for stage in raw["stages"] if "mapping_error" in stage}
+    assert set(was) == {"deploy", "map"} and raw["version"] == 1
+    told = {stage["name"]: stage for stage in results.read(old / "l2ight" / "report.json").stages}
+    assert {name: told[name]["oracle_mapping_error"] for name in was} == was
+    assert not any("mapping_error" in stage for stage in told.values())
+    named = logs.scalars(old / "l2ight")
+    assert "map/oracle_mapping_error" in named and "map/mapping_error" not in named
+    assert "map/oracle_mapping_error" in Replay(old / "l2ight").scalar_series
+    ends = [event.result for event in logs.events(old / "l2ight") if isinstance(event, StageEnd)]
+    assert [end["oracle_mapping_error"] for end in ends if "oracle_mapping_error" in end] == list(was.values())
+
+
+def test_nothing_that_is_computed_from_hidden_values_is_said_without_its_prefix(old: Path) -> None:
+    for read in (logs.scalars(old / "l2ight"), logs.scalars(old / "insitu")):
+        assert not [name for name in read if "mapping_error" in name and "oracle_" not in name]

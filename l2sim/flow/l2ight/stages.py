@@ -66,7 +66,7 @@ def deploy(session: L2ight, done: int) -> Iterator[Event]:
             mapping.deploy(chip, session.aims[name])
     scores = training.scores(session, session.network)
     session.step += 1
-    result = {**scores, "mapping_error": _mapping_error(session.chips, session)}
+    result = {**scores, "oracle_mapping_error": _mapping_error(session.chips, session)}
     tested = {f"test_{key}": value for key, value in scores.items() if not key.startswith("validation")}
     yield Epoch("deploy", 1, 1, session.step, tested, _frames(session, "deploy", 1, 1))
     yield session.finish("deploy", result, {})
@@ -119,7 +119,7 @@ def map_(session: L2ight, done: int) -> Iterator[Event]:
     problems, starts = _mapping_task(session, session.chips, offset)
 
     def observe() -> dict[str, float]:
-        return {"mapping_error": _mapping_error(session.chips, session)}
+        return {"oracle_mapping_error": _mapping_error(session.chips, session)}
 
     scales = {name: mapping.error_scale(aim) for name, aim in session.aims.items()}
     searches = partial(_mapping_searches, session)
@@ -132,7 +132,7 @@ def map_(session: L2ight, done: int) -> Iterator[Event]:
     session.photonic = _rebuilt(session)
     result: Values = {
         **training.scores(session, session.network),
-        "mapping_error": _mapping_error(session.chips, session),
+        "oracle_mapping_error": _mapping_error(session.chips, session),
         **_oracle_scores(session),
     }
     figures: Values = {}
@@ -160,7 +160,7 @@ def _programmed(session: L2ight) -> Iterator[Event]:
     session.photonic = _rebuilt(session)
     result = {
         **training.scores(session, session.network),
-        "mapping_error": _mapping_error(session.chips, session),
+        "oracle_mapping_error": _mapping_error(session.chips, session),
         **_oracle_scores(session),
     }
     yield session.finish("map", result, {})
@@ -189,7 +189,8 @@ def _as_deployed(session: L2ight) -> Iterator[Event]:
         for name, chip in session.chips.items():
             mapping.deploy(chip, session.aims[name])
     session.photonic = _rebuilt(session)
-    result = training.scores(session, session.network) | {"mapping_error": _mapping_error(session.chips, session)}
+    error = {"oracle_mapping_error": _mapping_error(session.chips, session)}
+    result = training.scores(session, session.network) | error
     yield session.finish("map", result, {})
 
 
@@ -381,7 +382,7 @@ def _mapped_copy(session: L2ight, imperfect: Nonidealities, offset: dict[str, Co
     for name, chip in chips.items():
         _project(session, chip, name, problems[name], states[name], network)
     scores = training.scores(session, network, validate=False)
-    return {**scores, "mapping_error": _mapping_error(chips, session), "curve": curve}
+    return {**scores, "oracle_mapping_error": _mapping_error(chips, session), "curve": curve}
 
 
 def _oracle_scores(session: L2ight) -> dict[str, float]:

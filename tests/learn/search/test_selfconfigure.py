@@ -20,7 +20,7 @@ from tests import goldens
 UNIVERSAL = ("rectangular", *unitary.CASCADES)
 SIZES = (1, 2, 3, 4, 5, 8)
 seeds = st.integers(0, 2**32 - 1)
-properties = settings(max_examples=30, deadline=None, derandomize=True, database=None)
+properties = settings(max_examples=30, deadline=None)
 
 
 def problem(mesh: Mesh, seed: int, size: float = 0.03) -> tuple[Array, Array]:
