@@ -286,8 +286,8 @@ def probes(results: Results) -> Figure:
     ax.grid(axis="y", visible=False)
     ax.set(xlabel="core calls of a core, a day of chip time (× does not hold)")
     cheapest = min((r for r in rows if r.holds), key=lambda r: r.core_calls, default=None)
-    found = "No policy tried" if cheapest is None else f"“{cheapest.way}” is the cheapest that"
-    ax.set_title(f"{found} holds accuracy within {POINTS:g} point")
+    answer = "No policy tried" if cheapest is None else f"“{cheapest.way}” is the cheapest that"
+    ax.set_title(f"{answer} holds accuracy within {POINTS:g} point")
     return sheet
 
 

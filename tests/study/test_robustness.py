@@ -162,7 +162,7 @@ def test_a_map_takes_the_seeds_together_and_keeps_its_other_fields_apart() -> No
     assert first.values == {"nonidealities.phase_bits": 4, "learn.lr": 0.1} and first.seeds == 2
     assert list(first.metrics) == ["accuracy"] and first.metrics["accuracy"][0] == pytest.approx(0.415)
     assert second.metrics["accuracy"][0] == pytest.approx(0.815)
-    assert first.metrics["accuracy"] == harness.share([0.41, 0.42])
+    assert tuple(first.metrics["accuracy"]) == pytest.approx(tuple(harness.share([0.41, 0.42])))
     assert robustness.shown("accuracy", first.metrics["accuracy"]) == harness.percent(harness.share([0.41, 0.42]))
 
 

@@ -18,7 +18,8 @@ from l2sim.study import gradients, harness, l2ight, loss_bias, programming, sili
 def test_loss_bias(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loss_bias, "table", lambda *_, table=loss_bias.table: table((4, 9), (0, 1)))
     loss_bias.STUDY.main(["--full", "--out", str(tmp_path)])
-    assert {path.name for path in tmp_path.iterdir()} == {f"loss-bias.{ending}" for ending in ("csv", "md", "png", "svg")}
+    made = {path.name for path in tmp_path.iterdir()}
+    assert made == {f"loss-bias.{ending}" for ending in ("csv", "md", "png", "svg")}
     error = {row[1:5]: row.relative_error for row in loss_bias.table() if row.seed == 0}
     for modes in (4, 9):
         for scheme in loss_bias.SCHEMES:
@@ -63,9 +64,9 @@ def test_gradients(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small = models.ModelSpec("small", (1, 16, 16), 10, models.cnn_s().layers[:6] + models.cnn_s().layers[-2:])
     monkeypatch.setattr(gradients.models, "get", lambda name: small)
     gradients.STUDY.main(["--full", "--out", str(tmp_path)])
-    assert {path.name for path in tmp_path.iterdir()} == {
-        "gradients.csv", "gradients.md", "gradients.png", "gradients.svg", "gradients-layers.png", "gradients-layers.svg",
-    }  # fmt: skip
+    assert {path.name for path in tmp_path.iterdir()} == {"gradients.csv", "gradients.md"} | {
+        f"gradients{part}.{end}" for part in ("", "-layers") for end in ("png", "svg")
+    }
     with (tmp_path / "gradients.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == len(few) * 4 and {row["layer"] for row in rows} == {"conv1", "conv2", "fc1", "all"}
@@ -121,7 +122,7 @@ def test_twin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_twins_cost_digits_and_what_noisy_tests_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(twin_digits, "REPEATS", 1)
-    (row,) = twin_digits.table(with_overrides(twin_digits.job(1), {"pretrain.epochs": 2}), (0.02,))
+    (row,) = twin_digits.table(with_overrides(twin_digits.job(1), ["pretrain.epochs=2"]), (0.02,))
     assert row.evaluations == 28.0 and row.mapping_error < 5e-3
     assert abs(row.twin - row.exact) < 0.03 and abs(row.twin_noisy - row.exact_noisy) < 0.06
     assert any(line.startswith("| 0.02 | 28 |") for line in twin_digits.page([row]))
