@@ -35,7 +35,8 @@ def main(minutes: float) -> int:
         rounds += 1
         if done not in (0, 5):  # 5: this file has none that it can run here
             failed += 1
-            print(f"{path.relative_to(TESTS.parent)} failed with seed {seed}; what failed is in tests/finds", flush=True)
+            where = path.relative_to(TESTS.parent)
+            print(f"{where} failed with seed {seed}; what failed is kept in tests/finds", flush=True)
     print(f"{rounds} rounds of {len(files)} files in {minutes:g} minutes: {failed} failed")
     return min(failed, 1)
 

@@ -176,5 +176,6 @@ def _error(stage: StageResult) -> str:
     identity = [error for error in stage.oracle_identity_error.values() if error is not None]
     if identity:
         return f"identity {max(identity):.4f}"
-    errors = ("oracle mapping", stage.oracle_mapping_error), ("calibration", stage.calibration_loss), ("loss", stage.loss)
+    hidden = "oracle mapping", stage.oracle_mapping_error
+    errors = hidden, ("calibration", stage.calibration_loss), ("loss", stage.loss)
     return next((f"{word} {value:.4g}" for word, value in errors if value is not None), "")
