@@ -32,8 +32,8 @@ from tests.tolerances import PATIENCE
 from tests.warned import pytest_terminal_summary  # noqa: F401  (pytest calls these)
 from tests.windowless import pytest_addoption, pytest_pycollect_makemodule  # noqa: F401
 
-# The same examples everywhere and every time, however long one takes; `make fuzz` looks for others, and tries again what
-# it found before, which lies in tests/finds.
+# The same examples everywhere and every time, however long one takes; `make fuzz` looks for others, and first tries
+# again what it found before, which lies in tests/finds.
 SLOW = [hypothesis.HealthCheck.too_slow]
 FINDS = hypothesis.database.DirectoryBasedExampleDatabase(Path(__file__).parent / "finds")
 hypothesis.settings.register_profile(
