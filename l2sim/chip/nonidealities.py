@@ -226,6 +226,16 @@ class Nonidealities(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 
         return np.unique(self.driver().levels)
 
+    def codes(self, phases: Array) -> tuple[Array, int]:
+        """The voltages, in steps from 0 V, with which a voltage drive meets commanded `phases`, rad; the last step."""
+        import numpy as np  # late: a job needs no arrays
+
+        from l2sim.given import wrapped  # late: the same
+
+        driver = self.driver()
+        steps: Array = driver.codes[np.searchsorted(driver.thresholds, wrapped(phases), side="left")]
+        return steps, 2 ** (self.phase_bits or 16) - 1
+
     def driver(self) -> Driver:
         """What a voltage drive does with a command.
 

@@ -199,7 +199,8 @@ def top(phases: Array, imperfect: Nonidealities) -> Array:
     """Which heaters are driven with V_max at commanded `phases`; none where voltages are not what is driven."""
     if imperfect.drive != "voltage":
         return np.zeros(phases.shape, bool)
-    return np.asarray(np.mod(phases, 2 * np.pi) > imperfect.levels()[1][-1])
+    codes, last = imperfect.codes(phases)
+    return np.asarray(codes == last)
 
 
 def _of_cores(

@@ -206,8 +206,7 @@ def electrical(phases: Array, imperfect: Nonidealities) -> tuple[Array, Array]:
     phases = wrapped(np.asarray(phases, float))
     if imperfect.drive != "voltage":
         return phases / np.pi, np.zeros(phases.shape, bool)
-    driver, last = imperfect.driver(), 2 ** (imperfect.phase_bits or 16) - 1
-    codes = driver.codes[np.searchsorted(driver.thresholds, phases, side="left")]
+    codes, last = imperfect.codes(phases)
     volts = codes * imperfect.v_max / last
     return volts**2 * (GAMMA / np.pi), codes == last
 

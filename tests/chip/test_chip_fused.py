@@ -67,7 +67,7 @@ def pairs(fused: CoreChip, slow: CoreChip) -> list[tuple[CoreChip, Hardware]]:
 
 
 @settings(max_examples=60, deadline=None)
-@given(chips(), st.sampled_from((0, 1, 7)), st.sampled_from((0.0, 1e-3, 50.0)))
+@given(chips(), st.sampled_from((1, 7)), st.sampled_from((0.0, 1e-3, 50.0)))
 def test_fused_products(made: tuple, count: int, size: float) -> None:
     fused, slow, rng = made
     (p, q), k = fused.shape, fused.mesh.modes
@@ -82,7 +82,7 @@ def test_fused_products(made: tuple, count: int, size: float) -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(chips(), st.sampled_from((0, 1, 7)))
+@given(chips(), st.sampled_from((1, 7)))
 def test_fused_sigma_gradient(made: tuple, count: int) -> None:
     fused, slow, rng = made
     (p, q), k = fused.shape, fused.mesh.modes

@@ -149,10 +149,10 @@ def flat(result: Any) -> list[Any]:
 
 def test_what_is_not_finite_is_told_at_the_end_of_the_epoch() -> None:
     _, gpu = chips(Nonidealities(), Mesh("rectangular", 2))
-    gpu.forward(np.full((2, 1), np.nan))
+    gpu.forward(gpu.xp.asarray(np.full((2, 1), np.nan)))
     with pytest.raises(ChipError, match="not finite; lower the learning rate"):
         gpu.state()
     _, gpu = chips(Nonidealities(), Mesh("rectangular", 2))
-    gpu.set_phases(theta=np.array([np.inf]))
+    gpu.set_phases(theta=gpu.xp.asarray(np.array([np.inf])))
     with pytest.raises(ChipError, match="not finite"):
         gpu.state()
