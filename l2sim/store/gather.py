@@ -113,7 +113,8 @@ def _so_far(out: Path, manifest: Manifest, events: list[Record]) -> Report:
 
 def _search(scalars: dict[str, tuple[Array, Array]]) -> dict[str, Array]:
     """The scalars of a search for the epochs that have all of them: the last may be torn, or half written."""
-    if not {"oracle_identity_error_v", "oracle_mapping_error"} & scalars.keys():  # written last
+    last = {"oracle_identity_error_v", "oracle_mapping_error"}  # written last
+    if "evaluations" not in scalars or not last & scalars.keys():  # of stages that search
         return {}
     whole = min(values.size for _, values in scalars.values())
     return {what: values[:whole] for what, (_, values) in scalars.items()}

@@ -74,7 +74,7 @@ def test_events_come_in_order_and_the_report_has_every_stage(reference: Path) ->
     assert isinstance(events[-1], Done)
     assert timeless(json.loads(json.dumps(events[-1].report))) == report(reference)
     kept = report(reference)
-    assert kept["format"] == "l2sim-report" and kept["version"] == 1 and kept["seed"] == 1
+    assert kept["format"] == "l2sim-report" and kept["version"] == 2 and kept["seed"] == 1
     by_name = {stage["name"]: stage for stage in kept["stages"]}
     for name in ("pretrain", "deploy", "map", "learn"):
         assert 0 <= by_name[name]["accuracy"] <= 1 and by_name[name]["loss"] > 0
