@@ -71,6 +71,8 @@ def run(
         raise click.UsageError("--resume goes on with a run and --from begins another; use one of them")
     if weights is not None:  # what is set besides wins: pretrain.epochs=5 trains them further
         settings = (f"pretrain.weights={json.dumps(str(weights.absolute()))}", "pretrain.epochs=0", *settings)
+    if weights_map is not None and weights is None:
+        raise click.UsageError("--weights-map says what is what in a file; name that with --weights")
     if weights_map is not None:
         settings = (f"pretrain.weights_map={json.dumps(_map(weights_map))}", *settings)
     if device is not None:

@@ -25,14 +25,16 @@ CURE = "say which it is with --weights-map FILE, or with pretrain.weights_map in
 
 
 class Layer(NamedTuple):
-    """A layer here: what kind it is, the shapes of a weight that fit it, and the layer that its light comes from. A
-    classifier of `features` also takes one of other classes, where nothing else fits."""
+    """A layer here: what kind it is, the shape of its weight, and the layer that its light comes from. Where nothing of
+    that shape is left, a classifier of `features` takes one of other classes, and a first convolution one that is
+    `larger`."""
 
     name: str
     kind: str
-    shapes: frozenset[Shape]
+    shape: Shape
     behind: str = ""
     features: int = 0
+    larger: frozenset[Shape] = frozenset()
 
 
 def named(entries: Iterable[str], names: Iterable[str], layers: Iterable[str]) -> dict[str, str]:
@@ -43,7 +45,7 @@ def named(entries: Iterable[str], names: Iterable[str], layers: Iterable[str]) -
     theirs, ours, made = set(names), set(layers), dict[str, str]()
     for entry in entries:
         left, equals, right = (part.strip() for part in entry.rpartition("="))
-        left = left.removesuffix(".weight")
+        left = left.removesuffix(".weight") if right else left
         if not equals or not left:
             raise ModelError(f"{entry!r} is no line of a weights map; write 'name in the file = layer here'")
         if left not in theirs:
@@ -82,27 +84,41 @@ def _in_order(
     ours: list[Layer], names: list[str], theirs: Mapping[str, tuple[str, Shape]], ordered: bool
 ) -> dict[str, str]:
     """Layers of one kind by shape, and where shapes do not tell by order."""
-    pairs: dict[str, str] = {}
-    left = list(names)
-    for shapes in dict.fromkeys(layer.shapes for layer in ours):
-        mine = [layer.name for layer in ours if layer.shapes == shapes]
-        fit = [name for name in left if theirs[name][1] in shapes]
-        if not fit and mine == [ours[-1].name] and ours[-1].features:
-            fit = [name for name in left if theirs[name][1][1:] == (ours[-1].features,)]
+    pairs = _special(ours, names, theirs)
+    rest = [layer for layer in ours if layer.name not in pairs]
+    left = [name for name in names if name not in pairs.values()]
+    for shape in dict.fromkeys(layer.shape for layer in rest):
+        mine = [layer for layer in rest if layer.shape == shape]
+        fit = [name for name in left if theirs[name][1] == shape]
         if len(fit) != len(mine):
-            first = ours[[layer.shapes for layer in ours].index(shapes)]
-            wanted = min(shapes)
-            far = [name for name in left if not any(theirs[name][1] in layer.shapes for layer in ours)]
+            far = [name for name in left if not any(theirs[name][1] == layer.shape for layer in rest)]
             if len(far) == len(mine) == 1:
-                left = far
-                said = f"{left[0]}.weight has shape {theirs[left[0]][1]} but {first.name} needs {wanted}"
+                said = f"{far[0]}.weight has shape {theirs[far[0]][1]} but {mine[0].name} needs {shape}"
             else:
                 there = ", ".join(f"{name} {theirs[name][1]}" for name in (fit or left)[:4])
-                said = f"{len(mine)} layers like {first.name} need {wanted}, which {len(fit)} of the file have: {there}"
-            raise ModelError(f"{said}; give weights of this model")
-        pairs |= dict(zip(mine, _sequence(fit, ordered, [layer for layer in ours if layer.name in mine])))
-        left = [name for name in left if name not in fit]
+                need = f"{len(mine)} layers like {mine[0].name} need {shape}"
+                said = f"{need}, which {len(fit)} of the file have: {there}"
+            raise ModelError(f"{said}; give weights of this model, or {CURE}")
+        pairs |= dict(zip((layer.name for layer in mine), _sequence(fit, ordered, mine)))
     return pairs
+
+
+def _special(ours: list[Layer], names: list[str], theirs: Mapping[str, tuple[str, Shape]]) -> dict[str, str]:
+    """A classifier of other classes and a first convolution that is larger, where one of the file fits nowhere else."""
+    places = {layer.shape for layer in ours}
+    stray = [name for name in names if theirs[name][1] not in places]
+    made: dict[str, str] = {}
+    for layer in ours:
+        own = [name for name in names if theirs[name][1] == layer.shape]
+        if len(own) >= sum(layer.shape == other.shape for other in ours):
+            continue
+        fit = [
+            name for name in stray
+            if theirs[name][1] in layer.larger or (layer.features and theirs[name][1][1:] == (layer.features,))
+        ]  # fmt: skip
+        if len(fit) == 1:
+            made[layer.name] = fit[0]
+    return made
 
 
 def _sequence(names: list[str], ordered: bool, ours: list[Layer]) -> list[str]:
@@ -110,13 +126,20 @@ def _sequence(names: list[str], ordered: bool, ours: list[Layer]) -> list[str]:
     if len(names) < 2:
         return names
     natural = sorted(names, key=numbered)
-    alike = len({re.sub(r"\d+", "#", name) for name in names}) == 1
+    alike = len({re.sub(r"\d+", "#", name) for name in names}) == 1 and not interleaved(names)
     if (alike and (not ordered or natural == names)) or (ordered and not alike):
         return natural if alike else names
     other = names if ordered else [natural[1], natural[0], *natural[2:]]
     one, two = (", ".join(f"{layer.name} = {name}" for layer, name in zip(ours, way)) for way in (natural, other))
     why = "its order and its numbers differ" if ordered else "a safetensors file keeps no order"
     raise ModelError(f"several ways fit, and {why}: {one}; or {two}; {CURE}")
+
+
+def interleaved(names: list[str]) -> bool:
+    """Whether names could be of lists whose layers the light meets in turn: lin1.0, lin2.0, lin1.1."""
+    leaves = all(name.rpartition(".")[2].isdigit() for name in names)
+    lists = {tuple(part for part in name.split(".")[:-1] if not part.isdigit()) for name in names}
+    return leaves and len(lists) > 1
 
 
 def _beside(
@@ -126,7 +149,7 @@ def _beside(
     made: dict[str, str] = {}
     for layer in ours:
         front = pairs.get(layer.behind)
-        fit = [name for name in names if front and theirs[name][1] in layer.shapes and follows(name, front)]
+        fit = [name for name in names if front and theirs[name][1] == layer.shape and follows(name, front)]
         if len(fit) != 1:
             return {}
         made[layer.name] = fit[0]

@@ -84,7 +84,7 @@ def fit(
     `exported` where l2sim wrote them, with others. Raises ModelError naming what does not fit, or has no place."""
     layers = _layers(models.place(spec))
     groups = _groups(arrays)
-    chosen = pairing.named(weights_map, groups, (item.name for item, _ in layers))
+    chosen = pairing.named(weights_map, [*groups, *arrays], (item.name for item, _ in layers))
     pairs = _paired(layers, groups, chosen, ordered)
     _check_all(arrays, pairs, [name for name, ours in chosen.items() if not ours], exported)
     convs = [item.name for item, _ in layers if isinstance(item.layer, models.Conv)]
@@ -140,31 +140,37 @@ def _paired(
             first = not any(isinstance(other.layer, models.Conv) for other, _ in layers[:i])
             behind = front.get(item.name, "")
             features = item.input[0] if i == len(layers) - 1 and isinstance(item.layer, models.Linear) else 0
-            mine.append(pairing.Layer(item.name, KINDS[type(item.layer)], _shapes(item, first), behind, features))
+            shape, larger = _shape(item), _larger(item) if first else frozenset()
+            mine.append(pairing.Layer(item.name, KINDS[type(item.layer)], shape, behind, features, larger))
     kinds = {name: (_kind(group), group) for name, group in groups.items() if name not in chosen}
     theirs = {name: (kind, group["weight"].shape) for name, (kind, group) in kinds.items() if kind}
     return fixed | pairing.paired(mine, theirs, ordered)
 
 
-def _shapes(item: Placed, first: bool) -> frozenset[tuple[int, ...]]:
-    """Shapes of a weight that fit a layer; the first convolution also takes larger kernels, which are cut."""
-    if isinstance(item.layer, models.BatchNorm):
-        return frozenset({item.input[:1]})
-    shape = _wanted(item)
-    larger = range(item.layer.kernel, LARGEST + 1, 2) if first and isinstance(item.layer, models.Conv) else ()
-    return frozenset({shape, *((*shape[:2], size, size) for size in larger)})
+def _shape(item: Placed) -> tuple[int, ...]:
+    """The shape of a layer's weight in PyTorch's layout."""
+    return item.input[:1] if isinstance(item.layer, models.BatchNorm) else _wanted(item)
+
+
+def _larger(item: Placed) -> frozenset[tuple[int, ...]]:
+    """Shapes of larger kernels, whose middle a convolution takes."""
+    if not isinstance(item.layer, models.Conv):
+        return frozenset()
+    sizes = range(item.layer.kernel + 2, LARGEST + 1, 2)
+    return frozenset((*_wanted(item)[:2], size, size) for size in sizes)
 
 
 def _check_all(arrays: Mapping[str, Array], pairs: dict[str, str], left: list[str], exported: bool) -> None:
     """ModelError for an array of the file that no layer takes."""
-    taken = {*pairs.values(), *left}
+    norms = {theirs for ours, theirs in pairs.items() if ours.rpartition(".")[2].startswith("bn")}
     for name in arrays:
         layer, _, end = name.rpartition(".")
-        if layer in taken and (end in NORM or end == COUNTER):
+        ends = (*NORM, COUNTER) if layer in norms else NORM[:2]
+        if exported or name in left or layer in left or (layer in pairs.values() and end in ends):
             continue
-        if exported or (not layer and name in left):
-            continue
-        cure = f'give weights of this model, or leave it out with the line "{layer or name} =" in a weights map'
+        alone = layer in pairs.values() or end not in NORM
+        line = f'"{name if alone else layer}" = ""'
+        cure = f"give weights of this model, or leave it out with the line {line} in a weights map"
         raise ModelError(f"{name} belongs to no layer of this network, which would compute something else; {cure}")
 
 

@@ -21,7 +21,7 @@ from l2sim.given import finite, real, wrapped
 from l2sim.mesh.mesh import Mesh
 
 TOLERANCE = 1e-4
-"""How far U^+ U may be from 1, in any entry, in a matrix that a mesh is asked for: four digits, and every float32."""
+"""How far U^+ U may be from 1, in any entry, in a matrix that a mesh is asked for: five decimals, and every float32."""
 EXACT = 1e-9
 """How far U^+ U is from 1 at most where it is by rounding of float64."""
 SINGULAR = 1e-12

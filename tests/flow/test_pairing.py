@@ -33,6 +33,8 @@ ORDERLESS = (
     ("input", "0", "1", "output"),
     ("first.linear", "second.linear", "third.linear", "classifier"),
     ("w1a", "w1b", "w2a", "out"),
+    ("lin1.0", "lin2.0", "lin1.1", "out"),
+    ("net2.0", "net1.0", "net1.2", "net3.0"),
 )
 NUMBERED = (
     ("net.1", "net.3", "net.5", "net.7"),
@@ -159,6 +161,31 @@ def test_an_array_that_no_layer_takes_is_refused_unless_it_is_to_be_left_out(str
     groups = {name.rpartition(".")[0] for name in stray if name.rpartition(".")[2] in pretrained.NORM} - {""}
     if groups and "net.1" not in groups:
         assert right(pretrained.fit(SPEC, arrays | stray, False, [f"{g} =" for g in groups]), arrays, NAMES)
+
+
+def test_one_array_is_left_out_by_its_own_name() -> None:
+    arrays = drawn(NAMES) | {"step": np.zeros(()), "net.1.weight_mask": np.ones((64, 64))}
+    for name in ("step", "net.1.weight_mask"):
+        with pytest.raises(ModelError, match=f'"{name}" = ""'):
+            pretrained.fit(SPEC, {key: a for key, a in arrays.items() if key in (*drawn(NAMES), name)})
+    assert right(pretrained.fit(SPEC, arrays, False, ["step =", "net.1.weight_mask ="]), arrays, NAMES)
+
+
+def test_statistics_on_a_dense_layer_are_refused() -> None:
+    for end in ("running_mean", "running_var", "num_batches_tracked"):
+        with pytest.raises(ModelError, match=f"{end} belongs to no layer|holds 3 of kind"):
+            pretrained.fit(SPEC, drawn(NAMES) | {f"net.1.{end}": np.ones(64)})
+
+
+@pytest.mark.parametrize("size", (3, 5, 7))
+@pytest.mark.parametrize("ordered", (False, True))
+def test_a_first_convolution_like_a_later_one_is_told_from_it(size: int, ordered: bool) -> None:
+    layers = (specs.Conv(3, 3, 1, 1), specs.ReLU(), specs.Conv(3, 3, 1, 1), specs.Flatten(), specs.Linear(4, k=4))
+    rng = generator(4)
+    theirs = {f"features.{i}.weight": rng.normal(size=(3, 3, n, n)) for i, n in ((0, size), (2, 3))}
+    theirs["classifier.weight"] = rng.normal(size=(4, 192))
+    fitted = pretrained.fit(specs.ModelSpec("custom", (3, 8, 8), 4, layers), theirs, ordered)
+    assert fitted.places == {"conv1": "features.0", "conv2": "features.2", "fc1": "classifier"}
 
 
 def test_counters_of_batch_norms_are_no_weights() -> None:

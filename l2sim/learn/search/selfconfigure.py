@@ -7,6 +7,8 @@ still. `python -m l2sim.study.programming` draws the curves.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -184,6 +186,18 @@ def highest(values: Array, theta: float, phi: float) -> tuple[float, float]:
     return float(wrapped(theta)), float(wrapped(phi))
 
 
+OVERLAP = 1e-9
+"""Of the magnitudes of two rows, below which no light tells the phase between them; ours."""
+
+
+class Reached(NamedTuple):
+    """How near a mesh came to its target, by readings: `error`, a lower bound of `unitary.error`; `undecided`, how many
+    phases between groups of outputs no power at the ports depends on (of a permutation all): they stay as they were."""
+
+    error: float
+    undecided: int
+
+
 def detectors(mesh: Mesh, dark_bottom: bool) -> Array:
     """Where the light on the bottom rail of every node leaves the mesh while all nodes behind it cross, (s,); of the
     top rail if the bottom one is to be dark."""
@@ -220,16 +234,16 @@ def darken(hardware: MeshHardware, t: int, wave: Array, detector: int) -> None:
     hardware.set_phases(**now)
 
 
-def progressive(hardware: MeshHardware, target: Array) -> float:
+def progressive(hardware: MeshHardware, target: Array) -> Reached:
     """Program `hardware` from powers at its ports alone, MZI after MZI, whatever its splitters and phase offsets are.
 
     First the settings are found at which all MZIs cross (`routes.crossings`), so that it is known where light leaves.
     Then each MZI darkens its top output (the bottom one in a "triangular" mesh) for a wave that the target defines: in
     cascades the conjugate of a row, else the null basis; then the screen is found by interference. Exact without loss
-    or noise unless an MZI is clipped, from which a cascade suffers much less than a rectangle. Returns how near it
-    came, by `reached`. Self-configuration after Miller, Photonics Research 1, 1 (2013); with detectors at the ports
-    only: Hamerly et al., PR Applied 18, 024019 (2022). `darken` is ours. ChipError for layouts that are neither
-    rectangles nor cascades, and for nodes of three splitters.
+    or noise, but for phases that no power depends on, unless an MZI is clipped, from which a cascade suffers much less
+    than a rectangle. Returns how near it came. Self-configuration after Miller, Photonics Research 1, 1 (2013); with
+    detectors at the ports only: Hamerly et al., PR Applied 18, 024019 (2022). `darken` is ours. ChipError for layouts
+    that are neither rectangles nor cascades, and for nodes of three splitters.
     """
     check(hardware, MeshHardware, "mesh", "readouts", "set_phases", "commanded", "forward", "backward")
     mesh = hardware.mesh
@@ -247,8 +261,8 @@ def progressive(hardware: MeshHardware, target: Array) -> float:
     seen = detectors(mesh, dark_bottom)
     for node, t in enumerate(np.flatnonzero(mesh.active)):
         darken(hardware, int(t), waves[:, which[node]], int(seen[node]))
-    align(hardware, target)
-    return reached(hardware, target)
+    groups = align(hardware, target)
+    return Reached(reached(hardware, target), groups)
 
 
 def reached(hardware: MeshHardware, target: Array) -> float:
@@ -266,19 +280,36 @@ def reached(hardware: MeshHardware, target: Array) -> float:
     return float(max(errors))
 
 
-def align(hardware: MeshHardware, target: Array) -> None:
-    """Set the screen by interference: |u_0m + e^{i a} u_nm|^2 at every input m, for three phases a, with light sent
-    into outputs 0 and n, gives u_nm conj(u_0m) and so the phase of row n beside that of row 0."""
+def align(hardware: MeshHardware, target: Array) -> int:
+    """Set the screen by interference, and return between how many groups of outputs no reading tells the phase.
+
+    Light sent into outputs a and b, with a phase x between them, gives |u_am + e^{ix} u_bm|^2 at every input m, and
+    for three x the products u_bm conj(u_am) and so the phase of row b beside that of row a. Rows are compared along the
+    tree of those that overlap most; where no row of the target overlaps with those of a group, powers at the ports do
+    not depend on the phase between them, and it is left as it is."""
     check(hardware, MeshHardware, "mesh", "set_phases", "commanded", "backward")
     modes = hardware.mesh.modes
-    if modes == 1:
-        return  # the phase of all light together is seen by no detector
-    products = np.zeros((modes, modes), complex)
-    for a in THIRDS:
-        pairs = np.exp(1j * a) * np.eye(modes, dtype=complex)[:, 1:] / np.sqrt(2.0)
-        pairs[0] = np.sqrt(0.5)
-        powers = hardware.backward(pairs, readout="power")
-        products[1:] += 2.0 / 3.0 * np.exp(-1j * a) * powers.T
-    turn = refit(target * target[:1].conj(), products)
-    turn[0] = 0.0
+    overlap = np.abs(target) @ np.abs(target).T
+    turn, joined, groups = np.zeros(modes), [0], 0
+    while len(joined) < modes:
+        rest = [n for n in range(modes) if n not in joined]
+        beside = overlap[np.ix_(joined, rest)]
+        at, to = np.unravel_index(int(np.argmax(beside)), beside.shape)
+        known, row = joined[int(at)], rest[int(to)]
+        if beside[at, to] > OVERLAP:
+            product = _product(hardware, known, row)
+            turn[row] = turn[known] + np.angle(np.sum(target[row] * target[known].conj() * product.conj()))
+        else:
+            groups += 1
+        joined.append(row)
     hardware.set_phases(screen=wrapped(hardware.commanded["screen"] + turn))
+    return groups
+
+
+def _product(hardware: MeshHardware, one: int, other: int) -> Array:
+    """u_other,m conj(u_one,m) at every input m, by powers of light sent into both outputs."""
+    pair = np.zeros((hardware.mesh.modes, len(THIRDS)), complex)
+    pair[one], pair[other] = np.sqrt(0.5), np.exp(1j * THIRDS) / np.sqrt(2.0)
+    powers = hardware.backward(pair, readout="power")
+    product: Array = powers @ (2.0 / 3.0 * np.exp(-1j * THIRDS))
+    return product

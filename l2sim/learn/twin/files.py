@@ -139,9 +139,10 @@ def _filled(
         seen[at] = row.number("value"), row.line
     count = 1 + max((row for row, _ in seen), default=-1)
     if not seen or len(seen) < count * width:
+        least = next(row for row in range(count + 1) if any((row, at) not in seen for at in range(width)))
         raise ChipError(
-            f"{path} is incomplete: {max(count, 1) * width - len(seen)} of {max(count, 1) * width} values are missing; "
-            "export it again, whole"
+            f"{path} is incomplete: {max(count, 1) * width - len(seen)} of {max(count, 1) * width} values are missing, "
+            f"the first of {columns[0]} {least}; export it again, whole"
         )
     table = np.empty((count, width))
     for at, (value, _) in seen.items():

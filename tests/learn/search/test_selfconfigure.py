@@ -196,7 +196,8 @@ def test_a_closed_box_programs_itself_from_powers_at_its_ports(kind: str, modes:
     mesh = Mesh(kind, modes, node=node)
     target = unitary.haar_matrix(generator(1, kind, modes), modes)
     hardware, chip = box(mesh, modes + 10, phase_bias=offset)
-    said = selfconfigure.progressive(hardware, target)
+    said, undecided = selfconfigure.progressive(hardware, target)
+    assert undecided == 0
     ideal = unitary.decompose(selfconfigure.plain_of(mesh), target)
     before = far(mesh, target, unitary.decompose(mesh, target), oracle_errors(chip))
     clipped = unitary.transfer(mesh, ideal, oracle_errors(chip))[1]
@@ -242,8 +243,39 @@ def test_noise_is_borne_and_what_came_of_it_is_said() -> None:
     for seed in range(3):
         mesh, target = Mesh("rectangular", 6), unitary.haar_matrix(generator(seed, "noise"), 6)
         hardware, chip = box(mesh, seed, phase_bias=np.pi, shot_noise=1e-4)
-        said, error = selfconfigure.progressive(hardware, target), unitary.error(target, chip.oracle_matrix())
+        (said, _), error = selfconfigure.progressive(hardware, target), unitary.error(target, chip.oracle_matrix())
         assert error < 0.1 and abs(said - error) < 0.03, (said, error)
+
+
+def turns(modes: int) -> Array:
+    """Two columns of blocks of two: rows overlap in a chain, and many have nothing in common with the first."""
+    blocks = np.eye(modes, dtype=complex)
+    for first in (0, 1):
+        column = np.eye(modes, dtype=complex)
+        for i in range(first, modes - 1, 2):
+            column[i : i + 2, i : i + 2] = unitary.haar_matrix(generator(i, "turns"), 2)
+        blocks = column @ blocks
+    return blocks
+
+
+@pytest.mark.parametrize("kind", UNIVERSAL)
+@pytest.mark.parametrize("modes", (3, 4, 6, 8))
+def test_rows_that_do_not_overlap_with_the_first_are_aligned_too(kind: str, modes: int) -> None:
+    chip = MeshChip(Mesh(kind, modes), Nonidealities(phase_bias=np.pi), modes, dtype="float64")
+    said = selfconfigure.progressive(chip, turns(modes))
+    assert said.error < 1e-7 and said.undecided == 0
+    assert unitary.error(turns(modes), chip.oracle_matrix()) < 1e-9
+
+
+@pytest.mark.parametrize("kind", UNIVERSAL)
+def test_phases_that_no_power_depends_on_are_counted(kind: str) -> None:
+    """Of a permutation all but one, of two blocks one; powers are those of the target all the same."""
+    halves = np.zeros((8, 8), complex)
+    halves[:4, :4], halves[4:, 4:] = (unitary.haar_matrix(generator(i, "half"), 4) for i in (1, 2))
+    for target, undecided in ((np.eye(8)[generator(3).permutation(8)], 7), (halves, 1)):
+        chip = MeshChip(Mesh(kind, 8), Nonidealities(phase_bias=1.0), 4, dtype="float64")
+        assert selfconfigure.progressive(chip, target).undecided == undecided
+        np.testing.assert_allclose(np.abs(chip.oracle_matrix()), np.abs(target), atol=1e-7)
 
 
 @pytest.mark.parametrize("kind", ("butterfly", "balanced_tree"))

@@ -107,7 +107,10 @@ REFUSED: dict[str, tuple[str | bytes, str]] = {
     "points and commas": (decimal_commas(";").replace(",", ".", 1), "decimal comma and others above have a point"),
     "a row too short": (HEAD + LINES + "0,0,0\n", "line 14: .*3 cells"),
     "a row too long": (HEAD + LINES + "0,0,0,0,1,7\n", "line 14: .*6 cells"),
-    "rows missing": (HEAD + "".join(LINES.splitlines(keepends=True)[:-2]), "incomplete: 2 of 12 values"),
+    "rows missing": (
+        HEAD + "".join(LINES.splitlines(keepends=True)[:-2]),
+        "2 of 12 values are missing, the first of core 0",
+    ),
     "no head": (LINES, "line 1: the column '0' is there twice"),
     "a column missing": (HEAD.replace(",input", ""), "the column 'input' is missing"),
     "a column too many": (HEAD.replace(",value", ",value,noise") + LINES, "no column 'noise'"),
