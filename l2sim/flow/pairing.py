@@ -126,7 +126,8 @@ def _sequence(names: list[str], ordered: bool, ours: list[Layer]) -> list[str]:
     if len(names) < 2:
         return names
     natural = sorted(names, key=numbered)
-    alike = len({re.sub(r"\d+", "#", name) for name in names}) == 1 and not interleaved(names)
+    counted = len({tuple(map(int, re.findall(r"\d+", name))) for name in names}) == len(names)
+    alike = counted and len({re.sub(r"\d+", "#", name) for name in names}) == 1 and not interleaved(names)
     if (alike and (not ordered or natural == names)) or (ordered and not alike):
         return natural if alike else names
     other = names if ordered else [natural[1], natural[0], *natural[2:]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,7 @@ ORDERLESS = (
     ("w1a", "w1b", "w2a", "out"),
     ("lin1.0", "lin2.0", "lin1.1", "out"),
     ("net2.0", "net1.0", "net1.2", "net3.0"),
+    ("n0", "n01", "n000", "n1"),
 )
 NUMBERED = (
     ("net.1", "net.3", "net.5", "net.7"),
@@ -116,15 +118,14 @@ WORDS = st.text("ab01.", min_size=1, max_size=4)
 def test_any_names_in_any_order_are_right_or_refused(order: list[int], names: list[str]) -> None:
     """Names of numbers count upwards in the order of the light, as frameworks name them; others mean nothing."""
     names = [f"n{name}" for name in names]
-    digits = [name for name in names[:3]]
+    digits = names[:3]
     arrays = drawn(tuple(names))
     shuffled = {f"{names[i]}.weight": arrays[f"{names[i]}.weight"] for i in order}
     try:
         fitted = pretrained.fit(SPEC, shuffled)
     except ModelError:
         return
-    alike = len({"".join("#" if c.isdigit() else c for c in name) for name in digits}) < 3
-    assert right(fitted, arrays, tuple(names)) or alike
+    assert right(fitted, arrays, tuple(names)) or len({re.sub(r"\d+", "#", name) for name in digits}) < 3
 
 
 def test_what_went_where_is_always_said(tmp_path: Path) -> None:
