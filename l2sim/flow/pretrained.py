@@ -86,7 +86,8 @@ def fit(
     groups = _groups(arrays)
     chosen = pairing.named(weights_map, [*groups, *arrays], (item.name for item, _ in layers))
     pairs = _paired(layers, groups, chosen, ordered)
-    _check_all(arrays, pairs, [name for name, ours in chosen.items() if not ours], exported)
+    norms = {pairs[item.name] for item, _ in layers if isinstance(item.layer, models.BatchNorm)}
+    _check_all(arrays, set(pairs.values()), norms, [name for name, ours in chosen.items() if not ours], exported)
     convs = [item.name for item, _ in layers if isinstance(item.layer, models.Conv)]
     last = layers[-1][0].name
     fitted, shifts = Fitted({}, [], pairs), dict[str, Array]()
@@ -160,15 +161,15 @@ def _larger(item: Placed) -> frozenset[tuple[int, ...]]:
     return frozenset((*_wanted(item)[:2], size, size) for size in sizes)
 
 
-def _check_all(arrays: Mapping[str, Array], pairs: dict[str, str], left: list[str], exported: bool) -> None:
-    """ModelError for an array of the file that no layer takes."""
-    norms = {theirs for ours, theirs in pairs.items() if ours.rpartition(".")[2].startswith("bn")}
+def _check_all(arrays: Iterable[str], taken: set[str], norms: set[str], left: list[str], exported: bool) -> None:
+    """ModelError for an array of the file that no layer takes: of `taken` layers, those of `norms` have statistics, and
+    what is `left` out on purpose is passed over."""
     for name in arrays:
         layer, _, end = name.rpartition(".")
         ends = (*NORM, COUNTER) if layer in norms else NORM[:2]
-        if exported or name in left or layer in left or (layer in pairs.values() and end in ends):
+        if exported or name in left or layer in left or (layer in taken and end in ends):
             continue
-        alone = layer in pairs.values() or end not in NORM
+        alone = layer in taken or end not in NORM
         line = f'"{name if alone else layer}" = ""'
         cure = f"give weights of this model, or leave it out with the line {line} in a weights map"
         raise ModelError(f"{name} belongs to no layer of this network, which would compute something else; {cure}")
