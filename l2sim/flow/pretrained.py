@@ -43,6 +43,13 @@ TEXT = "l2sim"
 """The text that says that `l2sim export` wrote a file, which then holds more than the network."""
 
 
+class Loaded(NamedTuple):
+    """What was done with a file: of every layer here what of the file it is, and what was changed to make it fit."""
+
+    places: list[str]
+    changes: list[str]
+
+
 class Fitted(NamedTuple):
     """Arrays by the names of `Network.parameters` and `buffers`, what was changed to make them fit, and of every layer
     here what of the file it is."""
@@ -54,7 +61,7 @@ class Fitted(NamedTuple):
 
 def load_weights(
     path: Path, network: Network, new_classifier: bool = True, weights_map: Iterable[str] = ()
-) -> list[str]:
+) -> Loaded:
     """Put the weights of a file into `network`; returns what went where, and what was changed to make it fit.
 
     `new_classifier`: a classifier of other classes may stay as it is. `weights_map`: lines "NAME IN THE FILE = LAYER
@@ -69,8 +76,7 @@ def load_weights(
     if missing and not new_classifier:
         raise ModelError(f"{path}: {fitted.notes[-1]}; train it (pretrain.epochs), or give weights for these classes")
     network.load({**network.state(), **fitted.arrays})
-    where = [f"{ours} is {theirs}" for ours, theirs in fitted.places.items() if ours != theirs]
-    return where + fitted.notes
+    return Loaded([f"{ours} is {theirs}" for ours, theirs in fitted.places.items()], fitted.notes)
 
 
 def fit(
