@@ -14,7 +14,7 @@ import click
 from l2sim import files, plugins
 from l2sim.cli.data import place
 from l2sim.cli.progress import Progress, job_of
-from l2sim.errors import JobError, RunError
+from l2sim.errors import DataError, JobError, RunError
 
 if TYPE_CHECKING:
     from l2sim.job.job import Job
@@ -134,6 +134,8 @@ def _ready(job: Job, data: Path | None, threads: int | None, quiet: bool) -> int
     from l2sim import backend  # late: --help is instant
     from l2sim.data import published as sets  # late: --help is instant
 
+    if data is not None and data.is_file() and job.data.name not in ("own", "synthetic"):
+        raise DataError(f"data.name = {job.data.name} reads no file such as {data}; --set data.name=own does")
     if job.data.name in sets.SETS:  # before the bars are drawn: a fetch has its own bar
         sets.locate(job.data.name, data, quiet)
     if threads is None:

@@ -48,6 +48,8 @@ def named(entries: Iterable[str], names: Iterable[str], layers: Iterable[str]) -
     """
     theirs, ours, made = set(names), set(layers), dict[str, str]()
     for entry in entries:
+        if not isinstance(entry, str):
+            raise ModelError(f"{entry!r} is no line of a weights map; write 'name in the file = layer here'")
         left, equals, right = (part.strip() for part in entry.rpartition("="))
         left = left.removesuffix(".weight") if right else left
         if not equals or not left:

@@ -23,6 +23,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from l2sim import given
 from l2sim.backend import Array
 from l2sim.errors import ModelError
 from l2sim.flow import pairing
@@ -60,13 +61,18 @@ class Fitted(NamedTuple):
 
 
 def load_weights(
-    path: Path, network: Network, new_classifier: bool = True, weights_map: Iterable[str] = ()
+    path: str | Path, network: Network, new_classifier: bool = True, weights_map: Iterable[str] = ()
 ) -> Loaded:
     """Put the weights of a file into `network`; returns what went where, and what was changed to make it fit.
 
     `new_classifier`: a classifier of other classes may stay as it is. `weights_map`: lines "NAME IN THE FILE = LAYER
     HERE", nothing behind = for what is to be left out. Raises ModelError, before anything changes.
     """
+    path = given.path(path, "a file of weights", ModelError)
+    if not isinstance(network, Network):
+        raise ModelError(f"weights are put into a network, not a {type(network).__name__}; build one of a model")
+    if isinstance(weights_map, str) or not isinstance(weights_map, Iterable):
+        raise ModelError("a weights map is a list of lines 'name in the file = layer here'")
     arrays, texts = tensors.read(path)
     try:
         fitted = fit(network.spec, arrays, path.suffix == ".npz", weights_map, TEXT in texts)
