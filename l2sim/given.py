@@ -112,8 +112,10 @@ def scalar(
 
 def whole(value: object, what: str, least: int, most: float = math.inf, refuse: type[L2simError] = ChipError) -> int:
     """`value` as a whole number from `least` to `most`; raises `refuse` for all else, floats and truth values too."""
-    if isinstance(value, kinds.Integral) and not isinstance(value, bool) and least <= value <= most:
-        return int(value)
+    if isinstance(value, kinds.Integral) and not isinstance(value, bool):
+        number = int(value)
+        if least <= number <= most:
+            return number
     limits = f"from {least} on" if most == math.inf else f"from {least} to {most:g}"
     raise refuse(f"{what} must be a whole number {limits}, not {_shown(value)}")
 

@@ -193,15 +193,15 @@ OVERLAP = 1e-9
 
 
 ABOVE_NOISE = 3.0
-"""How many standard deviations of its noise an interference must be large to tell a phase: noise alone is, once in
-e^9 = 8,000 times. Ours."""
+"""How many standard deviations, of noise or of what goes astray, an interference must be large to tell a phase: noise
+alone is, once in e^9 = 8,000 times. Ours."""
 
 
 class Reached(NamedTuple):
     """How near a mesh came to its target, by readings: `error`, of `unitary.error` a lower bound to which what noise
     leaves of the screen is added; `undecided`, how many phases between groups of outputs no power at the ports depends
-    on (of a permutation all), or none by more than its noise (near one): they stay as they were, and any number of
-    them may be wrong, of which `error` knows nothing."""
+    on (of a permutation all), or none by more than noise hides (near one): they stay as they were, and any of them may
+    be wrong, of which `error` knows nothing."""
 
     error: float
     undecided: int
@@ -282,11 +282,13 @@ def reached(hardware: MeshHardware, target: Array) -> float:
     """
     check(hardware, MeshHardware, "mesh", "forward", "backward")
     ways = hardware.forward(target.conj().T, readout="power"), hardware.backward(target.conj(), readout="power")
-    errors = []
-    for powers in ways:
-        overlap = np.sqrt(np.maximum(np.diagonal(powers), 0.0)).mean()
-        errors.append(np.sqrt(max(1.0 - overlap**2 / max(float(powers.sum(axis=0).mean()), 1e-300), 0.0)))
-    return float(max(errors))
+    return max(_missed(powers) for powers in ways)
+
+
+def _missed(powers: Array) -> float:
+    """How far rows are from those sent in, each up to a phase, by the `powers` (N, N) [output, row] that came."""
+    overlap = np.sqrt(np.maximum(np.diagonal(powers), 0.0)).mean()
+    return float(np.sqrt(max(1.0 - overlap**2 / max(float(powers.sum(axis=0).mean()), 1e-300), 0.0)))
 
 
 def align(hardware: MeshHardware, target: Array) -> tuple[int, float]:
@@ -296,10 +298,13 @@ def align(hardware: MeshHardware, target: Array) -> tuple[int, float]:
     Light sent into outputs a and b, with a phase x between them, gives |u_am + e^{ix} u_bm|^2 at every input m, and
     for three x the products u_bm conj(u_am) and so the phase of row b beside that of row a. Rows are compared along the
     tree of those that overlap most; where no row of the target overlaps with those of a group, powers at the ports do
-    not depend on the phase between them, and it is left as it is; so it is where all that is read may be noise. That is
-    known from reading twice: D / 2 of the products' difference D is the noise of their mean."""
-    check(hardware, MeshHardware, "mesh", "set_phases", "commanded", "backward")
+    not depend on the phase between them, and it is left as it is. So it is where what is read may be noise, or light
+    that the mesh as it was set sends astray. The noise is known from reading twice: D / 2 of the products' difference D
+    is the noise of their mean. Rows that miss theirs by e miss it by e / sqrt(N) at an input, and the product of two by
+    sqrt(2) times that."""
+    check(hardware, MeshHardware, "mesh", "set_phases", "commanded", "forward", "backward")
     modes = hardware.mesh.modes
+    astray = _missed(hardware.forward(target.conj().T, readout="power")) * np.sqrt(2.0 / modes)
     overlap = np.abs(target) @ np.abs(target).T
     turn, variance, joined, groups = np.zeros(modes), np.zeros(modes), [0], 0
     while len(joined) < modes:
@@ -312,7 +317,7 @@ def align(hardware: MeshHardware, target: Array) -> tuple[int, float]:
             wanted = target[row] * target[known].conj()
             told = np.sum(wanted * ((one + two) / 2.0).conj())
             noise = _noise(wanted, (one - two) / 2.0)
-            if abs(told) > ABOVE_NOISE * noise:
+            if abs(told) > ABOVE_NOISE * max(noise, astray * float(np.linalg.norm(wanted))):
                 turn[row] = turn[known] + np.angle(told)
                 variance[row] = variance[known] + (noise / abs(told)) ** 2 / 2.0
             else:

@@ -262,11 +262,11 @@ def test_near_an_identity_what_noise_hides_is_counted_as_undecided(size: float, 
         )
         said, undecided = selfconfigure.progressive(chip, target)
         error = unitary.error(target, chip.oracle_matrix())
-        if size <= noise / 10.0:
+        if size <= noise:
             assert undecided > 0, (said, error)
         if undecided == 0:
             assert said > 0.4 * error, (said, error)
-        if size == 1.0:
+        if size == 1.0 and noise == 1e-3:
             assert undecided == 0, (said, error)
 
 
