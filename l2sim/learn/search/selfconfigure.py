@@ -199,9 +199,9 @@ alone is, once in e^9 = 8,000 times. Ours."""
 
 class Reached(NamedTuple):
     """How near a mesh came to its target, by readings: `error`, of `unitary.error` a lower bound to which what noise
-    leaves of the screen is added; `undecided`, how many phases between groups of outputs no power at the ports depends
-    on (of a permutation all), or none by more than noise hides (near one): they stay as they were, and any of them may
-    be wrong, of which `error` knows nothing."""
+    leaves of the screen is added, known to about the root of the noise of a power; `undecided`, how many phases between
+    groups of outputs no power at the ports depends on (of a permutation all), or none by more than noise hides (near
+    one): they stay as they were, and any of them may be wrong, of which `error` knows nothing."""
 
     error: float
     undecided: int

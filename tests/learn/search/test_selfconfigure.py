@@ -251,7 +251,7 @@ def test_noise_is_borne_and_what_came_of_it_is_said() -> None:
 @pytest.mark.parametrize("size", (1e-4, 1e-3, 0.1, 1.0))
 def test_near_an_identity_what_noise_hides_is_counted_as_undecided(size: float, noise: float) -> None:
     """Rows that hardly overlap interfere below the noise: the phases between them are unknown, and said to be. Where
-    they are known, the error is what is said."""
+    they are known, the error is what is said, to the root of the noise of a power."""
     for seed in range(3):
         draw = generator(seed, "near an identity")
         hermitian = draw.normal(size=(6, 6)) + 1j * draw.normal(size=(6, 6))
@@ -265,7 +265,7 @@ def test_near_an_identity_what_noise_hides_is_counted_as_undecided(size: float, 
         if size <= noise:
             assert undecided > 0, (said, error)
         if undecided == 0:
-            assert said > 0.4 * error, (said, error)
+            assert said > 0.4 * error - 0.5 * np.sqrt(noise), (said, error)
         if size == 1.0 and noise == 1e-3:
             assert undecided == 0, (said, error)
 
