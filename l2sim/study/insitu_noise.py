@@ -52,7 +52,10 @@ LEVELS: dict[str, float] = {
     "amplitude-0.05": 3.41,
 }
 """The published final test error of each level, %."""
-KINDS = {"tap": "tap noise s (at unit power)", "phase": "I/O phase error (units of π rad)", "amplitude": "I/O amplitude error (relative)"}
+KINDS = {
+    "tap": "tap noise s (at unit power)", "phase": "I/O phase error (units of π rad)",
+    "amplitude": "I/O amplitude error (relative)",
+}  # fmt: skip
 WAYS: dict[str, Settings] = {
     "published": {},
     "fresh": {"insitu.light": "batch", "insitu.noise": "fresh", "insitu.loss": "cross-entropy"},
@@ -169,8 +172,8 @@ def draw(finals: list[Final]) -> Figure:
     sheet.axes[0].set_ylabel("final test error (%)")
     sheet.axes[0].set_ylim(0, None)
     sheet.axes[0].legend(loc="lower left")
-    sheet.suptitle("What does noise cost? Much where it is drawn once and kept, little where it is fresh (means, 95 % intervals)", x=0.01,
-                   ha="left", fontsize=10.5)  # fmt: skip
+    title = "What does noise cost? Much if it is drawn once and kept, little if it is fresh (means, 95 % intervals)"
+    sheet.suptitle(title, x=0.01, ha="left", fontsize=10.5)
     return sheet
 
 

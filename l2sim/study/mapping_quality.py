@@ -100,7 +100,7 @@ def draw(rows: list[Row]) -> Figure:
     ax = sheet.subplots()
     x = [epochs or whole for epochs, _ in means]
     for at, look, words in (
-        (2, figures.LOOKS[0], f"and learnt on the chip for {LEARN} epochs"), (1, figures.LOOKS[1], "mapped"),
+        (2, figures.LOOKS[0], f"mapped, then learnt on the chip for {LEARN} epochs"), (1, figures.LOOKS[1], "mapped"),
     ):  # fmt: skip
         bars(ax, x, [values[at] for _, values in means], look, 100, label=words)
     top = 100 * float(np.mean([row.pretrained for row in rows]))

@@ -252,6 +252,7 @@ def accuracy(ax: Axes, rows: list[Row]) -> None:
             )  # fmt: skip
     ax.plot([], [], "o", color=figures.GREY, mfc="white", ms=7, label="trained at that noise")
     ax.set(xlabel="bits of a reading (noise: √2 × that of the bits)", ylabel="test accuracy (%)", ylim=(0, 101))
+    ax.set_xticks(TESTED)
     ax.set_title("How many bits does a reading need? Mean and 95 % interval of the seeds")
     ax.legend(loc="lower right")
 

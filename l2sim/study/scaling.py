@@ -133,7 +133,7 @@ def surface(rows: list[Row]) -> Figure:
     ax.contour(n, m, formula, levels=levels, colors=figures.INK, linewidths=1.6)
     figure.colorbar(image, ax=ax, label="efficiency of a training step (TOPS/W)")
     ax.set(xlabel="modes N of the mesh", ylabel="batch M")
-    ax.set(title="Is the published surface met? Colours, computed, change at lines, its formula")
+    ax.set(title="Is the published surface met? Computed colours change at the formula's lines")
     ax.grid(visible=False)
     return figure
 
@@ -181,7 +181,8 @@ def power(rows: list[Row]) -> Figure:
     for name in DEVICES:
         _line(ax, rows, name, "shifters_w")
         _line(ax, rows, name, "port_w", thin=True)
-    ax.annotate("thin, hollow: light that one port needs", (4.3, 4e2), fontsize=8, color=figures.INK)
+    words = "thin, hollow: light that one port needs (both heaters alike)"
+    ax.annotate(words, (4.3, 1e3), fontsize=8, color=figures.INK)
     ax.set(yscale="log", ylim=(1e-9, 1e4), ylabel="power (W)",
            title="Which needs more power, holding all N² phases or the light of a port?")
     _over_size(ax)

@@ -101,7 +101,7 @@ def test_ways_to_learn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("above", "words"),
     [
-        ([0.04, 0.06, 0.02], "+0.04 ± 0.05 points above L2ight for 2.00 times its core calls: cheaper as claimed; which"),
+        ([0.04, 0.06, 0.02], "+0.04 ± 0.05 points above L2ight for 2.00 times its core calls: cheaper as claimed;"),
         ([-0.1, -9.0, -2.0], "points below L2ight for 2.00 times its core calls: cheaper as claimed; which is more"),
         ([0.4, 0.41, 0.42], "but the publication has L2ight ahead in accuracy too"),
         ([-0.4, -0.41, -0.42], "L2ight is more accurate and cheaper, as claimed"),
