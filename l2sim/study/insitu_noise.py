@@ -147,8 +147,8 @@ def page(finals: list[Final]) -> list[str]:
         if any((way, level) not in by_place for level in LEVELS):
             continue
         wrong = disorder(rows, way)
-        lines.append(f"Monotone within each kind of noise, beyond the spread of the seeds ({way}): " +
-                     (f"not from {', '.join(wrong)}." if wrong else "yes."))  # fmt: skip
+        lines.append(f"Where more noise of a kind lowers the error by more than the spread of the seeds ({way}): " +
+                     (", ".join(wrong) or "nowhere") + ".")  # fmt: skip
     return [*lines, "", *note("insitu-noise")]
 
 

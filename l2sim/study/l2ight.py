@@ -225,6 +225,8 @@ def compared(rival: str, above: list[float], times: float) -> str:
     words = "L2ight is at least as accurate and cheaper, as claimed"
     if higher:
         words = "cheaper as claimed, but the publication has L2ight ahead in accuracy too"
+    if abs(np.mean(above)) <= harness.interval(above):
+        words += ", by means that the seeds do not tell apart"
     return f"{ends} {'above' if higher else 'below'} L2ight for {times:.2f} times its core calls: {words}."
 
 
