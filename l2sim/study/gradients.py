@@ -246,7 +246,7 @@ def said(rows: list[Row]) -> list[str]:
     over = ", ".join(f"{norm} {mean('btopk', norm, 'distance'):.2g}" for norm in NORMS)
     return [
         "Feedback sampling touches the layers below a sampled one only: what the last convolution and the dense layer",
-        "learn is untouched by it. Mean angular similarity of the layers touched, over all sparsities, without rescaling:",
+        "learn is untouched. Mean angular similarity of the layers touched, over all sparsities, without rescaling:",
         f"{order}; {kept}.",
         "Rescaling by exp overshoots where blocks are chosen by size, as those left out are the small ones (distance",
         f"of btopk: {over}).",
