@@ -50,7 +50,7 @@ def splash(application: QtWidgets.QApplication) -> QtWidgets.QSplashScreen:
     painter = QtGui.QPainter(picture)
     painter.drawPixmap(20, 33, emblem().pixmap(64, 64))
     painter.setPen(QtGui.QColor(now.text))
-    text = "l2sim is getting ready.\nThe first start on a machine compiles, which takes half a minute."
+    text = "l2sim is getting ready.\nThe first start on a machine compiles, which takes a while."
     flags = int(QtCore.Qt.AlignmentFlag.AlignVCenter | QtCore.Qt.TextFlag.TextWordWrap)
     painter.drawText(QtCore.QRect(104, 10, 416, 110), flags, text)
     painter.end()

@@ -18,7 +18,7 @@ from ..panels.envelope import Smooth
 
 
 def up() -> None:
-    """Compile, or load what this machine has compiled before: a fraction of a second then, else half a minute."""
+    """Compile, or load what this machine has compiled before, which takes far less time."""
     mesh = Mesh("rectangular", 4)
     part = Part(4, mesh.column, mesh.top, mesh.bottom - mesh.top, True)
     phases = {"theta": np.zeros(mesh.count)}

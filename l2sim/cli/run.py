@@ -37,7 +37,7 @@ if TYPE_CHECKING:
               help="Pretrained: .safetensors or .npz.")  # fmt: skip
 @click.option("--weights-map", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE.toml",
               help="Lines 'name in it' = 'layer here', '' for none.")  # fmt: skip
-@click.option("--smoke", is_flag=True, help="A few steps on synthetic data, in seconds.")
+@click.option("--smoke", is_flag=True, help="A few steps on synthetic data; seconds, once all is compiled.")
 @click.option("--quiet", is_flag=True, help="Print only errors and the path of the report.")
 @click.option("--live", is_flag=True, help="Let readers watch the run and command it, e.g. l2sim-gui DIR.")
 @click.option("--pace", type=click.FloatRange(0, min_open=True), metavar="N", help="--live, at most N steps a second.")

@@ -246,9 +246,10 @@ def said(rows: list[Row]) -> list[str]:
         "additive noise of a reading grow as sqrt(N), as does the spread of the loss; relative errors of a detector",
         "do not grow. Loss that all arms share costs light but no fidelity: the normalised error does not see a common",
         "factor. No phase makes up for an arm that loses more than the others, so loss has no corrected curve here.",
-        "Known couplers are corrected exactly until MZIs are clipped ([programming.md](programming.md) has better",
-        "ways), known phases up to the steps of the drive. A gradient that is measured on the chip itself needs no",
-        "such correction: it is exact whatever the phases and couplers are; taps, readings and loss set its error.",
+        "Known couplers are corrected to rounding (*exact*: below 1e-9) until MZIs are clipped",
+        "([programming.md](programming.md) has better ways), known phases up to the steps of the drive. A gradient",
+        "that is measured on the chip itself needs no such correction: whatever phases and couplers are, it is that",
+        "of the chip to rounding; taps, readings and loss set its error.",
     ]
 
 

@@ -228,10 +228,10 @@ def page(results: Results) -> list[str]:
             for key, same in grouped(rows, lambda row: row[1:4]).items()
         )), "",
         "*none*: phases of ideal MZIs. *parallel nullification*: column by column with the null basis of the ideal",
-        "mesh, screen refitted: exact until an MZI is clipped, useless after that. *progressive*: a triangular mesh",
-        "that programs itself from powers at its ports; its splitters are unknown to it. *local*, *node by node*:",
-        "every node is set to do what the ideal MZI does, up to phases that move on (`unitary.transfer`). *optimised*:",
-        "from there by gradients (`selfconfigure.optimise`).",
+        "mesh, screen refitted: to rounding until MZIs are clipped, from N = 32 on worse than none. *progressive*: a",
+        "triangular mesh that programs itself from powers at its ports; its splitters are unknown to it. *local*,",
+        "*node by node*: every node is set to do what the ideal MZI does, up to phases that move on",
+        "(`unitary.transfer`). *optimised*: from there by gradients (`selfconfigure.optimise`).",
     ]  # fmt: skip
 
 

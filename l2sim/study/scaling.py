@@ -151,7 +151,7 @@ def parts(rows: list[Row]) -> Figure:
     ax.plot(modes, np.sum(each, axis=0), color=figures.INK, lw=2.4, label="all")
     ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     ax.set(yscale="log", ylim=(0.3, 1e5), ylabel="energy of an operation (fJ)",
-           title=f"Beyond some 64 modes the energy of a product is light ({WORDS[STACKED]})")  # fmt: skip
+           title=f"From some 96 modes on the energy of a product is mostly light ({WORDS[STACKED]})")  # fmt: skip
     _over_size(ax)
     return figure
 
@@ -234,7 +234,7 @@ def page(rows: list[Row]) -> list[str]:
         "count operations by a convention that is not published: `--operations complex` takes 8 N^2, and table",
         "`insitu-2023-complex` then has the same surface with four times the energy.", "",
         "What they leave out decides the rest. Converters and memory cost N, a product does N^2: efficiency grows",
-        "with N until the light for the loss of N columns takes over, at 50 to 100 modes for 0.2 to 0.4 dB a column.",
+        "with N until the light for the loss of N columns takes over, at 48 to 96 modes for 0.2 to 0.4 dB a column.",
         "Heaters draw power whether they compute or not, and N^2 of them take away what a larger product gains. A step",
         "pays three passes and a wait for every update, during which all phases are held: heaters need batches of",
         "thousands before that is forgotten.",
