@@ -240,8 +240,6 @@ def compared(rival: str, above: list[float], times: float) -> str:
         words = "cheaper as claimed; which is more accurate the seeds do not tell"
     elif higher:
         words = "cheaper as claimed, but the publication has L2ight ahead in accuracy too"
-    if abs(np.mean(above)) <= harness.interval(above):
-        words += ", by means that the seeds do not tell apart"
     return f"{ends} {'above' if higher else 'below'} L2ight for {times:.2f} times its core calls: {words}."
 
 
