@@ -55,7 +55,8 @@ class Row:
 
     def __init__(self, panel: Hardware, parameter: Parameter, field: jobs.Field, base: str) -> None:
         self.parameter = parameter
-        self.editor = fields.Editor(field, base)
+        self.editor = fields.Editor(field, base, "not sent: Return sends it, Escape takes it back")
+        self.editor.typed.connect(panel.check)
         self.editor.edited.connect(panel.ask)
         self.name = QtWidgets.QLabel(field.path.rpartition(".")[2].replace("_", " "))
         self.name.setToolTip(f"{field.path}: {field.meaning}")
@@ -142,20 +143,25 @@ class Hardware(Panel):
 
     # -- what it does
 
+    def check(self, path: str, text: str) -> jobs.Job | None:
+        """The job with what was typed, which is said to be wrong where it is; None for that."""
+        if self.model is None or not text:
+            return None
+        try:
+            return jobs.with_overrides(self.model.job, [f"{path}={text}"])
+        except JobError as error:
+            self.rows[path].editor.fault(str(error))
+            return None
+
     def ask(self, path: str, text: str) -> None:
-        """Take what was typed: check it, and order it where it is right."""
+        """Take what was settled on: order it where it is right. The text of a wrong one stays, with what is wrong."""
         row = self.rows[path]
         before = row.parameter.value
-        if self.model is None or not text:
+        if not text:
             row.editor.put(before)
+        changed = self.check(path, text)
+        if changed is None:
             return
-        try:
-            changed = jobs.with_overrides(self.model.job, [f"{path}={text}"])
-        except JobError as error:
-            row.editor.fault(str(error))
-            row.said.setText("not sent: see above")
-            return
-        row.editor.fault("")
         value = next(field.value for field in jobs.describe(changed) if field.path == path)
         if value != before:
             self.stack.push(_Set(self, path, before, value))

@@ -1,5 +1,6 @@
 """How are panels, pages, commands and dialogs one window, and who opens it or takes its picture?"""
 
 __all__ = [
-    "app", "commands", "desk", "dialogs", "jobform", "opening", "pictures", "screenshot", "start", "warm", "window",
+    "app", "commands", "desk", "dialogs", "jobform", "opening", "pictures", "screenshot", "splash", "start",
+    "warm", "window",
 ]  # fmt: skip

@@ -273,7 +273,7 @@ COMMANDS = (
     ),
     Command("step", RUN, "Step", "One iteration, then pause", ".", lambda desk: _order(desk, "step", n=1)),
     Command(
-        "epoch", RUN, "Step epoch", "To the end of the epoch, then pause", "Shift+. >",
+        "epoch", RUN, "Step epoch", "To the end of the epoch, then pause", "Shift+.",
         lambda desk: _order(desk, "step", n=1, epoch=True),
     ),
     Command(

@@ -122,6 +122,7 @@ class JobForm(QtWidgets.QWidget):
                 base = f"as {self.job.nonidealities.base}" if section == "nonidealities" else ""
                 editor = fields.Editor(field, "" if field.path == "nonidealities.base" else base)
                 editor.setFixedWidth(240)
+                editor.typed.connect(self._changed)
                 editor.edited.connect(self._changed)
                 name = QtWidgets.QLabel(field.path.rpartition(".")[2].replace("_", " "))
                 name.setToolTip(field.path)

@@ -17,19 +17,50 @@ from ..mesh.colours import PHASE, paint
 from ..panels.envelope import Smooth
 
 
-def up() -> None:
-    """Compile, or load what this machine has compiled before: a fraction of a second then, else half a minute."""
+def _part() -> Part:
     mesh = Mesh("rectangular", 4)
-    part = Part(4, mesh.column, mesh.top, mesh.bottom - mesh.top, True)
-    phases = {"theta": np.zeros(mesh.count)}
+    return Part(4, mesh.column, mesh.top, mesh.bottom - mesh.top, True)
+
+
+def _light() -> None:
+    part = _part()
+    phases = {"theta": np.zeros(len(part.columns))}
     light.matrix(part, phases)
     light.follow(part, phases, np.ones((4, 1), complex))
+
+
+def _curves() -> None:
     Smooth(0.5).extend(np.ones(3))
+
+
+def _picture() -> None:
     paint(np.zeros(1), PHASE, "dark", np.zeros(1, np.uint32))
-    decompose(mesh, np.eye(4))
     raster.warm()
+
+
+def _meshes() -> None:
+    mesh = Mesh("rectangular", 4)
+    decompose(mesh, np.eye(4))
     MeshChip(mesh, Nonidealities(), seed=0, name="").oracle_matrix()
-    chip = CoreChip((1, 1), mesh, Nonidealities(), seed=0, name="")
+
+
+def _cores() -> None:
+    chip = CoreChip((1, 1), Mesh("rectangular", 4), Nonidealities(), seed=0, name="")
     chip.oracle_weights()
     for side in PARTS:
         chip.oracle_matrix(side)
+
+
+STEPS = (
+    ("the picture of a mesh", _picture),
+    ("light in a mesh", _light),
+    ("curves", _curves),
+    ("whole meshes", _meshes),
+    ("cores", _cores),
+)  # fmt: skip
+
+
+def up() -> None:
+    """Compile, or load what this machine has compiled before: a fraction of a second then, else half a minute."""
+    for _, compiled in STEPS:
+        compiled()
