@@ -14,7 +14,7 @@ from typing import Any
 
 Part = tuple[str, Callable[[], object]]
 """A part of what there is to do: what is said meanwhile, and what is done."""
-GROUND, TEXT, FAINT, ACCENT, ORANGE = "#15171b", "#e4e6ea", "#9aa2ad", "#56b4e9", "#e69f00"
+GROUND, TEXT, FAINT, ACCENT = "#15171b", "#e4e6ea", "#9aa2ad", "#56b4e9"
 WIDTH, HEIGHT = 560, 180
 SHOWN_WITHIN = 2.0
 """Seconds that a display is waited for to show the picture."""
@@ -117,7 +117,7 @@ def _picture() -> Any:
     picture.fill(gui.QColor(GROUND))
     painter = gui.QPainter(picture)
     painter.setRenderHint(gui.QPainter.RenderHint.Antialiasing)
-    for colour, sign in ((ACCENT, 1), (ORANGE, -1)):
+    for colour, sign in ((ACCENT, 1), ("#e69f00", -1)):
         path = gui.QPainterPath(core.QPointF(24, 66 - 30 * sign))
         path.cubicTo(64, 66 - 30 * sign, 56, 66 - 5 * sign, 76, 66 - 5 * sign)
         path.cubicTo(96, 66 - 5 * sign, 88, 66 - 30 * sign, 128, 66 - 30 * sign)
