@@ -7,6 +7,7 @@ of core b at step s is b + i / 100 + s / 1000, so a panel's numbers tell where t
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,7 @@ class FakeModel:
 
     def __init__(self, p: int = 3, q: int = 4, k: int = 9, steps: int = 200, mesh: int = 0) -> None:
         self.folder, self.simulated = Path("runs/fake-1"), True
+        self.rebuilt = SimpleNamespace(chip=lambda *_: None)
         self.job = Job.preset("insitu-digits" if mesh else "digits")
         self.p, self.q, self.k = p, q, k
         if mesh:
@@ -125,10 +127,10 @@ class FakeModel:
         values[min(1, p - 1), min(1, q - 1)] = 1.0
         return values
 
-    def oracle(self, layer: str, block: int, side: str, step: int | None = None) -> None:
+    def oracle(self, layer: str, block: int, side: str, step: int | None = None, given: object = None) -> None:
         return None
 
-    def realised(self, layer: str, block: int, step: int | None = None) -> None:
+    def realised(self, layer: str, block: int, step: int | None = None, given: object = None) -> None:
         return None
 
     def used(self, layer: str, block: int, step: int | None = None) -> tuple[int, int]:

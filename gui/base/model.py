@@ -79,17 +79,27 @@ class Choice(TypedDict, total=False):
 
 
 class Selection:
-    """What a window looks at. `step` None follows the newest; `element` counts MZIs in travel order."""
+    """What a window looks at. `step` None follows the newest; `element` counts MZIs in travel order.
+
+    `at` is the step that every panel shows: the one that is chosen, else the newest when the window last looked, which
+    is the same for all panels until it looks again.
+    """
 
     def __init__(self) -> None:
         self.run = ""
         self.step: int | None = None
+        self.newest = 0
         self.layer = ""
         self.block = 0
         self.side = "u"
         self.element: int | None = None
         self.input = 0
         self._watchers: list[Watcher] = []
+
+    @property
+    def at(self) -> int:
+        """The step on show."""
+        return self.newest if self.step is None else self.step
 
     def set(self, **changes: Unpack[Choice]) -> None:
         """Change some of it; watchers are told once, the names that changed."""
@@ -293,7 +303,7 @@ class RunModel(Recorded):
         """Optical power on every rail at `step`. Of unit light in `port`: in a core `v`, then `u`; in a whole mesh
         `forward`. While it learns in situ and is watched live: of sample `port` of its last light `forward`,
         `backward` and their `sum`."""
-        newest = step is None
+        newest = step is None or step >= self.newest
         if self._link is not None and newest and self.layers[layer].sigma is None:
             self._link.look_inside(layer, port)
             if (light := self._link.light(layer, port)) is not None:

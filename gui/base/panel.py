@@ -38,12 +38,13 @@ class Panel(QtWidgets.QWidget):
 
     @property
     def shown_step(self) -> int:
-        """The step on show: the one that is selected, else the newest."""
-        return self.newest if self.selection.step is None else self.selection.step
+        """The step on show, the same in all panels."""
+        return self.selection.at
 
     def show_run(self, model: RunModel | None, reference: RunModel | None = None) -> None:
         """Show another run, beside or minus `reference` where there is one; None is the empty state."""
         self.model, self.reference = model, reference
+        self.selection.newest = self.newest
 
     def refresh(self, changed: set[str]) -> None:
         """Paint what changed; names of `RunModel.poll` and of the fields of `Selection`, or {"all"}."""

@@ -64,10 +64,11 @@ def number(value: float) -> str:
 PHASE = Scale("cyclic", 0.0, tau, "rad")
 
 
-def diverging(values: list[Array], unit: str) -> Scale:
-    """A scale around zero that takes in all finite `values`."""
+def diverging(values: list[Array], unit: str, least: float = 0.0) -> Scale:
+    """A scale around zero that takes in all finite `values`, and `least` at any rate: what is below it is rounding."""
     most = max((float(np.abs(v[np.isfinite(v)]).max(initial=0.0)) for v in values), default=0.0)
-    return Scale("diverging", -(most or 1.0), most or 1.0, unit)
+    most = max(most, least) or 1.0
+    return Scale("diverging", -most, most, unit)
 
 
 def sequential(values: list[Array], unit: str, high: float = 0.0) -> Scale:

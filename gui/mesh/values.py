@@ -35,6 +35,8 @@ MODES = (
 )
 THETA, PHI, DIFFERENCE, BEFORE, GRADIENT, UPDATES, LEVEL, POWER = range(8)
 NO_ORACLE = "this chip is not simulated: there is no oracle to say what is true"
+ROUNDING = 4e-6
+"""Radians, and shares of sigma, below which a difference is rounding: eight steps of single precision at 2 pi (ours)."""
 DARKEST = -40.0
 """dB of the input that are drawn as dark."""
 TARGET, PINNED, REFERENCE = "from target", "from pinned frame", "from reference run"
@@ -68,7 +70,7 @@ class Request:
     pinned: dict[str, Phases] | None = None
 
 
-@dataclass
+@dataclass(eq=False)
 class Painted:
     """One frame as it is shown: `phases` by side as the model gave them, the `values` that colour them by (side, kind),
     on `scale`. `note` says why there are none. `badge`: commanded, measured, estimated or oracle."""
@@ -143,18 +145,18 @@ def show(model: RunModel, request: Request, history: History, reference: RunMode
     out.step = max(int(of_side["step"]) for of_side in phases.values())
     _SHOWN[request.mode](out, model, history, reference)
     if out.values and not out.note and out.scale.kind == "diverging":
-        out.worst = farthest(out.values)
+        out.worst = farthest(out.values, 0.0 if request.mode == GRADIENT else ROUNDING)
     return out
 
 
-def farthest(values: Numbers) -> Worst | None:
-    """The largest finite value by size, if any is not zero."""
+def farthest(values: Numbers, least: float = 0.0) -> Worst | None:
+    """The largest finite value by size, if any is more than `least`."""
     worst = None
     for key, array in values.items():
         size = np.where(np.isfinite(array), np.abs(array), 0.0)
         if size.size and (worst is None or size.max() > abs(worst.value)):
             worst = Worst(key, int(size.argmax()), float(array[size.argmax()]))
-    return worst if worst and worst.value else None
+    return worst if worst and abs(worst.value) > least else None
 
 
 # -- the ways of colouring ---------------------------------------------------------------------------------------------
@@ -244,7 +246,8 @@ def _finish(out: Painted, why: str, unit: str = "rad") -> None:
             out.values = angles
     if not out.values:
         out.note = why
-    out.scale = colours.diverging(list(out.values.values()), unit)
+    least = 0.0 if out.request.mode == GRADIENT else ROUNDING
+    out.scale = colours.diverging(list(out.values.values()), unit, least)
 
 
 def _updates(out: Painted, model: RunModel, history: History, reference: RunModel | None) -> None:

@@ -229,7 +229,7 @@ class MeshView(Panel):
         self.history.of(model, name, block)
         choice, chosen = self.chosen.get(self.mode, ""), self.selection
         enters = min(chosen.input, self._limit())
-        request = Request(name, block, chosen.step, self.mode, choice, enters, chosen.side, self.pinned)
+        request = Request(name, block, chosen.at, self.mode, choice, enters, chosen.side, self.pinned)
         self.painted = mesh_values.show(model, request, self.history, self.reference)
         self._broken(name, block)
         self._colour()
@@ -247,14 +247,14 @@ class MeshView(Panel):
 
     def _broken(self, layer: str, block: int) -> None:
         """Find the heaters that do not obey, which only an oracle knows."""
-        model = self.model
-        assert model is not None
-        of = model, layer, block, mesh_values.imperfections(model, self.selection.step)
+        model, painted = self.model, self.painted
+        assert model is not None and painted is not None
+        of = model, layer, block, mesh_values.imperfections(model, self.selection.at)
         if of == self._broken_of:
             return
         self._broken_of, self.canvas.broken = of, []
         for side in model.layers[layer].parts:
-            truth = model.oracle(layer, block, side, self.selection.step)
+            truth = model.oracle(layer, block, side, self.selection.at, painted.phases)
             fates = {"dead": truth.get("dead", {}), "stuck": truth.get("stuck", {})} if truth else {}
             for fate, heaters in fates.items():
                 for kind, here in heaters.items():
@@ -315,8 +315,7 @@ class MeshView(Panel):
         if layer.p * layer.q > 1:
             row, column = divmod(request.block, layer.q)
             where += f" · block {request.block} (row {row}, column {column})"
-        step = "" if self.painted.step is None else f" · step {self.painted.step}"
-        self.heading.setText(where + step)
+        self.heading.setText(where + told(request.step, self.painted.step))
         self.said.setText(self._summary())
 
     def _summary(self) -> str:
@@ -405,6 +404,14 @@ class MeshView(Panel):
     def svg(self, path: Path) -> None:
         """Write the picture with its titles and legend as vectors."""
         mesh_svg.write(self.heading.text() or "Mesh", self.canvas, self.legend, path)
+
+
+def told(step: int | None, of: int | None) -> str:
+    """The step on show in words, and the one its phases are of where they have not changed since or were not recorded
+    as often."""
+    if of is None:
+        return ""
+    return f" · step {of:,}" if step is None or step == of else f" · step {step:,}, phases as of {of:,}"
 
 
 def _combo(name: str, entries: list[str]) -> QtWidgets.QComboBox:

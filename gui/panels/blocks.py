@@ -278,7 +278,7 @@ class Blocks(Panel):
             return None
         rows: list[tuple[object, ...]] = []
         for name, layer in self.model.layers.items():
-            metrics = [self.model.metric(name, metric, self.selection.step) for metric in self.model.metrics]
+            metrics = [self.model.metric(name, metric, self.selection.at) for metric in self.model.metrics]
             for block in range(layer.p * layer.q):
                 values = ["" if v is None else float(v.reshape(-1)[block]) for v in metrics]
                 rows.append((name, block, *divmod(block, layer.q), *values))
@@ -305,7 +305,7 @@ class Blocks(Panel):
 
     def _paint(self) -> None:
         assert self.model is not None
-        model, grids, metric, step = self.model, self.grids, self.shown_metric, self.selection.step
+        model, grids, metric, step = self.model, self.grids, self.shown_metric, self.selection.at
         layers = [(layer, model.metric(name, metric, step)) for name, layer in model.layers.items()]
         values = [v for _, v in layers if v is not None]
         grids.low, grids.word = metric in LOW_IS_WORST, WORDS.get(metric, "worst")

@@ -145,6 +145,7 @@ class Hardware(Panel):
 
     def check(self, path: str, text: str) -> jobs.Job | None:
         """The job with what was typed, which is said to be wrong where it is; None for that."""
+        self.rows[path].said.setText(self._said.get(path, ""))
         if self.model is None or not text:
             return None
         try:
@@ -161,6 +162,7 @@ class Hardware(Panel):
             row.editor.put(before)
         changed = self.check(path, text)
         if changed is None:
+            row.said.setText("not sent" if text else "")
             return
         value = next(field.value for field in jobs.describe(changed) if field.path == path)
         if value != before:
@@ -180,7 +182,7 @@ class Hardware(Panel):
     def _bill(self) -> None:
         """Joules and chip time up to the step on show, where the run knows them."""
         assert self.model is not None
-        stages = self.model.spent(self.selection.step)
+        stages = self.model.spent(self.selection.at)
         self.spent.setVisible(bool(stages))
         if stages:
             self.spent.setText(f"{findings.bill(stages)} so far, by table {self.model.job.cost.table} · estimated")

@@ -270,12 +270,11 @@ class Inspector(Panel):
 
     def _phases(self, place: Place) -> tuple[Phases, int | None]:
         """Commanded phases and their step: the frame that was painted, where it is of this block."""
-        painted = self.painted
-        if painted is not None and (painted.request.layer, painted.request.block) == (place.layer, place.block):
-            phases = painted.phases.get(place.side, {})
+        if self.painted is not None and self._of_picture(place):
+            phases = self.painted.phases.get(place.side, {})
         else:
             assert self.model is not None
-            phases = self.model.phases(place.layer, place.block, place.side, self.selection.step)
+            phases = self.model.phases(place.layer, place.block, place.side, self.selection.at)
         step = phases.get("step")
         return phases, None if step is None else int(step)
 
@@ -327,7 +326,7 @@ class Inspector(Panel):
         rows += self._gradient(place, part)
         said = [] if step is None else [f"step {step}, as painted in the mesh"]
         said += [] if truth else ["actual phases: no oracle"]
-        said += [note] if (note := self.model.timeless(self.selection.step)) else []
+        said += [note] if (note := self.model.timeless(self.selection.at)) else []
         head = f"<div style='color:{now.faint}'>{'; '.join(said)}</div>" if said else ""
         left = f"<td style='color:{now.faint}; padding-right:8px'>"
         lines = "".join(f"<tr>{left}{a}</td><td>{b}</td></tr>" for a, b in rows)
@@ -336,10 +335,16 @@ class Inspector(Panel):
     def _oracle(self, place: Place) -> Truth | None:
         """What an oracle knows of a mesh, asked once for a frame: the pointer asks for many MZIs of one mesh."""
         assert self.model is not None
-        of = (*place[:3], self.selection.step, id(self.painted), id(self.model))
+        of = (*place[:3], self.selection.at, self.painted, self.model)
         if self._asked[0] != of:
-            self._asked = of, self.model.oracle(*place[:3], self.selection.step)
+            given = self.painted.phases if self.painted is not None and self._of_picture(place) else None
+            self._asked = of, self.model.oracle(*place[:3], self.selection.at, given)
         return self._asked[1]
+
+    def _of_picture(self, place: Place) -> bool:
+        """Whether a place is of the block that the mesh view painted."""
+        painted = self.painted
+        return painted is not None and (painted.request.layer, painted.request.block) == (place.layer, place.block)
 
     def _actual(self, truth: Truth, kind: str, name: str, i: int, commanded: float) -> list[tuple[str, str]]:
         """The phase that the simulated chip has, what moved it there, and what did not."""
@@ -371,7 +376,7 @@ class Inspector(Panel):
         return "<br>".join("&nbsp;&nbsp;".join(element(v) for v in row) for row in values)
 
     def _gradient(self, place: Place, part: Part) -> list[tuple[str, str]]:
-        model, step = self.model, self.selection.step
+        model, step = self.model, self.selection.at
         rows: list[tuple[str, str]] = []
         assert model is not None
         true = model.oracle_gradient(place.layer, step) if part.complex else None

@@ -10,6 +10,8 @@ from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
 from l2sim.backend import Array
 from l2sim.errors import L2simError
+from l2sim.inspect import budget
+from l2sim.inspect.diagnose import Place
 
 from ..base import painting, theme
 from ..base.files import Table
@@ -20,6 +22,7 @@ from ..mesh import values as mesh_values
 from ..mesh.colours import HATCH, Scale, diverging, number, paint, sequential
 from ..mesh.legend import paint_bar
 from ..mesh.raster import MARKED
+from ..mesh.values import ROUNDING
 
 if TYPE_CHECKING:
     from ..base.model import Phases, RunModel, Selection
@@ -101,6 +104,16 @@ def three(model: RunModel, layer: str, block: int, step: int | None) -> list[Tit
     if first.values is None or second.values is None or first.values.shape != second.values.shape:
         return [first, second, Titled("difference", "", None, "needs both")]
     return [first, second, Titled("difference", second.badge, np.real(second.values - first.values))]
+
+
+def _error(model: RunModel, layer: str, block: int, step: int) -> str:
+    """The error of a block in words: the one that error budgets divide, where there is an oracle."""
+    at = Place(model, layer, block, step)
+    try:
+        error = number(budget.error(at))
+        return f"step {step:,}: {budget.measure(at).partition(',')[0].replace('^2', '²')} = {error}"
+    except L2simError:
+        return f"step {step:,}"
 
 
 def largest(values: Array, used: tuple[int, int] | None) -> tuple[int, int]:
@@ -209,6 +222,7 @@ class Matrix(Panel):
         for picture in self.pictures:
             picture.hovered.connect(self._say)
         self._wide: bool | None = None
+        self._error = ""
         self._arrange()
         self.said = paragraph("faint", margins=(10, 3, 10, 3))
         filled(QtWidgets.QVBoxLayout(self), (self.grid, 1), self.said, spacing=0)
@@ -223,8 +237,9 @@ class Matrix(Panel):
 
     def refresh(self, changed: set[str]) -> None:
         """Paint what changed."""
-        layer, block, step = self.selection.layer, self.selection.block, self.selection.step
+        layer, block, step = self.selection.layer, self.selection.block, self.selection.at
         if self.model is not None and changed & SEEN and layer in self.model.layers:
+            self._error = _error(self.model, layer, block, step)
             self._show(three(self.model, layer, block, step), self.model.used(layer, block, step))
 
     def resizeEvent(self, event: QtGui.QResizeEvent) -> None:
@@ -249,21 +264,20 @@ class Matrix(Panel):
         rows, columns = used or (None, None)
         for picture, matrix in zip(self.pictures, matrices):
             apart = matrix.values if matrix.title == "difference" else None
-            scale = common if apart is None else diverging([apart[:rows, :columns]], "")
+            scale = common if apart is None else diverging([apart[:rows, :columns]], "", ROUNDING * common.high)
             picture.show_matrix(matrix, scale, used)
         self._say("")
 
     def _say(self, text: str) -> None:
         _, second, apart = self.matrices
         if not text and apart.values is not None and second.values is not None:
-            size = float((np.abs(second.values) ** 2).sum()) or 1.0
             rows, columns = self.used or apart.values.shape
             row, column = largest(apart.values, self.used)
-            error = float((apart.values[:rows, :columns] ** 2).sum()) / size
-            text = (
-                f"relative error |Δ|² / |realised|² = {number(error)}; "
-                f"largest Δ at output {row}, input {column}: {number(float(apart.values[row, column]))}"
-            )
+            most = float(apart.values[row, column])
+            text = f"largest Δ at output {row}, input {column}: {number(most)}"
+            if abs(most) < ROUNDING * self.pictures[0].scale.high:
+                text = "no difference but rounding"
+            text = f"{self._error}; {text}" if self._error else text
             if (rows, columns) != apart.values.shape:
                 text += "; hatched: padding, which does not count"
         notes = [t.note for t in self.matrices if t.note and t.values is not None and t.title != "target"]

@@ -237,6 +237,7 @@ class Desk(QtWidgets.QMainWindow):
         self.model, self._state = model, ""
         self.message.hide()
         model.poll()
+        self.selection.newest = model.newest
         first = next(iter(model.layers.values()), None)
         self.selection.set(
             run=str(folder), step=None, layer=first.name if first else "", block=0,
@@ -318,6 +319,7 @@ class Desk(QtWidgets.QMainWindow):
         self.timeline.allow()
         if self.model is None:
             return
+        self.selection.newest = self.model.newest
         self._follow_state()
         now = time.monotonic()
         if self.model.state == "stale" or now - self._breath > 0.5:

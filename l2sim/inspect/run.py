@@ -15,7 +15,7 @@ from l2sim import naming
 from l2sim.backend import Array
 from l2sim.chip.protocol import PARTS, PHASES
 from l2sim.errors import L2simError
-from l2sim.inspect.chips import Aim, Rebuilt, Truth, ends
+from l2sim.inspect.chips import Aim, Commands, Rebuilt, Truth, ends
 from l2sim.job import grids
 from l2sim.job import job as jobs
 from l2sim.job.imperfections import chip_nonidealities
@@ -259,17 +259,22 @@ class Recorded:
 
     # -- the chip behind it --------------------------------------------------------------------------------------------
 
-    def oracle(self, layer: str, block: int, side: str, step: int | None = None) -> Truth | None:
+    def oracle(
+        self, layer: str, block: int, side: str, step: int | None = None, given: Commands | None = None
+    ) -> Truth | None:
         """What a lab cannot know of one mesh; None where nothing was recorded yet, and of a chip that is not simulated.
+        Who holds the phases of that step gives them, by side: newer ones may have come since.
 
         `actual` phases by name; `terms` by non-ideality, what each adds to them, rad (they sum to actual - commanded
         but for whole turns); `stuck`, `dead` heaters.
         """
-        return self.rebuilt.oracle(layer, block, side, step)
+        return self.rebuilt.oracle(layer, block, side, step, given)
 
-    def realised(self, layer: str, block: int, step: int | None = None) -> Array | None:
+    def realised(
+        self, layer: str, block: int, step: int | None = None, given: Commands | None = None
+    ) -> Array | None:
         """The true matrix of the core or the whole mesh; None as `oracle`."""
-        return self.rebuilt.realised(layer, block, step)
+        return self.rebuilt.realised(layer, block, step, given)
 
     def used(self, layer: str, block: int, step: int | None = None) -> tuple[int, int]:
         """Outputs and inputs of a core that count; the others are padding. In calibration all of them do."""

@@ -170,6 +170,12 @@ def test_a_mouse_hovers_and_clicks_exactly(qtbot: QtBot) -> None:
     assert view.selection.element is None
 
 
+def look(view: MeshView, model: FakeModel) -> None:
+    """What the window does at a beat."""
+    view.selection.newest = model.newest
+    view.refresh(model.poll())
+
+
 def test_what_is_read_is_of_the_frame_that_is_painted(qtbot: QtBot) -> None:
     model = FakeModel(k=4, steps=50)
     view = shown(qtbot, model, block=2)
@@ -178,7 +184,8 @@ def test_what_is_read_is_of_the_frame_that_is_painted(qtbot: QtBot) -> None:
     assert painted is not None and painted.step == 50 and model.newest == 51
     thing = Thing("u", "theta", 3)
     assert f"{painted.phases['u']['theta'][3]:.4g}" in view.value(thing)
-    view.refresh(model.poll())
+    assert view.painted is painted  # until the window looks again
+    look(view, model)
     assert view.painted is not None and view.painted.step == 51
     view.selection.set(step=10)
     assert view.painted.step == 10 and "step 10" in view.heading.text()
@@ -253,7 +260,7 @@ def test_a_pinned_frame_is_what_differences_are_from(qtbot: QtBot) -> None:
     view.pin()
     for _ in range(5):
         model.tick()
-    view.refresh(model.poll())
+    look(view, model)
     view.difference()
     assert view.mode == DIFFERENCE and view.painted is not None
     for key in (("u", "theta"), ("v", "theta")):
