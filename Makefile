@@ -81,7 +81,7 @@ same: $(VENV)/dev.$(READY)
 test-gpu: $(VENV)/gpu.$(READY)
 	L2SIM_TEST_GPU=1 $(BIN)/python -m pytest $(ARGS)
 
-# A few steps on synthetic data, seconds each, of every preset; of the experiments of L2ight every model with every one of
+# A few steps on synthetic data, seconds each (ResNet18: half a minute), of every preset; of the experiments of L2ight every model with every one of
 # its methods and data sets. The tests have a handful of them.
 smoke: $(VENV)/run.$(READY)
 	@$(BIN)/python -c "from l2sim.job.presets import smoked; print(*smoked(), sep='\n')" | while read -r preset; do \

@@ -200,7 +200,7 @@ def real_type(dtype: DTypeLike) -> np.dtype[np.generic]:
     except TypeError:
         real = np.dtype(object)
     if real not in (np.float32, np.float64):
-        raise ChipError(f"a chip computes in float32 or float64, not {dtype}; choose one of them")
+        raise ChipError(f"a chip computes in float32 or float64, not {dtype!s:.40}; choose one of them")
     return real
 
 

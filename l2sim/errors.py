@@ -27,7 +27,7 @@ class ChipError(L2simError):
 
 
 class NotFinite(ChipError):
-    """A chip was given values that are not finite."""
+    """A chip was given values that are not finite, or too large to compute with."""
 
 
 class Diverged(RunError):

@@ -8,7 +8,11 @@ all else is computed in float64 or complex128. Real numbers may come as complex 
 
 from __future__ import annotations
 
+import contextlib
+import math
 import numbers as kinds
+import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,10 +21,12 @@ from numpy.typing import ArrayLike
 from l2sim.backend import Array, namespace
 from l2sim.errors import ChipError, L2simError
 
-__all__ = ["TURN", "finite", "numbers", "real", "reals", "wrapped"]
+__all__ = ["TURN", "finite", "numbers", "path", "real", "reals", "scalar", "whole", "word", "wrapped"]
 
 TURN = 2.0 * np.pi
 """A whole turn, rad."""
+SHOWN = 40
+"""Characters that a message shows of a value."""
 KEPT = {np.dtype(name) for name in ("float32", "float64", "complex64", "complex128")}
 """Number types that stay as they are."""
 
@@ -89,6 +95,48 @@ def reals(values: ArrayLike, what: str, refuse: type[L2simError] = ChipError) ->
     if np.count_nonzero(array.imag):
         raise refuse(f"{what} must be real, and this is complex; take its real part if that is what you mean")
     return array.real
+
+
+def scalar(
+    value: object, what: str, least: float, most: float = math.inf, refuse: type[L2simError] = ChipError
+) -> float:
+    """`value` as a finite number from `least` to `most`; raises `refuse` for all else, truth values too."""
+    if isinstance(value, kinds.Real) and not isinstance(value, bool):
+        with contextlib.suppress(OverflowError):  # a whole number that float64 cannot hold
+            number = float(value)
+            if math.isfinite(number) and least <= number <= most:
+                return number
+    limits = f"from {least:g} on" if most == math.inf else f"from {least:g} to {most:g}"
+    raise refuse(f"{what} must be a number {limits}, not {_shown(value)}")
+
+
+def whole(value: object, what: str, least: int, most: float = math.inf, refuse: type[L2simError] = ChipError) -> int:
+    """`value` as a whole number from `least` to `most`; raises `refuse` for all else, floats and truth values too."""
+    if isinstance(value, kinds.Integral) and not isinstance(value, bool):
+        number = int(value)
+        if least <= number <= most:
+            return number
+    limits = f"from {least} on" if most == math.inf else f"from {least} to {most:g}"
+    raise refuse(f"{what} must be a whole number {limits}, not {_shown(value)}")
+
+
+def word(value: object, what: str, refuse: type[L2simError] = ChipError) -> str:
+    """`value` as a name; raises `refuse` for what is no text."""
+    if isinstance(value, str):
+        return value
+    raise refuse(f"{what} must be a name in quotes, not {_shown(value)}")
+
+
+def path(value: object, what: str, refuse: type[L2simError] = ChipError) -> Path:
+    """`value` as a path; raises `refuse` for what names none."""
+    if isinstance(value, str | os.PathLike) and isinstance(os.fspath(value), str):
+        return Path(value)
+    raise refuse(f"{what} must be a path, not {_shown(value)}")
+
+
+def _shown(value: object) -> str:
+    text = " ".join(repr(value).split())
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
 
 def wrapped(phases: ArrayLike) -> Array:

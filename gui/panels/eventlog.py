@@ -12,6 +12,7 @@ from l2sim.store.events import (
     Changed,
     EpochEnd,
     Kept,
+    Noted,
     Record,
     RunEnd,
     Series,
@@ -36,6 +37,7 @@ KINDS = {
     "stage": "stage begins",
     "epoch": "epoch",
     "checkpoint": "checkpoint",
+    "note": "note",
     "warning": "WARNING",
     "trouble": "TROUBLE",
     "stage_done": "stage done",
@@ -54,7 +56,7 @@ def words(event: Record) -> str:
             return f"{event.stage} epoch {event.epoch}"
         case Kept():
             return f"{event.stage} " + ("finished" if event.epoch < 0 else f"epoch {event.epoch}") + ", kept"
-        case Warned():
+        case Noted() | Warned():
             return f"{event.stage}: {event.message}" if event.stage else event.message
         case Trouble():
             return f"{event.stage}: {event.kind}: {event.message}"

@@ -307,7 +307,7 @@ class Desk(QtWidgets.QMainWindow):
         self.message.hide()
         self.wait.setText(
             f"Starting a job in {process.folder}…\n\nIts process is {process.pid}. "
-            "The first start on a machine compiles the kernels, which takes half a minute."
+            "The first start on a machine compiles the kernels, which takes a while; later ones load them."
         )
         self.stack.setCurrentWidget(self.wait)
 

@@ -61,6 +61,6 @@ STEPS = (
 
 
 def up() -> None:
-    """Compile, or load what this machine has compiled before: a fraction of a second then, else half a minute."""
+    """Compile, or load what this machine has compiled before, which takes far less time."""
     for _, compiled in STEPS:
         compiled()

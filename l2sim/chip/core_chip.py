@@ -22,9 +22,18 @@ from l2sim.chip.fused import blocks, descent, spread
 from l2sim.chip.grid import full_scale
 from l2sim.chip.meter import Count, Meter, Settling
 from l2sim.chip.nonidealities import GAMMA, Nonidealities, required
-from l2sim.chip.protocol import PARTS, READOUTS, ChipState, Commands, light_of_cores, mask_of_cores
+from l2sim.chip.protocol import (
+    PARTS,
+    READOUTS,
+    ChipState,
+    Commands,
+    detectors,
+    grid_shape,
+    light_of_cores,
+    mask_of_cores,
+)
 from l2sim.errors import ChipError, NotFinite
-from l2sim.given import reals
+from l2sim.given import reals, word
 from l2sim.mesh.mesh import Mesh, require_real
 
 SPARSE = 0.75
@@ -55,9 +64,9 @@ class CoreChip:
         device: Device = CPU,
     ) -> None:
         require_real(mesh)
-        self.shape, self.mesh, self.name = shape, mesh, name
+        self.shape, self.mesh, self.name = grid_shape(shape), mesh, name
         self.meter = Meter() if meter is None else meter
-        self.readouts = readouts
+        self.readouts = detectors(readouts)
         self.dtype = real_type(dtype)
         self._cores = shape[0] * shape[1]
         heaters = (self._cores, mesh.count)
@@ -347,7 +356,8 @@ class CoreChip:
     # -- inside --------------------------------------------------------------------------------------------------------
 
     def _checked(self, values: ArrayLike, shape: tuple[int, ...], what: str) -> Array:
-        array = self._home.put(reals(values, what), self.dtype)
+        with np.errstate(over="ignore"):  # what single precision cannot hold becomes infinite, and is refused below
+            array = self._home.put(reals(values, what), self.dtype)
         if array.shape != shape:
             raise ChipError(f"{what} have shape {array.shape}; this chip takes {shape}")
         return self._sound(array, what)
@@ -431,7 +441,7 @@ class CoreChip:
 
     def _probe(self, weights: Array, x: ArrayLike, cores: ArrayLike | None, kind: str) -> Array:
         """Readings of `kind` of what the cores (of a mask) make of light x: W x of `weights` (p, q, k, k)."""
-        if kind not in self.readouts:
+        if word(kind, "a readout") not in self.readouts:
             raise ChipError(f"this chip has no {kind!r} readout; it has {', '.join(self.readouts)}")
         sent = light_of_cores(x, self.shape, self.mesh.modes, complex_cores=self.complex_cores)
         some = mask_of_cores(cores, self.shape)

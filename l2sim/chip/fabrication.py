@@ -12,6 +12,7 @@ from l2sim import naming
 from l2sim.backend import Array, generator
 from l2sim.chip.nonidealities import GAMMA, Nonidealities
 from l2sim.errors import ChipError
+from l2sim.given import whole, word
 from l2sim.mesh.mesh import Mesh
 
 
@@ -61,7 +62,9 @@ def truncated_normal(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
 
 
 def fabricate(seed: int, name: str, part: str, shape: tuple[int, int]) -> Heaters:
-    """Draw the heaters of one part ("u", "v" or "sigma") of the chip `name`, each quantity from a stream of its own."""
+    """Draw the heaters of one part ("u", "v" or "sigma") of the chip `name`, each quantity from a stream of its own.
+    ChipError for a seed that is no whole number from 0 on, and a name that is no text."""
+    seed, name = whole(seed, "a chip's seed", 0), word(name, "a chip's name")
 
     def stream(what: str) -> np.random.Generator:
         return generator(seed, "fabrication", name, part, what)

@@ -21,9 +21,9 @@ from l2sim.chip.drift import Wander
 from l2sim.chip.fabrication import arm_parameters, chain_parameters, fabricate, fabricate_optics, splitter_parameters
 from l2sim.chip.meter import Count, Meter, Settling
 from l2sim.chip.nonidealities import WAVELENGTH_NM, Nonidealities, required
-from l2sim.chip.protocol import MESH_READOUTS, PHASES, SCHEMES, ChipState, Gradient, Taps, light_of_mesh
+from l2sim.chip.protocol import MESH_READOUTS, PHASES, SCHEMES, ChipState, Gradient, Taps, detectors, light_of_mesh
 from l2sim.errors import ChipError, NotFinite
-from l2sim.given import reals
+from l2sim.given import reals, word
 from l2sim.mesh.mesh import Mesh, require
 from l2sim.mesh.wiring import places, skipped, wiring
 
@@ -47,7 +47,7 @@ class MeshChip:
         readouts: tuple[str, ...] = MESH_READOUTS,
         device: Device = CPU,
     ) -> None:
-        self.mesh, self.name, self.readouts = require(mesh), name, readouts
+        self.mesh, self.name, self.readouts = require(mesh), name, detectors(readouts)
         self._device, self.xp, self._kernels = device, device.xp, kernels.cuda if device.numbers else kernels
         self.meter = Meter() if meter is None else meter
         self.dtype = real_type(dtype)
@@ -292,7 +292,8 @@ class MeshChip:
     # -- inside: light -------------------------------------------------------------------------------------------------
 
     def _checked(self, given: ArrayLike, part: str) -> Array:
-        values: Array = self.xp.array(reals(given, part), self.dtype)
+        with np.errstate(over="ignore"):  # what single precision cannot hold becomes infinite, and is refused below
+            values: Array = self.xp.array(reals(given, part), self.dtype)
         if values.shape != (self._sizes[part],):
             raise ChipError(f"{part} has shape {values.shape}; this mesh takes ({self._sizes[part]},) in travel order")
         if not self._finite(values):
@@ -371,7 +372,7 @@ class MeshChip:
         return far, Taps(by_theta[0], by_phi[0], readout.intensity(x if back else far).sum(axis=1, dtype=np.float64))
 
     def _probe(self, x: ArrayLike, back: bool, readout: str) -> Array:
-        if readout not in self.readouts or readout == "tap_power":
+        if word(readout, "a readout") not in self.readouts or readout == "tap_power":
             far = [name for name in self.readouts if name != "tap_power"]
             raise ChipError(f"this mesh has no {readout!r} readout at its ports; it has {', '.join(far)}")
         sent = self.checked_light(x)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -11,7 +10,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from l2sim.errors import ChipError
+from l2sim.given import scalar
 
 
 @dataclass(slots=True)
@@ -105,9 +104,7 @@ class Meter:
 
     def wait(self, seconds: float) -> None:
         """Let chip time pass. ChipError unless it goes forward."""
-        if not (isinstance(seconds, int | float | np.number) and math.isfinite(seconds) and seconds >= 0.0):
-            raise ChipError(f"a chip cannot wait {seconds} s; give a number of seconds from 0 on")
-        self._passed(float(seconds))
+        self._passed(scalar(seconds, "a time to wait, s,", 0.0))
 
     def count(
         self,

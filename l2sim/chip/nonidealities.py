@@ -90,7 +90,7 @@ class Nonidealities(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     curve_volts: Annotated[tuple[float, ...], _is("rising voltages at which curve was measured", "V")] = ()
     stuck: Annotated[float, _is("heaters stuck at a random phase", "share", 0, 1)] = 0.0
     dead: Annotated[float, _is("heaters that do not heat", "share", 0, 1)] = 0.0
-    readout_noise: Annotated[float, _is("std of a reading, relative to unit input amplitude", "", 0, 1)] = 0.0
+    readout_noise: Annotated[float, _is("std of a reading, relative to unit input amplitude", "", 0, 5)] = 0.0
     shot_noise: Annotated[float, _is("std of a power reading at unit power", "", 0, 1)] = 0.0
     reference_phase_std: Annotated[float, _is("std of the homodyne reference's phase", "rad", 0, math.pi)] = 0.0
     exact_sigma: Annotated[bool, _is("sigma is realised exactly, as published")] = False

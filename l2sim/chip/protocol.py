@@ -23,9 +23,12 @@ from numpy.typing import ArrayLike
 from l2sim.backend import Array, namespace
 from l2sim.chip.meter import Meter
 from l2sim.errors import ChipError, NotFinite
-from l2sim.given import numbers
-from l2sim.mesh.mesh import Mesh
+from l2sim.given import numbers, whole
+from l2sim.mesh.mesh import LARGEST, Mesh
 
+BRIGHTEST = 1e15
+"""The largest part of a field that a chip takes, whatever its number type: powers and what is made of their sums stay
+within float32; ours."""
 PARTS = ("u", "v")
 """The two meshes of a core, W = U diag(sigma) V*."""
 
@@ -333,6 +336,22 @@ def light_of_cores(x: ArrayLike, grid: tuple[int, int], modes: int, *, complex_c
     return light
 
 
+def grid_shape(shape: object) -> tuple[int, int]:
+    """The size (p, q) of a grid of cores. ChipError for what is none."""
+    if not isinstance(shape, tuple | list) or len(shape) != 2:
+        raise ChipError("a grid of cores has the shape (p, q), two whole numbers")
+    p, q = (whole(size, "a side of a grid of cores", 0, LARGEST) for size in shape)
+    return p, q
+
+
+def detectors(readouts: object) -> tuple[str, ...]:
+    """The readouts that a chip is given. ChipError for what is none."""
+    known = tuple(dict.fromkeys((*READOUTS, *MESH_READOUTS)))
+    if not isinstance(readouts, tuple | list) or not all(isinstance(r, str) and r in known for r in readouts):
+        raise ChipError(f"readouts of a chip are some of {known}")
+    return tuple(readouts)
+
+
 def light_of_mesh(x: ArrayLike, modes: int) -> Array:
     """Light for a mesh of N `modes`: (N, B)."""
     light = _light(x, f"({modes}, B)")
@@ -342,13 +361,17 @@ def light_of_mesh(x: ArrayLike, modes: int) -> Array:
 
 
 def _light(x: ArrayLike, shape: str) -> Array:
-    """Numbers, finite, and at least one vector of them. ChipError otherwise. A GPU is not asked whether its numbers are
-    finite: its chip tells that later."""
+    """Numbers, finite, up to BRIGHTEST, and at least one vector of them. ChipError otherwise. A GPU is not asked how
+    large its numbers are: its chip tells later whether they are finite."""
     light = numbers(x, "light")
     if light.ndim and light.shape[-1] == 0:
         raise ChipError(f"there is no light in an empty batch; send at least one vector, {shape}")
-    if namespace(light) is np and not np.isfinite(light).all():
-        raise NotFinite("light holds values that are not finite; nothing was sent")
+    if namespace(light) is np:
+        brightest = max(float(np.abs(part).max(initial=0.0)) for part in (light.real, light.imag))
+        if not np.isfinite(brightest):
+            raise NotFinite("light holds values that are not finite; nothing was sent")
+        if brightest > BRIGHTEST:
+            raise NotFinite(f"light holds {brightest:.2g}; a chip takes {BRIGHTEST:g} at most, so scale it")
     return light
 
 

@@ -20,7 +20,7 @@ from l2sim.chip.meter import Meter, Settling
 from l2sim.chip.nonidealities import GAMMA, Nonidealities
 from l2sim.chip.protocol import MESH_READOUTS, PHASES, SvdTaps, Taps
 from l2sim.errors import ChipError
-from l2sim.given import real
+from l2sim.given import real, word
 from l2sim.mesh.mesh import Mesh
 
 
@@ -131,7 +131,7 @@ class SvdChip:
         self._realised = out.astype(self.dtype)[:, None]
 
     def _probe(self, x: ArrayLike, near: MeshChip, far: MeshChip, back: bool, readout: str) -> Array:
-        if readout not in self.readouts or readout == "tap_power":
+        if word(readout, "a readout") not in self.readouts or readout == "tap_power":
             ports = [name for name in self.readouts if name != "tap_power"]
             raise ChipError(f"this chip has no {readout!r} readout at its ports; it has {', '.join(ports)}")
         sent = near.checked_light(x)

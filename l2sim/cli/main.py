@@ -152,7 +152,7 @@ def _crash_log(error: Exception, out: Path | None) -> str:
 def command() -> None:
     """Simulate photonic neural chips that calibrate, map and train themselves.
 
-    `l2sim run` trains a network on its own chip in half a minute, with no download.
+    `l2sim run` trains a network on its own chip, with no download.
     """
 
 

@@ -14,7 +14,7 @@ import click
 from l2sim import files, plugins
 from l2sim.cli.data import place
 from l2sim.cli.progress import Progress, job_of
-from l2sim.errors import JobError, RunError
+from l2sim.errors import DataError, JobError, RunError
 
 if TYPE_CHECKING:
     from l2sim.job.job import Job
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
               help="Pretrained: .safetensors or .npz.")  # fmt: skip
 @click.option("--weights-map", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE.toml",
               help="Lines 'name in it' = 'layer here', '' for none.")  # fmt: skip
-@click.option("--smoke", is_flag=True, help="A few steps on synthetic data, in seconds.")
+@click.option("--smoke", is_flag=True, help="A few steps on synthetic data; seconds, once all is compiled.")
 @click.option("--quiet", is_flag=True, help="Print only errors and the path of the report.")
 @click.option("--live", is_flag=True, help="Let readers watch the run and command it, e.g. l2sim-gui DIR.")
 @click.option("--pace", type=click.FloatRange(0, min_open=True), metavar="N", help="--live, at most N steps a second.")
@@ -134,6 +134,8 @@ def _ready(job: Job, data: Path | None, threads: int | None, quiet: bool) -> int
     from l2sim import backend  # late: --help is instant
     from l2sim.data import published as sets  # late: --help is instant
 
+    if data is not None and data.is_file() and job.data.name not in ("own", "synthetic"):
+        raise DataError(f"data.name = {job.data.name} reads no file such as {data}; --set data.name=own does")
     if job.data.name in sets.SETS:  # before the bars are drawn: a fetch has its own bar
         sets.locate(job.data.name, data, quiet)
     if threads is None:

@@ -19,10 +19,13 @@ if TYPE_CHECKING:
     from l2sim.nn.models import Count, ModelSpec
 
 
+TIMES = "Times are of single runs on two cores of ours, all compiled."
+
+
 def presets_tables() -> list[Table]:
     """The presets with what they run and where their settings come from; the experiments of L2ight as a matrix."""
     matrix = {"-".join(key) for key in experiments.names()}
-    table = Table("preset", "what it runs", "settings from")
+    table = Table("preset", "what it runs", "settings from", caption=TIMES, caption_justify="left")
     for name, preset in PRESETS.items():
         if name not in matrix:
             table.add_row(name, preset.about, preset.source)

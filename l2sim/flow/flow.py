@@ -10,7 +10,7 @@ import msgspec
 
 from l2sim._version import __version__
 from l2sim.data.sets import DataSet
-from l2sim.errors import RunError
+from l2sim.errors import JobError, RunError
 from l2sim.flow import session as sessions
 from l2sim.flow.control import Control
 from l2sim.flow.registry import FLOWS
@@ -29,6 +29,8 @@ def run(
     """Run every stage of `job` that `checkpoint` has not finished. Resuming gives the events of a run never stopped.
 
     `control` acts between the events."""
+    if not isinstance(job, Job):
+        raise JobError(f"a run is of a job, not a {type(job).__name__}; use l2sim.Job.preset('digits')")
     control = Control() if control is None else control
     session = FLOWS[job.flow].open(job, data)
     for event in watched(_events(job, session, checkpoint, control), session):

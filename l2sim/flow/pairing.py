@@ -3,9 +3,10 @@
 Shapes decide. Where layers of one shape could be exchanged, their order in the file does, if the file has one: a .npz
 file and a dictionary keep the order in which their writer went through the network; a safetensors file has none (its
 writers sort by name). There, and only there, names decide that differ in nothing but numbers (features.0, features.3;
-layer1.0.conv1, layer1.1.conv1), since every framework numbers the layers of a sequence in the order of the light. A
-batch norm goes with the convolution in front of it: bn1 with conv1, features.1 with features.0. All else is refused,
-with two of the ways that fit, until a table says which it is.
+layer1.0.conv1, layer1.1.conv1), since every framework numbers the layers of a sequence in the order of the light; but
+not where people number by resolution, as the two halves of a U-Net (up3, up2, up1 or up1, up2, up3), nor where the
+numbers contradict the order that a file has. A batch norm goes with the convolution in front of it: bn1 with conv1,
+features.1 with features.0. All else is refused, with two of the ways that fit, until a table says which it is.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ __all__ = ["Layer", "named", "paired"]
 Shape = tuple[int, ...]
 NORM = "batch norm"
 """The kind that no other layer could be taken for; a convolution may be stored as its matrix."""
+EITHER_WAY = re.compile(r"(?<![a-z])(?:up|down|dec|enc)[a-z]*[_-]?$", re.IGNORECASE)
+"""What a number stands behind that may as well fall as rise with the depth, of halves that people number by resolution:
+up3, dec_2, decoder1; not decoder.1, which a framework numbers. Ours."""
 CURE = "say which it is with --weights-map FILE, or with pretrain.weights_map in the job"
 
 
@@ -44,6 +48,8 @@ def named(entries: Iterable[str], names: Iterable[str], layers: Iterable[str]) -
     """
     theirs, ours, made = set(names), set(layers), dict[str, str]()
     for entry in entries:
+        if not isinstance(entry, str):
+            raise ModelError(f"{entry!r} is no line of a weights map; write 'name in the file = layer here'")
         left, equals, right = (part.strip() for part in entry.rpartition("="))
         left = left.removesuffix(".weight") if right else left
         if not equals or not left:
@@ -128,12 +134,23 @@ def _sequence(names: list[str], ordered: bool, ours: list[Layer]) -> list[str]:
     natural = sorted(names, key=numbered)
     counted = len({tuple(map(int, re.findall(r"\d+", name))) for name in names}) == len(names)
     alike = counted and len({re.sub(r"\d+", "#", name) for name in names}) == 1 and not interleaved(names)
-    if (alike and (not ordered or natural == names)) or (ordered and not alike):
-        return natural if alike else names
+    if ordered and (natural == names or not alike):
+        return names
+    if alike and not ordered and not either_way(names):
+        return natural
     other = names if ordered else [natural[1], natural[0], *natural[2:]]
     one, two = (", ".join(f"{layer.name} = {name}" for layer, name in zip(ours, way)) for way in (natural, other))
     why = "its order and its numbers differ" if ordered else "a safetensors file keeps no order"
+    if alike and not ordered:
+        why += ", and such numbers may fall with depth"
     raise ModelError(f"several ways fit, and {why}: {one}; or {two}; {CURE}")
+
+
+def either_way(names: list[str]) -> bool:
+    """Whether names that differ in numbers only count something that may rise or fall in the order of the light."""
+    pieces = [re.split(r"(\d+)", name) for name in names]
+    differ = [at for at in range(1, len(pieces[0]), 2) if len({name[at] for name in pieces}) > 1]
+    return any(EITHER_WAY.search(pieces[0][at - 1]) for at in differ)
 
 
 def interleaved(names: list[str]) -> bool:

@@ -23,6 +23,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from l2sim import given
 from l2sim.backend import Array
 from l2sim.errors import ModelError
 from l2sim.flow import pairing
@@ -43,6 +44,13 @@ TEXT = "l2sim"
 """The text that says that `l2sim export` wrote a file, which then holds more than the network."""
 
 
+class Loaded(NamedTuple):
+    """What was done with a file: of every layer here what of the file it is, and what was changed to make it fit."""
+
+    places: list[str]
+    changes: list[str]
+
+
 class Fitted(NamedTuple):
     """Arrays by the names of `Network.parameters` and `buffers`, what was changed to make them fit, and of every layer
     here what of the file it is."""
@@ -53,13 +61,18 @@ class Fitted(NamedTuple):
 
 
 def load_weights(
-    path: Path, network: Network, new_classifier: bool = True, weights_map: Iterable[str] = ()
-) -> list[str]:
+    path: str | Path, network: Network, new_classifier: bool = True, weights_map: Iterable[str] = ()
+) -> Loaded:
     """Put the weights of a file into `network`; returns what went where, and what was changed to make it fit.
 
     `new_classifier`: a classifier of other classes may stay as it is. `weights_map`: lines "NAME IN THE FILE = LAYER
     HERE", nothing behind = for what is to be left out. Raises ModelError, before anything changes.
     """
+    path = given.path(path, "a file of weights", ModelError)
+    if not isinstance(network, Network):
+        raise ModelError(f"weights are put into a network, not a {type(network).__name__}; build one of a model")
+    if isinstance(weights_map, str) or not isinstance(weights_map, Iterable):
+        raise ModelError("a weights map is a list of lines 'name in the file = layer here'")
     arrays, texts = tensors.read(path)
     try:
         fitted = fit(network.spec, arrays, path.suffix == ".npz", weights_map, TEXT in texts)
@@ -69,8 +82,7 @@ def load_weights(
     if missing and not new_classifier:
         raise ModelError(f"{path}: {fitted.notes[-1]}; train it (pretrain.epochs), or give weights for these classes")
     network.load({**network.state(), **fitted.arrays})
-    where = [f"{ours} is {theirs}" for ours, theirs in fitted.places.items() if ours != theirs]
-    return where + fitted.notes
+    return Loaded([f"{ours} is {theirs}" for ours, theirs in fitted.places.items()], fitted.notes)
 
 
 def fit(

@@ -1,7 +1,7 @@
 """Whether a run still does what it is there for: values that are not finite, a loss that explodes, learning that stands
 still, chips that cannot answer. Every event passes here; what is wrong follows it as a `Trouble`, once a stage.
 
-All limits are ours; healthy runs stay far from them:
+All limits are ours, meant to lie far from healthy runs:
 
     not finite     a scalar, or what a chip or a layer was to hold
     explodes       a loss above EXPLODED times that of guessing and its first one of the stage, or a weight above HUGE

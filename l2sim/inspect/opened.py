@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from l2sim import files, naming
+from l2sim import files, given, naming
 from l2sim.backend import Array
 from l2sim.errors import JobError, RunError
 from l2sim.inspect.run import Recorded, Saved, Stage
@@ -27,7 +27,7 @@ class Run:
     """The run in `folder`, as arrays and tables. RunError where there is none, or a damaged one."""
 
     def __init__(self, folder: Path | str) -> None:
-        self.folder = Path(folder)
+        self.folder = given.path(folder, "the folder of a run", RunError)
         if not self.folder.is_dir():
             what = "is a file" if self.folder.exists() else "does not exist"
             raise RunError(f"there is no run in {folder}: it {what}; name the folder of a run")

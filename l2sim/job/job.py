@@ -32,6 +32,8 @@ class Job(Settings, frozen=True):
     @staticmethod
     def preset(name: str, overrides: Mapping[str, object] | None = None) -> Job:
         """The preset `name` with some fields changed, e.g. `Job.preset("digits", {"learn.epochs": 5})`."""
+        if not isinstance(overrides, Mapping | None):
+            raise JobError('changes of a preset are a table of fields and values, such as {"learn.epochs": 5}')
         return _replaced(from_dict(presets.get(name).values), overrides or {})
 
 

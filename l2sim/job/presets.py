@@ -152,6 +152,8 @@ def smoked() -> list[str]:
 
 def get(name: str) -> Preset:
     """The preset `name`. Raises JobError with the nearest name."""
+    if not isinstance(name, str):
+        raise JobError(f"a preset is a name in quotes, not a {type(name).__name__}; `l2sim presets` lists them")
     if name in PRESETS:
         return PRESETS[name]
     near = difflib.get_close_matches(name.lower(), PRESETS, 1, 0.4)

@@ -16,13 +16,15 @@ from numpy.typing import ArrayLike
 
 from l2sim.backend import Array, kernels, namespace, resident
 from l2sim.errors import ChipError
-from l2sim.given import real
+from l2sim.given import real, whole, word
 from l2sim.mesh import layouts
 
 KINDS = ("rectangular", "triangular")
 """The kinds that a real core can have."""
 MODES = (2, 64)
 """Modes of a real core."""
+LARGEST = 1 << 16
+"""Modes of any mesh; 2^31 couplers. Ours."""
 CUSTOM = "custom"
 NODES = ("mzi", "three_splitter", "crossing")
 BESIDE = ((0, -2), (0, 2), (-1, -1), (-1, 1), (1, -1), (1, 1))
@@ -53,14 +55,17 @@ class Mesh:
     couplers: tuple[tuple[int, int, int], ...] = ()
 
     def __post_init__(self) -> None:
+        word(self.kind, "a mesh's kind")
+        word(self.node, "a mesh's node")
         if self.kind in layouts.NAMES:
             object.__setattr__(self, "kind", layouts.NAMES[self.kind])
         if self.kind != CUSTOM:
             layouts.get(self.kind)  # raises ChipError where there is none
         if self.node not in NODES:
             raise ChipError(f"mesh node {self.node!r} is unknown; use one of {', '.join(NODES)}")
-        if not isinstance(self.modes, int | np.integer) or self.modes < 1:
-            raise ChipError(f"a mesh of {self.modes} modes is not possible; use a whole number from 1 on")
+        whole(self.modes, "a mesh's number of modes", 1, LARGEST)
+        if not isinstance(self.couplers, tuple):
+            raise ChipError("couplers of a mesh are a tuple of (column, top, bottom); give lists of them to Mesh.of")
         if self.couplers and self.kind != CUSTOM:
             raise ChipError(f"a {self.kind} mesh knows its couplers; give a list of them to Mesh.of only")
 
@@ -71,6 +76,7 @@ class Mesh:
         Each stands in the earliest column where its rails are free, or in `column` (n,), which must not let two meet.
         Parameters of the mesh are in travel order, whatever the order of the list.
         """
+        modes = whole(modes, "a mesh's number of modes", 1, LARGEST)
         top, bottom = (rails(values, name) for values, name in ((top, "top"), (bottom, "bottom")))
         if top.shape != bottom.shape:
             raise ChipError(f"couplers have {top.size} top and {bottom.size} bottom rails; give as many of each")

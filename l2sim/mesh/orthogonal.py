@@ -9,10 +9,10 @@ from numpy.typing import ArrayLike
 
 from l2sim.backend import Array, kernels
 from l2sim.errors import ChipError
-from l2sim.given import real
+from l2sim.given import real, scalar
 from l2sim.mesh import reference
 from l2sim.mesh.mesh import Mesh, require_real
-from l2sim.mesh.unitary import TOLERANCE, nearby, polar, square
+from l2sim.mesh.unitary import EXACT, SINGLE, TOLERANCE, nearby, polar, square
 
 
 class Rotations(NamedTuple):
@@ -27,14 +27,16 @@ def decompose(mesh: Mesh, matrices: ArrayLike, tolerance: float = TOLERANCE) -> 
     """Orthogonal `matrices` (..., N, N) to the phases and signs that realise them: the inverse of `mesh.matrix`.
 
     Clements et al., Optica 3, 1460 (2016); Reck et al., PRL 73, 58 (1994). float64, or float32 of matrices in float32.
-    Raises ChipError where a matrix is not orthogonal to `tolerance` (U U' - 1, any entry).
+    Phases are as the elimination gives them, in [-pi, pi]; `l2sim.decompose` wraps them. Where a matrix is further from
+    orthogonal than by rounding, the nearest one that is; ChipError beyond `tolerance` (U U' - 1, any entry).
     """
-    n = mesh.modes
     require_real(mesh)
+    n, tolerance = mesh.modes, scalar(tolerance, "a tolerance", 0.0)
     matrices = real(matrices, "a target matrix")
     if matrices.ndim < 2 or matrices.shape[-2:] != (n, n):
         raise ChipError(f"matrices of shape {matrices.shape} do not fit a mesh of {n} modes; need (..., {n}, {n})")
-    work = nearby(np.array(matrices, np.float64).reshape(-1, n, n), tolerance, TOLERANCE, "orthogonal")
+    exact = EXACT if matrices.dtype == np.float64 else SINGLE
+    work = nearby(np.array(matrices, np.float64).reshape(-1, n, n), tolerance, exact, "orthogonal")
     table = np.zeros_like(work)
     signs = np.empty((work.shape[0], n))
     kernels.decompose.decompose(work, mesh.kind == "triangular", table, signs)

@@ -17,13 +17,15 @@ from numpy.typing import ArrayLike
 
 from l2sim.backend import Array, kernels
 from l2sim.errors import ChipError
-from l2sim.given import finite, real, wrapped
-from l2sim.mesh.mesh import Mesh
+from l2sim.given import finite, real, scalar, wrapped
+from l2sim.mesh.mesh import Mesh, require
 
 TOLERANCE = 1e-4
 """How far U^+ U may be from 1, in any entry, in a matrix that a mesh is asked for: five decimals, and every float32."""
 EXACT = 1e-9
 """How far U^+ U is from 1 at most where it is by rounding of float64."""
+SINGLE = 1e-5
+"""The same of float32, as its SVD leaves 64 modes."""
 SINGULAR = 1e-12
 """Share of the largest singular value below which one is none."""
 TREES = ("balanced_tree", "unbalanced_tree")
@@ -56,7 +58,7 @@ def fitting(values: Array, shape: tuple[int, ...], what: str) -> Array:
 def unitary(matrix: ArrayLike, modes: int, tolerance: float = TOLERANCE) -> Array:
     """`matrix` as a complex (N, N) array where it is unitary to `tolerance`, and unitary to rounding: if need be the
     nearest one that is. ChipError otherwise."""
-    what = "a target matrix"
+    what, tolerance = "a target matrix", scalar(tolerance, "a tolerance", 0.0)
     u = fitting(finite(matrix, what), (modes, modes), what).astype(np.complex128)
     return nearby(u, tolerance, EXACT, "unitary")
 
@@ -232,7 +234,7 @@ def decompose(
     as far as no MZI is clipped. Phases that nothing depends on are zero. ChipError for meshes that cannot take every
     unitary, and for a target that is further than `tolerance` from unitary (U U^+ - 1, any entry).
     """
-    u = unitary(target, mesh.modes, tolerance).copy()
+    u = unitary(target, require(mesh).modes, tolerance).copy()
     if mesh.kind == "rectangular":
         theta, phi = np.zeros((2, mesh.modes, max(mesh.modes - 1, 0)))
         screen = np.zeros(mesh.modes)

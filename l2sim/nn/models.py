@@ -172,7 +172,15 @@ def get(name: str, classes: int = 10, input: Image | None = None, width: float =
 
     Raises ModelError with the nearest name when there is no such model.
     """
-    key = name.lower()
+    from l2sim.given import scalar, whole, word  # late: a job needs no arrays
+
+    key = word(name, "a model", ModelError).lower()
+    classes = whole(classes, "a number of classes", 1, refuse=ModelError)
+    if input is not None and (not isinstance(input, tuple) or len(input) != 3):
+        raise ModelError("a model's input is (channels, height, width)")
+    for size in input or ():
+        whole(size, "a side of a model's input", 1, refuse=ModelError)
+    width = scalar(width, "a width", 0.0, 1e3, ModelError)
     if key not in MODELS:
         near = difflib.get_close_matches(key, MODELS, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]}? " if near else ""

@@ -9,9 +9,10 @@ from l2sim.report import figures, html, insitu_figures
 from l2sim.store.gather import Material
 
 KINDS = {
-    "angle": ("angle to the true gradient (rad)", "Angle (oracle)"),
-    "distance": ("|measured − true|² / |true|²", "Distance (oracle)"),
+    "angle": ("angle to the true gradient (rad)", "How far are gradients turned? (oracle)", "right angle", np.pi / 2),
+    "distance": ("|measured − true|² / |true|²", "How far are gradients off? (oracle)", "no gradient at all", 1.0),
 }
+"""Axis, title, and the name and place of where nothing is known of a gradient."""
 
 
 def lines(material: Material, kind: str) -> dict[str, tuple[Array, Array]]:
@@ -30,8 +31,10 @@ def section(material: Material) -> str:
         return ""
     sheet, axes = figures.sheet(2, 10, 4.2)
     for ax, (kind, own) in zip(axes[0], drawn.items()):
+        words, title, name, nothing = KINDS[kind]
+        ax.axhline(nothing, color=figures.INK, lw=1, ls=(0, (4, 3)), zorder=0.9, label=name)
         insitu_figures.by_layer(ax, own)
-        ax.set(xlabel="epochs", ylabel=KINDS[kind][0], title=KINDS[kind][1])
+        ax.set(xlabel="epochs", ylabel=words, title=title)
     caption = (
         "What the chips measure, sampled as the job asks, beside the true gradient of the same mini-batches, layer by "
         "layer and of all layers as one vector: the angle between them, and the squared distance over the squared "

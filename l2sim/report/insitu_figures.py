@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -13,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 
 from l2sim.backend import Array
 from l2sim.given import wrapped
-from l2sim.report.figures import BLUE, GREEN, INK, PURPLE, VERMILLION, legend, log_scale, note
+from l2sim.report.figures import BLUE, GREEN, INK, LOOKS, PURPLE, VERMILLION, legend, log_scale, note
 
 LINES = ((BLUE, "-"), (VERMILLION, (0, (5, 1.5))), (GREEN, (0, (1.5, 1))), (PURPLE, (0, (6, 1, 1, 1))))
 """Colour and dash of the meshes, in turn."""
@@ -30,13 +31,12 @@ def beginning(ax: Axes, x: float, y: float, text: str) -> None:
 
 def by_layer(ax: Axes, lines: dict[str, tuple[Array, Array]]) -> None:
     """Values over epochs from 0 up, one line a layer, that of "all" thick."""
-    for (name, (x, y)), (colour, dash) in zip(lines.items(), LINES * (len(lines) // 4 + 1)):
-        thick = name == "all"
-        style = (INK, "-") if thick else (colour, dash)
-        mark = "o" if x.size == 1 else ""
-        ax.plot(x, y, color=style[0], ls=style[1], lw=2.4 if thick else 1.5, marker=mark, ms=5, label=name)
+    for (name, (x, y)), look in zip(lines.items(), itertools.cycle(LOOKS)):
+        style = look.line(**({"color": INK, "ls": "-", "lw": 2.4} if name == "all" else {}))
+        ax.plot(x, y, label=name, markevery=max(1, x.size // 8), **style)
     ax.set_xlim(0, None)
-    ax.set_ylim(0, None)
+    ax.set_ylim(0, 1.05 * ax.get_ylim()[1])
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     if len(lines) <= 8:
         legend(ax)
 

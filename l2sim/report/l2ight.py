@@ -196,7 +196,7 @@ def _mapped_otherwise(material: Material) -> list[str]:
     compared = mapped.get("comparisons", {})
     if job.calibrate.method == "twin":
         return [
-            "Cores are identified from a few known settings and programmed in closed form (twins); the publication "
+            "Every core is modelled from a few known settings and programmed by its model (its twin); the publication "
             "searches, for calibration and for mapping, with 57,600 and 43,200 evaluations of a 9 × 9 core."
         ]
     if job.map.start == "calibrated":

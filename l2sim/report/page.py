@@ -210,8 +210,8 @@ def _reproduce(material: Material) -> str:
         f"<p>Seed {job.seed}, number of threads {manifest.threads}, device {escape(material.report.device)}, "
         f"{material.report.seconds:.1f} s. {escape(versions)}.</p>"
         f"<pre>{escape(shlex.join(words))}</pre>"
-        "<p>The same seed and thread count give the same numbers; <code>job.toml</code> in this folder is the same "
-        "job as a file. The page is made again with <code>l2sim report FOLDER</code>.</p>"
+        "<p>The same seed and thread count are to give the same numbers on the same machine; <code>job.toml</code> in "
+        "this folder is the same job as a file. The page is made again with <code>l2sim report FOLDER</code>.</p>"
     )
     return html.section("How to reproduce", text)
 

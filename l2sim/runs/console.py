@@ -13,7 +13,7 @@ from rich.table import Table
 
 from l2sim.errors import RunError
 from l2sim.store import results
-from l2sim.store.events import Done, Epoch, Event, StageDone, StageStarted, Step, Trouble, Warned
+from l2sim.store.events import Done, Epoch, Event, Noted, StageDone, StageStarted, Step, Trouble, Warned
 from l2sim.store.results import StageResult
 
 WIDTH = 140
@@ -77,6 +77,8 @@ def _lines(events: Iterable[Event]) -> dict[str, object]:
                 print(f"{event.stage}: {_extent(event)}", flush=True)
             elif isinstance(event, StageDone):
                 print(f"{event.stage}: {_outcome(event)}", flush=True)
+            elif isinstance(event, Noted):
+                print(f"{event.stage}: {event.message}", flush=True)
             elif isinstance(event, Warned):
                 print(f"warning: {event.stage}: {event.message}", flush=True)
             elif isinstance(event, Trouble):
@@ -112,6 +114,8 @@ def _bars(events: Iterable[Event], console: Console) -> dict[str, object]:
             elif isinstance(event, StageDone):
                 total = progress.tasks[-1].total
                 progress.update(task, completed=total, note=_outcome(event))
+            elif isinstance(event, Noted):
+                console.print(f"{event.stage}: {event.message}", markup=False)
             elif isinstance(event, Warned):
                 console.print(f"warning: {event.stage}: {event.message}", markup=False)
             elif isinstance(event, Trouble):

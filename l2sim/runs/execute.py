@@ -123,7 +123,7 @@ def _record(
     try:
         for event in stream:
             match event:
-                case of.StageStarted() | of.Warned() | of.Trouble():
+                case of.StageStarted() | of.Noted() | of.Warned() | of.Trouble():
                     logs.event(event)
                 case of.Step():
                     logs.scalars(event.step, time.time(), _named(event.stage, event.scalars))

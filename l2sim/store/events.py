@@ -61,6 +61,13 @@ class Checkpoint(msgspec.Struct, frozen=True, tag="checkpoint"):
     keep: bool = False
 
 
+class Noted(msgspec.Struct, frozen=True, tag="note"):
+    """Something that is as it should be, and that the user wants to see; one line."""
+
+    stage: str
+    message: str
+
+
 class Warned(msgspec.Struct, frozen=True, tag="warning"):
     """Something the user should know; one line."""
 
@@ -107,7 +114,7 @@ class Done(msgspec.Struct, frozen=True, tag="done"):
     figures: dict[str, object] = {}
 
 
-Event = StageStarted | Step | Epoch | Checkpoint | Warned | Trouble | Changed | StageDone | Done
+Event = StageStarted | Step | Epoch | Checkpoint | Noted | Warned | Trouble | Changed | StageDone | Done
 """What a run yields."""
 
 
@@ -146,7 +153,7 @@ class RunEnd(msgspec.Struct, frozen=True, tag="done"):
     """The log's word that the run is over."""
 
 
-Record = Series | StageStarted | EpochEnd | Kept | Warned | Trouble | Changed | StageEnd | RunEnd
+Record = Series | StageStarted | EpochEnd | Kept | Noted | Warned | Trouble | Changed | StageEnd | RunEnd
 """What a line of `events.jsonl` holds."""
 
 

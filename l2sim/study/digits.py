@@ -120,8 +120,7 @@ def draw(rows: list[Row]) -> Figure:
     ax.set(ylim=(0, 112), ylabel="test accuracy (%)", xlim=(-0.5, 3.6))
     ax.set_yticks(range(0, 101, 20))
     ax.grid(axis="x", visible=False)
-    gap = 100 * (shares(rows, "pretrained").mean - shares(rows, "learned").mean)
-    ax.set_title(f"Learning on the chip ends {gap:.1f} points below the electronic network")
+    ax.set_title(f"How accurate is the network after each stage? Means of {listed(row.seed for row in rows)}")
     ax.legend(loc="upper center", bbox_to_anchor=(0.37, 0.9))
     return sheet
 

@@ -96,11 +96,11 @@ def summary(rows: list[Row]) -> list[tuple[int, list[Spread]]]:
 def draw(rows: list[Row]) -> Figure:
     """Accuracy mapped and learnt over mapping epochs."""
     whole, means = 450, summary(rows)
-    sheet = Figure((7.2, 4.0), layout="constrained")
+    sheet = Figure((7.2, 4.3), layout="constrained")
     ax = sheet.subplots()
     x = [epochs or whole for epochs, _ in means]
     for at, look, words in (
-        (2, figures.LOOKS[0], f"and learnt on the chip for {LEARN} epochs"), (1, figures.LOOKS[1], "mapped"),
+        (2, figures.LOOKS[0], f"mapped, then learnt on the chip for {LEARN} epochs"), (1, figures.LOOKS[1], "mapped"),
     ):  # fmt: skip
         bars(ax, x, [values[at] for _, values in means], look, 100, label=words)
     top = 100 * float(np.mean([row.pretrained for row in rows]))
@@ -108,7 +108,7 @@ def draw(rows: list[Row]) -> Figure:
     ax.set(xscale="log", xlabel="mapping epochs", ylabel="test accuracy (%)", ylim=(0, 102))
     ax.set_xticks(x, [str(epochs) if epochs else "300,\npolished" for epochs, _ in means])
     ax.minorticks_off()
-    ax.legend(loc="lower right")
+    sheet.legend(loc="outside lower center", ncols=3)
     best = max(values[2].mean for _, values in means)
     epochs = next(n for n, values in means if values[2].mean >= best - NEAR)
     ax.set_title(f"Learning makes good what mapping leaves: {epochs or 'all'} epochs are enough "

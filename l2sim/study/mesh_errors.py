@@ -153,13 +153,14 @@ FLOOR = 1e-5
 
 def draw(rows: list[Row]) -> Figure:
     """Normalised error of the matrix over N, as they are and corrected."""
-    sheet = Figure((9.6, 4.6), layout="constrained")
+    sheet = Figure((9.6, 5.2), layout="constrained")
     both = sheet.subplots(1, 2, sharey=True)
     for ax, corrected, words in zip(both, (False, True), ("as they are", "corrected")):
         for kind, look in zip(("phase", "coupler", "loss", "reading", "amplitude", "turn"), figures.LOOKS):
             seen = [row for row in rows if row[:3] == ("matrix", kind, corrected)]
-            points(ax, seen, look, f"{kind}: {CURES[kind]}" if corrected and seen else KINDS[kind][1])
-        ax.set(title=words, ylim=(7e-4, 20.0))
+            under = {"ms": 9, "lw": 3.5, "zorder": 1.5} if kind == "amplitude" else {}  # "turn" lies on it
+            points(ax, seen, look, KINDS[kind][1] + (f": {CURES[kind]}" if corrected and seen else ""), **under)
+        ax.set(title=words, ylim=(7e-4, 1.0))
         over_modes(ax, rows)
     both[0].set_ylabel("normalised error of the matrix (thin: closed form)")
     sheet.suptitle(
@@ -171,14 +172,14 @@ def draw(rows: list[Row]) -> Figure:
 
 def gradients(rows: list[Row]) -> Figure:
     """The error of measured gradients over N; those that are exact have no line."""
-    sheet = Figure((7.6, 4.2), layout="constrained")
+    sheet = Figure((7.6, 4.6), layout="constrained")
     ax = sheet.subplots()
     for (kind, corrected), look in zip(GRADIENTS, figures.LOOKS):
         seen = [r for r in rows if r[:3] == ("gradient", kind, corrected)]
         if max(row.mean for row in seen) > FLOOR:
             points(ax, seen, look, KINDS[kind][1] + ("; mean loss corrected" if corrected else ""))
     ax.set(title="Gradients measured in situ do not notice phases and couplers; loss ruins them")
-    ax.set(ylabel="1 − cos of the angle to the true gradient", ylim=(FLOOR, 30))
+    ax.set(ylabel="1 − cos of the angle to the true gradient", ylim=(FLOOR, 2))
     over_modes(ax, rows)
     return sheet
 
@@ -191,17 +192,17 @@ def over_modes(ax: Axes, rows: list[Row]) -> None:
     ax.set_xticks(sizes, [str(n) for n in sizes])
     ax.minorticks_off()
     ax.set_xlabel("modes N")
-    ax.legend(loc="upper left", fontsize=8)
+    ax.legend(loc="upper left", bbox_to_anchor=(0.0, -0.13))
 
 
-def points(ax: Axes, seen: list[Row], look: figures.Look, words: str) -> None:
+def points(ax: Axes, seen: list[Row], look: figures.Look, words: str, **style: object) -> None:
     """One curve with its intervals; its closed form as a thin line."""
     if not seen:
         return
     x, mean = [row.modes for row in seen], np.maximum([row.mean for row in seen], FLOOR)
     width = np.array([row.half_width for row in seen])
     lower: Array = np.minimum(width, 0.9 * mean)
-    ax.errorbar(x, mean, np.vstack([lower, width]), capsize=2, elinewidth=1.0, label=words, **look.line())
+    ax.errorbar(x, mean, np.vstack([lower, width]), capsize=2, elinewidth=1.0, label=words, **look.line(**style))
     if all(math.isfinite(row.closed_form) for row in seen):
         ax.plot(x, [row.closed_form for row in seen], color=look.colour, lw=0.8)
 
@@ -245,9 +246,10 @@ def said(rows: list[Row]) -> list[str]:
         "additive noise of a reading grow as sqrt(N), as does the spread of the loss; relative errors of a detector",
         "do not grow. Loss that all arms share costs light but no fidelity: the normalised error does not see a common",
         "factor. No phase makes up for an arm that loses more than the others, so loss has no corrected curve here.",
-        "Known couplers are corrected exactly until MZIs are clipped ([programming.md](programming.md) has better",
-        "ways), known phases up to the steps of the drive. A gradient that is measured on the chip itself needs no",
-        "such correction: it is exact whatever the phases and couplers are; taps, readings and loss set its error.",
+        "Known couplers are corrected to rounding (*exact*: below 1e-9) until MZIs are clipped",
+        "([programming.md](programming.md) has better ways), known phases up to the steps of the drive. A gradient",
+        "that is measured on the chip itself needs no such correction: whatever phases and couplers are, it is that",
+        "of the chip to rounding; taps, readings and loss set its error.",
     ]
 
 

@@ -59,8 +59,8 @@ NEAR = 0.01
 """How near to the accuracy without noise a network has to come."""
 OWN = LOSSES.index(energy.TABLES[TABLE].column_loss_db)
 """The loss of the table itself."""
-COLOURS = (figures.PURPLE, figures.BLUE, figures.GREEN, figures.VERMILLION, figures.INK)
-MARKS = "osD^v"
+LOOKS = tuple(figures.LOOKS[at] for at in (3, 0, 2, 1, 5))
+"""Of the sizes, and of what else there are as many of."""
 DASHES = ((0, (1.5, 1)), (0, (5, 1.5)), "-")
 """Of the losses, none first."""
 
@@ -229,9 +229,9 @@ def draw_modes(results: Results) -> Figure:
     return sheet
 
 
-def sizes(rows: list[Row]) -> list[tuple[int, str, str]]:
-    """(N, colour, mark)."""
-    return list(zip(sorted({row.modes for row in rows}), COLOURS, MARKS))
+def sizes(rows: list[Row]) -> list[tuple[int, figures.Look]]:
+    """(N, look)."""
+    return list(zip(sorted({row.modes for row in rows}), LOOKS))
 
 
 def final(rows: list[Row]) -> list[Row]:
@@ -241,17 +241,18 @@ def final(rows: list[Row]) -> list[Row]:
 
 def accuracy(ax: Axes, rows: list[Row]) -> None:
     """Accuracy over the bits of a reading."""
-    for modes, colour, mark in sizes(rows):
-        for trained, fill in (("without", colour), ("with", "white")):
+    for number, (modes, look) in enumerate(sizes(rows)):
+        for trained in ("without", "with"):
             mine = sorted(r for r in final(rows) if (r.modes, r.trained) == (modes, trained) and r.bits)
             width = np.nan_to_num([100 * r.half_width for r in mine])
             ax.errorbar(
-                [r.bits for r in mine], [100 * r.accuracy for r in mine], width, color=colour, marker=mark, mfc=fill,
-                ms=5 if trained == "without" else 7, ls="-" if trained == "without" else "", capsize=2,
+                [r.bits + 0.07 * (number - 2) for r in mine], [100 * r.accuracy for r in mine], width, capsize=2,
                 label=f"N = {modes}" if trained == "without" else None,
+                **look.line(**({} if trained == "without" else {"mfc": "white", "ms": 7, "ls": ""})),
             )  # fmt: skip
     ax.plot([], [], "o", color=figures.GREY, mfc="white", ms=7, label="trained at that noise")
     ax.set(xlabel="bits of a reading (noise: √2 × that of the bits)", ylabel="test accuracy (%)", ylim=(0, 101))
+    ax.set_xticks(TESTED)
     ax.set_title("How many bits does a reading need? Mean and 95 % interval of the seeds")
     ax.legend(loc="lower right")
 
@@ -266,27 +267,26 @@ def causes(ax: Axes, modes: int = 64) -> None:
         "bits of the converters": [{"bits": bits} for bits in range(3, 13)],
         "loss of a column": [{"column_loss_db": loss} for loss in np.linspace(0.0, 0.5, 11)],
     }
-    for (words, changes), colour, mark in zip(ways.items(), COLOURS[1:], MARKS[1:]):
+    for (words, changes), look in zip(ways.items(), LOOKS[1:]):
         tables = [energy.changed(base, **change) for change in changes]
         joules = [sum(energy.call_energy(table, modes).values()) for table in tables]
         noise = [energy.readout_noise(table, modes).sigma for table in tables]
-        ax.plot(joules, noise, color=colour, marker=mark, ms=4, label=words)
+        ax.plot(joules, noise, label=words, **look.line(ms=4))
     label = f"as in the table: {1e3 * base.port_w:g} mW a port, 1 ns, {base.bits} bit, {base.column_loss_db} dB"
     ax.plot(sum(start[1].values()), start[0], "*", color=figures.INK, ms=13, label=label)
     ax.set(xscale="log", yscale="log", xlabel=f"energy of a vector through N = {modes} (J)")
     ax.set(ylabel="noise of a reading (of full scale)", title="What does less noise cost, by what is changed?")
-    ax.set_ylim(top=ax.get_ylim()[1] * 12)
-    ax.legend(loc="upper right", fontsize=8)
+    ax.legend(loc="upper right")
 
 
 def over_joules(ax: Axes, rows: list[Row], which: tuple[str | int, ...], what: str, words: str) -> None:
     """Accuracy over energy, without loss and with the table's, of networks trained as `which` (trained, bits) says."""
-    for modes, colour, mark in sizes(rows):
+    for modes, look in sizes(rows):
         mine = sorted(r for r in rows if r.modes == modes and r.bits and (r.trained, r.bits)[: len(which)] == which)
         for at, dash in ((0, DASHES[0]), (OWN, DASHES[-1])):
             joules = [getattr(r, what)[at] for r in mine]
             label = f"N = {modes}" if at else None
-            ax.plot(joules, [100 * r.accuracy for r in mine], color=colour, marker=mark, ms=4, ls=dash, label=label)
+            ax.plot(joules, [100 * r.accuracy for r in mine], label=label, **look.line(ls=dash, ms=4))
     ax.plot([], [], color=figures.GREY, ls=DASHES[0], label="no loss in the mesh")
     ax.plot([], [], color=figures.GREY, label=f"{LOSSES[OWN]:g} dB a column")
     ax.set(xscale="log", xlabel=words, ylabel="test accuracy (%)", ylim=(0, 101))
@@ -295,15 +295,15 @@ def over_joules(ax: Axes, rows: list[Row], which: tuple[str | int, ...], what: s
 
 def over_modes(ax: Axes, rows: list[Row], what: str, words: str) -> None:
     """Energy of the fewest bits that are enough, over N."""
-    for at, (loss, colour, mark) in enumerate(zip(LOSSES, COLOURS[1:], MARKS[1:])):
+    for at, (loss, look) in enumerate(zip(LOSSES, LOOKS[1:])):
         points = needed(rows, what, at)
         label = f"{loss:g} dB a column" if loss else "no loss in the mesh"
-        ax.plot(list(points), list(points.values()), color=colour, marker=mark, ms=5, label=label)
+        ax.plot(list(points), list(points.values()), label=label, **look.line(ms=8 - at))
     if what == "inference_j":
-        shown = [modes for modes, *_ in sizes(rows)]
+        shown = [modes for modes, _ in sizes(rows)]
         forms = [published(modes) for modes in shown]
-        ax.plot(shown, forms, color=figures.GREY, ls=(0, (5, 1.5)), label="published closed form")
-    ticks = [modes for modes, *_ in sizes(rows)]
+        ax.plot(shown, forms, **figures.LOOKS[7].line(marker=""), label="published closed form")
+    ticks = [modes for modes, _ in sizes(rows)]
     ax.set(xscale="log", yscale="log", xlabel="modes N", ylabel=words)
     ax.set_xticks(ticks, [str(modes) for modes in ticks])
     ax.minorticks_off()
@@ -313,7 +313,7 @@ def over_modes(ax: Axes, rows: list[Row], what: str, words: str) -> None:
 def needed(rows: list[Row], what: str, at: int) -> dict[int, float]:
     """Energy by N of the fewest bits that are enough, at the loss number `at`."""
     joules = {}
-    for modes, *_ in sizes(rows):
+    for modes, _ in sizes(rows):
         bits = enough(rows, modes)
         row = next((r for r in final(rows) if (r.modes, r.bits) == (modes, bits) and bits), None)
         if row:
@@ -358,7 +358,7 @@ def page(results: Results) -> list[str]:
 def said(rows: list[Row], scales: dict[int, float]) -> list[str]:
     """What the rows show, and what is left out."""
     table = []
-    for modes, *_ in sizes(rows):
+    for modes, _ in sizes(rows):
         best = next((row.accuracy for row in rows if (row.modes, row.bits) == (modes, 0)), math.nan)
         if bits := enough(rows, modes):
             power = table_of(bits, modes, LOSSES[OWN]).port_w
@@ -372,10 +372,10 @@ def said(rows: list[Row], scales: dict[int, float]) -> list[str]:
             "N", "bits", "accuracy without noise, %", "light a port, W", "J an inference", "without loss", "published",
         ), table), "",
         "Without loss in the mesh the energy of an inference grows as N, as in the published closed forms, since",
-        "readings need hardly more bits as N grows. With loss it grows as N 10^(L N / 10): the light that a detector",
-        "needs has to be sent through N columns. The closed forms leave this out.", "",
+        "readings need as many whole bits at every N tried. With loss it grows as N 10^(L N / 10): the light that a",
+        "detector needs has to be sent through N columns. The closed forms leave this out.", "",
         "Networks trained with noisy readings end about where those trained without noise do that are tested with",
-        "them: better or worse by some points at 3 and 4 bit, within two points at 5. So the last panel takes it that",
+        "them: within eight points at 3 bit, four at 4 and two at 5, one seed each. So the last panel takes it that",
         "a training run with the bits that an inference needs ends as one without noise: an assumption, not",
         "measured.", "",
         "How it was done:", "",

@@ -154,11 +154,10 @@ def table(sizes: Sequence[int] = SIZES, seeds: Sequence[int] = SEEDS) -> Results
 
 
 def over_modes(ax: Axes, rows: list[Row], label: str, look: figures.Look) -> None:
-    """Mean error over N; the band is from the smallest to the largest of the meshes."""
+    """Mean error over N, with a bar from the smallest to the largest of the meshes beside those of the other lines."""
     least, mean, most = (np.maximum([getattr(row, of) for row in rows], FLOOR) for of in ("least", "error", "most"))
-    modes = [row.modes for row in rows]
-    ax.plot(modes, mean, label=label, **look.line())
-    ax.fill_between(modes, least, most, color=look.colour, alpha=0.13, lw=0)
+    modes = [row.modes * 2 ** (0.07 * (figures.LOOKS.index(look) - 2)) for row in rows]
+    ax.errorbar(modes, mean, [mean - least, most - mean], label=label, capsize=2, elinewidth=1.0, **look.line())
 
 
 def framed(title: str, sizes: Sequence[int]) -> tuple[Figure, Axes]:
@@ -168,7 +167,7 @@ def framed(title: str, sizes: Sequence[int]) -> tuple[Figure, Axes]:
     ax.set(yscale="log", ylim=(FLOOR / 2.0, 2.0), ylabel="normalised error (1 = unrelated)", title=title)
     ax.set_xscale("log", base=2)
     ax.set_xticks(sizes, [str(n) for n in sizes])
-    ax.set_xlabel("modes N (mean of the meshes; bands: smallest to largest)")
+    ax.set_xlabel("modes N (mean of the meshes; bars: smallest to largest)")
     ax.annotate(f"↓ exact, or below {FLOOR:g}", (0.03, 0.015), xycoords="axes fraction", fontsize=8)
     return sheet, ax
 
@@ -229,10 +228,10 @@ def page(results: Results) -> list[str]:
             for key, same in grouped(rows, lambda row: row[1:4]).items()
         )), "",
         "*none*: phases of ideal MZIs. *parallel nullification*: column by column with the null basis of the ideal",
-        "mesh, screen refitted: exact until an MZI is clipped, useless after that. *progressive*: a triangular mesh",
-        "that programs itself from powers at its ports; its splitters are unknown to it. *local*, *node by node*:",
-        "every node is set to do what the ideal MZI does, up to phases that move on (`unitary.transfer`). *optimised*:",
-        "from there by gradients (`selfconfigure.optimise`).",
+        "mesh, screen refitted: to rounding until MZIs are clipped, from N = 32 on worse than none. *progressive*: a",
+        "triangular mesh that programs itself from powers at its ports; its splitters are unknown to it. *local*,",
+        "*node by node*: every node is set to do what the ideal MZI does, up to phases that move on",
+        "(`unitary.transfer`). *optimised*: from there by gradients (`selfconfigure.optimise`).",
     ]  # fmt: skip
 
 

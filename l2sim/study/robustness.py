@@ -16,6 +16,7 @@ import tomllib
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -143,20 +144,22 @@ def named(path: str) -> str:
     return path.rpartition(".")[2].replace("_", " ")
 
 
-def draw(results: Results) -> Figure:
-    """A row a map, a panel a metric: over the first field, a curve for every combination of the others."""
-    maps = results.maps
-    most = max(len(points[0].metrics) for points in maps)
-    sheet = Figure((3.7 * max(most, 2), 3.6 * len(maps)), layout="constrained")
-    parts = sheet.subfigures(len(maps), 1, squeeze=False)
-    for part, points in zip(parts[:, 0], maps):
-        panels = np.atleast_1d(part.subplots(1, len(points[0].metrics)))
+def draw(results: Results, ending: str, cost: str) -> Figure:
+    """A row a map, a panel a metric whose name has this `ending`: over the first field, a curve for every combination
+    of the others. `cost` says what is lost."""
+    maps = [(points, [metric for metric in points[0].metrics if metric.endswith(ending)]) for points in results.maps]
+    maps = [(points, metrics) for points, metrics in maps if metrics]
+    sheet = Figure((7.6, 3.7 * len(maps) or 1.0), layout="constrained")
+    parts = sheet.subfigures(max(len(maps), 1), 1, squeeze=False)
+    for part, (points, metrics) in zip(parts[:, 0], maps):
+        panels = part.subplots(1, len(metrics), squeeze=False)[0]
         first, *rest = map(named, points[0].values)
-        question = f"{points[0].preset}: what do {' and '.join([first, *rest])} cost?"
+        question = f"{points[0].preset}: what do {' and '.join([first, *rest])} cost in {cost}?"
         part.suptitle(question, fontsize=10.5, x=0.01, ha="left")
-        for ax, metric in zip(panels, points[0].metrics):
+        for ax, metric in zip(panels, metrics):
             panel(ax, points, metric)
-        figures.legend(panels[0])
+        if rest:
+            part.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return sheet
 
 
@@ -182,7 +185,8 @@ def page(results: Results) -> list[str]:
     name = results.name
     lines = [
         "# Robustness", "", f"Made by `{results.command}`; the same numbers are in [{name}.csv]({name}.csv).", "",
-        f"![Accuracy and errors over the fields that vary]({name}.png)", "",
+        f"![Accuracies over the fields that vary]({name}.png)", "",
+        f"![Errors of phases, weights and gradients over the same fields]({name}-errors.png)", "",
         f"Means over the seeds. {INTERVALS}", "",
     ]  # fmt: skip
     for points in results.maps:
@@ -277,7 +281,9 @@ def read(path: Path) -> Results:
     return Results(maps, path.stem, "python -m l2sim.study.robustness --full")
 
 
-STUDY = Study("{name}", __doc__, compute, page, table, read, {"": draw}, options=options)
+STUDY = Study("{name}", __doc__, compute, page, table, read, {
+    "": partial(draw, ending="accuracy", cost="accuracy"), "errors": partial(draw, ending="error", cost="errors"),
+}, options=options)  # fmt: skip
 
 if __name__ == "__main__":
     STUDY.main()

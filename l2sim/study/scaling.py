@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import BoundaryNorm
 from matplotlib.figure import Figure
 
 from l2sim.chip import energy
@@ -98,11 +99,11 @@ def _over_size(ax: Axes) -> None:
     ax.set_xlabel("modes N of the mesh")
 
 
-def _line(ax: Axes, rows: list[Row], name: str, what: str, dotted: bool = False) -> None:
+def _line(ax: Axes, rows: list[Row], name: str, what: str, thin: bool = False) -> None:
     seen = [row for row in rows if row.table == name]
-    style = LOOKS[name].line(markevery=2) | ({"ls": ":", "marker": ""} if dotted else {})
+    style = LOOKS[name].line(markevery=2) | ({"lw": 0.8, "mfc": "white", "ms": 4} if thin else {})
     values = [getattr(row, what) for row in seen]
-    ax.plot([row.modes for row in seen], values, label="" if dotted else WORDS[name], **style)
+    ax.plot([row.modes for row in seen], values, label="" if thin else WORDS[name], **style)
 
 
 def _efficiency(ax: Axes, rows: list[Row], what: str, title: str) -> None:
@@ -125,13 +126,14 @@ def surface(rows: list[Row]) -> Figure:
     n, m = np.arange(4, 257, 4), np.arange(1, 256, 4)
     table = energy.TABLES[PUBLISHED]
     made = np.array([[energy.efficiency("step", table, int(i), int(j)) for i in n] for j in m])
-    image = ax.pcolormesh(n, m, made, vmin=0, vmax=50, cmap="viridis", rasterized=True)
+    levels = [0, 4, 8, 16, 32, 64]
+    steps = BoundaryNorm(levels, 256)
+    image = ax.pcolormesh(n, m, made, norm=steps, cmap="viridis", rasterized=True)
     formula = 1 / (4.731 / n[None, :] + 0.0343 / m[:, None])
-    lines = ax.contour(n, m, formula, levels=[4, 8, 16, 32], colors="white", linewidths=1.2)
-    ax.clabel(lines, fmt="%d", fontsize=8)
-    figure.colorbar(image, ax=ax, label="TOPS/W")
+    ax.contour(n, m, formula, levels=levels, colors=figures.INK, linewidths=1.6)
+    figure.colorbar(image, ax=ax, label="efficiency of a training step (TOPS/W)")
     ax.set(xlabel="modes N of the mesh", ylabel="batch M")
-    ax.set(title="The published surface is met: computed (colours), formula (lines)")
+    ax.set(title="Is the published surface met? Computed colours change at the formula's lines")
     ax.grid(visible=False)
     return figure
 
@@ -148,8 +150,8 @@ def parts(rows: list[Row]) -> Figure:
         ax.plot(modes, values, label=label, **look.line())
     ax.plot(modes, np.sum(each, axis=0), color=figures.INK, lw=2.4, label="all")
     ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
-    ax.set(yscale="log", ylim=(0.3, 1e5), ylabel="femtojoules an operation",
-           title=f"Beyond some 64 modes the energy of a product is light ({WORDS[STACKED]})")  # fmt: skip
+    ax.set(yscale="log", ylim=(0.3, 1e5), ylabel="energy of an operation (fJ)",
+           title=f"From some 96 modes on the energy of a product is mostly light ({WORDS[STACKED]})")  # fmt: skip
     _over_size(ax)
     return figure
 
@@ -160,13 +162,13 @@ def times(rows: list[Row]) -> Figure:
     ax = figure.subplots()
     for name in DEVICES:
         _line(ax, rows, name, "step_s")
-        _line(ax, rows, name, "flight_s", dotted=True)
-    ax.annotate("dotted: time of flight through the mesh", (4.3, 4e-12), fontsize=8, color=figures.INK)
+        _line(ax, rows, name, "flight_s", thin=True)
+    ax.annotate("thin, hollow: time of flight through the mesh", (4.3, 4e-12), fontsize=8, color=figures.INK)
     ax.axhline(3 * BATCH * 1e-9, color="0.8", lw=1, zorder=0)
     ax.annotate(f"{3 * BATCH} vectors at 10⁹ a second", (300, 3 * BATCH * 1e-9), (0, 4), textcoords="offset points",
                 ha="right", fontsize=8, color=figures.INK)  # fmt: skip
-    ax.set(yscale="log", ylim=(2e-12, 2e-2), ylabel="seconds",
-           title="What a training step waits for: its vectors, then settling")
+    ax.set(yscale="log", ylim=(2e-12, 2e-2), ylabel="time of a step (s)",
+           title="What does a training step wait for? Settling, or its vectors")
     _over_size(ax)
     ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
@@ -178,10 +180,11 @@ def power(rows: list[Row]) -> Figure:
     ax = figure.subplots()
     for name in DEVICES:
         _line(ax, rows, name, "shifters_w")
-        _line(ax, rows, name, "port_w", dotted=True)
-    ax.annotate("dotted: light that each port needs", (4.3, 4e2), fontsize=8, color=figures.INK)
-    ax.set(yscale="log", ylim=(1e-9, 1e4), ylabel="watts",
-           title="How much power do all N² phases draw, and a port's light?")
+        _line(ax, rows, name, "port_w", thin=True)
+    words = "thin, hollow: light that one port needs (both heaters alike)"
+    ax.annotate(words, (4.3, 1e3), fontsize=8, color=figures.INK)
+    ax.set(yscale="log", ylim=(1e-9, 1e4), ylabel="power (W)",
+           title="Which needs more power, holding all N² phases or the light of a port?")
     _over_size(ax)
     ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
@@ -231,7 +234,7 @@ def page(rows: list[Row]) -> list[str]:
         "count operations by a convention that is not published: `--operations complex` takes 8 N^2, and table",
         "`insitu-2023-complex` then has the same surface with four times the energy.", "",
         "What they leave out decides the rest. Converters and memory cost N, a product does N^2: efficiency grows",
-        "with N until the light for the loss of N columns takes over, at 50 to 100 modes for 0.2 to 0.4 dB a column.",
+        "with N until the light for the loss of N columns takes over, at 48 to 96 modes for 0.2 to 0.4 dB a column.",
         "Heaters draw power whether they compute or not, and N^2 of them take away what a larger product gains. A step",
         "pays three passes and a wait for every update, during which all phases are held: heaters need batches of",
         "thousands before that is forgotten.",

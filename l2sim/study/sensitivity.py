@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import itertools
 from argparse import Namespace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -165,25 +166,22 @@ def paint(ax: Axes, part: Part, norm: Normalize) -> PolyCollection:
     return boxes
 
 
-def draw(results: Results) -> Figure:
-    """Whole meshes, theta above phi."""
-    network, _ = results
-    sheet = Figure((10.5, 7.2), layout="constrained")
-    panels = sheet.subplots(2, len(network) // 2, sharex=True, sharey=True, squeeze=False)
-    every = np.concatenate([part.values for part in network])
+def draw(results: Results, heater: str) -> Figure:
+    """Whole meshes, their heaters of one kind: theta or phi."""
+    every = np.concatenate([part.values for part in results[0]])
+    network = [part for part in results[0] if part.heater == heater]
+    sheet = Figure((10.5, 4.1), layout="constrained")
+    panels = sheet.subplots(1, len(network), sharey=True, squeeze=False)[0]
     norm: Normalize = LogNorm(float(every.max()) / RANGE, float(every.max()))
-    for number, part in enumerate(network):
-        ax = panels[number % 2, number // 2]
+    for ax, part in zip(panels, network):
         boxes = paint(ax, part, norm)
         if np.mean(part.values == 0) > 0.1:
             ax.text(0.97, 0.04, "no effect:\nreaches no port\nthat is read", ha="right", transform=ax.transAxes)
-    for ax in panels[1]:
         ax.set_xlabel("column (light goes right)")
-    for ax in panels[:, 0]:
-        ax.set_ylabel("rail")
-    bar = sheet.colorbar(boxes, ax=panels, shrink=0.7, extend="min", pad=0.015)
-    bar.set_label("dL/dphase, rms over images (nat/rad)")
-    title = "Which heaters of three trained meshes count, and which do nothing? (insitu-digits)"
+    panels[0].set_ylabel("rail")
+    bar = sheet.colorbar(boxes, ax=panels, shrink=0.85, extend="min", pad=0.015)
+    bar.set_label("|dL/dphase|, rms over images (nat/rad)")
+    title = f"Which {heater} of three trained meshes count, and which do nothing? (insitu-digits)"
     sheet.suptitle(title, fontsize=10.5, x=0.01, ha="left")
     return sheet
 
@@ -191,12 +189,12 @@ def draw(results: Results) -> Figure:
 def draw_core(results: Results) -> Figure:
     """The two meshes of a core."""
     _, core = results
-    sheet = Figure((7.4, 3.6), layout="constrained")
+    sheet = Figure((7.4, 4.1), layout="constrained")
     both = sheet.subplots(1, 2)
     norm = Normalize(0.0, max(float(part.values.max()) for part in core))
     for ax, part in zip(both, core):
         boxes = paint(ax, part, norm)
-        ax.set(xlabel="column", ylabel="rail")
+        ax.set(xlabel="column (light goes right)", ylabel="rail")
     sheet.colorbar(boxes, ax=both, shrink=0.7, pad=0.02).set_label("|dW/dphase| / |W| (1/rad)")
     title = "Which rotations of a core W = U S V count most? (digits)"
     sheet.suptitle(title, fontsize=10.5, x=0.01, ha="left")
@@ -217,7 +215,8 @@ def page(results: Results) -> list[str]:
         "# How sensitive a network is to its heaters", "",
         "Made by `python -m l2sim.study.sensitivity --full`; every heater is in",
         "[sensitivity.csv](sensitivity.csv).", "",
-        "![Every MZI of three 64-mode meshes, coloured by sensitivity](sensitivity.png)", "",
+        "![Every theta of three 64-mode meshes, coloured by sensitivity](sensitivity.png)", "",
+        "![Every phi of three 64-mode meshes, coloured by sensitivity](sensitivity-phi.png)", "",
         "![Every rotation of a core's two meshes, coloured by sensitivity](sensitivity-core.png)", "",
         f"First three meshes trained in situ (`insitu-digits`, {SHORT['insitu-digits']['learn.epochs']} epochs):",
         f"root mean square over {IMAGES} test images of the derivative of an image's loss. Then: the tensor cores of",
@@ -271,7 +270,10 @@ def read(path: Path) -> Results:
 
 
 TABLE = Table(Row, ".4g")
-STUDY = Study("sensitivity", __doc__, compute, page, write, read, {"": draw, "core": draw_core})
+STUDY = Study(
+    "sensitivity", __doc__, compute, page, write, read,
+    {"": partial(draw, heater="theta"), "phi": partial(draw, heater="phi"), "core": draw_core},
+)  # fmt: skip
 
 if __name__ == "__main__":
     STUDY.main()

@@ -18,7 +18,7 @@ import pytest
 from l2sim.cli import main as cli
 from l2sim.errors import DataError
 from l2sim.job import job as jobs
-from l2sim.store.events import Checkpoint, Done, Epoch, Event, StageDone, StageStarted, Step, Warned
+from l2sim.store.events import Checkpoint, Done, Epoch, Event, Noted, StageDone, StageStarted, Step, Warned
 from tests.places import ROOT
 
 REPORT: dict[str, Any] = {
@@ -51,6 +51,7 @@ class Flow:
             yield Epoch("pretrain", 1, 2, 1, {"loss": 0.5, "accuracy": 0.7})
             yield Checkpoint("pretrain", 1, 1, {}, {})
             self.trouble()
+            yield Noted("pretrain", "fc1 is [net.1]")
             yield Warned("pretrain", "[bold]brackets[/] are not markup")
             yield Epoch("pretrain", 2, 2, 2, {"loss": 0.25, "accuracy": 0.986})
             yield StageDone("pretrain", REPORT["stages"][0])
@@ -122,6 +123,16 @@ def test_the_options_reach_the_run(l2sim: Call, flow: Flow, tmp_path: Path) -> N
     assert call["source"] == "runs/old@map:20"
 
 
+def test_a_file_of_data_is_refused_by_what_reads_none(l2sim: Call, flow: Flow, tmp_path: Path) -> None:
+    file = tmp_path / "mine.npz"
+    file.touch()
+    for args in (("digits",), ("insitu-moons",), ("mnist-cnn-s",)):
+        code, _, said = l2sim("run", *args, "--data", str(file))
+        assert code == 2 and "reads no file such as" in said and "data.name=own" in said and not flow.calls
+    assert l2sim("run", "digits", "--set", "data.name=own", "--data", str(file))[0] == 0
+    assert l2sim("run", "digits", "--smoke", "--data", str(file))[0] == 0
+
+
 def test_a_job_file_runs_and_settings_win_over_smoke(l2sim: Call, flow: Flow, tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text("[learn]\nepochs = 4\n")
     assert l2sim("run", "mine.toml")[0] == 0
@@ -142,8 +153,9 @@ def test_from_takes_the_job_of_the_other_run(l2sim: Call, flow: Flow) -> None:
 def test_the_console_shows_stages_and_a_table(l2sim: Call) -> None:
     _, shown, error = l2sim("run")
     lines = shown.splitlines()
-    assert lines[:3] == [
+    assert lines[:4] == [
         "pretrain: 2 epochs",
+        "pretrain: fc1 is [net.1]",
         "warning: pretrain: [bold]brackets[/] are not markup",
         "pretrain: accuracy 98.60 %, loss 0.05, 2.0 s",
     ]
@@ -164,7 +176,7 @@ def test_a_terminal_gets_bars(flow: Flow, monkeypatch: pytest.MonkeyPatch, tmp_p
     report = console.watch(flow.execute(jobs.load("digits"), tmp_path))
     shown = terminal.file.getvalue()  # type: ignore[attr-defined]
     assert report == REPORT
-    for words in ("pretrain", "2/2", "deploy", "warning: pretrain: [bold]brackets"):
+    for words in ("pretrain", "2/2", "deploy", "pretrain: fc1 is [net.1]", "warning: pretrain: [bold]brackets"):
         assert words in shown
 
 

@@ -90,6 +90,54 @@ def test_numbers_against_the_order_of_an_npz_file_are_refused() -> None:
         pretrained.fit(SPEC, arrays, ordered=True)
 
 
+HALVES = (
+    ("up3", "up2", "up1", "head"),
+    ("net.up_3", "net.up_2", "net.up_1", "net.out"),
+    ("decoder3.conv", "decoder2.conv", "decoder1.conv", "head"),
+    ("Dec-1", "Dec-2", "Dec-3", "head"),
+    ("enc1.conv", "enc2.conv", "enc3.conv", "head"),
+    ("unet.downConv1", "unet.downConv2", "unet.downConv3", "head"),
+)
+"""Halves that people number by resolution: their numbers rise or fall with depth, as the author liked."""
+NO_HALVES = (
+    ("decoder.1", "decoder.3", "decoder.5", "head"),
+    ("group1", "group2", "group3", "head"),
+    ("up.0.conv", "up.1.conv", "up.2.conv", "head"),
+    ("up1.conv1", "up1.conv2", "up1.conv3", "head"),
+)
+
+
+@pytest.mark.parametrize("names", HALVES, ids="-".join)
+def test_numbers_of_halves_tell_no_order(tmp_path: Path, names: tuple[str, ...]) -> None:
+    """Falling and rising ones, in a file without an order; shapes, a map or the order of a file tell it."""
+    for lights in (names, (*names[2::-1], names[3])):
+        arrays = drawn(lights)
+        with pytest.raises(ModelError, match=r"may fall with depth: .*; or .*--weights-map"):
+            pretrained.fit(SPEC, dict(sorted(arrays.items())))
+        lines = [f"{theirs} = {ours}" for ours, theirs in zip(OURS, lights)]
+        assert right(pretrained.fit(SPEC, arrays, False, lines), arrays, lights)
+        try:
+            assert right(pretrained.fit(SPEC, arrays, ordered=True), arrays, lights)
+        except ModelError as refused:
+            assert "its order and its numbers differ" in str(refused) and "--weights-map" in str(refused)
+            assert lights[0] > lights[1]
+
+
+@pytest.mark.parametrize("names", NO_HALVES, ids="-".join)
+def test_numbers_of_frameworks_tell_it_whatever_the_list_is_called(names: tuple[str, ...]) -> None:
+    arrays = drawn(names)
+    assert right(pretrained.fit(SPEC, dict(sorted(arrays.items()))), arrays, names)
+
+
+def test_own_names_count_whatever_the_order_and_are_said(tmp_path: Path) -> None:
+    arrays = drawn(OURS)
+    tensors.write(tmp_path / "w.npz", dict(reversed(arrays.items())), {})
+    net = network.build(SPEC, network.electronic(generator(1)))
+    said = pretrained.load_weights(tmp_path / "w.npz", net)
+    assert said.places == [f"{name} is {name}" for name in OURS] and not said.changes
+    np.testing.assert_array_equal(net.state()["fc2.weight"], arrays["fc2.weight"])
+
+
 def test_shapes_decide_whatever_the_names() -> None:
     sizes = (64, 48, 32, 10)
     layers = [layer for size in sizes for layer in (specs.Linear(out=size, k=8), specs.ReLU())][:-1]
@@ -132,7 +180,7 @@ def test_what_went_where_is_always_said(tmp_path: Path) -> None:
     tensors.write(tmp_path / "w.safetensors", drawn(("net.1", "net.3", "net.5", "head")), {})
     net = network.build(SPEC, network.electronic(generator(1)))
     said = pretrained.load_weights(tmp_path / "w.safetensors", net)
-    assert said == ["fc1 is net.1", "fc2 is net.3", "fc3 is net.5", "fc4 is head"]
+    assert said.places == ["fc1 is net.1", "fc2 is net.3", "fc3 is net.5", "fc4 is head"]
 
 
 # ------------------------------------------------------------------------------------------- what has no place
@@ -302,7 +350,8 @@ def test_biases_are_trained_on_the_chip_kept_and_exported(tmp_path: Path) -> Non
     back = export.load(tmp_path / "net.npz")
     np.testing.assert_array_equal(back.network.parameters()["fc1.bias"], learnt)
     again = network.build(back.network.spec, network.electronic(generator(1)))
-    assert pretrained.load_weights(tmp_path / "net.npz", again, new_classifier=False) == []
+    said = pretrained.load_weights(tmp_path / "net.npz", again, new_classifier=False)
+    assert said.places[0] == "fc1 is fc1" and not said.changes
     images = generator(7).random((4, *back.network.spec.input))
     np.testing.assert_allclose(again.forward(images), back.network.forward(images), atol=1e-9)
 

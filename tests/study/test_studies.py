@@ -98,6 +98,33 @@ def test_ways_to_learn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == made
 
 
+@pytest.mark.parametrize(
+    ("above", "words"),
+    [
+        ([0.04, 0.06, 0.02], "+0.04 ± 0.05 points above L2ight for 2.00 times its core calls: cheaper as claimed;"),
+        ([-0.1, -9.0, -2.0], "points below L2ight for 2.00 times its core calls: cheaper as claimed; which is more"),
+        ([0.4, 0.41, 0.42], "but the publication has L2ight ahead in accuracy too"),
+        ([-0.4, -0.41, -0.42], "L2ight is more accurate and cheaper, as claimed"),
+        ([-3.0], "which is more accurate the seeds do not tell"),
+    ],
+)
+def test_an_order_that_the_seeds_do_not_tell_is_not_claimed(above: list[float], words: str) -> None:
+    assert words in l2ight.compared("RAD", above, 2.0)
+
+
+def test_what_is_below_by_its_mean_alone_is_said_to_be_open() -> None:
+    def rows(method: str, *accuracies: float) -> Iterator[l2ight.Row]:
+        for seed, accuracy in enumerate(accuracies):
+            yield l2ight.Row(method, seed, 0.96, accuracy, 1, 1, 0, 0, 1, 1, 1, 1.0)
+
+    rest = [*rows("dense", 0.980, 0.981, 0.982), *rows(l2ight.OURS, 0.979, 0.981, 0.981)]
+    blind = [*rows("FLOPS", 0.10, 0.11, 0.12), *rows("MixedTrn", 0.99, 0.90, 0.95)]
+    said = l2ight.verdict([*rest, *blind])
+    assert "contains zero: the seeds do not tell" in said[0] and "as claimed" not in said[1]
+    assert said[2].endswith("FLOPS; MixedTrn (the seeds do not tell).")
+    assert "as claimed" in l2ight.verdict([*rest, *blind[:3]])[1]
+
+
 def test_twin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = {"identify": 2, "mismatch": 4, "meshes": 0}
     tasks = twin.tasks

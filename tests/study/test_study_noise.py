@@ -22,6 +22,14 @@ from l2sim.mesh.unitary import haar
 from l2sim.study import harness
 from l2sim.study import noise_energy as study
 
+
+def test_chips_can_have_the_noise_of_every_row_of_the_page() -> None:
+    """One bit at the full scale of a wide mesh is more than the unit of a reading."""
+    rows, _ = study.read(Path(__file__).parents[2] / "docs/results/noise-energy.csv")
+    most = max(row.sigma for row in rows)
+    assert most > 2.0 and Nonidealities(readout_noise=most).readout_noise == most
+
+
 # -- light that measures -----------------------------------------------------------------------------------------------
 
 

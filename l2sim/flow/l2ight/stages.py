@@ -39,7 +39,7 @@ from l2sim.learn.search import calibrate as calibration
 from l2sim.learn.search import mapping, zeroth
 from l2sim.nn.network import Network
 from l2sim.nn.photonic import PhotonicWeight
-from l2sim.store.events import Epoch, Event, Warned
+from l2sim.store.events import Epoch, Event, Noted, Warned
 
 COMPARISON_NOISE = 0.01
 """Readout noise of the comparison mapping, in units of the unit input amplitude."""
@@ -52,8 +52,11 @@ def pretrain(session: L2ight, done: int) -> Iterator[Event]:
     job = session.job.pretrain
     if job.weights and done == 0:
         weights = Path(job.weights), session.electronic, job.epochs > 0, job.weights_map
-        for note in pretrained.load_weights(*weights):
-            yield Warned("pretrain", f"{job.weights}: {note}")
+        loaded = pretrained.load_weights(*weights)
+        for place in loaded.places:
+            yield Noted("pretrain", f"{job.weights}: {place}")
+        for change in loaded.changes:
+            yield Warned("pretrain", f"{job.weights}: {change}")
     yield from training.train(session, "pretrain", session.job.pretrain, done)
 
 

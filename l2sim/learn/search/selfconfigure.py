@@ -15,10 +15,10 @@ from numpy.typing import ArrayLike
 from l2sim.backend import Array, kernels
 from l2sim.chip.protocol import MeshHardware, check
 from l2sim.errors import ChipError
-from l2sim.given import wrapped
+from l2sim.given import whole, wrapped
 from l2sim.learn.search.routes import THIRDS, command, crossings
 from l2sim.mesh import styles, unitary
-from l2sim.mesh.mesh import Mesh
+from l2sim.mesh.mesh import Mesh, require
 from l2sim.mesh.unitary import TOLERANCE, Settings
 
 GRID = 24
@@ -112,7 +112,8 @@ def optimise(
     """
     from scipy.optimize import fmin_l_bfgs_b  # late: SciPy takes a quarter of a second
 
-    aim = unitary.unitary(target, mesh.modes, tolerance)
+    iterations = whole(iterations, "a number of iterations", 1)
+    aim = unitary.unitary(target, require(mesh).modes, tolerance)
     cuts = np.cumsum([mesh.count, mesh.count])
 
     def unpack(flat: Array) -> Settings:
@@ -146,7 +147,8 @@ def program(
     Decomposed and corrected MZI by MZI; optimised where that is not exact because MZIs are clipped. ChipError for a
     target that is further than `tolerance` from unitary.
     """
-    aim = unitary.unitary(target, mesh.modes, tolerance)
+    iterations = whole(iterations, "a number of iterations", 1)
+    aim = unitary.unitary(target, require(mesh).modes, tolerance)
     settings = unitary.decompose(mesh, aim, errors)
     if unitary.error(aim, unitary.matrix(mesh, settings, errors)) < 1e-9:
         return settings
@@ -190,9 +192,16 @@ OVERLAP = 1e-9
 """Of the magnitudes of two rows, below which no light tells the phase between them; ours."""
 
 
+ABOVE_NOISE = 3.0
+"""How many standard deviations, of noise or of what goes astray, an interference must be large to tell a phase: noise
+alone is, once in e^9 = 8,000 times. Ours."""
+
+
 class Reached(NamedTuple):
-    """How near a mesh came to its target, by readings: `error`, a lower bound of `unitary.error`; `undecided`, how many
-    phases between groups of outputs no power at the ports depends on (of a permutation all): they stay as they were."""
+    """How near a mesh came to its target, by readings: `error`, of `unitary.error` a lower bound to which what noise
+    leaves of the screen is added, known to about the root of the noise of a power; `undecided`, how many phases between
+    groups of outputs no power at the ports depends on (of a permutation all), or none by more than noise hides (near
+    one): they stay as they were, and any of them may be wrong, of which `error` knows nothing."""
 
     error: float
     undecided: int
@@ -261,8 +270,8 @@ def progressive(hardware: MeshHardware, target: Array) -> Reached:
     seen = detectors(mesh, dark_bottom)
     for node, t in enumerate(np.flatnonzero(mesh.active)):
         darken(hardware, int(t), waves[:, which[node]], int(seen[node]))
-    groups = align(hardware, target)
-    return Reached(reached(hardware, target), groups)
+    groups, variance = align(hardware, target)
+    return Reached(min(float(np.hypot(reached(hardware, target), np.sqrt(variance))), 1.0), groups)
 
 
 def reached(hardware: MeshHardware, target: Array) -> float:
@@ -273,37 +282,59 @@ def reached(hardware: MeshHardware, target: Array) -> float:
     """
     check(hardware, MeshHardware, "mesh", "forward", "backward")
     ways = hardware.forward(target.conj().T, readout="power"), hardware.backward(target.conj(), readout="power")
-    errors = []
-    for powers in ways:
-        overlap = np.sqrt(np.maximum(np.diagonal(powers), 0.0)).mean()
-        errors.append(np.sqrt(max(1.0 - overlap**2 / max(float(powers.sum(axis=0).mean()), 1e-300), 0.0)))
-    return float(max(errors))
+    return max(_missed(powers) for powers in ways)
 
 
-def align(hardware: MeshHardware, target: Array) -> int:
-    """Set the screen by interference, and return between how many groups of outputs no reading tells the phase.
+def _missed(powers: Array) -> float:
+    """How far rows are from those sent in, each up to a phase, by the `powers` (N, N) [output, row] that came."""
+    overlap = np.sqrt(np.maximum(np.diagonal(powers), 0.0)).mean()
+    return float(np.sqrt(max(1.0 - overlap**2 / max(float(powers.sum(axis=0).mean()), 1e-300), 0.0)))
+
+
+def align(hardware: MeshHardware, target: Array) -> tuple[int, float]:
+    """Set the screen by interference. Returns between how many groups of outputs no reading tells the phase, and the
+    mean variance, rad^2, of the phases in the groups, by the noise of the readings.
 
     Light sent into outputs a and b, with a phase x between them, gives |u_am + e^{ix} u_bm|^2 at every input m, and
     for three x the products u_bm conj(u_am) and so the phase of row b beside that of row a. Rows are compared along the
     tree of those that overlap most; where no row of the target overlaps with those of a group, powers at the ports do
-    not depend on the phase between them, and it is left as it is."""
-    check(hardware, MeshHardware, "mesh", "set_phases", "commanded", "backward")
+    not depend on the phase between them, and it is left as it is. So it is where what is read may be noise, or light
+    that the mesh as it was set sends astray. The noise is known from reading twice: D / 2 of the products' difference D
+    is the noise of their mean. Rows that miss theirs by e miss it by e / sqrt(N) at an input, and the product of two by
+    sqrt(2) times that."""
+    check(hardware, MeshHardware, "mesh", "set_phases", "commanded", "forward", "backward")
     modes = hardware.mesh.modes
+    astray = _missed(hardware.forward(target.conj().T, readout="power")) * np.sqrt(2.0 / modes)
     overlap = np.abs(target) @ np.abs(target).T
-    turn, joined, groups = np.zeros(modes), [0], 0
+    turn, variance, joined, groups = np.zeros(modes), np.zeros(modes), [0], 0
     while len(joined) < modes:
         rest = [n for n in range(modes) if n not in joined]
         beside = overlap[np.ix_(joined, rest)]
         at, to = np.unravel_index(int(np.argmax(beside)), beside.shape)
         known, row = joined[int(at)], rest[int(to)]
         if beside[at, to] > OVERLAP:
-            product = _product(hardware, known, row)
-            turn[row] = turn[known] + np.angle(np.sum(target[row] * target[known].conj() * product.conj()))
+            one, two = (_product(hardware, known, row) for _ in range(2))
+            wanted = target[row] * target[known].conj()
+            told = np.sum(wanted * ((one + two) / 2.0).conj())
+            noise = _noise(wanted, (one - two) / 2.0)
+            if abs(told) > ABOVE_NOISE * max(noise, astray * float(np.linalg.norm(wanted))):
+                turn[row] = turn[known] + np.angle(told)
+                variance[row] = variance[known] + (noise / abs(told)) ** 2 / 2.0
+            else:
+                groups += 1
         else:
             groups += 1
         joined.append(row)
     hardware.set_phases(screen=wrapped(hardware.commanded["screen"] + turn))
-    return groups
+    return groups, float(variance.mean())
+
+
+def _noise(wanted: Array, half: Array) -> float:
+    """The standard deviation of sum wanted_m product_m, where `half` (N,) is the noise of the products once: what its
+    own entries say, and what all together do, of which the larger counts, since light may be brightest in few."""
+    weights = np.abs(wanted) ** 2
+    own, together = np.sum(weights * np.abs(half) ** 2), np.sum(weights) * np.mean(np.abs(half) ** 2)
+    return float(np.sqrt(max(own, together)))
 
 
 def _product(hardware: MeshHardware, one: int, other: int) -> Array:

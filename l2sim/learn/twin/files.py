@@ -21,12 +21,12 @@ from pathlib import Path
 
 import numpy as np
 
-from l2sim import files, tables
+from l2sim import files, given, tables
 from l2sim.backend import Array
 from l2sim.chip.protocol import PARTS, Commands
 from l2sim.errors import ChipError
 from l2sim.given import reals
-from l2sim.mesh.mesh import Mesh
+from l2sim.mesh.mesh import LARGEST, Mesh
 
 __all__ = ["read_responses", "read_settings", "write_phases", "write_responses", "write_settings"]
 
@@ -86,7 +86,9 @@ def write_responses(path: str | Path, responses: Array) -> None:
 
 def read_responses(path: str | Path, k: int, settings: int) -> Array:
     """Responses (cores, M, k, k) of `settings` settings. ChipError for any other file, with the place that is wrong."""
-    if Path(path).suffix == ".npz":
+    path, k = given.path(path, "a file of responses"), given.whole(k, "k, the modes of a core,", 1, LARGEST)
+    settings = given.whole(settings, "the number of settings", 1, LARGEST**2)
+    if path.suffix == ".npz":
         return _arrays(path, {"responses": (-1, settings, k, k)})[0]
 
     def place(row: tables.Row) -> tuple[int, int]:

@@ -247,6 +247,29 @@ def test_noise_is_borne_and_what_came_of_it_is_said() -> None:
         assert error < 0.1 and abs(said - error) < 0.03, (said, error)
 
 
+@pytest.mark.parametrize("noise", (1e-3, 1e-2))
+@pytest.mark.parametrize("size", (1e-4, 1e-3, 0.1, 1.0))
+def test_near_an_identity_what_noise_hides_is_counted_as_undecided(size: float, noise: float) -> None:
+    """Rows that hardly overlap interfere below the noise: the phases between them are unknown, and said to be. Where
+    they are known, the error is what is said, to the root of the noise of a power."""
+    for seed in range(3):
+        draw = generator(seed, "near an identity")
+        hermitian = draw.normal(size=(6, 6)) + 1j * draw.normal(size=(6, 6))
+        values, vectors = np.linalg.eigh(hermitian + hermitian.conj().T)
+        target = (vectors * np.exp(1j * size * values)) @ vectors.conj().T
+        chip = MeshChip(
+            Mesh("rectangular", 6), Nonidealities(phase_bias=np.pi, readout_noise=noise), seed, dtype="float64"
+        )
+        said, undecided = selfconfigure.progressive(chip, target)
+        error = unitary.error(target, chip.oracle_matrix())
+        if size <= noise:
+            assert undecided > 0, (said, error)
+        if undecided == 0:
+            assert said > 0.4 * error - 0.5 * np.sqrt(noise), (said, error)
+        if size == 1.0 and noise == 1e-3:
+            assert undecided == 0, (said, error)
+
+
 def turns(modes: int) -> Array:
     """Two columns of blocks of two: rows overlap in a chain, and many have nothing in common with the first."""
     blocks = np.eye(modes, dtype=complex)
