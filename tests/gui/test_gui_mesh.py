@@ -10,7 +10,7 @@ from typing import TypeVar, Unpack
 import numpy as np
 import pytest
 from l2sim.gui.base.model import Choice, Layer, Phases, RunModel, Selection, open_run
-from l2sim.gui.mesh import colours, geometry
+from l2sim.gui.mesh import colours, shapes
 from l2sim.gui.mesh import values as mesh_values
 from l2sim.gui.mesh.canvas import Canvas, fitted
 from l2sim.gui.mesh.geometry import Scene, Thing
@@ -120,14 +120,14 @@ def test_every_mzi_is_picked_at_its_own_pixel(qtbot: QtBot, name: str) -> None:
 
 def test_an_mzi_of_256_modes_is_picked_when_zoomed_in_or_not(qtbot: QtBot) -> None:
     canvas = canvas_of(qtbot, whole(Mesh("rectangular", 256)), (1200, 800))
-    assert canvas.scene is not None and canvas.view.level == "tiles"
+    assert canvas.scene is not None and not canvas.close
     mesh = canvas.scene.meshes[0]
     for element in (0, 127, 16000, mesh.count - 1):
         at = canvas.point(mesh, element) + QtCore.QPointF(0.2 * canvas.view.sx, 0)
         thing = canvas.thing_at(at)
         assert thing is not None and (thing.kind, thing.at) == ("theta", element)
     canvas.zoom(12.0, canvas.point(mesh, 16000))
-    assert canvas.view.level == "boxes"
+    assert canvas.close
     thing = canvas.thing_at(canvas.point(mesh, 16000) - QtCore.QPointF(0, 0.25 * canvas.view.sy))
     assert thing is not None and 16000 in (thing.element, thing.at)
 
@@ -147,8 +147,8 @@ def test_guides_meet_where_they_couple_and_part_again(qtbot: QtBot) -> None:
         lit = np.flatnonzero((column >= guide[0]) & (column < guide[1]))
         return float(np.diff(lit).max() - 1)
 
-    apart, coupled = gap(0.01), gap((geometry.MEET[0][1] + geometry.MEET[0][2]) / 2)
-    arms = gap(geometry.MEET[0][3] - 0.005)
+    apart, coupled = gap(0.01), gap((shapes.MEET[0][1] + shapes.MEET[0][2]) / 2)
+    arms = gap(shapes.MEET[0][3] - 0.005)
     assert coupled < 6 * ratio < arms < apart
 
 
@@ -210,7 +210,7 @@ def test_a_view_zooms_around_the_pointer_pans_and_fits(qtbot: QtBot) -> None:
     assert canvas.view.sx == pytest.approx(2 * before.sx)
     assert (at.x() - canvas.view.ox) / canvas.view.sx == pytest.approx((at.x() - before.ox) / before.sx)
     canvas.zoom(1e9)
-    assert canvas.view.sx < 420.1 and canvas.view.level == "numbers"
+    assert canvas.view.sx < 420.1 and canvas.view.roomy
     canvas.grab()
     canvas.fit()
     assert canvas.view == fitted(canvas.scene, canvas.width(), canvas.height())
@@ -351,4 +351,5 @@ def test_svg_of_a_large_mesh_embeds_its_picture(qtbot: QtBot, tmp_path: Path) ->
     view.svg(tmp_path / "mesh.svg")
     assert (tmp_path / "mesh.svg").stat().st_size < 6_000_000
     root = ElementTree.parse(tmp_path / "mesh.svg").getroot()
-    assert root.find(".//{http://www.w3.org/2000/svg}image") is not None or view.canvas.quads().colours.size <= 40_000
+    embedded = root.find(".//{http://www.w3.org/2000/svg}image") is not None
+    assert embedded or view.canvas.shapes().cells.colours.size <= 40_000
