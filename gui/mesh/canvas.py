@@ -253,15 +253,15 @@ class Canvas(QtWidgets.QWidget):
         small.setPointSizeF(max(7.0, font.pointSizeF() - 1.5))
         painter.setFont(small)
         for mesh in self.scene.meshes:
-            for element in range(mesh.count):
-                at = self.point(mesh, element)
-                if not (-v.sx < at.x() < self.width() + v.sx and -v.sy < at.y() < self.height() + v.sy):
-                    continue
+            at = mesh.centres * (v.sx, v.sy) + (v.ox, v.oy)
+            beyond = np.array((v.sx, v.sy))
+            here = ((at > -beyond) & (at < np.add(beyond, (self.width(), self.height())))).all(axis=1)
+            for element, (x, y) in zip(np.flatnonzero(here).tolist(), at[here].tolist()):
                 for kind, share, up in (("theta", 0.085, -8.0), ("phi", -0.385, -0.23 * v.sy)):
                     values = self.texts.get((mesh.side, kind))
                     if values is not None:
                         share = share if mesh.part.complex else 0.0
-                        box = QtCore.QRectF(at.x() + share * v.sx - 30, at.y() + up, 60, 15)
+                        box = QtCore.QRectF(x + share * v.sx - 30, y + up, 60, 15)
                         self._text(painter, box, f"{values[element]:.{self.digits}f}", now.text)
         painter.setFont(font)
 

@@ -99,12 +99,14 @@ def sequential(values: list[Array], unit: str, high: float = 0.0) -> Scale:
 
 @cache
 def shades(kind: str, theme: str) -> Array:
-    """The map of a kind of scale, (SHADES,) uint32 0xFFRRGGBB."""
+    """The map of a kind of scale, (SHADES,) uint32 0xFFRRGGBB; of "grey light", that of `lit` without its hues."""
     if kind == "cyclic":
         rgb = pg.colormap.get(CYCLIC[theme]).getLookupTable(nPts=SHADES + 1)[:-1, :3].astype(np.uint32)
     else:
-        stops = np.array(RAMPS[kind][theme], float)
-        at = np.linspace(0, 1, SHADES)
+        stops, at = np.array(RAMPS.get(kind, LIGHT)[theme], float), np.linspace(0, 1, SHADES)
+        if kind == "grey light":
+            stops[2] = wheel(theme).mean()
+            stops[1] = (stops[0] + stops[2]) / 2
         rgb = np.column_stack([np.interp(at, (0.0, 0.5, 1.0), stops[:, i]) for i in range(3)]).astype(np.uint32)
     return _packed(rgb)
 
@@ -139,7 +141,7 @@ def lit(level: Array, phase: Array, scale: Scale, theme: str, out: Array) -> int
     numbers."""
     fine = np.isfinite(level) & np.isfinite(phase)
     bright = np.where(fine, np.clip((level - scale.low) / (scale.high - scale.low), 0.0, 1.0), 0.0)[:, None]
-    hue = wheel(theme)[(np.where(fine, phase, 0.0) / tau * SHADES).astype(np.int64) % SHADES]
+    hue = wheel(theme)[(np.mod(np.where(fine, phase, 0.0) / tau, 1.0) * SHADES).astype(np.int64) % SHADES]
     glass = np.array(LIGHT[theme][0], float)
     out[:] = np.where(fine, _packed((glass + (hue - glass) * bright).astype(np.uint32)), MARKED)
     return int((~fine).sum())

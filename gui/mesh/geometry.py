@@ -154,9 +154,15 @@ class Placed:
 
     def centre(self, element: int) -> tuple[float, float]:
         """Where an MZI is: its middle in columns and rails."""
-        column = self.part.columns[element]
-        pair = self.slots[column, [self.part.rails[element], self.part.rails[element] + self.part.spans[element]]]
-        return float(self.starts[column]) + 0.5, float(pair.mean())
+        x, y = self.centres[element].tolist()
+        return x, y
+
+    @cached_property
+    def centres(self) -> Array:
+        """Where every MZI is, (n, 2)."""
+        part = self.part
+        pair = self.slots[part.columns, part.rails], self.slots[part.columns, part.rails + part.spans]
+        return np.column_stack((self.starts[part.columns] + 0.5, (pair[0] + pair[1]) / 2))
 
 
 class Scene:

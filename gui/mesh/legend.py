@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-from math import tau
-
 import numpy as np
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
 from l2sim.backend import Array
 
 from ..base import painting, theme
-from .colours import CANVAS, GUIDE, HATCH, SHADES, Scale, lit, shades, wheel
+from .colours import CANVAS, GUIDE, HATCH, SHADES, Scale, shades, wheel
 from .raster import STRIPE
 
 Qt = QtCore.Qt
 
 
 def row(scale: Scale, turns: bool, colours: int) -> Array:
-    """The colours of a scale from its low end to its high one, (colours,) uint32. Of light of any phase, hue goes once
-    around along with brightness."""
-    theme_ = theme.now().name
-    if not turns:
-        return shades(scale.kind, theme_)[np.linspace(0, SHADES - 1, colours).astype(int)].copy()
-    share, out = np.linspace(0, 1, colours), np.empty(colours, np.uint32)
-    lit(share, tau * share, Scale("light", 0.0, 1.0), theme_, out)
-    return out
+    """The colours of a scale from its low end to its high one, (colours,) uint32. Light whose phase has a hue of its
+    own is grey here, as bright as all hues are."""
+    kind = "grey light" if turns else scale.kind
+    return shades(kind, theme.now().name)[np.linspace(0, SHADES - 1, colours).astype(int)].copy()
 
 
 def paint_bar(

@@ -25,6 +25,7 @@ CLAIM = 0.4
 """How much of a pixel a shape has to cover to be what is picked there."""
 HALO = 0.30
 """How much of the canvas beside a lit guide takes its colour, falling to nothing at the halo's end."""
+PLAIN, TILED = -1, -2
 MARKED = np.uint32(0x01000000)
 """A colour whose top byte is this one is drawn hatched; other colours have 0xFF there."""
 STRIPE = 4
@@ -42,8 +43,9 @@ class Raster(NamedTuple):
 
 
 class Layers(NamedTuple):
-    """A raster while it is drawn: `mixed` (H, W) is where a pixel is listed, -1 for those of one colour; `count` (1,)
-    how many are. Scratch for one rail: the squared distance of every pixel (H, W), and the place that is nearest."""
+    """A raster while it is drawn: `mixed` (H, W) is where a pixel is listed, `PLAIN` for those of one colour, `TILED`
+    for those of tiles; `count` (1,) how many are listed. Scratch for one rail: the squared distance of every pixel
+    (H, W), and the place that is nearest."""
 
     pick: Array
     mixed: Array
@@ -69,28 +71,53 @@ def put(parts: Array, shares: Array, at: int, colour: int, share: float) -> None
     shares[at, least] += share
 
 
-@njit
+@njit(inline="always")
 def over(layers: Layers, y: int, x: int, colour: int, other: int, mix: float, cover: float) -> None:
     """Cover so much of a pixel with a colour, of which `mix` is another one."""
-    at = layers.mixed[y, x]
+    pick, mixed, edges, parts, shares, count, _, _ = layers
+    at = mixed[y, x]
     if at < 0:
         if cover > 0.996 and (mix < 0.004 or colour == other):
-            layers.pick[y, x] = colour
+            pick[y, x] = colour
             return
-        at = layers.count[0]
-        layers.count[0] += 1
-        layers.mixed[y, x] = at
-        layers.edges[at] = y * layers.pick.shape[1] + x
-        layers.parts[at] = layers.pick[y, x]
-        layers.shares[at] = 0.0
-        layers.shares[at, 0] = 1.0
+        at = count[0]
+        count[0] += 1
+        mixed[y, x] = at
+        edges[at] = y * pick.shape[1] + x
+        for i in range(KEPT):
+            parts[at, i] = pick[y, x]
+            shares[at, i] = 1.0 if i == 0 else 0.0
     for i in range(KEPT):
-        layers.shares[at, i] *= 1.0 - cover
-    put(layers.parts, layers.shares, at, colour, cover * (1.0 - mix))
+        shares[at, i] *= 1.0 - cover
+    put(parts, shares, at, colour, cover * (1.0 - mix))
     if mix > 0.0:
-        put(layers.parts, layers.shares, at, other, cover * mix)
+        put(parts, shares, at, other, cover * mix)
     if cover >= CLAIM:
-        layers.pick[y, x] = other if mix > 0.5 else colour
+        pick[y, x] = other if mix > 0.5 else colour
+
+
+@njit
+def spare(x: Array, y: Array, k: int, step: int, reach: float) -> float:
+    """How far on past its end, towards the next piece (`step` 1) or the one before (-1), a piece of a line has to be
+    measured for no place within `reach` to be left out where the line turns."""
+    dx, dy, i = x[k + 1] - x[k], y[k + 1] - y[k], k + step
+    while 0 <= i < x.shape[0] - 1:
+        ex, ey = x[i + 1] - x[i], y[i + 1] - y[i]
+        size = np.sqrt((dx * dx + dy * dy) * (ex * ex + ey * ey))
+        if size > 0.0:
+            cosine = (dx * ex + dy * ey) / size
+            return reach * min(1.0, np.sqrt(max(1.0 - cosine, 0.0) / max(1.0 + cosine, 1e-9))) + 0.5
+        i += step
+    return reach
+
+
+@njit(inline="always")
+def cut(low: float, high: float, slope: float, least: float, most: float) -> tuple[float, float]:
+    """The part of a span `low` to `high` of y in which slope * y is from `least` to `most`."""
+    if slope == 0.0:
+        return (low, high) if least <= 0.0 <= most else (low, low)
+    one, other = least / slope, most / slope
+    return max(low, min(one, other)), min(high, max(one, other))
 
 
 @njit
@@ -98,23 +125,30 @@ def measure(layers: Layers, x: Array, y: Array, place: Array, reach: float, low:
     """How far every pixel near one rail is from its middle, and at what place of it the nearest point lies. The rows
     that were touched in each column are `low` up to `high`."""
     height, width = layers.pick.shape
+    away, nearest = layers.apart, layers.nearest
     for k in range(x.shape[0] - 1):
         ax, ay, dx, dy = x[k], y[k], x[k + 1] - x[k], y[k + 1] - y[k]
+        long = np.sqrt(dx * dx + dy * dy)
         x0, x1 = max(int(min(ax, ax + dx) - reach), 0), min(int(max(ax, ax + dx) + reach) + 1, width)
-        y0, y1 = max(int(min(ay, ay + dy) - reach), 0), min(int(max(ay, ay + dy) + reach) + 1, height)
-        size = dx * dx + dy * dy
-        if size == 0.0:
+        if long == 0.0 or x0 >= x1:
             continue
+        before, behind = spare(x, y, k, -1, reach) * long, long * long + spare(x, y, k, 1, reach) * long
         for column in range(x0, x1):
             px = column + 0.5 - ax
+            # Of the column only what lies beside this piece, and no farther off than is asked.
+            top, end = cut(min(dy, 0.0) - reach, max(dy, 0.0) + reach, dy, -before - px * dx, behind - px * dx)
+            top, end = cut(top, end, dx, px * dy - reach * long, px * dy + reach * long)
+            y0, y1 = max(int(np.ceil(ay + top - 0.5)), 0), min(int(np.floor(ay + end - 0.5)) + 1, height)
+            if y0 >= y1:
+                continue
             for row in range(y0, y1):
                 py = row + 0.5 - ay
-                along = min(max((px * dx + py * dy) / size, 0.0), 1.0)
+                along = min(max((px * dx + py * dy) / (long * long), 0.0), 1.0)
                 ex, ey = px - along * dx, py - along * dy
                 apart = ex * ex + ey * ey
-                if apart < layers.apart[row, column]:
-                    layers.apart[row, column] = apart
-                    layers.nearest[row, column] = place[k] + along * (place[k + 1] - place[k])
+                if apart < away[row, column]:
+                    away[row, column] = apart
+                    nearest[row, column] = place[k] + along * (place[k + 1] - place[k])
             low[column], high[column] = min(low[column], y0), max(high[column], y1)
 
 
@@ -125,26 +159,30 @@ def stroke(
     """Rails whose middles run through `x` (X,), `y` (R, X), half as wide as `half`. At `place` (X,) their colours are
     `first` (R,) + `step` * place, and mixed in between where they are `lit`."""
     height, width = layers.pick.shape
+    mixed, away, nearest = layers.mixed, layers.apart, layers.nearest
     low, high = np.full(width, height), np.zeros(width, np.int64)
     most = min(1.0, 2.0 * half)
     for rail in range(y.shape[0]):
         measure(layers, x, y[rail], place, half + max(halo, 1.0), low, high)
         for column in range(width):
             for row in range(low[column], high[column]):
-                if layers.apart[row, column] == np.inf:
+                if away[row, column] == np.inf:
                     continue
-                apart = np.sqrt(layers.apart[row, column]) - half
+                if mixed[row, column] == TILED:
+                    away[row, column] = np.inf
+                    continue
+                apart = np.sqrt(away[row, column]) - half
                 cover = min(max(0.5 - apart, 0.0), most)
                 if halo > 0.0:
                     fade = min(max(1.0 - apart / halo, 0.0), 1.0)
                     cover += (1.0 - cover) * HALO * fade * fade
-                if cover > 0.01:
-                    at = layers.nearest[row, column]
+                if cover > 0.02:
+                    at = nearest[row, column]
                     whole = int(at) if lit else int(at + 0.5)
                     colour = first[rail] + step * whole
                     mix = at - whole if lit else 0.0
                     over(layers, row, column, colour, colour + step if mix > 0.0 else colour, mix, cover)
-                layers.apart[row, column] = np.inf
+                away[row, column] = np.inf
             low[column], high[column] = height, 0
 
 
@@ -181,15 +219,16 @@ def cover(layers: Layers, corners: Array, colours: Array, radius: float) -> None
 @njit(cache=True, nogil=True)
 def tile(layers: Layers, corners: Array, colours: Array, across: int, down: int) -> None:
     """Upright rectangles, as quads (Q, 4, 2), to the nearest pixels: neighbours share an edge, but for a seam of so
-    many pixels at the right and below."""
+    many pixels at the right and below, where the canvas is seen. Rails that come later lie under both."""
     height, width = layers.pick.shape
     for q in range(colours.shape[0]):
         begin, end = np.floor(corners[q, 0] + 0.5), np.floor(corners[q, 2] + 0.5)
-        x0, x1 = max(int(begin[0]), 0), min(int(end[0]) - across, width)
-        y0, y1 = max(int(begin[1]), 0), min(int(end[1]) - down, height)
-        for row in range(y0, y1):
-            for column in range(x0, x1):
-                over(layers, row, column, colours[q], colours[q], 0.0, 1.0)
+        x0, x1, y0, y1 = max(int(begin[0]), 0), int(end[0]), max(int(begin[1]), 0), int(end[1])
+        for row in range(y0, min(y1, height)):
+            for column in range(x0, min(x1, width)):
+                inside = column < x1 - across and row < y1 - down
+                layers.pick[row, column] = colours[q] if inside else 0
+                layers.mixed[row, column] = TILED
 
 
 @njit(cache=True, nogil=True)
@@ -269,14 +308,14 @@ class Rasteriser:
             self._layers = _layers(width, height)
         to = self._layers
         to.pick.fill(0)
-        to.mixed.fill(-1)
+        to.mixed.fill(PLAIN)
         to.count[0] = 0
+        tile(to, shapes.cells.corners * ratio, shapes.cells.colours, *shapes.seam)
         if shapes.lit:
             cover(to, shapes.plates.corners * ratio, shapes.plates.colours, shapes.radius * ratio)
         for rails in shapes.strokes:
             x, y, half, halo = rails.x * ratio, rails.y * ratio, shapes.wide / 2 * ratio, shapes.halo * ratio
             stroke(to, x, y, rails.place, rails.first + rails.rails, rails.modes, half, halo, shapes.lit)
-        tile(to, shapes.cells.corners * ratio, shapes.cells.colours, *shapes.seam)
         if not shapes.lit:
             cover(to, shapes.plates.corners * ratio, shapes.plates.colours, shapes.radius * ratio)
         count = int(to.count[0])

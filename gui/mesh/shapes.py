@@ -131,7 +131,7 @@ class _Drawing:
 
     def done(self) -> Shapes:
         radius = min(self.tall / 3, 0.04 * self.view.sx, 5.0) if self.near else 0.0
-        halo = 1.4 * self.wide if self.lit and self.near and self.wide > 2.5 else 0.0
+        halo = 1.2 * self.wide if self.lit and self.near and self.wide > 2.5 else 0.0
         sx, sy = self.view.sx, self.view.sy
         seam = (0, int(sy >= SEAM)) if self.lit else (int(min(sx, 2 * sy) >= SEAM),) * 2
         cells, plates = _joined(self.cells), _joined(self.plates)

@@ -18,7 +18,7 @@ from l2sim.job.imperfections import chip_nonidealities
 from . import colours, light
 from .colours import PHASE, Scale
 from .geometry import PARTS
-from .history import History, Key, Numbers
+from .history import History, Key, Numbers, recorded
 
 if TYPE_CHECKING:
     from ..base.model import Layer, Phases, RunModel
@@ -197,7 +197,8 @@ def _difference(out: Painted, model: RunModel, history: History, reference: RunM
                 then = frame(reference, request.layer, request.block, request.step)
     elif request.choice == STAGE:
         began = max((s.first_step for s in model.stages if s.first_step < max(out.step or 0, 1)), default=0)
-        then, why = frame(model, request.layer, request.block, began), "no phases were recorded when the stage began"
+        first = int(recorded(model, model.layers[request.layer])[0])
+        then, why = frame(model, request.layer, request.block, max(began, first)), "the stage has no phases"
     else:
         aim = model.target(request.layer, request.block, request.step)
         if aim:
