@@ -18,7 +18,8 @@ def row(scale: Scale, turns: bool, colours: int) -> Array:
     """The colours of a scale from its low end to its high one, (colours,) uint32. Light whose phase has a hue of its
     own is grey here, as bright as all hues are."""
     kind = "grey light" if turns else scale.kind
-    return shades(kind, theme.now().name)[np.linspace(0, SHADES - 1, colours).astype(int)].copy()
+    chosen: Array = shades(kind, theme.now().name)[np.linspace(0, SHADES - 1, colours).astype(int)].copy()
+    return chosen
 
 
 def paint_bar(

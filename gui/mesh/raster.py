@@ -44,7 +44,7 @@ class Raster(NamedTuple):
 
 class Layers(NamedTuple):
     """A raster while it is drawn: `mixed` (H, W) is where a pixel is listed, `PLAIN` for those of one colour, `TILED`
-    for those of tiles; `count` (1,) how many are listed. Scratch for one rail: the squared distance of every pixel
+    for those of tiles; `total` (1,) how many are listed. Scratch for one rail: the squared distance of every pixel
     (H, W), and the place that is nearest."""
 
     pick: Array
@@ -52,7 +52,7 @@ class Layers(NamedTuple):
     edges: Array
     parts: Array
     shares: Array
-    count: Array
+    total: Array
     apart: Array
     nearest: Array
 
@@ -74,14 +74,14 @@ def put(parts: Array, shares: Array, at: int, colour: int, share: float) -> None
 @njit(inline="always")
 def over(layers: Layers, y: int, x: int, colour: int, other: int, mix: float, cover: float) -> None:
     """Cover so much of a pixel with a colour, of which `mix` is another one."""
-    pick, mixed, edges, parts, shares, count, _, _ = layers
+    pick, mixed, edges, parts, shares, total, _, _ = layers
     at = mixed[y, x]
     if at < 0:
         if cover > 0.996 and (mix < 0.004 or colour == other):
             pick[y, x] = colour
             return
-        at = count[0]
-        count[0] += 1
+        at = total[0]
+        total[0] += 1
         mixed[y, x] = at
         edges[at] = y * pick.shape[1] + x
         for i in range(KEPT):
@@ -106,7 +106,7 @@ def spare(x: Array, y: Array, k: int, step: int, reach: float) -> float:
         size = np.sqrt((dx * dx + dy * dy) * (ex * ex + ey * ey))
         if size > 0.0:
             cosine = (dx * ex + dy * ey) / size
-            return reach * min(1.0, np.sqrt(max(1.0 - cosine, 0.0) / max(1.0 + cosine, 1e-9))) + 0.5
+            return float(reach * min(1.0, np.sqrt(max(1.0 - cosine, 0.0) / max(1.0 + cosine, 1e-9))) + 0.5)
         i += step
     return reach
 
@@ -309,7 +309,7 @@ class Rasteriser:
         to = self._layers
         to.pick.fill(0)
         to.mixed.fill(PLAIN)
-        to.count[0] = 0
+        to.total[0] = 0
         tile(to, shapes.cells.corners * ratio, shapes.cells.colours, *shapes.seam)
         if shapes.lit:
             cover(to, shapes.plates.corners * ratio, shapes.plates.colours, shapes.radius * ratio)
@@ -318,7 +318,7 @@ class Rasteriser:
             stroke(to, x, y, rails.place, rails.first + rails.rails, rails.modes, half, halo, shapes.lit)
         if not shapes.lit:
             cover(to, shapes.plates.corners * ratio, shapes.plates.colours, shapes.radius * ratio)
-        count = int(to.count[0])
+        count = int(to.total[0])
         shares = np.empty((count, KEPT), np.uint16)
         rounded(to.shares[:count], shares)
         return Raster(to.pick, to.edges[:count], to.parts[:count], shares)

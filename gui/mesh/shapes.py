@@ -137,7 +137,7 @@ class _Drawing:
         cells, plates = _joined(self.cells), _joined(self.plates)
         return Shapes(self.strokes, cells, plates, seam, self.wide, radius, halo, self.lit)
 
-    def seen(self, begin: Array, end: Array) -> Array:
+    def seen(self, begin: Array | float, end: Array | float) -> Array:
         """Which spans of x, in columns, are in sight."""
         v = self.view
         return (np.asarray(end) * v.sx + v.ox >= -9) & (np.asarray(begin) * v.sx + v.ox <= self.size[0] + 9)
@@ -161,8 +161,9 @@ class _Drawing:
 
     def rails(self, mesh: Placed, follows: float) -> None:
         """Every rail that is in sight, from the mesh's beginning to its end, and on over `follows` columns."""
-        x, y, place = zip(*self._spans(mesh, follows))
-        x, y, place = np.concatenate(x), np.concatenate(y, axis=1), np.concatenate(place)
+        spans = self._spans(mesh, follows)
+        x, place = (np.concatenate([span[i] for span in spans]) for i in (0, 2))
+        y = np.concatenate([span[1] for span in spans], axis=1)
         rails = np.flatnonzero(self.level(y.min(axis=1), y.max(axis=1))) if x.size else np.zeros(0, np.int64)
         if rails.size:
             first, modes = mesh.colour("guide")[0], mesh.part.modes
@@ -240,9 +241,9 @@ class _Drawing:
         if focus == "guide":
             half, rail = (a.reshape(-1) for a in np.indices((2 * mesh.columns, modes)))
             start, slot = mesh.starts[half // 2] + half % 2 / 2, mesh.slots[half // 2, rail]
-            here = self.seen(start, start + 0.5) & self.level(slot, slot)
-            start, slot = start[here], slot[here]
-            number = (first + (2 * half + 1) * modes + rail)[here]  # behind the heaters
+            lit = self.seen(start, start + 0.5) & self.level(slot, slot)
+            start, slot = start[lit], slot[lit]
+            number = (first + (2 * half + 1) * modes + rail)[lit]  # behind the heaters
             self.box(self.x(start), self.x(start + 0.5), self.y(slot - 0.5), self.y(slot + 0.5), number, True)
         elif mesh.count:
             slot = np.minimum(mesh.slots[part.columns, part.rails], mesh.slots[part.columns, part.rails + part.spans])

@@ -388,10 +388,10 @@ class MeshView(Panel):
             rails = f"rails {part.rails[i]} and {part.rails[i] + part.spans[i]}"
             return f"{title}{NAMES[thing.kind]} of MZI {i} (column {part.columns[i]}, {rails})"
         if thing.kind == "guide" and mesh is not None:
-            column, part = divmod(thing.position, PARTS)
-            where = ("before", "behind φ of", "in", "behind θ of")[part]
+            column, at = divmod(thing.position, PARTS)
+            where = ("before", "behind φ of", "in", "behind θ of")[at]
             place = "at the output" if column >= mesh.columns else f"{where} column {column}"
-            inside = f", in MZI {thing.element}" if thing.element >= 0 and part else ""
+            inside = f", in MZI {thing.element}" if thing.element >= 0 and at else ""
             return f"{title}guide of rail {thing.at}, {place}{inside}"
         return f"{title}{NAMES.get(thing.kind, thing.kind)} of rail {thing.at}"
 
