@@ -59,7 +59,7 @@ class Canvas(QtWidgets.QWidget):
         self.view = View(1.0, 1.0, 0.0, 0.0)
         self.palette_: Array = np.full(1, CANVAS["dark"], np.uint32)
         self.focus = ""
-        self.close = False
+        self.detailed = False
         """Whether guides are drawn, not tiles."""
         self.selected: tuple[str, int] | None = None
         self.pins: list[tuple[str, int]] = []
@@ -99,8 +99,8 @@ class Canvas(QtWidgets.QWidget):
         """Change the view."""
         self.view, self.fits, self._raster = view, fit, None
         close = self.scene is not None and near(self.scene, view)
-        if close != self.close:
-            self.close = close
+        if close != self.detailed:
+            self.detailed = close
             self.neared.emit()
         self.update()
 
@@ -245,7 +245,7 @@ class Canvas(QtWidgets.QWidget):
 
     def _numbers(self, painter: QtGui.QPainter) -> None:
         assert self.scene is not None
-        if not (self.texts and self.view.roomy and self.close):
+        if not (self.texts and self.view.roomy and self.detailed):
             return
         now, v = theme.now(), self.view
         font = painter.font()

@@ -16,7 +16,7 @@ import numpy as np
 from ..base import files as export
 from ..base import painting, theme
 from .canvas import Canvas
-from .colours import HATCH
+from .colours import HATCH, wheel
 from .geometry import Thing
 from .legend import Legend, row
 from .raster import MARKED
@@ -174,6 +174,19 @@ def _words(canvas: Canvas) -> Iterator[str]:
             yield _text(box.center().x(), box.top() - 5, label, colour, anchor="middle")
 
 
+def _wheel(x: float, y: float, radius: float, parts: int = 24) -> Iterator[str]:
+    """The hues of phases around a circle, 0 at the right and upwards from there, as in the window."""
+    hues = wheel(theme.now().name).astype(int)
+    for part in range(parts):
+        ends = np.pi / parts * np.array((2 * part - 1.1, 2 * part + 1.1))  # a little over the next, against seams
+        (x0, x1), (y0, y1) = x + radius * np.cos(ends), y - radius * np.sin(ends)
+        red, green, blue = hues[len(hues) * part // parts]
+        yield (
+            f'<path class="phase" d="M{x0:.2f} {y0:.2f}L{x1:.2f} {y1:.2f}" stroke="rgb({red},{green},{blue})" '
+            f'stroke-width="{radius / 2:.1f}"/>'
+        )
+
+
 def _legend(legend: Legend) -> Iterator[str]:
     now, scale = theme.now(), legend.scale
     if scale is None:
@@ -187,6 +200,10 @@ def _legend(legend: Legend) -> Iterator[str]:
     for share, text in scale.ticks():
         anchor = {0.0: "start", 1.0: "end"}.get(share, "middle")
         yield _text(14 + 320 * share, 46, text, now.faint, size=11, anchor=anchor)
+    if legend.turns:
+        yield from _wheel(368, 27, 10)
+        yield _text(386, 31, "phase", now.faint, size=11)
     if legend.wrong:
-        yield '<rect x="360" y="20" width="16" height="12" fill="url(#hatch)"/>'
-        yield _text(382, 31, f"{legend.wrong} not a number or out of range", now.bad)
+        x = 440 if legend.turns else 360
+        yield f'<rect x="{x}" y="20" width="16" height="12" fill="url(#hatch)"/>'
+        yield _text(x + 22, 31, f"{legend.wrong} not a number or out of range", now.bad)

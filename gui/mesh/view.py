@@ -312,7 +312,7 @@ class MeshView(Panel):
                 values = painted.values.get((mesh.side, kind))
                 if values is not None and len(values) == count:
                     turns, out = painted.turns.get((mesh.side, kind)), colours[first : first + count]
-                    if turns is None or not canvas.close:
+                    if turns is None or not canvas.detailed:
                         wrong += paint(values, painted.scale, now, out)
                     else:
                         wrong += lit(values, turns, painted.scale, now, out)
@@ -326,7 +326,7 @@ class MeshView(Panel):
             canvas.look(canvas.view, canvas.fits)
         canvas.palette_, canvas.focus = colours, focus
         scale = painted.scale if painted.values else None
-        self.legend.show_scale(scale, painted.title, painted.badge, wrong, canvas.close and bool(painted.turns))
+        self.legend.show_scale(scale, painted.title, painted.badge, wrong, canvas.detailed and bool(painted.turns))
 
     def _mark(self) -> None:
         """Rings around what is selected, wrong and worst, and what is written in the boxes."""

@@ -121,14 +121,14 @@ def test_every_mzi_is_picked_at_its_own_pixel(qtbot: QtBot, name: str) -> None:
 
 def test_an_mzi_of_256_modes_is_picked_when_zoomed_in_or_not(qtbot: QtBot) -> None:
     canvas = canvas_of(qtbot, whole(Mesh("rectangular", 256)), (1200, 800))
-    assert canvas.scene is not None and not canvas.close
+    assert canvas.scene is not None and not canvas.detailed
     mesh = canvas.scene.meshes[0]
     for element in (0, 127, 16000, mesh.count - 1):
         at = canvas.point(mesh, element) + QtCore.QPointF(0.2 * canvas.view.sx, 0)
         thing = canvas.thing_at(at)
         assert thing is not None and (thing.kind, thing.at) == ("theta", element)
     canvas.zoom(12.0, canvas.point(mesh, 16000))
-    assert canvas.close
+    assert canvas.detailed
     thing = canvas.thing_at(canvas.point(mesh, 16000) - QtCore.QPointF(0, 0.25 * canvas.view.sy))
     assert thing is not None and 16000 in (thing.element, thing.at)
 
@@ -362,6 +362,7 @@ def test_svg_has_one_path_for_every_rail_and_its_light_along_it(qtbot: QtBot, tm
         gradients = {g.get("id"): g for g in root.iter(f"{space}linearGradient")}
         lit = [p.get("stroke", "")[5:-1] for p in rails if p.get("stroke", "").startswith("url")]
         assert bool(lit) == (mode == POWER) and set(lit) <= set(gradients)
+        assert any(path.get("class") == "phase" for path in root.iter(f"{space}path")) == (mode == POWER)
     offsets = [float(stop.get("offset", "")) for stop in gradients[lit[0]]]
     assert offsets == sorted(offsets) and offsets[0] == 0 and offsets[-1] == 1
 
@@ -406,9 +407,9 @@ def test_light_of_many_modes_has_hues_only_where_guides_are_drawn(qtbot: QtBot) 
         table = set(colours.shades("light", "dark").tolist())
         return set(view.canvas.palette_[guides].tolist()) - table
 
-    assert not view.canvas.close and not view.legend.turns and not hues()
+    assert not view.canvas.detailed and not view.legend.turns and not hues()
     view.canvas.zoom(4.0)
-    assert view.canvas.close and view.legend.turns and len(hues()) > 100
+    assert view.canvas.detailed and view.legend.turns and len(hues()) > 100
     view.fit()
     assert not view.legend.turns and not hues()
 
