@@ -25,6 +25,7 @@ def view(modes: int) -> tuple[Any, Any]:
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
     import pyqtgraph as pg
     from l2sim.gui.base.model import Frame, Layer, Part, Selection
+    from l2sim.gui.mesh import values as mesh_values
     from l2sim.gui.mesh import view as mesh_view
 
     from l2sim.job.job import Job
@@ -66,7 +67,7 @@ def view(modes: int) -> tuple[Any, Any]:
     # The picture alone shall have the size that is promised; offscreen windows are drawn at a fraction of pixels.
     shown.canvas.setFixedSize(*SIZE)
     shown.adjustSize()
-    shown.refresh({"all"})
+    shown.colour(mesh_values.THETA)
     application.processEvents()
     return shown, application
 

@@ -14,12 +14,13 @@ from ..base import painting, theme
 from ..base.panel import pointed
 from . import raster as mesh_raster
 from .colours import CANVAS, HATCH
-from .geometry import LEAD, SIGMA, Placed, Quads, Scene, Thing, View
+from .geometry import LEAD, SIGMA, Placed, Scene, Thing, View
+from .shapes import Shapes, near, shapes
 
 MARGIN = (40, 30, 40, 12)  # left, top, right, bottom: room for port numbers and titles
-STRETCH = (0.7, 6.0)
+STRETCH = (1.2, 6.0)
 """How far a column may be drawn out against a rail, to fill the window."""
-LARGEST = (190.0, 90.0)
+LARGEST = (300.0, 150.0)
 """The most pixels of a column and of a rail when a mesh is fitted."""
 CLOSEST = 420.0
 RINGS = 200
@@ -45,6 +46,7 @@ class Canvas(QtWidgets.QWidget):
     hovered = QtCore.Signal(object)  # Thing or None
     clicked = QtCore.Signal(object)
     walked = QtCore.Signal(str, int)  # side, element
+    neared = QtCore.Signal()  # guides are drawn instead of tiles, or the other way round
 
     def __init__(self) -> None:
         super().__init__()
@@ -57,6 +59,8 @@ class Canvas(QtWidgets.QWidget):
         self.view = View(1.0, 1.0, 0.0, 0.0)
         self.palette_: Array = np.full(1, CANVAS["dark"], np.uint32)
         self.focus = ""
+        self.detailed = False
+        """Whether guides are drawn, not tiles."""
         self.selected: tuple[str, int] | None = None
         self.pins: list[tuple[str, int]] = []
         self.rings: list[tuple[str, str, int]] = []  # side, kind, index of what is wrong
@@ -94,6 +98,10 @@ class Canvas(QtWidgets.QWidget):
     def look(self, view: View, fit: bool = False) -> None:
         """Change the view."""
         self.view, self.fits, self._raster = view, fit, None
+        close = self.scene is not None and near(self.scene, view)
+        if close != self.detailed:
+            self.detailed = close
+            self.neared.emit()
         self.update()
 
     def zoom(self, factor: float, at: QtCore.QPointF | None = None) -> None:
@@ -127,10 +135,10 @@ class Canvas(QtWidgets.QWidget):
 
     # -- painting ------------------------------------------------------------------------------------------------------
 
-    def quads(self) -> Quads:
+    def shapes(self) -> Shapes:
         """What is in sight, as vectors."""
         assert self.scene is not None
-        return self.scene.quads(self.view, (self.width(), self.height()), self.focus)
+        return shapes(self.scene, self.view, (self.width(), self.height()), self.focus)
 
     def raster(self) -> mesh_raster.Raster:
         """The numbers of the colours at every pixel of the screen."""
@@ -139,8 +147,7 @@ class Canvas(QtWidgets.QWidget):
         ratio = self.devicePixelRatioF()
         size = max(1, round(self.width() * ratio)), max(1, round(self.height() * ratio))
         if self._raster is None or self._raster.pick.shape != size[::-1]:
-            quads = self.quads()
-            self._raster = self._rasteriser.draw(quads.corners * np.float32(ratio), quads.colours, size)
+            self._raster = self._rasteriser.draw(self.shapes(), size, ratio)
             self._image = np.empty(size[::-1], np.uint32)
         return self._raster
 
@@ -237,24 +244,24 @@ class Canvas(QtWidgets.QWidget):
             painter.drawPolygon(QtGui.QPolygonF([QtCore.QPointF(*corner) for corner in corners]))
 
     def _numbers(self, painter: QtGui.QPainter) -> None:
-        if self.view.level != "numbers" or not self.texts:
-            return
         assert self.scene is not None
+        if not (self.texts and self.view.roomy and self.detailed):
+            return
         now, v = theme.now(), self.view
         font = painter.font()
         small = QtGui.QFont(font)
         small.setPointSizeF(max(7.0, font.pointSizeF() - 1.5))
         painter.setFont(small)
         for mesh in self.scene.meshes:
-            for element in range(mesh.count):
-                at = self.point(mesh, element)
-                if not (-v.sx < at.x() < self.width() + v.sx and -v.sy < at.y() < self.height() + v.sy):
-                    continue
+            at = mesh.centres * (v.sx, v.sy) + (v.ox, v.oy)
+            beyond = np.array((v.sx, v.sy))
+            here = ((at > -beyond) & (at < np.add(beyond, (self.width(), self.height())))).all(axis=1)
+            for element, (x, y) in zip(np.flatnonzero(here).tolist(), at[here].tolist()):
                 for kind, share, up in (("theta", 0.085, -8.0), ("phi", -0.385, -0.23 * v.sy)):
                     values = self.texts.get((mesh.side, kind))
                     if values is not None:
                         share = share if mesh.part.complex else 0.0
-                        box = QtCore.QRectF(at.x() + share * v.sx - 30, at.y() + up, 60, 15)
+                        box = QtCore.QRectF(x + share * v.sx - 30, y + up, 60, 15)
                         self._text(painter, box, f"{values[element]:.{self.digits}f}", now.text)
         painter.setFont(font)
 

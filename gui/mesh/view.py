@@ -15,11 +15,26 @@ from ..base.widgets import filled, tool_button
 from . import svg as mesh_svg
 from . import values as mesh_values
 from .canvas import Canvas
-from .colours import CANVAS, GUIDE, QUIET, number, paint
-from .geometry import Placed, Scene, Thing
+from .colours import CANVAS, GUIDE, QUIET, lit, number, paint
+from .geometry import PARTS, Placed, Scene, Thing
 from .history import LATER, History
 from .legend import Legend
-from .values import CHOICES, DIFFERENCE, LEVEL, MODES, PINNED, POWER, REFERENCE, TARGET, UPDATES, Painted, Request
+from .shapes import FEW
+from .values import (
+    CHOICES,
+    DIFFERENCE,
+    LEVEL,
+    MODES,
+    PINNED,
+    POWER,
+    REFERENCE,
+    STAGE,
+    TARGET,
+    THETA,
+    UPDATES,
+    Painted,
+    Request,
+)
 
 if TYPE_CHECKING:
     from l2sim.chip.nonidealities import Nonidealities
@@ -46,7 +61,9 @@ class MeshView(Panel):
         self.history = History()
         self.pinned: dict[str, Phases] | None = None
         self.pinned_at = ""
-        self.mode = 0
+        self.mode = THETA
+        self.asked = False
+        """Whether somebody chose how it is coloured."""
         self.chosen = {mode: choices[0] for mode, choices in CHOICES.items()}
         self._scene_of: tuple[RunModel, str] | None = None
         self._broken_of: tuple[RunModel, str, int, Nonidealities] | None = None
@@ -58,6 +75,7 @@ class MeshView(Panel):
         self.canvas.hovered.connect(self._hover)
         self.canvas.clicked.connect(self._click)
         self.canvas.walked.connect(self._walk)
+        self.canvas.neared.connect(self._recolour)
         self.heading = theme.mark(QtWidgets.QLabel(), "part")
         self.heading.setMinimumWidth(60)
         self.chooser = _combo("Colour by", [f"{i + 1}  {name}" for i, name in enumerate(MODES)])
@@ -116,10 +134,8 @@ class MeshView(Panel):
         """Colour by another quantity, a place in `MODES`."""
         if not 0 <= mode < len(MODES):
             return
-        self.mode = mode
-        self.chooser.blockSignals(True)
-        self.chooser.setCurrentIndex(mode)
-        self.chooser.blockSignals(False)
+        self.asked = True
+        self._turn_to(mode)
         self._controls()
         self.refresh({"all"})
 
@@ -149,8 +165,8 @@ class MeshView(Panel):
 
     def difference(self) -> None:
         """To the difference from what is pinned (or the reference run, or the target), and back."""
-        if self.mode == DIFFERENCE:
-            self.colour(0)
+        if self.mode == DIFFERENCE and self.chosen[DIFFERENCE] != STAGE:
+            self.colour(THETA)
             return
         self.chosen[DIFFERENCE] = PINNED if self.pinned else REFERENCE if self.reference is not None else TARGET
         self.colour(DIFFERENCE)
@@ -163,8 +179,22 @@ class MeshView(Panel):
 
     # -- inside --------------------------------------------------------------------------------------------------------
 
+    def _turn_to(self, mode: int) -> None:
+        self.mode = mode
+        self.chooser.blockSignals(True)
+        self.chooser.setCurrentIndex(mode)
+        self.chooser.blockSignals(False)
+
+    def _default(self, modes: int) -> None:
+        """What is shown until somebody chooses: of many modes, where phases that look random are no picture, what the
+        stage has changed so far."""
+        if not self.asked:
+            self.chosen[DIFFERENCE] = TARGET if modes <= FEW else STAGE
+            self._turn_to(THETA if modes <= FEW else DIFFERENCE)
+
     def _choose(self, choice: str) -> None:
         if self.mode in CHOICES and choice:
+            self.asked = True
             self.chosen[self.mode] = choice
             self.refresh({"all"})
 
@@ -225,6 +255,7 @@ class MeshView(Panel):
         if self._scene_of != (model, name):
             self._scene_of = model, name
             self.canvas.show_scene(Scene(layer))
+            self._default(next(iter(layer.parts.values())).modes)
         self._controls()
         self.history.of(model, name, block)
         choice, chosen = self.chosen.get(self.mode, ""), self.selection
@@ -260,8 +291,13 @@ class MeshView(Panel):
                 for kind, here in heaters.items():
                     self.canvas.broken += [((side, kind, int(i)), fate) for i in np.flatnonzero(here)]
 
+    def _recolour(self) -> None:
+        if self.painted is not None:
+            self._colour()
+
     def _colour(self) -> None:
-        """Fill the palette: guides, boxes without a value, and those with one."""
+        """Fill the palette: guides, boxes without a value, and those with one. Phases of light are told where guides
+        are drawn; from tile to tile nobody could follow them."""
         now, canvas, painted = theme.now().name, self.canvas, self.painted
         scene = canvas.scene
         assert scene is not None and painted is not None
@@ -275,7 +311,11 @@ class MeshView(Panel):
                 first, count = mesh.colour(kind)
                 values = painted.values.get((mesh.side, kind))
                 if values is not None and len(values) == count:
-                    wrong += paint(values, painted.scale, now, colours[first : first + count])
+                    turns, out = painted.turns.get((mesh.side, kind)), colours[first : first + count]
+                    if turns is None or not canvas.detailed:
+                        wrong += paint(values, painted.scale, now, out)
+                    else:
+                        wrong += lit(values, turns, painted.scale, now, out)
         sigma = painted.values.get(("sigma", "sigma"))
         if scene.sigma and sigma is not None:
             first = scene.sigma[1]
@@ -285,7 +325,8 @@ class MeshView(Panel):
         if canvas.focus != focus:
             canvas.look(canvas.view, canvas.fits)
         canvas.palette_, canvas.focus = colours, focus
-        self.legend.show_scale(painted.scale if painted.values else None, painted.title, painted.badge, wrong)
+        scale = painted.scale if painted.values else None
+        self.legend.show_scale(scale, painted.title, painted.badge, wrong, canvas.detailed and bool(painted.turns))
 
     def _mark(self) -> None:
         """Rings around what is selected, wrong and worst, and what is written in the boxes."""
@@ -346,9 +387,10 @@ class MeshView(Panel):
             rails = f"rails {part.rails[i]} and {part.rails[i] + part.spans[i]}"
             return f"{title}{NAMES[thing.kind]} of MZI {i} (column {part.columns[i]}, {rails})"
         if thing.kind == "guide" and mesh is not None:
-            column, arm = divmod(thing.position, 2)
-            place = "at the output" if column >= mesh.columns else f"{'in' if arm else 'before'} column {column}"
-            inside = f", in MZI {thing.element}" if thing.element >= 0 and arm else ""
+            column, at = divmod(thing.position, PARTS)
+            where = ("before", "behind φ of", "in", "behind θ of")[at]
+            place = "at the output" if column >= mesh.columns else f"{where} column {column}"
+            inside = f", in MZI {thing.element}" if thing.element >= 0 and at else ""
             return f"{title}guide of rail {thing.at}, {place}{inside}"
         return f"{title}{NAMES.get(thing.kind, thing.kind)} of rail {thing.at}"
 
@@ -362,7 +404,11 @@ class MeshView(Panel):
         at = thing.at
         if thing.kind == "guide":
             at += thing.position * (mesh.part.modes if mesh else 0)
-        return f" = {values[at]:.4g} {painted.scale.unit}" if at < len(values) else ""
+        if at >= len(values):
+            return ""
+        turns = painted.turns.get((thing.side, thing.kind))
+        phase = "" if turns is None else f", phase {turns[at] / np.pi:.2f} π"
+        return f" = {values[at]:.4g} {painted.scale.unit}{phase}"
 
     def _hover(self, thing: Thing | None) -> None:
         self.said.setText(self._name(thing) + self.value(thing) if thing is not None else self._summary())

@@ -309,7 +309,8 @@ class Blocks(Panel):
         layers = [(layer, model.metric(name, metric, step)) for name, layer in model.layers.items()]
         values = [v for _, v in layers if v is not None]
         grids.low, grids.word = metric in LOW_IS_WORST, WORDS.get(metric, "worst")
-        grids.scale = spread([v[np.isfinite(v)] for v in values])
+        wrongness = "error" in metric or "loss" in metric
+        grids.scale = spread([v[np.isfinite(v)] for v in values])._replace(kind="error" if wrongness else "sequential")
         grids.unit = {"movement": "rad", "update count": "frames"}.get(metric, "")
         grids.selected = (self.selection.layer, self.selection.block)
         grids.note = "" if values else f"{readable(metric)} is not recorded at this step."
