@@ -37,7 +37,7 @@ MODES = (
 THETA, PHI, DIFFERENCE, BEFORE, GRADIENT, UPDATES, LEVEL, POWER = range(8)
 NO_ORACLE = "this chip is not simulated: there is no oracle to say what is true"
 ROUNDING = 4e-6
-"""Radians, and shares of sigma, below which a difference is rounding: eight steps of single precision at 2 pi (ours)."""
+"""Radians, and shares of sigma, below which a difference is rounding: eight single precision steps at 2 pi (ours)."""
 BELOW, ROUND = 10.0, 5.0
 """Light is drawn as dark from so many dB below what each rail has where all have the same, and on to a multiple."""
 TARGET, PINNED, REFERENCE, STAGE = "from target", "from pinned frame", "from reference run", "since the stage began"
