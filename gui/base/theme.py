@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import pyqtgraph as pg
@@ -47,6 +49,17 @@ _now = DARK
 def now() -> Theme:
     """The theme in force."""
     return _now
+
+
+@contextlib.contextmanager
+def drawn_as(name: str) -> Iterator[None]:
+    """Draw with another theme for a while; widgets keep the one in force. What panels drew they must draw anew."""
+    global _now
+    before, _now = _now, THEMES[name]
+    try:
+        yield
+    finally:
+        _now = before
 
 
 def use(name: str) -> Theme:
