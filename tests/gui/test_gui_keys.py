@@ -43,9 +43,9 @@ def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.fixture
-def ready(done: list[str], opened: Window, qtbot: QtBot) -> Window:
-    """A window on a run, in front, whose every action can be done."""
-    opened.timer.stop()  # which would forbid again what only a running job obeys
+def ready(done: list[str], opened: Window, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch) -> Window:
+    """A window on a run, in front, whose every action can be done, as where a job goes on."""
+    monkeypatch.setattr(opened.timeline, "allow", lambda: None)
     for action in opened.actions_:
         action.setEnabled(True)
     with qtbot.waitActive(opened, timeout=PATIENCE):
