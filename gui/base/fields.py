@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from collections.abc import Iterable
 
 import numpy as np
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
@@ -11,6 +12,7 @@ from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 from l2sim.backend import Array
 from l2sim.job.imperfections import Imperfect, of_base
 from l2sim.job.job import Field
+from l2sim.store.events import Changed, Record
 
 from .widgets import filled, paragraph
 
@@ -42,6 +44,12 @@ def from_base(job: Imperfect, path: str) -> str:
     """What the preset of the non-idealities gives the field at `path`, e.g. "8, from l2ight-2021"; "" of others."""
     value = of_base(job, path)
     return "" if value is None else f"{shown(value)}, from {job.nonidealities.base}"
+
+
+def changes(events: Iterable[Record]) -> list[tuple[int, str]]:
+    """Every change of a parameter while the run went on: its step, and e.g. "readout_noise = 0.01"."""
+    made = (event for event in events if isinstance(event, Changed))
+    return [(event.step, f"{event.path.rpartition('.')[2]} = {shown(event.value)}") for event in made]
 
 
 def notches(low: float, high: float, whole: bool) -> Array:
@@ -101,8 +109,8 @@ class _Line(QtWidgets.QLineEdit):
 
 
 class _Slider(QtWidgets.QSlider):
-    """A slider that says when it is let go: by the mouse, by a key, or by a wheel that rests. It leaves the wheel to the
-    page it is on until it has the focus."""
+    """A slider that says when it is let go: by the mouse, by a key, or by a wheel that rests. It leaves the wheel to
+    the page it is on until it has the focus."""
 
     released = QtCore.Signal()
     escaped = QtCore.Signal()
@@ -153,8 +161,8 @@ class Editor(QtWidgets.QWidget):
     back; `put` does not touch it, and a text that is left unsettled stays, and says so. `typed` is emitted with the
     path and the text at every letter, `edited` when it is settled on.
 
-    With `slides` a number that has limits gets a slider beside the line. The two agree: what is slid stands in the line,
-    and is settled when the slider is let go; what is typed moves the slider.
+    With `slides` a number that has limits gets a slider beside the line. The two agree: what is slid stands in the
+    line, and is settled when the slider is let go; what is typed moves the slider.
     """
 
     typed = QtCore.Signal(str, str)

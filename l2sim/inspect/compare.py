@@ -12,9 +12,9 @@ from l2sim.backend import Array
 from l2sim.inspect import axes
 from l2sim.inspect.run import Recorded
 from l2sim.job import job as jobs
-from l2sim.job.settings import FLOWS
 from l2sim.job.imperfections import effective
 from l2sim.job.job import Job
+from l2sim.job.settings import FLOWS
 from l2sim.nn import models
 from l2sim.store.events import Changed
 

@@ -48,8 +48,8 @@ def execute(
 ) -> Generator[Event]:
     """Run `job` into the folder `out`, yielding every event after it was written down.
 
-    `live` serves readers that watch and command (`l2sim.runs.live`), at most `pace` steps a second where that is not 0; a run
-    that is resumed keeps its pace where that is None, and a run with a pace is live.
+    `live` serves readers that watch and command (`l2sim.runs.live`), at most `pace` steps a second where that is not 0.
+    With a pace it is live; where that is None a run that is resumed keeps its own.
     Without `page` it leaves `report.html` to `l2sim report`: that page takes longer than a small run.
 
     `resume` goes on with what `out` holds; `settings` then change fields that may change while a run goes on.

@@ -21,8 +21,8 @@ FORMAT = 2
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """What `manifest.json` says (docs/formats.md). `started` in s since 1970; `source` as --from was given; `pace` in steps/s,
-    0 for none."""
+    """What `manifest.json` says (docs/formats.md). `started` in s since 1970; `source` as --from was given; `pace` in
+    steps/s, 0 for none."""
 
     format: str = "l2sim-run"
     version: int

@@ -6,13 +6,17 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from l2sim.gui.base import fields
+from l2sim.gui.base import fields, theme
 from l2sim.gui.base.model import Parameter, Selection
+from l2sim.gui.panels.curves import Curves
 from l2sim.gui.panels.hardware import Hardware
+from l2sim.gui.panels.scrubber import Scrubber
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 from pytestqt.qtbot import QtBot
 
+from l2sim.inspect.run import Stage
 from l2sim.job.job import Job
+from l2sim.store.events import Changed, EpochEnd
 from tests.doubles_gui import FakeModel
 from tests.tolerances import PATIENCE
 
@@ -163,3 +167,126 @@ def test_what_the_preset_gives_stands_beside_the_number(hardware: Hardware) -> N
     hardware.model.job = Job.preset("digits", {BITS: 6})
     hardware.refresh({"parameters"})
     assert "8 in l2ight-2021" in hardware.rows[BITS].unit.text()
+
+
+# ------------------------------------------------------------------------------------------- what was changed
+
+
+def changed_run() -> FakeModel:
+    """A run of two stages of ten epochs each, 200 and 800 steps, whose noise was raised on the way."""
+    model = FakeModel(steps=1000)
+    model.stages = [Stage("calibrate", 0, 200, 10), Stage("learn", 200, 1000, 10)]
+    model.events = [EpochEnd("calibrate", i + 1, 20 * (i + 1)) for i in range(10)]
+    model.events += [EpochEnd("learn", i + 1, 200 + 80 * (i + 1)) for i in range(10)]
+    model.events += [Changed("learn", 600, "step", NOISE, 0.01, 0.0)]
+    return model
+
+
+def hover(widget: QtWidgets.QWidget, x: float, y: float) -> None:
+    """Move the pointer there, no button held."""
+    place = QtCore.QPointF(x, y)
+    none = QtCore.Qt.MouseButton.NoButton
+    move = QtGui.QMouseEvent(
+        QtCore.QEvent.Type.MouseMove, place, QtCore.QPointF(widget.mapToGlobal(place.toPoint())), none, none,
+        QtCore.Qt.KeyboardModifier.NoModifier,
+    )  # fmt: skip
+    QtWidgets.QApplication.sendEvent(widget, move)
+
+
+@pytest.fixture
+def curves(qtbot: QtBot) -> Curves:
+    panel = Curves(Selection())
+    qtbot.addWidget(panel)
+    panel.resize(900, 400)
+    panel.show()
+    panel.show_run(changed_run())
+    panel.refresh({"all"})
+    panel.selection.watch(panel.refresh)
+    return panel
+
+
+def colours(widget: QtWidgets.QWidget, left: int, right: int, top: int, bottom: int) -> set[str]:
+    """The colours of the pixels of a part of a widget."""
+    image = widget.grab().toImage()
+    return {image.pixelColor(x, y).name() for x in range(left, right) for y in range(top, bottom)}
+
+
+def test_a_change_is_a_flag_on_the_curves_that_is_read_by_pointing(curves: Curves) -> None:
+    chart = curves.plots[0].chart
+    x, foot = round(chart.x_of(600)), round(chart.room().bottom())
+    assert theme.now().warn in colours(chart, x, x + 8, foot - 12, foot)
+    assert theme.now().warn not in colours(chart, x - 60, x - 20, foot - 12, foot)
+    hover(chart, x + 1, foot - 30)
+    assert (theme.now().warn, "readout_noise = 0.01") in chart.readout
+    hover(chart, x - 50, foot - 30)
+    assert all("readout_noise" not in words for _, words in chart.readout)
+    assert not curves.grab().isNull()
+
+
+def test_a_change_is_a_flag_on_the_timeline(qtbot: QtBot) -> None:
+    bar = Scrubber(Selection())
+    qtbot.addWidget(bar)
+    bar.resize(800, 38)
+    bar.show_run(changed_run())
+    bar.show()
+    x = round(bar.x_of(600))
+    assert theme.now().warn in colours(bar, x, x + 9, 2, 12)
+    hover(bar, x, 18)
+    assert "readout_noise = 0.01" in bar.toolTip()
+
+
+# ---------------------------------------------------------------------------------------------------- axes
+
+
+def choose(qtbot: QtBot, box: QtWidgets.QComboBox, text: str) -> None:
+    """Choose from a box by the keyboard."""
+    box.setFocus()
+    for _ in range(box.count()):
+        qtbot.keyClick(box, Key.Key_Up)
+    while box.currentText() != text:
+        before = box.currentText()
+        qtbot.keyClick(box, Key.Key_Down)
+        assert box.currentText() != before, f"{text} cannot be chosen"
+
+
+def test_curves_along_epochs_and_stages(curves: Curves, qtbot: QtBot) -> None:
+    """Both stages have the same room by stage, and a click leads to the step that lies there."""
+    chart = curves.plots[1].chart
+    assert [band[:2] for band in chart.bands] == [(0, 200), (200, 1000)]
+    choose(qtbot, curves.along, "epoch")
+    assert [band[:2] for band in chart.bands] == [(0, 10), (10, 20)] and chart.measure == "epochs, of all stages"
+    assert chart.flags[0].at == pytest.approx(15)
+    choose(qtbot, curves.along, "stage")
+    assert [band[:2] for band in chart.bands] == [(0, 1), (1, 2)]
+    x = round(chart.x_of(1.25))
+    qtbot.mouseClick(chart, Left, pos=QtCore.QPoint(x, round(chart.room().center().y())))
+    assert curves.selection.step == pytest.approx(400, abs=3)
+    assert chart.step == pytest.approx(1.25, abs=0.01)
+    line = next(line for line in chart.lines if len(line.x) > 10)
+    assert 0 <= line.x.min() < 0.1 and 1.99 < line.x.max() <= 2
+    hover(chart, x, chart.room().center().y())
+    assert "learn, step" in chart.readout[0][1]
+
+
+def test_an_axis_that_the_run_lacks_cannot_be_chosen_and_says_why(curves: Curves, qtbot: QtBot) -> None:
+    item = curves.along.model().item(curves.along.findText("energy"))
+    assert not item.isEnabled() and item.toolTip() == "no stage was billed for the chips' work yet"
+    choose(qtbot, curves.along, "stage")
+    qtbot.keyClick(curves.along, Key.Key_Down)
+    assert curves.along.currentText() == "stage"
+    curves.model.stages, curves.model.events = [], []
+    curves.refresh({"events"})
+    assert curves.along.currentText() == "step" and curves.axis.kind == "step"
+
+
+def test_the_other_run_lies_where_it_is_at_the_same_epoch(curves: Curves) -> None:
+    """Never at the same step: its calibration is twice as long."""
+    other = changed_run()
+    other.stages = [Stage("calibrate", 0, 400, 10), Stage("learn", 400, 1000, 10)]
+    other.events = [EpochEnd("calibrate", i + 1, 40 * (i + 1)) for i in range(10)]
+    other.events += [EpochEnd("learn", i + 1, 400 + 60 * (i + 1)) for i in range(10)]
+    curves.show_run(curves.model, other)
+    assert curves.moment(200) == pytest.approx(400) and curves.moment(600) == pytest.approx(700)
+    dashed = next(line for line in curves.plots[0].chart.lines if line.dashed)
+    theirs = next(trace for trace in curves.plots[0].traces if trace.other)
+    assert dashed.x.max() <= 1000 and theirs.at(600) == pytest.approx(theirs.mean.values[699])

@@ -113,7 +113,8 @@ def test_the_clock_of_chips_that_drift_is_their_time() -> None:
 
 def test_runs_lie_beside_each_other_by_stage_and_epoch() -> None:
     run, other = told(pretrain=(2, 10), learn=(4, 5)), told(pretrain=(2, 30), learn=(4, 10))
-    for kind, wanted in ((axes.STEP, [10, 20, 22.5, 40]), (axes.EPOCH, [1, 2, 2.5, 6]), (axes.STAGE, [0.5, 1, 1.125, 2])):
+    wanted_by = {axes.STEP: [10, 20, 22.5, 40], axes.EPOCH: [1, 2, 2.5, 6], axes.STAGE: [0.5, 1, 1.125, 2]}
+    for kind, wanted in wanted_by.items():
         lies = axes.beside(other, run, kind)
         assert isinstance(lies, axes.Axis)
         np.testing.assert_allclose(lies.at(np.array([30, 60, 65, 100])), wanted)
