@@ -95,7 +95,8 @@ def test_runs_lie_at_the_same_epoch_and_not_at_the_same_step(first: Window, qtbo
     assert f"large step {ends[1][1]:,}" in panel.said.text()
     drawn = [line for line in panel.curves.chart.lines if len(line.x)]
     last = {line.colour: float(np.nanmax(line.x)) for line in drawn}
-    assert len(last) == 2 and len({round(end, 6) for end in last.values()}) == 1
+    assert len(last) == 2
+    assert len({round(end, 6) for end in last.values()}) == 1
     panel.along.setFocus()
     qtbot.keyClick(panel.along, Key.Key_Down)
     assert panel.along.currentText() == "stage" and panel.curves.chart.measure == "stages"

@@ -51,8 +51,7 @@ class Compare(Panel):
         both = QtWidgets.QSplitter(QtCore.Qt.Orientation.Vertical)
         both.addWidget(self.jobs)
         both.addWidget(self.pages)
-        both.setStretchFactor(0, 1)
-        both.setStretchFactor(1, 3)
+        both.setSizes([120, 260])
         filled(QtWidgets.QVBoxLayout(self), head, self.said, (both, 1), spacing=2)
 
     # -- what the window calls
@@ -95,6 +94,7 @@ class Compare(Panel):
     def _name(self) -> None:
         """The runs in their colours, each but the open one with a button that leaves it out."""
         while (item := self.keys.takeAt(0)) is not None:
+            item.widget().hide()
             item.widget().deleteLater()
         for place, run in enumerate(self._runs() if self.others else []):
             label = QtWidgets.QLabel(f"<span style='color:{self._colour(place)}'>■</span> {run.folder.name}")
@@ -147,8 +147,8 @@ class Compare(Panel):
         if self.model is None or not self.others:
             self.said.setText("Mark a run in Runs and press Compare; any number can be beside the open one.")
             return
-        present = quantities.present(self.model.series)
-        titles = [quantity.title for quantity in present]
+        choices = _choices(self.model.series)
+        titles = [title for title, _, _ in choices]
         if titles != [self.quantity.itemText(i) for i in range(self.quantity.count())]:
             text = self.quantity.currentText()
             self.quantity.clear()
@@ -158,12 +158,23 @@ class Compare(Panel):
         self.quantity.setEnabled(page is self.curves)
         if page is self.curves:
             at = self.quantity.currentIndex()
-            self.curves.show_sides(sides, present[at] if present else None)
+            self.curves.show_sides(sides, *choices[at][1:] if choices else (None, ""))
         elif page is self.light:
             place = self.selection
             self.light.show_sides(sides, place.layer, place.block, place.input)
         else:
             self.gradients.show_sides(sides, self.selection.layer)
+
+
+def _choices(series: list[str]) -> list[tuple[str, quantities.Quantity, str]]:
+    """What one curve a run can be: title, quantity, and kind of series; test and training loss are two of them."""
+    choices = []
+    for quantity in quantities.present(series):
+        kinds = dict.fromkeys(name.rpartition("/")[2] for name in quantities.matching(quantity, series))
+        for kind in kinds:
+            title = f"{quantity.title}: {kind.replace('_', ' ')}" if len(kinds) > 1 else quantity.title
+            choices.append((title, quantity, kind))
+    return choices
 
 
 def _said(held: compare.Held) -> str:

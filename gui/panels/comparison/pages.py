@@ -41,7 +41,7 @@ class Side(NamedTuple):
 
 
 class CurvesPage(QtWidgets.QWidget):
-    """One quantity of all runs, a colour each, along one axis; the stages are those of the first."""
+    """One curve of every run, a colour each, along one axis; the stages are those of the first."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,8 +50,8 @@ class CurvesPage(QtWidgets.QWidget):
         self.chart.setAccessibleName("Curves of all runs")
         filled(QtWidgets.QVBoxLayout(self), self.legend, (self.chart, 1), spacing=0)
 
-    def show_sides(self, sides: Sequence[Side], quantity: quantities.Quantity | None) -> None:
-        """Draw a quantity of other runs."""
+    def show_sides(self, sides: Sequence[Side], quantity: quantities.Quantity | None, kind: str) -> None:
+        """Draw the series of one kind, e.g. test_loss, of a quantity of other runs."""
         if not sides or quantity is None:
             self.chart.draw([])
             self.legend.show_entries([("", False, "no values yet")])
@@ -61,7 +61,7 @@ class CurvesPage(QtWidgets.QWidget):
         lines: list[Line] = []
         words = []
         for side in sides:
-            own, value = self._of(side, quantity, right)
+            own, value = self._of(side, quantity, kind, right)
             lines += own
             words.append((side.colour, False, side.name + ("" if value is None else f" {value:.4g}")))
         self._frame(sides[0])
@@ -70,12 +70,15 @@ class CurvesPage(QtWidgets.QWidget):
         self.chart.stand(float(sides[0].axis.at(sides[0].step)))
         self.legend.show_entries(words)
 
-    def _of(self, side: Side, quantity: quantities.Quantity, right: float) -> tuple[list[Line], float | None]:
+    def _of(
+        self, side: Side, quantity: quantities.Quantity, kind: str, right: float
+    ) -> tuple[list[Line], float | None]:
         """The curves of a run, and the value of the one that goes on at the step on show."""
         lines: list[Line] = []
         begun: tuple[float, float] | None = None
         columns = max(50, int(self.chart.room().width()))
-        for name in quantities.matching(quantity, side.model.series):
+        names = quantities.matching(quantity, side.model.series)
+        for name in (name for name in names if name.rpartition("/")[2] == kind):
             trace = Trace(name, side.colour, MEMORY, False)
             trace.update(side.model.scalar(name))
             low, high = side.axis.step(0.0), side.axis.step(right)
@@ -138,21 +141,23 @@ class LightPage(QtWidgets.QWidget):
         painter, now = painting.canvas(self)
         tall = painter.fontMetrics().height()
         table = pg.colormap.get("viridis").getLookupTable(nPts=256)
-        wide = (self.width() - 70) / max(1, len(self.maps))
+        room = 12 + max((painter.fontMetrics().horizontalAdvance(kind) for kind in self.kinds), default=0)
+        wide = (self.width() - room - 4) / max(1, len(self.maps))
         high = (self.height() - 2 * tall - 6) / max(1, len(self.kinds))
         painter.setPen(QtGui.QColor(now.text))
         for column, (name, power) in enumerate(self.maps):
-            left = 66 + column * wide
+            left = room + column * wide
             painter.drawText(QtCore.QRectF(left, 2, wide - 8, tall), painting.CENTRE, name)
             for row, kind in enumerate(self.kinds):
                 area = QtCore.QRectF(left, tall + 4 + row * high, wide - 8, high - 6)
-                painter.drawText(QtCore.QRectF(4, area.top(), 60, area.height()), painting.RIGHT, kind)
+                if column == 0:
+                    painter.drawText(QtCore.QRectF(4, area.top(), room - 10, area.height()), painting.RIGHT, kind)
                 if kind in power:
                     most = max(float(np.nanmax(other[kind])) for _, other in self.maps if kind in other) or 1.0
                     self._map(painter, area, power[kind] / most, table)
         painter.setPen(QtGui.QColor(now.faint))
         words = self.said or "power, dark: none, bright: the most of the row; columns to the right, rails downwards"
-        painter.drawText(QtCore.QRectF(66, self.height() - tall - 2, self.width() - 70, tall), painting.CENTRE, words)
+        painter.drawText(QtCore.QRectF(0, self.height() - tall - 2, self.width(), tall), painting.CENTRE, words)
         painter.end()
 
     @staticmethod
@@ -190,12 +195,12 @@ class GradientsPage(QtWidgets.QWidget):
             every = -(-len(pair.true) // FEW)
             self.plot.plot(pair.true[::every], pair.measured[::every], pen=None, symbol="o", symbolSize=4,
                            symbolPen=None, symbolBrush=side.colour)  # fmt: skip
-            reach = max(reach, float(np.abs(pair.true).max()), float(np.abs(pair.measured).max()))
+            reach = max(reach, float(np.abs(pair.true).max()))
         if reach:
             self.plot.plot([-reach, reach], [-reach, reach], pen=now.faint)
         for edge, text in (("bottom", "true (oracle)"), ("left", "measured")):
-            self.plot.setLabel(edge, text, color=now.faint)
-            self.plot.getAxis(edge).setTextPen(now.faint)
             self.plot.getAxis(edge).setPen(now.line)
+            self.plot.getAxis(edge).setTextPen(now.faint)
+            self.plot.setLabel(edge, text, color=now.faint)
         self.legend.show_entries(words or [("", False, "no runs")])
 
