@@ -213,10 +213,10 @@ def _stacked(kind: str, parts: Sequence[tuple[Stage, Array, Array]]) -> Axis:
 def _calls(run: Followed) -> Axis | str:
     """Core calls: as a stage tells them while it goes on, or evenly up to what it tells at its end."""
     results = {event.stage: event.result for event in run.events if isinstance(event, StageEnd)}
-    told = {stage.name: curve for stage, curve in _told(run, "core_calls")}
+    going = {stage.name: curve for stage, curve in _told(run, "core_calls")}
     parts = []
     for stage in run.stages:
-        curve, total = told.get(stage.name), results.get(stage.name, {}).get("core_calls", 0)
+        curve, total = going.get(stage.name), results.get(stage.name, {}).get("core_calls", 0)
         if curve is not None:
             parts.append((stage, curve.steps, curve.values))
         elif isinstance(total, int | float) and total and stage.last_step is not None:

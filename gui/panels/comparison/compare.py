@@ -177,7 +177,7 @@ def _choices(series: list[str]) -> list[tuple[str, quantities.Quantity, str]]:
     return choices
 
 
-def _said(held: compare.Held) -> str:
+def _said(of: compare.Held) -> str:
     """What a run has in a field, with what it was changed to."""
-    begun = "not used" if held.value is None else fields.shown(held.value)
-    return ", ".join([begun, *(f"{fields.shown(value)} from step {step:,}" for step, value in held.changes)])
+    begun = "not used" if of.value is None else fields.shown(of.value)
+    return ", ".join([begun, *(f"{fields.shown(value)} from step {step:,}" for step, value in of.changes)])
