@@ -24,6 +24,8 @@ LEFT = 54
 """Pixels for the numbers of the upright axis."""
 NEAR = 4
 """Pixels within which the line of the step is caught."""
+FLAG = 6
+"""Pixels of a flag, and within which it is read."""
 
 
 class Band(NamedTuple):
@@ -33,6 +35,13 @@ class Band(NamedTuple):
     last: float
     name: str
     shade: int
+
+
+class Flag(NamedTuple):
+    """Something that happened at a place, in words."""
+
+    at: float
+    words: str
 
 
 class Line(NamedTuple):
@@ -74,6 +83,9 @@ class Chart(QtWidgets.QWidget):
         self.foot = 34 if foot else 7
         self.view, self.log = View(), False
         self.bands: list[Band] = []
+        self.flags: list[Flag] = []
+        self.measure = "step"
+        """What goes to the right, as the axis says it."""
         self.named = False
         self.step: float | None = None
         self.readout: list[tuple[str, str]] = []
@@ -100,6 +112,22 @@ class Chart(QtWidgets.QWidget):
         if bands != self.bands:
             self.bands = bands
             self.redraw()
+
+    def along(self, measure: str) -> None:
+        """Something else to the right: steps, or what the axis says."""
+        if measure != self.measure:
+            self.measure = measure
+            self.redraw()
+
+    def mark(self, flags: list[Flag]) -> None:
+        """Other flags."""
+        if flags != self.flags:
+            self.flags = flags
+            self.redraw()
+
+    def flagged(self, x: float) -> list[str]:
+        """The words of the flags at a pixel."""
+        return [flag.words for flag in self.flags if abs(self.x_of(flag.at) - x) <= FLAG]
 
     def draw(self, lines: list[Line]) -> None:
         """Other curves."""
@@ -195,7 +223,8 @@ class Chart(QtWidgets.QWidget):
             painter.setPen(faint)
             top = min(max(y - tall // 2, 0), self.height() - tall)
             painter.drawText(QtCore.QRect(0, top, LEFT - 5, tall), painting.RIGHT, text)
-        for place, text in ticks.linear(view.low, view.high, max(2, int(room.width() / 90)), whole=True):
+        whole = self.measure == "step"
+        for place, text in ticks.linear(view.low, view.high, max(2, int(room.width() / 90)), whole=whole):
             x = round(self.x_of(place))
             painter.setPen(grid)
             painter.drawLine(x, edges.top(), x, lowest)
@@ -206,7 +235,8 @@ class Chart(QtWidgets.QWidget):
                 painter.drawText(QtCore.QRect(left, lowest + 2, wide + 2, tall), painting.CENTRE, text)
         painter.setPen(faint)
         if self.foot > 20:
-            painter.drawText(QtCore.QRect(edges.left(), lowest + tall, edges.width(), tall), painting.CENTRE, "step")
+            below = QtCore.QRect(edges.left(), lowest + tall, edges.width(), tall)
+            painter.drawText(below, painting.CENTRE, self.measure)
         painter.setPen(QtGui.QColor(now.line))
         painter.drawLine(edges.left(), edges.top(), edges.left(), lowest)
         painter.drawLine(edges.left(), lowest, edges.right(), lowest)
@@ -256,6 +286,21 @@ class Chart(QtWidgets.QWidget):
                     painter.drawPoint(QtCore.QPointF(*piece[0].tolist()))
         painter.setClipping(False)
         self._names(painter)
+        self._flags(painter)
+
+    def _flags(self, painter: QtGui.QPainter) -> None:
+        """A small flag where something was changed, on a pole through the curves."""
+        room, now = self.room(), theme.now()
+        painter.setPen(QtGui.QPen(QtGui.QColor(mixed(now.warn, now.base, 0.6)), 1, Qt.PenStyle.DashLine))
+        painter.setBrush(QtGui.QColor(now.warn))
+        for flag in self.flags:
+            x, foot = round(self.x_of(flag.at)), int(room.bottom())
+            if room.left() <= x <= room.right():
+                painter.drawLine(x, foot - 2 * FLAG, x, int(room.top()))
+                cloth = [(x, foot - 2 * FLAG), (x + 1.5 * FLAG, foot - 1.5 * FLAG), (x, foot - FLAG)]
+                painter.drawPolygon(QtGui.QPolygonF([QtCore.QPointF(*corner) for corner in cloth]))
+                painter.drawLine(x, foot - FLAG, x, foot)
+        painter.setBrush(Qt.BrushStyle.NoBrush)
 
     @staticmethod
     def _mark(painter: QtGui.QPainter, x: float, y: float, kind: str) -> None:
@@ -371,7 +416,7 @@ class Chart(QtWidgets.QWidget):
 
     def _zoom(self, still: float, factor: float) -> None:
         low, high = (still + (end - still) * factor for end in (self.view.low, self.view.high))
-        if high - low >= 2:  # less than two steps are nothing to see
+        if high - low >= 2 or self.measure != "step":  # less than two steps are nothing to see
             self.moved.emit(self.view._replace(low=low, high=high))
 
     def point(self, x: float | None) -> None:

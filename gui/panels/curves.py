@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
 from l2sim.backend import Array
+from l2sim.inspect import axes
 
-from ..base import quantities, theme
+from ..base import fields, quantities, theme
 from ..base.files import Table
 from ..base.panel import Panel
 from ..base.widgets import filled
-from .chart import Band, Chart, Legend, Line, View
+from .chart import Band, Chart, Flag, Legend, Line, View
 from .envelope import Envelope, Smooth
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ class Trace:
     def __init__(self, name: str, colour: str, memory: float, other: bool) -> None:
         self.name, self.other, self.colour = name, other, colour
         self.raw, self.mean = Envelope(), Smooth(memory)
+        self.moment: Callable[[float], float] = float
+        """The step of its run that lies where a step of the open one does."""
         self.dense = False
 
     def update(self, curve: Curve) -> None:
@@ -66,8 +69,8 @@ class Trace:
             yield Line(steps[first:last], y, self.colour, marks="t" if self.other else "o")
 
     def at(self, step: float) -> float | None:
-        """The value at a step: of the average where there is one; None before the first."""
-        place = int(np.searchsorted(self.curve.steps, step, side="right")) - 1
+        """The value at a step of the open run: of the average where there is one; None before the first."""
+        place = int(np.searchsorted(self.curve.steps, self.moment(step), side="right")) - 1
         if place < 0:
             return None
         return float((self.mean.values if self.dense else self.curve.values)[place])
@@ -100,10 +103,10 @@ class Plot(QtWidgets.QWidget):
         filled(QtWidgets.QVBoxLayout(self), head, (self.chart, 1), spacing=0)
         self.choice.activated.connect(lambda *_: panel.arrange())
         self.log.toggled.connect(lambda *_: self._relog())
-        self.chart.asked.connect(panel.go)
+        self.chart.asked.connect(lambda place: panel.go(panel.step_at(place)))
         self.chart.moved.connect(self._moved)
         self.chart.whole.connect(panel.follow)
-        self.chart.hovered.connect(self._hovered)
+        self.chart.hovered.connect(lambda place: self._hovered(None if place is None else panel.step_at(place)))
 
     def show_quantity(self, quantity: quantities.Quantity | None) -> None:
         """Draw another quantity."""
@@ -127,10 +130,14 @@ class Plot(QtWidgets.QWidget):
     def restage(self, stages: Iterable[Stage]) -> None:
         """Draw the bands of the stages."""
         ends = ((stage, np.inf if stage.last_step is None else stage.last_step) for stage in stages)
-        self.chart.stages([Band(stage.first_step, last, stage.name, i % 2) for i, (stage, last) in enumerate(ends)])
+        at = self.panel.place
+        bands = [Band(at(stage.first_step), at(last), stage.name, i % 2) for i, (stage, last) in enumerate(ends)]
+        self.chart.stages(bands)
+        self.chart.along(axes.LABELS[self.panel.axis.kind])
+        self.chart.mark([Flag(at(step), words) for step, words in self.panel.changes()])
 
-    def draw(self, low: float, high: float) -> None:
-        """Take in what is new and draw what lies between two steps."""
+    def draw(self, left: float, right: float) -> None:
+        """Take in what is new and draw what lies between two places of the axis."""
         log, columns = self.log.isChecked(), max(50, int(self.chart.room().width()))
         spans: list[tuple[float, float]] = []
         lines: list[Line] = []
@@ -139,7 +146,10 @@ class Plot(QtWidgets.QWidget):
             if model is None:
                 continue
             trace.update(model.scalar(trace.name))
-            lines += trace.lines(low, high, columns, log)
+            axis = self.panel.lies if trace.other else self.panel.axis
+            trace.moment = self.panel.moment if trace.other else float
+            low, high = axis.step(left), axis.step(right)
+            lines += [line._replace(x=axis.at(line.x)) for line in trace.lines(low, high, columns, log)]
             first, last = trace.seen(low, high)
             if trace.dense:
                 span = trace.mean.envelope.span(trace.mean.values, first, last)
@@ -148,7 +158,7 @@ class Plot(QtWidgets.QWidget):
                 spans.append((max(least[0], span[0] - (span[1] - span[0])), min(least[1], span[1] * 2 - span[0])))
             elif last > first:
                 spans.append(trace.raw.span(trace.curve.values, first, last))
-        self.chart.look(self._fit(spans, View(low, high, *self.chart.view[2:]), log), log)
+        self.chart.look(self._fit(spans, View(left, right, *self.chart.view[2:]), log), log)
         self.chart.draw(sorted(lines, key=lambda line: (not line.faint, line.marks)))
 
     def _fit(self, spans: list[tuple[float, float]], view: View, log: bool) -> View:
@@ -176,7 +186,7 @@ class Plot(QtWidgets.QWidget):
 
     def tell(self, step: float) -> None:
         """Put the line at a step and write the legend: every curve with its value there."""
-        self.chart.stand(step if self.panel.model is not None else None)
+        self.chart.stand(self.panel.place(step) if self.panel.model is not None else None)
         begun = self._begun(step)
         words = []
         for (what, other), trace in begun.items():
@@ -195,11 +205,13 @@ class Plot(QtWidgets.QWidget):
         if step is None or self.panel.model is None:
             self.chart.say([])
             return
-        stage = next((band.name for band in self.chart.bands if band.first <= step <= band.last), "")
+        at = self.panel.place(step)
+        stage = next((band.name for band in self.chart.bands if band.first <= at <= band.last), "")
         words = [(theme.now().text, f"{stage}, step {step:,.0f}" if stage else f"step {step:,.0f}")]
+        words += [(theme.now().warn, flag) for flag in self.chart.flagged(self.chart.x_of(at))]
         for (what, other), trace in self._begun(step).items():
             model = self.panel.reference if other else self.panel.model
-            if model is None or step > model.newest:
+            if model is None or trace.moment(step) > model.newest:
                 continue
             run = f", {model.folder.name}" if other else ""
             words.append((trace.colour, f"{what.replace('_', ' ')}{run} {trace.at(step):.4g}"))
@@ -228,7 +240,14 @@ class Curves(Panel):
         self.memory = 0.95
         self.follows = True
         self.sight = 0.0, 1.0
-        """The steps that are seen."""
+        """The places of the axis that are seen."""
+        self.axis = self.lies = axes.Axis(axes.STEP)
+        """Along what the run is drawn, and where the reference lies beside it."""
+        self.along = QtWidgets.QComboBox()
+        self.along.addItems(list(axes.LABELS))
+        self.along.setAccessibleName("Axis of the curves")
+        self.along.setToolTip("Along what curves are drawn")
+        self.along.activated.connect(lambda *_: self._turn())
         self.plots = [Plot(self, place) for place in range(2)]
         self.smooth = QtWidgets.QSlider(QtCore.Qt.Orientation.Horizontal)
         self.smooth.setRange(0, 60)
@@ -243,7 +262,8 @@ class Curves(Panel):
         self.whole.clicked.connect(self.follow)
         self.empty = theme.mark(QtWidgets.QLabel("No scalars yet: they come with the first step."), "faint")
         words = QtWidgets.QLabel("average over")
-        members = (self.empty, 1), 1, words, self.smooth, self._remembers, self.whole
+        beside = theme.mark(QtWidgets.QLabel("along"), "faint")
+        members = (self.empty, 1), beside, self.along, 1, words, self.smooth, self._remembers, self.whole
         foot = filled(QtWidgets.QHBoxLayout(), *members, margins=(6, 0, 6, 2))
         upper, lower = self.plots  # the lower one has the axis of steps
         filled(QtWidgets.QVBoxLayout(self), (upper, 10), (lower, 13), foot, spacing=0)
@@ -266,6 +286,10 @@ class Curves(Panel):
                 plot.chart.redraw()
             return
         names = self.model.series if self.model else []
+        if "events" in changed:
+            self._survey()
+            for plot in self.plots:
+                plot.restage(self.model.stages if self.model else [])
         if changed & {"scalars", "events", "state"} and (names != self._names or self._stage() != self._staged):
             self.arrange()
         elif "scalars" in changed:
@@ -291,6 +315,7 @@ class Curves(Panel):
         """Choose what the two plots draw, and draw it."""
         self._names = list(self.model.series) if self.model else []
         self._staged = self._stage()
+        self._survey()
         present = quantities.present(self._names)
         chosen = quantities.leading(self._staged, self._names)
         for plot in self.plots:
@@ -313,6 +338,22 @@ class Curves(Panel):
         """Show another step everywhere."""
         if self.model is not None:
             self.selection.set(step=int(min(max(round(step), 0), self.newest)))
+
+    def place(self, step: float) -> float:
+        """Where a step of the run lies on the axis."""
+        return float(self.axis.at(step))
+
+    def moment(self, step: float) -> float:
+        """The step of the reference that lies where a step of the run does."""
+        return self.lies.step(self.place(step))
+
+    def step_at(self, place: float) -> float:
+        """The step of the run at a place of the axis."""
+        return self.axis.step(place)
+
+    def changes(self) -> list[tuple[int, str]]:
+        """What was changed while the run went on, with the steps of it."""
+        return fields.changes(self.model.events) if self.model else []
 
     def follow(self) -> None:
         """Show all steps, new ones too, and all values."""
@@ -338,16 +379,51 @@ class Curves(Panel):
         stages = self.model.stages if self.model else []
         return stages[-1].name if stages else ""
 
+    def _survey(self) -> None:
+        """Learn anew where steps lie on the axis. What the run lacks cannot be chosen, and says why."""
+        if self.model is None:
+            return
+        lacking = {kind: "" for kind in axes.LABELS}
+        for place, (kind, made) in enumerate(axes.axes(self.model).items()):
+            beside = axes.beside(self.reference, self.model, kind) if self.reference else made
+            lacking[kind] = next((why for why in (made, beside) if isinstance(why, str)), "")
+            item = self.along.model().item(place)
+            item.setEnabled(not lacking[kind])
+            item.setToolTip(lacking[kind])
+            if kind == self.along.currentText() and isinstance(made, axes.Axis) and isinstance(beside, axes.Axis):
+                self.axis, self.lies = made, beside
+        if self.along.currentText() != self.axis.kind or lacking[self.axis.kind]:
+            self.along.setCurrentText(axes.STEP)
+            self.axis = self.lies = axes.Axis(axes.STEP)
+            if self.reference is not None:
+                self.lies = axes.Axis(axes.STEP, np.zeros(1), np.full(1, np.nan))
+
+    def _turn(self) -> None:
+        """Draw along what was chosen, all of it."""
+        self._survey()
+        for plot in self.plots:
+            plot.restage(self.model.stages if self.model else [])
+        self.follow()
+
     def _draw(self) -> None:
-        newest = max(self.newest, self.reference.newest if self.reference else 0, 1)
+        if self.axis.kind != axes.STEP:
+            self._survey()
+        newest = self._end()
         if self.follows and (newest > self._extent or newest < 0.8 * self._extent):
             # A live axis grows in jumps of a twentieth, so that its numbers stay put for a while.
             goes_on = self.model is not None and self.model.state in ("running", "paused", "stale")
-            self._extent = newest * 1.05 + 2 if goes_on else newest
+            self._extent = newest * 1.05 + 2 * (self.axis.kind == axes.STEP) if goes_on else newest
             self.sight = -0.01 * self._extent, 1.01 * self._extent
         for plot in self.plots:
             plot.draw(*self.sight)
         self._mark()
+
+    def _end(self) -> float:
+        """The last place that any of the runs has on the axis."""
+        end = self.place(self.newest)
+        if self.reference is not None:
+            end = float(np.fmax(end, self.lies.at(self.reference.newest)))
+        return max(end, 1.0) if self.axis.kind == axes.STEP else end or 1.0
 
     def _mark(self) -> None:
         for plot in self.plots:

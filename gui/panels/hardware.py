@@ -55,18 +55,27 @@ class Row:
 
     def __init__(self, panel: Hardware, parameter: Parameter, field: jobs.Field, base: str) -> None:
         self.parameter = parameter
-        self.editor = fields.Editor(field, base, "not sent: Return sends it, Escape takes it back")
+        slides = parameter.when != "restart"
+        self.editor = fields.Editor(field, base, "not sent: Return sends it, Escape takes it back", slides)
         self.editor.typed.connect(panel.check)
         self.editor.edited.connect(panel.ask)
         self.name = QtWidgets.QLabel(field.path.rpartition(".")[2].replace("_", " "))
         self.name.setToolTip(f"{field.path}: {field.meaning}")
         limits = field.range if not fields.options(field) else ""
-        words = " · ".join(word for word in (limits, field.unit) if word)
-        self.unit = paragraph("faint", words)
+        self._words = [word for word in (limits, field.unit) if word]
+        self.unit = paragraph("faint", name=f"{field.path}: limits, unit, and what the preset gives")
         tag, words = _WHEN.get(parameter.when, (parameter.when, ""))
         self.when = theme.mark(QtWidgets.QLabel(tag), "faint")
         self.when.setToolTip(words)
         self.said = paragraph("", name=f"{field.path}: what the job said")
+
+    def tell_base(self, job: jobs.Job) -> None:
+        """Say what the preset gives: "8, from l2ight-2021" is in force, "8 in l2ight-2021" was replaced."""
+        path = self.parameter.path
+        base = fields.from_base(job, path)
+        set_apart = base and jobs.value(job, path) is not None
+        words = [*self._words, base.replace(", from ", " in ") if set_apart else base]
+        self.unit.setText(" · ".join(word for word in words if word))
 
     def widgets(self) -> tuple[QtWidgets.QWidget, ...]:
         """Name and editor, unit and time of effect below them, and the answer below these."""
@@ -124,6 +133,7 @@ class Hardware(Panel):
                 if row is None:
                     continue
                 row.parameter = parameter
+                row.tell_base(self.model.job)
                 if not any(path == parameter.path for path, _, _ in self._waiting.values()):
                     row.editor.put(parameter.value)
             self._enable()
@@ -226,9 +236,10 @@ class Hardware(Panel):
                 grid.addWidget(theme.mark(QtWidgets.QLabel(section or "job"), "part"), at, 0, 1, 2)
                 at += 1
                 for parameter in members:
-                    base = f"as {self.model.job.nonidealities.base}" if section == "nonidealities" else ""
+                    base = fields.from_base(self.model.job, parameter.path)
                     row = Row(self, parameter, known[parameter.path]._replace(value=parameter.value), base)
                     row.said.setText(self._said.get(parameter.path, ""))
+                    row.tell_base(self.model.job)
                     for widget, down, right in zip(row.widgets(), (0, 0, 1, 1, 2), (0, 1, 1, 0, 1)):
                         grid.addWidget(widget, at + down, right, QtCore.Qt.AlignmentFlag.AlignTop)
                     self.rows[parameter.path] = row

@@ -1,4 +1,4 @@
-"""The bar of a run's steps: stages, checkpoints and warnings along it, and the handle that chooses the step shown."""
+"""The bar of a run's steps: stages, checkpoints, warnings and changes along it, and the handle for the step shown."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
 from l2sim.store.events import Trouble, Warned
 
-from ..base import painting, theme
+from ..base import fields, painting, theme
 from ..base.panel import Panel, pointed
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Scrubber(Panel):
         return _SIDE + room * min(step / max(1, self.newest), 1.0)
 
     def marks(self) -> list[tuple[int, str, str]]:
-        """(step, kind, words) of checkpoints and warnings, in the order of their steps."""
+        """(step, kind, words) of checkpoints, warnings and changes, in the order of their steps."""
         if self.model is None:
             return []
         marks = [(int(step), "checkpoint", "checkpoint") for step in self.model.checkpoints]
@@ -52,6 +52,7 @@ class Scrubber(Panel):
                 marks.append((0, "warning", event.message))
             elif isinstance(event, Trouble):
                 marks.append((event.step, "warning", f"{event.kind}: {event.message}"))
+        marks += [(step, "change", words) for step, words in fields.changes(self.model.events)]
         return sorted(marks)
 
     def said(self, step: int) -> str:
@@ -82,6 +83,8 @@ class Scrubber(Panel):
                     now.good,
                     ((x, top + height), (x + 4, top + height + 5), (x, top + height + 10), (x - 4, top + height + 5)),
                 )
+            elif kind == "change":  # a flag on a pole
+                _shape(painter, now.warn, ((x, top - 12), (x + 9, top - 8), (x + 1, top - 4), (x + 1, top), (x, top)))
             else:
                 _shape(painter, now.warn, ((x, top - 10), (x + 4.5, top - 1), (x - 4.5, top - 1)))
         painter.setPen(QtGui.QPen(QtGui.QColor(now.text if self.hasFocus() else now.line), 1))

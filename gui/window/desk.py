@@ -10,6 +10,7 @@ from pathlib import Path
 from pyqtgraph.Qt import QtCore, QtWidgets
 
 from l2sim.errors import L2simError, RunError
+from l2sim.inspect import compare
 from l2sim.job import job as jobs
 
 from ..base import launch, message, theme
@@ -21,6 +22,7 @@ from ..base.panel import Panel
 from ..base.widgets import filled
 from ..mesh.view import MeshView
 from ..panels.blocks import Blocks
+from ..panels.comparison.compare import Compare
 from ..panels.curves import Curves
 from ..panels.diagnose import Diagnosis
 from ..panels.distributions import Distributions
@@ -52,7 +54,8 @@ class Desk(QtWidgets.QMainWindow):
         theme.use(self.kept.text("theme") or "dark")
         self.selection = Selection()
         self.model: RunModel | None = None
-        self.reference: RunModel | None = None
+        self.others: list[RunModel] = []
+        """Runs that the open one is compared with."""
         self.processes: list[launch.Process] = []
         self.starting: launch.Process | None = None
         self.crashed = ""
@@ -79,9 +82,10 @@ class Desk(QtWidgets.QMainWindow):
         self.matrix, self.distributions, self.curves = Matrix(choose), Distributions(choose), Curves(choose)
         self.hardware, self.events, self.runs = Hardware(choose), EventLog(choose), Runs(choose, self.runs_folder)
         self.timeline, self.diagnosis = Timeline(choose, self.actions_), Diagnosis(choose)
+        self.comparison = Compare(choose)
         self.panels: list[Panel] = [
             self.mesh, self.blocks, self.inspector, self.matrix, self.distributions, self.curves, self.hardware,
-            self.events, self.runs, self.timeline, self.diagnosis,
+            self.events, self.runs, self.timeline, self.diagnosis, self.comparison,
         ]  # fmt: skip
         self._arrange()
         self._stack()
@@ -107,10 +111,11 @@ class Desk(QtWidgets.QMainWindow):
         for panel, area in (
             (self.blocks, left), (self.matrix, left), (self.distributions, left),
             (self.inspector, right), (self.hardware, right), (self.events, right), (self.runs, right),
-            (self.curves, below), (self.diagnosis, below),
+            (self.curves, below), (self.diagnosis, below), (self.comparison, below),
         ):  # fmt: skip
             self._dock(panel, area)
-        for front, *behind in (("Matrix", "Distributions"), ("Hardware", "Events", "Runs"), ("Curves", "Diagnosis")):
+        stacks = ("Matrix", "Distributions"), ("Hardware", "Events", "Runs"), ("Curves", "Diagnosis", "Compare")
+        for front, *behind in stacks:
             for name in behind:
                 self.inner.tabifyDockWidget(self.docks[front], self.docks[name])
             self.docks[front].raise_()
@@ -140,6 +145,7 @@ class Desk(QtWidgets.QMainWindow):
         self.runs.open_.connect(self.open)
         self.runs.compare.connect(self.compare)
         self.runs.alone.connect(lambda: self.compare(None))
+        self.comparison.part.connect(self.part)
         self.runs.edit.connect(lambda folder: self.edit(str(Path(folder) / "job.toml")))
 
     def _dock(self, panel: Panel, area: QtCore.Qt.DockWidgetArea) -> None:
@@ -251,26 +257,42 @@ class Desk(QtWidgets.QMainWindow):
         self._follow_state()
 
     def compare(self, folder: str | Path | None) -> bool:
-        """Lay another run over the open one, or none."""
+        """Compare the open run with one more, or with none. One line in the window where they cannot be compared."""
         if folder is None:
-            if self.reference is not None:
-                self.reference.close()
-                self.reference = None
-                self._show_run()
+            for other in list(self.others):
+                self.part(other.folder)
             return True
 
         def lay() -> None:
             if self.model is None:
                 raise RunError("open a run first, then the one to compare it with")
             other = open_run(Path(str(folder)))
-            self.compare(None)
-            self.reference = other
+            why = compare.refusal(self.model.job, other.job, other.folder.name)
+            if any(one.folder.resolve() == other.folder.resolve() for one in self.others):
+                why = f"{other.folder.name} is compared already"
+            if why:
+                other.close()
+                raise RunError(why)
+            self.others.append(other)
             other.poll()
             self._show_run()
 
         return self.attempt(lay)
 
+    def part(self, folder: str | Path) -> None:
+        """Compare with one run less."""
+        for other in [other for other in self.others if other.folder == Path(folder)]:
+            other.close()
+            self.others.remove(other)
+        self._show_run()
+
+    @property
+    def reference(self) -> RunModel | None:
+        """The run that is laid over the open one in mesh and curves: the one compared last."""
+        return self.others[-1] if self.others else None
+
     def _show_run(self) -> None:
+        self.comparison.others = self.runs.others = list(self.others)
         for panel in self.panels:
             self.guard(partial(panel.show_run, self.model, self.reference))
             self.beat.note(panel, ("all",))
