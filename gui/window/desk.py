@@ -130,6 +130,7 @@ class Desk(QtWidgets.QMainWindow):
     def _connect(self) -> None:
         self.mesh.shown.connect(self.inspector.take)
         self.mesh.hovered.connect(self.inspector.hover)
+        self.blocks.told.connect(self.message.say)
         self.inspector.pins_changed.connect(self.mesh.show_pins)
         self.start.begin.connect(lambda name: self.begin(name))
         self.start.edit.connect(self.edit)
