@@ -1,4 +1,4 @@
-"""What panels paint alike: the ground, small text, notes in the middle, text at a tick, pictures of coloured cells."""
+"""What panels paint alike: the ground, small text, notes, lines that fit their room, pictures of coloured cells."""
 
 from __future__ import annotations
 
@@ -34,9 +34,18 @@ def smaller(font: QtGui.QFont, less: float = 1.5, least: float = 7.0) -> QtGui.Q
 
 
 def note(painter: QtGui.QPainter, area: QtCore.QRect, text: str) -> None:
-    """Words in the middle of an area, faint, over several lines where they are many."""
+    """Words in the middle of an area, faint, over several lines where they are many, smaller where there is no room,
+    and ended by … where there is none for small letters."""
     painter.setPen(QtGui.QColor(theme.now().faint))
-    painter.drawText(area, CENTRE | int(QtCore.Qt.TextFlag.TextWordWrap), text)
+    how, plain = CENTRE | int(QtCore.Qt.TextFlag.TextWordWrap), painter.font()
+    for less in (0.0, 1.5, 3.0, 5.0):
+        painter.setFont(smaller(plain, less))
+        if area.contains(painter.boundingRect(area, how, text)):
+            painter.drawText(area, how, text)
+            break
+    else:
+        write(painter, QtCore.QRectF(area), CENTRE, text)
+    painter.setFont(plain)
 
 
 def write(painter: QtGui.QPainter, box: QtCore.QRectF, how: int, text: str) -> None:
@@ -57,12 +66,6 @@ def along(painter: QtGui.QPainter, places: list[tuple[float, str]], top: float, 
         if left + wide <= ends[1] + 1 and all(left + wide + 4 <= a or b + 4 <= left for a, b in taken):
             taken.append((left, left + wide))
             painter.drawText(QtCore.QRectF(left, top, wide, metrics.height()), CENTRE, text)
-
-
-def text_at(painter: QtGui.QPainter, x: float, y: float, text: str, width: float) -> None:
-    """Text whose middle is at `x`, as far as it stays inside a widget of `width`; `y` is its base line."""
-    wide = painter.fontMetrics().horizontalAdvance(text)
-    painter.drawText(QtCore.QPointF(min(max(x - wide / 2, 2.0), width - wide - 2.0), y), text)
 
 
 def image(colours: Array, rows: int, columns: int) -> QtGui.QImage:

@@ -129,7 +129,7 @@ class Chart(QtWidgets.QWidget):
     def needed(self) -> int:
         """Pixels that the numbers of the upright axis need in the letters of now."""
         metrics = self.fontMetrics()
-        return 8 + max(metrics.horizontalAdvance(text) for text in ("step", *(text for _, text in self._values())))
+        return 8 + max(metrics.horizontalAdvance(text) for text in ("step", *(text for _, text in self.numbers())))
 
     def reserve(self, left: int) -> None:
         """Keep so many pixels for the numbers of the upright axis."""
@@ -142,7 +142,7 @@ class Chart(QtWidgets.QWidget):
         below = self.fontMetrics().height() + 4 if self.foot else 7
         return QtCore.QRectF(self.left, 4, max(self.width() - self.left - 8, 10), max(self.height() - below - 4, 10))
 
-    def _values(self) -> list[tuple[float, str]]:
+    def numbers(self) -> list[tuple[float, str]]:
         """What the upright axis says, and where."""
         made = ticks.logarithmic if self.log else ticks.linear
         most = int(self.room().height() / (1.8 * self.fontMetrics().height()))
@@ -212,7 +212,7 @@ class Chart(QtWidgets.QWidget):
         grid, faint = QtGui.QColor(mixed(now.line, now.base, 0.45)), QtGui.QColor(now.faint)
         tall, lowest = metrics.height(), int(room.bottom())
         free = lowest if self.foot else self.height()  # numbers are written from below, each above the one before
-        for place, text in self._values():
+        for place, text in self.numbers():
             y = round(self._y_of(place))
             painter.setPen(grid)
             painter.drawLine(edges.left(), y, edges.right(), y)

@@ -96,14 +96,14 @@ def states(window: Window, digits: Path, insitu: Path) -> Iterator[str]:
     yield "start page"
     window.open(digits)
     assert window.model is not None
-    window.selection.set(step=window.model.stages[0].last_step)
-    yield "first frames"
     for stage in window.model.stages:
-        window.selection.set(step=stage.last_step, block=1)
+        window.selection.set(step=stage.last_step)
+        window.blocks.worst()
         yield f"stage {stage.name}"
-    for name in ("Distributions", "Diagnosis", "Events", "Matrix", "Curves"):
-        window.docks[name].raise_()
-        yield name
+    window.docks["Distributions"].raise_()
+    window.docks["Diagnosis"].raise_()
+    yield "panels behind"
+    window.docks["Curves"].raise_()
     window.compare(digits)
     yield "compare"
     window.open(insitu)
