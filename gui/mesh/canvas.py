@@ -308,8 +308,10 @@ class Canvas(QtWidgets.QWidget):
         if label:
             wide = painter.fontMetrics().horizontalAdvance(label) + 10
             x = min(max(box.center().x() - wide / 2, 2.0), self.width() - wide - 2.0)
-            y = box.top() - 19 if box.top() - 19 > 26 else box.bottom() + 3
-            tag = QtCore.QRectF(x, y, wide, 17)
+            tall = painter.fontMetrics().height() + 1
+            above = box.top() - tall - 2
+            y = above if above > self._head() + 2 else min(box.bottom() + 3, self.height() - tall)
+            tag = QtCore.QRectF(x, y, wide, tall)
             painter.setPen(Qt.PenStyle.NoPen)
             painter.setBrush(QtGui.QColor(colour))
             painter.drawRoundedRect(tag, 3, 3)

@@ -100,13 +100,19 @@ class Legend(QtWidgets.QWidget):
         if scale is None:
             return
         painting.small_text(painter, 1.0)
-        bar, tall, advance = self.bar(), self._tall(), painter.fontMetrics().horizontalAdvance
-        paint_bar(painter, bar, scale, turns=self.turns)
-        name = f"{self.title}  [{scale.unit}]" if scale.unit else self.title
-        said = f"{name} · {self.badge}"
+        bar, tall, metrics = self.bar(), self._tall(), painter.fontMetrics()
+        advance = metrics.horizontalAdvance
+        badge = f" · {self.badge}"
+        tail = f"  [{scale.unit}]{badge}" if scale.unit else badge
+        said = self.title + tail
         symbols = self._symbols(self.width() - RIM - max(bar.width(), advance(said)) - APART, advance)
         room = self.width() - 2 * RIM - sum(wide + APART for _, _, wide in symbols)
+        bar.setWidth(max(60.0, min(bar.width(), room)))
+        paint_bar(painter, bar, scale, turns=self.turns)
         painter.setPen(QtGui.QColor(now.text))
+        end = tail if room > advance(tail) + 40 else badge
+        if advance(said) > room > advance(end) + 40:  # the badge stays, and the unit where there is room for it
+            said = metrics.elidedText(self.title, Qt.TextElideMode.ElideRight, int(room) - advance(end)) + end
         title = QtCore.QRectF(bar.left(), 1, min(room, advance(said) + 1), tall)
         painting.write(painter, title, painting.LEFT, said)
         painter.setPen(QtGui.QColor(now.faint))

@@ -288,7 +288,7 @@ class Blocks(Panel):
         core = self._worst([strip.layer.name for strip in self.grids.strips])
         self._select(core)
         if core is None and self.model is not None:
-            self.told.emit(self._alike() + " Another figure of merit may tell the cores apart.")
+            self.told.emit(self._alike())
 
     def table(self) -> Table | None:
         """Every core with all metrics at the step on show."""
@@ -387,8 +387,8 @@ class Blocks(Panel):
         if not values:
             return f"{what} is not recorded at this step."
         if not any(v.any() for v in values):
-            return f"{what} is 0 in every core at this step."
-        return f"{what} is alike in every core at this step, none stands out."
+            return f"{what} is 0 in every core at this step. Another figure of merit may tell them apart."
+        return f"{what} is alike in every core at this step: none stands out."
 
     def resizeEvent(self, event: QtGui.QResizeEvent) -> None:
         super().resizeEvent(event)

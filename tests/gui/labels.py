@@ -1,7 +1,8 @@
 """What the window writes at one scale, with letters of several sizes: a program, since Qt takes its scale at its start.
 
 `QT_SCALE_FACTOR=1.5 python -m tests.gui.labels DIGITS INSITU` shows both runs in the window's main states, notes every
-text that a widget draws with its place, and prints what overlaps or is cut, a line each.
+text that a widget draws with its place, and prints what overlaps or is cut, a line each. A third argument is where
+pictures of the states go, and what their names begin with.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,8 +41,6 @@ class Recorder:
 
     def __init__(self) -> None:
         self.drawn: list[Drawn] = []
-        self._draw: Callable[..., Any] = QtGui.QPainter.drawText
-        QtGui.QPainter.drawText = self.note(self._draw)
 
     def note(self, draw: Callable[..., Any]) -> Callable[..., Any]:
         """`draw`, which is noted."""
@@ -78,6 +78,18 @@ class Recorder:
         return [drawn._replace(seen=drawn.seen.intersected(whole)) for drawn in self.drawn if drawn.text.strip()]
 
 
+@contextmanager
+def recorded() -> Iterator[Recorder]:
+    """A recorder, as long as it is needed."""
+    draw, recorder = QtGui.QPainter.drawText, Recorder()
+    kept = vars(QtGui.QPainter)["drawText"]  # what binds; `draw` does not
+    QtGui.QPainter.drawText = recorder.note(draw)
+    try:
+        yield recorder
+    finally:
+        QtGui.QPainter.drawText = kept
+
+
 def faults(drawn: list[Drawn]) -> Iterator[str]:
     """What is wrong with texts of one widget, in words."""
     for i, one in enumerate(drawn):
@@ -112,16 +124,12 @@ def states(window: Window, digits: Path, insitu: Path) -> Iterator[str]:
     yield "light"
 
 
-def main(digits: Path, insitu: Path) -> int:
-    """Print every fault, and how many texts were looked at."""
-    application = QtWidgets.QApplication.instance() or QtWidgets.QApplication([])
-    recorder, scale, looked = Recorder(), float(os.environ.get("QT_SCALE_FACTOR", "1")), 0
-    plain = application.font()
-    for size in TYPES:
-        font = QtGui.QFont(plain)
-        font.setPointSizeF(plain.pointSizeF() * size)
-        application.setFont(font)
-        window = Window(Path(tempfile.mkdtemp()), Kept())
+def look(recorder: Recorder, size: float, digits: Path, insitu: Path) -> int:
+    """Print every fault of a window whose letters are `size` times as large; how many texts were looked at."""
+    application, looked = QtWidgets.QApplication.instance(), 0
+    scale = float(os.environ.get("QT_SCALE_FACTOR", "1"))
+    with tempfile.TemporaryDirectory() as folder:
+        window = Window(Path(folder), Kept())
         window.timer.stop()
         window.resize(*(int(side / scale) for side in SCREEN))
         window.show()
@@ -136,11 +144,24 @@ def main(digits: Path, insitu: Path) -> int:
                 drawn = recorder.of(widget)
                 looked += len(drawn)
                 for fault in faults(drawn):
-                    print(f"type {size:g}, {state}, {type(widget).__name__} {widget.width()} wide: {fault}")
+                    print(f"letters {size:g}, {state}, {type(widget).__name__} {widget.width()} wide: {fault}")
             if len(sys.argv) > 3:
                 window.grab().save(f"{sys.argv[3]}-{scale:g}-{size:g}-{state.replace(' ', '_')}.png")
         assert window.crashed == "", window.crashed
         window.close_quietly()
+    return looked
+
+
+def main(digits: Path, insitu: Path) -> int:
+    """Look at the window with letters of all sizes."""
+    application, looked = QtWidgets.QApplication([]), 0
+    plain = application.font()
+    with recorded() as recorder:
+        for size in TYPES:
+            font = QtGui.QFont(plain)
+            font.setPointSizeF(plain.pointSizeF() * size)
+            application.setFont(font)
+            looked += look(recorder, size, digits, insitu)
     print(f"{looked} texts")
     return 0
 

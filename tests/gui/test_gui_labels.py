@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from l2sim.gui.base import quantities
 from l2sim.gui.base.model import Selection
+from l2sim.gui.mesh import legend as legend_module
 from l2sim.gui.mesh.colours import Scale
 from l2sim.gui.mesh.legend import Legend, row
 from l2sim.gui.mesh.values import LIVE, POWER
@@ -29,7 +30,7 @@ from l2sim.backend import Array
 from l2sim.inspect.run import Stage
 from l2sim.store.follow import Curve
 from tests.doubles_gui import FakeModel
-from tests.gui.labels import Drawn, faults
+from tests.gui.labels import Drawn, faults, recorded
 from tests.places import ROOT
 
 Key = QtCore.Qt.Key
@@ -101,6 +102,30 @@ def test_the_bar_of_light_is_grey_and_ever_brighter() -> None:
     colours = row(Scale("light", -30.0, 0.0), True, 64)
     rgb = np.stack([colours >> shift & 0xFF for shift in (16, 8, 0)]).astype(int)
     assert np.ptp(rgb, axis=0).max() < 25 and (np.diff(rgb.sum(axis=0)) >= 0).all() and np.ptp(rgb.sum(axis=0)) > 150
+
+
+@pytest.mark.parametrize("wide", (260, 300, 420, 640, 1000))
+@pytest.mark.parametrize("wrong", (0, 12))
+def test_the_title_of_light_keeps_clear_of_the_wheel(
+    qtbot: QtBot, monkeypatch: pytest.MonkeyPatch, wide: int, wrong: int
+) -> None:
+    wheels: list[QtCore.QRectF] = []
+    monkeypatch.setattr(
+        legend_module, "paint_wheel",
+        lambda painter, middle, radius: wheels.append(QtCore.QRectF(middle.x() - radius, 0, 2 * radius, 99)),
+    )  # fmt: skip
+    legend = Legend()
+    qtbot.addWidget(legend)
+    legend.show_scale(Scale("light", -30, 0, "dB of the input"), "Optical power of a chip, unit light", "estimated",
+                      wrong, True)  # fmt: skip
+    legend.resize(wide, legend.sizeHint().height())
+    with recorded() as recorder:
+        drawn = recorder.of(legend)
+    assert list(faults(drawn)) == [] and len(wheels) == 1
+    assert not any(wheels[0].intersects(text.place) for text in drawn)
+    texts = [text.text for text in drawn]
+    assert "phase" in texts and ("12" in " ".join(texts)) == bool(wrong)
+    assert texts[0].endswith("estimated") or wide < 420
 
 
 def test_the_legend_grows_with_its_letters(qtbot: QtBot) -> None:
@@ -182,6 +207,16 @@ def test_automatic_curves_follow_the_stage_on_show(qtbot: QtBot) -> None:
     assert panel.plots[0].quantity.title == "Search loss (calibrate)"
     panel.selection.set(step=None)
     assert panel.plots[0].quantity.title == "Loss (nat)"
+
+
+def test_the_stage_that_has_just_begun_is_named_while_the_newest_step_is_followed(qtbot: QtBot) -> None:
+    model = Staged(steps=100)
+    model.stages = [Stage("pretrain", 0, 100, 1), Stage("calibrate", 100, None, 1)]
+    panel = curves_of(qtbot, model)
+    assert panel.shown_stage == "calibrate"
+    assert panel.plots[1].legend.entries[0][2] == "pretrain:"
+    panel.selection.set(step=100)
+    assert panel.shown_stage == "pretrain"
 
 
 def test_a_quantity_has_one_colour_whatever_else_a_run_has() -> None:
