@@ -33,7 +33,7 @@ Qt = QtCore.Qt
 def fitted(scene: Scene, width: int, height: int, head: int = 0) -> View:
     """The view that shows all of a scene, below titles of a height of `head`."""
     left, top, right, bottom = MARGIN
-    top = max(top, head + 6)
+    top = max(top, head + 4)
     wide, tall = max(width - left - right, 20), max(height - top - bottom, 20)
     sx, sy = min(wide / scene.width, LARGEST[0]), min(tall / scene.rails, LARGEST[1])
     sx, sy = min(sx, sy * STRETCH[1]), min(sy, sx / STRETCH[0])
@@ -93,7 +93,7 @@ class Canvas(QtWidgets.QWidget):
         """Show all of it."""
         self.fits = True
         if self.scene:
-            self.look(fitted(self.scene, self.width(), self.height(), self._head()), fit=True)
+            self.look(fitted(self.scene, self.width(), self.height(), self.head()), fit=True)
         self.update()
 
     def look(self, view: View, fit: bool = False) -> None:
@@ -110,7 +110,7 @@ class Canvas(QtWidgets.QWidget):
         if not self.scene:
             return
         at = at or QtCore.QPointF(self.width() / 2, self.height() / 2)
-        whole = fitted(self.scene, self.width(), self.height(), self._head())
+        whole = fitted(self.scene, self.width(), self.height(), self.head())
         factor = float(np.clip(factor, 0.7 * whole.sx / self.view.sx, CLOSEST / self.view.sx))
         v = self.view
         ox, oy = at.x() - (at.x() - v.ox) * factor, at.y() - (at.y() - v.oy) * factor
@@ -187,7 +187,7 @@ class Canvas(QtWidgets.QWidget):
         if self.note:
             self._say(painter, self.note)
 
-    def _head(self) -> int:
+    def head(self) -> int:
         """Pixels of the bar with the titles."""
         return max(24, self.fontMetrics().height() + 4)
 
@@ -202,7 +202,7 @@ class Canvas(QtWidgets.QWidget):
         assert self.scene is not None
         bar = QtGui.QColor(now.base)
         bar.setAlpha(225)
-        head, metrics = self._head(), painter.fontMetrics()
+        head, metrics = self.head(), painter.fontMetrics()
         painter.fillRect(QtCore.QRectF(0, 0, self.width(), head), bar)
         way = f"light {self.way}"
         box = QtCore.QRectF(6, 0, metrics.horizontalAdvance(way) + 2, head)
@@ -232,7 +232,7 @@ class Canvas(QtWidgets.QWidget):
         assert self.scene is not None
         now, v = theme.now(), self.view
         x0, x1 = max(v.ox, 36.0), min(self.scene.width * v.sx + v.ox, self.width() - 36.0)
-        vertical, head, tall = int(Qt.AlignmentFlag.AlignVCenter), self._head(), painter.fontMetrics().height()
+        vertical, head, tall = int(Qt.AlignmentFlag.AlignVCenter), self.head(), painter.fontMetrics().height()
         first, last = self.scene.meshes[0], self.scene.meshes[-1]
         right, left = Qt.AlignmentFlag.AlignRight, Qt.AlignmentFlag.AlignLeft
         bar = QtGui.QColor(now.base)
@@ -310,7 +310,7 @@ class Canvas(QtWidgets.QWidget):
             x = min(max(box.center().x() - wide / 2, 2.0), self.width() - wide - 2.0)
             tall = painter.fontMetrics().height() + 1
             above = box.top() - tall - 2
-            y = above if above > self._head() + 2 else min(box.bottom() + 3, self.height() - tall)
+            y = above if above > self.head() + 2 else min(box.bottom() + 3, self.height() - tall)
             tag = QtCore.QRectF(x, y, wide, tall)
             painter.setPen(Qt.PenStyle.NoPen)
             painter.setBrush(QtGui.QColor(colour))
