@@ -51,7 +51,8 @@ NEEDS: dict[str, dict[str, str]] = {
     "xvfb": {"xvfb-run": "xvfb", "xauth": "xauth", "xdotool": "xdotool"},
 }
 """By use: `window` is what Qt loads even without a display, `display` what it adds to open a window on one, `pyside`
-what Qt 6 adds to that, `xvfb` a display where there is none and what presses its keys. Names without `.so` are programs."""
+what Qt 6 adds to that, `xvfb` a display where there is none and what presses its keys. Names without `.so` are
+programs."""
 
 
 def missing(*uses: str) -> dict[str, str]:

@@ -20,7 +20,7 @@ from l2sim.job import grids
 from l2sim.job import job as jobs
 from l2sim.job.imperfections import effective
 from l2sim.runs.live_messages import VERSION, Answer, State
-from l2sim.store.events import step_of
+from l2sim.store.events import RunEnd, step_of
 from l2sim.store.follow import Frame, Replay
 
 from .link import Light, Link
@@ -188,7 +188,8 @@ class RunModel(Recorded):
         link = self._link
         if self._disk.state != "running" or link is None:
             return self._disk.state
-        return "stale" if link.stale() else "paused" if link.beat and link.beat.paused else "running"
+        ended = bool(self.events) and isinstance(self.events[-1], RunEnd)  # only its report is still being written
+        return "stale" if link.stale() and not ended else "paused" if link.beat and link.beat.paused else "running"
 
     @property
     def live(self) -> bool:

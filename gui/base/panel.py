@@ -41,6 +41,15 @@ class Panel(QtWidgets.QWidget):
         """The step on show, the same in all panels."""
         return self.selection.at
 
+    @property
+    def shown_stage(self) -> str:
+        """The stage on show: the last that has begun while the newest step is followed, else that of the step."""
+        if self.model is None:
+            return ""
+        if self.selection.step is None and self.model.stages:
+            return self.model.stages[-1].name
+        return self.model.stage_at(self.shown_step)
+
     def show_run(self, model: RunModel | None, reference: RunModel | None = None) -> None:
         """Show another run, beside or minus `reference` where there is one; None is the empty state."""
         self.model, self.reference = model, reference

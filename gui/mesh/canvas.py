@@ -30,9 +30,10 @@ DRAG = 4
 Qt = QtCore.Qt
 
 
-def fitted(scene: Scene, width: int, height: int) -> View:
-    """The view that shows all of a scene."""
+def fitted(scene: Scene, width: int, height: int, head: int = 0) -> View:
+    """The view that shows all of a scene, below titles of a height of `head`."""
     left, top, right, bottom = MARGIN
+    top = max(top, head + 4)
     wide, tall = max(width - left - right, 20), max(height - top - bottom, 20)
     sx, sy = min(wide / scene.width, LARGEST[0]), min(tall / scene.rails, LARGEST[1])
     sx, sy = min(sx, sy * STRETCH[1]), min(sy, sx / STRETCH[0])
@@ -92,7 +93,7 @@ class Canvas(QtWidgets.QWidget):
         """Show all of it."""
         self.fits = True
         if self.scene:
-            self.look(fitted(self.scene, self.width(), self.height()), fit=True)
+            self.look(fitted(self.scene, self.width(), self.height(), self.head()), fit=True)
         self.update()
 
     def look(self, view: View, fit: bool = False) -> None:
@@ -109,7 +110,7 @@ class Canvas(QtWidgets.QWidget):
         if not self.scene:
             return
         at = at or QtCore.QPointF(self.width() / 2, self.height() / 2)
-        whole = fitted(self.scene, self.width(), self.height())
+        whole = fitted(self.scene, self.width(), self.height(), self.head())
         factor = float(np.clip(factor, 0.7 * whole.sx / self.view.sx, CLOSEST / self.view.sx))
         v = self.view
         ox, oy = at.x() - (at.x() - v.ox) * factor, at.y() - (at.y() - v.oy) * factor
@@ -186,6 +187,10 @@ class Canvas(QtWidgets.QWidget):
         if self.note:
             self._say(painter, self.note)
 
+    def head(self) -> int:
+        """Pixels of the bar with the titles."""
+        return max(24, self.fontMetrics().height() + 4)
+
     def _text(
         self, painter: QtGui.QPainter, at: QtCore.QRectF, text: str, colour: str, flags: int = painting.CENTRE
     ) -> None:
@@ -197,9 +202,11 @@ class Canvas(QtWidgets.QWidget):
         assert self.scene is not None
         bar = QtGui.QColor(now.base)
         bar.setAlpha(225)
-        painter.fillRect(QtCore.QRectF(0, 0, self.width(), 24), bar)
-        left = int(Qt.AlignmentFlag.AlignVCenter)
-        self._text(painter, QtCore.QRectF(6, 2, 90, 20), f"light {self.way}", now.faint, left)
+        head, metrics = self.head(), painter.fontMetrics()
+        painter.fillRect(QtCore.QRectF(0, 0, self.width(), head), bar)
+        way = f"light {self.way}"
+        box = QtCore.QRectF(6, 0, metrics.horizontalAdvance(way) + 2, head)
+        self._text(painter, box, way, now.faint, painting.LEFT)
         titles = self.scene.titles()
         if len(titles) < 2:
             return
@@ -213,9 +220,11 @@ class Canvas(QtWidgets.QWidget):
             bold = QtGui.QFont(font)
             bold.setBold(chosen)
             painter.setFont(bold)
-            self._text(painter, QtCore.QRectF(middle - 40, 2, 80, 20), title, now.text if chosen else now.faint)
+            half = max(40.0, metrics.horizontalAdvance(title))
+            box = QtCore.QRectF(middle - half, 0, 2 * half, head)
+            self._text(painter, box, title, now.text if chosen else now.faint)
             if chosen:
-                painter.fillRect(QtCore.QRectF(x0 + 4, 22, max(x1 - x0 - 8, 8), 2), QtGui.QColor(now.accent))
+                painter.fillRect(QtCore.QRectF(x0 + 4, head - 2, max(x1 - x0 - 8, 8), 2), QtGui.QColor(now.accent))
         painter.setFont(font)
 
     def _ports(self, painter: QtGui.QPainter) -> None:
@@ -223,18 +232,20 @@ class Canvas(QtWidgets.QWidget):
         assert self.scene is not None
         now, v = theme.now(), self.view
         x0, x1 = max(v.ox, 36.0), min(self.scene.width * v.sx + v.ox, self.width() - 36.0)
-        vertical = int(Qt.AlignmentFlag.AlignVCenter)
+        vertical, head, tall = int(Qt.AlignmentFlag.AlignVCenter), self.head(), painter.fontMetrics().height()
         first, last = self.scene.meshes[0], self.scene.meshes[-1]
         right, left = Qt.AlignmentFlag.AlignRight, Qt.AlignmentFlag.AlignLeft
         bar = QtGui.QColor(now.base)
         bar.setAlpha(205)
         for at, mesh, flags in ((x0 - 36, first, right), (x1 + 4, last, left)):
-            painter.fillRect(QtCore.QRectF(at, 24, 34, self.height()), bar)
+            painter.fillRect(QtCore.QRectF(at, head, 34, self.height()), bar)
+            free = head - 2.0  # below it a number may be written
             for rail in range(0, mesh.part.modes, v.numbered):
                 y = rail * v.sy + v.oy
-                if 24 < y < self.height():
+                if free <= y - tall / 2 and y + tall / 2 <= self.height() + 2:
+                    free = y + tall / 2 - 2
                     lit = mesh is first and rail == self.port
-                    box = QtCore.QRectF(at, y - 9, 32, 18)
+                    box = QtCore.QRectF(at, y - tall / 2, 32, tall)
                     self._text(painter, box, str(rail), now.accent if lit else now.faint, int(flags) | vertical)
         if self.port is not None:
             y = self.port * v.sy + v.oy
@@ -297,8 +308,10 @@ class Canvas(QtWidgets.QWidget):
         if label:
             wide = painter.fontMetrics().horizontalAdvance(label) + 10
             x = min(max(box.center().x() - wide / 2, 2.0), self.width() - wide - 2.0)
-            y = box.top() - 19 if box.top() - 19 > 26 else box.bottom() + 3
-            tag = QtCore.QRectF(x, y, wide, 17)
+            tall = painter.fontMetrics().height() + 1
+            above = box.top() - tall - 2
+            y = above if above > self.head() + 2 else min(box.bottom() + 3, self.height() - tall)
+            tag = QtCore.QRectF(x, y, wide, tall)
             painter.setPen(Qt.PenStyle.NoPen)
             painter.setBrush(QtGui.QColor(colour))
             painter.drawRoundedRect(tag, 3, 3)

@@ -108,6 +108,7 @@ class MeshView(Panel):
         """Show another run."""
         if model is not self.model:
             self.pinned, self._scene_of = None, None
+            self.chosen = {mode: choices[0] for mode, choices in CHOICES.items()}  # "sum, live" is of the run before
         super().show_run(model, reference)
         if model is None:
             self.painted = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
@@ -91,7 +92,8 @@ class Plot(QtWidgets.QWidget):
         self.choice.setAccessibleName(f"Quantity of the {which} plot")
         self.choice.setToolTip("Which quantity is drawn; automatic follows the stage")
         self.choice.addItem(quantities.AUTOMATIC)
-        self.choice.setFixedWidth(150)
+        self.choice.setMinimumContentsLength(12)
+        self.choice.setSizeAdjustPolicy(QtWidgets.QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.log = QtWidgets.QCheckBox("log")
         self.log.setToolTip("Logarithmic axis")
         self.log.setAccessibleName(f"Logarithmic axis of the {which} plot")
@@ -119,13 +121,15 @@ class Plot(QtWidgets.QWidget):
         self.quantity = quantity
         if quantity is None:
             return
-        kinds: dict[str, str] = {}
-        for model, other in ((self.panel.model, False), (self.panel.reference, True)):
-            for name in quantities.matching(quantity, model.series if model else []):
-                kind = name.rpartition("/")[2]
-                colours = theme.now().curves
-                colour = kinds.setdefault(kind, colours[len(kinds) % len(colours)])
-                self.traces.append(Trace(name, colour, self.panel.memory, other))
+        series = [
+            (name, other)
+            for model, other in ((self.panel.model, False), (self.panel.reference, True))
+            for name in quantities.matching(quantity, model.series if model else [])
+        ]
+        colours = theme.now().curves
+        places = quantities.colours({quantities.kind(name) for name, _ in series}, len(colours))
+        for name, other in series:
+            self.traces.append(Trace(name, colours[places[quantities.kind(name)]], self.panel.memory, other))
 
     def restage(self, stages: Iterable[Stage]) -> None:
         """Draw the bands of the stages."""
@@ -174,21 +178,23 @@ class Plot(QtWidgets.QWidget):
         self._fitted = True
         return view._replace(bottom=low - 0.08 * room, top=high + 0.12 * room)
 
-    def _begun(self, step: float) -> dict[tuple[str, bool], Trace]:
-        """The traces that have a value at a step; of a kind that several stages have, the one that goes on there."""
-        begun: dict[tuple[str, bool], Trace] = {}
-        for trace in self.traces:
-            if trace.at(step) is not None:
-                kind = trace.name.rpartition("/")[2], trace.other
-                if kind not in begun or trace.curve.steps[0] > begun[kind].curve.steps[0]:
-                    begun[kind] = trace
-        return begun
+    def begun(self, step: float, stage: str) -> tuple[str, dict[tuple[str, bool], Trace]]:
+        """The traces of one stage that have a value at a step, by kind and whether they are of the other run: of
+        `stage`, or else of the last one before it that has values."""
+        there = [trace for trace in self.traces if trace.at(step) is not None]
+        own = [trace for trace in there if not trace.other] or there
+        last = max(own, key=lambda trace: float(trace.curve.steps[0]), default=None)
+        if last is not None and all(quantities.stage(trace.name) != stage for trace in own):
+            stage = quantities.stage(last.name)
+        of_stage = [trace for trace in there if quantities.stage(trace.name) == stage]
+        return stage, {(quantities.kind(trace.name), trace.other): trace for trace in of_stage}
 
-    def tell(self, step: float) -> None:
-        """Put the line at a step and write the legend: every curve with its value there."""
+    def tell(self, step: float, stage: str) -> None:
+        """Put the line at a step and write the legend: every curve, with its value there where it has one in the stage
+        that the legend is of; that stage is named where it is not the one on show."""
         self.chart.stand(self.panel.place(step) if self.panel.model is not None else None)
-        begun = self._begun(step)
-        words = []
+        of, begun = self.begun(step, stage)
+        words = [("", False, f"{of}:")] if begun and of != stage else []
         for (what, other), trace in begun.items():
             if other and (what, False) in begun:
                 continue
@@ -197,6 +203,11 @@ class Plot(QtWidgets.QWidget):
             text += f" ({beside.at(step):.4g})" if beside else ""
             text += f", {trace.raw.lost} not finite" if trace.raw.lost else ""
             words.append((trace.colour, other, text))
+        named = {kind for kind, _ in begun}
+        for trace in self.traces if words else ():
+            if (kind := quantities.kind(trace.name)) not in named:
+                named.add(kind)
+                words.append((trace.colour, trace.other, kind.replace("_", " ")))
         if self.panel.reference is not None and words:
             words.append((theme.now().faint, True, self.panel.reference.folder.name))
         self.legend.show_entries(words or [("", False, "no values here yet")])
@@ -206,15 +217,17 @@ class Plot(QtWidgets.QWidget):
             self.chart.say([])
             return
         at = self.panel.place(step)
-        stage = next((band.name for band in self.chart.bands if band.first <= at <= band.last), "")
+        stage = self.panel.model.stage_at(math.floor(step))
         words = [(theme.now().text, f"{stage}, step {step:,.0f}" if stage else f"step {step:,.0f}")]
         words += [(theme.now().warn, flag) for flag in self.chart.flagged(self.chart.x_of(at))]
-        for (what, other), trace in self._begun(step).items():
+        of, begun = self.begun(step, stage)
+        of = f"{of} " if of != stage else ""
+        for (what, other), trace in begun.items():
             model = self.panel.reference if other else self.panel.model
             if model is None or trace.moment(step) > model.newest:
                 continue
             run = f", {model.folder.name}" if other else ""
-            words.append((trace.colour, f"{what.replace('_', ' ')}{run} {trace.at(step):.4g}"))
+            words.append((trace.colour, f"{of}{what.replace('_', ' ')}{run} {trace.at(step):.4g}"))
         self.chart.say(words)
 
     def _moved(self, view: View) -> None:
@@ -290,7 +303,8 @@ class Curves(Panel):
             self._survey()
             for plot in self.plots:
                 plot.restage(self.model.stages if self.model else [])
-        if changed & {"scalars", "events", "state"} and (names != self._names or self._stage() != self._staged):
+        moved = changed & {"scalars", "events", "state", "step"}
+        if moved and (names != self._names or self.shown_stage != self._staged):
             self.arrange()
         elif "scalars" in changed:
             self._draw()
@@ -314,7 +328,7 @@ class Curves(Panel):
     def arrange(self) -> None:
         """Choose what the two plots draw, and draw it."""
         self._names = list(self.model.series) if self.model else []
-        self._staged = self._stage()
+        self._staged = self.shown_stage
         self._survey()
         present = quantities.present(self._names)
         chosen = quantities.leading(self._staged, self._names)
@@ -375,10 +389,6 @@ class Curves(Panel):
     _staged = ""
     _extent = 0.0
 
-    def _stage(self) -> str:
-        stages = self.model.stages if self.model else []
-        return stages[-1].name if stages else ""
-
     def _survey(self) -> None:
         """Learn anew where steps lie on the axis. What the run lacks cannot be chosen, and says why."""
         if self.model is None:
@@ -416,6 +426,9 @@ class Curves(Panel):
             self.sight = -0.01 * self._extent, 1.01 * self._extent
         for plot in self.plots:
             plot.draw(*self.sight)
+        left = max(plot.chart.needed() for plot in self.plots)
+        for plot in self.plots:
+            plot.chart.reserve(left)
         self._mark()
 
     def _end(self) -> float:
@@ -427,7 +440,7 @@ class Curves(Panel):
 
     def _mark(self) -> None:
         for plot in self.plots:
-            plot.tell(self.shown_step)
+            plot.tell(self.shown_step, self.shown_stage)
 
     def _smoothed(self, value: int, redraw: bool = True) -> None:
         points = 10 ** (value / 20)

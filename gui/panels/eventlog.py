@@ -137,10 +137,8 @@ class EventLog(Panel):
         self.view.setModel(self._model)
         self.view.setAccessibleName("Events of the run")
         self.view.verticalHeader().hide()
-        self.view.verticalHeader().setDefaultSectionSize(20)
+        self.view.verticalHeader().setSectionResizeMode(QtWidgets.QHeaderView.ResizeMode.Fixed)
         self.view.horizontalHeader().setStretchLastSection(True)
-        self.view.setColumnWidth(0, 62)
-        self.view.setColumnWidth(1, 92)
         self.view.setShowGrid(False)
         self.view.setWordWrap(False)
         self.view.setSelectionBehavior(QtWidgets.QAbstractItemView.SelectionBehavior.SelectRows)
@@ -152,6 +150,19 @@ class EventLog(Panel):
         self.epochs.toggled.connect(lambda *_: self._fill())
         self.view.clicked.connect(self._go)
         self.view.activated.connect(self._go)
+        self._letters()
+
+    def changeEvent(self, event: QtCore.QEvent) -> None:
+        super().changeEvent(event)
+        if event.type() == QtCore.QEvent.Type.FontChange:
+            self._letters()
+
+    def _letters(self) -> None:
+        """Rows and columns as large as the letters need."""
+        metrics = self.fontMetrics()
+        self.view.verticalHeader().setDefaultSectionSize(metrics.height() + 4)
+        for column, widest in enumerate(("9,999,999", max(KINDS.values(), key=len))):
+            self.view.setColumnWidth(column, metrics.horizontalAdvance(widest) + 14)
 
     def say(self, text: str) -> None:
         """Note what the window did or found out."""
@@ -159,7 +170,9 @@ class EventLog(Panel):
         self._fill()
 
     def show_run(self, model: RunModel | None, reference: RunModel | None = None) -> None:
-        """Show the events of another run."""
+        """Show the events of another run; what was said of the one before goes with it."""
+        if model is not self.model:
+            self._own = []
         super().show_run(model, reference)
         self._fill()
 

@@ -132,7 +132,6 @@ class Picture(QtWidgets.QWidget):
         super().__init__()
         self.content = Titled("", "", None)
         self.scale: Scale = diverging([], "")
-        self.setMinimumSize(90, 100)
         self.setMouseTracking(True)
         self.marked: tuple[int, int] | None = None
         self.used: tuple[int, int] | None = None
@@ -146,22 +145,33 @@ class Picture(QtWidgets.QWidget):
             self.marked = largest(content.values, used)
         self.update()
 
+    def minimumSizeHint(self) -> QtCore.QSize:
+        return QtCore.QSize(90, self._head() + self._foot() + 40)
+
+    def _head(self) -> int:
+        """Pixels for title and badge."""
+        return 2 * self.fontMetrics().height() + 4
+
+    def _foot(self) -> int:
+        """Pixels for the bar and its numbers."""
+        return 16 + QtGui.QFontMetrics(painting.smaller(self.font())).height()
+
     def area(self) -> QtCore.QRectF:
         """Where the matrix is."""
         rows, columns = self.content.values.shape if self.content.values is not None else (1, 1)
-        cell = min((self.width() - 16) / columns, (self.height() - 64) / rows)
+        cell = min((self.width() - 16) / columns, (self.height() - self._head() - self._foot()) / rows)
         wide, tall = columns * cell, rows * cell
-        return QtCore.QRectF((self.width() - wide) / 2, 36, max(wide, 1.0), max(tall, 1.0))
+        return QtCore.QRectF((self.width() - wide) / 2, self._head(), max(wide, 1.0), max(tall, 1.0))
 
     def paintEvent(self, event: QtGui.QPaintEvent) -> None:
         (painter, now), content = painting.canvas(self), self.content
         painter.setPen(QtGui.QColor(now.text))
-        title = painter.fontMetrics().elidedText(content.title, Qt.TextElideMode.ElideRight, self.width() - 8)
-        painter.drawText(QtCore.QRectF(4, 2, self.width() - 8, 17), painting.CENTRE, title)
+        line = QtCore.QRectF(4, 1, self.width() - 8, painter.fontMetrics().height())
+        painting.write(painter, line, painting.CENTRE, content.title)
         painter.setPen(QtGui.QColor(now.faint))
-        painter.drawText(QtCore.QRectF(4, 18, self.width() - 8, 16), painting.CENTRE, content.badge)
+        painting.write(painter, line.translated(0, line.height()), painting.CENTRE, content.badge)
         if content.values is None:
-            painting.note(painter, self.rect().adjusted(10, 24, -10, -10), content.note)
+            painting.note(painter, self.rect().adjusted(4, self._head(), -4, -4), content.note)
             painter.end()
             return
         rows, columns = content.values.shape
@@ -190,8 +200,8 @@ class Picture(QtWidgets.QWidget):
         ticks = self.scale.ticks()
         if bar.width() < 110:  # room for one number only
             ticks = [(0.5, ("±" if self.scale.kind == "diverging" else "0 to ") + number(self.scale.high))]
-        for share, text in ticks:
-            painting.text_at(painter, bar.left() + share * bar.width(), bar.bottom() + 14, text, self.width())
+        places = [(bar.left() + share * bar.width(), text) for share, text in ticks]
+        painting.along(painter, places, bar.bottom() + 2, (0.0, float(self.width())))
 
     def mouseMoveEvent(self, event: QtGui.QMouseEvent) -> None:
         area, at, values = self.area(), pointed(event), self.content.values

@@ -108,9 +108,8 @@ class Timeline(Panel):
         if not model.simulated:
             words.append("real chip, no oracle")
         step = self.shown_step
-        stage = model.stage_at(step)
-        if stage:
-            words.append(stage)
+        if self.shown_stage:
+            words.append(self.shown_stage)
         words.append(f"step {step:,}" + ("" if step >= model.newest else f" of {model.newest:,}"))
         if self.playing:
             words[0] = "replay"

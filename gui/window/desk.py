@@ -19,7 +19,7 @@ from ..base.beat import Beat
 from ..base.layout import Kept
 from ..base.model import RunModel, Selection, open_run
 from ..base.panel import Panel
-from ..base.widgets import filled
+from ..base.widgets import filled, scrolling
 from ..mesh.view import MeshView
 from ..panels.blocks import Blocks
 from ..panels.comparison.compare import Compare
@@ -105,7 +105,7 @@ class Desk(QtWidgets.QMainWindow):
             self.inner.setCorner(corner, area)
         self.inner.setCentralWidget(self.mesh)
         self.mesh.setAccessibleName(self.mesh.title)
-        self.mesh.setMinimumSize(300, 200)
+        self.mesh.setMinimumWidth(300)
         self.docks: dict[str, QtWidgets.QDockWidget] = {}
         left, right, below = _Area.LeftDockWidgetArea, _Area.RightDockWidgetArea, _Area.BottomDockWidgetArea
         for panel, area in (
@@ -135,6 +135,7 @@ class Desk(QtWidgets.QMainWindow):
     def _connect(self) -> None:
         self.mesh.shown.connect(self.inspector.take)
         self.mesh.hovered.connect(self.inspector.hover)
+        self.blocks.told.connect(self.message.say)
         self.inspector.pins_changed.connect(self.mesh.show_pins)
         self.start.begin.connect(lambda name: self.begin(name))
         self.start.edit.connect(self.edit)
@@ -151,9 +152,12 @@ class Desk(QtWidgets.QMainWindow):
     def _dock(self, panel: Panel, area: QtCore.Qt.DockWidgetArea) -> None:
         dock = QtWidgets.QDockWidget(panel.title, self.inner)
         dock.setObjectName(panel.title)
-        dock.setWidget(panel)
+        inside = scrolling(panel)  # what a small screen has no room for is scrolled to
+        inside.setFocusPolicy(QtCore.Qt.FocusPolicy.NoFocus)
+        inside.setMinimumSize(160, 80)
+        dock.setWidget(inside)
         panel.setAccessibleName(panel.title)
-        panel.setMinimumSize(160, 80)  # what does not fit is cut off; the window must fit a small screen
+        panel.setMinimumWidth(160)
         self.inner.addDockWidget(area, dock)
         self.docks[panel.title] = dock
         # A panel behind another tab counts as visible for Qt, which only moves it out of sight.

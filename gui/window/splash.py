@@ -100,7 +100,7 @@ class _Seen:
         """Begin to look; the answer asks."""
         outer, paint = self, self._core.QEvent.Type.Paint
 
-        class Filter(self._core.QObject):  # type: ignore[name-defined, misc]
+        class Filter(self._core.QObject):  # type: ignore[name-defined]
             def eventFilter(self, watched: Any, event: Any) -> bool:
                 outer._painted |= event.type() == paint
                 return False

@@ -221,7 +221,7 @@ def test_a_view_zooms_around_the_pointer_pans_and_fits(qtbot: QtBot) -> None:
     assert canvas.view.sx < 420.1 and canvas.view.roomy
     canvas.grab()
     canvas.fit()
-    assert canvas.view == fitted(canvas.scene, canvas.width(), canvas.height())
+    assert canvas.view == fitted(canvas.scene, canvas.width(), canvas.height(), canvas.head())
     canvas.zoom(1e-9)
     assert canvas.view.sx > 0
     canvas.fit()
