@@ -7,7 +7,11 @@ lab sees in its commands and readings. All limits are ours, meant to lie far fro
     saturated      more than half of the heaters of a core are
     moved far      a heater was led FAR radians or more in the stage, and TIMES as far as the median one of its layer
     stands still   a heater was never moved in the stage, while a share MOST of its core and of its layer were
+    never settles  a heater was led on the same way in every quarter of a stage of FRAMES or more, each time as far as
+                   any of its layer (a share FULL): a search that sees no answer goes on like that; at most RARE do
     sigma grew     the largest sigma of a core is TIMES what it was when the stage began
+    does not answer  a heater of a core where one never settles, asked on the chip made again: at most ASKED such cores
+                   are, if they are small
     worst core     a figure of merit is OUT times its median; where no core is so bad, the worst one of the run
 """
 
@@ -26,16 +30,21 @@ from l2sim.chip import fabrication
 from l2sim.chip.nonidealities import Nonidealities
 from l2sim.chip.protocol import PARTS, PHASES
 from l2sim.given import wrapped
-from l2sim.inspect import diagnose
+from l2sim.inspect import bench, diagnose
 from l2sim.inspect.bench import Heater
-from l2sim.inspect.run import Recorded
+from l2sim.inspect.run import Recorded, Stage
 from l2sim.job.imperfections import chip_nonidealities
 from l2sim.store.events import Trouble
 from l2sim.store.follow import Damage
 
 FAR, TIMES, MOST, OUT = tau, 10.0, 0.9, 3.0
+FRAMES, FULL, RARE = 17, 0.99, 0.01
 FEW = 8
 """Heaters, or cores, of one kind and layer that have a row each; where there are more, the cores that have most."""
+FIGURES = {"best": "best error so far"}
+UNSETTLED = "never settles"
+ASKED, SMALL = 4, 16
+"""Cores whose heaters are asked, and how many modes these have at most: it takes 5 to 50 ms each."""
 STOPS = ("not finite", "explodes")
 
 Masks = Mapping[str, Array]
@@ -75,6 +84,7 @@ class Health:
         self._kept: dict[str, tuple[object, list[Finding]]] = {}
         self._fates: dict[str, tuple[object, Masks]] = {}
         self._odd: dict[str, tuple[int, int | None]] = {}
+        self._asked: dict[tuple[str, int], tuple[object, list[Finding]]] = {}
 
     def look(self, step: int | None = None, seconds: float = inf) -> tuple[list[Finding], bool]:
         """All findings at `step` (None: now), worst first, and whether that is all: after so many seconds no further
@@ -89,7 +99,8 @@ class Health:
                 else:
                     whole = False
             rows += known[1] if known else []
-        return sorted(_few_worst(rows), key=lambda row: row.rank), whole
+        mute, asked = self._answers(rows, step, end)
+        return sorted(_few_worst(rows + mute), key=lambda row: row.rank), whole and asked
 
     def fates(self, layer: str, step: int | None = None) -> dict[str, Masks]:
         """Which heaters of a layer are dead and which stuck, by fate; empty where none can be, and where there is no
@@ -102,7 +113,7 @@ class Health:
         known = self._fates.get(layer)
         if known is None or known[0] != key:
             known = self._fates[layer] = key, self._drawn(layer)
-        fates = {}
+        fates: dict[str, Masks] = {}
         for fate, low, high in (("dead", 0.0, key[0]), ("stuck", key[0], key[0] + key[1])):
             fates[fate] = {part: (draw >= low) & (draw < high) for part, draw in known[1].items()}
         return fates
@@ -114,6 +125,22 @@ class Health:
         return np.sum(counts, axis=0) if masks[-1] else None
 
     # -- inside --------------------------------------------------------------------------------------------------------
+
+    def _answers(self, rows: list[Finding], step: int | None, end: float) -> tuple[list[Finding], bool]:
+        """Which heaters do not answer in the cores that are suspected, and whether all of these were asked."""
+        found: list[Finding] = []
+        suspects = list(dict.fromkeys((row.layer, row.block or 0) for row in rows if row.what == UNSETTLED))
+        for layer, core in suspects[:ASKED] if self._run.simulated else ():
+            if self._run.grids[layer].whole or self._run.grids[layer].k > SMALL:
+                continue
+            known, key = self._asked.get((layer, core)), self._key(layer, step)
+            if known is None or known[0] != key:
+                if time.monotonic() >= end:
+                    return found, False
+                of = _Layer(self._run, layer, step, {})
+                known = self._asked[layer, core] = key, list(of.silent(core))
+            found += known[1]
+        return found, True
 
     def _key(self, layer: str, step: int | None) -> object:
         """What the findings of a layer depend on."""
@@ -188,9 +215,10 @@ def troubles(run: Recorded) -> Iterator[Finding]:
 
 
 def figures(run: Recorded, layer: str) -> dict[str, str]:
-    """The series of the figures of merit of the cores of a layer, by what they are called."""
+    """The series of the errors of the cores of a layer, by what they are called."""
     names = ((naming.apart(name), name) for name in run.frame_series)
-    return {its.kind: name for its, name in names if (its.layer, its.part) == (layer, "block")}
+    errors = ((its, name) for its, name in names if its.kind == "best" or "error" in its.kind)
+    return {its.kind: name for its, name in errors if (its.layer, its.part) == (layer, "block")}
 
 
 def _few_worst(rows: list[Finding]) -> list[Finding]:
@@ -234,6 +262,7 @@ class _Layer:
         yield from self.heaters("not finite", "its command is no number", "commanded", 1, odd)
         yield from self.heaters("at V_max", "the highest voltage is not enough", "commanded", 3, self.full)
         yield from self.saturated()
+        yield from self.unsettled()
         yield from self.moved()
         yield from self.grown()
         yield from self.worst()
@@ -276,6 +305,14 @@ class _Layer:
             unit, self.at,
         )  # fmt: skip
 
+    def silent(self, core: int) -> Iterator[Finding]:
+        """The heaters of a core that do not answer, each asked by itself on the chip made again."""
+        at = diagnose.Place(self.run, self.layer, core, self.step)
+        for heater, share in bench.silent(at.bench()) or []:
+            part = heater.kind if self.grid.whole else heater.part
+            means = "moved by 1 rad, it does not answer"
+            yield self.row("does not answer", means, "measured", 1, core, part, heater.number, 100 * share, "%")
+
     def saturated(self) -> Iterator[Finding]:
         """The cores most of whose heaters are at V_max."""
         full = [mask for mask in self.full.values() if mask.any()]
@@ -291,20 +328,49 @@ class _Layer:
 
     def moved(self) -> Iterator[Finding]:
         """The heaters that were led far astray in the last stage that moved any, and those that never moved in it."""
-        for stage in reversed(self.run.stages):
-            if self.step is not None and stage.first_step >= max(self.step, 1):
-                continue
-            last = min(inf if at is None else at for at in (stage.last_step, self.step))
-            moves: dict[str, Array] = {}
-            for part, name in self.series.items():
-                steps = self.run.frames(name)
-                steps = steps[(steps > stage.first_step) & (steps <= last)]
-                ends = [self.run.frame(name, int(steps[i])) for i in (0, -1)] if steps.size > 1 else []
-                if ends and ends[0] is not None and ends[1] is not None:
-                    moves[part] = np.abs(ends[1].values - ends[0].values).reshape(self.cores, -1)
+        for stage in self._begun():
+            moves = {part: np.abs(led[0]) for part, led in self._led(stage, 1).items()}
             if any(move.any() for move in moves.values()):
                 yield from self._astray(stage.name, moves)
                 return
+
+    def unsettled(self) -> Iterator[Finding]:
+        """The heaters that a search led on and on, in the last stage that has frames enough to tell."""
+        for stage in self._begun():
+            led = self._led(stage, 4)
+            tops = [max(float(np.abs(quarters[i]).max()) for quarters in led.values()) for i in range(4)] if led else []
+            if not tops or not all(tops):
+                continue
+            on = {
+                part: (np.abs(quarters) >= FULL * np.array(tops)[:, None, None]).all(axis=0)
+                & (np.abs(np.sign(quarters).sum(axis=0)) == 4)
+                for part, quarters in led.items()
+            }
+            if sum(mask.sum() for mask in on.values()) <= RARE * sum(mask.size for mask in on.values()):
+                far = {part: np.abs(quarters.sum(axis=0)) for part, quarters in led.items()}
+                means = f"led on the same way through all of {stage.name}, as if it did not answer"
+                yield from self.heaters(UNSETTLED, means, "commanded", 2, on, far, "rad")
+            return
+
+    def _begun(self) -> list[Stage]:
+        """The stages that had begun at the step, the last one first."""
+        return [s for s in reversed(self.run.stages) if self.step is None or s.first_step < max(self.step, 1)]
+
+    def _led(self, stage: Stage, spans: int) -> dict[str, Array]:
+        """By part, how far the heaters were led in equal spans of a stage, (spans, cores, n); without those parts of
+        which there are too few frames."""
+        last = min(inf if at is None else at for at in (stage.last_step, self.step))
+        led: dict[str, Array] = {}
+        for part, name in self.series.items():
+            steps = self.run.frames(name)
+            steps = steps[(steps > stage.first_step) & (steps <= last)]
+            if steps.size < (2 if spans == 1 else FRAMES):
+                continue
+            at = steps[np.linspace(0, steps.size - 1, spans + 1).astype(int)].tolist()
+            frames = [frame for step in at if (frame := self.run.frame(name, step)) is not None]
+            if len(frames) == len(at):
+                led[part] = np.diff([frame.values.reshape(self.cores, -1) for frame in frames], axis=0)
+        return led
 
     def _astray(self, stage: str, moves: Masks) -> Iterator[Finding]:
         every = np.concatenate(list(moves.values()), axis=1)
@@ -319,7 +385,7 @@ class _Layer:
             yield from self.heaters("stands still", f"never moved in {stage}, as others were", "commanded", 3, still)
 
     def grown(self) -> Iterator[Finding]:
-        """The core whose sigma, or the mesh whose phases, left all bounds since the stage began."""
+        """The cores whose sigma is no number, and the one whose sigma grew most since they are learnt."""
         if self.grid.whole:
             return
         name = naming.name(self.layer, "sigma", "commanded")
@@ -332,7 +398,7 @@ class _Layer:
         for core in np.flatnonzero(~np.isfinite(size))[:FEW].tolist():
             said = f"sigma of {self.layer} core {core} is not finite"
             yield Finding("not finite", said, "commanded", 1, self.layer, core, "sigma", step=now.step)
-        if first is not None and first.step < now.step:
+        if first is not None and first.step < now.step and self.run.stage_at(now.step) == "learn":
             ratio = size / np.maximum(np.abs(first.values).max(axis=1), 1e-3)
             core = int(np.nan_to_num(ratio, nan=-1.0).argmax())
             if TIMES < ratio[core] < inf:
@@ -348,7 +414,8 @@ class _Layer:
             frame = self.run.frame(series, self.step)
             if frame is None:
                 continue
-            values, words = frame.values.reshape(-1), figure.removeprefix("oracle_").replace("_", " ")
+            values, words = frame.values.reshape(-1), FIGURES.get(figure, figure.removeprefix("oracle_"))
+            words = words.replace("_", " ")
             middle = float(np.nanmedian(values)) if np.isfinite(values).any() else nan
             for core in np.argsort(-np.nan_to_num(values, nan=inf), kind="stable")[:3].tolist():
                 value = float(values[core])

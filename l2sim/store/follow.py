@@ -151,6 +151,7 @@ class Replay:
     _tail_events: _Tail
     _tail_scalars: _Tail
     _parts: dict[int, int]
+    _sound: tuple[int, int]
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -302,8 +303,8 @@ class Replay:
         self._part, self._offset = 0, 0
         self._mark: tuple[int, int, bytes] | None = None
         self._indexed = self._broken = False
-        self._bad, self._sound, self._promised = (0, 0), (0, 0), (-1, 0)
-        """Places: of the first damaged frame, up to where checksums were compared, of the last frame in the index."""
+        self._bad, self._promised, self._sound = (0, 0), (-1, 0), (0, 0)
+        """Places: of the first damaged frame, of the last one in the index, and up to where checksums were compared."""
 
     def _manifest(self) -> set[str]:
         before = self.state
