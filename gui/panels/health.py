@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from math import isnan
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -9,7 +10,7 @@ from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
 from l2sim.inspect.health import Finding
 
-from ..base import theme
+from ..base import links, theme
 from ..base.files import Table
 from ..base.panel import Panel
 from ..base.widgets import filled, paragraph
@@ -33,9 +34,9 @@ class _Column(NamedTuple):
 
 
 COLUMNS = (
-    _Column("what", 104, "What is wrong"), _Column("layer", 70, "The layer"), _Column("block", 54, "The core of it"),
+    _Column("what", 124, "What is wrong"), _Column("layer", 70, "The layer"), _Column("block", 54, "The core of it"),
     _Column("MZI", 84, "The MZI, or the rail of a screen"), _Column("value", 96, "How bad it is"),
-    _Column("step", 62, "When it was so"), _Column("from", 84, "oracle: no lab can know it; else what told it"),
+    _Column("step", 62, "When it was so"), _Column("from", 100, "oracle: no lab can know it; else what told it"),
     _Column("in words", 300, "What is wrong in words"),
 )  # fmt: skip
 
@@ -140,7 +141,9 @@ class Health(Panel):
         self.view.clicked.connect(self._go)
         self.view.activated.connect(self._go)
         self.said = paragraph("faint", name="Health in a sentence", margins=(10, 3, 10, 3))
-        filled(QtWidgets.QVBoxLayout(self), self.said, (self.view, 1), spacing=0)
+        self.words = paragraph("", name="The finding that was clicked, in words", margins=(10, 3, 10, 3))
+        links.follow(self.words, selection)
+        filled(QtWidgets.QVBoxLayout(self), self.said, (self.view, 1), self.words, spacing=0)
         self.setAccessibleName(self.title)
         self.show_run(None)
 
@@ -150,6 +153,7 @@ class Health(Panel):
         """Show another run."""
         super().show_run(model, reference)
         self._put([])
+        self.words.hide()
         self.said.setText("No run is open." if model is None else "looking…")
 
     def refresh(self, changed: set[str]) -> None:
@@ -191,6 +195,8 @@ class Health(Panel):
 
     def _go(self, index: QtCore.QModelIndex) -> None:
         row = self._model.rows[index.row()]
+        self.words.setText(links.linked(escape(row.said, quote=False), row.layer, row.block or 0))
+        self.words.show()
         if row.then:
             self.selection.set(step=row.step)
         if row.layer:

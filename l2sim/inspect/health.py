@@ -6,7 +6,8 @@ lab sees in its commands and readings. All limits are ours, meant to lie far fro
     at V_max       a heater is driven with the highest voltage
     saturated      more than half of the heaters of a core are
     moved far      a heater was led FAR radians or more in the stage, and TIMES as far as the median one of its layer
-    stands still   a heater was never moved in the stage, while a share MOST of its core and of its layer were
+    stands still   a heater was never moved in a stage of FRAMES or more, while a share MOST of its core and of its
+                   layer were
     never settles  a heater was led on the same way in every quarter of a stage of FRAMES or more, each time as far as
                    any of its layer (a share FULL): a search that sees no answer goes on like that; at most RARE do
     sigma grew     the largest sigma of a core is TIMES what it was when the stage began
@@ -327,7 +328,7 @@ class _Layer:
                     )  # fmt: skip
 
     def moved(self) -> Iterator[Finding]:
-        """The heaters that were led far astray in the last stage that moved any, and those that never moved in it."""
+        """The heaters that were led far astray in the last stage that moved any."""
         for stage in self._begun():
             moves = {part: np.abs(led[0]) for part, led in self._led(stage, 1).items()}
             if any(move.any() for move in moves.values()):
@@ -335,7 +336,7 @@ class _Layer:
                 return
 
     def unsettled(self) -> Iterator[Finding]:
-        """The heaters that a search led on and on, in the last stage that has frames enough to tell."""
+        """The heaters that a search led on and on, or never moved, in the last stage with frames enough to tell."""
         for stage in self._begun():
             led = self._led(stage, 4)
             tops = [max(float(np.abs(quarters[i]).max()) for quarters in led.values()) for i in range(4)] if led else []
@@ -350,6 +351,12 @@ class _Layer:
                 far = {part: np.abs(quarters.sum(axis=0)) for part, quarters in led.items()}
                 means = f"led on the same way through all of {stage.name}, as if it did not answer"
                 yield from self.heaters(UNSETTLED, means, "commanded", 2, on, far, "rad")
+            still = {part: ~quarters.any(axis=0) for part, quarters in led.items()}
+            share = np.concatenate(list(still.values()), axis=1).mean(axis=1, keepdims=True)
+            if share.mean() < 1 - MOST:
+                alone = {part: mask & (share < 1 - MOST) for part, mask in still.items()}
+                means = f"never moved in {stage.name}, as others were"
+                yield from self.heaters("stands still", means, "commanded", 3, alone)
             return
 
     def _begun(self) -> list[Stage]:
@@ -379,10 +386,6 @@ class _Layer:
         far = {part: move > limit for part, move in moves.items()}
         means = f"commanded far from where {stage} began, the median heater {middle:.2g} rad"
         yield from self.heaters("moved far", means, "commanded", 3, far, moves, "rad")
-        moving = (every > 0).mean(axis=1, keepdims=True)
-        if (every > 0).mean() > MOST:
-            still = {part: (move == 0) & (moving > MOST) for part, move in moves.items()}
-            yield from self.heaters("stands still", f"never moved in {stage}, as others were", "commanded", 3, still)
 
     def grown(self) -> Iterator[Finding]:
         """The cores whose sigma is no number, and the one whose sigma grew most since they are learnt."""
