@@ -84,6 +84,7 @@ class Health:
         self._run = run
         self._kept: dict[str, tuple[object, list[Finding]]] = {}
         self._fates: dict[str, tuple[object, Masks]] = {}
+        self._counts: dict[str, tuple[object, Array | None]] = {}
         self._odd: dict[str, tuple[int, int | None]] = {}
         self._asked: dict[tuple[str, int], tuple[object, list[Finding]]] = {}
 
@@ -121,9 +122,12 @@ class Health:
 
     def broken(self, layer: str, step: int | None = None) -> Array | None:
         """How many heaters of every core are dead, stuck or at V_max, (cores,); None where nothing is commanded yet."""
-        masks = [*self.fates(layer, step).values(), _Layer(self._run, layer, step, {}).full]
-        counts = [mask.sum(axis=1, dtype=float) for by_part in masks for mask in by_part.values()]
-        return np.sum(counts, axis=0) if masks[-1] else None
+        known, key = self._counts.get(layer), self._key(layer, step)
+        if known is None or known[0] != key:
+            masks = [*self.fates(layer, step).values(), _Layer(self._run, layer, step, {}).full]
+            counts = [mask.sum(axis=1, dtype=float) for by_part in masks for mask in by_part.values()]
+            known = self._counts[layer] = key, np.sum(counts, axis=0) if masks[-1] else None
+        return known[1]
 
     # -- inside --------------------------------------------------------------------------------------------------------
 
@@ -339,14 +343,10 @@ class _Layer:
         """The heaters that a search led on and on, or never moved, in the last stage with frames enough to tell."""
         for stage in self._begun():
             led = self._led(stage, 4)
-            tops = [max(float(np.abs(quarters[i]).max()) for quarters in led.values()) for i in range(4)] if led else []
-            if not tops or not all(tops):
+            tops = np.max([_reach(quarters) for quarters in led.values()], axis=0) if led else np.zeros(4)
+            if not tops.all():
                 continue
-            on = {
-                part: (np.abs(quarters) >= FULL * np.array(tops)[:, None, None]).all(axis=0)
-                & (np.abs(np.sign(quarters).sum(axis=0)) == 4)
-                for part, quarters in led.items()
-            }
+            on = {part: _led_on(quarters, FULL * tops) for part, quarters in led.items()}
             if sum(mask.sum() for mask in on.values()) <= RARE * sum(mask.size for mask in on.values()):
                 far = {part: np.abs(quarters.sum(axis=0)) for part, quarters in led.items()}
                 means = f"led on the same way through all of {stage.name}, as if it did not answer"
@@ -431,13 +431,31 @@ class _Layer:
                 )  # fmt: skip
 
 
+def _reach(quarters: Array) -> Array:
+    """The largest move of any heater in every quarter, (4,)."""
+    flat = quarters.reshape(len(quarters), -1)
+    return np.asarray(np.maximum(flat.max(axis=1), -flat.min(axis=1)))
+
+
+def _led_on(quarters: Array, least: Array) -> Array:
+    """Which heaters went at least so far in every quarter, (4,), and the same way. Few pass the first one."""
+    flat = quarters.reshape(len(quarters), -1)
+    few = np.flatnonzero(np.abs(flat[0]) >= least[0])
+    ways = flat[:, few] * np.sign(flat[0, few])
+    on = np.zeros(flat.shape[1], bool)
+    on[few[(ways >= least[:, None]).all(axis=0)]] = True
+    return on.reshape(quarters.shape[1:])
+
+
 def at_v_max(phases: Array, imperfect: Nonidealities) -> Array:
     """Which heaters a drive of voltage drives with V_max at commanded `phases`, of any shape. The same as `codes` says,
     and faster where there are millions: they lie between the thresholds of the last level."""
     if imperfect.drive != "voltage":
         return np.zeros(phases.shape, bool)
     driver, last = imperfect.driver(), 2 ** (imperfect.phase_bits or 16) - 1
-    turned, full = wrapped(phases), np.zeros(phases.shape, bool)
+    turned, full = np.array(phases), np.zeros(phases.shape, bool)
+    outside = (turned < 0.0) | (turned >= tau)
+    turned[outside] = wrapped(turned[outside])
     for i in np.flatnonzero(driver.codes == last).tolist():
         low = driver.thresholds[i - 1] if i else -inf
         full |= (turned > low) & (turned <= (driver.thresholds[i] if i < driver.thresholds.size else inf))
