@@ -15,19 +15,23 @@ import numpy as np
 from l2sim import naming
 from l2sim.backend import Array
 from l2sim.chip.protocol import PHASES
+from l2sim.inspect.health import Health
 from l2sim.inspect.run import Recorded
 from l2sim.job import grids
 from l2sim.job import job as jobs
-from l2sim.job.imperfections import effective
+from l2sim.job.imperfections import chip_nonidealities, effective
 from l2sim.runs.live_messages import VERSION, Answer, State
 from l2sim.store.events import RunEnd, step_of
 from l2sim.store.follow import Frame, Replay
 
 from .link import Light, Link
 
+BROKEN = "broken"
 MOVEMENT = "movement"
 COUNT = "update count"
 LAST = "last update"
+VERIFIED = 1 << 21
+"""Bytes of frames whose checksums are compared at one poll, 2 ms, of a run that has ended."""
 ATTACH_EVERY = 0.5
 """Seconds between attempts to find the stream of a running run."""
 
@@ -136,6 +140,7 @@ class RunModel(Recorded):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self.layers = {name: _layer(name, grid) for name, grid in self.grids.items()}
+        self.health = Health(self)
         self.acks: dict[int, Answer] = {}
         self._moves: dict[str, _Moves] = {}
         self._orders = 0
@@ -153,6 +158,8 @@ class RunModel(Recorded):
             changed |= self._link.listen(self._disk)
             self.acks |= self._link.answered()
         changed |= self._disk.refresh(logs=self._link is None or self._link.behind())
+        if self._disk.state != "running" and self._disk.verify(VERIFIED):
+            changed |= {"frames", "state"}
         if changed:
             self._word = time.monotonic()
         if "reset" in changed:
@@ -242,6 +249,11 @@ class RunModel(Recorded):
         live = self._link.steps(series) if self._link else []
         return np.union1d(kept, np.array(live, np.int64)) if live else kept
 
+    @property
+    def frame_series(self) -> list[str]:
+        """Names of the series of frames."""
+        return [*self._disk.frame_series, *(self._link.series() if self._link else ())]
+
     def phases(self, layer: str, block: int, side: str, step: int | None = None) -> dict[str, Any]:
         """Commanded phases of one mesh and the step they are of (`Phases`), empty where nothing was recorded yet. A job
         that is watched is asked for frames of this layer from here on."""
@@ -252,17 +264,20 @@ class RunModel(Recorded):
     @property
     def metrics(self) -> list[str]:
         """Names that `metric` knows: those that were recorded, and what the frames tell."""
-        names = [*self._disk.frame_series, *(self._link.series() if self._link else ())]
-        recorded = {kind for _, part, kind in map(naming.apart, names) if part == "block"}
-        return [*sorted(recorded), MOVEMENT, COUNT, LAST]
+        recorded = {kind for _, part, kind in map(naming.apart, self.frame_series) if part == "block"}
+        return [*sorted(recorded), BROKEN, MOVEMENT, COUNT, LAST]
 
     def metric(self, layer: str, name: str, step: int | None = None) -> Array | None:
         """A figure of merit of every core, (p, q); None where there is none yet.
 
+        `broken`: how many of its heaters are dead or stuck, as only an oracle knows, or at V_max;
         `movement`: root mean square change of the phases, rad, from the frame before; `update count`: in how many
         frames the core had changed; `last update`: the step of the last of them (NaN: never).
         """
         grid = self.layers[layer]
+        if name == BROKEN:
+            counts = self.health.broken(layer, step)
+            return None if counts is None else counts.reshape(grid.p, grid.q)
         if name not in (MOVEMENT, COUNT, LAST):
             frame = self.frame(naming.name(layer, "block", name), step)
             return None if frame is None else frame.values.reshape(grid.p, grid.q)
@@ -294,6 +309,9 @@ class RunModel(Recorded):
         a lab cannot know."""
         badges = dict.fromkeys(("theta", "phi", "screen", "sigma", "signs", MOVEMENT, COUNT, LAST), "commanded")
         badges |= {"gradient": "measured", "field": "oracle", "actual": "oracle", "target": "estimated"}
+        fabricated = chip_nonidealities(self.job)
+        oracle = self.simulated and (fabricated.dead or fabricated.stuck)
+        badges[BROKEN] = "oracle" if oracle else "commanded"
         for name in [*self.series, *self.metrics]:
             badges.setdefault(name, _badge(name))
         return badges

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from pyqtgraph.Qt import QtCore, QtWidgets
 
-from ..base import theme
+from ..base import links, theme
 from ..base.files import Table
 from ..base.panel import Panel
 from ..base.widgets import filled, tool_button
@@ -95,7 +96,7 @@ class MeshView(Panel):
             row.addWidget(widget)
         self.said = theme.mark(QtWidgets.QLabel(), "faint")
         self.said.setContentsMargins(10, 2, 10, 3)
-        self.said.setTextFormat(QtCore.Qt.TextFormat.PlainText)
+        links.follow(self.said, self.selection)
         self.said.setAccessibleName("What the pointer is over")
         for label in (self.heading, self.said):  # a long line must not widen the window
             label.setSizePolicy(QtWidgets.QSizePolicy.Policy.Ignored, QtWidgets.QSizePolicy.Policy.Preferred)
@@ -361,23 +362,29 @@ class MeshView(Panel):
         self.said.setText(self._summary())
 
     def _summary(self) -> str:
-        """One line on the whole picture: what is wrong comes first."""
+        """One line on the whole picture, in rich text: what is wrong comes first."""
         painted = self.painted
         if painted is None or painted.note:
             return ""
         if painted.bad:
             (side, kind), wrong = next(iter(painted.bad.items()))
             total = sum(len(places) for places in painted.bad.values())
-            return f"{total} not a number or out of range; the first is {self._name(Thing(side, kind, int(wrong[0])))}"
+            name = self._link(Thing(side, kind, int(wrong[0])))
+            return f"{total} not a number or out of range; the first is {name}"
         if self.canvas.broken:
             (side, kind, index), fate = self.canvas.broken[0]
             many = len(self.canvas.broken)
             begin = f"{many} heaters do not obey; the first is" if many > 1 else "One heater does not obey:"
-            return f"{begin} {self._name(Thing(side, kind, index))}, {fate} (oracle)"
+            return f"{begin} {self._link(Thing(side, kind, index))}, {fate} (oracle)"
         if painted.worst is not None:
             worst = painted.worst
-            return f"Largest: {self._name(Thing(*worst.key, worst.at))}, {number(worst.value)} {painted.scale.unit}"
+            return f"Largest: {self._link(Thing(*worst.key, worst.at))}, {number(worst.value)} {painted.scale.unit}"
         return "Click an MZI to select it. Wheel zooms, dragging moves, Ctrl+arrows walk from MZI to MZI."
+
+    def _link(self, thing: Thing) -> str:
+        """A thing in words, as a link where it is an MZI."""
+        assert self.painted is not None
+        return links.linked(self._name(thing), self.painted.request.layer, self.painted.request.block)
 
     def _name(self, thing: Thing) -> str:
         """A thing in words."""
@@ -412,7 +419,8 @@ class MeshView(Panel):
         return f" = {values[at]:.4g} {painted.scale.unit}{phase}"
 
     def _hover(self, thing: Thing | None) -> None:
-        self.said.setText(self._name(thing) + self.value(thing) if thing is not None else self._summary())
+        said = self._summary() if thing is None else escape(self._name(thing) + self.value(thing), quote=False)
+        self.said.setText(said)
         self.hovered.emit(thing)
 
     def _click(self, thing: Thing | None) -> None:

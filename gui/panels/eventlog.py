@@ -121,7 +121,7 @@ class _Table(QtCore.QAbstractTableModel):
 
 
 class EventLog(Panel):
-    """Rare events, newest at the bottom; a click goes to the step of one."""
+    """Rare events, newest at the bottom; a click goes to the step of one, and to the layer and core of a trouble."""
 
     title = "Events"
     every = 0.2
@@ -201,6 +201,11 @@ class EventLog(Panel):
             self.view.scrollToBottom()
 
     def _go(self, index: QtCore.QModelIndex) -> None:
-        step = self._model.rows[index.row()][0]
-        if step is not None:
-            self.selection.set(step=step)
+        step, kind, text = self._model.rows[index.row()]
+        if step is None or self.model is None:
+            return
+        self.selection.set(step=step)
+        for event in self.model.events if kind == "trouble" else ():
+            if isinstance(event, Trouble) and (event.step, words(event)) == (step, text) and event.layer:
+                block = event.blocks[0] if event.blocks else 0
+                self.selection.set(layer=event.layer, block=block, element=None)

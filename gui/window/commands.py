@@ -16,7 +16,7 @@ from ..base import files as export
 from ..base import theme
 from ..base.actions import Keys, Palette
 from ..mesh.values import MODES
-from ..panels.diagnose import PAGES
+from ..panels.diagnosis.panel import PAGES
 from . import dialogs
 from .desk import Desk
 
@@ -52,7 +52,8 @@ def fill_menus(desk: Desk) -> None:
             for number, dock in enumerate(desk.docks.values(), 1):
                 toggle = dock.toggleViewAction()
                 toggle.setToolTip(f"Show or hide {dock.windowTitle()}")
-                toggle.setShortcut(QtGui.QKeySequence(f"Alt+{number}"))
+                if number <= 10:  # there are no more digits
+                    toggle.setShortcut(QtGui.QKeySequence(f"Alt+{number % 10}"))
                 menu.addAction(toggle)
 
 
@@ -325,6 +326,10 @@ COMMANDS = (
     *(
         Command(page.only, WHY, page.button, page.what, key, partial(_diagnose, only=page.only))
         for page, key in zip(PAGES, "SBMYTH")
+    ),
+    Command(
+        "health", WHY, "What is wrong?", "The panel Health: what is wrong with the run, and where", "Ctrl+H",
+        lambda desk: _raise(desk.docks[desk.health.title]),
     ),
     Command(
         "export", EXPORT, "Export panel…", "A panel as PNG, SVG or CSV", "Ctrl+E",

@@ -10,12 +10,12 @@ from pathlib import Path
 from pyqtgraph.Qt import QtCore, QtWidgets
 
 from l2sim.errors import L2simError, RunError
-from l2sim.inspect import compare
+from l2sim.inspect import compare, health
 from l2sim.job import job as jobs
+from l2sim.store.follow import Damage
 
 from ..base import launch, message, theme
 from ..base.actions import Actions
-from ..base.beat import Beat
 from ..base.layout import Kept
 from ..base.model import RunModel, Selection, open_run
 from ..base.panel import Panel
@@ -24,14 +24,16 @@ from ..mesh.view import MeshView
 from ..panels.blocks import Blocks
 from ..panels.comparison.compare import Compare
 from ..panels.curves import Curves
-from ..panels.diagnose import Diagnosis
+from ..panels.diagnosis.panel import Diagnosis
 from ..panels.distributions import Distributions
 from ..panels.eventlog import EventLog
 from ..panels.hardware import Hardware
+from ..panels.health import Health
 from ..panels.inspector import Inspector
 from ..panels.matrix import Matrix
 from ..panels.runs import Runs
 from ..panels.timeline import Timeline
+from .beat import Beat
 from .jobform import JobForm
 from .start import Start
 
@@ -63,6 +65,7 @@ class Desk(QtWidgets.QMainWindow):
         """Names of what changed since the last refresh."""
         self.beat: Beat[Panel] = Beat()
         self._state = ""
+        self._damage: list[Damage] = []
         self._breath = 0.0
         self._fresh = not self.kept.bytes("docks")
         self.actions_ = Actions(self)
@@ -81,11 +84,11 @@ class Desk(QtWidgets.QMainWindow):
         self.mesh, self.blocks, self.inspector = MeshView(choose), Blocks(choose), Inspector(choose)
         self.matrix, self.distributions, self.curves = Matrix(choose), Distributions(choose), Curves(choose)
         self.hardware, self.events, self.runs = Hardware(choose), EventLog(choose), Runs(choose, self.runs_folder)
-        self.timeline, self.diagnosis = Timeline(choose, self.actions_), Diagnosis(choose)
+        self.timeline, self.diagnosis, self.health = Timeline(choose, self.actions_), Diagnosis(choose), Health(choose)
         self.comparison = Compare(choose)
         self.panels: list[Panel] = [
             self.mesh, self.blocks, self.inspector, self.matrix, self.distributions, self.curves, self.hardware,
-            self.events, self.runs, self.timeline, self.diagnosis, self.comparison,
+            self.events, self.runs, self.timeline, self.diagnosis, self.health, self.comparison,
         ]  # fmt: skip
         self._arrange()
         self._stack()
@@ -111,11 +114,12 @@ class Desk(QtWidgets.QMainWindow):
         for panel, area in (
             (self.blocks, left), (self.matrix, left), (self.distributions, left),
             (self.inspector, right), (self.hardware, right), (self.events, right), (self.runs, right),
-            (self.curves, below), (self.diagnosis, below), (self.comparison, below),
+            (self.curves, below), (self.diagnosis, below), (self.health, below), (self.comparison, below),
         ):  # fmt: skip
             self._dock(panel, area)
-        stacks = ("Matrix", "Distributions"), ("Hardware", "Events", "Runs"), ("Curves", "Diagnosis", "Compare")
-        for front, *behind in stacks:
+        for front, *behind in (
+            ("Matrix", "Distributions"), ("Hardware", "Events", "Runs"), ("Curves", "Diagnosis", "Health", "Compare"),
+        ):  # fmt: skip
             for name in behind:
                 self.inner.tabifyDockWidget(self.docks[front], self.docks[name])
             self.docks[front].raise_()
@@ -244,7 +248,7 @@ class Desk(QtWidgets.QMainWindow):
         self.compare(None)
         if self.model is not None:
             self.model.close()
-        self.model, self._state = model, ""
+        self.model, self._state, self._damage = model, "", []
         self.message.hide()
         model.poll()
         self.selection.newest = model.newest
@@ -347,6 +351,7 @@ class Desk(QtWidgets.QMainWindow):
             return
         self.selection.newest = self.model.newest
         self._follow_state()
+        self._follow_damage()
         now = time.monotonic()
         if self.model.state == "stale" or now - self._breath > 0.5:
             self._breath = now
@@ -398,6 +403,21 @@ class Desk(QtWidgets.QMainWindow):
             self.message.hide()
         for panel in self.panels:
             self.beat.note(panel, ("state",))
+
+    def _follow_damage(self) -> None:
+        """Say in words when a log turns out to be damaged, and what can be trusted."""
+        assert self.model is not None
+        damage = self.model.damage
+        if damage == self._damage:
+            return
+        self._damage = damage
+        if damage:
+            words = "; ".join(health.unreadable(one) for one in damage)
+            self.message.say(
+                f"{self.model.folder.name}: {words}; {health.trusted(self.model)}", bad=True,
+                Show_health=self.actions_["health"].trigger,
+            )  # fmt: skip
+            self.beat.note(self.health, ("state",))
 
     # -- when the window itself fails ----------------------------------------------------------------------------------
 

@@ -64,7 +64,7 @@ class _Dialog(QtWidgets.QDialog):
 
 
 class GoTo(_Dialog):
-    """To an MZI by layer, block, part, column and upper rail."""
+    """To an MZI by layer, block and part, and by its number or its column and upper rail: each tells the others."""
 
     def __init__(self, desk: Desk) -> None:
         super().__init__(desk, "Go to an MZI", "Go")
@@ -73,8 +73,10 @@ class GoTo(_Dialog):
         self.layer.setCurrentText(desk.selection.layer)
         self.row_, self.column_ = (self.add(f"Block {name}", QtWidgets.QSpinBox()) for name in ("row", "column"))
         self.part = self.add("Part", QtWidgets.QComboBox())
+        self.mzi = self.add("MZI", QtWidgets.QSpinBox())
         self.column = self.add("MZI column", QtWidgets.QSpinBox())
         self.rail = self.add("MZI upper rail", QtWidgets.QSpinBox())
+        self.mzi.valueChanged.connect(lambda number: self._place(number))
         self.layer.currentTextChanged.connect(lambda *_: self._limits())
         self._limits()
         self._finish()
@@ -95,6 +97,19 @@ class GoTo(_Dialog):
         part = next(iter(layer.parts.values()))
         self.column.setRange(0, int(part.columns.max()))
         self.rail.setRange(0, part.modes - 2)
+        self.mzi.setRange(0, len(part.columns) - 1)
+        if self.desk.selection.element is not None:
+            self.mzi.setValue(self.desk.selection.element)
+        self._place(self.mzi.value())
+
+    def _place(self, number: int) -> None:
+        """Show where the MZI with this number is."""
+        model = self.desk.model
+        layer = model.layers.get(self.layer.currentText()) if model else None
+        if layer is not None:
+            part = layer.parts[list(layer.parts)[max(0, self.part.currentIndex())]]
+            self.column.setValue(int(part.columns[number]))
+            self.rail.setValue(int(part.rails[number]))
 
     def _do(self) -> None:
         model = self.desk.model

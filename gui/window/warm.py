@@ -8,6 +8,8 @@ from l2sim.chip.core_chip import CoreChip
 from l2sim.chip.mesh_chip import MeshChip
 from l2sim.chip.nonidealities import Nonidealities
 from l2sim.chip.protocol import PARTS
+from l2sim.inspect import bench
+from l2sim.inspect.bench import CoreBench
 from l2sim.mesh.mesh import Mesh
 from l2sim.mesh.orthogonal import decompose
 
@@ -49,6 +51,8 @@ def _cores() -> None:
     chip.oracle_weights()
     for side in PARTS:
         chip.oracle_matrix(side)
+    phases = np.zeros(chip.mesh.count)
+    bench.silent(CoreBench(chip, phases, phases, np.ones(4)))
 
 
 STEPS = (

@@ -23,7 +23,7 @@ from l2sim.job.job import Job
 from l2sim.store import checkpoint as checkpoints
 from l2sim.store import source as sources
 from l2sim.store.events import Changed, EpochEnd, Kept, Record, StageEnd, StageStarted, step_of
-from l2sim.store.follow import Curve, Frame, Replay
+from l2sim.store.follow import Curve, Damage, Frame, Replay
 
 
 class Stage(NamedTuple):
@@ -143,6 +143,21 @@ class Recorded:
         return self._disk.notice
 
     @property
+    def damage(self) -> list[Damage]:
+        """The logs that cannot be read to their ends."""
+        return self._disk.damage
+
+    @property
+    def newest_scalar(self) -> int:
+        """The newest step that has a scalar, 0 where there is none."""
+        return self._disk.newest
+
+    @property
+    def newest_frame(self) -> int | None:
+        """The newest step that has a frame of phases, None where there is none."""
+        return max((int(self.frames(name)[-1]) for name in self.frame_series if self.frames(name).size), default=None)
+
+    @property
     def events(self) -> list[Record]:
         """The rare events so far."""
         return self._disk.events
@@ -190,6 +205,11 @@ class Recorded:
     def series(self) -> list[str]:
         """Names of the scalar series."""
         return self._disk.series
+
+    @property
+    def frame_series(self) -> list[str]:
+        """Names of the series of frames."""
+        return self._disk.frame_series
 
     def scalar(self, name: str) -> Curve:
         """(steps, values, times) of a series."""

@@ -8,9 +8,9 @@ import msgspec
 
 from l2sim.inspect import findings
 
-from ..base.files import Table
-from ..mesh.colours import number
-from ..mesh.geometry import TITLES
+from ...base.files import Table
+from ...mesh.colours import number
+from ...mesh.geometry import TITLES
 
 ALL = "all of them"
 """The row of a budget that has no imperfection at all."""

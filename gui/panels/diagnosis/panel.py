@@ -19,17 +19,17 @@ from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 from l2sim.chip.protocol import READOUTS
 from l2sim.inspect import findings
 
-from ..base import theme
-from ..base.files import Table
-from ..base.panel import Panel
-from ..base.widgets import filled, paragraph, scrolling
-from ..mesh.values import NO_ORACLE
-from . import diagnose_results as kinds
-from .diagnose_results import Results, bars, broken_of
-from .diagnose_views import Bars, HeaterMap, Plot
+from ...base import links, theme
+from ...base.files import Table
+from ...base.panel import Panel
+from ...base.widgets import filled, paragraph, scrolling
+from ...mesh.values import NO_ORACLE
+from . import results as kinds
+from .results import Results, bars, broken_of
+from .views import Bars, HeaterMap, Plot
 
 if TYPE_CHECKING:
-    from ..base.model import RunModel, Selection
+    from ...base.model import RunModel, Selection
 
 Qt = QtCore.Qt
 
@@ -155,7 +155,7 @@ class Diagnosis(Panel):
         button.clicked.connect(lambda *_, only=page.only: self.start(only))
         head, note = paragraph("part"), paragraph("")
         for label in (head, note):
-            label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+            links.follow(label, self.selection)
             label.setSizePolicy(QtWidgets.QSizePolicy.Policy.Ignored, QtWidgets.QSizePolicy.Policy.Preferred)
         self.buttons[page.only], self.heads[page.only], self.notes[page.only] = button, head, note
         boxes = (self.kind, self.readout) if page.only == "sweep" else ()
@@ -259,7 +259,7 @@ class Diagnosis(Panel):
             elif fault:
                 note.setText(f"<span style='color:{theme.now().bad}'>{fault}</span>")
             elif results:
-                note.setText(page.words(results))
+                note.setText(self._linked(results, page.words(results)))
                 if draw:
                     self._draw(results)
             else:
@@ -278,7 +278,13 @@ class Diagnosis(Panel):
         said = f"{findings.core_name(where)}, {where['heater']}" if "heater" in where else findings.core_name(where)
         same = (where["layer"], where["core"], where["step"]) == (here.layer, here.block, here.step)
         note = f"<br>{where['note']}" if "note" in where else ""
+        said = self._linked(results, said)
         return f"{said}, {findings.when(where)}" + ("" if same else " (not what is selected now)") + note
+
+    def _linked(self, results: Results, sentence: str) -> str:
+        """A sentence on what was diagnosed, its MZIs as links."""
+        where = results.get("place")
+        return links.linked(sentence, where["layer"], where["core"]) if where else sentence
 
     def _draw(self, results: Results) -> None:
         for only, body in self.bars.items():
