@@ -52,7 +52,8 @@ def fill_menus(desk: Desk) -> None:
             for number, dock in enumerate(desk.docks.values(), 1):
                 toggle = dock.toggleViewAction()
                 toggle.setToolTip(f"Show or hide {dock.windowTitle()}")
-                toggle.setShortcut(QtGui.QKeySequence(f"Alt+{number}"))
+                if number < 10:
+                    toggle.setShortcut(QtGui.QKeySequence(f"Alt+{number}"))
                 menu.addAction(toggle)
 
 
@@ -343,6 +344,10 @@ COMMANDS = (
         "undo", EDIT, "Undo", "Take back the last parameter change", "Ctrl+Z", lambda desk: desk.hardware.stack.undo()
     ),
     Command("redo", EDIT, "Redo", "Make it again", "Ctrl+Y Ctrl+Shift+Z", lambda desk: desk.hardware.stack.redo()),
+    Command(
+        "lab", VIEW, "Lab eyes", "Hide all that a lab cannot know of its chip", "Ctrl+L",
+        lambda desk: desk.see_as_lab(not desk.lab_eyes), True,
+    ),
     Command("theme", VIEW, "Light theme", "Dark or light", "Ctrl+T", _theme),
     Command("reset", VIEW, "Reset layout", "Every panel back to its place", "", Desk.reset_layout),
     Command("panel", VIEW, "Next panel", "Move the focus to the next panel", "F6", lambda desk: _next_panel(desk, 1)),

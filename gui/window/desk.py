@@ -26,12 +26,15 @@ from ..panels.diagnose import Diagnosis
 from ..panels.distributions import Distributions
 from ..panels.eventlog import EventLog
 from ..panels.hardware import Hardware
+from ..panels.heaters import Heaters
 from ..panels.inspector import Inspector
 from ..panels.matrix import Matrix
 from ..panels.runs import Runs
 from ..panels.timeline import Timeline
 from .jobform import JobForm
 from .start import Start
+
+LAB_EYES = "LAB EYES · only what a lab can command, read or work out of these is shown · Ctrl+L shows all again"
 
 _Area = QtCore.Qt.DockWidgetArea
 
@@ -56,6 +59,7 @@ class Desk(QtWidgets.QMainWindow):
         self.processes: list[launch.Process] = []
         self.starting: launch.Process | None = None
         self.crashed = ""
+        self.lab_eyes = self.kept.text("eyes") == "lab"
         self.moved: set[str] = set()
         """Names of what changed since the last refresh."""
         self.beat: Beat[Panel] = Beat()
@@ -79,9 +83,10 @@ class Desk(QtWidgets.QMainWindow):
         self.matrix, self.distributions, self.curves = Matrix(choose), Distributions(choose), Curves(choose)
         self.hardware, self.events, self.runs = Hardware(choose), EventLog(choose), Runs(choose, self.runs_folder)
         self.timeline, self.diagnosis = Timeline(choose, self.actions_), Diagnosis(choose)
+        self.heaters = Heaters(choose)
         self.panels: list[Panel] = [
             self.mesh, self.blocks, self.inspector, self.matrix, self.distributions, self.curves, self.hardware,
-            self.events, self.runs, self.timeline, self.diagnosis,
+            self.events, self.runs, self.timeline, self.diagnosis, self.heaters,
         ]  # fmt: skip
         self._arrange()
         self._stack()
@@ -107,10 +112,12 @@ class Desk(QtWidgets.QMainWindow):
         for panel, area in (
             (self.blocks, left), (self.matrix, left), (self.distributions, left),
             (self.inspector, right), (self.hardware, right), (self.events, right), (self.runs, right),
-            (self.curves, below), (self.diagnosis, below),
+            (self.curves, below), (self.diagnosis, below), (self.heaters, below),
         ):  # fmt: skip
             self._dock(panel, area)
-        for front, *behind in (("Matrix", "Distributions"), ("Hardware", "Events", "Runs"), ("Curves", "Diagnosis")):
+        for front, *behind in (
+            ("Matrix", "Distributions"), ("Hardware", "Events", "Runs"), ("Curves", "Diagnosis", "Heaters"),
+        ):  # fmt: skip
             for name in behind:
                 self.inner.tabifyDockWidget(self.docks[front], self.docks[name])
             self.docks[front].raise_()
@@ -118,7 +125,10 @@ class Desk(QtWidgets.QMainWindow):
     def _stack(self) -> None:
         """The pages, one of which is seen, below the line for messages."""
         self.work = QtWidgets.QWidget()
-        _column(self.work, self.inner, self.timeline, grows=self.inner)
+        self.eyes = theme.mark(QtWidgets.QLabel(LAB_EYES), "badge")
+        self.eyes.setAccessibleName("Lab eyes are on")
+        self.eyes.setVisible(self.lab_eyes)
+        _column(self.work, self.eyes, self.inner, self.timeline, grows=self.inner)
         self.stack = QtWidgets.QStackedWidget()
         for page in (self.start, self.form, self.wait, self.work):
             self.stack.addWidget(page)
@@ -201,7 +211,7 @@ class Desk(QtWidgets.QMainWindow):
         """Write down layout, theme and session."""
         self.kept.keep(
             geometry=bytes(self.saveGeometry()), docks=bytes(self.inner.saveState(1)), theme=theme.now().name,
-            session=str(self.model.folder.resolve()) if self.model else "",
+            eyes="lab" if self.lab_eyes else "all", session=str(self.model.folder.resolve()) if self.model else "",
         )  # fmt: skip
         try:
             self.kept.write()
@@ -270,7 +280,22 @@ class Desk(QtWidgets.QMainWindow):
 
         return self.attempt(lay)
 
+    def see_as_lab(self, on: bool) -> None:
+        """Hide all that a lab cannot know of its chip, or show it again."""
+        self.lab_eyes = on
+        self.eyes.setVisible(on)
+        self._blindfold()
+        for panel in self.panels:
+            self.beat.note(panel, ("theme", "all"))
+
+    def _blindfold(self) -> None:
+        self.actions_["lab"].setChecked(self.lab_eyes)
+        for model in (self.model, self.reference):
+            if model is not None:
+                model.lab_eyes = self.lab_eyes
+
     def _show_run(self) -> None:
+        self._blindfold()
         for panel in self.panels:
             self.guard(partial(panel.show_run, self.model, self.reference))
             self.beat.note(panel, ("all",))

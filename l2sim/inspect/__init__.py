@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from l2sim.faces import lazy
 
 if TYPE_CHECKING:
-    from l2sim.inspect import attainable, bench, budget, chips, diagnose, findings, layers, run
+    from l2sim.inspect import attainable, bench, budget, chips, diagnose, drive, findings, layers, run
     from l2sim.inspect.bench import Heater
     from l2sim.inspect.chips import Rebuilt
     from l2sim.inspect.diagnose import Place, place
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from l2sim.inspect.run import Recorded
 
 __all__ = [
-    "Heater", "Place", "Rebuilt", "Recorded", "Run", "attainable", "bench", "budget", "chips", "diagnose", "find",
-    "findings", "layers", "open", "place", "run", "words",
+    "Heater", "Place", "Rebuilt", "Recorded", "Run", "attainable", "bench", "budget", "chips", "diagnose",
+    "drive", "find", "findings", "layers", "open", "place", "run", "words",
 ]  # fmt: skip
 
 __getattr__, __dir__ = lazy(__name__, {
     "Heater": "bench", "Place": "diagnose", "Rebuilt": "chips", "Recorded": "run", "Run": "opened", "find":
     "findings", "open": "opened", "place": "diagnose", "words": "findings", "attainable": "attainable", "bench":
-    "bench", "budget": "budget", "chips": "chips", "diagnose": "diagnose", "findings": "findings", "layers":
-    "layers", "run": "run",
+    "bench", "budget": "budget", "chips": "chips", "diagnose": "diagnose", "drive": "drive", "findings":
+    "findings", "layers": "layers", "run": "run",
 })  # fmt: skip
