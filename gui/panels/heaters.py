@@ -29,7 +29,7 @@ HEADS = (
 )  # fmt: skip
 FIRST_NUMBER = 5
 """From this column on there are numbers of the frame."""
-FORMATS = ("{:.4f}", "{:+.0f}", "{:.0f}", "{:.3f}", "{:.3f}", "{:.3g}")
+FORMATS = ("{:.4f}", "{:.0f}", "{:.0f}", "{:.3f}", "{:.3f}", "{:.3g}")
 NAMES = {"theta": "θ", "phi": "φ", "screen": "screen"}
 SEEN = {"all", "theme", "frames", "step", "layer", "block", "parameters"}
 
@@ -88,7 +88,7 @@ class Rows(QtCore.QAbstractTableModel):
 
     def heater(self, row: int) -> Heater:
         """Which heater stands in a row."""
-        return self.heaters[self.order[row]]
+        return self.heaters[int(self.order[row])]
 
     def put(self, heaters: list[Heater], numbers: Array) -> None:
         """Show these; where they are the same heaters with other numbers, the rows that are chosen stay so."""
@@ -213,6 +213,7 @@ class Heaters(Panel):
         self.rows.put(heaters, np.stack([nothing if column is None else column for column in columns], axis=1))
         for column in (3, 4):
             self.view.setColumnHidden(FIRST_NUMBER + column, driven.volts is None)
+        self.view.setColumnHidden(0, "" in frame)  # a whole mesh has no parts
         step = max((int(of_side["step"]) for of_side in frame.values()), default=None)
         self.said.setText(self._summary(len(heaters), driven.room, float(np.nansum(driven.milliwatts)), step))
 

@@ -29,6 +29,7 @@ from ..panels.hardware import Hardware
 from ..panels.heaters import Heaters
 from ..panels.inspector import Inspector
 from ..panels.matrix import Matrix
+from ..panels.ports import Ports
 from ..panels.runs import Runs
 from ..panels.timeline import Timeline
 from .jobform import JobForm
@@ -83,14 +84,16 @@ class Desk(QtWidgets.QMainWindow):
         self.matrix, self.distributions, self.curves = Matrix(choose), Distributions(choose), Curves(choose)
         self.hardware, self.events, self.runs = Hardware(choose), EventLog(choose), Runs(choose, self.runs_folder)
         self.timeline, self.diagnosis = Timeline(choose, self.actions_), Diagnosis(choose)
-        self.heaters = Heaters(choose)
+        self.heaters, self.ports = Heaters(choose), Ports(choose)
         self.panels: list[Panel] = [
             self.mesh, self.blocks, self.inspector, self.matrix, self.distributions, self.curves, self.hardware,
             self.events, self.runs, self.timeline, self.diagnosis, self.heaters,
+            self.ports,
         ]  # fmt: skip
         self._arrange()
         self._stack()
         self._connect()
+        self._blindfold()
         self.home_state = self.inner.saveState(1)
         self._restore()
 
@@ -112,11 +115,11 @@ class Desk(QtWidgets.QMainWindow):
         for panel, area in (
             (self.blocks, left), (self.matrix, left), (self.distributions, left),
             (self.inspector, right), (self.hardware, right), (self.events, right), (self.runs, right),
-            (self.curves, below), (self.diagnosis, below), (self.heaters, below),
+            (self.curves, below), (self.diagnosis, below), (self.heaters, below), (self.ports, below),
         ):  # fmt: skip
             self._dock(panel, area)
         for front, *behind in (
-            ("Matrix", "Distributions"), ("Hardware", "Events", "Runs"), ("Curves", "Diagnosis", "Heaters"),
+            ("Matrix", "Distributions"), ("Hardware", "Events", "Runs"), ("Curves", "Diagnosis", "Heaters", "Ports"),
         ):  # fmt: skip
             for name in behind:
                 self.inner.tabifyDockWidget(self.docks[front], self.docks[name])

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from l2sim.faces import lazy
 
 if TYPE_CHECKING:
-    from l2sim.inspect import attainable, bench, budget, chips, diagnose, drive, findings, layers, run
+    from l2sim.inspect import attainable, bench, budget, chips, diagnose, drive, findings, layers, ports, run
     from l2sim.inspect.bench import Heater
     from l2sim.inspect.chips import Rebuilt
     from l2sim.inspect.diagnose import Place, place
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Heater", "Place", "Rebuilt", "Recorded", "Run", "attainable", "bench", "budget", "chips", "diagnose",
-    "drive", "find", "findings", "layers", "open", "place", "run", "words",
+    "drive", "find", "findings", "layers", "open", "place", "ports", "run", "words",
 ]  # fmt: skip
 
 __getattr__, __dir__ = lazy(__name__, {
     "Heater": "bench", "Place": "diagnose", "Rebuilt": "chips", "Recorded": "run", "Run": "opened", "find":
     "findings", "open": "opened", "place": "diagnose", "words": "findings", "attainable": "attainable", "bench":
     "bench", "budget": "budget", "chips": "chips", "diagnose": "diagnose", "drive": "drive", "findings":
-    "findings", "layers": "layers", "run": "run",
+    "findings", "layers": "layers", "ports": "ports", "run": "run",
 })  # fmt: skip
