@@ -143,18 +143,19 @@ def test_diagnoses_that_a_lab_can_make_stay_without_what_is_wrong_inside(opened:
     layer = {"layer": "fc1", "cores": [1.0], "heaters": 72, "total": 1.0, "v_max": 0}
     row = {"part": "u", "kind": "theta", "phase": [1.0] * 36, "power": [0.3] * 36, "v_max": [False] * 36}
     where = {"run": "", "layer": "fc1", "core": 0, "cores": 4, "step": None, "stage": "learn"}
+    named = {"heater": heater, "name": "U MZI 3"}
     heaters = {
-        "unit": "P_pi", "core": [row], "layers": [layer], "silent": [{"heater": heater, "name": "U MZI 3", "share": 0.0}],
-        "faults": [{"heater": heater, "name": "U MZI 3", "fate": "dead"}], "simulated": True, "meter": {}, "spent": {},
+        "unit": "P_pi", "core": [row], "layers": [layer], "silent": [{**named, "share": 0.0}],
+        "faults": [{**named, "fate": "dead"}], "simulated": True, "meter": {}, "spent": {},
     }  # fmt: skip
     panel.results["heaters"] = {"place": where, "badges": {}, "heaters": heaters}
     opened.docks["Diagnosis"].raise_()
     panel.refresh({"all"})
-    assert "dead" in panel.notes["heaters"].text()
+    assert "1 dead [oracle]" in panel.notes["heaters"].text()
     qtbot.keyClick(opened, Key.Key_L, Modifier.ControlModifier)
     opened.tick(everything=True)
     said = panel.notes["heaters"].text()
-    assert "U MZI 3 does not answer" in said and "1 dead" not in said and ORACLE not in said
+    assert "U MZI 3 does not answer" in said and "dead" not in said and ORACLE not in said
     usable = {only for only, button in panel.buttons.items() if button.isEnabled()}
     assert usable == {"sweep", "movement", "detectors", "heaters"}
     assert panel.notes["budget"].text() == KEPT_BACK
