@@ -2,5 +2,5 @@
 
 __all__ = [
     "blocks", "chart", "curves", "diagnose", "diagnose_results", "diagnose_views", "distributions", "envelope",
-    "eventlog", "hardware", "inspector", "matrix", "runs", "scrubber", "timeline",
+    "eventlog", "hardware", "inspector", "lab", "matrix", "runs", "scrubber", "timeline",
 ]  # fmt: skip

@@ -26,10 +26,10 @@ from ..panels.diagnose import Diagnosis
 from ..panels.distributions import Distributions
 from ..panels.eventlog import EventLog
 from ..panels.hardware import Hardware
-from ..panels.heaters import Heaters
 from ..panels.inspector import Inspector
+from ..panels.lab.heaters import Heaters
+from ..panels.lab.ports import Ports
 from ..panels.matrix import Matrix
-from ..panels.ports import Ports
 from ..panels.runs import Runs
 from ..panels.timeline import Timeline
 from .jobform import JobForm

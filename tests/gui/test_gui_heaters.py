@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from l2sim.gui.base.model import RunModel, Selection, open_run
-from l2sim.gui.panels.heaters import HEADS, Heaters
+from l2sim.gui.panels.lab.heaters import HEADS, Heaters
 from l2sim.gui.window.window import Window
 from pyqtgraph.Qt import QtCore, QtWidgets
 from pytestqt.qtbot import QtBot

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from l2sim.gui.base.model import Selection, open_run
-from l2sim.gui.panels.ports import Ports
+from l2sim.gui.panels.lab.ports import Ports
 from l2sim.gui.window.window import Window
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 from pytestqt.qtbot import QtBot
@@ -34,12 +34,16 @@ def test_the_outputs_are_read_on_the_chip_and_the_input_is_chosen_by_wheel_box_a
     selection.layer, selection.block, selection.newest = "fc1", 3, model.newest
     panel = shown(qtbot, Ports, model, selection, (700, 300))
     weights = model.realised("fc1", 3)
+    u, _, v = np.linalg.svd(model.target("fc1", 3)["matrix"])
+    aimed = (u * model.phases("fc1", 3, "sigma")["sigma"]) @ v
 
     def reads(port: int) -> None:
         assert selection.input == panel.port.value() == panel.bars.port == port
         power = panel.readout.currentText() == "power"
         wanted = weights[:, port] ** 2 if power else weights[:, port]
         np.testing.assert_allclose(panel.bars.seen.values, wanted, atol=1e-5)
+        expected = aimed[:, port] ** 2 if power else aimed[:, port]
+        np.testing.assert_allclose(panel.bars.expected, expected, atol=1e-5)
 
     reads(0)
     wheel(panel.bars, -2)

@@ -1,4 +1,8 @@
-"""The ports: light into one input of the block on show, and what the detector of every output reads of it."""
+"""The ports: light into one input of the block on show, and what the detector of every output reads of it.
+
+Expected is what the block is to do: a core its target, with the sigma that is commanded now, since learning changes
+that; a whole mesh, which has no target, what an ideal chip would do with the same commands.
+"""
 
 from __future__ import annotations
 
@@ -9,23 +13,25 @@ from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
 from l2sim.backend import Array
 from l2sim.chip.protocol import READOUTS
+from l2sim.inspect.chips import ends
 from l2sim.inspect.diagnose import Place
 from l2sim.inspect.ports import Reading, reading
 
-from ..base import painting, theme
-from ..base.files import Table
-from ..base.panel import Panel, pointed
-from ..base.widgets import filled, paragraph
-from ..mesh import values as mesh_values
-from ..mesh.colours import number
-from ..mesh.view import told
-from . import matrix
+from ...base import painting, theme
+from ...base.files import Table
+from ...base.panel import Panel, pointed
+from ...base.widgets import filled, paragraph
+from ...mesh import values as mesh_values
+from ...mesh.colours import number
+from ...mesh.view import told
+from .. import matrix
 
 if TYPE_CHECKING:
-    from ..base.model import RunModel, Selection
+    from ...base.model import RunModel, Selection
 
 Qt = QtCore.Qt
 SEEN = {"all", "theme", "frames", "step", "layer", "block", "input", "parameters"}
+FULL = "full scale"
 ELSEWHERE = "this chip is not simulated: it is read on its own bench"
 
 
@@ -51,16 +57,16 @@ class Bars(QtWidgets.QWidget):
 
     def room(self) -> QtCore.QRectF:
         """Where the bars are."""
-        return QtCore.QRectF(54, 42, max(self.width() - 64.0, 1.0), max(self.height() - 66.0, 1.0))
+        left = self.fontMetrics().horizontalAdvance(FULL) + 8.0
+        return QtCore.QRectF(left, 42, max(self.width() - left - 10.0, 1.0), max(self.height() - 66.0, 1.0))
 
     def ends(self) -> tuple[float, float]:
         """The least and the largest value there is room for."""
         if self.seen is None:
             return 0.0, 1.0
-        every = np.concatenate((self.seen.values, self.expected, [self.seen.full]))
-        high = 1.05 * float(np.nanmax(every))
-        low = float(np.nanmin(every))
-        return (-high if low < -3 * self.seen.floor else min(low, 0.0)), high
+        every = np.concatenate((self.seen.values, self.expected, [2 * self.seen.floor, 1e-3 * self.seen.full]))
+        high = 1.1 * float(np.nanmax(np.abs(every)))
+        return (-high if float(np.nanmin(every)) < -3 * self.seen.floor - 1e-3 * high else 0.0), high
 
     def y_of(self, value: float) -> float:
         """Where a value is."""
@@ -79,25 +85,16 @@ class Bars(QtWidgets.QWidget):
             painting.note(painter, self.rect().adjusted(10, 10, -10, -10), self.note)
             painter.end()
             return
-        room, every = self.room(), max(1, round(26 * len(self.expected) / self.room().width()))
+        every = max(1, round(26 * len(self.expected) / self.room().width()))
         self._inputs(painter, every)
-        lines = [(self.seen.full, now.bad, "full scale")]
-        lines += [(self.seen.floor, now.faint, "noise")] if self.seen.floor > 0.0 else []
-        lines += [(-value, colour, "") for value, colour, _ in lines if self.ends()[0] < -value]
-        for value, colour, name in [*lines, (0.0, now.line, "0")]:
-            y = self.y_of(value)
-            pen = QtGui.QPen(QtGui.QColor(colour), 1, Qt.PenStyle.DashLine if value else Qt.PenStyle.SolidLine)
-            painter.setPen(pen)
-            painter.drawLine(QtCore.QPointF(room.left(), y), QtCore.QPointF(room.right(), y))
-            if name != "noise" or abs(y - self.y_of(0.0)) > 12:
-                painter.drawText(QtCore.QRectF(0, y - 8, 50, 16), painting.RIGHT, name)
+        self._lines(painter, self.seen)
         for at, (value, wanted) in enumerate(zip(self.seen.values.tolist(), self.expected.tolist())):
             column = self.place(at)
             wide = max(1.0, 0.7 * column.width())
             left, zero = column.center().x() - wide / 2, self.y_of(0.0)
             if np.isfinite(value):
                 bar = QtCore.QRectF(left, zero, wide, self.y_of(value) - zero).normalized()
-                painter.fillRect(bar, QtGui.QColor(now.curves[0]))
+                painter.fillRect(bar, QtGui.QColor(now.bad if abs(value) >= self.seen.full else now.curves[0]))
             painter.setPen(QtGui.QPen(QtGui.QColor(now.text), 2))
             y = self.y_of(wanted)
             painter.drawLine(QtCore.QPointF(left - 1, y), QtCore.QPointF(left + wide + 1, y))
@@ -106,16 +103,35 @@ class Bars(QtWidgets.QWidget):
                 painting.text_at(painter, column.center().x(), self.height() - 8.0, str(at), self.width())
         painter.end()
 
+    def _lines(self, painter: QtGui.QPainter, seen: Reading) -> None:
+        """Nothing, noise, the full scale where it is not far above, and the largest value there is room for."""
+        now, room, (low, high) = theme.now(), self.room(), self.ends()
+        shown = [(0.0, now.line, "0"), (seen.full, now.bad, FULL), (seen.floor, now.faint, "noise")]
+        shown += [(-value, colour, "") for value, colour, _ in shown[1:]] if low else []
+        last = float("inf")
+        for value, colour, name in [*shown, (high, now.line, number(high))]:
+            y = self.y_of(value)
+            if not room.top() - 1 <= y <= room.bottom() + 1:
+                continue
+            style = Qt.PenStyle.DashLine if value and value != high else Qt.PenStyle.SolidLine
+            painter.setPen(QtGui.QPen(QtGui.QColor(colour), 1, style))
+            painter.drawLine(QtCore.QPointF(room.left(), y), QtCore.QPointF(room.right(), y))
+            if abs(y - last) > 12:  # else names would stand on each other
+                painter.setPen(QtGui.QColor(now.bad if name == FULL else now.faint))
+                painter.drawText(QtCore.QRectF(0, y - 8, room.left() - 5, 16), painting.RIGHT, name)
+                last = y
+
     def _inputs(self, painter: QtGui.QPainter, every: int) -> None:
         """The inputs as a row of boxes, full where light enters."""
         now = theme.now()
         painter.setPen(QtGui.QColor(now.faint))
-        painter.drawText(QtCore.QRectF(0, 8, 50, 16), painting.RIGHT, "inputs")
-        for at in range(len(self.expected)):
-            column = self.place(at)
+        painter.drawText(QtCore.QRectF(0, 8, self.room().left() - 5, 16), painting.RIGHT, "inputs")
+        columns = [self.place(at) for at in range(len(self.expected))]
+        for at, column in enumerate(columns):
             box = QtCore.QRectF(column.left() + 1, 8, max(1.0, column.width() - 2), 16)
             painter.fillRect(box, QtGui.QColor(now.accent if at == self.port else now.raised))
-            if at % every == 0 or at == self.port:
+        for at, column in enumerate(columns):
+            if at == self.port or (at % every == 0 and abs(at - self.port) >= every):
                 painter.setPen(QtGui.QColor(now.text if at == self.port else now.faint))
                 painting.text_at(painter, column.center().x(), 20.0, str(at), self.width())
 
@@ -146,7 +162,7 @@ class Bars(QtWidgets.QWidget):
 
 
 class Ports(Panel):
-    """An impulse through one input; every output read, beside what an ideal chip would give for the same commands."""
+    """An impulse through one input; every output read, beside what is expected."""
 
     title = "Ports"
     every = 0.5
@@ -164,6 +180,8 @@ class Ports(Panel):
             widget.setToolTip(name)
         self.bars.setToolTip("The wheel, or a click in the row above, sends the light into another input")
         self.said = paragraph("faint", name="What the ports say")
+        self.by = ""
+        """What tells what is expected."""
         row = filled(QtWidgets.QHBoxLayout(), self.port, self.readout, (self.said, 1), margins=(8, 5, 8, 3))
         filled(QtWidgets.QVBoxLayout(self), row, (self.bars, 1), spacing=0)
         self.readout.currentIndexChanged.connect(lambda *_: self.refresh({"all"}))
@@ -193,7 +211,9 @@ class Ports(Panel):
         self.port.setValue(port)
         self.port.blockSignals(False)
         frame = mesh_values.frame(model, here.layer, here.block, here.at)
-        ideal = matrix.commanded(model, here.layer, frame) if frame else None
+        aim = model.target(here.layer, here.block, here.at)
+        self.by = "an ideal chip as commanded" if aim is None else "the target"
+        ideal = matrix.commanded(model, here.layer, frame | (ends(aim) if aim else {})) if frame else None
         if not model.readable or ideal is None or ideal.values is None:
             why = "nothing was commanded yet" if model.readable else ELSEWHERE
             self.bars.show_reading(None, np.zeros(0), port, ideal.note if ideal and ideal.note else why)
@@ -231,6 +251,6 @@ class Ports(Panel):
         output = int(np.nan_to_num(apart, nan=np.inf).argmax()) if at is None else at
         begin = f"farthest off: output {output}" if at is None else f"output {output}"
         here = self.selection
-        said = f"{begin} reads {number(float(seen.values[output]))} · measured, expected "
-        said += f"{number(float(bars.expected[output]))} · estimated, of an ideal chip as commanded; noise "
-        self.said.setText(f"{said}{number(seen.floor)} · data sheet{told(here.at, here.at)}")
+        said = f"{begin} reads {number(float(seen.values[output]))} (measured), by {self.by} "
+        said += f"{number(float(bars.expected[output]))} (estimated); noise {number(seen.floor)}, full scale "
+        self.said.setText(f"{said}{number(seen.full)}{told(here.at, here.at)}")

@@ -11,16 +11,16 @@ from l2sim.backend import Array
 from l2sim.chip.devices import TABLES
 from l2sim.inspect.drive import drive
 
-from ..base import theme
-from ..base.files import Table
-from ..base.panel import Panel
-from ..base.widgets import filled, paragraph
-from ..mesh import values as mesh_values
-from ..mesh.geometry import TITLES
-from ..mesh.view import told
+from ...base import theme
+from ...base.files import Table
+from ...base.panel import Panel
+from ...base.widgets import filled, paragraph
+from ...mesh import values as mesh_values
+from ...mesh.geometry import TITLES
+from ...mesh.view import told
 
 if TYPE_CHECKING:
-    from ..base.model import Part, Phases, RunModel, Selection
+    from ...base.model import Part, Phases, RunModel, Selection
 
 Qt = QtCore.Qt
 HEADS = (
