@@ -65,6 +65,7 @@ class Rows(QtCore.QAbstractTableModel):
         return HEADS[section] if wanted else None
 
     def data(self, index: QtCore.QModelIndex, role: int = 0) -> str | int | QtGui.QBrush | None:
+        """What Qt asks of a cell: its text, how it stands, its colour."""
         if role == Qt.ItemDataRole.DisplayRole:
             return self.text(index.row(), index.column())
         if role == Qt.ItemDataRole.TextAlignmentRole and index.column() not in (0, 2):
@@ -102,6 +103,7 @@ class Rows(QtCore.QAbstractTableModel):
         self.endResetModel()
 
     def sort(self, column: int, order: QtCore.Qt.SortOrder = Qt.SortOrder.AscendingOrder) -> None:
+        """Sort by a column, now and whenever the numbers change."""
         self._by, self._falls = column, order == Qt.SortOrder.DescendingOrder
         self._arrange()
 
