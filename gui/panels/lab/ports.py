@@ -27,7 +27,7 @@ from ...mesh.view import told
 from .. import matrix
 
 if TYPE_CHECKING:
-    from ...base.model import RunModel, Selection
+    from ...base.model import Phases, RunModel, Selection
 
 Qt = QtCore.Qt
 SEEN = {"all", "theme", "frames", "step", "layer", "block", "input", "parameters"}
@@ -213,7 +213,10 @@ class Ports(Panel):
         frame = mesh_values.frame(model, here.layer, here.block, here.at)
         aim = model.target(here.layer, here.block, here.at)
         self.by = "an ideal chip as commanded" if aim is None else "the target"
-        ideal = matrix.commanded(model, here.layer, frame | (ends(aim) if aim else {})) if frame else None
+        wanted: dict[str, Phases] = dict(frame)
+        if aim:
+            wanted |= {side: {"theta": end["theta"], "signs": end["signs"]} for side, end in ends(aim).items()}
+        ideal = matrix.commanded(model, here.layer, wanted) if frame else None
         if not model.readable or ideal is None or ideal.values is None:
             why = "nothing was commanded yet" if model.readable else ELSEWHERE
             self.bars.show_reading(None, np.zeros(0), port, ideal.note if ideal and ideal.note else why)
