@@ -42,6 +42,7 @@ def view(modes: int) -> tuple[Any, Any]:
         part = Part(modes, mesh.column, mesh.top, mesh.bottom - mesh.top, True)
         layers = {"mesh0": Layer("mesh0", 1, 1, modes, {"": part}, None)}  # noqa: RUF012
         job, newest, badge = Job(flow="insitu"), 0, {}
+        simulated = lab_eyes = False
 
         def phases(self, layer: str, block: int, side: str, step: int | None = None) -> dict[str, object]:
             theta, phi, screen = np.split(frames[self.newest % 8], [mesh.count, 2 * mesh.count])

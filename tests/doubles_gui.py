@@ -33,7 +33,7 @@ class FakeModel:
     """`RunModel` without a run. `tick()` makes one more step, as a job would; orders are kept in `ordered`."""
 
     def __init__(self, p: int = 3, q: int = 4, k: int = 9, steps: int = 200, mesh: int = 0) -> None:
-        self.folder, self.simulated = Path("runs/fake-1"), True
+        self.folder, self.simulated, self.readable, self.lab_eyes = Path("runs/fake-1"), True, True, False
         self.rebuilt = SimpleNamespace(chip=lambda *_: None)
         self.job = Job.preset("insitu-digits" if mesh else "digits")
         self.p, self.q, self.k = p, q, k

@@ -172,7 +172,7 @@ def test_the_window_has_floors_too() -> None:
     assert [line for path in files for line in window_breaches(path.read_text(), path)] == []
 
 
-@pytest.mark.parametrize("room", (*WINDOW_FLOORS, "panels/comparison", "panels/diagnosis"))
+@pytest.mark.parametrize("room", (*WINDOW_FLOORS, "panels/comparison", "panels/diagnosis", "panels/lab"))
 def test_a_room_of_the_window_names_its_modules(room: str) -> None:
     modules = {path.stem for path in (ROOT / "gui" / room).iterdir() if path.suffix == ".py" or path.is_dir()}
     names = importlib.import_module(f"l2sim.gui.{room.replace('/', '.')}").__all__

@@ -141,6 +141,8 @@ class RunModel(Recorded):
         super().__init__(folder)
         self.layers = {name: _layer(name, grid) for name, grid in self.grids.items()}
         self.health = Health(self)
+        self.lab_eyes = False
+        """Whether all that a lab cannot know is kept back: the run answers as one of a chip that is not simulated."""
         self.acks: dict[int, Answer] = {}
         self._moves: dict[str, _Moves] = {}
         self._orders = 0
@@ -233,7 +235,28 @@ class RunModel(Recorded):
                 field.path, effective(job, field.path), field.unit, field.low, field.high, field.meaning, field.when
             )
             for field in jobs.describe(job)
+            if not self.keeps_back(field.meaning)
         ]
+
+    # -- what a lab cannot know ----------------------------------------------------------------------------------------
+
+    def keeps_back(self, name: str) -> bool:
+        """Whether a quantity of this name or meaning is one that only an oracle knows, and is not to be told."""
+        return self.lab_eyes and _badge(name) == "oracle"
+
+    @property
+    def simulated(self) -> bool:
+        """Whether what is true of the chip can be told: it can be made again, and nobody looks with a lab's eyes."""
+        return self.readable and not self.lab_eyes
+
+    @property
+    def series(self) -> list[str]:
+        """Names of the scalar series."""
+        return [name for name in super().series if not self.keeps_back(name)]
+
+    def oracle_gradient(self, layer: str, step: int | None = None) -> dict[str, Any] | None:
+        """The true gradient of a whole mesh for the same light."""
+        return None if self.lab_eyes else super().oracle_gradient(layer, step)
 
     # -- numbers -------------------------------------------------------------------------------------------------------
 
@@ -265,7 +288,7 @@ class RunModel(Recorded):
     def metrics(self) -> list[str]:
         """Names that `metric` knows: those that were recorded, and what the frames tell."""
         recorded = {kind for _, part, kind in map(naming.apart, self.frame_series) if part == "block"}
-        return [*sorted(recorded), BROKEN, MOVEMENT, COUNT, LAST]
+        return [*sorted(kind for kind in recorded if not self.keeps_back(kind)), BROKEN, MOVEMENT, COUNT, LAST]
 
     def metric(self, layer: str, name: str, step: int | None = None) -> Array | None:
         """A figure of merit of every core, (p, q); None where there is none yet.
@@ -279,7 +302,7 @@ class RunModel(Recorded):
             counts = self.health.broken(layer, step)
             return None if counts is None else counts.reshape(grid.p, grid.q)
         if name not in (MOVEMENT, COUNT, LAST):
-            frame = self.frame(naming.name(layer, "block", name), step)
+            frame = None if self.keeps_back(name) else self.frame(naming.name(layer, "block", name), step)
             return None if frame is None else frame.values.reshape(grid.p, grid.q)
         names = list(grid.phases.values())
         if name == MOVEMENT:
@@ -321,7 +344,9 @@ class RunModel(Recorded):
     def field(self, layer: str, block: int, port: int, step: int | None = None) -> Light | None:
         """Optical power on every rail at `step`. Of unit light in `port`: in a core `v`, then `u`; in a whole mesh
         `forward`. While it learns in situ and is watched live: of sample `port` of its last light `forward`,
-        `backward` and their `sum`."""
+        `backward` and their `sum`. None as `oracle`."""
+        if self.lab_eyes:
+            return None
         newest = step is None or step >= self.newest
         if self._link is not None and newest and self.layers[layer].sigma is None:
             self._link.look_inside(layer, port)

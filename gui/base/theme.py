@@ -100,6 +100,7 @@ def _sheet(theme: Theme) -> str:
     QGroupBox::title {{ subcontrol-origin: margin; left: 8px; padding: 0 4px; color: {theme.faint}; }}
     QLabel[role="faint"] {{ color: {theme.faint}; }}
     QLabel[role="bad"] {{ color: {theme.bad}; }}
+    QLabel[role="badge"] {{ color: {theme.base}; background: {theme.warn}; font-weight: bold; padding: 2px 10px; }}
     QLabel[role="heading"] {{ font-size: 18pt; font-weight: 300; }}
     QLabel[role="part"] {{ font-weight: bold; }}
     QFrame[role="card"] {{ background: {theme.base}; border: 1px solid {theme.line}; border-radius: 6px; }}

@@ -36,6 +36,7 @@ MODES = (
 )
 THETA, PHI, DIFFERENCE, BEFORE, GRADIENT, UPDATES, LEVEL, POWER = range(8)
 NO_ORACLE = "this chip is not simulated: there is no oracle to say what is true"
+KEPT_BACK = "hidden by Lab eyes: a lab cannot know it"
 ROUNDING = 4e-6
 """Radians, and shares of sigma, below which a difference is rounding: eight single precision steps at 2 pi (ours)."""
 BELOW, ROUND = 10.0, 5.0
@@ -51,6 +52,8 @@ CHOICES = {
     POWER: (IDEAL, ACTUAL, *LIVE),
 }
 """What there is to choose in some ways of colouring; the first is where one begins."""
+UNKNOWABLE = {TRUE, ERROR, ACTUAL, *LIVE}
+"""Those of them that a lab cannot see."""
 
 
 class Worst(NamedTuple):
@@ -101,6 +104,16 @@ class Painted:
             for key, values in self.values.items()
         }
         return {key: places for key, places in wrong.items() if places.size}
+
+
+def untold(model: RunModel) -> str:
+    """Why nobody says what is true of the chip."""
+    return KEPT_BACK if model.lab_eyes else NO_ORACLE
+
+
+def choices(model: RunModel, mode: int) -> list[str]:
+    """What there is to choose in a way of colouring."""
+    return [choice for choice in CHOICES.get(mode, ()) if not (model.lab_eyes and choice in UNKNOWABLE)]
 
 
 def sides(layer: Layer) -> list[str]:

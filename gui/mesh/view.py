@@ -67,7 +67,7 @@ class MeshView(Panel):
         """Whether somebody chose how it is coloured."""
         self.chosen = {mode: choices[0] for mode, choices in CHOICES.items()}
         self._scene_of: tuple[RunModel, str] | None = None
-        self._broken_of: tuple[RunModel, str, int, Nonidealities] | None = None
+        self._broken_of: tuple[RunModel, bool, str, int, Nonidealities] | None = None
         self._build()
         self.show_run(None)
 
@@ -202,7 +202,13 @@ class MeshView(Panel):
 
     def _live(self) -> str:
         """Which light of a mesh that learns is shown: forward, backward or sum; "" for none of them."""
-        return mesh_values.LIVE.get(self.chosen[POWER], "") if self.mode == POWER else ""
+        return mesh_values.LIVE.get(self._choice(), "") if self.mode == POWER else ""
+
+    def _choice(self) -> str:
+        """What is chosen in this way of colouring; the first of all where that is not to be seen."""
+        choices = mesh_values.choices(self.model, self.mode) if self.model is not None else []
+        chosen = self.chosen.get(self.mode, "")
+        return chosen if chosen in choices else (choices[0] if choices else "")
 
     def _limit(self) -> int:
         """The last port that light can enter, or the last sample of a mini-batch."""
@@ -213,14 +219,14 @@ class MeshView(Panel):
         return next(iter(layer.parts.values())).modes - 1 if layer else 0
 
     def _controls(self) -> None:
-        choices = list(CHOICES.get(self.mode, ()))
+        choices = mesh_values.choices(self.model, self.mode) if self.model is not None else []
         self.choice.setVisible(bool(choices))
         self.choice.blockSignals(True)
         if [self.choice.itemText(i) for i in range(self.choice.count())] != choices:
             self.choice.clear()
             self.choice.addItems(choices)
         if choices:
-            self.choice.setCurrentText(self.chosen[self.mode])
+            self.choice.setCurrentText(self._choice())
         self.choice.blockSignals(False)
         self.port.setVisible(self.mode == POWER)
         if self.mode == POWER and self.model is not None:
@@ -260,7 +266,7 @@ class MeshView(Panel):
             self._default(next(iter(layer.parts.values())).modes)
         self._controls()
         self.history.of(model, name, block)
-        choice, chosen = self.chosen.get(self.mode, ""), self.selection
+        choice, chosen = self._choice(), self.selection
         enters = min(chosen.input, self._limit())
         request = Request(name, block, chosen.at, self.mode, choice, enters, chosen.side, self.pinned)
         self.painted = mesh_values.show(model, request, self.history, self.reference)
@@ -282,7 +288,7 @@ class MeshView(Panel):
         """Find the heaters that do not obey, which only an oracle knows."""
         model, painted = self.model, self.painted
         assert model is not None and painted is not None
-        of = model, layer, block, mesh_values.imperfections(model, self.selection.at)
+        of = model, model.simulated, layer, block, mesh_values.imperfections(model, self.selection.at)
         if of == self._broken_of:
             return
         self._broken_of, self.canvas.broken = of, []

@@ -47,8 +47,8 @@ KINDS = {
 }
 
 
-def words(event: Record) -> str:
-    """An event as a sentence."""
+def words(event: Record, lab_eyes: bool = False) -> str:
+    """An event as a sentence; with a lab's eyes without what a lab cannot know."""
     match event:
         case StageStarted():
             return f"{event.stage}: up to {event.epochs} epochs" + (f", {event.done} done before" if event.done else "")
@@ -64,7 +64,7 @@ def words(event: Record) -> str:
             result = results.stage(event.result)
             parts = [f"{100 * result.accuracy:.2f} % test accuracy"] if result.accuracy is not None else []
             error = result.oracle_mapping_error
-            parts += [f"oracle mapping error {error:.3g}"] if error is not None else []
+            parts += [f"oracle mapping error {error:.3g}"] if error is not None and not lab_eyes else []
             parts += [f"{result.seconds:.1f} s"] if result.seconds is not None else []
             return f"{event.stage}: " + ", ".join(parts)
         case Changed():
@@ -189,8 +189,9 @@ class EventLog(Panel):
         bar = self.view.verticalScrollBar()
         follows = bar.value() >= bar.maximum() - 2
         events = self.model.events if self.model else []
+        lab_eyes = self.model is not None and self.model.lab_eyes
         rows: list[tuple[int | None, str, str]] = [
-            (step_of(event), kind_of(event), words(event))
+            (step_of(event), kind_of(event), words(event, lab_eyes))
             for event in events
             if not isinstance(event, Series) and (not isinstance(event, EpochEnd) or self.epochs.isChecked())
         ]

@@ -11,6 +11,10 @@ import numpy as np
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
 from l2sim.backend import Array
+from l2sim.chip.devices import TABLES
+from l2sim.given import wrapped
+from l2sim.inspect.drive import command, drive
+from l2sim.inspect.drive import words as driven_words
 
 from ..base import painting, theme
 from ..base.files import Table
@@ -59,11 +63,6 @@ def kinds(part: Part) -> dict[str, str]:
 def split(complex_: bool, theta: float) -> float:
     """The share of the power that crosses: cos^2(theta / 2); of a real MZI sin^2(theta)."""
     return float(np.cos(theta / 2) ** 2 if complex_ else np.sin(theta) ** 2)
-
-
-def angle(value: float) -> str:
-    """An angle in rad and in turns of pi."""
-    return f"{value:.4f} rad = {value / np.pi:.3f} π" if np.isfinite(value) else f"{value} (no number)"
 
 
 def element(value: complex | float) -> str:
@@ -311,7 +310,8 @@ class Inspector(Panel):
             if phases.get(kind) is None:
                 continue
             values[kind] = float(np.asarray(phases[kind])[i])
-            rows.append((f"{name} commanded", angle(values[kind])))
+            rows.append((f"{name} commanded", command(values[kind])))
+            rows += self._driven(name, values[kind])
             rows += self._actual(truth, kind, name, i, values[kind]) if truth else []
         if "theta" not in values:
             return f"<span style='color:{now.faint}'>nothing was commanded yet</span>"
@@ -325,17 +325,26 @@ class Inspector(Panel):
             rows += [("crosses, oracle", crossing), ("matrix, oracle", self._matrix(turned))]
         rows += self._gradient(place, part)
         said = [] if step is None else [f"step {step}, as painted in the mesh"]
-        said += [] if truth else ["actual phases: no oracle"]
+        unknown = mesh_values.KEPT_BACK if self.model.lab_eyes else "no oracle"
+        said += [] if truth else [f"actual phases: {unknown}"]
         said += [note] if (note := self.model.timeless(self.selection.at)) else []
         head = f"<div style='color:{now.faint}'>{'; '.join(said)}</div>" if said else ""
         left = f"<td style='color:{now.faint}; padding-right:8px'>"
         lines = "".join(f"<tr>{left}{a}</td><td>{b}</td></tr>" for a, b in rows)
         return f"<div style='font-size:small'>{head}<table>{lines}</table></div>"
 
+    def _driven(self, name: str, phase: float) -> list[tuple[str, str]]:
+        """What the data sheet says that a heater is driven with for this phase, and what that takes."""
+        assert self.model is not None
+        job = self.model.job_at(self.selection.at)
+        imperfect = mesh_values.imperfections(self.model, self.selection.at)
+        said = driven_words(drive([phase], imperfect, TABLES[job.cost.table].pi_w), 0)
+        return [(f"{name} driven with", f"{said} (estimated, table {job.cost.table})")] if said else []
+
     def _oracle(self, place: Place) -> Truth | None:
         """What an oracle knows of a mesh, asked once for a frame: the pointer asks for many MZIs of one mesh."""
         assert self.model is not None
-        of = (*place[:3], self.selection.at, self.painted, self.model)
+        of = (*place[:3], self.selection.at, self.painted, self.model, self.model.simulated)
         if self._asked[0] != of:
             given = self.painted.phases if self.painted is not None and self._of_picture(place) else None
             self._asked = of, self.model.oracle(*place[:3], self.selection.at, given)
@@ -352,7 +361,7 @@ class Inspector(Panel):
             return []
         actual = float(truth["actual"][kind][i])
         apart = float(mesh_values.turned(np.array(actual - commanded)))
-        rows = [(f"{name} actual, oracle", f"{angle(actual)}, off by {apart:+.4f}")]
+        rows = [(f"{name} actual, oracle", f"{command(float(wrapped(actual)))}, off by {apart:+.4f}")]
         fates = (
             (truth.get("dead", {}), "DEAD: has no heat, whatever is commanded"),
             (truth.get("stuck", {}), "STUCK: holds one phase"),

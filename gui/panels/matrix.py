@@ -91,7 +91,7 @@ def three(model: RunModel, layer: str, block: int, step: int | None) -> list[Tit
         ideal = commanded(model, layer, phases) if phases else got
         first = ideal._replace(title="|U|, ideal chip")
         if got.badge != "oracle":
-            got = Titled("|U| realised", "", None, mesh_values.NO_ORACLE)
+            got = Titled("|U| realised", "", None, mesh_values.untold(model))
         first, second = (t._replace(values=None if t.values is None else np.abs(t.values)) for t in (first, got))
         second = second._replace(title="|U| realised")
     else:

@@ -105,7 +105,7 @@ class Timeline(Panel):
         words = [_STATES.get(model.state, model.state)]
         if model.state == "stale":
             words = [f"STALE {model.age:.0f} s: no word from the job"]
-        if not model.simulated:
+        if not model.readable:
             words.append("real chip, no oracle")
         step = self.shown_step
         if self.shown_stage:

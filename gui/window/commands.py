@@ -348,6 +348,10 @@ COMMANDS = (
         "undo", EDIT, "Undo", "Take back the last parameter change", "Ctrl+Z", lambda desk: desk.hardware.stack.undo()
     ),
     Command("redo", EDIT, "Redo", "Make it again", "Ctrl+Y Ctrl+Shift+Z", lambda desk: desk.hardware.stack.redo()),
+    Command(
+        "lab", VIEW, "Lab eyes", "Hide all that a lab cannot know of its chip", "Ctrl+L",
+        lambda desk: desk.see_as_lab(not desk.lab_eyes), True,
+    ),
     Command("theme", VIEW, "Light theme", "Dark or light", "Ctrl+T", _theme),
     Command("reset", VIEW, "Reset layout", "Every panel back to its place", "", Desk.reset_layout),
     Command("panel", VIEW, "Next panel", "Move the focus to the next panel", "F6", lambda desk: _next_panel(desk, 1)),

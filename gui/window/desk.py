@@ -30,12 +30,16 @@ from ..panels.eventlog import EventLog
 from ..panels.hardware import Hardware
 from ..panels.health import Health
 from ..panels.inspector import Inspector
+from ..panels.lab.heaters import Heaters
+from ..panels.lab.ports import Ports
 from ..panels.matrix import Matrix
 from ..panels.runs import Runs
 from ..panels.timeline import Timeline
 from .beat import Beat
 from .jobform import JobForm
 from .start import Start
+
+LAB_EYES = "LAB EYES · only what a lab can command, read or work out of these is shown · Ctrl+L shows all again"
 
 _Area = QtCore.Qt.DockWidgetArea
 
@@ -61,6 +65,7 @@ class Desk(QtWidgets.QMainWindow):
         self.processes: list[launch.Process] = []
         self.starting: launch.Process | None = None
         self.crashed = ""
+        self.lab_eyes = self.kept.text("eyes") == "lab"
         self.moved: set[str] = set()
         """Names of what changed since the last refresh."""
         self.beat: Beat[Panel] = Beat()
@@ -85,14 +90,16 @@ class Desk(QtWidgets.QMainWindow):
         self.matrix, self.distributions, self.curves = Matrix(choose), Distributions(choose), Curves(choose)
         self.hardware, self.events, self.runs = Hardware(choose), EventLog(choose), Runs(choose, self.runs_folder)
         self.timeline, self.diagnosis, self.health = Timeline(choose, self.actions_), Diagnosis(choose), Health(choose)
-        self.comparison = Compare(choose)
+        self.comparison, self.heaters, self.ports = Compare(choose), Heaters(choose), Ports(choose)
         self.panels: list[Panel] = [
             self.mesh, self.blocks, self.inspector, self.matrix, self.distributions, self.curves, self.hardware,
-            self.events, self.runs, self.timeline, self.diagnosis, self.health, self.comparison,
+            self.events, self.runs, self.timeline, self.diagnosis, self.health, self.comparison, self.heaters,
+            self.ports,
         ]  # fmt: skip
         self._arrange()
         self._stack()
         self._connect()
+        self._blindfold()
         self.home_state = self.inner.saveState(1)
         self._restore()
 
@@ -114,11 +121,13 @@ class Desk(QtWidgets.QMainWindow):
         for panel, area in (
             (self.blocks, left), (self.matrix, left), (self.distributions, left),
             (self.inspector, right), (self.hardware, right), (self.events, right), (self.runs, right),
-            (self.curves, below), (self.diagnosis, below), (self.health, below), (self.comparison, below),
+            (self.curves, below), (self.diagnosis, below), (self.health, below), (self.heaters, below),
+            (self.ports, below), (self.comparison, below),
         ):  # fmt: skip
             self._dock(panel, area)
         for front, *behind in (
-            ("Matrix", "Distributions"), ("Hardware", "Events", "Runs"), ("Curves", "Diagnosis", "Health", "Compare"),
+            ("Matrix", "Distributions"), ("Hardware", "Events", "Runs"),
+            ("Curves", "Diagnosis", "Health", "Heaters", "Ports", "Compare"),
         ):  # fmt: skip
             for name in behind:
                 self.inner.tabifyDockWidget(self.docks[front], self.docks[name])
@@ -127,7 +136,10 @@ class Desk(QtWidgets.QMainWindow):
     def _stack(self) -> None:
         """The pages, one of which is seen, below the line for messages."""
         self.work = QtWidgets.QWidget()
-        _column(self.work, self.inner, self.timeline, grows=self.inner)
+        self.eyes = theme.mark(QtWidgets.QLabel(LAB_EYES), "badge")
+        self.eyes.setAccessibleName("Lab eyes are on")
+        self.eyes.setVisible(self.lab_eyes)
+        _column(self.work, self.eyes, self.inner, self.timeline, grows=self.inner)
         self.stack = QtWidgets.QStackedWidget()
         for page in (self.start, self.form, self.wait, self.work):
             self.stack.addWidget(page)
@@ -215,7 +227,7 @@ class Desk(QtWidgets.QMainWindow):
         """Write down layout, theme and session."""
         self.kept.keep(
             geometry=bytes(self.saveGeometry()), docks=bytes(self.inner.saveState(1)), theme=theme.now().name,
-            session=str(self.model.folder.resolve()) if self.model else "",
+            eyes="lab" if self.lab_eyes else "all", session=str(self.model.folder.resolve()) if self.model else "",
         )  # fmt: skip
         try:
             self.kept.write()
@@ -299,7 +311,23 @@ class Desk(QtWidgets.QMainWindow):
         """The run that is laid over the open one in mesh and curves: the one compared last."""
         return self.others[-1] if self.others else None
 
+    def see_as_lab(self, on: bool) -> None:
+        """Hide all that a lab cannot know of its chip, or show it again."""
+        self.lab_eyes = on
+        self.eyes.setVisible(on)
+        self._blindfold()
+        for panel in self.panels:
+            self.beat.note(panel, ("theme", "all"))
+
+    def _blindfold(self) -> None:
+        self.actions_["lab"].setChecked(self.lab_eyes)
+        self.health.hides = {"oracle"} if self.lab_eyes else set()
+        for model in (self.model, *self.others):
+            if model is not None:
+                model.lab_eyes = self.lab_eyes
+
     def _show_run(self) -> None:
+        self._blindfold()
         self.comparison.others = self.runs.others = list(self.others)
         for panel in self.panels:
             self.guard(partial(panel.show_run, self.model, self.reference))

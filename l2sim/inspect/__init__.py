@@ -11,7 +11,21 @@ from typing import TYPE_CHECKING
 from l2sim.faces import lazy
 
 if TYPE_CHECKING:
-    from l2sim.inspect import attainable, axes, bench, budget, chips, compare, diagnose, findings, layers, run
+    from l2sim.inspect import (
+        attainable,
+        axes,
+        bench,
+        budget,
+        chips,
+        compare,
+        diagnose,
+        drive,
+        findings,
+        health,
+        layers,
+        ports,
+        run,
+    )
     from l2sim.inspect.bench import Heater
     from l2sim.inspect.chips import Rebuilt
     from l2sim.inspect.diagnose import Place, place
@@ -21,12 +35,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Heater", "Place", "Rebuilt", "Recorded", "Run", "attainable", "axes", "bench", "budget", "chips", "compare",
-    "diagnose", "find", "findings", "layers", "open", "place", "run", "words",
+    "diagnose", "drive", "find", "findings", "health", "layers", "open", "place", "ports", "run", "words",
 ]  # fmt: skip
 
 __getattr__, __dir__ = lazy(__name__, {
     "Heater": "bench", "Place": "diagnose", "Rebuilt": "chips", "Recorded": "run", "Run": "opened", "find":
     "findings", "open": "opened", "place": "diagnose", "words": "findings", "attainable": "attainable", "axes": "axes",
     "bench": "bench", "budget": "budget", "chips": "chips", "compare": "compare", "diagnose": "diagnose",
-    "findings": "findings", "layers": "layers", "run": "run",
+    "drive": "drive", "findings": "findings", "health": "health", "layers": "layers", "ports": "ports", "run": "run",
 })  # fmt: skip

@@ -343,8 +343,8 @@ def _heaters(heaters: HeatersFound) -> list[str]:
     return lines
 
 
-def disobeying(heaters: HeatersFound) -> list[str]:
-    """Which heaters do not obey, as measured and as an oracle knows, in a line or two."""
+def disobeying(heaters: HeatersFound, oracle: bool = True) -> list[str]:
+    """Which heaters do not obey, as measured and, unless `oracle` is false, as one knows, in a line or two."""
     if not heaters["simulated"]:
         return ["whether they obey is to be tried on the chip itself: it is not simulated, so that there is no oracle"]
     broken = {row["name"]: row["fate"] for row in heaters["faults"]}
@@ -353,6 +353,8 @@ def disobeying(heaters: HeatersFound) -> list[str]:
     if silent is not None:
         lines = [f"{few(silent)} {'does' if len(silent) == 1 else 'do'} not answer [measured]"]
         lines = lines if silent else ["all answer when moved by 1 rad [measured]"]
+    if not oracle:
+        return lines
     fates = ", ".join(f"{list(broken.values()).count(fate)} {fate}" for fate in sorted(set(broken.values())))
     if silent is not None and set(silent) == set(broken):
         return [f"{lines[0]}: {fates} [oracle]"] if broken else lines

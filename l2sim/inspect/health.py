@@ -135,7 +135,7 @@ class Health:
         """Which heaters do not answer in the cores that are suspected, and whether all of these were asked."""
         found: list[Finding] = []
         suspects = list(dict.fromkeys((row.layer, row.block or 0) for row in rows if row.what == UNSETTLED))
-        for layer, core in suspects[:ASKED] if self._run.simulated else ():
+        for layer, core in suspects[:ASKED] if self._run.readable else ():
             if self._run.grids[layer].whole or self._run.grids[layer].k > SMALL:
                 continue
             known, key = self._asked.get((layer, core)), self._key(layer, step)
@@ -151,7 +151,7 @@ class Health:
         """What the findings of a layer depend on."""
         run = self._run
         steps = [_newest(run.frames(name), step) for name in (*run.phase_series(layer), *figures(run, layer).values())]
-        return steps, run.stage_at(step), chip_nonidealities(run.job_at(step))
+        return steps, run.stage_at(step), chip_nonidealities(run.job_at(step)), run.simulated
 
     def _drawn(self, layer: str) -> Masks:
         grid, seed = self._run.grids[layer], self._run.rebuilt.seed

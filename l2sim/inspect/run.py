@@ -85,9 +85,14 @@ class Recorded:
         return self._disk.state
 
     @property
-    def simulated(self) -> bool:
-        """Whether the chip of the run can be made again. Of another one nothing is known but what was logged."""
+    def readable(self) -> bool:
+        """Whether the chip of the run can be made again, to be read as a lab reads its own."""
         return self._disk.manifest.chip in (msgspec.UNSET, "simulated")
+
+    @property
+    def simulated(self) -> bool:
+        """Whether what is true of the chip can be told. Of one that cannot be made again only what was logged is known."""
+        return self.readable
 
     @property
     def job(self) -> Job:
