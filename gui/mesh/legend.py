@@ -107,12 +107,12 @@ class Legend(QtWidgets.QWidget):
         now = theme.now()
         said = f"{self.wrong} not a number or out of range" if self.wrong else "not a number: none"
         wide = painter.fontMetrics().horizontalAdvance(said) + 28
-        if self.guides and x + 74 + wide < self.width():
+        if self.guides and x + 110 + wide < self.width():
             painter.setPen(QtGui.QPen(QtGui.QColor(GUIDE[now.name] & 0xFFFFFF), 2))
             painter.drawLine(QtCore.QPointF(x, 24), QtCore.QPointF(x + 16, 24))
             painter.setPen(QtGui.QColor(now.faint))
-            painter.drawText(QtCore.QPointF(x + 21, 28), "guide")
-            x += 74
+            painter.drawText(QtCore.QPointF(x + 21, 28), "waveguide")
+            x += 110
         if x + wide > self.width():
             if not self.wrong:
                 return
