@@ -85,7 +85,8 @@ def unpack(name: str) -> Path:
         folder = _copies[0] / name
         if not folder.exists():
             with tarfile.open(SHIPPED / f"{name}.tar.xz") as packed:
-                packed.extractall(folder, filter="data")
+                packed.extractall(_copies[0] / "part", filter="data")
+            (_copies[0] / "part").rename(folder)
         return folder
     except (OSError, tarfile.TarError) as error:
         raise RunError(f"the example {name} cannot be unpacked: {error}; start a preset instead") from None

@@ -186,7 +186,7 @@ class Start(QtWidgets.QWidget):
 
 def _presets() -> QtWidgets.QTreeWidget:
     """All presets, in groups; experiments also by data set and model."""
-    families = {"-".join(key): "-".join(key[:2]) for key in experiments.names()}
+    families = {"-".join(key): ", ".join(key[:2]) for key in experiments.names()}
     tree = plain_list(["preset", "what it runs"], "Presets", (205,))
     tree.setRootIsDecorated(True)
     groups = {group: _node(tree.invisibleRootItem(), title) for group, title in GROUPS.items()}
