@@ -49,21 +49,21 @@ EXAMPLES = (
         "calibrate-a-chip", "Calibrate a chip",
         "Sixteen cores with unknown phases find their way to the identity, are given weights, and learn.",
         "A recorded run: press Space to watch it from its first step, or click into the curves.",
-        "digits", (*_CORES, "calibrate.epochs=16", "calibrate.polish=5", "map.epochs=10", "map.polish=4",
-                   "learn.epochs=4"),
+        "digits", (*_CORES, "calibrate.method=zgd", "calibrate.epochs=16", "calibrate.polish=5", "map.epochs=10",
+                   "map.polish=4", "learn.epochs=4"),
     ),
     Example(
         "learn-in-situ", "Learn in situ",
         "Three meshes of four modes learn two half moons from gradients, measured by light sent both ways.",
         "A recorded run: press Space to watch it from its first step; key 8 shows the light in the meshes.",
-        "insitu-moons", ("learn.epochs=30",), 0, 7,
+        "insitu-moons", ("learn.epochs=20",), 0, 7,
     ),
     Example(
         "broken-heater", "Find the broken heater",
         "One heater of this chip does not heat. Which one, and what does it cost?",
         "A recorded run: press W for the worst core, then B for what its error is made of.",
         "digits", (*_CORES, "seed=4", "nonidealities.dead=0.0007", "nonidealities.phase_bias=0", "calibrate.epochs=2",
-                   "calibrate.polish=1", "map.start=ideal", "map.epochs=20", "map.polish=6", "learn.epochs=2"),
+                   "calibrate.polish=1", "map.start=ideal", "map.epochs=20", "map.polish=6", "learn.epochs=1"),
         2, 2, "from target",
     ),
 )  # fmt: skip
@@ -113,13 +113,13 @@ def main(place: Path = SHIPPED) -> None:
     """Make every example and its pictures."""
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
     os.environ["QT_SCALE_FACTOR"] = "2"
-    from l2sim import blas  # late, like the window's own: only who makes examples needs them
+    from pyqtgraph.Qt import mkQApp  # late, like the others: it is told of platform and scale above
+
+    from l2sim import blas
     from l2sim.runs.execute import execute
 
-    from .app import start_qt
-
     blas.prepare()
-    application = start_qt()
+    application = mkQApp("l2sim")
     place.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as made:
         for example in EXAMPLES:
