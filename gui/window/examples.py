@@ -115,7 +115,7 @@ def main(place: Path = SHIPPED) -> None:
     os.environ["QT_SCALE_FACTOR"] = "2"
     from pyqtgraph.Qt import mkQApp  # late, like the others: it is told of platform and scale above
 
-    from l2sim import blas
+    from l2sim import blas  # late: as above
     from l2sim.runs.execute import execute
 
     blas.prepare()
@@ -137,7 +137,7 @@ def _draw(example: Example, folder: Path, name: str, path: Path) -> None:
     """Draw the mesh of a core, in few colours."""
     from PIL import Image  # late: as above
 
-    from ..base import theme
+    from ..base import theme  # late: as above
     from ..base.model import Selection, open_run
     from ..mesh.view import MeshView
 

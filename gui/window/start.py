@@ -40,9 +40,10 @@ class Card(QtWidgets.QPushButton):
         title = theme.mark(QtWidgets.QLabel(example.title), "part")
         about = theme.mark(QtWidgets.QLabel(example.about), "faint")
         about.setWordWrap(True)
+        about.setAlignment(QtCore.Qt.AlignmentFlag.AlignTop)
         for label in (self.picture, title, about):  # the click is the card's
             label.setAttribute(QtCore.Qt.WidgetAttribute.WA_TransparentForMouseEvents)
-        filled(QtWidgets.QVBoxLayout(self), self.picture, title, about, margins=(10, 10, 10, 8), spacing=4)
+        filled(QtWidgets.QVBoxLayout(self), self.picture, title, (about, 1), margins=(10, 10, 10, 8), spacing=4)
         policy = QtWidgets.QSizePolicy.Policy.Preferred
         self.setSizePolicy(policy, policy)
         theme.mark(self, "card")
