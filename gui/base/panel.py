@@ -22,6 +22,10 @@ class Panel(QtWidgets.QWidget):
     """
 
     title = "Panel"
+    what = ""
+    """What it shows and what can be done with it, for who asks "what is this"."""
+    section = "A run"
+    """Where docs/desktop.md says more."""
     every = 0.0
     """Seconds between two refreshes because of what a running job sends; 0: at every beat of the timer."""
 

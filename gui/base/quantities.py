@@ -65,6 +65,14 @@ def colours(kinds: Iterable[str], many: int) -> dict[str, int]:
     return chosen
 
 
+def kind_in_words(kind: str) -> str:
+    """What a legend calls the last part of a series' name."""
+    lowest, _, percent = kind.partition("_p")
+    if lowest == "best":
+        return "lowest so far" + (f", {percent} % of cores" if percent else "")
+    return kind.replace("_", " ")
+
+
 def matching(quantity: Quantity, series: list[str]) -> list[str]:
     """The series of a quantity. Of `map`, `loss` is the search's and `test_loss` is of the network."""
     names = [name for name in series if re.fullmatch(quantity.pattern, name)]

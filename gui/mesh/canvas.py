@@ -68,6 +68,8 @@ class Canvas(QtWidgets.QWidget):
         self.worst: tuple[str, str, int, str] | None = None
         self.broken: list[tuple[tuple[str, str, int], str]] = []  # heaters that hold what they like, and how
         self.note = ""
+        self.aside = ""
+        """A line over the picture that leaves it in sight."""
         self.side = ""
         self.port: int | None = None
         self.way = "→"
@@ -184,6 +186,8 @@ class Canvas(QtWidgets.QWidget):
                 self._rings(painter)
             self._ports(painter)
             self._titles(painter)
+            if self.aside:
+                self._beside(painter)
         if self.note:
             self._say(painter, self.note)
 
@@ -345,6 +349,17 @@ class Canvas(QtWidgets.QWidget):
         painter.setBrush(QtGui.QColor(now.raised))
         painter.drawRoundedRect(plate, 6, 6)
         self._text(painter, plate.adjusted(14, 0, -14, 0), text, now.text, flags)
+
+    def _beside(self, painter: QtGui.QPainter) -> None:
+        """A line on a plate at the bottom."""
+        now, flags = theme.now(), int(Qt.TextFlag.TextWordWrap | Qt.AlignmentFlag.AlignCenter)
+        wide = self.width() - 24
+        tall = painter.fontMetrics().boundingRect(QtCore.QRect(0, 0, wide - 16, 200), flags, self.aside).height() + 8
+        plate = QtCore.QRectF(12, self.height() - tall - 8, wide, tall)
+        painter.setPen(QtGui.QPen(QtGui.QColor(now.line)))
+        painter.setBrush(QtGui.QColor(now.raised))
+        painter.drawRoundedRect(plate, 6, 6)
+        self._text(painter, plate.adjusted(8, 0, -8, 0), self.aside, now.text, flags)
 
     # -- mouse and keys ------------------------------------------------------------------------------------------------
 

@@ -134,7 +134,7 @@ class Legend(QtWidgets.QWidget):
         values stay where there is too little: the title is cut for them."""
         count = "not a number or out of range"
         wheels: list[tuple[Draw, str]] = [(_wheel, "phase")] if self.turns else []
-        guides: list[tuple[Draw, str]] = [(_guide, "guide")] if self.guides else []
+        guides: list[tuple[Draw, str]] = [(_guide, "waveguide")] if self.guides else []
         few = wheels + ([(_hatched, str(self.wrong))] if self.wrong else [])
         said: list[tuple[Draw, str]] = [(_hatched, f"{self.wrong} {count}" if self.wrong else "not a number: none")]
         for entries in (wheels + guides + said, wheels + said, few):

@@ -81,8 +81,8 @@ class Request:
 @dataclass(eq=False)
 class Painted:
     """One frame as it is shown: `phases` by side as the model gave them, the `values` that colour them by (side, kind),
-    on `scale`; of light whose phase is known, that in `turns`. `note` says why there are none. `badge`: commanded,
-    measured, estimated or oracle."""
+    on `scale`; of light whose phase is known, that in `turns`. `note` says why there are none, `aside` what these are
+    where they are not of a frame. `badge`: commanded, measured, estimated or oracle."""
 
     request: Request
     title: str
@@ -93,6 +93,7 @@ class Painted:
     scale: Scale = PHASE
     badge: str = "commanded"
     note: str = ""
+    aside: str = ""
     worst: Worst | None = None
 
     @property
@@ -159,13 +160,24 @@ def show(model: RunModel, request: Request, history: History, reference: RunMode
     phases = frame(model, request.layer, request.block, request.step)
     out = Painted(request, MODES[request.mode], phases=phases)
     if not phases:
-        when = "yet" if request.step is None else f"at step {request.step}"
-        out.note = f"no phases of {request.layer} were recorded {when}; they come with the stage deploy"
-        return out
+        return _uncommanded(out, model)
     out.step = max(int(of_side["step"]) for of_side in phases.values())
     _SHOWN[request.mode](out, model, history, reference)
     if out.values and not out.note and out.scale.kind in ("diverging", "error"):
         out.worst = farthest(out.values, 0.0 if request.mode == GRADIENT else ROUNDING)
+    return out
+
+
+def _uncommanded(out: Painted, model: RunModel) -> Painted:
+    """The chip before it is commanded: every heater is off."""
+    for side, part in model.layers[out.request.layer].parts.items():
+        count = len(part.columns)
+        out.values |= {(side, kind): np.zeros(count) for kind in (("theta",) if side else ("theta", "phi"))}
+    only = "phi" if out.request.mode == PHI and ("", "phi") in out.values else "theta"
+    out.values = {key: values for key, values in out.values.items() if key[1] == only}
+    out.title = MODES[PHI if only == "phi" else THETA]
+    busy = "the weights are trained electronically; " if model.stage_at(out.request.step) == "pretrain" else ""
+    out.aside = f"Nothing has been commanded yet: {busy}every heater is off, until the stage deploy commands phases."
     return out
 
 

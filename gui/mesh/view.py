@@ -53,6 +53,11 @@ class MeshView(Panel):
     """The mesh panel. `painted` is the frame on show; `shown` announces it, `hovered` what the pointer is over."""
 
     title = "Mesh"
+    what = (
+        "The phases of one core or whole mesh where they are on the chip, light from the left: V*, sigma, U. Keys "
+        "1 to 8 choose what colours mean; Tab goes from part to part; a click selects an MZI. What is not a "
+        "number is hatched."
+    )
     shown = QtCore.Signal(object)  # Painted
     hovered = QtCore.Signal(object)  # Thing or None
 
@@ -347,7 +352,7 @@ class MeshView(Panel):
         live = self._live()
         canvas.port = painted.request.input if self.mode == POWER and not live else None
         canvas.way = mesh_values.WAY[live or "forward"]
-        canvas.note = painted.note
+        canvas.note, canvas.aside = painted.note, painted.aside
         canvas.rings = [(*key, int(i)) for key, wrong in painted.bad.items() for i in wrong if key[1] != "guide"]
         worst = painted.worst
         canvas.worst = None
@@ -405,7 +410,7 @@ class MeshView(Panel):
             where = ("before", "behind φ of", "in", "behind θ of")[at]
             place = "at the output" if column >= mesh.columns else f"{where} column {column}"
             inside = f", in MZI {thing.element}" if thing.element >= 0 and at else ""
-            return f"{title}guide of rail {thing.at}, {place}{inside}"
+            return f"{title}waveguide of rail {thing.at}, {place}{inside}"
         return f"{title}{NAMES.get(thing.kind, thing.kind)} of rail {thing.at}"
 
     def value(self, thing: Thing) -> str:

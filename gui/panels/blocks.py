@@ -73,7 +73,7 @@ def first_metric(names: list[str], parts: Sequence[str] = FIRST) -> str:
 
 def readable(name: str) -> str:
     """A metric in words; that it is of an oracle, its badge says."""
-    name = name.removeprefix("oracle_")
+    name = {"best": "lowest loss so far"}.get(name, name.removeprefix("oracle_"))
     for end, title in (("_u", " of U"), ("_v", " of V*")):
         name = name.removesuffix(end) + title if name.endswith(end) else name
     return name.replace("_", " ")
@@ -224,6 +224,10 @@ class Blocks(Panel):
     """Colours every core by the metric that is chosen. `walk` and `worst` are what the window's keys call."""
 
     title = "Blocks"
+    what = (
+        "Every core of every layer as a square, coloured by a metric of choice. The worst of a layer has a frame: "
+        "W goes to it, and Why? asks what its error is made of."
+    )
     asked = QtCore.Signal()  # why the selected core is as it is
     told = QtCore.Signal(str)  # why there is no worst core to go to
 

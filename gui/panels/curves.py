@@ -199,7 +199,7 @@ class Plot(QtWidgets.QWidget):
             if other and (what, False) in begun:
                 continue
             beside = begun.get((what, True)) if not other else None
-            text = f"{what.replace('_', ' ')} {trace.at(step):.4g}"
+            text = f"{quantities.kind_in_words(what)} {trace.at(step):.4g}"
             text += f" ({beside.at(step):.4g})" if beside else ""
             text += f", {trace.raw.lost} not finite" if trace.raw.lost else ""
             words.append((trace.colour, other, text))
@@ -246,6 +246,10 @@ class Curves(Panel):
     """Every scalar series: raw values faint, their average over them, a band per stage, a line at the step shown."""
 
     title = "Curves"
+    what = (
+        "What was measured step by step: raw values faint, their average over them, a band for each stage. A "
+        "click goes to a step; the wheel zooms, a drag moves, a double click shows the whole run."
+    )
     every = 0.05
 
     def __init__(self, selection: Selection) -> None:

@@ -106,6 +106,9 @@ class Distributions(Panel):
     """Three histograms: the phases of the selected layer, its cores, and the errors of the selected block's weights."""
 
     title = "Distributions"
+    what = (
+        "How phases, errors of cores and weights are spread: a histogram of each at the step on show."
+    )
     every = 0.2
 
     def __init__(self, selection: Selection) -> None:

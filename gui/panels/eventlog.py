@@ -124,6 +124,9 @@ class EventLog(Panel):
     """Rare events, newest at the bottom; a click goes to the step of one, and to the layer and core of a trouble."""
 
     title = "Events"
+    what = (
+        "What happened: stages, checkpoints, warnings, changes of parameters. A click goes to the step."
+    )
     every = 0.2
 
     def __init__(self, selection: Selection) -> None:

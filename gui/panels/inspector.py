@@ -61,7 +61,7 @@ def kinds(part: Part) -> dict[str, str]:
 
 
 def split(complex_: bool, theta: float) -> float:
-    """The share of the power that crosses: cos^2(theta / 2); of a real MZI sin^2(theta)."""
+    """The share of the power that leaves by the cross port: cos^2(theta / 2); of a real MZI sin^2(theta)."""
     return float(np.cos(theta / 2) ** 2 if complex_ else np.sin(theta) ** 2)
 
 
@@ -149,6 +149,10 @@ class Inspector(Panel):
     """A card for the MZI under the pointer, the selected one and every pinned one."""
 
     title = "Inspector"
+    what = (
+        "The MZI under the pointer, or the one that was clicked: its commanded and its actual phase, what each "
+        "imperfection adds to it, and how the phase moved. P pins it."
+    )
     sweep_asked = QtCore.Signal()  # of the MZI that is selected then
     pins_changed = QtCore.Signal(object)  # list of (side, element) of the block on show
 
@@ -318,11 +322,11 @@ class Inspector(Panel):
         theta, phi = values["theta"], values.get("phi", 0.0)
         actual = {k: float(truth["actual"][k][i]) for k in values if truth and k in truth["actual"]}
         crossing, matrix = f"{100 * split(part.complex, theta):.2f} %", self._matrix(node(part.complex, theta, phi))
-        rows += [("crosses, estimated", crossing), ("matrix, estimated", matrix)]
+        rows += [("power to the cross port, estimated", crossing), ("matrix, estimated", matrix)]
         if "theta" in actual:
             turned = node(part.complex, actual["theta"], actual.get("phi", 0.0))
             crossing = f"{100 * split(part.complex, actual['theta']):.2f} %"
-            rows += [("crosses, oracle", crossing), ("matrix, oracle", self._matrix(turned))]
+            rows += [("power to the cross port, oracle", crossing), ("matrix, oracle", self._matrix(turned))]
         rows += self._gradient(place, part)
         said = [] if step is None else [f"step {step}, as painted in the mesh"]
         unknown = mesh_values.KEPT_BACK if self.model.lab_eyes else "no oracle"

@@ -220,6 +220,10 @@ class Matrix(Panel):
     """Target, realised and difference of the selected block, and how large the difference is in words."""
 
     title = "Matrix"
+    what = (
+        "The matrix of the core on show: what it shall be (target), what the light does (realised), and the "
+        "difference."
+    )
     every = 0.2
 
     def __init__(self, selection: Selection) -> None:

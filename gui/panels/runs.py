@@ -20,6 +20,9 @@ class Runs(Panel):
     """A list of runs. It only asks: `open_`, `compare` and `edit` carry a run folder, `alone` ends a comparison."""
 
     title = "Runs"
+    what = (
+        "Other runs, to open or to lay over this one: dashed curves, and the difference of phases on the mesh."
+    )
     every = 0.5
     open_ = QtCore.Signal(str)
     compare = QtCore.Signal(str)

@@ -29,6 +29,10 @@ class Timeline(Panel):
     """A running job is paused and stepped; a recorded run is played by the same keys."""
 
     title = "Timeline"
+    what = (
+        "The steps of the run. Space runs and pauses a job or plays a recorded run; drag the handle to go back; L "
+        "follows the newest step. Diamonds are checkpoints, triangles warnings."
+    )
     every = 0.1
 
     def __init__(self, selection: Selection, actions: Actions) -> None:

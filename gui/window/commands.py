@@ -19,6 +19,7 @@ from ..mesh.values import MODES
 from ..panels.diagnosis.panel import PAGES
 from . import dialogs
 from .desk import Desk
+from .docktitle import explain
 
 RUN, STEP, MESH, VIEW, EXPORT, EDIT, HELP = "Run", "Step", "Mesh", "View", "Export", "Edit", "Help"
 WHY = "Diagnose"
@@ -364,6 +365,10 @@ COMMANDS = (
         "palette", HELP, "Commands…", "Find anything the window can do", "Ctrl+Shift+P", _palette
     ),
     Command("keys", HELP, "Keys", "Every key", "F1", lambda desk: Keys(desk, desk.actions_).show()),
+    Command(
+        "what", HELP, "What is this?", "What the panel in focus shows", "Shift+F1",
+        lambda desk: explain(desk.focused()),
+    ),
     Command("crash", HELP, "Copy last crash report", "For the developers", "", _copy_crash),
 )  # fmt: skip
 

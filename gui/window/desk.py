@@ -35,9 +35,12 @@ from ..panels.lab.ports import Ports
 from ..panels.matrix import Matrix
 from ..panels.runs import Runs
 from ..panels.timeline import Timeline
+from . import examples
 from .beat import Beat
+from .docktitle import DockTitle
 from .jobform import JobForm
 from .start import Start
+from .strip import Strip
 
 LAB_EYES = "LAB EYES · only what a lab can command, read or work out of these is shown · Ctrl+L shows all again"
 
@@ -79,7 +82,7 @@ class Desk(QtWidgets.QMainWindow):
 
     def build(self) -> None:
         """Make the panels and pages, laid out as they were kept, or as at first."""
-        self.message = message.Message()
+        self.strip = Strip(self.selection)
         self.start = Start(self.runs_folder)
         self.form = JobForm()
         self.wait = QtWidgets.QLabel()
@@ -134,7 +137,7 @@ class Desk(QtWidgets.QMainWindow):
             self.docks[front].raise_()
 
     def _stack(self) -> None:
-        """The pages, one of which is seen, below the line for messages."""
+        """The pages, one of which is seen, below the headline."""
         self.work = QtWidgets.QWidget()
         self.eyes = theme.mark(QtWidgets.QLabel(LAB_EYES), "badge")
         self.eyes.setAccessibleName("Lab eyes are on")
@@ -144,7 +147,10 @@ class Desk(QtWidgets.QMainWindow):
         for page in (self.start, self.form, self.wait, self.work):
             self.stack.addWidget(page)
         whole = QtWidgets.QWidget()
-        _column(whole, self.message, self.stack, grows=self.stack)
+        _column(whole, self.strip, self.stack, grows=self.stack)
+        self.strip.turn(home=True)
+        self.message = message.Message(self.strip.room, whole)
+        self.stack.currentChanged.connect(lambda: self.strip.turn(self.stack.currentWidget() is not self.work))
         self.setCentralWidget(whole)
         self.resize(1280, 820)
 
@@ -153,6 +159,7 @@ class Desk(QtWidgets.QMainWindow):
         self.mesh.hovered.connect(self.inspector.hover)
         self.blocks.told.connect(self.message.say)
         self.inspector.pins_changed.connect(self.mesh.show_pins)
+        self.start.show_.connect(self.show_example)
         self.start.begin.connect(lambda name: self.begin(name))
         self.start.edit.connect(self.edit)
         self.start.open_.connect(self.open)
@@ -172,6 +179,7 @@ class Desk(QtWidgets.QMainWindow):
         inside.setFocusPolicy(QtCore.Qt.FocusPolicy.NoFocus)
         inside.setMinimumSize(160, 80)
         dock.setWidget(inside)
+        dock.setTitleBarWidget(DockTitle(dock, panel))
         panel.setAccessibleName(panel.title)
         panel.setMinimumWidth(160)
         self.inner.addDockWidget(area, dock)
@@ -227,7 +235,8 @@ class Desk(QtWidgets.QMainWindow):
         """Write down layout, theme and session."""
         self.kept.keep(
             geometry=bytes(self.saveGeometry()), docks=bytes(self.inner.saveState(1)), theme=theme.now().name,
-            eyes="lab" if self.lab_eyes else "all", session=str(self.model.folder.resolve()) if self.model else "",
+            eyes="lab" if self.lab_eyes else "all",
+            session=str(self.model.folder.resolve()) if self.model and not examples.is_copy(self.model.folder) else "",
         )  # fmt: skip
         try:
             self.kept.write()
@@ -252,6 +261,14 @@ class Desk(QtWidgets.QMainWindow):
         """Open a run; `attach` insists that a job answers there. One line in the window where that is impossible."""
         return self.attempt(lambda: self._open(Path(folder), attach))
 
+    def show_example(self, name: str) -> bool:
+        """Open a copy of a run that ships with the window."""
+        hint = next(example.hint for example in examples.EXAMPLES if example.name == name)
+        opened = self.attempt(lambda: self._open(examples.unpack(name), False))
+        if opened:
+            self.message.say(hint)
+        return opened
+
     def _open(self, folder: Path, attach: bool) -> None:
         model = open_run(folder)
         if attach and model.state not in ("running", "paused", "stale"):
@@ -269,7 +286,8 @@ class Desk(QtWidgets.QMainWindow):
             run=str(folder), step=None, layer=first.name if first else "", block=0,
             side="u" if first and first.sigma else "", element=None, input=0,
         )  # fmt: skip
-        self.kept.opened(folder)
+        if not examples.is_copy(folder):
+            self.kept.opened(folder)
         self.runs.recent = self.kept.recent
         self.setWindowTitle(f"{folder.name} — l2sim")
         self._show_run()
@@ -329,7 +347,7 @@ class Desk(QtWidgets.QMainWindow):
     def _show_run(self) -> None:
         self._blindfold()
         self.comparison.others = self.runs.others = list(self.others)
-        for panel in self.panels:
+        for panel in (self.strip, *self.panels):
             self.guard(partial(panel.show_run, self.model, self.reference))
             self.beat.note(panel, ("all",))
 
@@ -383,13 +401,14 @@ class Desk(QtWidgets.QMainWindow):
         now = time.monotonic()
         if self.model.state == "stale" or now - self._breath > 0.5:
             self._breath = now
-            self.beat.note(self.timeline, ("state",))
+            for panel in (self.timeline, self.strip):
+                self.beat.note(panel, ("state",))
         for panel in (self.hardware, self.diagnosis):
             if panel.waits:
                 self.beat.note(panel, ("acks",))
-        for panel in self.panels:
+        for panel in (self.strip, *self.panels):
             self.beat.note(panel, changed)
-        self.beat.go(self.panels, self.timeline.playing, everything, self._refresh)
+        self.beat.go((self.strip, *self.panels), self.timeline.playing, everything, self._refresh)
 
     def _refresh(self, panel: Panel, changed: set[str]) -> None:
         self.guard(partial(panel.refresh, changed))

@@ -91,6 +91,8 @@ class Window(Desk):
             self._looked = now
             if self.runs.isVisible():
                 self.guard(self.runs.look)
+            if self.start.isVisible():
+                self.guard(partial(self.start.look, self.kept.recent))
         self.refresh(everything)
 
     def _poll(self, model: RunModel) -> None:

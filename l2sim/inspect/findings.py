@@ -15,9 +15,9 @@ PARTS = ("worst", "budget", "heaters", "movement", "detectors", "layers", "sweep
 RECORDED = ("heaters", "movement")
 """What the logs tell of a chip that is not simulated."""
 ALONE, LEFT = 0.1, 0.5
-"""The search alone is to blame, or it too, where the best phases would leave less than this share of the error, ..."""
+"""The search alone, or it too, limits a core where the best phases would leave less than this share of the error."""
 BLAMED = 0.3
-"""... and a non-ideality where it is at least this share of what they leave."""
+"""A non-ideality limits it where it is at least this share of what they leave."""
 
 
 # What programs are told, as far as it is put into words here; `l2sim diagnose --json` prints all of it.
@@ -282,8 +282,8 @@ def verdict(rows: Sequence[Row]) -> str:
     base = error if tuned is None else tuned
     said = []
     if tuned is not None and tuned < LEFT * error:
-        blame = "is to blame" if tuned < ALONE * error else "stopped early"
-        said.append(f"The search {blame}: with other commands this chip could reach {_error(tuned)}.")
+        ended = "did not converge" if tuned < ALONE * error else "stopped early"
+        said.append(f"The search {ended}: with other commands this chip could reach {_error(tuned)}.")
     if best is not None and best["gain"] is not None and best["gain"] > BLAMED * base:
         left = best["error"] if tuned is None else best["tuned"]
         lead = "What then limits it" if said else "What limits it"
@@ -435,7 +435,7 @@ def accused(tried: LayersFound) -> str:
     best, share = rows[1], rows[0]["accuracy"]
     spread = 2 * (max(share * (1 - share), 1e-4) / tried["samples"]) ** 0.5
     if max(row["gain"] for row in rows[1:]) < -spread:
-        return "No layer is to blame: what was learnt makes up for the imperfections, and misses them."
+        return "No layer limits the accuracy: what was learnt makes up for the imperfections, and misses them."
     if best["gain"] > spread:
-        return f"{best['layer']} is to blame: ideal, it gives {100 * best['gain']:.1f} points more."
-    return f"No layer is to blame by itself: none gains more than {100 * spread:.1f} points, what chance can do."
+        return f"{best['layer']} limits the accuracy: made ideal, it gives {100 * best['gain']:.1f} points more."
+    return f"No layer limits the accuracy by itself: none gains {100 * spread:.1f} points, what chance can do."

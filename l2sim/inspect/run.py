@@ -91,7 +91,7 @@ class Recorded:
 
     @property
     def simulated(self) -> bool:
-        """Whether what is true of the chip can be told. Of one that cannot be made again only what was logged is known."""
+        """Whether what is true of the chip can be told. Of one that cannot be made again only what was logged can."""
         return self.readable
 
     @property

@@ -113,6 +113,11 @@ class Diagnosis(Panel):
     answer is still due."""
 
     title = "Diagnosis"
+    section = "Why is it bad?"
+    what = (
+        "Why is it bad? Error budget of a core, sweep of a heater, movement of phases, the guilty layer, tests of "
+        "detectors and heaters. Each is answered by a process of its own."
+    )
 
     def __init__(self, selection: Selection) -> None:
         super().__init__(selection)
