@@ -193,7 +193,7 @@ class Canvas(QtWidgets.QWidget):
 
     def head(self) -> int:
         """Pixels of the bar with the titles."""
-        return max(24, self.fontMetrics().height() + 4)
+        return max(24, int(self.fontMetrics().height()) + 4)
 
     def _text(
         self, painter: QtGui.QPainter, at: QtCore.QRectF, text: str, colour: str, flags: int = painting.CENTRE

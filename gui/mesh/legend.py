@@ -71,7 +71,7 @@ class Legend(QtWidgets.QWidget):
         return QtCore.QSize(100, self.sizeHint().height())
 
     def _tall(self) -> int:
-        return QtGui.QFontMetrics(painting.smaller(self.font(), 1.0)).height()
+        return int(QtGui.QFontMetrics(painting.smaller(self.font(), 1.0)).height())
 
     def show_scale(self, scale: Scale | None, title: str, badge: str, wrong: int, turns: bool = False) -> None:
         """Say what is shown; None where nothing is. `turns`: hues are phases of light."""

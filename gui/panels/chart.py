@@ -158,7 +158,7 @@ class Chart(QtWidgets.QWidget):
         """Pixels that the numbers of the upright axis need in the letters of now."""
         metrics = self.fontMetrics()
         words = (self.measure, *(text for _, text in self.numbers()))
-        return 8 + max(metrics.horizontalAdvance(text) for text in words)
+        return 8 + max(int(metrics.horizontalAdvance(text)) for text in words)
 
     def reserve(self, left: int) -> None:
         """Keep so many pixels for the numbers of the upright axis."""

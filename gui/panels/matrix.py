@@ -150,11 +150,11 @@ class Picture(QtWidgets.QWidget):
 
     def _head(self) -> int:
         """Pixels for title and badge."""
-        return 2 * self.fontMetrics().height() + 4
+        return 2 * int(self.fontMetrics().height()) + 4
 
     def _foot(self) -> int:
         """Pixels for the bar and its numbers."""
-        return 16 + QtGui.QFontMetrics(painting.smaller(self.font())).height()
+        return 16 + int(QtGui.QFontMetrics(painting.smaller(self.font())).height())
 
     def area(self) -> QtCore.QRectF:
         """Where the matrix is."""

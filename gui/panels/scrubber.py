@@ -72,7 +72,7 @@ class Scrubber(Panel):
 
     def _top(self) -> int:
         """Where the bar begins, below a line with the names of the stages."""
-        return QtGui.QFontMetrics(self._letters()).height() + 2
+        return int(QtGui.QFontMetrics(self._letters()).height()) + 2
 
     def _knots(self) -> tuple[list[float], list[float]]:
         metrics, stages = QtGui.QFontMetrics(self._letters()), self.model.stages if self.model else []

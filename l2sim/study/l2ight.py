@@ -196,7 +196,6 @@ def verdict(rows: list[Row]) -> list[str]:
     loss = below(ours, dense)
     if not loss:
         return []
-    mean = {method: np.mean([row.accuracy for row in same.values()]) for method, same in by_method.items()}
     cost = {method: np.mean([row.core_calls for row in same.values()]) for method, same in by_method.items()}
     inside = "does not contain zero" if told(loss) else "contains zero: the seeds do not tell"
     lines = [
@@ -207,18 +206,31 @@ def verdict(rows: list[Row]) -> list[str]:
     for rival in ("RAD", "SWAT-U"):
         if above := below(ours, by_method.get(rival, {})):
             lines.append(compared(rival, above, float(cost[rival] / cost[OURS])))
-    if blind := [method for method in mean if method.startswith(LONG)]:
-        differences = [below(by_method[method], ours) for method in blind]
-        ends = ", ".join(f"{method} {100 * mean[method]:.2f} %" for method in blind)
-        words = "the publication claims that all end below L2ight, which the seeds do not tell of all"
-        if all(points and np.mean(points) > 0 and told(points) for points in differences):
-            words = "all end below L2ight, as claimed"
-        lines.append(f"Without gradients: {ends}; {words}.")
-    if worse := {method: harness.share([row.accuracy for row in by_method[method].values()]) for method in mean
-                 if mean[method] < rows[0].accuracy_mapped}:  # fmt: skip
-        each = [m if s.high < rows[0].accuracy_mapped else f"{m} (the seeds do not tell)" for m, s in worse.items()]
-        lines.append(f"Below the mapped state that they start from: {'; '.join(each)}.")
-    return lines
+    return lines + blind(by_method) + worse(by_method, rows[0].accuracy_mapped)
+
+
+def blind(by_method: dict[str, dict[int, Row]]) -> list[str]:
+    """How the methods without gradients end, against L2ight."""
+    names = [method for method in by_method if method.startswith(LONG)]
+    if not names:
+        return []
+    means = [np.mean([row.accuracy for row in by_method[name].values()]) for name in names]
+    ends = ", ".join(f"{name} {100 * mean:.2f} %" for name, mean in zip(names, means))
+    differences = [below(by_method[name], by_method[OURS]) for name in names]
+    words = "the publication claims that all end below L2ight, which the seeds do not tell of all"
+    if all(points and np.mean(points) > 0 and told(points) for points in differences):
+        words = "all end below L2ight, as claimed"
+    return [f"Without gradients: {ends}; {words}."]
+
+
+def worse(by_method: dict[str, dict[int, Row]], mapped: float) -> list[str]:
+    """Which methods end below the mapped accuracy that they start from."""
+    ends = {method: harness.share([row.accuracy for row in same.values()]) for method, same in by_method.items()}
+    named = [
+        method if end.high < mapped else f"{method} (the seeds do not tell)"
+        for method, end in ends.items() if np.mean([row.accuracy for row in by_method[method].values()]) < mapped
+    ]  # fmt: skip
+    return [f"Below the mapped state that they start from: {'; '.join(named)}."] if named else []
 
 
 def below(these: dict[int, Row], others: dict[int, Row]) -> list[float]:

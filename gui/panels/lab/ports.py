@@ -88,6 +88,7 @@ class Bars(QtWidgets.QWidget):
         every = max(1, round(26 * len(self.expected) / self.room().width()))
         self._inputs(painter, every)
         self._lines(painter, self.seen)
+        places: list[tuple[float, str]] = []
         for at, (value, wanted) in enumerate(zip(self.seen.values.tolist(), self.expected.tolist())):
             column = self.place(at)
             wide = max(1.0, 0.7 * column.width())
@@ -99,8 +100,10 @@ class Bars(QtWidgets.QWidget):
             y = self.y_of(wanted)
             painter.drawLine(QtCore.QPointF(left - 1, y), QtCore.QPointF(left + wide + 1, y))
             if at % every == 0:
-                painter.setPen(QtGui.QColor(now.faint))
-                painting.text_at(painter, column.center().x(), self.height() - 8.0, str(at), self.width())
+                places.append((column.center().x(), str(at)))
+        painter.setPen(QtGui.QColor(now.faint))
+        top = self.height() - 4.0 - painter.fontMetrics().height()
+        painting.along(painter, places, top, (2.0, self.width() - 2.0))
         painter.end()
 
     def _lines(self, painter: QtGui.QPainter, seen: Reading) -> None:
@@ -130,10 +133,12 @@ class Bars(QtWidgets.QWidget):
         for at, column in enumerate(columns):
             box = QtCore.QRectF(column.left() + 1, 8, max(1.0, column.width() - 2), 16)
             painter.fillRect(box, QtGui.QColor(now.accent if at == self.port else now.raised))
-        for at, column in enumerate(columns):
-            if at == self.port or (at % every == 0 and abs(at - self.port) >= every):
-                painter.setPen(QtGui.QColor(now.text if at == self.port else now.faint))
-                painting.text_at(painter, column.center().x(), 20.0, str(at), self.width())
+        ends, top = (2.0, self.width() - 2.0), 16.0 - painter.fontMetrics().height() / 2
+        others = [at for at in range(len(columns)) if at % every == 0 and abs(at - self.port) >= every]
+        painter.setPen(QtGui.QColor(now.faint))
+        painting.along(painter, [(columns[at].center().x(), str(at)) for at in others], top, ends)
+        painter.setPen(QtGui.QColor(now.text))
+        painting.along(painter, [(columns[self.port].center().x(), str(self.port))], top, ends)
 
     def at(self, x: float) -> int | None:
         """Which port is at a place."""

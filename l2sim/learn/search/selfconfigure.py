@@ -315,11 +315,11 @@ def align(hardware: MeshHardware, target: Array) -> tuple[int, float]:
         if beside[at, to] > OVERLAP:
             one, two = (_product(hardware, known, row) for _ in range(2))
             wanted = target[row] * target[known].conj()
-            told = np.sum(wanted * ((one + two) / 2.0).conj())
+            product = np.sum(wanted * ((one + two) / 2.0).conj())
             noise = _noise(wanted, (one - two) / 2.0)
-            if abs(told) > ABOVE_NOISE * max(noise, astray * float(np.linalg.norm(wanted))):
-                turn[row] = turn[known] + np.angle(told)
-                variance[row] = variance[known] + (noise / abs(told)) ** 2 / 2.0
+            if abs(product) > ABOVE_NOISE * max(noise, astray * float(np.linalg.norm(wanted))):
+                turn[row] = turn[known] + np.angle(product)
+                variance[row] = variance[known] + (noise / abs(product)) ** 2 / 2.0
             else:
                 groups += 1
         else:
