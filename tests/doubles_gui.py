@@ -81,6 +81,8 @@ class FakeModel:
         )  # fmt: skip
 
     def stage_at(self, step: int | None) -> str:
+        if not self.stages:
+            return ""
         return "calibrate" if step is not None and step <= self.stages[0].last_step else "learn"
 
     def poll(self) -> set[str]:

@@ -353,9 +353,10 @@ class Canvas(QtWidgets.QWidget):
     def _beside(self, painter: QtGui.QPainter) -> None:
         """A line on a plate at the bottom."""
         now, flags = theme.now(), int(Qt.TextFlag.TextWordWrap | Qt.AlignmentFlag.AlignCenter)
-        wide = self.width() - 24
+        left = 5 * painter.fontMetrics().averageCharWidth() + 16  # between the numbers of the ports
+        wide = self.width() - 2 * left
         tall = painter.fontMetrics().boundingRect(QtCore.QRect(0, 0, wide - 16, 200), flags, self.aside).height() + 8
-        plate = QtCore.QRectF(12, self.height() - tall - 8, wide, tall)
+        plate = QtCore.QRectF(left, self.height() - tall - 8, wide, tall)
         painter.setPen(QtGui.QPen(QtGui.QColor(now.line)))
         painter.setBrush(QtGui.QColor(now.raised))
         painter.drawRoundedRect(plate, 6, 6)

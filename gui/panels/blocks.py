@@ -229,7 +229,7 @@ class Blocks(Panel):
         "W goes to it, and Why? asks what its error is made of."
     )
     asked = QtCore.Signal()  # why the selected core is as it is
-    told = QtCore.Signal(str)  # why there is no worst core to go to
+    no_worst = QtCore.Signal(str)  # why there is no worst core to go to
 
     def __init__(self, selection: Selection) -> None:
         super().__init__(selection)
@@ -292,7 +292,7 @@ class Blocks(Panel):
         core = self._worst([strip.layer.name for strip in self.grids.strips])
         self._select(core)
         if core is None and self.model is not None:
-            self.told.emit(self._alike())
+            self.no_worst.emit(self._alike())
 
     def table(self) -> Table | None:
         """Every core with all metrics at the step on show."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import NamedTuple
 
 import numpy as np
 from pyqtgraph import functions
@@ -19,49 +18,13 @@ from l2sim.backend import Array
 
 from ..base import painting, theme, ticks
 from ..base.panel import pointed
+from .envelope import Band, Flag, Line, View
 
 Qt = QtCore.Qt
 NEAR = 4
 """Pixels within which the line of the step is caught."""
 FLAG = 6
 """Pixels of a flag, and within which it is read."""
-
-
-class Band(NamedTuple):
-    """A stage: its steps from `first` to `last`, its name, and which shade it has."""
-
-    first: float
-    last: float
-    name: str
-    shade: int
-
-
-class Flag(NamedTuple):
-    """Something that happened at a place, in words."""
-
-    at: float
-    words: str
-
-
-class Line(NamedTuple):
-    """A curve (n,) in the chart's own numbers, log10 on a logarithmic axis; gaps are NaN. `marks`: points, no line."""
-
-    x: Array
-    y: Array
-    colour: str
-    faint: bool = False
-    dashed: bool = False
-    marks: str = ""
-    """"", "o" or "t": dots or triangles."""
-
-
-class View(NamedTuple):
-    """What is seen: steps from `low` to `high`, values (log10 on a logarithmic axis) from `bottom` to `top`."""
-
-    low: float = 0.0
-    high: float = 1.0
-    bottom: float = 0.0
-    top: float = 1.0
 
 
 class Chart(QtWidgets.QWidget):

@@ -17,8 +17,8 @@ from ..base import fields, quantities, theme
 from ..base.files import Table
 from ..base.panel import Panel
 from ..base.widgets import filled
-from .chart import Band, Chart, Flag, Legend, Line, View
-from .envelope import Envelope, Smooth
+from .chart import Chart, Legend
+from .envelope import Band, Envelope, Flag, Line, Smooth, View
 
 if TYPE_CHECKING:
     from l2sim.inspect.run import Stage

@@ -1,6 +1,6 @@
 """How are panels, pages, commands and dialogs one window, and who opens it or takes its picture?"""
 
 __all__ = [
-    "app", "beat", "commands", "desk", "dialogs", "jobform", "opening", "pictures", "screenshot", "splash", "start",
-    "warm", "window",
+    "app", "beat", "commands", "desk", "dialogs", "docktitle", "figures", "films", "first", "guarded", "jobform",
+    "opening", "pictures", "screenshot", "strip", "window",
 ]  # fmt: skip

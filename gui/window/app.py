@@ -17,7 +17,7 @@ from l2sim.errors import L2simError
 if TYPE_CHECKING:
     from pyqtgraph.Qt import QtWidgets
 
-    from .splash import Splash
+    from .first.splash import Splash
 
 
 class QtError(L2simError):
@@ -102,7 +102,7 @@ def command(
 
 def _splash() -> Splash:
     """The picture with which the wait begins. QtError where Qt is not there."""
-    from .splash import Splash  # late: Qt, which may be missing
+    from .first.splash import Splash  # late: Qt, which may be missing
 
     try:
         return Splash()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 from pyqtgraph.Qt import QtCore, QtWidgets
 
-from l2sim.errors import L2simError, RunError
+from l2sim.errors import RunError
 from l2sim.inspect import compare, health
 from l2sim.job import job as jobs
 from l2sim.store.follow import Damage
@@ -35,11 +35,12 @@ from ..panels.lab.ports import Ports
 from ..panels.matrix import Matrix
 from ..panels.runs import Runs
 from ..panels.timeline import Timeline
-from . import examples
 from .beat import Beat
 from .docktitle import DockTitle
+from .first import examples
+from .first.start import Start
+from .guarded import Guarded
 from .jobform import JobForm
-from .start import Start
 from .strip import Strip
 
 LAB_EYES = "LAB EYES · only what a lab can command, read or work out of these is shown · Ctrl+L shows all again"
@@ -47,7 +48,7 @@ LAB_EYES = "LAB EYES · only what a lab can command, read or work out of these i
 _Area = QtCore.Qt.DockWidgetArea
 
 
-class Desk(QtWidgets.QMainWindow):
+class Desk(Guarded):
     """What the window is before it has commands and a timer: `commands` calls it, `Window` makes it move.
 
     It looks at one run, and at another one beside it when they are compared. `build` makes its panels, which show the
@@ -67,7 +68,6 @@ class Desk(QtWidgets.QMainWindow):
         """Runs that the open one is compared with."""
         self.processes: list[launch.Process] = []
         self.starting: launch.Process | None = None
-        self.crashed = ""
         self.lab_eyes = self.kept.text("eyes") == "lab"
         self.moved: set[str] = set()
         """Names of what changed since the last refresh."""
@@ -157,7 +157,7 @@ class Desk(QtWidgets.QMainWindow):
     def _connect(self) -> None:
         self.mesh.shown.connect(self.inspector.take)
         self.mesh.hovered.connect(self.inspector.hover)
-        self.blocks.told.connect(self.message.say)
+        self.blocks.no_worst.connect(self.message.say)
         self.inspector.pins_changed.connect(self.mesh.show_pins)
         self.start.show_.connect(self.show_example)
         self.start.begin.connect(lambda name: self.begin(name))
@@ -246,16 +246,6 @@ class Desk(QtWidgets.QMainWindow):
             )
 
     # -- runs ----------------------------------------------------------------------------------------------------------
-
-    def attempt(self, action: Callable[[], object]) -> bool:
-        """Do something; what goes wrong on purpose is one line in the window. True where it went well."""
-        try:
-            action()
-            return True
-        except L2simError as error:
-            self.message.say(str(error), bad=True)
-            self.events.say(str(error))
-            return False
 
     def open(self, folder: str | Path, attach: bool = False) -> bool:
         """Open a run; `attach` insists that a job answers there. One line in the window where that is impossible."""
@@ -466,36 +456,7 @@ class Desk(QtWidgets.QMainWindow):
             )  # fmt: skip
             self.beat.note(self.health, ("state",))
 
-    # -- when the window itself fails ----------------------------------------------------------------------------------
-
-    def guard(self, action: Callable[[], object]) -> None:
-        """Do something that must not end the window: a known error is a line, an unknown one a crash report."""
-        try:
-            self.attempt(action)
-        except Exception as error:
-            self.crash(error)
-
-    def crash(self, error: BaseException) -> None:
-        """Keep a crash report and offer it, once for the same error."""
-        text = message.report(error, f"run {self.model.folder}" if self.model else "no run open")
-        if text.splitlines()[-1] == (self.crashed.splitlines() or [""])[-1]:
-            return
-        self.crashed = text
-        where = message.keep(text, self.model.folder if self.model else None)
-        self.message.say(
-            f"something in the window went wrong ({type(error).__name__}: {str(error)[:120]}); the job is not touched. "
-            f"The report is in {where}",
-            bad=True, Show_report=lambda: message.Crash(self, text, where).show(),
-        )  # fmt: skip
-
-    def show_text(self, path: Path) -> None:
-        """Show a text file in a dialog that can be copied from."""
-        try:
-            text = path.read_text(errors="replace")
-        except OSError as error:
-            self.message.say(f"{path} cannot be read: {error.strerror}", bad=True)
-            return
-        message.Crash(self, text, str(path)).show()
+    # -- looks ---------------------------------------------------------------------------------------------------------
 
     def repaint_theme(self, name: str) -> None:
         """Put another theme in force."""

@@ -11,10 +11,11 @@ from pyqtgraph.Qt import QtCore, QtWidgets
 from l2sim.backend import Array
 from l2sim.errors import L2simError
 
-from ..base import figures, films, theme
 from ..base import files as export
+from ..base import theme
 from ..base.panel import Panel
 from ..base.widgets import filled, tool_button
+from . import figures, films
 from .desk import Desk
 
 W = TypeVar("W", bound=QtWidgets.QWidget)

@@ -8,8 +8,8 @@ from pyqtgraph.Qt import QtWidgets
 
 from ..base import message
 from ..base.actions import emblem
-from . import warm
-from .splash import Splash
+from .first import warm
+from .first.splash import Splash
 from .window import Window
 
 

@@ -30,6 +30,7 @@ from l2sim.backend import Array
 from l2sim.chip import fabrication
 from l2sim.chip.nonidealities import Nonidealities
 from l2sim.chip.protocol import PARTS, PHASES
+from l2sim.flow.watch import STOPS
 from l2sim.given import wrapped
 from l2sim.inspect import bench, diagnose
 from l2sim.inspect.bench import Heater
@@ -46,7 +47,6 @@ FIGURES = {"best": "best error so far"}
 UNSETTLED = "never settles"
 ASKED, SMALL = 4, 16
 """Cores whose heaters are asked, and how many modes these have at most: it takes 5 to 50 ms each."""
-STOPS = ("not finite", "explodes")
 
 Masks = Mapping[str, Array]
 """Which heaters of every core of a layer, (cores, n), by part: u and v, or theta, phi and screen of a whole mesh."""
@@ -133,7 +133,7 @@ class Health:
 
     def _answers(self, rows: list[Finding], step: int | None, end: float) -> tuple[list[Finding], bool]:
         """Which heaters do not answer in the cores that are suspected, and whether all of these were asked."""
-        found: list[Finding] = []
+        silent: list[Finding] = []
         suspects = list(dict.fromkeys((row.layer, row.block or 0) for row in rows if row.what == UNSETTLED))
         for layer, core in suspects[:ASKED] if self._run.readable else ():
             if self._run.grids[layer].whole or self._run.grids[layer].k > SMALL:
@@ -141,11 +141,11 @@ class Health:
             known, key = self._asked.get((layer, core)), self._key(layer, step)
             if known is None or known[0] != key:
                 if time.monotonic() >= end:
-                    return found, False
+                    return silent, False
                 of = _Layer(self._run, layer, step, {})
                 known = self._asked[layer, core] = key, list(of.silent(core))
-            found += known[1]
-        return found, True
+            silent += known[1]
+        return silent, True
 
     def _key(self, layer: str, step: int | None) -> object:
         """What the findings of a layer depend on."""

@@ -263,7 +263,7 @@ def test_fused_operations_take_the_time_of_the_public_path() -> None:
 
 def test_time_must_be_time() -> None:
     for bad in (-1.0, np.nan, np.inf, "day", None):
-        with pytest.raises(ChipError, match="cannot wait"):
+        with pytest.raises(ChipError, match="a time to wait"):
             small_chip().wait(bad)  # type: ignore[arg-type]
 
 

@@ -103,7 +103,7 @@ def test_nothing_that_a_click_needs_is_left_to_compile(qtbot: object, tmp_path: 
 
     import numpy as np
     from l2sim.gui.mesh import light
-    from l2sim.gui.window import splash, warm
+    from l2sim.gui.window.first import splash, warm
 
     from tests.doubles_gui import rectangle
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from l2sim.gui.base.model import Parameter, Selection
 from l2sim.gui.panels.hardware import Hardware
-from l2sim.gui.window import splash
+from l2sim.gui.window.first import splash
 from l2sim.gui.window.window import Window
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 from pytestqt.qtbot import QtBot

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from l2sim.gui.base import files as export
 from l2sim.gui.base import quantities, theme, ticks
 from l2sim.gui.base.model import Selection
-from l2sim.gui.panels.chart import Chart, Line, View, pieces
+from l2sim.gui.panels.chart import Chart, pieces
 from l2sim.gui.panels.curves import Curves
-from l2sim.gui.panels.envelope import BASE, Envelope, Smooth
+from l2sim.gui.panels.envelope import BASE, Envelope, Line, Smooth, View
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 from pytestqt.qtbot import QtBot
 

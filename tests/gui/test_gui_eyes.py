@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from l2sim.gui.base.panel import Panel
 from l2sim.gui.mesh.values import KEPT_BACK, MODES
-from l2sim.gui.panels.diagnose import PAGES
+from l2sim.gui.panels.diagnosis.panel import PAGES
 from l2sim.gui.window.window import Window
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 from pytestqt.qtbot import QtBot

@@ -19,8 +19,9 @@ from l2sim.gui.mesh.colours import Scale
 from l2sim.gui.mesh.legend import Legend, row
 from l2sim.gui.mesh.values import LIVE, POWER
 from l2sim.gui.panels.blocks import Blocks
-from l2sim.gui.panels.chart import Chart, View
+from l2sim.gui.panels.chart import Chart
 from l2sim.gui.panels.curves import Curves
+from l2sim.gui.panels.envelope import View
 from l2sim.gui.panels.scrubber import knots
 from l2sim.gui.window.window import Window
 from pyqtgraph.Qt import QtCore, QtGui
@@ -258,7 +259,7 @@ def test_blocks_choose_a_metric_by_the_stage_until_somebody_does(qtbot: QtBot) -
     qtbot.keyClick(blocks.chooser, Key.Key_Home)
     qtbot.keyClick(blocks.chooser, Key.Key_Down)
     assert blocks.shown_metric == "oracle_mapping_error"
-    with qtbot.waitSignal(blocks.told) as told:
+    with qtbot.waitSignal(blocks.no_worst) as told:
         blocks.worst()
     assert told.args[0].startswith("Mapping error is 0 in every core")
     blocks.selection.set(step=50)

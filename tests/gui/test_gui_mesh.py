@@ -330,7 +330,7 @@ def test_no_run_and_no_phases_are_said(qtbot: QtBot) -> None:
     view.refresh({"all"})
     assert "No run is open" in view.canvas.note and view.table() is None
     empty = shown(qtbot, FakeModel(steps=0))
-    assert "recorded" in empty.canvas.note
+    assert "Nothing has been commanded yet" in empty.canvas.aside
     assert colours_of(empty.canvas).size
 
 

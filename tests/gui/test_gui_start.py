@@ -13,7 +13,7 @@ import pytest
 from l2sim.gui.base.model import open_run
 from l2sim.gui.mesh import values
 from l2sim.gui.mesh.history import History
-from l2sim.gui.window import examples
+from l2sim.gui.window.first import examples
 from l2sim.gui.window.window import Window
 from pyqtgraph.Qt import QtCore, QtWidgets
 from pytestqt.qtbot import QtBot
@@ -224,7 +224,7 @@ def test_every_panel_says_what_it_is_when_its_question_mark_is_clicked(opened: W
         qtbot.mouseClick(dock.titleBarWidget().ask, LEFT)
         box = next(it for it in opened.findChildren(QtWidgets.QDialog) if it.windowTitle() == f"What is {title}?")
         said = [label.text() for label in box.findChildren(QtWidgets.QLabel)]
-        assert dock.widget().what in said and len(dock.widget().what) > 60
+        assert dock.widget().widget().what in said and len(dock.widget().widget().what) > 60
         section = next(text for text in said if "docs/desktop.md" in text).split("\u201c")[1].split("\u201d")[0]
         page = (Path(__file__).parents[2] / "docs" / "desktop.md").read_text()
         assert f"\n## {section}\n" in page

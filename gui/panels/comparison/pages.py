@@ -14,8 +14,9 @@ from l2sim.inspect import axes, compare
 
 from ...base import fields, painting, quantities, theme
 from ...base.widgets import filled
-from ..chart import Band, Chart, Flag, Legend, Line, View
+from ..chart import Chart, Legend
 from ..curves import Trace
+from ..envelope import Band, Flag, Line, View
 
 if TYPE_CHECKING:
     from ...base.model import RunModel

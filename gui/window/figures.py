@@ -13,8 +13,8 @@ from pathlib import Path
 
 from pyqtgraph.Qt import QtCore, QtGui, QtSvg, QtWidgets
 
-from . import files, theme
-from .panel import Panel
+from ..base import files, theme
+from ..base.panel import Panel
 
 ENDINGS = (".pdf", ".svg", ".png")
 WIDTH_MM, DPI = 160.0, 300

@@ -13,10 +13,10 @@ from l2sim.inspect.bench import CoreBench
 from l2sim.mesh.mesh import Mesh
 from l2sim.mesh.orthogonal import decompose
 
-from ..base.model import Part
-from ..mesh import light, raster
-from ..mesh.colours import PHASE, paint
-from ..panels.envelope import Smooth
+from ...base.model import Part
+from ...mesh import light, raster
+from ...mesh.colours import PHASE, paint
+from ...panels.envelope import Smooth
 
 
 def _part() -> Part:

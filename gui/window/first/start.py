@@ -10,9 +10,9 @@ from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 from l2sim.job import experiments
 from l2sim.job.presets import PRESETS
 
-from ..base import theme
-from ..base.launch import Summary, summaries
-from ..base.widgets import HEADS, ROLE, filled, has_words, plain_list, run_item, search_box
+from ...base import theme
+from ...base.launch import Summary, summaries
+from ...base.widgets import HEADS, ROLE, filled, has_words, plain_list, run_item, search_box
 from .examples import EXAMPLES, SIZE, Example, picture
 
 GROUPS = {

@@ -1,4 +1,4 @@
-"""The small recorded runs that ship with the window. `python -m l2sim.gui.window.examples` makes them and their
+"""The small recorded runs that ship with the window. `python -m l2sim.gui.window.first.examples` makes them and their
 pictures again, in a minute; it draws at twice the size of a card.
 
 Each is a run folder packed without its report page and the checkpoints to go on from. It is opened as a copy, which
@@ -19,7 +19,7 @@ from typing import NamedTuple
 from l2sim.errors import RunError
 from l2sim.job import job as jobs
 
-SHIPPED = Path(__file__).parents[1] / "examples"
+SHIPPED = Path(__file__).parents[2] / "examples"
 LEFT_OUT = (".lock", "report.html", "figures.json", *(f"checkpoints/{n}.safetensors" for n in ("latest", "previous")))
 SIZE = (420, 150)
 """Of a picture on its card."""
@@ -137,9 +137,9 @@ def _draw(example: Example, folder: Path, name: str, path: Path) -> None:
     """Draw the mesh of a core, in few colours."""
     from PIL import Image  # late: as above
 
-    from ..base import theme  # late: as above
-    from ..base.model import Selection, open_run
-    from ..mesh.view import MeshView
+    from ...base import theme  # late: as above
+    from ...base.model import Selection, open_run
+    from ...mesh.view import MeshView
 
     theme.use(name)
     selection, model = Selection(), open_run(folder)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from l2sim import files
 
-from .files import ExportError
+from ..base.files import ExportError
 
 ENCODER = "ffmpeg"
 
