@@ -333,6 +333,11 @@ class Blocks(Panel):
                 return name
         return first_metric(names, ("movement",)) or first_metric(names, ("",))
 
+    def look_by(self, metric: str) -> None:
+        """Colour by a metric, until another one is chosen."""
+        self.shown_metric, self.by_hand = metric, True
+        self.refresh({"all"})
+
     def _choose(self, at: int) -> None:
         self.shown_metric, self.by_hand = self.chooser.itemData(at) or "", True
         self.refresh({"all"})

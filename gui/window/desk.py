@@ -101,6 +101,7 @@ class Desk(Guarded):
         ]  # fmt: skip
         self._arrange()
         self._stack()
+        self.inner.setMinimumSize(0, 0)  # Qt gave it one while it was a window of its own, with no panel behind another
         self._connect()
         self._blindfold()
         self.home_state = self.inner.saveState(1)
@@ -253,10 +254,12 @@ class Desk(Guarded):
 
     def show_example(self, name: str) -> bool:
         """Open a copy of a run that ships with the window."""
-        hint = next(example.hint for example in examples.EXAMPLES if example.name == name)
+        example = next(example for example in examples.EXAMPLES if example.name == name)
         opened = self.attempt(lambda: self._open(examples.unpack(name), False))
         if opened:
-            self.message.say(hint)
+            self.message.say(example.hint)
+            if example.metric:
+                self.blocks.look_by(example.metric)
         return opened
 
     def _open(self, folder: Path, attach: bool) -> None:

@@ -27,7 +27,8 @@ SIZE = (420, 150)
 
 class Example(NamedTuple):
     """A run under the `name` of its folder; `hint` is said when it opens; `preset` and `settings` make it. Its picture
-    is of a `block` of its first layer at its end, coloured by `mode` and `choice` of the mesh view."""
+    is of a `block` of its first layer at its end, coloured by `mode` and `choice` of the mesh view. It opens with its
+    blocks coloured by `metric`, if any."""
 
     name: str
     title: str
@@ -38,6 +39,7 @@ class Example(NamedTuple):
     block: int = 0
     mode: int = 0
     choice: str = ""
+    metric: str = ""
 
 
 # One dense layer of 2 x 8 cores: small enough to ship, and like the published ones otherwise.
@@ -64,7 +66,7 @@ EXAMPLES = (
         "A recorded run: press W for the worst core, then B for what its error is made of.",
         "digits", (*_CORES, "seed=4", "nonidealities.dead=0.0007", "nonidealities.phase_bias=0", "calibrate.epochs=2",
                    "calibrate.polish=1", "map.start=ideal", "map.epochs=20", "map.polish=6", "learn.epochs=1"),
-        2, 2, "from target",
+        2, 2, "from target", "oracle_mapping_error",
     ),
 )  # fmt: skip
 
