@@ -356,11 +356,17 @@ class Canvas(QtWidgets.QWidget):
         left = 5 * painter.fontMetrics().averageCharWidth() + 16  # between the numbers of the ports
         wide = self.width() - 2 * left
         tall = painter.fontMetrics().boundingRect(QtCore.QRect(0, 0, wide - 16, 200), flags, self.aside).height() + 8
+        line = painter.fontMetrics().height() + 8
+        tall = tall if self.height() - tall - 8 > self.head() + line else line  # one line where there is little room
         plate = QtCore.QRectF(left, self.height() - tall - 8, wide, tall)
         painter.setPen(QtGui.QPen(QtGui.QColor(now.line)))
         painter.setBrush(QtGui.QColor(now.raised))
         painter.drawRoundedRect(plate, 6, 6)
-        self._text(painter, plate.adjusted(8, 0, -8, 0), self.aside, now.text, flags)
+        if tall > line:
+            self._text(painter, plate.adjusted(8, 0, -8, 0), self.aside, now.text, flags)
+        else:
+            painter.setPen(QtGui.QColor(now.text))
+            painting.write(painter, plate.adjusted(8, 0, -8, 0), painting.CENTRE, self.aside)
 
     # -- mouse and keys ------------------------------------------------------------------------------------------------
 

@@ -116,6 +116,10 @@ class Health(Panel):
     shown."""
 
     title = "Health"
+    what = (
+        "Everything about the run that stands out: broken heaters, heaters at V_max, values that are not "
+        "finite, the worst cores, damaged logs. A click on a row goes there."
+    )
     every = 1.0
 
     def __init__(self, selection: Selection) -> None:

@@ -155,7 +155,7 @@ def test_diagnoses_that_a_lab_can_make_stay_without_what_is_wrong_inside(opened:
     qtbot.keyClick(opened, Key.Key_L, Modifier.ControlModifier)
     opened.tick(everything=True)
     said = panel.notes["heaters"].text()
-    assert "U MZI 3 does not answer" in said and "dead" not in said and ORACLE not in said
+    assert "U MZI 3</a> does not answer" in said and "dead" not in said and ORACLE not in said
     usable = {only for only, button in panel.buttons.items() if button.isEnabled()}
     assert usable == {"sweep", "movement", "detectors", "heaters"}
     assert panel.notes["budget"].text() == KEPT_BACK

@@ -145,6 +145,10 @@ class Heaters(Panel):
     """One row a phase shifter; a click selects its MZI everywhere."""
 
     title = "Heaters"
+    what = (
+        "Every heater of the block on show as its driver has it: volts, code, milliwatts and room to V_max, "
+        "and its phase with whole turns apart. A click selects its MZI; Ctrl+C copies the table."
+    )
     every = 0.2
 
     def __init__(self, selection: Selection) -> None:

@@ -170,6 +170,10 @@ class Ports(Panel):
     """An impulse through one input; every output read, beside what is expected."""
 
     title = "Ports"
+    what = (
+        "Light into one input, and what the detector of every output reads of it, against what is expected, "
+        "with the noise and the full scale of the detectors."
+    )
     every = 0.5
 
     def __init__(self, selection: Selection) -> None:
