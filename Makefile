@@ -40,7 +40,7 @@ test: $(VENV)/dev.$(READY)
 test-display: $(VENV)/dev.$(READY)
 	@$(BIN)/python -m l2sim.system window display xvfb
 	QT_QPA_PLATFORM=xcb xvfb-run -a -s "-screen 0 1920x1200x24" $(BIN)/python -m pytest $(ARGS) \
-		tests/gui/test_gui_window.py tests/gui/test_gui_mesh.py tests/gui/test_gui_curves.py
+		tests/gui/test_gui_window.py tests/gui/test_gui_mesh.py tests/gui/test_gui_curves.py tests/gui/test_gui_keys.py
 
 # The tests of the window on PySide6 instead of PyQt5, in an environment of their own.
 test-pyside:

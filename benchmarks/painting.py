@@ -25,6 +25,7 @@ def view(modes: int) -> tuple[Any, Any]:
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
     import pyqtgraph as pg
     from l2sim.gui.base.model import Frame, Layer, Part, Selection
+    from l2sim.gui.mesh import values as mesh_values
     from l2sim.gui.mesh import view as mesh_view
 
     from l2sim.job.job import Job
@@ -41,6 +42,7 @@ def view(modes: int) -> tuple[Any, Any]:
         part = Part(modes, mesh.column, mesh.top, mesh.bottom - mesh.top, True)
         layers = {"mesh0": Layer("mesh0", 1, 1, modes, {"": part}, None)}  # noqa: RUF012
         job, newest, badge = Job(flow="insitu"), 0, {}
+        simulated = lab_eyes = False
 
         def phases(self, layer: str, block: int, side: str, step: int | None = None) -> dict[str, object]:
             theta, phi, screen = np.split(frames[self.newest % 8], [mesh.count, 2 * mesh.count])
@@ -66,7 +68,7 @@ def view(modes: int) -> tuple[Any, Any]:
     # The picture alone shall have the size that is promised; offscreen windows are drawn at a fraction of pixels.
     shown.canvas.setFixedSize(*SIZE)
     shown.adjustSize()
-    shown.refresh({"all"})
+    shown.colour(mesh_values.THETA)
     application.processEvents()
     return shown, application
 

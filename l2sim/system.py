@@ -48,10 +48,11 @@ NEEDS: dict[str, dict[str, str]] = {
         "libxkbcommon.so.0": "libxkbcommon0",
         "libxcb-cursor.so.0": "libxcb-cursor0",
     },
-    "xvfb": {"xvfb-run": "xvfb", "xauth": "xauth"},
+    "xvfb": {"xvfb-run": "xvfb", "xauth": "xauth", "xdotool": "xdotool"},
 }
 """By use: `window` is what Qt loads even without a display, `display` what it adds to open a window on one, `pyside`
-what Qt 6 adds to that, `xvfb` a display where there is none. Names without `.so` are programs."""
+what Qt 6 adds to that, `xvfb` a display where there is none and what presses its keys. Names without `.so` are
+programs."""
 
 
 def missing(*uses: str) -> dict[str, str]:

@@ -7,6 +7,7 @@ of core b at step s is b + i / 100 + s / 1000, so a panel's numbers tell where t
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,8 @@ class FakeModel:
     """`RunModel` without a run. `tick()` makes one more step, as a job would; orders are kept in `ordered`."""
 
     def __init__(self, p: int = 3, q: int = 4, k: int = 9, steps: int = 200, mesh: int = 0) -> None:
-        self.folder, self.simulated = Path("runs/fake-1"), True
+        self.folder, self.simulated, self.readable, self.lab_eyes = Path("runs/fake-1"), True, True, False
+        self.rebuilt = SimpleNamespace(chip=lambda *_: None)
         self.job = Job.preset("insitu-digits" if mesh else "digits")
         self.p, self.q, self.k = p, q, k
         if mesh:
@@ -79,6 +81,8 @@ class FakeModel:
         )  # fmt: skip
 
     def stage_at(self, step: int | None) -> str:
+        if not self.stages:
+            return ""
         return "calibrate" if step is not None and step <= self.stages[0].last_step else "learn"
 
     def poll(self) -> set[str]:
@@ -125,10 +129,10 @@ class FakeModel:
         values[min(1, p - 1), min(1, q - 1)] = 1.0
         return values
 
-    def oracle(self, layer: str, block: int, side: str, step: int | None = None) -> None:
+    def oracle(self, layer: str, block: int, side: str, step: int | None = None, given: object = None) -> None:
         return None
 
-    def realised(self, layer: str, block: int, step: int | None = None) -> None:
+    def realised(self, layer: str, block: int, step: int | None = None, given: object = None) -> None:
         return None
 
     def used(self, layer: str, block: int, step: int | None = None) -> tuple[int, int]:

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -154,8 +155,18 @@ class _Report(msgspec.Struct):
 
 def _accuracy(folder: Path) -> float | None:
     """The accuracy after the last stage that has one, by the run's report; None where there is none."""
+    path = folder / "report.json"
     try:
-        report = msgspec.convert(json.loads((folder / "report.json").read_text()), _Report)
+        return _reported(path, path.stat().st_mtime_ns)
+    except OSError:
+        return None
+
+
+@lru_cache(maxsize=4096)
+def _reported(path: Path, changed: int) -> float | None:
+    """Lists of runs ask every other second; a report is read again only where it was `changed` (ns) since."""
+    try:
+        report = msgspec.convert(json.loads(path.read_text()), _Report)
     except (OSError, ValueError, msgspec.MsgspecError):
         return None
     return next((stage.accuracy for stage in reversed(report.stages) if stage.accuracy is not None), None)

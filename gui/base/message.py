@@ -20,10 +20,13 @@ from .widgets import filled, paragraph, tool_button
 
 
 class Message(QtWidgets.QFrame):
-    """A line across the window with buttons; it stays until it is closed or the next one comes."""
+    """A line with buttons that lies over the `room` left for it, and over what is below where it needs more, so that
+    nothing moves; it stays until it is closed or the next one comes."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, room: QtWidgets.QWidget, page: QtWidgets.QWidget) -> None:
+        super().__init__(page)
+        self._room = room
+        room.installEventFilter(self)
         self.text = paragraph("", name="Message")
         self.text.setTextInteractionFlags(QtCore.Qt.TextInteractionFlag.TextSelectableByMouse)
         self._buttons: list[QtWidgets.QPushButton] = []
@@ -45,7 +48,20 @@ class Message(QtWidgets.QFrame):
             self._buttons.append(button)
         theme.mark(self, "said-bad" if bad else "said")
         self.text.setText(("Problem: " if bad else "") + text)
+        self._place()
         self.show()
+        self.raise_()
+
+    def eventFilter(self, watched: QtCore.QObject, event: QtCore.QEvent) -> bool:
+        """Follow the room."""
+        if event.type() in (QtCore.QEvent.Type.Resize, QtCore.QEvent.Type.Move):
+            self._place()
+        return False
+
+    def _place(self) -> None:
+        at, width = self._room.mapTo(self.parentWidget(), QtCore.QPoint(0, 0)), self._room.width()
+        self._row.activate()
+        self.setGeometry(at.x(), at.y(), width, max(self._room.height(), self._row.totalHeightForWidth(width)))
 
     @property
     def offers(self) -> list[str]:

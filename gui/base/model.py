@@ -15,19 +15,23 @@ import numpy as np
 from l2sim import naming
 from l2sim.backend import Array
 from l2sim.chip.protocol import PHASES
+from l2sim.inspect.health import Health
 from l2sim.inspect.run import Recorded
 from l2sim.job import grids
 from l2sim.job import job as jobs
-from l2sim.job.imperfections import effective
+from l2sim.job.imperfections import chip_nonidealities, effective
 from l2sim.runs.live_messages import VERSION, Answer, State
-from l2sim.store.events import step_of
+from l2sim.store.events import RunEnd, step_of
 from l2sim.store.follow import Frame, Replay
 
 from .link import Light, Link
 
+BROKEN = "broken"
 MOVEMENT = "movement"
 COUNT = "update count"
 LAST = "last update"
+VERIFIED = 1 << 21
+"""Bytes of frames whose checksums are compared at one poll, 2 ms, of a run that has ended."""
 ATTACH_EVERY = 0.5
 """Seconds between attempts to find the stream of a running run."""
 
@@ -79,17 +83,27 @@ class Choice(TypedDict, total=False):
 
 
 class Selection:
-    """What a window looks at. `step` None follows the newest; `element` counts MZIs in travel order."""
+    """What a window looks at. `step` None follows the newest; `element` counts MZIs in travel order.
+
+    `at` is the step that every panel shows: the one that is chosen, else the newest when the window last looked, which
+    is the same for all panels until it looks again.
+    """
 
     def __init__(self) -> None:
         self.run = ""
         self.step: int | None = None
+        self.newest = 0
         self.layer = ""
         self.block = 0
         self.side = "u"
         self.element: int | None = None
         self.input = 0
         self._watchers: list[Watcher] = []
+
+    @property
+    def at(self) -> int:
+        """The step on show."""
+        return self.newest if self.step is None else self.step
 
     def set(self, **changes: Unpack[Choice]) -> None:
         """Change some of it; watchers are told once, the names that changed."""
@@ -126,6 +140,9 @@ class RunModel(Recorded):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self.layers = {name: _layer(name, grid) for name, grid in self.grids.items()}
+        self.health = Health(self)
+        self.lab_eyes = False
+        """Whether all that a lab cannot know is kept back: the run answers as one of a chip that is not simulated."""
         self.acks: dict[int, Answer] = {}
         self._moves: dict[str, _Moves] = {}
         self._orders = 0
@@ -143,6 +160,8 @@ class RunModel(Recorded):
             changed |= self._link.listen(self._disk)
             self.acks |= self._link.answered()
         changed |= self._disk.refresh(logs=self._link is None or self._link.behind())
+        if self._disk.state != "running" and self._disk.verify(VERIFIED):
+            changed |= {"frames", "state"}
         if changed:
             self._word = time.monotonic()
         if "reset" in changed:
@@ -178,7 +197,8 @@ class RunModel(Recorded):
         link = self._link
         if self._disk.state != "running" or link is None:
             return self._disk.state
-        return "stale" if link.stale() else "paused" if link.beat and link.beat.paused else "running"
+        ended = bool(self.events) and isinstance(self.events[-1], RunEnd)  # only its report is still being written
+        return "stale" if link.stale() and not ended else "paused" if link.beat and link.beat.paused else "running"
 
     @property
     def live(self) -> bool:
@@ -215,7 +235,28 @@ class RunModel(Recorded):
                 field.path, effective(job, field.path), field.unit, field.low, field.high, field.meaning, field.when
             )
             for field in jobs.describe(job)
+            if not self.keeps_back(field.meaning)
         ]
+
+    # -- what a lab cannot know ----------------------------------------------------------------------------------------
+
+    def keeps_back(self, name: str) -> bool:
+        """Whether a quantity of this name or meaning is one that only an oracle knows, and is not to be told."""
+        return self.lab_eyes and _badge(name) == "oracle"
+
+    @property
+    def simulated(self) -> bool:
+        """Whether what is true of the chip can be told: it can be made again, and nobody looks with a lab's eyes."""
+        return self.readable and not self.lab_eyes
+
+    @property
+    def series(self) -> list[str]:
+        """Names of the scalar series."""
+        return [name for name in super().series if not self.keeps_back(name)]
+
+    def oracle_gradient(self, layer: str, step: int | None = None) -> dict[str, Any] | None:
+        """The true gradient of a whole mesh for the same light."""
+        return None if self.lab_eyes else super().oracle_gradient(layer, step)
 
     # -- numbers -------------------------------------------------------------------------------------------------------
 
@@ -231,6 +272,11 @@ class RunModel(Recorded):
         live = self._link.steps(series) if self._link else []
         return np.union1d(kept, np.array(live, np.int64)) if live else kept
 
+    @property
+    def frame_series(self) -> list[str]:
+        """Names of the series of frames."""
+        return [*self._disk.frame_series, *(self._link.series() if self._link else ())]
+
     def phases(self, layer: str, block: int, side: str, step: int | None = None) -> dict[str, Any]:
         """Commanded phases of one mesh and the step they are of (`Phases`), empty where nothing was recorded yet. A job
         that is watched is asked for frames of this layer from here on."""
@@ -241,19 +287,22 @@ class RunModel(Recorded):
     @property
     def metrics(self) -> list[str]:
         """Names that `metric` knows: those that were recorded, and what the frames tell."""
-        names = [*self._disk.frame_series, *(self._link.series() if self._link else ())]
-        recorded = {kind for _, part, kind in map(naming.apart, names) if part == "block"}
-        return [*sorted(recorded), MOVEMENT, COUNT, LAST]
+        recorded = {kind for _, part, kind in map(naming.apart, self.frame_series) if part == "block"}
+        return [*sorted(kind for kind in recorded if not self.keeps_back(kind)), BROKEN, MOVEMENT, COUNT, LAST]
 
     def metric(self, layer: str, name: str, step: int | None = None) -> Array | None:
         """A figure of merit of every core, (p, q); None where there is none yet.
 
+        `broken`: how many of its heaters are dead or stuck, as only an oracle knows, or at V_max;
         `movement`: root mean square change of the phases, rad, from the frame before; `update count`: in how many
         frames the core had changed; `last update`: the step of the last of them (NaN: never).
         """
         grid = self.layers[layer]
+        if name == BROKEN:
+            counts = self.health.broken(layer, step)
+            return None if counts is None else counts.reshape(grid.p, grid.q)
         if name not in (MOVEMENT, COUNT, LAST):
-            frame = self.frame(naming.name(layer, "block", name), step)
+            frame = None if self.keeps_back(name) else self.frame(naming.name(layer, "block", name), step)
             return None if frame is None else frame.values.reshape(grid.p, grid.q)
         names = list(grid.phases.values())
         if name == MOVEMENT:
@@ -283,6 +332,9 @@ class RunModel(Recorded):
         a lab cannot know."""
         badges = dict.fromkeys(("theta", "phi", "screen", "sigma", "signs", MOVEMENT, COUNT, LAST), "commanded")
         badges |= {"gradient": "measured", "field": "oracle", "actual": "oracle", "target": "estimated"}
+        fabricated = chip_nonidealities(self.job)
+        oracle = self.simulated and (fabricated.dead or fabricated.stuck)
+        badges[BROKEN] = "oracle" if oracle else "commanded"
         for name in [*self.series, *self.metrics]:
             badges.setdefault(name, _badge(name))
         return badges
@@ -292,8 +344,10 @@ class RunModel(Recorded):
     def field(self, layer: str, block: int, port: int, step: int | None = None) -> Light | None:
         """Optical power on every rail at `step`. Of unit light in `port`: in a core `v`, then `u`; in a whole mesh
         `forward`. While it learns in situ and is watched live: of sample `port` of its last light `forward`,
-        `backward` and their `sum`."""
-        newest = step is None
+        `backward` and their `sum`. None as `oracle`."""
+        if self.lab_eyes:
+            return None
+        newest = step is None or step >= self.newest
         if self._link is not None and newest and self.layers[layer].sigma is None:
             self._link.look_inside(layer, port)
             if (light := self._link.light(layer, port)) is not None:

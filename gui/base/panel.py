@@ -22,6 +22,10 @@ class Panel(QtWidgets.QWidget):
     """
 
     title = "Panel"
+    what = ""
+    """What it shows and what can be done with it, for who asks "what is this"."""
+    section = "A run"
+    """Where docs/desktop.md says more."""
     every = 0.0
     """Seconds between two refreshes because of what a running job sends; 0: at every beat of the timer."""
 
@@ -38,12 +42,22 @@ class Panel(QtWidgets.QWidget):
 
     @property
     def shown_step(self) -> int:
-        """The step on show: the one that is selected, else the newest."""
-        return self.newest if self.selection.step is None else self.selection.step
+        """The step on show, the same in all panels."""
+        return self.selection.at
+
+    @property
+    def shown_stage(self) -> str:
+        """The stage on show: the last that has begun while the newest step is followed, else that of the step."""
+        if self.model is None:
+            return ""
+        if self.selection.step is None and self.model.stages:
+            return self.model.stages[-1].name
+        return self.model.stage_at(self.shown_step)
 
     def show_run(self, model: RunModel | None, reference: RunModel | None = None) -> None:
         """Show another run, beside or minus `reference` where there is one; None is the empty state."""
         self.model, self.reference = model, reference
+        self.selection.newest = self.newest
 
     def refresh(self, changed: set[str]) -> None:
         """Paint what changed; names of `RunModel.poll` and of the fields of `Selection`, or {"all"}."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import zlib
+from collections.abc import Iterable
 from typing import NamedTuple
 
 AUTOMATIC = "Automatic"
@@ -35,6 +37,41 @@ QUANTITIES = (
 _LEADING = {"calibrate": (2, 4), "map": (3, 5)}
 """What is looked at first in a stage: places in the list above. Elsewhere loss and accuracy."""
 
+_COLOURS = {
+    "loss": 0, "test_loss": 1, "validation_loss": 3, "train_loss": 4,
+    "accuracy": 2, "test_accuracy": 6, "validation_accuracy": 5, "train_accuracy": 7, "best": 1,
+}  # fmt: skip
+"""Places among the colours of curves that never change, from run to run and from stage to stage."""
+
+
+def kind(series: str) -> str:
+    """What a series is of, whatever its stage: "loss" of "learn/loss"."""
+    return series.rpartition("/")[2]
+
+
+def stage(series: str) -> str:
+    """The stage of a series, "" where it has none."""
+    return series.rpartition("/")[0]
+
+
+def colours(kinds: Iterable[str], many: int) -> dict[str, int]:
+    """The place of each kind of one plot among so many colours: those above, others by their name, the next free one
+    where two names meet."""
+    chosen: dict[str, int] = {}
+    for name in sorted(kinds, key=lambda name: (name not in _COLOURS, name)):
+        place = _COLOURS.get(name, zlib.crc32(name.encode())) % many
+        free = [(place + i) % many for i in range(many) if (place + i) % many not in chosen.values()]
+        chosen[name] = free[0] if free else place
+    return chosen
+
+
+def kind_in_words(kind: str) -> str:
+    """What a legend calls the last part of a series' name."""
+    lowest, _, percent = kind.partition("_p")
+    if lowest == "best":
+        return "lowest so far" + (f", {percent} % of cores" if percent else "")
+    return kind.replace("_", " ")
+
 
 def matching(quantity: Quantity, series: list[str]) -> list[str]:
     """The series of a quantity. Of `map`, `loss` is the search's and `test_loss` is of the network."""
@@ -46,7 +83,7 @@ def present(series: list[str]) -> list[Quantity]:
     """The quantities that a run has, and one more for every kind of series that none of them knows."""
     quantities = [quantity for quantity in QUANTITIES if matching(quantity, series)]
     known = {name for quantity in quantities for name in matching(quantity, series)}
-    others = sorted({name.rpartition("/")[2] for name in series if name not in known})
+    others = sorted({kind(name) for name in series if name not in known})
     return quantities + [Quantity(name.replace("_", " "), rf"(.*/)?{re.escape(name)}") for name in others]
 
 

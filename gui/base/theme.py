@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import pyqtgraph as pg
@@ -49,6 +51,17 @@ def now() -> Theme:
     return _now
 
 
+@contextlib.contextmanager
+def drawn_as(name: str) -> Iterator[None]:
+    """Draw with another theme for a while; widgets keep the one in force. What panels drew they must draw anew."""
+    global _now
+    before, _now = _now, THEMES[name]
+    try:
+        yield
+    finally:
+        _now = before
+
+
 def use(name: str) -> Theme:
     """Put a theme in force for the whole application; panels repaint when they are next refreshed."""
     global _now
@@ -82,14 +95,20 @@ def _sheet(theme: Theme) -> str:
     QToolTip {{ color: {theme.text}; background: {theme.raised}; border: 1px solid {theme.line}; padding: 3px; }}
     QMainWindow::separator {{ background: {theme.line}; width: 3px; height: 3px; }}
     QMainWindow::separator:hover {{ background: {theme.accent}; }}
-    QDockWidget::title {{ background: {theme.raised}; padding: 4px 8px; }}
+    QFrame[role="title"] {{ background: {theme.raised}; }}
     QGroupBox {{ border: 1px solid {theme.line}; border-radius: 4px; margin-top: 9px; padding-top: 6px; }}
     QGroupBox::title {{ subcontrol-origin: margin; left: 8px; padding: 0 4px; color: {theme.faint}; }}
     QLabel[role="faint"] {{ color: {theme.faint}; }}
     QLabel[role="bad"] {{ color: {theme.bad}; }}
+    QLabel[role="badge"] {{ color: {theme.base}; background: {theme.warn}; font-weight: bold; padding: 2px 10px; }}
     QLabel[role="heading"] {{ font-size: 18pt; font-weight: 300; }}
+    QLabel[role="headline"] {{ font-size: 15pt; color: {theme.text}; }}
     QLabel[role="part"] {{ font-weight: bold; }}
     QFrame[role="card"] {{ background: {theme.base}; border: 1px solid {theme.line}; border-radius: 6px; }}
+    QFrame[role="card"] QLineEdit {{ border: 1px solid {theme.line}; border-radius: 3px; padding: 3px; }}
+    QPushButton[role="card"]
+        {{ background: {theme.base}; border: 1px solid {theme.line}; border-radius: 6px; text-align: left; }}
+    QPushButton[role="card"]:hover, QPushButton[role="card"]:focus {{ border: 1px solid {theme.accent}; }}
     QFrame[role="said"] {{ background: {theme.raised}; border-left: 4px solid {theme.accent}; }}
     QFrame[role="said-bad"] {{ background: {theme.raised}; border-left: 4px solid {theme.bad}; }}
     QPushButton:focus, QToolButton:focus, QComboBox:focus, QLineEdit:focus, QAbstractItemView:focus

@@ -38,7 +38,7 @@ def logarithmic(low: float, high: float, most: int) -> list[tuple[float, str]]:
 def _text(place: float, size: float) -> str:
     if abs(place) < size / 2:
         return "0"
-    if abs(place) >= 1e6 or size < 1e-4:
+    if abs(place) >= 1e6 or (size < 1e-4 and abs(place) < 1e-2):
         digits = np.floor(np.log10(abs(place)) + 1e-9) - np.floor(np.log10(size) + 1e-9)
         return _short(f"{place:.{max(0, int(digits))}e}")
     return f"{place:.{max(0, -int(np.floor(np.log10(size) + 1e-9)))}f}"

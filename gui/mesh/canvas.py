@@ -14,12 +14,13 @@ from ..base import painting, theme
 from ..base.panel import pointed
 from . import raster as mesh_raster
 from .colours import CANVAS, HATCH
-from .geometry import LEAD, SIGMA, Placed, Quads, Scene, Thing, View
+from .geometry import LEAD, SIGMA, Placed, Scene, Thing, View
+from .shapes import Shapes, near, shapes
 
 MARGIN = (40, 30, 40, 12)  # left, top, right, bottom: room for port numbers and titles
-STRETCH = (0.7, 6.0)
+STRETCH = (1.2, 6.0)
 """How far a column may be drawn out against a rail, to fill the window."""
-LARGEST = (190.0, 90.0)
+LARGEST = (300.0, 150.0)
 """The most pixels of a column and of a rail when a mesh is fitted."""
 CLOSEST = 420.0
 RINGS = 200
@@ -29,9 +30,10 @@ DRAG = 4
 Qt = QtCore.Qt
 
 
-def fitted(scene: Scene, width: int, height: int) -> View:
-    """The view that shows all of a scene."""
+def fitted(scene: Scene, width: int, height: int, head: int = 0) -> View:
+    """The view that shows all of a scene, below titles of a height of `head`."""
     left, top, right, bottom = MARGIN
+    top = max(top, head + 4)
     wide, tall = max(width - left - right, 20), max(height - top - bottom, 20)
     sx, sy = min(wide / scene.width, LARGEST[0]), min(tall / scene.rails, LARGEST[1])
     sx, sy = min(sx, sy * STRETCH[1]), min(sy, sx / STRETCH[0])
@@ -45,6 +47,7 @@ class Canvas(QtWidgets.QWidget):
     hovered = QtCore.Signal(object)  # Thing or None
     clicked = QtCore.Signal(object)
     walked = QtCore.Signal(str, int)  # side, element
+    neared = QtCore.Signal()  # guides are drawn instead of tiles, or the other way round
 
     def __init__(self) -> None:
         super().__init__()
@@ -57,12 +60,16 @@ class Canvas(QtWidgets.QWidget):
         self.view = View(1.0, 1.0, 0.0, 0.0)
         self.palette_: Array = np.full(1, CANVAS["dark"], np.uint32)
         self.focus = ""
+        self.detailed = False
+        """Whether guides are drawn, not tiles."""
         self.selected: tuple[str, int] | None = None
         self.pins: list[tuple[str, int]] = []
         self.rings: list[tuple[str, str, int]] = []  # side, kind, index of what is wrong
         self.worst: tuple[str, str, int, str] | None = None
         self.broken: list[tuple[tuple[str, str, int], str]] = []  # heaters that hold what they like, and how
         self.note = ""
+        self.aside = ""
+        """A line over the picture that leaves it in sight."""
         self.side = ""
         self.port: int | None = None
         self.way = "→"
@@ -88,12 +95,16 @@ class Canvas(QtWidgets.QWidget):
         """Show all of it."""
         self.fits = True
         if self.scene:
-            self.look(fitted(self.scene, self.width(), self.height()), fit=True)
+            self.look(fitted(self.scene, self.width(), self.height(), self.head()), fit=True)
         self.update()
 
     def look(self, view: View, fit: bool = False) -> None:
         """Change the view."""
         self.view, self.fits, self._raster = view, fit, None
+        close = self.scene is not None and near(self.scene, view)
+        if close != self.detailed:
+            self.detailed = close
+            self.neared.emit()
         self.update()
 
     def zoom(self, factor: float, at: QtCore.QPointF | None = None) -> None:
@@ -101,7 +112,7 @@ class Canvas(QtWidgets.QWidget):
         if not self.scene:
             return
         at = at or QtCore.QPointF(self.width() / 2, self.height() / 2)
-        whole = fitted(self.scene, self.width(), self.height())
+        whole = fitted(self.scene, self.width(), self.height(), self.head())
         factor = float(np.clip(factor, 0.7 * whole.sx / self.view.sx, CLOSEST / self.view.sx))
         v = self.view
         ox, oy = at.x() - (at.x() - v.ox) * factor, at.y() - (at.y() - v.oy) * factor
@@ -127,10 +138,10 @@ class Canvas(QtWidgets.QWidget):
 
     # -- painting ------------------------------------------------------------------------------------------------------
 
-    def quads(self) -> Quads:
+    def shapes(self) -> Shapes:
         """What is in sight, as vectors."""
         assert self.scene is not None
-        return self.scene.quads(self.view, (self.width(), self.height()), self.focus)
+        return shapes(self.scene, self.view, (self.width(), self.height()), self.focus)
 
     def raster(self) -> mesh_raster.Raster:
         """The numbers of the colours at every pixel of the screen."""
@@ -139,8 +150,7 @@ class Canvas(QtWidgets.QWidget):
         ratio = self.devicePixelRatioF()
         size = max(1, round(self.width() * ratio)), max(1, round(self.height() * ratio))
         if self._raster is None or self._raster.pick.shape != size[::-1]:
-            quads = self.quads()
-            self._raster = self._rasteriser.draw(quads.corners * np.float32(ratio), quads.colours, size)
+            self._raster = self._rasteriser.draw(self.shapes(), size, ratio)
             self._image = np.empty(size[::-1], np.uint32)
         return self._raster
 
@@ -176,8 +186,14 @@ class Canvas(QtWidgets.QWidget):
                 self._rings(painter)
             self._ports(painter)
             self._titles(painter)
+            if self.aside:
+                self._beside(painter)
         if self.note:
             self._say(painter, self.note)
+
+    def head(self) -> int:
+        """Pixels of the bar with the titles."""
+        return max(24, int(self.fontMetrics().height()) + 4)
 
     def _text(
         self, painter: QtGui.QPainter, at: QtCore.QRectF, text: str, colour: str, flags: int = painting.CENTRE
@@ -190,9 +206,11 @@ class Canvas(QtWidgets.QWidget):
         assert self.scene is not None
         bar = QtGui.QColor(now.base)
         bar.setAlpha(225)
-        painter.fillRect(QtCore.QRectF(0, 0, self.width(), 24), bar)
-        left = int(Qt.AlignmentFlag.AlignVCenter)
-        self._text(painter, QtCore.QRectF(6, 2, 90, 20), f"light {self.way}", now.faint, left)
+        head, metrics = self.head(), painter.fontMetrics()
+        painter.fillRect(QtCore.QRectF(0, 0, self.width(), head), bar)
+        way = f"light {self.way}"
+        box = QtCore.QRectF(6, 0, metrics.horizontalAdvance(way) + 2, head)
+        self._text(painter, box, way, now.faint, painting.LEFT)
         titles = self.scene.titles()
         if len(titles) < 2:
             return
@@ -206,9 +224,11 @@ class Canvas(QtWidgets.QWidget):
             bold = QtGui.QFont(font)
             bold.setBold(chosen)
             painter.setFont(bold)
-            self._text(painter, QtCore.QRectF(middle - 40, 2, 80, 20), title, now.text if chosen else now.faint)
+            half = max(40.0, metrics.horizontalAdvance(title))
+            box = QtCore.QRectF(middle - half, 0, 2 * half, head)
+            self._text(painter, box, title, now.text if chosen else now.faint)
             if chosen:
-                painter.fillRect(QtCore.QRectF(x0 + 4, 22, max(x1 - x0 - 8, 8), 2), QtGui.QColor(now.accent))
+                painter.fillRect(QtCore.QRectF(x0 + 4, head - 2, max(x1 - x0 - 8, 8), 2), QtGui.QColor(now.accent))
         painter.setFont(font)
 
     def _ports(self, painter: QtGui.QPainter) -> None:
@@ -216,18 +236,20 @@ class Canvas(QtWidgets.QWidget):
         assert self.scene is not None
         now, v = theme.now(), self.view
         x0, x1 = max(v.ox, 36.0), min(self.scene.width * v.sx + v.ox, self.width() - 36.0)
-        vertical = int(Qt.AlignmentFlag.AlignVCenter)
+        vertical, head, tall = int(Qt.AlignmentFlag.AlignVCenter), self.head(), painter.fontMetrics().height()
         first, last = self.scene.meshes[0], self.scene.meshes[-1]
         right, left = Qt.AlignmentFlag.AlignRight, Qt.AlignmentFlag.AlignLeft
         bar = QtGui.QColor(now.base)
         bar.setAlpha(205)
         for at, mesh, flags in ((x0 - 36, first, right), (x1 + 4, last, left)):
-            painter.fillRect(QtCore.QRectF(at, 24, 34, self.height()), bar)
+            painter.fillRect(QtCore.QRectF(at, head, 34, self.height()), bar)
+            free = head - 2.0  # below it a number may be written
             for rail in range(0, mesh.part.modes, v.numbered):
                 y = rail * v.sy + v.oy
-                if 24 < y < self.height():
+                if free <= y - tall / 2 and y + tall / 2 <= self.height() + 2:
+                    free = y + tall / 2 - 2
                     lit = mesh is first and rail == self.port
-                    box = QtCore.QRectF(at, y - 9, 32, 18)
+                    box = QtCore.QRectF(at, y - tall / 2, 32, tall)
                     self._text(painter, box, str(rail), now.accent if lit else now.faint, int(flags) | vertical)
         if self.port is not None:
             y = self.port * v.sy + v.oy
@@ -237,24 +259,24 @@ class Canvas(QtWidgets.QWidget):
             painter.drawPolygon(QtGui.QPolygonF([QtCore.QPointF(*corner) for corner in corners]))
 
     def _numbers(self, painter: QtGui.QPainter) -> None:
-        if self.view.level != "numbers" or not self.texts:
-            return
         assert self.scene is not None
+        if not (self.texts and self.view.roomy and self.detailed):
+            return
         now, v = theme.now(), self.view
         font = painter.font()
         small = QtGui.QFont(font)
         small.setPointSizeF(max(7.0, font.pointSizeF() - 1.5))
         painter.setFont(small)
         for mesh in self.scene.meshes:
-            for element in range(mesh.count):
-                at = self.point(mesh, element)
-                if not (-v.sx < at.x() < self.width() + v.sx and -v.sy < at.y() < self.height() + v.sy):
-                    continue
+            at = mesh.centres * (v.sx, v.sy) + (v.ox, v.oy)
+            beyond = np.array((v.sx, v.sy))
+            here = ((at > -beyond) & (at < np.add(beyond, (self.width(), self.height())))).all(axis=1)
+            for element, (x, y) in zip(np.flatnonzero(here).tolist(), at[here].tolist()):
                 for kind, share, up in (("theta", 0.085, -8.0), ("phi", -0.385, -0.23 * v.sy)):
                     values = self.texts.get((mesh.side, kind))
                     if values is not None:
                         share = share if mesh.part.complex else 0.0
-                        box = QtCore.QRectF(at.x() + share * v.sx - 30, at.y() + up, 60, 15)
+                        box = QtCore.QRectF(x + share * v.sx - 30, y + up, 60, 15)
                         self._text(painter, box, f"{values[element]:.{self.digits}f}", now.text)
         painter.setFont(font)
 
@@ -290,8 +312,10 @@ class Canvas(QtWidgets.QWidget):
         if label:
             wide = painter.fontMetrics().horizontalAdvance(label) + 10
             x = min(max(box.center().x() - wide / 2, 2.0), self.width() - wide - 2.0)
-            y = box.top() - 19 if box.top() - 19 > 26 else box.bottom() + 3
-            tag = QtCore.QRectF(x, y, wide, 17)
+            tall = painter.fontMetrics().height() + 1
+            above = box.top() - tall - 2
+            y = above if above > self.head() + 2 else min(box.bottom() + 3, self.height() - tall)
+            tag = QtCore.QRectF(x, y, wide, tall)
             painter.setPen(Qt.PenStyle.NoPen)
             painter.setBrush(QtGui.QColor(colour))
             painter.drawRoundedRect(tag, 3, 3)
@@ -325,6 +349,24 @@ class Canvas(QtWidgets.QWidget):
         painter.setBrush(QtGui.QColor(now.raised))
         painter.drawRoundedRect(plate, 6, 6)
         self._text(painter, plate.adjusted(14, 0, -14, 0), text, now.text, flags)
+
+    def _beside(self, painter: QtGui.QPainter) -> None:
+        """A line on a plate at the bottom."""
+        now, flags = theme.now(), int(Qt.TextFlag.TextWordWrap | Qt.AlignmentFlag.AlignCenter)
+        left = 5 * painter.fontMetrics().averageCharWidth() + 16  # between the numbers of the ports
+        wide = self.width() - 2 * left
+        tall = painter.fontMetrics().boundingRect(QtCore.QRect(0, 0, wide - 16, 200), flags, self.aside).height() + 8
+        line = painter.fontMetrics().height() + 8
+        tall = tall if self.height() - tall - 8 > self.head() + line else line  # one line where there is little room
+        plate = QtCore.QRectF(left, self.height() - tall - 8, wide, tall)
+        painter.setPen(QtGui.QPen(QtGui.QColor(now.line)))
+        painter.setBrush(QtGui.QColor(now.raised))
+        painter.drawRoundedRect(plate, 6, 6)
+        if tall > line:
+            self._text(painter, plate.adjusted(8, 0, -8, 0), self.aside, now.text, flags)
+        else:
+            painter.setPen(QtGui.QColor(now.text))
+            painting.write(painter, plate.adjusted(8, 0, -8, 0), painting.CENTRE, self.aside)
 
     # -- mouse and keys ------------------------------------------------------------------------------------------------
 

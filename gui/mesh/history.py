@@ -56,7 +56,7 @@ class History:
         if model is None or name not in model.layers:
             return
         layer = model.layers[name]
-        wanted = _recorded(model, layer)
+        wanted = recorded(model, layer)
         if step is not None:
             wanted = wanted[: np.searchsorted(wanted, step, side="right")]
         end = time.thread_time() + BUDGET
@@ -103,7 +103,7 @@ def _read(model: RunModel, layer: Layer, block: int, step: int) -> Numbers:
     return values
 
 
-def _recorded(model: RunModel, layer: Layer) -> Array:
+def recorded(model: RunModel, layer: Layer) -> Array:
     """Steps that have a frame of the layer, in order."""
     names = [name for _, name in series(layer)][: None if layer.sigma else 1]
     return np.unique(np.concatenate([np.asarray(model.frames(name), np.int64) for name in names]))

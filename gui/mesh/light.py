@@ -14,7 +14,7 @@ import numpy as np
 from l2sim.backend import Array, kernels
 from l2sim.errors import ChipError
 
-from .geometry import travel
+from .geometry import PARTS, travel
 
 if TYPE_CHECKING:
     from ..base.model import Layer, Part, Phases
@@ -40,64 +40,65 @@ def checked(part: Part, phases: Phases) -> tuple[Array, Array, Array]:
 
 
 def follow(part: Part, phases: Phases, light: Array) -> tuple[Array, Array]:
-    """(fields behind the mesh (N, B), powers (2 C + 1, N, B): before and in the arms of every column, at the output).
+    """Fields (N, B) behind the mesh, and (PARTS C + 1, N, B) inside: before phi, behind it, in the arms and behind
+    theta of every column, at the output.
 
     `light` (N, B) complex. Complex MZIs as in `kernels.propagate`. Real ones rotate their two rails,
 
         T = [[cos theta, -sin theta], [sin theta, cos theta]]    (`kernels.mesh`),
 
-    and between their couplers light x, y is (x +- i y) / sqrt(2). ChipError where phases are missing or no numbers.
+    and between their couplers light x, y is (x +- i y) / sqrt(2), which theta turns by -+ theta. ChipError where phases
+    are missing or no numbers.
     """
     theta, phi, screen = checked(part, phases)
     if not part.complex:
         return _rotate(part, theta[0], light)
-    modes = part.modes
     first = starts(part)
-    columns = len(first) - 1
     even = np.full((1, 4, theta.size), np.sqrt(0.5))
-    out = np.empty((1, 4 * columns + 2, 2, modes, light.shape[1]))
+    out = np.empty((1, PARTS * (len(first) - 1) + 2, 2, part.modes, light.shape[1]))
     out[0, 0, 0], out[0, 0, 1] = light.real, light.imag
     kernels.inside.trace(
         theta, phi, even, np.ones((1, 4, theta.size)), part.rails, part.rails + part.spans, first, screen, False, out
     )
-    # Behind the left coupler is in the arms: the second of four pieces of a column.
-    return out[0, -1, 0] + 1j * out[0, -1, 1], (out[0, : 4 * columns + 1 : 2] ** 2).sum(axis=1)
+    fields = out[0, :, 0] + 1j * out[0, :, 1]
+    return fields[-1], fields[:-1]
 
 
 def _rotate(part: Part, theta: Array, light: Array) -> tuple[Array, Array]:
     first = starts(part)
-    columns = len(first) - 1
-    powers = np.empty((2 * columns + 1, part.modes, light.shape[1]))
+    fields = np.empty((PARTS * (len(first) - 1) + 1, part.modes, light.shape[1]), complex)
     field = np.array(light, complex)
-    for c in range(columns):
-        here = slice(first[c], first[c + 1])
-        i, j = part.rails[here], part.rails[here] + part.spans[here]
-        powers[2 * c : 2 * c + 2] = np.abs(field) ** 2
-        x, y = field[i], field[j]
-        powers[2 * c + 1, i], powers[2 * c + 1, j] = np.abs(x + 1j * y) ** 2 / 2, np.abs(x - 1j * y) ** 2 / 2
-        cosine, sine = np.cos(theta[here])[:, None], np.sin(theta[here])[:, None]
-        field[i], field[j] = cosine * x - sine * y, sine * x + cosine * y
-    powers[2 * columns] = np.abs(field) ** 2
-    return field, powers
+    for c, (begin, end) in enumerate(itertools.pairwise(first)):
+        i, j = part.rails[begin:end], part.rails[begin:end] + part.spans[begin:end]
+        inside = fields[PARTS * c : PARTS * (c + 1)]
+        inside[:] = field
+        for arms in (2, 3):
+            x, y = field[i], field[j]
+            inside[arms, i], inside[arms, j] = (x + 1j * y) / np.sqrt(2), (x - 1j * y) / np.sqrt(2)
+            if arms == 2:
+                cosine, sine = np.cos(theta[begin:end])[:, None], np.sin(theta[begin:end])[:, None]
+                field[i], field[j] = cosine * x - sine * y, sine * x + cosine * y
+    fields[-1] = field
+    return field, fields
 
 
-def powers(layer: Layer, phases: Mapping[str, Phases], port: int) -> dict[str, Array]:
-    """Powers (2 C + 1, N) in every mesh of a block for unit light into input `port`, by side. A core's attenuators are
-    scaled by the largest |sigma|, as its electronic gain is. Empty where light cannot be followed."""
+def fields(layer: Layer, phases: Mapping[str, Phases], port: int) -> dict[str, Array]:
+    """Fields (PARTS C + 1, N) in every mesh of a block for unit light into input `port`, by side. A core's attenuators
+    are scaled by the largest |sigma|, as its electronic gain is. Empty where light cannot be followed."""
     modes = next(iter(layer.parts.values())).modes
     light = np.zeros((modes, 1), complex)
     light[min(max(port, 0), modes - 1)] = 1.0
-    powers: dict[str, Array] = {}
+    inside: dict[str, Array] = {}
     try:
         for side in travel(layer):
-            light, power = follow(layer.parts[side], phases.get(side, {}), light)
-            powers[side] = power[:, :, 0]
+            light, field = follow(layer.parts[side], phases.get(side, {}), light)
+            inside[side] = field[:, :, 0]
             if side == "v" and "sigma" in phases:
                 sigma = np.asarray(phases["sigma"]["sigma"], float)
                 light = light * (sigma / (np.abs(sigma).max(initial=0.0) or 1.0))[:, None]
     except ChipError:
         return {}
-    return powers
+    return inside
 
 
 def matrix(part: Part, phases: Phases) -> Array:

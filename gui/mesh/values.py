@@ -17,7 +17,8 @@ from l2sim.job.imperfections import chip_nonidealities
 
 from . import colours, light
 from .colours import PHASE, Scale
-from .history import History, Key, Numbers
+from .geometry import PARTS
+from .history import History, Key, Numbers, recorded
 
 if TYPE_CHECKING:
     from ..base.model import Layer, Phases, RunModel
@@ -35,15 +36,24 @@ MODES = (
 )
 THETA, PHI, DIFFERENCE, BEFORE, GRADIENT, UPDATES, LEVEL, POWER = range(8)
 NO_ORACLE = "this chip is not simulated: there is no oracle to say what is true"
-DARKEST = -40.0
-"""dB of the input that are drawn as dark."""
-TARGET, PINNED, REFERENCE = "from target", "from pinned frame", "from reference run"
+KEPT_BACK = "hidden by Lab eyes: a lab cannot know it"
+ROUNDING = 4e-6
+"""Radians, and shares of sigma, below which a difference is rounding: eight single precision steps at 2 pi (ours)."""
+BELOW, ROUND = 10.0, 5.0
+"""Light is drawn as dark from so many dB below what each rail has where all have the same, and on to a multiple."""
+TARGET, PINNED, REFERENCE, STAGE = "from target", "from pinned frame", "from reference run", "since the stage began"
 MEASURED, TRUE, ERROR = "measured", "true (oracle)", "measured - true"
 IDEAL, ACTUAL = "of an ideal chip", "of this chip (oracle)"
 LIVE = {"forward, live": "forward", "backward, live": "backward", "sum, live": "sum"}
 WAY = {"forward": "→", "backward": "←", "sum": "↔"}
-CHOICES = {DIFFERENCE: (TARGET, PINNED, REFERENCE), GRADIENT: (MEASURED, TRUE, ERROR), POWER: (IDEAL, ACTUAL, *LIVE)}
+CHOICES = {
+    DIFFERENCE: (TARGET, PINNED, REFERENCE, STAGE),
+    GRADIENT: (MEASURED, TRUE, ERROR),
+    POWER: (IDEAL, ACTUAL, *LIVE),
+}
 """What there is to choose in some ways of colouring; the first is where one begins."""
+UNKNOWABLE = {TRUE, ERROR, ACTUAL, *LIVE}
+"""Those of them that a lab cannot see."""
 
 
 class Worst(NamedTuple):
@@ -68,19 +78,22 @@ class Request:
     pinned: dict[str, Phases] | None = None
 
 
-@dataclass
+@dataclass(eq=False)
 class Painted:
     """One frame as it is shown: `phases` by side as the model gave them, the `values` that colour them by (side, kind),
-    on `scale`. `note` says why there are none. `badge`: commanded, measured, estimated or oracle."""
+    on `scale`; of light whose phase is known, that in `turns`. `note` says why there are none, `aside` what these are
+    where they are not of a frame. `badge`: commanded, measured, estimated or oracle."""
 
     request: Request
     title: str
     step: int | None = None
     phases: dict[str, Phases] = field(default_factory=dict)
     values: Numbers = field(default_factory=dict)
+    turns: Numbers = field(default_factory=dict)
     scale: Scale = PHASE
     badge: str = "commanded"
     note: str = ""
+    aside: str = ""
     worst: Worst | None = None
 
     @property
@@ -92,6 +105,16 @@ class Painted:
             for key, values in self.values.items()
         }
         return {key: places for key, places in wrong.items() if places.size}
+
+
+def untold(model: RunModel) -> str:
+    """Why nobody says what is true of the chip."""
+    return KEPT_BACK if model.lab_eyes else NO_ORACLE
+
+
+def choices(model: RunModel, mode: int) -> list[str]:
+    """What there is to choose in a way of colouring."""
+    return [choice for choice in CHOICES.get(mode, ()) if not (model.lab_eyes and choice in UNKNOWABLE)]
 
 
 def sides(layer: Layer) -> list[str]:
@@ -137,24 +160,35 @@ def show(model: RunModel, request: Request, history: History, reference: RunMode
     phases = frame(model, request.layer, request.block, request.step)
     out = Painted(request, MODES[request.mode], phases=phases)
     if not phases:
-        when = "yet" if request.step is None else f"at step {request.step}"
-        out.note = f"no phases of {request.layer} were recorded {when}; they come with the stage deploy"
-        return out
+        return _uncommanded(out, model)
     out.step = max(int(of_side["step"]) for of_side in phases.values())
     _SHOWN[request.mode](out, model, history, reference)
-    if out.values and not out.note and out.scale.kind == "diverging":
-        out.worst = farthest(out.values)
+    if out.values and not out.note and out.scale.kind in ("diverging", "error"):
+        out.worst = farthest(out.values, 0.0 if request.mode == GRADIENT else ROUNDING)
     return out
 
 
-def farthest(values: Numbers) -> Worst | None:
-    """The largest finite value by size, if any is not zero."""
+def _uncommanded(out: Painted, model: RunModel) -> Painted:
+    """The chip before it is commanded: every heater is off."""
+    for side, part in model.layers[out.request.layer].parts.items():
+        count = len(part.columns)
+        out.values |= {(side, kind): np.zeros(count) for kind in (("theta",) if side else ("theta", "phi"))}
+    only = "phi" if out.request.mode == PHI and ("", "phi") in out.values else "theta"
+    out.values = {key: values for key, values in out.values.items() if key[1] == only}
+    out.title = MODES[PHI if only == "phi" else THETA]
+    busy = "the weights are trained electronically; " if model.stage_at(out.request.step) == "pretrain" else ""
+    out.aside = f"Nothing has been commanded yet: {busy}every heater is off, until the stage deploy commands phases."
+    return out
+
+
+def farthest(values: Numbers, least: float = 0.0) -> Worst | None:
+    """The largest finite value by size, if any is more than `least`."""
     worst = None
     for key, array in values.items():
         size = np.where(np.isfinite(array), np.abs(array), 0.0)
         if size.size and (worst is None or size.max() > abs(worst.value)):
             worst = Worst(key, int(size.argmax()), float(array[size.argmax()]))
-    return worst if worst and worst.value else None
+    return worst if worst and abs(worst.value) > least else None
 
 
 # -- the ways of colouring ---------------------------------------------------------------------------------------------
@@ -188,6 +222,10 @@ def _difference(out: Painted, model: RunModel, history: History, reference: RunM
             why = f"the reference run has no phases of {request.layer}, block {request.block}, at this step"
             if request.layer in reference.layers and request.block < blocks(reference.layers[request.layer]):
                 then = frame(reference, request.layer, request.block, request.step)
+    elif request.choice == STAGE:
+        began = max((s.first_step for s in model.stages if s.first_step < max(out.step or 0, 1)), default=0)
+        first = int(recorded(model, model.layers[request.layer])[0])
+        then, why = frame(model, request.layer, request.block, max(began, first)), "the stage has no phases"
     else:
         aim = model.target(request.layer, request.block, request.step)
         if aim:
@@ -230,6 +268,8 @@ def _gradient(out: Painted, model: RunModel, history: History, reference: RunMod
         one = other if request.choice == TRUE else error
     out.values = one
     _finish(out, why, "1/rad")
+    if request.choice == ERROR:
+        out.scale = colours.error(list(out.values.values()), "1/rad")
 
 
 def _finish(out: Painted, why: str, unit: str = "rad") -> None:
@@ -244,7 +284,8 @@ def _finish(out: Painted, why: str, unit: str = "rad") -> None:
             out.values = angles
     if not out.values:
         out.note = why
-    out.scale = colours.diverging(list(out.values.values()), unit)
+    least = 0.0 if out.request.mode == GRADIENT else ROUNDING
+    out.scale = colours.diverging(list(out.values.values()), unit, least)
 
 
 def _updates(out: Painted, model: RunModel, history: History, reference: RunModel | None) -> None:
@@ -274,7 +315,9 @@ def _power(out: Painted, model: RunModel, history: History, reference: RunModel 
     why = "light cannot be followed: some phases are missing or no numbers"
     if choice == IDEAL:
         out.badge = "estimated"
-        powers = light.powers(layer, out.phases, request.input)
+        fields = light.fields(layer, out.phases, request.input)
+        powers = {side: np.abs(inside) ** 2 for side, inside in fields.items()}
+        out.turns = {(side, "guide"): np.angle(inside).reshape(-1) for side, inside in fields.items()}
     else:
         live = choice in LIVE
         at = request.step if live or request.step is not None else model.newest
@@ -290,9 +333,12 @@ def _power(out: Painted, model: RunModel, history: History, reference: RunModel 
         else:
             powers = by_name if layer.sigma else {"": by_name["forward"]} if "forward" in by_name else {}
             why = "nothing was commanded yet" if model.simulated else NO_ORACLE
+        powers = {side: everywhere(power) for side, power in powers.items()}
     out.values = {(side, "guide"): decibels(power) for side, power in powers.items()}
     top = max((float(values[np.isfinite(values)].max(initial=0.0)) for values in out.values.values()), default=0.0)
-    out.scale = Scale("sequential", top + DARKEST, top, "dB of the input" if choice not in LIVE else "dB of unit power")
+    even = 10.0 * np.log10(next(iter(layer.parts.values())).modes)
+    low = top - ROUND * np.ceil((even + BELOW) / ROUND)
+    out.scale = Scale("light", float(low), top, "dB of the input" if choice not in LIVE else "dB of unit power")
     if not out.values:
         out.note = why
 
@@ -321,6 +367,11 @@ def decibels(power: Array) -> Array:
     """Powers of unit light in dB, flat. No light is far below what is drawn, but a number; no number stays none."""
     level: Array = 10.0 * np.log10(np.maximum(np.asarray(power, float).reshape(-1), 1e-12))
     return level
+
+
+def everywhere(power: Array) -> Array:
+    """Powers (PARTS C + 1, N) at every part of every column, from those (2 C + 1, N) that a heater does not change."""
+    return np.repeat(power, PARTS // 2, axis=0)[: 1 - PARTS // 2]
 
 
 def blocks(layer: Layer) -> int:

@@ -2,24 +2,40 @@
 
 from __future__ import annotations
 
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from pyqtgraph.Qt import QtCore, QtWidgets
 
-from ..base import theme
+from ..base import links, theme
 from ..base.files import Table
 from ..base.panel import Panel
 from ..base.widgets import filled, tool_button
 from . import svg as mesh_svg
 from . import values as mesh_values
 from .canvas import Canvas
-from .colours import CANVAS, GUIDE, QUIET, number, paint
-from .geometry import Placed, Scene, Thing
+from .colours import CANVAS, GUIDE, QUIET, lit, number, paint
+from .geometry import PARTS, Placed, Scene, Thing
 from .history import LATER, History
 from .legend import Legend
-from .values import CHOICES, DIFFERENCE, LEVEL, MODES, PINNED, POWER, REFERENCE, TARGET, UPDATES, Painted, Request
+from .shapes import FEW
+from .values import (
+    CHOICES,
+    DIFFERENCE,
+    LEVEL,
+    MODES,
+    PINNED,
+    POWER,
+    REFERENCE,
+    STAGE,
+    TARGET,
+    THETA,
+    UPDATES,
+    Painted,
+    Request,
+)
 
 if TYPE_CHECKING:
     from l2sim.chip.nonidealities import Nonidealities
@@ -37,6 +53,11 @@ class MeshView(Panel):
     """The mesh panel. `painted` is the frame on show; `shown` announces it, `hovered` what the pointer is over."""
 
     title = "Mesh"
+    what = (
+        "The phases of one core or whole mesh where they are on the chip, light from the left: V*, sigma, U. Keys "
+        "1 to 8 choose what colours mean; Tab goes from part to part; a click selects an MZI. What is not a "
+        "number is hatched."
+    )
     shown = QtCore.Signal(object)  # Painted
     hovered = QtCore.Signal(object)  # Thing or None
 
@@ -46,10 +67,12 @@ class MeshView(Panel):
         self.history = History()
         self.pinned: dict[str, Phases] | None = None
         self.pinned_at = ""
-        self.mode = 0
+        self.mode = THETA
+        self.asked = False
+        """Whether somebody chose how it is coloured."""
         self.chosen = {mode: choices[0] for mode, choices in CHOICES.items()}
         self._scene_of: tuple[RunModel, str] | None = None
-        self._broken_of: tuple[RunModel, str, int, Nonidealities] | None = None
+        self._broken_of: tuple[RunModel, bool, str, int, Nonidealities] | None = None
         self._build()
         self.show_run(None)
 
@@ -58,6 +81,7 @@ class MeshView(Panel):
         self.canvas.hovered.connect(self._hover)
         self.canvas.clicked.connect(self._click)
         self.canvas.walked.connect(self._walk)
+        self.canvas.neared.connect(self._recolour)
         self.heading = theme.mark(QtWidgets.QLabel(), "part")
         self.heading.setMinimumWidth(60)
         self.chooser = _combo("Colour by", [f"{i + 1}  {name}" for i, name in enumerate(MODES)])
@@ -77,7 +101,7 @@ class MeshView(Panel):
             row.addWidget(widget)
         self.said = theme.mark(QtWidgets.QLabel(), "faint")
         self.said.setContentsMargins(10, 2, 10, 3)
-        self.said.setTextFormat(QtCore.Qt.TextFormat.PlainText)
+        links.follow(self.said, self.selection)
         self.said.setAccessibleName("What the pointer is over")
         for label in (self.heading, self.said):  # a long line must not widen the window
             label.setSizePolicy(QtWidgets.QSizePolicy.Policy.Ignored, QtWidgets.QSizePolicy.Policy.Preferred)
@@ -90,6 +114,7 @@ class MeshView(Panel):
         """Show another run."""
         if model is not self.model:
             self.pinned, self._scene_of = None, None
+            self.chosen = {mode: choices[0] for mode, choices in CHOICES.items()}  # "sum, live" is of the run before
         super().show_run(model, reference)
         if model is None:
             self.painted = None
@@ -116,10 +141,8 @@ class MeshView(Panel):
         """Colour by another quantity, a place in `MODES`."""
         if not 0 <= mode < len(MODES):
             return
-        self.mode = mode
-        self.chooser.blockSignals(True)
-        self.chooser.setCurrentIndex(mode)
-        self.chooser.blockSignals(False)
+        self.asked = True
+        self._turn_to(mode)
         self._controls()
         self.refresh({"all"})
 
@@ -149,8 +172,8 @@ class MeshView(Panel):
 
     def difference(self) -> None:
         """To the difference from what is pinned (or the reference run, or the target), and back."""
-        if self.mode == DIFFERENCE:
-            self.colour(0)
+        if self.mode == DIFFERENCE and self.chosen[DIFFERENCE] != STAGE:
+            self.colour(THETA)
             return
         self.chosen[DIFFERENCE] = PINNED if self.pinned else REFERENCE if self.reference is not None else TARGET
         self.colour(DIFFERENCE)
@@ -163,14 +186,34 @@ class MeshView(Panel):
 
     # -- inside --------------------------------------------------------------------------------------------------------
 
+    def _turn_to(self, mode: int) -> None:
+        self.mode = mode
+        self.chooser.blockSignals(True)
+        self.chooser.setCurrentIndex(mode)
+        self.chooser.blockSignals(False)
+
+    def _default(self, modes: int) -> None:
+        """What is shown until somebody chooses: of many modes, where phases that look random are no picture, what the
+        stage has changed so far."""
+        if not self.asked:
+            self.chosen[DIFFERENCE] = TARGET if modes <= FEW else STAGE
+            self._turn_to(THETA if modes <= FEW else DIFFERENCE)
+
     def _choose(self, choice: str) -> None:
         if self.mode in CHOICES and choice:
+            self.asked = True
             self.chosen[self.mode] = choice
             self.refresh({"all"})
 
     def _live(self) -> str:
         """Which light of a mesh that learns is shown: forward, backward or sum; "" for none of them."""
-        return mesh_values.LIVE.get(self.chosen[POWER], "") if self.mode == POWER else ""
+        return mesh_values.LIVE.get(self._choice(), "") if self.mode == POWER else ""
+
+    def _choice(self) -> str:
+        """What is chosen in this way of colouring; the first of all where that is not to be seen."""
+        choices = mesh_values.choices(self.model, self.mode) if self.model is not None else []
+        chosen = self.chosen.get(self.mode, "")
+        return chosen if chosen in choices else (choices[0] if choices else "")
 
     def _limit(self) -> int:
         """The last port that light can enter, or the last sample of a mini-batch."""
@@ -181,14 +224,14 @@ class MeshView(Panel):
         return next(iter(layer.parts.values())).modes - 1 if layer else 0
 
     def _controls(self) -> None:
-        choices = list(CHOICES.get(self.mode, ()))
+        choices = mesh_values.choices(self.model, self.mode) if self.model is not None else []
         self.choice.setVisible(bool(choices))
         self.choice.blockSignals(True)
         if [self.choice.itemText(i) for i in range(self.choice.count())] != choices:
             self.choice.clear()
             self.choice.addItems(choices)
         if choices:
-            self.choice.setCurrentText(self.chosen[self.mode])
+            self.choice.setCurrentText(self._choice())
         self.choice.blockSignals(False)
         self.port.setVisible(self.mode == POWER)
         if self.mode == POWER and self.model is not None:
@@ -225,11 +268,12 @@ class MeshView(Panel):
         if self._scene_of != (model, name):
             self._scene_of = model, name
             self.canvas.show_scene(Scene(layer))
+            self._default(next(iter(layer.parts.values())).modes)
         self._controls()
         self.history.of(model, name, block)
-        choice, chosen = self.chosen.get(self.mode, ""), self.selection
+        choice, chosen = self._choice(), self.selection
         enters = min(chosen.input, self._limit())
-        request = Request(name, block, chosen.step, self.mode, choice, enters, chosen.side, self.pinned)
+        request = Request(name, block, chosen.at, self.mode, choice, enters, chosen.side, self.pinned)
         self.painted = mesh_values.show(model, request, self.history, self.reference)
         self._broken(name, block)
         self._colour()
@@ -247,21 +291,26 @@ class MeshView(Panel):
 
     def _broken(self, layer: str, block: int) -> None:
         """Find the heaters that do not obey, which only an oracle knows."""
-        model = self.model
-        assert model is not None
-        of = model, layer, block, mesh_values.imperfections(model, self.selection.step)
+        model, painted = self.model, self.painted
+        assert model is not None and painted is not None
+        of = model, model.simulated, layer, block, mesh_values.imperfections(model, self.selection.at)
         if of == self._broken_of:
             return
         self._broken_of, self.canvas.broken = of, []
         for side in model.layers[layer].parts:
-            truth = model.oracle(layer, block, side, self.selection.step)
+            truth = model.oracle(layer, block, side, self.selection.at, painted.phases)
             fates = {"dead": truth.get("dead", {}), "stuck": truth.get("stuck", {})} if truth else {}
             for fate, heaters in fates.items():
                 for kind, here in heaters.items():
                     self.canvas.broken += [((side, kind, int(i)), fate) for i in np.flatnonzero(here)]
 
+    def _recolour(self) -> None:
+        if self.painted is not None:
+            self._colour()
+
     def _colour(self) -> None:
-        """Fill the palette: guides, boxes without a value, and those with one."""
+        """Fill the palette: guides, boxes without a value, and those with one. Phases of light are told where guides
+        are drawn; from tile to tile nobody could follow them."""
         now, canvas, painted = theme.now().name, self.canvas, self.painted
         scene = canvas.scene
         assert scene is not None and painted is not None
@@ -275,7 +324,11 @@ class MeshView(Panel):
                 first, count = mesh.colour(kind)
                 values = painted.values.get((mesh.side, kind))
                 if values is not None and len(values) == count:
-                    wrong += paint(values, painted.scale, now, colours[first : first + count])
+                    turns, out = painted.turns.get((mesh.side, kind)), colours[first : first + count]
+                    if turns is None or not canvas.detailed:
+                        wrong += paint(values, painted.scale, now, out)
+                    else:
+                        wrong += lit(values, turns, painted.scale, now, out)
         sigma = painted.values.get(("sigma", "sigma"))
         if scene.sigma and sigma is not None:
             first = scene.sigma[1]
@@ -285,7 +338,8 @@ class MeshView(Panel):
         if canvas.focus != focus:
             canvas.look(canvas.view, canvas.fits)
         canvas.palette_, canvas.focus = colours, focus
-        self.legend.show_scale(painted.scale if painted.values else None, painted.title, painted.badge, wrong)
+        scale = painted.scale if painted.values else None
+        self.legend.show_scale(scale, painted.title, painted.badge, wrong, canvas.detailed and bool(painted.turns))
 
     def _mark(self) -> None:
         """Rings around what is selected, wrong and worst, and what is written in the boxes."""
@@ -298,7 +352,7 @@ class MeshView(Panel):
         live = self._live()
         canvas.port = painted.request.input if self.mode == POWER and not live else None
         canvas.way = mesh_values.WAY[live or "forward"]
-        canvas.note = painted.note
+        canvas.note, canvas.aside = painted.note, painted.aside
         canvas.rings = [(*key, int(i)) for key, wrong in painted.bad.items() for i in wrong if key[1] != "guide"]
         worst = painted.worst
         canvas.worst = None
@@ -315,28 +369,33 @@ class MeshView(Panel):
         if layer.p * layer.q > 1:
             row, column = divmod(request.block, layer.q)
             where += f" · block {request.block} (row {row}, column {column})"
-        step = "" if self.painted.step is None else f" · step {self.painted.step}"
-        self.heading.setText(where + step)
+        self.heading.setText(where + told(request.step, self.painted.step))
         self.said.setText(self._summary())
 
     def _summary(self) -> str:
-        """One line on the whole picture: what is wrong comes first."""
+        """One line on the whole picture, in rich text: what is wrong comes first."""
         painted = self.painted
         if painted is None or painted.note:
             return ""
         if painted.bad:
             (side, kind), wrong = next(iter(painted.bad.items()))
             total = sum(len(places) for places in painted.bad.values())
-            return f"{total} not a number or out of range; the first is {self._name(Thing(side, kind, int(wrong[0])))}"
+            name = self._link(Thing(side, kind, int(wrong[0])))
+            return f"{total} not a number or out of range; the first is {name}"
         if self.canvas.broken:
             (side, kind, index), fate = self.canvas.broken[0]
             many = len(self.canvas.broken)
             begin = f"{many} heaters do not obey; the first is" if many > 1 else "One heater does not obey:"
-            return f"{begin} {self._name(Thing(side, kind, index))}, {fate} (oracle)"
+            return f"{begin} {self._link(Thing(side, kind, index))}, {fate} (oracle)"
         if painted.worst is not None:
             worst = painted.worst
-            return f"Largest: {self._name(Thing(*worst.key, worst.at))}, {number(worst.value)} {painted.scale.unit}"
+            return f"Largest: {self._link(Thing(*worst.key, worst.at))}, {number(worst.value)} {painted.scale.unit}"
         return "Click an MZI to select it. Wheel zooms, dragging moves, Ctrl+arrows walk from MZI to MZI."
+
+    def _link(self, thing: Thing) -> str:
+        """A thing in words, as a link where it is an MZI."""
+        assert self.painted is not None
+        return links.linked(self._name(thing), self.painted.request.layer, self.painted.request.block)
 
     def _name(self, thing: Thing) -> str:
         """A thing in words."""
@@ -347,10 +406,11 @@ class MeshView(Panel):
             rails = f"rails {part.rails[i]} and {part.rails[i] + part.spans[i]}"
             return f"{title}{NAMES[thing.kind]} of MZI {i} (column {part.columns[i]}, {rails})"
         if thing.kind == "guide" and mesh is not None:
-            column, arm = divmod(thing.position, 2)
-            place = "at the output" if column >= mesh.columns else f"{'in' if arm else 'before'} column {column}"
-            inside = f", in MZI {thing.element}" if thing.element >= 0 and arm else ""
-            return f"{title}guide of rail {thing.at}, {place}{inside}"
+            column, at = divmod(thing.position, PARTS)
+            where = ("before", "behind φ of", "in", "behind θ of")[at]
+            place = "at the output" if column >= mesh.columns else f"{where} column {column}"
+            inside = f", in MZI {thing.element}" if thing.element >= 0 and at else ""
+            return f"{title}waveguide of rail {thing.at}, {place}{inside}"
         return f"{title}{NAMES.get(thing.kind, thing.kind)} of rail {thing.at}"
 
     def value(self, thing: Thing) -> str:
@@ -363,10 +423,15 @@ class MeshView(Panel):
         at = thing.at
         if thing.kind == "guide":
             at += thing.position * (mesh.part.modes if mesh else 0)
-        return f" = {values[at]:.4g} {painted.scale.unit}" if at < len(values) else ""
+        if at >= len(values):
+            return ""
+        turns = painted.turns.get((thing.side, thing.kind))
+        phase = "" if turns is None else f", phase {turns[at] / np.pi:.2f} π"
+        return f" = {values[at]:.4g} {painted.scale.unit}{phase}"
 
     def _hover(self, thing: Thing | None) -> None:
-        self.said.setText(self._name(thing) + self.value(thing) if thing is not None else self._summary())
+        said = self._summary() if thing is None else escape(self._name(thing) + self.value(thing), quote=False)
+        self.said.setText(said)
         self.hovered.emit(thing)
 
     def _click(self, thing: Thing | None) -> None:
@@ -405,6 +470,14 @@ class MeshView(Panel):
     def svg(self, path: Path) -> None:
         """Write the picture with its titles and legend as vectors."""
         mesh_svg.write(self.heading.text() or "Mesh", self.canvas, self.legend, path)
+
+
+def told(step: int | None, of: int | None) -> str:
+    """The step on show in words, and the one its phases are of where they have not changed since or were not recorded
+    as often."""
+    if of is None:
+        return ""
+    return f" · step {of:,}" if step is None or step == of else f" · step {step:,}, phases as of {of:,}"
 
 
 def _combo(name: str, entries: list[str]) -> QtWidgets.QComboBox:

@@ -1,6 +1,6 @@
 """What does a run say beside its mesh: blocks, curves, matrices, diagnoses, hardware, events and time?"""
 
 __all__ = [
-    "blocks", "chart", "curves", "diagnose", "diagnose_results", "diagnose_views", "distributions", "envelope",
-    "eventlog", "hardware", "inspector", "matrix", "runs", "scrubber", "timeline",
+    "blocks", "chart", "comparison", "curves", "diagnosis", "distributions", "envelope",
+    "eventlog", "hardware", "health", "inspector", "lab", "matrix", "runs", "scrubber", "timeline",
 ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ from l2sim.backend import Array
 
 from ..base import painting, theme
 from ..base.files import Table
+from ..base.model import COUNT
 from ..base.panel import Panel, pointed
 from ..base.widgets import filled, paragraph, scrolling, tool_button
 from ..mesh.colours import HATCH, QUIET, Scale, number, paint
@@ -23,13 +25,19 @@ if TYPE_CHECKING:
 Qt = QtCore.Qt
 CELL = (4.0, 30.0)
 """Least and most pixels of a core."""
-HEAD, GAP, RIM = 22, 12, 10
+GAP, RIM = 12, 10
 LOW_IS_WORST = {"last update"}
 """Metrics of which the smallest value is the one to look at."""
 WORDS = {"movement": "most", "update count": "most", "last update": "longest ago"}
 """What the value to look at is called where it is not the worst."""
 FIRST = ("mapping_error", "identity_error", "loss", "gradient", "movement")
-"""What is looked at when a run is opened: the first metric with one of these in its name."""
+"""What is looked at until somebody chooses: the first metric with one of these in its name."""
+OF_STAGE = {
+    "calibrate": ("identity_error", "loss", "movement"),
+    "map": ("mapping_error", "loss", "movement"),
+    "learn": ("gradient", "movement", COUNT),
+}
+"""The same in these stages, of metrics that differ from core to core there."""
 SEEN = {"all", "theme", "blocks", "frames", "step", "layer", "block"}
 
 
@@ -58,14 +66,14 @@ def worst_of(values: Array | None, low: bool = False) -> int | None:
     return int(flat.argmin() if low else flat.argmax())
 
 
-def first_metric(names: list[str]) -> str:
-    """The figure of merit to look at when a run is opened, "" where there is none."""
-    return next((name for part in FIRST for name in names if part in name), "")
+def first_metric(names: list[str], parts: Sequence[str] = FIRST) -> str:
+    """The figure of merit to look at first, "" where there is none: the first with one of `parts` in its name."""
+    return next((name for part in parts for name in names if part in name), "")
 
 
 def readable(name: str) -> str:
     """A metric in words; that it is of an oracle, its badge says."""
-    name = name.removeprefix("oracle_")
+    name = {"best": "lowest loss so far"}.get(name, name.removeprefix("oracle_"))
     for end, title in (("_u", " of U"), ("_v", " of V*")):
         name = name.removesuffix(end) + title if name.endswith(end) else name
     return name.replace("_", " ")
@@ -92,6 +100,8 @@ class Grids(QtWidgets.QWidget):
         self.setMouseTracking(True)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setAccessibleName("Cores of all layers")
+        self.head = 0
+        """Pixels above a layer for its name."""
         self.strips: list[Strip] = []
         self.scale: Scale = Scale("sequential", 0.0, 1.0)
         self.unit = ""
@@ -102,11 +112,11 @@ class Grids(QtWidgets.QWidget):
 
     def show_layers(self, layers: list[tuple[Layer, Array | None]], width: int) -> None:
         """Lay the layers out for a width."""
-        self.strips, y = [], float(GAP / 2)
+        self.strips, y, self.head = [], float(GAP / 2), self.fontMetrics().height() + 4
         for layer, values in layers:
             cell = float(np.clip((width - 2 * RIM) / max(layer.q, 1), *CELL))
-            self.strips.append(Strip(layer, y + HEAD, cell, values))
-            y += HEAD + layer.p * cell + GAP
+            self.strips.append(Strip(layer, y + self.head, cell, values))
+            y += self.head + layer.p * cell + GAP
         self.setMinimumHeight(int(y))
         narrow = [s for s in self.strips if s.cell == CELL[0]]  # wider than there is room for
         self.setMinimumWidth(int(max((s.layer.q * s.cell + 2 * RIM for s in narrow), default=0)))
@@ -145,12 +155,12 @@ class Grids(QtWidgets.QWidget):
             said = number(float(values.reshape(-1)[worst or 0])) + f" {self.unit}".rstrip()
             if layer.p * layer.q > 1:
                 said = f"{self.word} {worst}: {said}" if worst is not None else f"all {said}"
-        painter.drawText(QtCore.QPointF(RIM, strip.top - 6), layer.name)
-        room = painter.fontMetrics().horizontalAdvance(layer.name + "  ")
+        line = QtCore.QRectF(RIM, strip.top - self.head, self.width() - 2 * RIM, self.head - 2)
+        painting.write(painter, line, painting.LEFT, layer.name)
+        line.setLeft(RIM + painter.fontMetrics().horizontalAdvance(layer.name + "  "))
         painter.setPen(QtGui.QColor(now.faint))
-        wide = self.width() - RIM - room
-        text = painter.fontMetrics().elidedText(f"{said} · {size}", Qt.TextElideMode.ElideRight, wide)
-        painter.drawText(QtCore.QPointF(RIM + room, strip.top - 6), text)
+        if line.width() > 0:
+            painting.write(painter, line, painting.LEFT, f"{said} · {size}")
 
     def _cells(self, painter: QtGui.QPainter, strip: Strip) -> None:
         """The cores of a layer in their colours, the worst and the selected one framed."""
@@ -205,7 +215,7 @@ class Grids(QtWidgets.QWidget):
 
     def mouseDoubleClickEvent(self, event: QtGui.QMouseEvent) -> None:
         at = pointed(event)
-        strip = next((s for s in self.strips if s.top - HEAD <= at.y() <= s.top + s.layer.p * s.cell), None)
+        strip = next((s for s in self.strips if s.top - self.head <= at.y() <= s.top + s.layer.p * s.cell), None)
         if strip is not None:
             self.jumped.emit(strip.layer.name)
 
@@ -214,11 +224,18 @@ class Blocks(Panel):
     """Colours every core by the metric that is chosen. `walk` and `worst` are what the window's keys call."""
 
     title = "Blocks"
+    what = (
+        "Every core of every layer as a square, coloured by a metric of choice. The worst of a layer has a frame: "
+        "W goes to it, and Why? asks what its error is made of."
+    )
     asked = QtCore.Signal()  # why the selected core is as it is
+    no_worst = QtCore.Signal(str)  # why there is no worst core to go to
 
     def __init__(self, selection: Selection) -> None:
         super().__init__(selection)
         self.shown_metric = ""
+        self.by_hand = False
+        """Whether somebody chose the metric of this run; until then the stage on show does."""
         self.chooser = QtWidgets.QComboBox()
         self.chooser.setAccessibleName("Figure of merit")
         self.chooser.setToolTip("The figure of merit that colours the cores")
@@ -243,7 +260,9 @@ class Blocks(Panel):
     # -- what the window calls -----------------------------------------------------------------------------------------
 
     def show_run(self, model: RunModel | None, reference: RunModel | None = None) -> None:
-        """Show another run."""
+        """Show another run, by a metric that suits it."""
+        if model is not self.model:
+            self.by_hand, self.shown_metric = False, ""
         super().show_run(model, reference)
         self.grids.note = "" if model else "No run is open."
         if model is None:
@@ -269,8 +288,11 @@ class Blocks(Panel):
         self._select(every[at % len(every)])
 
     def worst(self) -> None:
-        """To the worst core of all layers."""
-        self._select(self._worst([strip.layer.name for strip in self.grids.strips]))
+        """To the worst core of all layers; where none is worst, say why."""
+        core = self._worst([strip.layer.name for strip in self.grids.strips])
+        self._select(core)
+        if core is None and self.model is not None:
+            self.no_worst.emit(self._alike())
 
     def table(self) -> Table | None:
         """Every core with all metrics at the step on show."""
@@ -278,7 +300,7 @@ class Blocks(Panel):
             return None
         rows: list[tuple[object, ...]] = []
         for name, layer in self.model.layers.items():
-            metrics = [self.model.metric(name, metric, self.selection.step) for metric in self.model.metrics]
+            metrics = [self.model.metric(name, metric, self.selection.at) for metric in self.model.metrics]
             for block in range(layer.p * layer.q):
                 values = ["" if v is None else float(v.reshape(-1)[block]) for v in metrics]
                 rows.append((name, block, *divmod(block, layer.q), *values))
@@ -294,25 +316,42 @@ class Blocks(Panel):
             self.chooser.clear()
             for name in names:
                 self.chooser.addItem(readable(name), name)
-            if self.shown_metric not in names:
-                self.shown_metric = first_metric(names) or (names[0] if names else "")
-            self.chooser.setCurrentIndex(names.index(self.shown_metric) if names else -1)
             self.chooser.blockSignals(False)
+        if not self.by_hand or self.shown_metric not in names:
+            self.shown_metric = self._telling(names)
+        self.chooser.blockSignals(True)
+        self.chooser.setCurrentIndex(names.index(self.shown_metric) if names else -1)
+        self.chooser.blockSignals(False)
+
+    def _telling(self, names: list[str]) -> str:
+        """The metric that the stage on show is judged by and that differs from core to core, or else movement."""
+        assert self.model is not None
+        parts = OF_STAGE.get(self.shown_stage, FIRST)
+        for name in (name for part in parts for name in names if part in name):
+            values = [self.model.metric(layer, name, self.selection.at) for layer in self.model.layers]
+            if any(worst_of(v, name in LOW_IS_WORST) is not None for v in values):
+                return name
+        return first_metric(names, ("movement",)) or first_metric(names, ("",))
+
+    def look_by(self, metric: str) -> None:
+        """Colour by a metric, until another one is chosen."""
+        self.shown_metric, self.by_hand = metric, True
+        self.refresh({"all"})
 
     def _choose(self, at: int) -> None:
-        self.shown_metric = self.chooser.itemData(at) or ""
+        self.shown_metric, self.by_hand = self.chooser.itemData(at) or "", True
         self.refresh({"all"})
 
     def _paint(self) -> None:
         assert self.model is not None
-        model, grids, metric, step = self.model, self.grids, self.shown_metric, self.selection.step
+        model, grids, metric, step = self.model, self.grids, self.shown_metric, self.selection.at
         layers = [(layer, model.metric(name, metric, step)) for name, layer in model.layers.items()]
         values = [v for _, v in layers if v is not None]
         grids.low, grids.word = metric in LOW_IS_WORST, WORDS.get(metric, "worst")
-        grids.scale = spread([v[np.isfinite(v)] for v in values])
+        wrongness = "error" in metric or "loss" in metric
+        grids.scale = spread([v[np.isfinite(v)] for v in values])._replace(kind="error" if wrongness else "sequential")
         grids.unit = {"movement": "rad", "update count": "frames"}.get(metric, "")
         grids.selected = (self.selection.layer, self.selection.block)
-        grids.note = "" if values else f"{readable(metric)} is not recorded at this step."
         grids.show_layers(layers, self.scroll.viewport().width())
         wrong = sum(int((~np.isfinite(v)).sum()) for v in values)
         scale, badge = grids.scale._replace(unit=grids.unit), model.badge.get(metric, "commanded")
@@ -346,9 +385,19 @@ class Blocks(Panel):
             if worst and strip is not None:
                 what = "core" if strip.layer.sigma else "mesh"
                 text = f"{self.grids.word.capitalize()}: {self.grids.say(strip, worst[1])}. Click a {what} to open it."
-            elif any(s.values is not None and np.isfinite(s.values).any() for s in self.grids.strips):
-                text = f"{readable(self.shown_metric)}: all alike, none stands out."
+            elif self.grids.strips:
+                text = self._alike()
         self.said.setText(text)
+
+    def _alike(self) -> str:
+        """Why no core is the worst."""
+        what = readable(self.shown_metric).capitalize()
+        values = [s.values for s in self.grids.strips if s.values is not None and np.isfinite(s.values).any()]
+        if not values:
+            return f"{what} is not recorded at this step."
+        if not any(v.any() for v in values):
+            return f"{what} is 0 in every core at this step. Another figure of merit may tell them apart."
+        return f"{what} is alike in every core at this step: none stands out."
 
     def resizeEvent(self, event: QtGui.QResizeEvent) -> None:
         super().resizeEvent(event)

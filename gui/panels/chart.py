@@ -7,8 +7,8 @@ same strokes without the pictures.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
-from typing import NamedTuple
 
 import numpy as np
 from pyqtgraph import functions
@@ -18,42 +18,13 @@ from l2sim.backend import Array
 
 from ..base import painting, theme, ticks
 from ..base.panel import pointed
+from .envelope import Band, Flag, Line, View
 
 Qt = QtCore.Qt
-LEFT = 54
-"""Pixels for the numbers of the upright axis."""
 NEAR = 4
 """Pixels within which the line of the step is caught."""
-
-
-class Band(NamedTuple):
-    """A stage: its steps from `first` to `last`, its name, and which shade it has."""
-
-    first: float
-    last: float
-    name: str
-    shade: int
-
-
-class Line(NamedTuple):
-    """A curve (n,) in the chart's own numbers, log10 on a logarithmic axis; gaps are NaN. `marks`: points, no line."""
-
-    x: Array
-    y: Array
-    colour: str
-    faint: bool = False
-    dashed: bool = False
-    marks: str = ""
-    """"", "o" or "t": dots or triangles."""
-
-
-class View(NamedTuple):
-    """What is seen: steps from `low` to `high`, values (log10 on a logarithmic axis) from `bottom` to `top`."""
-
-    low: float = 0.0
-    high: float = 1.0
-    bottom: float = 0.0
-    top: float = 1.0
+FLAG = 6
+"""Pixels of a flag, and within which it is read."""
 
 
 class Chart(QtWidgets.QWidget):
@@ -71,9 +42,14 @@ class Chart(QtWidgets.QWidget):
 
     def __init__(self, foot: bool) -> None:
         super().__init__()
-        self.foot = 34 if foot else 7
+        self.foot = foot
+        self.left = 0
+        """Pixels for the numbers of the upright axis; of charts one above the other as many as the widest needs."""
         self.view, self.log = View(), False
         self.bands: list[Band] = []
+        self.flags: list[Flag] = []
+        self.measure = "step"
+        """What goes to the right, as the axis says it."""
         self.named = False
         self.step: float | None = None
         self.readout: list[tuple[str, str]] = []
@@ -85,7 +61,7 @@ class Chart(QtWidgets.QWidget):
         self.setMinimumHeight(60)
         self.setMouseTracking(True)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-        self.setAttribute(Qt.WidgetAttribute.WA_OpaquePaintEvent)
+        self.reserve(self.needed())
 
     # -- what is shown -------------------------------------------------------------------------------------------------
 
@@ -100,6 +76,22 @@ class Chart(QtWidgets.QWidget):
         if bands != self.bands:
             self.bands = bands
             self.redraw()
+
+    def along(self, measure: str) -> None:
+        """Something else to the right: steps, or what the axis says."""
+        if measure != self.measure:
+            self.measure = measure
+            self.redraw()
+
+    def mark(self, flags: list[Flag]) -> None:
+        """Other flags."""
+        if flags != self.flags:
+            self.flags = flags
+            self.redraw()
+
+    def flagged(self, x: float) -> list[str]:
+        """The words of the flags at a pixel."""
+        return [flag.words for flag in self.flags if abs(self.x_of(flag.at) - x) <= FLAG]
 
     def draw(self, lines: list[Line]) -> None:
         """Other curves."""
@@ -125,9 +117,28 @@ class Chart(QtWidgets.QWidget):
 
     # -- places --------------------------------------------------------------------------------------------------------
 
+    def needed(self) -> int:
+        """Pixels that the numbers of the upright axis need in the letters of now."""
+        metrics = self.fontMetrics()
+        words = (self.measure, *(text for _, text in self.numbers()))
+        return 8 + max(int(metrics.horizontalAdvance(text)) for text in words)
+
+    def reserve(self, left: int) -> None:
+        """Keep so many pixels for the numbers of the upright axis."""
+        if left != self.left:
+            self.left = left
+            self.redraw()
+
     def room(self) -> QtCore.QRectF:
-        """Where the curves are."""
-        return QtCore.QRectF(LEFT, 4, max(self.width() - LEFT - 8, 10), max(self.height() - self.foot - 4, 10))
+        """Where the curves are: with a line of text below where the steps are said."""
+        below = self.fontMetrics().height() + 4 if self.foot else 7
+        return QtCore.QRectF(self.left, 4, max(self.width() - self.left - 8, 10), max(self.height() - below - 4, 10))
+
+    def numbers(self) -> list[tuple[float, str]]:
+        """What the upright axis says, and where."""
+        made = ticks.logarithmic if self.log else ticks.linear
+        most = int(self.room().height() / (1.8 * self.fontMetrics().height()))
+        return made(self.view.bottom, self.view.top, max(2, most))
 
     def x_of(self, step: float) -> float:
         """The pixel of a step."""
@@ -142,6 +153,11 @@ class Chart(QtWidgets.QWidget):
     def _y_of(self, value: float) -> float:
         room, view = self.room(), self.view
         return float(room.bottom() - (value - view.bottom) / (view.top - view.bottom) * room.height())
+
+    def changeEvent(self, event: QtCore.QEvent) -> None:
+        if event.type() == QtCore.QEvent.Type.FontChange:
+            self.redraw()
+        super().changeEvent(event)
 
     # -- painting ------------------------------------------------------------------------------------------------------
 
@@ -159,7 +175,7 @@ class Chart(QtWidgets.QWidget):
 
     def _pictures(self) -> None:
         ratio = self.devicePixelRatioF()
-        size = QtCore.QSize(round(self.width() * ratio), round(self.height() * ratio))
+        size = QtCore.QSize(math.ceil(self.width() * ratio), math.ceil(self.height() * ratio))
         if self._back is None or self._back.size() != size:
             self._back, self._front = QtGui.QImage(size, QtGui.QImage.Format.Format_RGB32), None
             self._back.setDevicePixelRatio(ratio)
@@ -187,26 +203,27 @@ class Chart(QtWidgets.QWidget):
         painter.setClipping(False)
         grid, faint = QtGui.QColor(mixed(now.line, now.base, 0.45)), QtGui.QColor(now.faint)
         tall, lowest = metrics.height(), int(room.bottom())
-        made = ticks.logarithmic if self.log else ticks.linear
-        for place, text in made(view.bottom, view.top, max(3, int(room.height() / (1.8 * tall)))):
+        free = lowest if self.foot else self.height()  # numbers are written from below, each above the one before
+        for place, text in self.numbers():
             y = round(self._y_of(place))
             painter.setPen(grid)
             painter.drawLine(edges.left(), y, edges.right(), y)
-            painter.setPen(faint)
-            top = min(max(y - tall // 2, 0), self.height() - tall)
-            painter.drawText(QtCore.QRect(0, top, LEFT - 5, tall), painting.RIGHT, text)
-        for place, text in ticks.linear(view.low, view.high, max(2, int(room.width() / 90)), whole=True):
-            x = round(self.x_of(place))
-            painter.setPen(grid)
-            painter.drawLine(x, edges.top(), x, lowest)
-            if self.foot > 20:
+            top = max(min(y - tall // 2, free - tall), 0)
+            if abs(top + tall // 2 - y) < tall and top + tall <= free:
                 painter.setPen(faint)
-                wide = metrics.horizontalAdvance(text)
-                left = min(max(x - wide // 2, 0), self.width() - wide - 2)
-                painter.drawText(QtCore.QRect(left, lowest + 2, wide + 2, tall), painting.CENTRE, text)
+                painting.write(painter, QtCore.QRectF(0, top, self.left - 5, tall), painting.RIGHT, text)
+                free = top
+        apart = metrics.horizontalAdvance(f"{view.high:,.0f}") + 2 * metrics.averageCharWidth()
+        many, whole = max(2, int(room.width() / max(apart, 90))), self.measure == "step"
+        steps = ticks.linear(view.low, view.high, many, whole=whole)
+        painter.setPen(grid)
+        for place, _ in steps:
+            painter.drawLine(round(self.x_of(place)), edges.top(), round(self.x_of(place)), lowest)
         painter.setPen(faint)
-        if self.foot > 20:
-            painter.drawText(QtCore.QRect(edges.left(), lowest + tall, edges.width(), tall), painting.CENTRE, "step")
+        if self.foot:
+            painting.write(painter, QtCore.QRectF(0, lowest + 2, self.left - 5, tall), painting.RIGHT, self.measure)
+            places = [(self.x_of(place), text) for place, text in steps]
+            painting.along(painter, places, lowest + 2, (self.left - 2, self.width() - 2))
         painter.setPen(QtGui.QColor(now.line))
         painter.drawLine(edges.left(), edges.top(), edges.left(), lowest)
         painter.drawLine(edges.left(), lowest, edges.right(), lowest)
@@ -217,11 +234,11 @@ class Chart(QtWidgets.QWidget):
         for band in self.bands if self.named else ():
             left, right = (self.x_of(min(max(s, view.low), view.high)) for s in (band.first, band.last))
             wide = metrics.horizontalAdvance(band.name)
-            if right - left > wide + 12:
+            if right - left > wide + 12 and room.height() > metrics.height():
                 box = QtCore.QRectF(left + 2, room.top() + 1, wide + 8, metrics.height())
                 painter.fillRect(box, QtGui.QColor(now.bands[band.shade]))
                 painter.setPen(QtGui.QColor(now.faint))
-                painter.drawText(box, painting.CENTRE, band.name)
+                painting.write(painter, box, painting.CENTRE, band.name)
 
     def _curves(self, painter: QtGui.QPainter) -> None:
         room, view, base = self.room(), self.view, theme.now().base
@@ -256,6 +273,21 @@ class Chart(QtWidgets.QWidget):
                     painter.drawPoint(QtCore.QPointF(*piece[0].tolist()))
         painter.setClipping(False)
         self._names(painter)
+        self._flags(painter)
+
+    def _flags(self, painter: QtGui.QPainter) -> None:
+        """A small flag where something was changed, on a pole through the curves."""
+        room, now = self.room(), theme.now()
+        painter.setPen(QtGui.QPen(QtGui.QColor(mixed(now.warn, now.base, 0.6)), 1, Qt.PenStyle.DashLine))
+        painter.setBrush(QtGui.QColor(now.warn))
+        for flag in self.flags:
+            x, foot = round(self.x_of(flag.at)), int(room.bottom())
+            if room.left() <= x <= room.right():
+                painter.drawLine(x, foot - 2 * FLAG, x, int(room.top()))
+                cloth = [(x, foot - 2 * FLAG), (x + 1.5 * FLAG, foot - 1.5 * FLAG), (x, foot - FLAG)]
+                painter.drawPolygon(QtGui.QPolygonF([QtCore.QPointF(*corner) for corner in cloth]))
+                painter.drawLine(x, foot - FLAG, x, foot)
+        painter.setBrush(Qt.BrushStyle.NoBrush)
 
     @staticmethod
     def _mark(painter: QtGui.QPainter, x: float, y: float, kind: str) -> None:
@@ -290,13 +322,15 @@ class Chart(QtWidgets.QWidget):
         assert self._pointer is not None
         left = self._pointer + 12
         left = left if left + wide < self.width() else max(2, self._pointer - 12 - wide)
-        box = QtCore.QRectF(left, room.top() + 2, wide, tall * len(self.readout) + 6)
+        fit = max(1, int(self.height() - room.top() - 10) // tall)  # the last lines go where the chart is too low
+        box = QtCore.QRectF(left, room.top() + 2, wide, tall * min(len(self.readout), fit) + 6)
         painter.setPen(QtGui.QColor(now.line))
         painter.fillRect(box, QtGui.QColor(now.raised))
         painter.drawRect(box)
-        for i, (colour, text) in enumerate(self.readout):
+        for i, (colour, text) in enumerate(self.readout[:fit]):
             painter.setPen(QtGui.QColor(colour))
-            painter.drawText(QtCore.QPointF(left + 6, box.top() + 3 + metrics.ascent() + i * tall), text)
+            row = QtCore.QRectF(left + 6, box.top() + 3 + i * tall, min(wide, self.width() - left) - 6, tall)
+            painting.write(painter, row, painting.LEFT, text)
 
     # -- mouse and keys ------------------------------------------------------------------------------------------------
 
@@ -311,7 +345,7 @@ class Chart(QtWidgets.QWidget):
         if event.button() != Qt.MouseButton.LeftButton:
             return
         at = pointed(event)
-        kind = "values" if at.x() < LEFT else "line" if self._over_line(at.x()) else "press"
+        kind = "values" if at.x() < self.left else "line" if self._over_line(at.x()) else "press"
         self._grip = kind, at, self.view
         self.update()
 
@@ -351,7 +385,7 @@ class Chart(QtWidgets.QWidget):
     def wheelEvent(self, event: QtGui.QWheelEvent) -> None:
         at = event.position()
         factor = 1.02 ** (-event.angleDelta().y() / 8)
-        if at.x() < LEFT:
+        if at.x() < self.left:
             room, view = self.room(), self.view
             still = view.bottom + (room.bottom() - at.y()) / room.height() * (view.top - view.bottom)
             bottom, top = (still + (end - still) * factor for end in (view.bottom, view.top))
@@ -371,7 +405,7 @@ class Chart(QtWidgets.QWidget):
 
     def _zoom(self, still: float, factor: float) -> None:
         low, high = (still + (end - still) * factor for end in (self.view.low, self.view.high))
-        if high - low >= 2:  # less than two steps are nothing to see
+        if high - low >= 2 or self.measure != "step":  # less than two steps are nothing to see
             self.moved.emit(self.view._replace(low=low, high=high))
 
     def point(self, x: float | None) -> None:
@@ -389,13 +423,17 @@ class Legend(QtWidgets.QWidget):
         super().__init__()
         self.entries: list[tuple[str, bool, str]] = []
         self.setMinimumWidth(50)
-        self.setMinimumHeight(self.fontMetrics().height() + 2)
 
     def show_entries(self, entries: list[tuple[str, bool, str]]) -> None:
         """Say something else."""
         if entries != self.entries:
             self.entries = entries
             self.update()
+
+    def sizeHint(self) -> QtCore.QSize:
+        return QtCore.QSize(50, self.fontMetrics().height() + 2)
+
+    minimumSizeHint = sizeHint
 
     def text(self) -> str:
         """All of it, which is also the tool tip."""
@@ -411,7 +449,7 @@ class Legend(QtWidgets.QWidget):
     def paintEvent(self, event: QtGui.QPaintEvent) -> None:
         painter, now = QtGui.QPainter(self), theme.now()
         metrics = painter.fontMetrics()
-        base, middle, x = (self.height() + metrics.ascent() - metrics.descent()) // 2, self.height() // 2, 4
+        middle, x = self.height() // 2, 4
         for colour, dashed, text in self.entries:
             if colour:
                 style = Qt.PenStyle.DashLine if dashed else Qt.PenStyle.SolidLine
@@ -419,11 +457,12 @@ class Legend(QtWidgets.QWidget):
                 painter.drawLine(x, middle, x + 14, middle)
                 x += 19
             painter.setPen(QtGui.QColor(now.text if colour else now.faint))
-            room = self.width() - x
-            if room < 30:
+            wide = metrics.horizontalAdvance(text) + 1
+            box = QtCore.QRectF(x, 0, min(wide, self.width() - x), self.height())
+            painting.write(painter, box, painting.LEFT, text)
+            x += wide + 14
+            if x + 30 > self.width():
                 break
-            painter.drawText(x, base, metrics.elidedText(text, Qt.TextElideMode.ElideRight, room))
-            x += metrics.horizontalAdvance(text) + 14
         painter.end()
 
 

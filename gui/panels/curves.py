@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
 from l2sim.backend import Array
+from l2sim.inspect import axes
 
-from ..base import quantities, theme
+from ..base import fields, quantities, theme
 from ..base.files import Table
 from ..base.panel import Panel
 from ..base.widgets import filled
-from .chart import Band, Chart, Legend, Line, View
-from .envelope import Envelope, Smooth
+from .chart import Chart, Legend
+from .envelope import Band, Envelope, Flag, Line, Smooth, View
 
 if TYPE_CHECKING:
     from l2sim.inspect.run import Stage
@@ -34,6 +36,8 @@ class Trace:
     def __init__(self, name: str, colour: str, memory: float, other: bool) -> None:
         self.name, self.other, self.colour = name, other, colour
         self.raw, self.mean = Envelope(), Smooth(memory)
+        self.moment: Callable[[float], float] = float
+        """The step of its run that lies where a step of the open one does."""
         self.dense = False
 
     def update(self, curve: Curve) -> None:
@@ -66,8 +70,8 @@ class Trace:
             yield Line(steps[first:last], y, self.colour, marks="t" if self.other else "o")
 
     def at(self, step: float) -> float | None:
-        """The value at a step: of the average where there is one; None before the first."""
-        place = int(np.searchsorted(self.curve.steps, step, side="right")) - 1
+        """The value at a step of the open run: of the average where there is one; None before the first."""
+        place = int(np.searchsorted(self.curve.steps, self.moment(step), side="right")) - 1
         if place < 0:
             return None
         return float((self.mean.values if self.dense else self.curve.values)[place])
@@ -88,7 +92,8 @@ class Plot(QtWidgets.QWidget):
         self.choice.setAccessibleName(f"Quantity of the {which} plot")
         self.choice.setToolTip("Which quantity is drawn; automatic follows the stage")
         self.choice.addItem(quantities.AUTOMATIC)
-        self.choice.setFixedWidth(150)
+        self.choice.setMinimumContentsLength(12)
+        self.choice.setSizeAdjustPolicy(QtWidgets.QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.log = QtWidgets.QCheckBox("log")
         self.log.setToolTip("Logarithmic axis")
         self.log.setAccessibleName(f"Logarithmic axis of the {which} plot")
@@ -100,10 +105,10 @@ class Plot(QtWidgets.QWidget):
         filled(QtWidgets.QVBoxLayout(self), head, (self.chart, 1), spacing=0)
         self.choice.activated.connect(lambda *_: panel.arrange())
         self.log.toggled.connect(lambda *_: self._relog())
-        self.chart.asked.connect(panel.go)
+        self.chart.asked.connect(lambda place: panel.go(panel.step_at(place)))
         self.chart.moved.connect(self._moved)
         self.chart.whole.connect(panel.follow)
-        self.chart.hovered.connect(self._hovered)
+        self.chart.hovered.connect(lambda place: self._hovered(None if place is None else panel.step_at(place)))
 
     def show_quantity(self, quantity: quantities.Quantity | None) -> None:
         """Draw another quantity."""
@@ -116,21 +121,27 @@ class Plot(QtWidgets.QWidget):
         self.quantity = quantity
         if quantity is None:
             return
-        kinds: dict[str, str] = {}
-        for model, other in ((self.panel.model, False), (self.panel.reference, True)):
-            for name in quantities.matching(quantity, model.series if model else []):
-                kind = name.rpartition("/")[2]
-                colours = theme.now().curves
-                colour = kinds.setdefault(kind, colours[len(kinds) % len(colours)])
-                self.traces.append(Trace(name, colour, self.panel.memory, other))
+        series = [
+            (name, other)
+            for model, other in ((self.panel.model, False), (self.panel.reference, True))
+            for name in quantities.matching(quantity, model.series if model else [])
+        ]
+        colours = theme.now().curves
+        places = quantities.colours({quantities.kind(name) for name, _ in series}, len(colours))
+        for name, other in series:
+            self.traces.append(Trace(name, colours[places[quantities.kind(name)]], self.panel.memory, other))
 
     def restage(self, stages: Iterable[Stage]) -> None:
         """Draw the bands of the stages."""
         ends = ((stage, np.inf if stage.last_step is None else stage.last_step) for stage in stages)
-        self.chart.stages([Band(stage.first_step, last, stage.name, i % 2) for i, (stage, last) in enumerate(ends)])
+        at = self.panel.place
+        bands = [Band(at(stage.first_step), at(last), stage.name, i % 2) for i, (stage, last) in enumerate(ends)]
+        self.chart.stages(bands)
+        self.chart.along(axes.LABELS[self.panel.axis.kind])
+        self.chart.mark([Flag(at(step), words) for step, words in self.panel.changes()])
 
-    def draw(self, low: float, high: float) -> None:
-        """Take in what is new and draw what lies between two steps."""
+    def draw(self, left: float, right: float) -> None:
+        """Take in what is new and draw what lies between two places of the axis."""
         log, columns = self.log.isChecked(), max(50, int(self.chart.room().width()))
         spans: list[tuple[float, float]] = []
         lines: list[Line] = []
@@ -139,7 +150,10 @@ class Plot(QtWidgets.QWidget):
             if model is None:
                 continue
             trace.update(model.scalar(trace.name))
-            lines += trace.lines(low, high, columns, log)
+            axis = self.panel.lies if trace.other else self.panel.axis
+            trace.moment = self.panel.moment if trace.other else float
+            low, high = axis.step(left), axis.step(right)
+            lines += [line._replace(x=axis.at(line.x)) for line in trace.lines(low, high, columns, log)]
             first, last = trace.seen(low, high)
             if trace.dense:
                 span = trace.mean.envelope.span(trace.mean.values, first, last)
@@ -148,7 +162,7 @@ class Plot(QtWidgets.QWidget):
                 spans.append((max(least[0], span[0] - (span[1] - span[0])), min(least[1], span[1] * 2 - span[0])))
             elif last > first:
                 spans.append(trace.raw.span(trace.curve.values, first, last))
-        self.chart.look(self._fit(spans, View(low, high, *self.chart.view[2:]), log), log)
+        self.chart.look(self._fit(spans, View(left, right, *self.chart.view[2:]), log), log)
         self.chart.draw(sorted(lines, key=lambda line: (not line.faint, line.marks)))
 
     def _fit(self, spans: list[tuple[float, float]], view: View, log: bool) -> View:
@@ -164,29 +178,36 @@ class Plot(QtWidgets.QWidget):
         self._fitted = True
         return view._replace(bottom=low - 0.08 * room, top=high + 0.12 * room)
 
-    def _begun(self, step: float) -> dict[tuple[str, bool], Trace]:
-        """The traces that have a value at a step; of a kind that several stages have, the one that goes on there."""
-        begun: dict[tuple[str, bool], Trace] = {}
-        for trace in self.traces:
-            if trace.at(step) is not None:
-                kind = trace.name.rpartition("/")[2], trace.other
-                if kind not in begun or trace.curve.steps[0] > begun[kind].curve.steps[0]:
-                    begun[kind] = trace
-        return begun
+    def begun(self, step: float, stage: str) -> tuple[str, dict[tuple[str, bool], Trace]]:
+        """The traces of one stage that have a value at a step, by kind and whether they are of the other run: of
+        `stage`, or else of the last one before it that has values."""
+        there = [trace for trace in self.traces if trace.at(step) is not None]
+        own = [trace for trace in there if not trace.other] or there
+        last = max(own, key=lambda trace: float(trace.curve.steps[0]), default=None)
+        if last is not None and all(quantities.stage(trace.name) != stage for trace in own):
+            stage = quantities.stage(last.name)
+        of_stage = [trace for trace in there if quantities.stage(trace.name) == stage]
+        return stage, {(quantities.kind(trace.name), trace.other): trace for trace in of_stage}
 
-    def tell(self, step: float) -> None:
-        """Put the line at a step and write the legend: every curve with its value there."""
-        self.chart.stand(step if self.panel.model is not None else None)
-        begun = self._begun(step)
-        words = []
+    def tell(self, step: float, stage: str) -> None:
+        """Put the line at a step and write the legend: every curve, with its value there where it has one in the stage
+        that the legend is of; that stage is named where it is not the one on show."""
+        self.chart.stand(self.panel.place(step) if self.panel.model is not None else None)
+        of, begun = self.begun(step, stage)
+        words = [("", False, f"{of}:")] if begun and of != stage else []
         for (what, other), trace in begun.items():
             if other and (what, False) in begun:
                 continue
             beside = begun.get((what, True)) if not other else None
-            text = f"{what.replace('_', ' ')} {trace.at(step):.4g}"
+            text = f"{quantities.kind_in_words(what)} {trace.at(step):.4g}"
             text += f" ({beside.at(step):.4g})" if beside else ""
             text += f", {trace.raw.lost} not finite" if trace.raw.lost else ""
             words.append((trace.colour, other, text))
+        named = {kind for kind, _ in begun}
+        for trace in self.traces if words else ():
+            if (kind := quantities.kind(trace.name)) not in named:
+                named.add(kind)
+                words.append((trace.colour, trace.other, kind.replace("_", " ")))
         if self.panel.reference is not None and words:
             words.append((theme.now().faint, True, self.panel.reference.folder.name))
         self.legend.show_entries(words or [("", False, "no values here yet")])
@@ -195,14 +216,18 @@ class Plot(QtWidgets.QWidget):
         if step is None or self.panel.model is None:
             self.chart.say([])
             return
-        stage = next((band.name for band in self.chart.bands if band.first <= step <= band.last), "")
+        at = self.panel.place(step)
+        stage = self.panel.model.stage_at(math.floor(step))
         words = [(theme.now().text, f"{stage}, step {step:,.0f}" if stage else f"step {step:,.0f}")]
-        for (what, other), trace in self._begun(step).items():
+        words += [(theme.now().warn, flag) for flag in self.chart.flagged(self.chart.x_of(at))]
+        of, begun = self.begun(step, stage)
+        of = f"{of} " if of != stage else ""
+        for (what, other), trace in begun.items():
             model = self.panel.reference if other else self.panel.model
-            if model is None or step > model.newest:
+            if model is None or trace.moment(step) > model.newest:
                 continue
             run = f", {model.folder.name}" if other else ""
-            words.append((trace.colour, f"{what.replace('_', ' ')}{run} {trace.at(step):.4g}"))
+            words.append((trace.colour, f"{of}{what.replace('_', ' ')}{run} {trace.at(step):.4g}"))
         self.chart.say(words)
 
     def _moved(self, view: View) -> None:
@@ -221,6 +246,10 @@ class Curves(Panel):
     """Every scalar series: raw values faint, their average over them, a band per stage, a line at the step shown."""
 
     title = "Curves"
+    what = (
+        "What was measured step by step: raw values faint, their average over them, a band for each stage. A "
+        "click goes to a step; the wheel zooms, a drag moves, a double click shows the whole run."
+    )
     every = 0.05
 
     def __init__(self, selection: Selection) -> None:
@@ -228,7 +257,14 @@ class Curves(Panel):
         self.memory = 0.95
         self.follows = True
         self.sight = 0.0, 1.0
-        """The steps that are seen."""
+        """The places of the axis that are seen."""
+        self.axis = self.lies = axes.Axis(axes.STEP)
+        """Along what the run is drawn, and where the reference lies beside it."""
+        self.along = QtWidgets.QComboBox()
+        self.along.addItems(list(axes.LABELS))
+        self.along.setAccessibleName("Axis of the curves")
+        self.along.setToolTip("Along what curves are drawn")
+        self.along.activated.connect(lambda *_: self._turn())
         self.plots = [Plot(self, place) for place in range(2)]
         self.smooth = QtWidgets.QSlider(QtCore.Qt.Orientation.Horizontal)
         self.smooth.setRange(0, 60)
@@ -243,7 +279,8 @@ class Curves(Panel):
         self.whole.clicked.connect(self.follow)
         self.empty = theme.mark(QtWidgets.QLabel("No scalars yet: they come with the first step."), "faint")
         words = QtWidgets.QLabel("average over")
-        members = (self.empty, 1), 1, words, self.smooth, self._remembers, self.whole
+        beside = theme.mark(QtWidgets.QLabel("along"), "faint")
+        members = (self.empty, 1), beside, self.along, 1, words, self.smooth, self._remembers, self.whole
         foot = filled(QtWidgets.QHBoxLayout(), *members, margins=(6, 0, 6, 2))
         upper, lower = self.plots  # the lower one has the axis of steps
         filled(QtWidgets.QVBoxLayout(self), (upper, 10), (lower, 13), foot, spacing=0)
@@ -266,7 +303,12 @@ class Curves(Panel):
                 plot.chart.redraw()
             return
         names = self.model.series if self.model else []
-        if changed & {"scalars", "events", "state"} and (names != self._names or self._stage() != self._staged):
+        if "events" in changed:
+            self._survey()
+            for plot in self.plots:
+                plot.restage(self.model.stages if self.model else [])
+        moved = changed & {"scalars", "events", "state", "step"}
+        if moved and (names != self._names or self.shown_stage != self._staged):
             self.arrange()
         elif "scalars" in changed:
             self._draw()
@@ -290,7 +332,8 @@ class Curves(Panel):
     def arrange(self) -> None:
         """Choose what the two plots draw, and draw it."""
         self._names = list(self.model.series) if self.model else []
-        self._staged = self._stage()
+        self._staged = self.shown_stage
+        self._survey()
         present = quantities.present(self._names)
         chosen = quantities.leading(self._staged, self._names)
         for plot in self.plots:
@@ -314,6 +357,22 @@ class Curves(Panel):
         if self.model is not None:
             self.selection.set(step=int(min(max(round(step), 0), self.newest)))
 
+    def place(self, step: float) -> float:
+        """Where a step of the run lies on the axis."""
+        return float(self.axis.at(step))
+
+    def moment(self, step: float) -> float:
+        """The step of the reference that lies where a step of the run does."""
+        return self.lies.step(self.place(step))
+
+    def step_at(self, place: float) -> float:
+        """The step of the run at a place of the axis."""
+        return self.axis.step(place)
+
+    def changes(self) -> list[tuple[int, str]]:
+        """What was changed while the run went on, with the steps of it."""
+        return fields.changes(self.model.events) if self.model else []
+
     def follow(self) -> None:
         """Show all steps, new ones too, and all values."""
         self.follows, self._extent = True, 0.0
@@ -334,24 +393,58 @@ class Curves(Panel):
     _staged = ""
     _extent = 0.0
 
-    def _stage(self) -> str:
-        stages = self.model.stages if self.model else []
-        return stages[-1].name if stages else ""
+    def _survey(self) -> None:
+        """Learn anew where steps lie on the axis. What the run lacks cannot be chosen, and says why."""
+        if self.model is None:
+            return
+        lacking = {kind: "" for kind in axes.LABELS}
+        for place, (kind, made) in enumerate(axes.axes(self.model).items()):
+            beside = axes.beside(self.reference, self.model, kind) if self.reference else made
+            lacking[kind] = next((why for why in (made, beside) if isinstance(why, str)), "")
+            item = self.along.model().item(place)
+            item.setEnabled(not lacking[kind])
+            item.setToolTip(lacking[kind])
+            if kind == self.along.currentText() and isinstance(made, axes.Axis) and isinstance(beside, axes.Axis):
+                self.axis, self.lies = made, beside
+        if self.along.currentText() != self.axis.kind or lacking[self.axis.kind]:
+            self.along.setCurrentText(axes.STEP)
+            self.axis = self.lies = axes.Axis(axes.STEP)
+            if self.reference is not None:
+                self.lies = axes.Axis(axes.STEP, np.zeros(1), np.full(1, np.nan))
+
+    def _turn(self) -> None:
+        """Draw along what was chosen, all of it."""
+        self._survey()
+        for plot in self.plots:
+            plot.restage(self.model.stages if self.model else [])
+        self.follow()
 
     def _draw(self) -> None:
-        newest = max(self.newest, self.reference.newest if self.reference else 0, 1)
+        if self.axis.kind != axes.STEP:
+            self._survey()
+        newest = self._end()
         if self.follows and (newest > self._extent or newest < 0.8 * self._extent):
             # A live axis grows in jumps of a twentieth, so that its numbers stay put for a while.
             goes_on = self.model is not None and self.model.state in ("running", "paused", "stale")
-            self._extent = newest * 1.05 + 2 if goes_on else newest
+            self._extent = newest * 1.05 + 2 * (self.axis.kind == axes.STEP) if goes_on else newest
             self.sight = -0.01 * self._extent, 1.01 * self._extent
         for plot in self.plots:
             plot.draw(*self.sight)
+        left = max(plot.chart.needed() for plot in self.plots)
+        for plot in self.plots:
+            plot.chart.reserve(left)
         self._mark()
+
+    def _end(self) -> float:
+        """The last place that any of the runs has on the axis."""
+        end = self.place(self.newest)
+        if self.reference is not None:
+            end = float(np.fmax(end, self.lies.at(self.reference.newest)))
+        return max(end, 1.0) if self.axis.kind == axes.STEP else end or 1.0
 
     def _mark(self) -> None:
         for plot in self.plots:
-            plot.tell(self.shown_step)
+            plot.tell(self.shown_step, self.shown_stage)
 
     def _smoothed(self, value: int, redraw: bool = True) -> None:
         points = 10 ** (value / 20)

@@ -34,12 +34,14 @@ class Histogram(QtWidgets.QWidget):
     def __init__(self, title: str, unit: str) -> None:
         super().__init__()
         self.name, self.unit = title, unit
-        self.setMinimumSize(140, 96)
         self.note, self.heading = "", title
         self.at: float | None = None
         self.ticks: list[tuple[float, str]] = []
         self.counts: Array = np.zeros(0, np.int64)
         self.edges: Array = np.zeros(0)
+
+    def minimumSizeHint(self) -> QtCore.QSize:
+        return QtCore.QSize(140, 5 * self.fontMetrics().height() + 20)
 
     def show_values(
         self, values: Array, note: str, turn: bool = False, at: float | None = None, more: str = ""
@@ -66,25 +68,25 @@ class Histogram(QtWidgets.QWidget):
         painting.small_text(painter, 1.0)
         metrics = painter.fontMetrics()
         painter.setPen(QtGui.QColor(now.text))
-        title = metrics.elidedText(self.heading, Qt.TextElideMode.ElideRight, self.width() - 12)
-        painter.drawText(QtCore.QPointF(8, 15), title)
+        tall = metrics.height()
+        painting.write(painter, QtCore.QRectF(8, 1, self.width() - 12, tall), painting.LEFT, self.heading)
         painter.setPen(QtGui.QColor(now.faint))
         if not self.counts.size:
-            painting.note(painter, self.rect().adjusted(12, 22, -12, -6), self.note)
+            painting.note(painter, self.rect().adjusted(12, tall + 2, -12, -4), self.note)
             painter.end()
             return
-        room = QtCore.QRectF(42, 24, max(self.width() - 54, 10), max(self.height() - 62, 10))
-        most, wide = int(self.counts.max()), room.width() / len(self.counts)
-        right = int(Qt.AlignmentFlag.AlignRight)
-        painter.drawText(QtCore.QRectF(0, room.top() - 7, 38, 14), right, str(most))
-        painter.drawText(QtCore.QRectF(0, room.bottom() - 8, 38, 14), right, "0")
-        label = metrics.elidedText(self.unit, Qt.TextElideMode.ElideRight, self.width() - 50)
-        below = QtCore.QRectF(42, self.height() - 17, room.width(), 15)
-        painter.drawText(below, int(Qt.AlignmentFlag.AlignHCenter), label)
-        for share, text in self.ticks:
-            x = room.left() + share * room.width()
+        most = int(self.counts.max())
+        left, top = metrics.horizontalAdvance(str(most)) + 10, 1.5 * tall + 4
+        room = QtCore.QRectF(left, top, max(self.width() - left - 12, 10), max(self.height() - top - 2 * tall - 8, 10))
+        wide = room.width() / len(self.counts)
+        for y, text in ((room.top(), str(most)), (room.bottom(), "0")):
+            painting.write(painter, QtCore.QRectF(0, y - tall / 2, left - 4, tall), painting.RIGHT, text)
+        below = QtCore.QRectF(room.left(), room.bottom() + 5 + tall, room.width(), tall)
+        painting.write(painter, below, painting.CENTRE, self.unit)
+        places = [(room.left() + share * room.width(), text) for share, text in self.ticks]
+        for x, _ in places:
             painter.drawLine(QtCore.QPointF(x, room.bottom()), QtCore.QPointF(x, room.bottom() + 3))
-            painting.text_at(painter, x, room.bottom() + 16, text, self.width())
+        painting.along(painter, places, room.bottom() + 4, (left - 2.0, float(self.width())))
         painter.drawLine(room.bottomLeft(), room.bottomRight())
         bars = QtGui.QColor(now.accent)
         for i, count in enumerate(self.counts.tolist()):
@@ -94,9 +96,9 @@ class Histogram(QtWidgets.QWidget):
             x = room.left() + (self.at - self.edges[0]) / (self.edges[-1] - self.edges[0]) * room.width()
             painter.setPen(QtGui.QPen(QtGui.QColor(now.warn), 2))
             painter.drawLine(QtCore.QPointF(x, room.top() - 3), QtCore.QPointF(x, room.bottom()))
-            text, taken = "this block", metrics.horizontalAdvance("this block")
+            taken = metrics.horizontalAdvance("this block") + 1
             x += 4 if x + 4 + taken < self.width() else -4 - taken
-            painter.drawText(QtCore.QPointF(x, room.top() + 6), text)
+            painting.write(painter, QtCore.QRectF(x, room.top(), taken, tall), painting.LEFT, "this block")
         painter.end()
 
 
@@ -104,6 +106,9 @@ class Distributions(Panel):
     """Three histograms: the phases of the selected layer, its cores, and the errors of the selected block's weights."""
 
     title = "Distributions"
+    what = (
+        "How phases, errors of cores and weights are spread: a histogram of each at the step on show."
+    )
     every = 0.2
 
     def __init__(self, selection: Selection) -> None:

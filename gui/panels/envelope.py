@@ -1,4 +1,4 @@
-"""Curves of millions of points, drawn with as many as the screen has columns. No Qt here.
+"""What a chart draws, and curves of millions of points drawn with as many as the screen has columns. No Qt here.
 
 A pyramid keeps the least and the greatest value of every 2^n points and grows with the curve, so that a picture costs
 by its width and not by the length of the run. (pyqtgraph's own decimation reads every point for every picture: 12 ms
@@ -7,6 +7,8 @@ for two curves of a million points.)
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numba
 import numpy as np
 
@@ -14,6 +16,43 @@ from l2sim.backend import Array
 
 BASE = 32
 """Points under one entry of the lowest level."""
+
+
+class Band(NamedTuple):
+    """A stage: its steps from `first` to `last`, its name, and which shade it has."""
+
+    first: float
+    last: float
+    name: str
+    shade: int
+
+
+class Flag(NamedTuple):
+    """Something that happened at a place, in words."""
+
+    at: float
+    words: str
+
+
+class Line(NamedTuple):
+    """A curve (n,) in the chart's own numbers, log10 on a logarithmic axis; gaps are NaN. `marks`: points, no line."""
+
+    x: Array
+    y: Array
+    colour: str
+    faint: bool = False
+    dashed: bool = False
+    marks: str = ""
+    """"", "o" or "t": dots or triangles."""
+
+
+class View(NamedTuple):
+    """What is seen: steps from `low` to `high`, values (log10 on a logarithmic axis) from `bottom` to `top`."""
+
+    low: float = 0.0
+    high: float = 1.0
+    bottom: float = 0.0
+    top: float = 1.0
 
 
 class Growing:

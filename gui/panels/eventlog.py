@@ -47,8 +47,8 @@ KINDS = {
 }
 
 
-def words(event: Record) -> str:
-    """An event as a sentence."""
+def words(event: Record, lab_eyes: bool = False) -> str:
+    """An event as a sentence; with a lab's eyes without what a lab cannot know."""
     match event:
         case StageStarted():
             return f"{event.stage}: up to {event.epochs} epochs" + (f", {event.done} done before" if event.done else "")
@@ -64,7 +64,7 @@ def words(event: Record) -> str:
             result = results.stage(event.result)
             parts = [f"{100 * result.accuracy:.2f} % test accuracy"] if result.accuracy is not None else []
             error = result.oracle_mapping_error
-            parts += [f"oracle mapping error {error:.3g}"] if error is not None else []
+            parts += [f"oracle mapping error {error:.3g}"] if error is not None and not lab_eyes else []
             parts += [f"{result.seconds:.1f} s"] if result.seconds is not None else []
             return f"{event.stage}: " + ", ".join(parts)
         case Changed():
@@ -121,9 +121,12 @@ class _Table(QtCore.QAbstractTableModel):
 
 
 class EventLog(Panel):
-    """Rare events, newest at the bottom; a click goes to the step of one."""
+    """Rare events, newest at the bottom; a click goes to the step of one, and to the layer and core of a trouble."""
 
     title = "Events"
+    what = (
+        "What happened: stages, checkpoints, warnings, changes of parameters. A click goes to the step."
+    )
     every = 0.2
 
     def __init__(self, selection: Selection) -> None:
@@ -137,10 +140,8 @@ class EventLog(Panel):
         self.view.setModel(self._model)
         self.view.setAccessibleName("Events of the run")
         self.view.verticalHeader().hide()
-        self.view.verticalHeader().setDefaultSectionSize(20)
+        self.view.verticalHeader().setSectionResizeMode(QtWidgets.QHeaderView.ResizeMode.Fixed)
         self.view.horizontalHeader().setStretchLastSection(True)
-        self.view.setColumnWidth(0, 62)
-        self.view.setColumnWidth(1, 92)
         self.view.setShowGrid(False)
         self.view.setWordWrap(False)
         self.view.setSelectionBehavior(QtWidgets.QAbstractItemView.SelectionBehavior.SelectRows)
@@ -152,6 +153,19 @@ class EventLog(Panel):
         self.epochs.toggled.connect(lambda *_: self._fill())
         self.view.clicked.connect(self._go)
         self.view.activated.connect(self._go)
+        self._letters()
+
+    def changeEvent(self, event: QtCore.QEvent) -> None:
+        super().changeEvent(event)
+        if event.type() == QtCore.QEvent.Type.FontChange:
+            self._letters()
+
+    def _letters(self) -> None:
+        """Rows and columns as large as the letters need."""
+        metrics = self.fontMetrics()
+        self.view.verticalHeader().setDefaultSectionSize(metrics.height() + 4)
+        for column, widest in enumerate(("9,999,999", max(KINDS.values(), key=len))):
+            self.view.setColumnWidth(column, metrics.horizontalAdvance(widest) + 14)
 
     def say(self, text: str) -> None:
         """Note what the window did or found out."""
@@ -159,7 +173,9 @@ class EventLog(Panel):
         self._fill()
 
     def show_run(self, model: RunModel | None, reference: RunModel | None = None) -> None:
-        """Show the events of another run."""
+        """Show the events of another run; what was said of the one before goes with it."""
+        if model is not self.model:
+            self._own = []
         super().show_run(model, reference)
         self._fill()
 
@@ -176,8 +192,9 @@ class EventLog(Panel):
         bar = self.view.verticalScrollBar()
         follows = bar.value() >= bar.maximum() - 2
         events = self.model.events if self.model else []
+        lab_eyes = self.model is not None and self.model.lab_eyes
         rows: list[tuple[int | None, str, str]] = [
-            (step_of(event), kind_of(event), words(event))
+            (step_of(event), kind_of(event), words(event, lab_eyes))
             for event in events
             if not isinstance(event, Series) and (not isinstance(event, EpochEnd) or self.epochs.isChecked())
         ]
@@ -188,6 +205,11 @@ class EventLog(Panel):
             self.view.scrollToBottom()
 
     def _go(self, index: QtCore.QModelIndex) -> None:
-        step = self._model.rows[index.row()][0]
-        if step is not None:
-            self.selection.set(step=step)
+        step, kind, text = self._model.rows[index.row()]
+        if step is None or self.model is None:
+            return
+        self.selection.set(step=step)
+        for event in self.model.events if kind == "trouble" else ():
+            if isinstance(event, Trouble) and (event.step, words(event)) == (step, text) and event.layer:
+                block = event.blocks[0] if event.blocks else 0
+                self.selection.set(layer=event.layer, block=block, element=None)

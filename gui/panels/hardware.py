@@ -55,17 +55,27 @@ class Row:
 
     def __init__(self, panel: Hardware, parameter: Parameter, field: jobs.Field, base: str) -> None:
         self.parameter = parameter
-        self.editor = fields.Editor(field, base)
+        slides = parameter.when != "restart"
+        self.editor = fields.Editor(field, base, "not sent: Return sends it, Escape takes it back", slides)
+        self.editor.typed.connect(panel.check)
         self.editor.edited.connect(panel.ask)
         self.name = QtWidgets.QLabel(field.path.rpartition(".")[2].replace("_", " "))
         self.name.setToolTip(f"{field.path}: {field.meaning}")
         limits = field.range if not fields.options(field) else ""
-        words = " · ".join(word for word in (limits, field.unit) if word)
-        self.unit = paragraph("faint", words)
+        self._words = [word for word in (limits, field.unit) if word]
+        self.unit = paragraph("faint", name=f"{field.path}: limits, unit, and what the preset gives")
         tag, words = _WHEN.get(parameter.when, (parameter.when, ""))
         self.when = theme.mark(QtWidgets.QLabel(tag), "faint")
         self.when.setToolTip(words)
         self.said = paragraph("", name=f"{field.path}: what the job said")
+
+    def tell_base(self, job: jobs.Job) -> None:
+        """Say what the preset gives: "8, from l2ight-2021" is in force, "8 in l2ight-2021" was replaced."""
+        path = self.parameter.path
+        base = fields.from_base(job, path)
+        set_apart = base and jobs.value(job, path) is not None
+        words = [*self._words, base.replace(", from ", " in ") if set_apart else base]
+        self.unit.setText(" · ".join(word for word in words if word))
 
     def widgets(self) -> tuple[QtWidgets.QWidget, ...]:
         """Name and editor, unit and time of effect below them, and the answer below these."""
@@ -76,6 +86,10 @@ class Hardware(Panel):
     """Every parameter of the run with its limits and when it takes effect; pending until acknowledged, with undo."""
 
     title = "Hardware"
+    what = (
+        "Joules and time on the chips up to the step on show, by the job's device table, and the parameters of "
+        "the chip, which can be changed while a job runs."
+    )
     every = 0.2
 
     def __init__(self, selection: Selection) -> None:
@@ -123,6 +137,7 @@ class Hardware(Panel):
                 if row is None:
                     continue
                 row.parameter = parameter
+                row.tell_base(self.model.job)
                 if not any(path == parameter.path for path, _, _ in self._waiting.values()):
                     row.editor.put(parameter.value)
             self._enable()
@@ -142,20 +157,27 @@ class Hardware(Panel):
 
     # -- what it does
 
+    def check(self, path: str, text: str) -> jobs.Job | None:
+        """The job with what was typed, which is said to be wrong where it is; None for that."""
+        self.rows[path].said.setText(self._said.get(path, ""))
+        if self.model is None or not text:
+            return None
+        try:
+            return jobs.with_overrides(self.model.job, [f"{path}={text}"])
+        except JobError as error:
+            self.rows[path].editor.fault(str(error))
+            return None
+
     def ask(self, path: str, text: str) -> None:
-        """Take what was typed: check it, and order it where it is right."""
+        """Take what was settled on: order it where it is right. The text of a wrong one stays, with what is wrong."""
         row = self.rows[path]
         before = row.parameter.value
-        if self.model is None or not text:
+        if not text:
             row.editor.put(before)
+        changed = self.check(path, text)
+        if changed is None:
+            row.said.setText("not sent" if text else "")
             return
-        try:
-            changed = jobs.with_overrides(self.model.job, [f"{path}={text}"])
-        except JobError as error:
-            row.editor.fault(str(error))
-            row.said.setText("not sent: see above")
-            return
-        row.editor.fault("")
         value = next(field.value for field in jobs.describe(changed) if field.path == path)
         if value != before:
             self.stack.push(_Set(self, path, before, value))
@@ -174,7 +196,7 @@ class Hardware(Panel):
     def _bill(self) -> None:
         """Joules and chip time up to the step on show, where the run knows them."""
         assert self.model is not None
-        stages = self.model.spent(self.selection.step)
+        stages = self.model.spent(self.selection.at)
         self.spent.setVisible(bool(stages))
         if stages:
             self.spent.setText(f"{findings.bill(stages)} so far, by table {self.model.job.cost.table} · estimated")
@@ -218,9 +240,10 @@ class Hardware(Panel):
                 grid.addWidget(theme.mark(QtWidgets.QLabel(section or "job"), "part"), at, 0, 1, 2)
                 at += 1
                 for parameter in members:
-                    base = f"as {self.model.job.nonidealities.base}" if section == "nonidealities" else ""
+                    base = fields.from_base(self.model.job, parameter.path)
                     row = Row(self, parameter, known[parameter.path]._replace(value=parameter.value), base)
                     row.said.setText(self._said.get(parameter.path, ""))
+                    row.tell_base(self.model.job)
                     for widget, down, right in zip(row.widgets(), (0, 0, 1, 1, 2), (0, 1, 1, 0, 1)):
                         grid.addWidget(widget, at + down, right, QtCore.Qt.AlignmentFlag.AlignTop)
                     self.rows[parameter.path] = row

@@ -11,6 +11,10 @@ import numpy as np
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
 from l2sim.backend import Array
+from l2sim.chip.devices import TABLES
+from l2sim.given import wrapped
+from l2sim.inspect.drive import command, drive
+from l2sim.inspect.drive import words as driven_words
 
 from ..base import painting, theme
 from ..base.files import Table
@@ -57,13 +61,8 @@ def kinds(part: Part) -> dict[str, str]:
 
 
 def split(complex_: bool, theta: float) -> float:
-    """The share of the power that crosses: cos^2(theta / 2); of a real MZI sin^2(theta)."""
+    """The share of the power that leaves by the cross port: cos^2(theta / 2); of a real MZI sin^2(theta)."""
     return float(np.cos(theta / 2) ** 2 if complex_ else np.sin(theta) ** 2)
-
-
-def angle(value: float) -> str:
-    """An angle in rad and in turns of pi."""
-    return f"{value:.4f} rad = {value / np.pi:.3f} π" if np.isfinite(value) else f"{value} (no number)"
 
 
 def element(value: complex | float) -> str:
@@ -150,6 +149,10 @@ class Inspector(Panel):
     """A card for the MZI under the pointer, the selected one and every pinned one."""
 
     title = "Inspector"
+    what = (
+        "The MZI under the pointer, or the one that was clicked: its commanded and its actual phase, what each "
+        "imperfection adds to it, and how the phase moved. P pins it."
+    )
     sweep_asked = QtCore.Signal()  # of the MZI that is selected then
     pins_changed = QtCore.Signal(object)  # list of (side, element) of the block on show
 
@@ -270,12 +273,11 @@ class Inspector(Panel):
 
     def _phases(self, place: Place) -> tuple[Phases, int | None]:
         """Commanded phases and their step: the frame that was painted, where it is of this block."""
-        painted = self.painted
-        if painted is not None and (painted.request.layer, painted.request.block) == (place.layer, place.block):
-            phases = painted.phases.get(place.side, {})
+        if self.painted is not None and self._of_picture(place):
+            phases = self.painted.phases.get(place.side, {})
         else:
             assert self.model is not None
-            phases = self.model.phases(place.layer, place.block, place.side, self.selection.step)
+            phases = self.model.phases(place.layer, place.block, place.side, self.selection.at)
         step = phases.get("step")
         return phases, None if step is None else int(step)
 
@@ -312,34 +314,50 @@ class Inspector(Panel):
             if phases.get(kind) is None:
                 continue
             values[kind] = float(np.asarray(phases[kind])[i])
-            rows.append((f"{name} commanded", angle(values[kind])))
+            rows.append((f"{name} commanded", command(values[kind])))
+            rows += self._driven(name, values[kind])
             rows += self._actual(truth, kind, name, i, values[kind]) if truth else []
         if "theta" not in values:
             return f"<span style='color:{now.faint}'>nothing was commanded yet</span>"
         theta, phi = values["theta"], values.get("phi", 0.0)
         actual = {k: float(truth["actual"][k][i]) for k in values if truth and k in truth["actual"]}
         crossing, matrix = f"{100 * split(part.complex, theta):.2f} %", self._matrix(node(part.complex, theta, phi))
-        rows += [("crosses, estimated", crossing), ("matrix, estimated", matrix)]
+        rows += [("power to the cross port, estimated", crossing), ("matrix, estimated", matrix)]
         if "theta" in actual:
             turned = node(part.complex, actual["theta"], actual.get("phi", 0.0))
             crossing = f"{100 * split(part.complex, actual['theta']):.2f} %"
-            rows += [("crosses, oracle", crossing), ("matrix, oracle", self._matrix(turned))]
+            rows += [("power to the cross port, oracle", crossing), ("matrix, oracle", self._matrix(turned))]
         rows += self._gradient(place, part)
         said = [] if step is None else [f"step {step}, as painted in the mesh"]
-        said += [] if truth else ["actual phases: no oracle"]
-        said += [note] if (note := self.model.timeless(self.selection.step)) else []
+        unknown = mesh_values.KEPT_BACK if self.model.lab_eyes else "no oracle"
+        said += [] if truth else [f"actual phases: {unknown}"]
+        said += [note] if (note := self.model.timeless(self.selection.at)) else []
         head = f"<div style='color:{now.faint}'>{'; '.join(said)}</div>" if said else ""
         left = f"<td style='color:{now.faint}; padding-right:8px'>"
         lines = "".join(f"<tr>{left}{a}</td><td>{b}</td></tr>" for a, b in rows)
         return f"<div style='font-size:small'>{head}<table>{lines}</table></div>"
 
+    def _driven(self, name: str, phase: float) -> list[tuple[str, str]]:
+        """What the data sheet says that a heater is driven with for this phase, and what that takes."""
+        assert self.model is not None
+        job = self.model.job_at(self.selection.at)
+        imperfect = mesh_values.imperfections(self.model, self.selection.at)
+        said = driven_words(drive([phase], imperfect, TABLES[job.cost.table].pi_w), 0)
+        return [(f"{name} driven with", f"{said} (estimated, table {job.cost.table})")] if said else []
+
     def _oracle(self, place: Place) -> Truth | None:
         """What an oracle knows of a mesh, asked once for a frame: the pointer asks for many MZIs of one mesh."""
         assert self.model is not None
-        of = (*place[:3], self.selection.step, id(self.painted), id(self.model))
+        of = (*place[:3], self.selection.at, self.painted, self.model, self.model.simulated)
         if self._asked[0] != of:
-            self._asked = of, self.model.oracle(*place[:3], self.selection.step)
+            given = self.painted.phases if self.painted is not None and self._of_picture(place) else None
+            self._asked = of, self.model.oracle(*place[:3], self.selection.at, given)
         return self._asked[1]
+
+    def _of_picture(self, place: Place) -> bool:
+        """Whether a place is of the block that the mesh view painted."""
+        painted = self.painted
+        return painted is not None and (painted.request.layer, painted.request.block) == (place.layer, place.block)
 
     def _actual(self, truth: Truth, kind: str, name: str, i: int, commanded: float) -> list[tuple[str, str]]:
         """The phase that the simulated chip has, what moved it there, and what did not."""
@@ -347,7 +365,7 @@ class Inspector(Panel):
             return []
         actual = float(truth["actual"][kind][i])
         apart = float(mesh_values.turned(np.array(actual - commanded)))
-        rows = [(f"{name} actual, oracle", f"{angle(actual)}, off by {apart:+.4f}")]
+        rows = [(f"{name} actual, oracle", f"{command(float(wrapped(actual)))}, off by {apart:+.4f}")]
         fates = (
             (truth.get("dead", {}), "DEAD: has no heat, whatever is commanded"),
             (truth.get("stuck", {}), "STUCK: holds one phase"),
@@ -371,7 +389,7 @@ class Inspector(Panel):
         return "<br>".join("&nbsp;&nbsp;".join(element(v) for v in row) for row in values)
 
     def _gradient(self, place: Place, part: Part) -> list[tuple[str, str]]:
-        model, step = self.model, self.selection.step
+        model, step = self.model, self.selection.at
         rows: list[tuple[str, str]] = []
         assert model is not None
         true = model.oracle_gradient(place.layer, step) if part.complex else None

@@ -10,6 +10,8 @@ from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
 from l2sim.backend import Array
 from l2sim.errors import L2simError
+from l2sim.inspect import budget
+from l2sim.inspect.diagnose import Place
 
 from ..base import painting, theme
 from ..base.files import Table
@@ -20,6 +22,7 @@ from ..mesh import values as mesh_values
 from ..mesh.colours import HATCH, Scale, diverging, number, paint, sequential
 from ..mesh.legend import paint_bar
 from ..mesh.raster import MARKED
+from ..mesh.values import ROUNDING
 
 if TYPE_CHECKING:
     from ..base.model import Phases, RunModel, Selection
@@ -88,7 +91,7 @@ def three(model: RunModel, layer: str, block: int, step: int | None) -> list[Tit
         ideal = commanded(model, layer, phases) if phases else got
         first = ideal._replace(title="|U|, ideal chip")
         if got.badge != "oracle":
-            got = Titled("|U| realised", "", None, mesh_values.NO_ORACLE)
+            got = Titled("|U| realised", "", None, mesh_values.untold(model))
         first, second = (t._replace(values=None if t.values is None else np.abs(t.values)) for t in (first, got))
         second = second._replace(title="|U| realised")
     else:
@@ -101,6 +104,16 @@ def three(model: RunModel, layer: str, block: int, step: int | None) -> list[Tit
     if first.values is None or second.values is None or first.values.shape != second.values.shape:
         return [first, second, Titled("difference", "", None, "needs both")]
     return [first, second, Titled("difference", second.badge, np.real(second.values - first.values))]
+
+
+def _error(model: RunModel, layer: str, block: int, step: int) -> str:
+    """The error of a block in words: the one that error budgets divide, where there is an oracle."""
+    at = Place(model, layer, block, step)
+    try:
+        error = number(budget.error(at))
+        return f"step {step:,}: {budget.measure(at).partition(',')[0].replace('^2', '²')} = {error}"
+    except L2simError:
+        return f"step {step:,}"
 
 
 def largest(values: Array, used: tuple[int, int] | None) -> tuple[int, int]:
@@ -119,7 +132,6 @@ class Picture(QtWidgets.QWidget):
         super().__init__()
         self.content = Titled("", "", None)
         self.scale: Scale = diverging([], "")
-        self.setMinimumSize(90, 100)
         self.setMouseTracking(True)
         self.marked: tuple[int, int] | None = None
         self.used: tuple[int, int] | None = None
@@ -133,22 +145,33 @@ class Picture(QtWidgets.QWidget):
             self.marked = largest(content.values, used)
         self.update()
 
+    def minimumSizeHint(self) -> QtCore.QSize:
+        return QtCore.QSize(90, self._head() + self._foot() + 40)
+
+    def _head(self) -> int:
+        """Pixels for title and badge."""
+        return 2 * int(self.fontMetrics().height()) + 4
+
+    def _foot(self) -> int:
+        """Pixels for the bar and its numbers."""
+        return 16 + int(QtGui.QFontMetrics(painting.smaller(self.font())).height())
+
     def area(self) -> QtCore.QRectF:
         """Where the matrix is."""
         rows, columns = self.content.values.shape if self.content.values is not None else (1, 1)
-        cell = min((self.width() - 16) / columns, (self.height() - 64) / rows)
+        cell = min((self.width() - 16) / columns, (self.height() - self._head() - self._foot()) / rows)
         wide, tall = columns * cell, rows * cell
-        return QtCore.QRectF((self.width() - wide) / 2, 36, max(wide, 1.0), max(tall, 1.0))
+        return QtCore.QRectF((self.width() - wide) / 2, self._head(), max(wide, 1.0), max(tall, 1.0))
 
     def paintEvent(self, event: QtGui.QPaintEvent) -> None:
         (painter, now), content = painting.canvas(self), self.content
         painter.setPen(QtGui.QColor(now.text))
-        title = painter.fontMetrics().elidedText(content.title, Qt.TextElideMode.ElideRight, self.width() - 8)
-        painter.drawText(QtCore.QRectF(4, 2, self.width() - 8, 17), painting.CENTRE, title)
+        line = QtCore.QRectF(4, 1, self.width() - 8, painter.fontMetrics().height())
+        painting.write(painter, line, painting.CENTRE, content.title)
         painter.setPen(QtGui.QColor(now.faint))
-        painter.drawText(QtCore.QRectF(4, 18, self.width() - 8, 16), painting.CENTRE, content.badge)
+        painting.write(painter, line.translated(0, line.height()), painting.CENTRE, content.badge)
         if content.values is None:
-            painting.note(painter, self.rect().adjusted(10, 24, -10, -10), content.note)
+            painting.note(painter, self.rect().adjusted(4, self._head(), -4, -4), content.note)
             painter.end()
             return
         rows, columns = content.values.shape
@@ -177,8 +200,8 @@ class Picture(QtWidgets.QWidget):
         ticks = self.scale.ticks()
         if bar.width() < 110:  # room for one number only
             ticks = [(0.5, ("±" if self.scale.kind == "diverging" else "0 to ") + number(self.scale.high))]
-        for share, text in ticks:
-            painting.text_at(painter, bar.left() + share * bar.width(), bar.bottom() + 14, text, self.width())
+        places = [(bar.left() + share * bar.width(), text) for share, text in ticks]
+        painting.along(painter, places, bar.bottom() + 2, (0.0, float(self.width())))
 
     def mouseMoveEvent(self, event: QtGui.QMouseEvent) -> None:
         area, at, values = self.area(), pointed(event), self.content.values
@@ -197,6 +220,10 @@ class Matrix(Panel):
     """Target, realised and difference of the selected block, and how large the difference is in words."""
 
     title = "Matrix"
+    what = (
+        "The matrix of the core on show: what it shall be (target), what the light does (realised), and the "
+        "difference."
+    )
     every = 0.2
 
     def __init__(self, selection: Selection) -> None:
@@ -209,6 +236,7 @@ class Matrix(Panel):
         for picture in self.pictures:
             picture.hovered.connect(self._say)
         self._wide: bool | None = None
+        self._error = ""
         self._arrange()
         self.said = paragraph("faint", margins=(10, 3, 10, 3))
         filled(QtWidgets.QVBoxLayout(self), (self.grid, 1), self.said, spacing=0)
@@ -223,8 +251,9 @@ class Matrix(Panel):
 
     def refresh(self, changed: set[str]) -> None:
         """Paint what changed."""
-        layer, block, step = self.selection.layer, self.selection.block, self.selection.step
+        layer, block, step = self.selection.layer, self.selection.block, self.selection.at
         if self.model is not None and changed & SEEN and layer in self.model.layers:
+            self._error = _error(self.model, layer, block, step)
             self._show(three(self.model, layer, block, step), self.model.used(layer, block, step))
 
     def resizeEvent(self, event: QtGui.QResizeEvent) -> None:
@@ -249,21 +278,20 @@ class Matrix(Panel):
         rows, columns = used or (None, None)
         for picture, matrix in zip(self.pictures, matrices):
             apart = matrix.values if matrix.title == "difference" else None
-            scale = common if apart is None else diverging([apart[:rows, :columns]], "")
+            scale = common if apart is None else diverging([apart[:rows, :columns]], "", ROUNDING * common.high)
             picture.show_matrix(matrix, scale, used)
         self._say("")
 
     def _say(self, text: str) -> None:
         _, second, apart = self.matrices
         if not text and apart.values is not None and second.values is not None:
-            size = float((np.abs(second.values) ** 2).sum()) or 1.0
             rows, columns = self.used or apart.values.shape
             row, column = largest(apart.values, self.used)
-            error = float((apart.values[:rows, :columns] ** 2).sum()) / size
-            text = (
-                f"relative error |Δ|² / |realised|² = {number(error)}; "
-                f"largest Δ at output {row}, input {column}: {number(float(apart.values[row, column]))}"
-            )
+            most = float(apart.values[row, column])
+            text = f"largest Δ at output {row}, input {column}: {number(most)}"
+            if abs(most) < ROUNDING * self.pictures[0].scale.high:
+                text = "no difference but rounding"
+            text = f"{self._error}; {text}" if self._error else text
             if (rows, columns) != apart.values.shape:
                 text += "; hatched: padding, which does not count"
         notes = [t.note for t in self.matrices if t.note and t.values is not None and t.title != "target"]

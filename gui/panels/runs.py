@@ -20,6 +20,9 @@ class Runs(Panel):
     """A list of runs. It only asks: `open_`, `compare` and `edit` carry a run folder, `alone` ends a comparison."""
 
     title = "Runs"
+    what = (
+        "Other runs, to open or to lay over this one: dashed curves, and the difference of phases on the mesh."
+    )
     every = 0.5
     open_ = QtCore.Signal(str)
     compare = QtCore.Signal(str)
@@ -30,13 +33,15 @@ class Runs(Panel):
         super().__init__(selection)
         self.runs = runs
         self.recent: list[Path] = []
+        self.others: list[RunModel] = []
+        """Runs that the open one is compared with."""
         self._rows: list[Summary] = []
         self.list = plain_list(HEADS, "Runs", (112, 88, 62, 90))
         self.now = paragraph("faint", margins=(8, 0, 8, 0))
         buttons: list[QtWidgets.QPushButton] = []
         for text, tip, signal in (
             ("Open", "Open the run, live if it goes on", self.open_),
-            ("Compare", "Lay the run over the open one: dashed curves, difference of phases", self.compare),
+            ("Compare", "See the run beside the open one: jobs, curves, light, gradients, phases", self.compare),
             ("New like it", "Edit its job and start it as a new one", self.edit),
         ):
             button = QtWidgets.QPushButton(text)
@@ -63,8 +68,7 @@ class Runs(Panel):
         """List the runs that are there now, keeping the one that is marked."""
         rows = summaries(self.runs, self.recent)
         open_ = self.model.folder.resolve() if self.model else None
-        over = self.reference.folder.resolve() if self.reference else None
-        marks = {open_: ", open", over: ", compared"}
+        marks = {other.folder.resolve(): ", compared" for other in self.others} | {open_: ", open"}
         rows = [row._replace(state=row.state + marks.get(row.folder, "")) for row in rows]
         if rows != self._rows:
             item = self.list.currentItem()
@@ -76,13 +80,15 @@ class Runs(Panel):
                 if str(row.folder) == marked:
                     self.list.setCurrentItem(made)
             self._rows = rows
-        self.end.setVisible(over is not None)
+        self.end.setVisible(bool(self.others))
         if not rows:
             self.now.setText(f"No runs in {self.runs}/ yet.")
-        elif over is not None:
-            self.now.setText(f"Compared with {over.name}: dashed curves; D shows the difference of phases on the mesh.")
+        elif self.others:
+            names = ", ".join(other.folder.name for other in self.others)
+            over = f"dashed curves and D, the difference of phases, are of {self.others[-1].folder.name}"
+            self.now.setText(f"Compared with {names}: side by side in Compare; {over}.")
         else:
-            self.now.setText("Mark a run and press Compare to lay it over the open one.")
+            self.now.setText("Mark a run and press Compare to see it beside the open one; any number can be.")
 
     def table(self) -> Table:
         """The runs that are listed."""

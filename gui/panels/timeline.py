@@ -29,6 +29,10 @@ class Timeline(Panel):
     """A running job is paused and stepped; a recorded run is played by the same keys."""
 
     title = "Timeline"
+    what = (
+        "The steps of the run. Space runs and pauses a job or plays a recorded run; drag the handle to go back; L "
+        "follows the newest step. Diamonds are checkpoints, triangles warnings."
+    )
     every = 0.1
 
     def __init__(self, selection: Selection, actions: Actions) -> None:
@@ -105,12 +109,11 @@ class Timeline(Panel):
         words = [_STATES.get(model.state, model.state)]
         if model.state == "stale":
             words = [f"STALE {model.age:.0f} s: no word from the job"]
-        if not model.simulated:
+        if not model.readable:
             words.append("real chip, no oracle")
         step = self.shown_step
-        stage = model.stage_at(step)
-        if stage:
-            words.append(stage)
+        if self.shown_stage:
+            words.append(self.shown_stage)
         words.append(f"step {step:,}" + ("" if step >= model.newest else f" of {model.newest:,}"))
         if self.playing:
             words[0] = "replay"

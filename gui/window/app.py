@@ -13,12 +13,11 @@ import click
 from l2sim import fits, plugins, system
 from l2sim._version import __version__
 from l2sim.errors import L2simError
-from l2sim.job import job as jobs
-from l2sim.job.presets import PRESETS
-from l2sim.store.manifest import read_manifest
 
 if TYPE_CHECKING:
     from pyqtgraph.Qt import QtWidgets
+
+    from .first.splash import Splash
 
 
 class QtError(L2simError):
@@ -74,27 +73,50 @@ def command(
 
     Without a name the start page opens. Closing the window leaves a job running.
     """
-    folder = _run_folder(source)
-    if attach and folder is None:
+    if attach and source is None:
         raise L2simError("--attach needs the folder of a run, e.g. l2sim-gui runs/digits-1 --attach")
     if screenshot is not None:
-        if source is not None and folder is None:
-            raise L2simError(f"--screenshot needs the folder of a run, and {source} is none")
         os.environ["QT_QPA_PLATFORM"] = "offscreen"  # also where a display is there: pictures do not depend on it
         os.environ.setdefault("QT_FONT_DPI", "96")  # one pixel is one pixel: the picture has the size asked for
-    application = start_qt()
-    if screenshot is not None:
+        folder = _run_folder(source, attach)
+        if source is not None and folder is None:
+            raise L2simError(f"--screenshot needs the folder of a run, and {source} is none")
+        start_qt()
         from .screenshot import of_run  # late: Qt, which may be missing
 
         click.echo(of_run(folder, screenshot, step, size, theme))
         return 0
-    from .opening import show  # late: Qt, which may be missing
+    check_display()
+    splash = _splash()
+    try:
+        folder = _run_folder(source, attach)
+        application = start_qt()
+        from .opening import show  # late: it takes seconds
 
-    return show(application, runs, folder, source, attach=attach, step=step, size=size, name=theme)
+        return show(
+            application, splash, runs, folder, source, attach=attach, step=step, size=size, name=theme
+        )
+    finally:
+        splash.close()
 
 
-def _run_folder(source: str | None) -> Path | None:
-    """The run folder that `source` names; None for a preset, a job file or nothing. L2simError for none of these."""
+def _splash() -> Splash:
+    """The picture with which the wait begins. QtError where Qt is not there."""
+    from .first.splash import Splash  # late: Qt, which may be missing
+
+    try:
+        return Splash()
+    except ImportError as error:
+        raise QtError(missing(error)) from None
+
+
+def _run_folder(source: str | None, attach: bool) -> Path | None:
+    """The run folder that `source` names; None for a preset, a job file or nothing. L2simError for none of these, and
+    for anything but a folder if it is to `attach` to it."""
+    from l2sim.job import job as jobs  # late, like the rest: the splash comes first
+    from l2sim.job.presets import PRESETS
+    from l2sim.store.manifest import read_manifest
+
     if source is None:
         return None
     path = Path(source)
@@ -104,6 +126,8 @@ def _run_folder(source: str | None) -> Path | None:
     if path.suffix == ".npz" and path.exists():
         raise L2simError(f"{source} is a recorded chip, which only answers again, and no run; name a run's folder")
     jobs.load(source)
+    if attach:
+        raise L2simError("--attach needs the folder of a run, e.g. l2sim-gui runs/digits-1 --attach")
     return None
 
 
@@ -115,11 +139,7 @@ def start_qt() -> QtWidgets.QApplication:
         raise QtError(missing(error)) from None
     if QT_LIB == "PySide6":
         fits.refuse("PySide6-Essentials", QtError, "the window")
-    if sys.platform.startswith("linux") and not os.environ.get("QT_QPA_PLATFORM"):
-        if not os.environ.get("DISPLAY") and not os.environ.get("WAYLAND_DISPLAY"):
-            raise QtError("there is no display; use --screenshot FILE.png, or `l2sim run`, which needs no window")
-        if not os.environ.get("WAYLAND_DISPLAY"):
-            check_xcb()  # Qt itself would abort without a word about the library
+    check_display()
     application = mkQApp("l2sim")
     application.setApplicationName("l2sim")
     if application.platformName() == "offscreen":  # which knows no desktop to take the size of its text from
@@ -138,6 +158,15 @@ def missing(error: BaseException) -> str:
     if isinstance(error, ModuleNotFoundError) or "No module named" in text or "requires" in text:
         return 'the window needs Qt, which is not installed; pip install "l2sim[gui]"'
     return f"Qt cannot be loaded: {text}; `l2sim doctor` says what this machine lacks"
+
+
+def check_display() -> None:
+    """QtError where there is no display to open a window on, or Qt would abort without a word about a library."""
+    if sys.platform.startswith("linux") and not os.environ.get("QT_QPA_PLATFORM"):
+        if not os.environ.get("DISPLAY") and not os.environ.get("WAYLAND_DISPLAY"):
+            raise QtError("there is no display; use --screenshot FILE.png, or `l2sim run`, which needs no window")
+        if not os.environ.get("WAYLAND_DISPLAY"):
+            check_xcb()
 
 
 def check_xcb() -> None:

@@ -16,9 +16,10 @@ from ..base import files as export
 from ..base import theme
 from ..base.actions import Keys, Palette
 from ..mesh.values import MODES
-from ..panels.diagnose import PAGES
+from ..panels.diagnosis.panel import PAGES
 from . import dialogs
 from .desk import Desk
+from .docktitle import explain
 
 RUN, STEP, MESH, VIEW, EXPORT, EDIT, HELP = "Run", "Step", "Mesh", "View", "Export", "Edit", "Help"
 WHY = "Diagnose"
@@ -52,7 +53,8 @@ def fill_menus(desk: Desk) -> None:
             for number, dock in enumerate(desk.docks.values(), 1):
                 toggle = dock.toggleViewAction()
                 toggle.setToolTip(f"Show or hide {dock.windowTitle()}")
-                toggle.setShortcut(QtGui.QKeySequence(f"Alt+{number}"))
+                if number <= 10:  # there are no more digits
+                    toggle.setShortcut(QtGui.QKeySequence(f"Alt+{number % 10}"))
                 menu.addAction(toggle)
 
 
@@ -273,7 +275,7 @@ COMMANDS = (
     ),
     Command("step", RUN, "Step", "One iteration, then pause", ".", lambda desk: _order(desk, "step", n=1)),
     Command(
-        "epoch", RUN, "Step epoch", "To the end of the epoch, then pause", "Shift+. >",
+        "epoch", RUN, "Step epoch", "To the end of the epoch, then pause", "Shift+.",
         lambda desk: _order(desk, "step", n=1, epoch=True),
     ),
     Command(
@@ -327,6 +329,10 @@ COMMANDS = (
         for page, key in zip(PAGES, "SBMYTH")
     ),
     Command(
+        "health", WHY, "What is wrong?", "The panel Health: what is wrong with the run, and where", "Ctrl+H",
+        lambda desk: _raise(desk.docks[desk.health.title]),
+    ),
+    Command(
         "export", EXPORT, "Export panel…", "A panel as PNG, SVG or CSV", "Ctrl+E",
         lambda desk: dialogs.Export(desk).show(),
     ),
@@ -343,6 +349,10 @@ COMMANDS = (
         "undo", EDIT, "Undo", "Take back the last parameter change", "Ctrl+Z", lambda desk: desk.hardware.stack.undo()
     ),
     Command("redo", EDIT, "Redo", "Make it again", "Ctrl+Y Ctrl+Shift+Z", lambda desk: desk.hardware.stack.redo()),
+    Command(
+        "lab", VIEW, "Lab eyes", "Hide all that a lab cannot know of its chip", "Ctrl+L",
+        lambda desk: desk.see_as_lab(not desk.lab_eyes), True,
+    ),
     Command("theme", VIEW, "Light theme", "Dark or light", "Ctrl+T", _theme),
     Command("reset", VIEW, "Reset layout", "Every panel back to its place", "", Desk.reset_layout),
     Command("panel", VIEW, "Next panel", "Move the focus to the next panel", "F6", lambda desk: _next_panel(desk, 1)),
@@ -355,6 +365,10 @@ COMMANDS = (
         "palette", HELP, "Commands…", "Find anything the window can do", "Ctrl+Shift+P", _palette
     ),
     Command("keys", HELP, "Keys", "Every key", "F1", lambda desk: Keys(desk, desk.actions_).show()),
+    Command(
+        "what", HELP, "What is this?", "What the panel in focus shows", "Shift+F1",
+        lambda desk: explain(desk.focused()),
+    ),
     Command("crash", HELP, "Copy last crash report", "For the developers", "", _copy_crash),
 )  # fmt: skip
 

@@ -3,40 +3,52 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 from pyqtgraph.Qt import QtCore, QtWidgets
 
-from l2sim.errors import L2simError, RunError
+from l2sim.errors import RunError
+from l2sim.inspect import compare, health
 from l2sim.job import job as jobs
+from l2sim.store.follow import Damage
 
 from ..base import launch, message, theme
 from ..base.actions import Actions
-from ..base.beat import Beat
 from ..base.layout import Kept
 from ..base.model import RunModel, Selection, open_run
 from ..base.panel import Panel
-from ..base.widgets import filled
+from ..base.widgets import filled, scrolling
 from ..mesh.view import MeshView
 from ..panels.blocks import Blocks
+from ..panels.comparison.compare import Compare
 from ..panels.curves import Curves
-from ..panels.diagnose import Diagnosis
+from ..panels.diagnosis.panel import Diagnosis
 from ..panels.distributions import Distributions
 from ..panels.eventlog import EventLog
 from ..panels.hardware import Hardware
+from ..panels.health import Health
 from ..panels.inspector import Inspector
+from ..panels.lab.heaters import Heaters
+from ..panels.lab.ports import Ports
 from ..panels.matrix import Matrix
 from ..panels.runs import Runs
 from ..panels.timeline import Timeline
+from .beat import Beat
+from .docktitle import DockTitle
+from .first import examples
+from .first.start import Start
+from .guarded import Guarded
 from .jobform import JobForm
-from .start import Start
+from .strip import Strip
+
+LAB_EYES = "LAB EYES · only what a lab can command, read or work out of these is shown · Ctrl+L shows all again"
 
 _Area = QtCore.Qt.DockWidgetArea
 
 
-class Desk(QtWidgets.QMainWindow):
+class Desk(Guarded):
     """What the window is before it has commands and a timer: `commands` calls it, `Window` makes it move.
 
     It looks at one run, and at another one beside it when they are compared. `build` makes its panels, which show the
@@ -52,14 +64,16 @@ class Desk(QtWidgets.QMainWindow):
         theme.use(self.kept.text("theme") or "dark")
         self.selection = Selection()
         self.model: RunModel | None = None
-        self.reference: RunModel | None = None
+        self.others: list[RunModel] = []
+        """Runs that the open one is compared with."""
         self.processes: list[launch.Process] = []
         self.starting: launch.Process | None = None
-        self.crashed = ""
+        self.lab_eyes = self.kept.text("eyes") == "lab"
         self.moved: set[str] = set()
         """Names of what changed since the last refresh."""
         self.beat: Beat[Panel] = Beat()
         self._state = ""
+        self._damage: list[Damage] = []
         self._breath = 0.0
         self._fresh = not self.kept.bytes("docks")
         self.actions_ = Actions(self)
@@ -68,7 +82,7 @@ class Desk(QtWidgets.QMainWindow):
 
     def build(self) -> None:
         """Make the panels and pages, laid out as they were kept, or as at first."""
-        self.message = message.Message()
+        self.strip = Strip(self.selection)
         self.start = Start(self.runs_folder)
         self.form = JobForm()
         self.wait = QtWidgets.QLabel()
@@ -78,14 +92,18 @@ class Desk(QtWidgets.QMainWindow):
         self.mesh, self.blocks, self.inspector = MeshView(choose), Blocks(choose), Inspector(choose)
         self.matrix, self.distributions, self.curves = Matrix(choose), Distributions(choose), Curves(choose)
         self.hardware, self.events, self.runs = Hardware(choose), EventLog(choose), Runs(choose, self.runs_folder)
-        self.timeline, self.diagnosis = Timeline(choose, self.actions_), Diagnosis(choose)
+        self.timeline, self.diagnosis, self.health = Timeline(choose, self.actions_), Diagnosis(choose), Health(choose)
+        self.comparison, self.heaters, self.ports = Compare(choose), Heaters(choose), Ports(choose)
         self.panels: list[Panel] = [
             self.mesh, self.blocks, self.inspector, self.matrix, self.distributions, self.curves, self.hardware,
-            self.events, self.runs, self.timeline, self.diagnosis,
+            self.events, self.runs, self.timeline, self.diagnosis, self.health, self.comparison, self.heaters,
+            self.ports,
         ]  # fmt: skip
         self._arrange()
         self._stack()
+        self.inner.setMinimumSize(0, 0)  # Qt gave it one while it was a window of its own, with no panel behind another
         self._connect()
+        self._blindfold()
         self.home_state = self.inner.saveState(1)
         self._restore()
 
@@ -101,36 +119,48 @@ class Desk(QtWidgets.QMainWindow):
             self.inner.setCorner(corner, area)
         self.inner.setCentralWidget(self.mesh)
         self.mesh.setAccessibleName(self.mesh.title)
-        self.mesh.setMinimumSize(300, 200)
+        self.mesh.setMinimumWidth(300)
         self.docks: dict[str, QtWidgets.QDockWidget] = {}
         left, right, below = _Area.LeftDockWidgetArea, _Area.RightDockWidgetArea, _Area.BottomDockWidgetArea
         for panel, area in (
             (self.blocks, left), (self.matrix, left), (self.distributions, left),
             (self.inspector, right), (self.hardware, right), (self.events, right), (self.runs, right),
-            (self.curves, below), (self.diagnosis, below),
+            (self.curves, below), (self.diagnosis, below), (self.health, below), (self.heaters, below),
+            (self.ports, below), (self.comparison, below),
         ):  # fmt: skip
             self._dock(panel, area)
-        for front, *behind in (("Matrix", "Distributions"), ("Hardware", "Events", "Runs"), ("Curves", "Diagnosis")):
+        for front, *behind in (
+            ("Matrix", "Distributions"), ("Hardware", "Events", "Runs"),
+            ("Curves", "Diagnosis", "Health", "Heaters", "Ports", "Compare"),
+        ):  # fmt: skip
             for name in behind:
                 self.inner.tabifyDockWidget(self.docks[front], self.docks[name])
             self.docks[front].raise_()
 
     def _stack(self) -> None:
-        """The pages, one of which is seen, below the line for messages."""
+        """The pages, one of which is seen, below the headline."""
         self.work = QtWidgets.QWidget()
-        _column(self.work, self.inner, self.timeline, grows=self.inner)
+        self.eyes = theme.mark(QtWidgets.QLabel(LAB_EYES), "badge")
+        self.eyes.setAccessibleName("Lab eyes are on")
+        self.eyes.setVisible(self.lab_eyes)
+        _column(self.work, self.eyes, self.inner, self.timeline, grows=self.inner)
         self.stack = QtWidgets.QStackedWidget()
         for page in (self.start, self.form, self.wait, self.work):
             self.stack.addWidget(page)
         whole = QtWidgets.QWidget()
-        _column(whole, self.message, self.stack, grows=self.stack)
+        _column(whole, self.strip, self.stack, grows=self.stack)
+        self.strip.turn(home=True)
+        self.message = message.Message(self.strip.room, whole)
+        self.stack.currentChanged.connect(lambda: self.strip.turn(self.stack.currentWidget() is not self.work))
         self.setCentralWidget(whole)
         self.resize(1280, 820)
 
     def _connect(self) -> None:
         self.mesh.shown.connect(self.inspector.take)
         self.mesh.hovered.connect(self.inspector.hover)
+        self.blocks.no_worst.connect(self.message.say)
         self.inspector.pins_changed.connect(self.mesh.show_pins)
+        self.start.show_.connect(self.show_example)
         self.start.begin.connect(lambda name: self.begin(name))
         self.start.edit.connect(self.edit)
         self.start.open_.connect(self.open)
@@ -140,14 +170,19 @@ class Desk(QtWidgets.QMainWindow):
         self.runs.open_.connect(self.open)
         self.runs.compare.connect(self.compare)
         self.runs.alone.connect(lambda: self.compare(None))
+        self.comparison.part.connect(self.part)
         self.runs.edit.connect(lambda folder: self.edit(str(Path(folder) / "job.toml")))
 
     def _dock(self, panel: Panel, area: QtCore.Qt.DockWidgetArea) -> None:
         dock = QtWidgets.QDockWidget(panel.title, self.inner)
         dock.setObjectName(panel.title)
-        dock.setWidget(panel)
+        inside = scrolling(panel)  # what a small screen has no room for is scrolled to
+        inside.setFocusPolicy(QtCore.Qt.FocusPolicy.NoFocus)
+        inside.setMinimumSize(160, 80)
+        dock.setWidget(inside)
+        dock.setTitleBarWidget(DockTitle(dock, panel))
         panel.setAccessibleName(panel.title)
-        panel.setMinimumSize(160, 80)  # what does not fit is cut off; the window must fit a small screen
+        panel.setMinimumWidth(160)
         self.inner.addDockWidget(area, dock)
         self.docks[panel.title] = dock
         # A panel behind another tab counts as visible for Qt, which only moves it out of sight.
@@ -201,7 +236,8 @@ class Desk(QtWidgets.QMainWindow):
         """Write down layout, theme and session."""
         self.kept.keep(
             geometry=bytes(self.saveGeometry()), docks=bytes(self.inner.saveState(1)), theme=theme.now().name,
-            session=str(self.model.folder.resolve()) if self.model else "",
+            eyes="lab" if self.lab_eyes else "all",
+            session=str(self.model.folder.resolve()) if self.model and not examples.is_copy(self.model.folder) else "",
         )  # fmt: skip
         try:
             self.kept.write()
@@ -212,19 +248,19 @@ class Desk(QtWidgets.QMainWindow):
 
     # -- runs ----------------------------------------------------------------------------------------------------------
 
-    def attempt(self, action: Callable[[], object]) -> bool:
-        """Do something; what goes wrong on purpose is one line in the window. True where it went well."""
-        try:
-            action()
-            return True
-        except L2simError as error:
-            self.message.say(str(error), bad=True)
-            self.events.say(str(error))
-            return False
-
     def open(self, folder: str | Path, attach: bool = False) -> bool:
         """Open a run; `attach` insists that a job answers there. One line in the window where that is impossible."""
         return self.attempt(lambda: self._open(Path(folder), attach))
+
+    def show_example(self, name: str) -> bool:
+        """Open a copy of a run that ships with the window."""
+        example = next(example for example in examples.EXAMPLES if example.name == name)
+        opened = self.attempt(lambda: self._open(examples.unpack(name), False))
+        if opened:
+            self.message.say(example.hint)
+            if example.metric:
+                self.blocks.look_by(example.metric)
+        return opened
 
     def _open(self, folder: Path, attach: bool) -> None:
         model = open_run(folder)
@@ -234,15 +270,17 @@ class Desk(QtWidgets.QMainWindow):
         self.compare(None)
         if self.model is not None:
             self.model.close()
-        self.model, self._state = model, ""
+        self.model, self._state, self._damage = model, "", []
         self.message.hide()
         model.poll()
+        self.selection.newest = model.newest
         first = next(iter(model.layers.values()), None)
         self.selection.set(
             run=str(folder), step=None, layer=first.name if first else "", block=0,
             side="u" if first and first.sigma else "", element=None, input=0,
         )  # fmt: skip
-        self.kept.opened(folder)
+        if not examples.is_copy(folder):
+            self.kept.opened(folder)
         self.runs.recent = self.kept.recent
         self.setWindowTitle(f"{folder.name} — l2sim")
         self._show_run()
@@ -250,27 +288,59 @@ class Desk(QtWidgets.QMainWindow):
         self._follow_state()
 
     def compare(self, folder: str | Path | None) -> bool:
-        """Lay another run over the open one, or none."""
+        """Compare the open run with one more, or with none. One line in the window where they cannot be compared."""
         if folder is None:
-            if self.reference is not None:
-                self.reference.close()
-                self.reference = None
-                self._show_run()
+            for other in list(self.others):
+                self.part(other.folder)
             return True
 
         def lay() -> None:
             if self.model is None:
                 raise RunError("open a run first, then the one to compare it with")
             other = open_run(Path(str(folder)))
-            self.compare(None)
-            self.reference = other
+            why = compare.refusal(self.model.job, other.job, other.folder.name)
+            if any(one.folder.resolve() == other.folder.resolve() for one in self.others):
+                why = f"{other.folder.name} is compared already"
+            if why:
+                other.close()
+                raise RunError(why)
+            self.others.append(other)
             other.poll()
             self._show_run()
 
         return self.attempt(lay)
 
-    def _show_run(self) -> None:
+    def part(self, folder: str | Path) -> None:
+        """Compare with one run less."""
+        for other in [other for other in self.others if other.folder == Path(folder)]:
+            other.close()
+            self.others.remove(other)
+        self._show_run()
+
+    @property
+    def reference(self) -> RunModel | None:
+        """The run that is laid over the open one in mesh and curves: the one compared last."""
+        return self.others[-1] if self.others else None
+
+    def see_as_lab(self, on: bool) -> None:
+        """Hide all that a lab cannot know of its chip, or show it again."""
+        self.lab_eyes = on
+        self.eyes.setVisible(on)
+        self._blindfold()
         for panel in self.panels:
+            self.beat.note(panel, ("theme", "all"))
+
+    def _blindfold(self) -> None:
+        self.actions_["lab"].setChecked(self.lab_eyes)
+        self.health.hides = {"oracle"} if self.lab_eyes else set()
+        for model in (self.model, *self.others):
+            if model is not None:
+                model.lab_eyes = self.lab_eyes
+
+    def _show_run(self) -> None:
+        self._blindfold()
+        self.comparison.others = self.runs.others = list(self.others)
+        for panel in (self.strip, *self.panels):
             self.guard(partial(panel.show_run, self.model, self.reference))
             self.beat.note(panel, ("all",))
 
@@ -318,17 +388,20 @@ class Desk(QtWidgets.QMainWindow):
         self.timeline.allow()
         if self.model is None:
             return
+        self.selection.newest = self.model.newest
         self._follow_state()
+        self._follow_damage()
         now = time.monotonic()
         if self.model.state == "stale" or now - self._breath > 0.5:
             self._breath = now
-            self.beat.note(self.timeline, ("state",))
+            for panel in (self.timeline, self.strip):
+                self.beat.note(panel, ("state",))
         for panel in (self.hardware, self.diagnosis):
             if panel.waits:
                 self.beat.note(panel, ("acks",))
-        for panel in self.panels:
+        for panel in (self.strip, *self.panels):
             self.beat.note(panel, changed)
-        self.beat.go(self.panels, self.timeline.playing, everything, self._refresh)
+        self.beat.go((self.strip, *self.panels), self.timeline.playing, everything, self._refresh)
 
     def _refresh(self, panel: Panel, changed: set[str]) -> None:
         self.guard(partial(panel.refresh, changed))
@@ -371,36 +444,22 @@ class Desk(QtWidgets.QMainWindow):
         for panel in self.panels:
             self.beat.note(panel, ("state",))
 
-    # -- when the window itself fails ----------------------------------------------------------------------------------
-
-    def guard(self, action: Callable[[], object]) -> None:
-        """Do something that must not end the window: a known error is a line, an unknown one a crash report."""
-        try:
-            self.attempt(action)
-        except Exception as error:
-            self.crash(error)
-
-    def crash(self, error: BaseException) -> None:
-        """Keep a crash report and offer it, once for the same error."""
-        text = message.report(error, f"run {self.model.folder}" if self.model else "no run open")
-        if text.splitlines()[-1] == (self.crashed.splitlines() or [""])[-1]:
+    def _follow_damage(self) -> None:
+        """Say in words when a log turns out to be damaged, and what can be trusted."""
+        assert self.model is not None
+        damage = self.model.damage
+        if damage == self._damage:
             return
-        self.crashed = text
-        where = message.keep(text, self.model.folder if self.model else None)
-        self.message.say(
-            f"something in the window went wrong ({type(error).__name__}: {str(error)[:120]}); the job is not touched. "
-            f"The report is in {where}",
-            bad=True, Show_report=lambda: message.Crash(self, text, where).show(),
-        )  # fmt: skip
+        self._damage = damage
+        if damage:
+            words = "; ".join(health.unreadable(one) for one in damage)
+            self.message.say(
+                f"{self.model.folder.name}: {words}; {health.trusted(self.model)}", bad=True,
+                Show_health=self.actions_["health"].trigger,
+            )  # fmt: skip
+            self.beat.note(self.health, ("state",))
 
-    def show_text(self, path: Path) -> None:
-        """Show a text file in a dialog that can be copied from."""
-        try:
-            text = path.read_text(errors="replace")
-        except OSError as error:
-            self.message.say(f"{path} cannot be read: {error.strerror}", bad=True)
-            return
-        message.Crash(self, text, str(path)).show()
+    # -- looks ---------------------------------------------------------------------------------------------------------
 
     def repaint_theme(self, name: str) -> None:
         """Put another theme in force."""

@@ -13,7 +13,9 @@ from l2sim.errors import L2simError
 
 from ..base import files as export
 from ..base import theme
+from ..base.panel import Panel
 from ..base.widgets import filled, tool_button
+from . import figures, films
 from .desk import Desk
 
 W = TypeVar("W", bound=QtWidgets.QWidget)
@@ -63,7 +65,7 @@ class _Dialog(QtWidgets.QDialog):
 
 
 class GoTo(_Dialog):
-    """To an MZI by layer, block, part, column and upper rail."""
+    """To an MZI by layer, block and part, and by its number or its column and upper rail: each tells the others."""
 
     def __init__(self, desk: Desk) -> None:
         super().__init__(desk, "Go to an MZI", "Go")
@@ -72,8 +74,10 @@ class GoTo(_Dialog):
         self.layer.setCurrentText(desk.selection.layer)
         self.row_, self.column_ = (self.add(f"Block {name}", QtWidgets.QSpinBox()) for name in ("row", "column"))
         self.part = self.add("Part", QtWidgets.QComboBox())
+        self.mzi = self.add("MZI", QtWidgets.QSpinBox())
         self.column = self.add("MZI column", QtWidgets.QSpinBox())
         self.rail = self.add("MZI upper rail", QtWidgets.QSpinBox())
+        self.mzi.valueChanged.connect(lambda number: self._place(number))
         self.layer.currentTextChanged.connect(lambda *_: self._limits())
         self._limits()
         self._finish()
@@ -94,6 +98,19 @@ class GoTo(_Dialog):
         part = next(iter(layer.parts.values()))
         self.column.setRange(0, int(part.columns.max()))
         self.rail.setRange(0, part.modes - 2)
+        self.mzi.setRange(0, len(part.columns) - 1)
+        if self.desk.selection.element is not None:
+            self.mzi.setValue(self.desk.selection.element)
+        self._place(self.mzi.value())
+
+    def _place(self, number: int) -> None:
+        """Show where the MZI with this number is."""
+        model = self.desk.model
+        layer = model.layers.get(self.layer.currentText()) if model else None
+        if layer is not None:
+            part = layer.parts[list(layer.parts)[max(0, self.part.currentIndex())]]
+            self.column.setValue(int(part.columns[number]))
+            self.rail.setValue(int(part.rails[number]))
 
     def _do(self) -> None:
         model = self.desk.model
@@ -114,8 +131,15 @@ class GoTo(_Dialog):
         self.accept()
 
 
+KINDS = {
+    "figure for paper (.pdf)": ".pdf", "figure for paper (.svg)": ".svg", "figure for paper (.png)": ".png",
+    "as on the screen (.png)": ".png", "table (.csv)": ".csv",
+}  # fmt: skip
+"""What a panel can be exported as, and the ending of that."""
+
+
 class Export(_Dialog):
-    """A panel as PNG, SVG or CSV; the panel in focus is offered first."""
+    """A panel as a figure, a picture of the screen or a table; the panel in focus is offered first."""
 
     def __init__(self, desk: Desk) -> None:
         super().__init__(desk, "Export a panel", "Export")
@@ -124,7 +148,16 @@ class Export(_Dialog):
             self.panel.addItem(panel.title)
         self.panel.setCurrentIndex(desk.panels.index(desk.focused()))
         self.kind = self.add("As", QtWidgets.QComboBox())
-        self.kind.addItems(["picture (.png)", "vectors (.svg)", "table (.csv)"])
+        self.kind.addItems(list(KINDS))
+        self.width_ = self.add("Width", QtWidgets.QDoubleSpinBox())
+        self.width_.setRange(20.0, 1000.0)
+        self.width_.setDecimals(0)
+        self.width_.setSuffix(" mm")
+        self.width_.setValue(figures.WIDTH_MM)
+        self.dpi = self.add("Pixels", QtWidgets.QSpinBox())
+        self.dpi.setRange(50, 1200)
+        self.dpi.setSuffix(" dpi")
+        self.dpi.setValue(figures.DPI)
         self.path = self.add("File", _File(self, folder=False))
         self.panel.activated.connect(lambda *_: self._suggest())
         self.kind.activated.connect(lambda *_: self._suggest())
@@ -132,24 +165,38 @@ class Export(_Dialog):
         self._finish()
 
     def _suggest(self) -> None:
-        ending = (".png", ".svg", ".csv")[self.kind.currentIndex()]
+        kind = self.kind.currentText()
         name = self.panel.currentText().lower().replace(" ", "-")
         run = f"{self.desk.model.folder.name}-" if self.desk.model else ""
-        self.path.put(str(Path(self.path.text() or ".").parent / f"{run}{name}{ending}"))
+        self.path.put(str(Path(self.path.text() or ".").parent / f"{run}{name}{KINDS[kind]}"))
+        self.width_.setEnabled(kind.startswith("figure"))
+        self.dpi.setEnabled(kind.startswith("figure") and KINDS[kind] == ".png")
 
     def _do(self) -> None:
-        panel = self.desk.panels[self.panel.currentIndex()]
+        panel, path = self.desk.panels[self.panel.currentIndex()], Path(self.path.text())
         try:
-            path = export.panel(panel, Path(self.path.text()))
+            if self.kind.currentText().startswith("figure"):
+                figures.write(panel, path, self._caption(panel), self.width_.value(), self.dpi.value())
+            else:
+                export.panel(panel, path)
         except L2simError as error:
             self.fault(str(error))
             return
         self.accept()
         self.desk.message.say(f"written: {path}")
 
+    def _caption(self, panel: Panel) -> str:
+        model, here = self.desk.model, self.desk.selection
+        run = [model.folder.name, f"step {here.at:,}"] if model else []
+        return " · ".join([panel.title, *run, *([here.layer] if here.layer else [])])
+
+
+SERIES = {"numbered pictures (.png)": "", "animation (.gif)": ".gif", "film (.mp4)": ".mp4"}
+"""What a range of steps can be written as, and the ending of one file of all of them."""
+
 
 class Frames(_Dialog):
-    """A range of steps as numbered pictures of a panel or of the window."""
+    """A range of steps as pictures of a panel or of the window: numbered, or one animation or film."""
 
     def __init__(self, desk: Desk) -> None:
         super().__init__(desk, "A range of steps as pictures", "Write")
@@ -164,6 +211,11 @@ class Frames(_Dialog):
         self.last.setValue(newest)
         self.every.setRange(1, max(1, newest))
         self.every.setValue(max(1, newest // 100))
+        self.kind = self.add("As", QtWidgets.QComboBox())
+        self.kind.addItems([kind for kind, ending in SERIES.items() if ending != ".mp4" or films.encoder()])
+        self.rate = self.add("Pictures a second", QtWidgets.QSpinBox())
+        self.rate.setRange(1, 60)
+        self.rate.setValue(10)
         self.folder = self.add("Folder", _File(self, folder=True))
         self.folder.put(str(Path("frames")))
         self.bar = QtWidgets.QProgressBar()
@@ -187,14 +239,17 @@ class Frames(_Dialog):
         self.bar.show()
         self.do.setEnabled(False)
         before = desk.selection.step
-        count = 0
+        pictures: list[Path] = []
+        place, ending = Path(self.folder.text()), SERIES[self.kind.currentText()]
         try:
-            for _ in export.frames(widget, Path(self.folder.text()), steps, desk.show_step):
-                count += 1
-                self.bar.setValue(count)
+            for _, path in export.frames(widget, place, steps, desk.show_step):
+                pictures.append(path)
+                self.bar.setValue(len(pictures))
                 QtWidgets.QApplication.processEvents()
                 if self._stopped:
                     break
+            if ending and not self._stopped:
+                films.write(pictures, place / f"steps{ending}", self.rate.value())
         except L2simError as error:
             self.fault(str(error))
             self.do.setEnabled(True)
@@ -202,7 +257,8 @@ class Frames(_Dialog):
         finally:
             desk.selection.set(step=before)
         self.accept()
-        desk.message.say(f"written: {count} pictures in {self.folder.text()}")
+        one = f" and steps{ending} of them" if ending and not self._stopped else ""
+        desk.message.say(f"written: {len(pictures)} pictures{one} in {place}")
 
 
 class _File(QtWidgets.QWidget):

@@ -119,9 +119,10 @@ class JobForm(QtWidgets.QWidget):
             item.setData(QtCore.Qt.ItemDataRole.UserRole, section)
             self.sections.addItem(item)
             for field in members:
-                base = f"as {self.job.nonidealities.base}" if section == "nonidealities" else ""
-                editor = fields.Editor(field, "" if field.path == "nonidealities.base" else base)
+                base = fields.from_base(self.job, field.path)
+                editor = fields.Editor(field, base)
                 editor.setFixedWidth(240)
+                editor.typed.connect(self._changed)
                 editor.edited.connect(self._changed)
                 name = QtWidgets.QLabel(field.path.rpartition(".")[2].replace("_", " "))
                 name.setToolTip(field.path)

@@ -64,12 +64,12 @@ class Window(Desk):
 
     def _let_go(self) -> None:
         self.timer.stop()
-        for model in (self.model, self.reference):
+        for model in (self.model, *self.others):
             if model is not None:
                 model.close()
         for process in self.processes:
             process.let_go()
-        self.processes, self.model, self.reference = [], None, None
+        self.processes, self.model, self.others = [], None, []
 
     # -- the timer -----------------------------------------------------------------------------------------------------
 
@@ -84,13 +84,15 @@ class Window(Desk):
         self.guard(lambda: self.timeline.play(now - self._ticked))
         self._ticked = now
         self._watch_processes()
-        for model in (self.model, self.reference):
+        for model in (self.model, *self.others):
             if model is not None:
                 self.guard(partial(self._poll, model))
         if now - self._looked > _LOOK:
             self._looked = now
             if self.runs.isVisible():
                 self.guard(self.runs.look)
+            if self.start.isVisible():
+                self.guard(partial(self.start.look, self.kept.recent))
         self.refresh(everything)
 
     def _poll(self, model: RunModel) -> None:

@@ -72,10 +72,15 @@ def fabricate(seed: int, name: str, part: str, shape: tuple[int, int]) -> Heater
     return Heaters(
         bias=stream("bias").uniform(-1.0, 1.0, shape),
         gamma=truncated_normal(stream("gamma"), shape),
-        fate=stream("fate").uniform(size=shape),
+        fate=fates(seed, name, part, shape),
         stuck_at=stream("stuck").uniform(size=shape),
         error=stream("error").standard_normal(shape),
     )
+
+
+def fates(seed: int, name: str, part: str, shape: tuple[int, int]) -> Array:
+    """The draw alone that decides which heaters are dead or stuck, as `fabricate` makes it."""
+    return generator(seed, "fabrication", name, part, "fate").uniform(size=shape)
 
 
 def fabricate_optics(seed: int, name: str, part: str, shape: tuple[int, int]) -> Optics:

@@ -40,7 +40,8 @@ if TYPE_CHECKING:
 @click.option("--smoke", is_flag=True, help="A few steps on synthetic data; seconds, once all is compiled.")
 @click.option("--quiet", is_flag=True, help="Print only errors and the path of the report.")
 @click.option("--live", is_flag=True, help="Let readers watch the run and command it, e.g. l2sim-gui DIR.")
-@click.option("--pace", type=click.FloatRange(0, min_open=True), metavar="N", help="--live, at most N steps a second.")
+@click.option("--pace", type=click.FloatRange(0), metavar="N",
+              help="--live, at most N steps a second [a resumed run's own]; 0: no limit.")  # fmt: skip
 @click.option("--track", multiple=True, metavar="KIND:PLACE", help="mlflow:URI, tensorboard:DIR or wandb:PROJECT too.")
 @click.pass_obj
 def run(
@@ -88,7 +89,7 @@ def run(
     trackers = tracking.readers(track or (tracking.kept(out) if resume and out else ()))
     out = out if resume and out else _claim(out, job.name)
     progress.out = out
-    how = How(data, threads, resume, changes, start, live or pace is not None, pace or 0.0)
+    how = How(data, threads, resume, changes, start, live, pace)
     try:
         report = _watched(job, out, how, trackers, progress, quiet)
     finally:
@@ -126,7 +127,7 @@ class How(NamedTuple):
     settings: Mapping[str, object]
     source: str | None
     live: bool
-    pace: float
+    pace: float | None
 
 
 def _ready(job: Job, data: Path | None, threads: int | None, quiet: bool) -> int:

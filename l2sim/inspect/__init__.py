@@ -11,7 +11,21 @@ from typing import TYPE_CHECKING
 from l2sim.faces import lazy
 
 if TYPE_CHECKING:
-    from l2sim.inspect import attainable, bench, budget, chips, diagnose, findings, layers, run
+    from l2sim.inspect import (
+        attainable,
+        axes,
+        bench,
+        budget,
+        chips,
+        compare,
+        diagnose,
+        drive,
+        findings,
+        health,
+        layers,
+        ports,
+        run,
+    )
     from l2sim.inspect.bench import Heater
     from l2sim.inspect.chips import Rebuilt
     from l2sim.inspect.diagnose import Place, place
@@ -20,13 +34,13 @@ if TYPE_CHECKING:
     from l2sim.inspect.run import Recorded
 
 __all__ = [
-    "Heater", "Place", "Rebuilt", "Recorded", "Run", "attainable", "bench", "budget", "chips", "diagnose", "find",
-    "findings", "layers", "open", "place", "run", "words",
+    "Heater", "Place", "Rebuilt", "Recorded", "Run", "attainable", "axes", "bench", "budget", "chips", "compare",
+    "diagnose", "drive", "find", "findings", "health", "layers", "open", "place", "ports", "run", "words",
 ]  # fmt: skip
 
 __getattr__, __dir__ = lazy(__name__, {
     "Heater": "bench", "Place": "diagnose", "Rebuilt": "chips", "Recorded": "run", "Run": "opened", "find":
-    "findings", "open": "opened", "place": "diagnose", "words": "findings", "attainable": "attainable", "bench":
-    "bench", "budget": "budget", "chips": "chips", "diagnose": "diagnose", "findings": "findings", "layers":
-    "layers", "run": "run",
+    "findings", "open": "opened", "place": "diagnose", "words": "findings", "attainable": "attainable", "axes": "axes",
+    "bench": "bench", "budget": "budget", "chips": "chips", "compare": "compare", "diagnose": "diagnose",
+    "drive": "drive", "findings": "findings", "health": "health", "layers": "layers", "ports": "ports", "run": "run",
 })  # fmt: skip

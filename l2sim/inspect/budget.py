@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 import msgspec
 import numpy as np
 
+from l2sim.backend import Array
 from l2sim.chip.core_chip import CoreChip
 from l2sim.chip.fabrication import drawn
 from l2sim.chip.mesh_chip import MeshChip
@@ -23,6 +24,7 @@ from l2sim.flow import oracle
 from l2sim.inspect import attainable, diagnose
 from l2sim.inspect.bench import Heater
 from l2sim.inspect.diagnose import Place
+from l2sim.learn.search.mapping import Target
 
 FEW = 4
 """Broken heaters up to which each has its own row."""
@@ -81,13 +83,9 @@ def budget(at: Place) -> list[Term]:
     ideal = diagnose.ideal_matrix(chip) if isinstance(chip, MeshChip) else None
 
     def errors(chip: CoreChip | MeshChip) -> tuple[float, float]:
-        if isinstance(chip, MeshChip):
-            assert ideal is not None
-            return diagnose.apart(chip.oracle_matrix(), ideal), float("nan")
-        if target is None:
-            return float(np.mean(list(oracle.identity_error(chip).values()))), float("nan")
-        above, below = oracle.mapping_error(chip, target)
-        now = float(above[0, 0] / max(float(below[0, 0]), 1e-30))
+        now = _error(chip, target, ideal)
+        if isinstance(chip, MeshChip) or target is None:
+            return now, float("nan")
         return now, attainable.tune(chip, target, at.run.job.seed)
 
     case, missing = Cases(at, chip), float("nan")
@@ -101,6 +99,23 @@ def budget(at: Place) -> list[Term]:
     gains = [first.tuned - row.tuned if best else first.error - row.error for row in rows]
     rows = [msgspec.structs.replace(row, gain=gain) for row, gain in zip(rows, gains)]
     return [first, *sorted(rows, key=lambda row: -row.gain)]
+
+
+def error(at: Place) -> float:
+    """The error of a place as it is (`measure`)."""
+    chip = at.chip()
+    ideal = diagnose.ideal_matrix(chip) if isinstance(chip, MeshChip) else None
+    return _error(chip, diagnose.aim(at) if tunes(at) else None, ideal)
+
+
+def _error(chip: CoreChip | MeshChip, target: Target | None, ideal: Array | None) -> float:
+    if isinstance(chip, MeshChip):
+        assert ideal is not None
+        return diagnose.apart(chip.oracle_matrix(), ideal)
+    if target is None:
+        return float(np.mean(list(oracle.identity_error(chip).values())))
+    above, below = oracle.mapping_error(chip, target)
+    return float(above[0, 0] / max(float(below[0, 0]), 1e-30))
 
 
 def measure(at: Place) -> str:

@@ -5,6 +5,7 @@ Targets, actual phases, light: what a lab cannot know. Of a grid only the core t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from math import tau
 from pathlib import Path
@@ -86,6 +87,10 @@ class Truth(TypedDict, total=False):
     dead: dict[str, Array]
 
 
+Commands = Mapping[str, Mapping[str, Any]]
+"""What the parts of one block are commanded, each as `Recorded.phases` has it, by side."""
+
+
 class Ends(TypedDict):
     """What one mesh of an ideal core is commanded: theta (n,) in travel order, rad, and signs (k,)."""
 
@@ -135,9 +140,11 @@ class Rebuilt:
             chip.meter.wait(record.clock(step) or 0.0)
             chip.wander_as(wander if isinstance(chip, MeshChip) else wander.of_core(row))
 
-    def chip(self, layer: str, block: int, step: int | None) -> CoreChip | MeshChip | None:
-        """One core or one whole mesh, commanded as it was at `step`; None where nothing was recorded yet, and of a chip
-        that is not simulated."""
+    def chip(
+        self, layer: str, block: int, step: int | None, given: Commands | None = None
+    ) -> CoreChip | MeshChip | None:
+        """One core or one whole mesh, commanded as it was at `step`, or as is `given` by part where someone holds what
+        was commanded then; None where nothing was recorded yet, and of a chip that is not simulated."""
         record = self._record
         if not record.simulated:
             return None
@@ -145,10 +152,13 @@ class Rebuilt:
         if record.grids[layer].whole:
             if layer not in self._meshes:
                 self._meshes[layer] = self.mesh(layer)
-            return self._set(self._meshes[layer], layer, step, imperfect)
-        if not all(record.phases(layer, block, side, step) for side in (*PARTS, "sigma")):
+            return self._set(self._meshes[layer], layer, step, imperfect, given)
+        if not all(self._commanded(layer, block, side, step, given) for side in (*PARTS, "sigma")):
             return None
-        return self.core(layer, block, step, imperfect)
+        return self.core(layer, block, step, imperfect, given)
+
+    def _commanded(self, layer: str, block: int, side: str, step: int | None, given: Commands | None) -> dict[str, Any]:
+        return self._record.phases(layer, block, side, step) if given is None else dict(given.get(side, {}))
 
     def made(self, layer: str, block: int, step: int | None, imperfect: Nonidealities) -> CoreChip | MeshChip:
         """A core or a whole mesh of its own, with imperfections of choice, commanded as it was at `step`."""
@@ -163,9 +173,11 @@ class Rebuilt:
         job, mesh = self._record.job, self._record.grids[layer].mesh
         return MeshChip(mesh, chip_nonidealities(job), seed=self.seed, name=layer, dtype=float_type(job.precision))
 
-    def _set(self, chip: MeshChip, layer: str, step: int | None, imperfect: Nonidealities) -> MeshChip | None:
+    def _set(
+        self, chip: MeshChip, layer: str, step: int | None, imperfect: Nonidealities, given: Commands | None = None
+    ) -> MeshChip | None:
         """Command a whole mesh as it was at `step`; None where nothing was recorded yet."""
-        phases = self._record.phases(layer, 0, "", step)
+        phases = self._commanded(layer, 0, "", step, given)
         if not phases:
             return None
         self._aged(chip, layer, 0, step)
@@ -174,8 +186,10 @@ class Rebuilt:
         chip.set_phases(**{part: phases[part] for part in PHASES})
         return chip
 
-    def core(self, layer: str, block: int, step: int | None, imperfect: Nonidealities) -> CoreChip:
-        """One core with imperfections of choice, commanded as it was at `step`."""
+    def core(
+        self, layer: str, block: int, step: int | None, imperfect: Nonidealities, given: Commands | None = None
+    ) -> CoreChip:
+        """One core with imperfections of choice, commanded as it was at `step`, or as is `given`."""
         record, grid = self._record, self._record.grids[layer]
         mesh, dtype = grid.mesh, float_type(record.job.precision)
         if layer not in self._fabricated:
@@ -186,11 +200,12 @@ class Rebuilt:
         chip.refabricate({name: draws[block : block + 1] for name, draws in self._fabricated[layer].items()})
         self._aged(chip, layer, block, step)
         for part in PARTS:
-            phases = record.phases(layer, block, part, step)
+            phases = self._commanded(layer, block, part, step, given)
             theta = mesh.scatter(np.asarray(phases["theta"], dtype))
             chip.set_phases(**{part: theta[None, None]})
             chip.set_signs(**{part: np.asarray(phases.get("signs", np.ones(mesh.modes)), dtype)[None, None]})
-        chip.set_sigma(np.asarray(record.phases(layer, block, "sigma", step)["sigma"], dtype)[None, None])
+        sigma = self._commanded(layer, block, "sigma", step, given)["sigma"]
+        chip.set_sigma(np.asarray(sigma, dtype)[None, None])
         return chip
 
     def shape(self, layer: str) -> tuple[int, int] | None:
@@ -198,22 +213,24 @@ class Rebuilt:
         weight = electronic(self._record.folder, layer)
         return None if weight is None else weight.shape
 
-    def oracle(self, layer: str, block: int, side: str, step: int | None) -> Truth | None:
+    def oracle(
+        self, layer: str, block: int, side: str, step: int | None, given: Commands | None = None
+    ) -> Truth | None:
         """What a lab cannot know of one mesh, or of the attenuators (side "sigma"); None where there is no chip."""
-        chip = self.chip(layer, block, step)
+        chip = self.chip(layer, block, step, given)
         if chip is None:
             return None
         if isinstance(chip, MeshChip):
             return mesh_truth(chip)
-        phases = self._record.phases(layer, block, side, step)
+        phases = self._commanded(layer, block, side, step, given)
         if side in PARTS:
             return core_truth(chip, side, phases["theta"])
         actual = chip.oracle_sigma()[0, 0]
         return {"actual": {"sigma": actual}, "terms": {"attenuators": {"sigma": actual - phases["sigma"]}}}
 
-    def realised(self, layer: str, block: int, step: int | None) -> Array | None:
+    def realised(self, layer: str, block: int, step: int | None, given: Commands | None = None) -> Array | None:
         """The true matrix of a core (k, k) or of a whole mesh (N, N); None where there is no chip."""
-        chip = self.chip(layer, block, step)
+        chip = self.chip(layer, block, step, given)
         if chip is None:
             return None
         return chip.oracle_matrix() if isinstance(chip, MeshChip) else np.asarray(chip.oracle_weights()[0, 0])

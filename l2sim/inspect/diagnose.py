@@ -67,7 +67,10 @@ class Place:
 
     def bench(self) -> CoreBench | MeshBench:
         """The chip on the bench."""
-        chip = self.chip()
+        return self.on_bench(self.chip())
+
+    def on_bench(self, chip: CoreChip | MeshChip) -> CoreBench | MeshBench:
+        """This chip, commanded as it was here, on the bench."""
         if isinstance(chip, MeshChip):
             return MeshBench(chip)
         u, v = (self.commands(part)["theta"] for part in PARTS)

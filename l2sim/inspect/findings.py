@@ -15,9 +15,9 @@ PARTS = ("worst", "budget", "heaters", "movement", "detectors", "layers", "sweep
 RECORDED = ("heaters", "movement")
 """What the logs tell of a chip that is not simulated."""
 ALONE, LEFT = 0.1, 0.5
-"""The search alone is to blame, or it too, where the best phases would leave less than this share of the error, ..."""
+"""The search alone, or it too, limits a core where the best phases would leave less than this share of the error."""
 BLAMED = 0.3
-"""... and a non-ideality where it is at least this share of what they leave."""
+"""A non-ideality limits it where it is at least this share of what they leave."""
 
 
 # What programs are told, as far as it is put into words here; `l2sim diagnose --json` prints all of it.
@@ -282,8 +282,8 @@ def verdict(rows: Sequence[Row]) -> str:
     base = error if tuned is None else tuned
     said = []
     if tuned is not None and tuned < LEFT * error:
-        blame = "is to blame" if tuned < ALONE * error else "stopped early"
-        said.append(f"The search {blame}: with other commands this chip could reach {_error(tuned)}.")
+        ended = "did not converge" if tuned < ALONE * error else "stopped early"
+        said.append(f"The search {ended}: with other commands this chip could reach {_error(tuned)}.")
     if best is not None and best["gain"] is not None and best["gain"] > BLAMED * base:
         left = best["error"] if tuned is None else best["tuned"]
         lead = "What then limits it" if said else "What limits it"
@@ -343,8 +343,8 @@ def _heaters(heaters: HeatersFound) -> list[str]:
     return lines
 
 
-def disobeying(heaters: HeatersFound) -> list[str]:
-    """Which heaters do not obey, as measured and as an oracle knows, in a line or two."""
+def disobeying(heaters: HeatersFound, oracle: bool = True) -> list[str]:
+    """Which heaters do not obey, as measured and, unless `oracle` is false, as one knows, in a line or two."""
     if not heaters["simulated"]:
         return ["whether they obey is to be tried on the chip itself: it is not simulated, so that there is no oracle"]
     broken = {row["name"]: row["fate"] for row in heaters["faults"]}
@@ -353,6 +353,8 @@ def disobeying(heaters: HeatersFound) -> list[str]:
     if silent is not None:
         lines = [f"{few(silent)} {'does' if len(silent) == 1 else 'do'} not answer [measured]"]
         lines = lines if silent else ["all answer when moved by 1 rad [measured]"]
+    if not oracle:
+        return lines
     fates = ", ".join(f"{list(broken.values()).count(fate)} {fate}" for fate in sorted(set(broken.values())))
     if silent is not None and set(silent) == set(broken):
         return [f"{lines[0]}: {fates} [oracle]"] if broken else lines
@@ -433,7 +435,7 @@ def accused(tried: LayersFound) -> str:
     best, share = rows[1], rows[0]["accuracy"]
     spread = 2 * (max(share * (1 - share), 1e-4) / tried["samples"]) ** 0.5
     if max(row["gain"] for row in rows[1:]) < -spread:
-        return "No layer is to blame: what was learnt makes up for the imperfections, and misses them."
+        return "No layer limits the accuracy: what was learnt makes up for the imperfections, and misses them."
     if best["gain"] > spread:
-        return f"{best['layer']} is to blame: ideal, it gives {100 * best['gain']:.1f} points more."
-    return f"No layer is to blame by itself: none gains more than {100 * spread:.1f} points, what chance can do."
+        return f"{best['layer']} limits the accuracy: made ideal, it gives {100 * best['gain']:.1f} points more."
+    return f"No layer limits the accuracy by itself: none gains {100 * spread:.1f} points, what chance can do."

@@ -15,7 +15,7 @@ from l2sim import naming
 from l2sim.backend import Array
 from l2sim.chip.protocol import PARTS, PHASES
 from l2sim.errors import L2simError
-from l2sim.inspect.chips import Aim, Rebuilt, Truth, ends
+from l2sim.inspect.chips import Aim, Commands, Rebuilt, Truth, ends
 from l2sim.job import grids
 from l2sim.job import job as jobs
 from l2sim.job.imperfections import chip_nonidealities
@@ -23,7 +23,7 @@ from l2sim.job.job import Job
 from l2sim.store import checkpoint as checkpoints
 from l2sim.store import source as sources
 from l2sim.store.events import Changed, EpochEnd, Kept, Record, StageEnd, StageStarted, step_of
-from l2sim.store.follow import Curve, Frame, Replay
+from l2sim.store.follow import Curve, Damage, Frame, Replay
 
 
 class Stage(NamedTuple):
@@ -85,9 +85,14 @@ class Recorded:
         return self._disk.state
 
     @property
-    def simulated(self) -> bool:
-        """Whether the chip of the run can be made again. Of another one nothing is known but what was logged."""
+    def readable(self) -> bool:
+        """Whether the chip of the run can be made again, to be read as a lab reads its own."""
         return self._disk.manifest.chip in (msgspec.UNSET, "simulated")
+
+    @property
+    def simulated(self) -> bool:
+        """Whether what is true of the chip can be told. Of one that cannot be made again only what was logged can."""
+        return self.readable
 
     @property
     def job(self) -> Job:
@@ -143,6 +148,21 @@ class Recorded:
         return self._disk.notice
 
     @property
+    def damage(self) -> list[Damage]:
+        """The logs that cannot be read to their ends."""
+        return self._disk.damage
+
+    @property
+    def newest_scalar(self) -> int:
+        """The newest step that has a scalar, 0 where there is none."""
+        return self._disk.newest
+
+    @property
+    def newest_frame(self) -> int | None:
+        """The newest step that has a frame of phases, None where there is none."""
+        return max((int(self.frames(name)[-1]) for name in self.frame_series if self.frames(name).size), default=None)
+
+    @property
     def events(self) -> list[Record]:
         """The rare events so far."""
         return self._disk.events
@@ -190,6 +210,11 @@ class Recorded:
     def series(self) -> list[str]:
         """Names of the scalar series."""
         return self._disk.series
+
+    @property
+    def frame_series(self) -> list[str]:
+        """Names of the series of frames."""
+        return self._disk.frame_series
 
     def scalar(self, name: str) -> Curve:
         """(steps, values, times) of a series."""
@@ -259,17 +284,22 @@ class Recorded:
 
     # -- the chip behind it --------------------------------------------------------------------------------------------
 
-    def oracle(self, layer: str, block: int, side: str, step: int | None = None) -> Truth | None:
+    def oracle(
+        self, layer: str, block: int, side: str, step: int | None = None, given: Commands | None = None
+    ) -> Truth | None:
         """What a lab cannot know of one mesh; None where nothing was recorded yet, and of a chip that is not simulated.
+        Who holds the phases of that step gives them, by side: newer ones may have come since.
 
         `actual` phases by name; `terms` by non-ideality, what each adds to them, rad (they sum to actual - commanded
         but for whole turns); `stuck`, `dead` heaters.
         """
-        return self.rebuilt.oracle(layer, block, side, step)
+        return self.rebuilt.oracle(layer, block, side, step, given)
 
-    def realised(self, layer: str, block: int, step: int | None = None) -> Array | None:
+    def realised(
+        self, layer: str, block: int, step: int | None = None, given: Commands | None = None
+    ) -> Array | None:
         """The true matrix of the core or the whole mesh; None as `oracle`."""
-        return self.rebuilt.realised(layer, block, step)
+        return self.rebuilt.realised(layer, block, step, given)
 
     def used(self, layer: str, block: int, step: int | None = None) -> tuple[int, int]:
         """Outputs and inputs of a core that count; the others are padding. In calibration all of them do."""

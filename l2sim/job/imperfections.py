@@ -61,6 +61,14 @@ def chip_nonidealities(job: Imperfect) -> chips.Nonidealities:
     return msgspec.structs.replace(chips.PRESETS[job.nonidealities.base], **chosen(job.nonidealities))
 
 
+def of_base(job: Imperfect, path: str) -> object:
+    """What the job's preset of non-idealities gives the field at the dotted `path`, whatever the job sets; None of the
+    fields that it gives nothing."""
+    section, _, name = path.partition(".")
+    known = section == "nonidealities" and name in chips.declared()
+    return getattr(chips.PRESETS[job.nonidealities.base], name) if known else None
+
+
 def effective(job: Imperfect, path: str) -> object:
     """The value in force of the field at the dotted `path`: of a non-ideality that the job leaves to its preset, the
     preset's."""

@@ -43,12 +43,13 @@ def execute(
     settings: Mapping[str, object] | None = None,
     source: str | None = None,
     live: bool = False,
-    pace: float = 0.0,
+    pace: float | None = None,
     page: bool = True,
 ) -> Generator[Event]:
     """Run `job` into the folder `out`, yielding every event after it was written down.
 
     `live` serves readers that watch and command (`l2sim.runs.live`), at most `pace` steps a second where that is not 0.
+    With a pace it is live; where that is None a run that is resumed keeps its own.
     Without `page` it leaves `report.html` to `l2sim report`: that page takes longer than a small run.
 
     `resume` goes on with what `out` holds; `settings` then change fields that may change while a run goes on.
@@ -67,11 +68,11 @@ def execute(
                 changes = _with_settings(
                     [event for event in events(out) if isinstance(event, Changed)], settings or {}, checkpoint, job
                 )
-            manifest = begin_manifest(out, job.name, threads, source)
+            manifest = begin_manifest(out, job.name, threads, source, pace)
             if not resume:
                 files.write(out / "job.toml", jobs.to_toml(job).encode())
             (out / "checkpoints").mkdir(exist_ok=True)
-            with closing(_control(out, manifest, changes, live, pace)) as control:
+            with closing(_control(out, manifest, changes, live)) as control:
                 stream = flow.run(job, data, checkpoint, control)
                 yield from _record(stream, out, manifest, positions if resume else None, resume, control, page)
         finally:
@@ -99,9 +100,9 @@ def _with_settings(
     return [*changes[:done], *asked, *(change for change in changes[done:] if change.path not in settings)]
 
 
-def _control(out: Path, manifest: Manifest, changes: list[Changed], live: bool, pace: float) -> Control:
+def _control(out: Path, manifest: Manifest, changes: list[Changed], live: bool) -> Control:
     made = [msgspec.structs.asdict(change) for change in changes]
-    return Live(out, manifest, made, pace) if live else Control(made)
+    return Live(out, manifest, made, manifest.pace) if live or manifest.pace else Control(made)
 
 
 def _record(

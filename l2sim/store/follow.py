@@ -26,7 +26,7 @@ from l2sim.backend import Array
 from l2sim.errors import RunError
 from l2sim.job import job as jobs
 from l2sim.store import logs
-from l2sim.store.events import Record, Series
+from l2sim.store.events import Record, Series, step_of
 from l2sim.store.manifest import read_manifest
 
 LOCK_EVERY = 0.5
@@ -48,6 +48,16 @@ class Frame(NamedTuple):
 
     step: int
     values: Array
+
+
+class Damage(NamedTuple):
+    """A log that cannot be read to its end: `log` is phases, scalars or events, `file` where the first damaged record
+    is, `size` how many bytes there are from it on, and `step` the newest one before it, None where there is none."""
+
+    log: str
+    file: str
+    size: int
+    step: int | None
 
 
 class Growing:
@@ -86,6 +96,8 @@ class _Tail:
         self._file: int | None = None
         self._end = b""
         self.taken = 0
+        self.left = b""
+        """What lay behind the bytes taken when somebody last looked."""
 
     def news(self) -> bytes:
         """What lies behind the bytes taken. Raises `_Cut`."""
@@ -106,11 +118,12 @@ class _Tail:
             raise _Cut
         return content[len(self._end) :]
 
-    def take(self, content: bytes) -> None:
-        """`content`, which follows what was taken before, is understood."""
-        if content:
-            self.taken += len(content)
-            self._end = (self._end + content)[-32:]
+    def take(self, content: bytes, size: int) -> None:
+        """So many bytes of `content`, which follows what was taken before, are understood."""
+        self.left = content[size:]
+        if size:
+            self.taken += size
+            self._end = (self._end + content[:size])[-32:]
 
     def close(self) -> None:
         """Close the file."""
@@ -138,6 +151,7 @@ class Replay:
     _tail_events: _Tail
     _tail_scalars: _Tail
     _parts: dict[int, int]
+    _sound: tuple[int, int]
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -214,6 +228,43 @@ class Replay:
             at = min(at, places.size) - 1
         return None
 
+    @property
+    def damage(self) -> list[Damage]:
+        """The logs of which a part cannot be read. The torn record at the end of one that is still written, or whose
+        job was killed, is no damage."""
+        torn = self.state in ("running", "killed")
+        frames = [int(places.columns[0, -1]) for places in self._index.values() if places.size]
+        steps = [step for event in self.events if (step := step_of(event)) is not None]
+        spoilt = []
+        if (phases := self._unread(torn)) is not None:
+            spoilt.append(Damage("phases", *phases, max(frames, default=None)))
+        for tail, log, file, whole, newest in (
+            (self._tail_scalars, "scalars", "scalars.bin", len(self._tail_scalars.left) >= logs.SCALARS.itemsize,
+             self.newest if self._curves else None),
+            (self._tail_events, "events", "events.jsonl", b"\n" in self._tail_events.left, max(steps, default=None)),
+        ):  # fmt: skip
+            if tail.left and (whole or not torn):
+                spoilt.append(Damage(log, file, len(tail.left), newest))
+        return spoilt
+
+    def verify(self, size: int) -> bool:
+        """Read on, at least `size` bytes if there are so many, and compare checksums of frames that nobody has asked
+        for yet; True where one is damaged, so that there are fewer frames now."""
+        end = self._sound[1] + size
+        while not self._broken and self._sound < (self._part, self._offset) and self._sound[1] < end:
+            part, offset = self._sound
+            head = self._piece(part, offset, logs.FRAME.size)
+            if head is None:
+                self._sound = part + 1, 0
+                return False
+            *_, length, crc = logs.FRAME.unpack(head)
+            payload = self._piece(part, offset + len(head), length)
+            if payload is None or zlib.crc32(payload, zlib.crc32(head[:-4])) != crc:
+                self._break(part, offset)
+                return True
+            self._sound = part, offset + len(head) + length
+        return False
+
     def deltas(self, name: str, first: int = 0) -> Iterator[tuple[int, Array | None]]:
         """(step, flat places that changed since the frame before; None: perhaps all) of every frame from `first`."""
         number = self._numbers.get(name, -1)
@@ -252,6 +303,8 @@ class Replay:
         self._part, self._offset = 0, 0
         self._mark: tuple[int, int, bytes] | None = None
         self._indexed = self._broken = False
+        self._bad, self._promised, self._sound = (0, 0), (-1, 0), (0, 0)
+        """Places: of the first damaged frame, of the last one in the index, and up to where checksums were compared."""
 
     def _manifest(self) -> set[str]:
         before = self.state
@@ -272,7 +325,7 @@ class Replay:
 
     def _events(self, content: bytes) -> set[str]:
         records, size = logs.parsed_events(content, self.root / "events.jsonl")
-        self._tail_events.take(content[:size])
+        self._tail_events.take(content, size)
         for record in records:
             if isinstance(record, Series):
                 self._numbers[record.name], self.shapes[record.name] = record.id, record.shape
@@ -282,9 +335,9 @@ class Replay:
 
     def _scalars(self, content: bytes) -> set[str]:
         table = logs.sound(content, logs.SCALARS)
+        self._tail_scalars.take(content, table.nbytes)
         if not len(table):
             return set()
-        self._tail_scalars.take(content[: table.nbytes])
         self.newest = max(self.newest, int(table["step"][-1]))
         series = np.ascontiguousarray(table["series"])
         for number in np.flatnonzero(np.bincount(series)) if series.max() < 1 << 16 else np.unique(series):
@@ -326,6 +379,8 @@ class Replay:
         """The places in index.bin, without the last ones whose frames are not whole yet."""
         path = self.root / "index.bin"
         table = logs.sound(path.read_bytes() if path.exists() else b"", logs.PLACES)
+        if len(table):
+            self._promised = int(table["part"][-1]), int(table["offset"][-1])
         while len(table):
             part, offset = int(table["part"][-1]), int(table["offset"][-1])
             head = self._piece(part, offset, logs.FRAME.size)
@@ -381,11 +436,30 @@ class Replay:
             ours = whole and magic == logs.MAGIC and own == number
             if payload is not None and ours and logs.fits(kind, payload, self._sizes.get(number, 0)):
                 return kind, payload
-        self._broken = True
+        self._break(part, offset)
+        return None
+
+    def _break(self, part: int, offset: int) -> None:
+        """A frame is damaged: it and all behind it do not count."""
+        self._broken, self._bad = True, (part, offset)
         for places in self._index.values():
             _, parts, offsets = places.columns
             places.size = int(np.count_nonzero((parts < part) | ((parts == part) & (offsets < offset))))
-        return None
+
+    def _unread(self, torn: bool) -> tuple[str, int] | None:
+        """The phase file with the first frame that cannot be read, and how many bytes there are from it on; None where
+        there is none, nor one that the index promises. `torn` allows a last frame that is not whole."""
+        part, offset = self._bad if self._broken else (self._part, self._offset)
+        later, size = part + 1, max(0, self._size(part) - offset)
+        while more := self._size(later):
+            later, size = later + 1, size + more
+        if not self._broken:
+            head = self._piece(part, offset, 4)
+            if torn and (head is None or head == logs.MAGIC):
+                return None
+            if not size and self._promised < (part, offset):
+                return None
+        return logs.phase_file(self.root, part).name, size
 
     def _size(self, part: int) -> int:
         if part not in self._parts:

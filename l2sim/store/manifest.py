@@ -21,7 +21,8 @@ FORMAT = 2
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """What `manifest.json` says (docs/formats.md). `started` in s since 1970; `source` as --from was given."""
+    """What `manifest.json` says (docs/formats.md). `started` in s since 1970; `source` as --from was given; `pace` in
+    steps/s, 0 for none."""
 
     format: str = "l2sim-run"
     version: int
@@ -32,6 +33,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     started: float = 0.0
     threads: int = 1
     source: str | None = None
+    pace: float = 0.0
     chip: str | msgspec.UnsetType = msgspec.UNSET
     """"real" where phases were commanded to a chip that is not simulated; absent otherwise."""
     versions: dict[str, str] = {}
@@ -51,9 +53,9 @@ def read_manifest(out: Path) -> Manifest:
         raise RunError(line) from None
 
 
-def begin_manifest(out: Path, name: str, threads: int, source: str | None) -> Manifest:
-    """Write that this process runs a job in the folder; of a run that goes on, what it is stays. RunError as in
-    `read_manifest`."""
+def begin_manifest(out: Path, name: str, threads: int, source: str | None, pace: float | None) -> Manifest:
+    """Write that this process runs a job in the folder; of a run that goes on, what it is stays, its pace too where
+    that is None. RunError as in `read_manifest`."""
     import numpy as np  # late: workers read manifests before they choose what NumPy runs (l2sim.blas)
 
     before = read_manifest(out) if (out / "manifest.json").exists() else None
@@ -66,6 +68,7 @@ def begin_manifest(out: Path, name: str, threads: int, source: str | None) -> Ma
         started=before.started if before else time.time(),
         threads=threads,
         source=before.source if before else source,
+        pace=pace if pace is not None else before.pace if before else 0.0,
         versions={"l2sim": __version__, "python": platform.python_version(), "numpy": np.__version__},
     )
     write_manifest(out, manifest)

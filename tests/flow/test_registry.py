@@ -106,7 +106,9 @@ def test_stopped_and_resumed_it_ends_as_never_stopped(place: Place, whole: str) 
     _, words = first.communicate(timeout=PATIENCE / 1000)
     assert first.returncode == 130, words
     assert read_manifest(place.folder / "stopped").state == "stopped"
-    again = place.l2sim("run", "--resume", "--out", "stopped", L2SIM_IMPORT=str(place.folder / "own_flow.py"))
+    again = place.l2sim(
+        "run", "--resume", "--pace", "0", "--out", "stopped", L2SIM_IMPORT=str(place.folder / "own_flow.py")
+    )
     assert again.returncode == 0, again.stderr
     assert place.report("stopped") == place.report(whole)
 

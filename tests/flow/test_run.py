@@ -148,7 +148,7 @@ def test_a_killed_process_resumes_to_the_same_report(reference: Path, tmp_path: 
             time.sleep(0.002)
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
-    subprocess.run([*command, "--resume"], check=True, capture_output=True)
+    subprocess.run([*command, "--resume", "--pace", "0"], check=True, capture_output=True)
     assert report(out) == report(reference)
 
 

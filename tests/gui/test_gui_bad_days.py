@@ -94,6 +94,7 @@ def test_a_disk_that_refuses_an_export(
     dialog = dialogs.Export(opened)
     qtbot.addWidget(dialog)
     dialog.panel.setCurrentText("Curves")
+    dialog.kind.setCurrentText("table (.csv)")
     dialog.path.put(str(kept))
     dialog.show()
     dialog.do.click()

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from l2sim.gui.base import files as export
 from l2sim.gui.base import quantities, theme, ticks
 from l2sim.gui.base.model import Selection
-from l2sim.gui.panels.chart import LEFT, Chart, Line, View, pieces
+from l2sim.gui.panels.chart import Chart, pieces
 from l2sim.gui.panels.curves import Curves
-from l2sim.gui.panels.envelope import BASE, Envelope, Smooth
+from l2sim.gui.panels.envelope import BASE, Envelope, Line, Smooth, View
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 from pytestqt.qtbot import QtBot
 
@@ -118,10 +118,10 @@ def test_curves_grow_with_the_run_and_compare(curves: Curves) -> None:
     curves.model.tick()
     curves.refresh({"scalars"})
     assert curves.plots[0].traces[0].raw.done == 501
-    curves.show_run(curves.model, FakeModel(steps=900))
+    curves.show_run(curves.model, FakeModel(steps=900))  # twice as long, of the same stages
     assert [trace.other for trace in curves.plots[0].traces] == [False, True]
     assert "fake-1" in curves.plots[0].legend.text()
-    assert curves.sight[1] >= 900
+    assert curves.sight[1] == pytest.approx(curves.model.newest * 1.05 + 2, rel=0.05)
 
 
 def test_a_click_goes_to_a_step_and_zooming_stays(curves: Curves) -> None:
@@ -207,10 +207,10 @@ def test_the_wheel_zooms_about_the_pointer_and_a_drag_moves(curves: Curves, qtbo
 def test_the_values_are_zoomed_and_moved_at_their_axis_and_stay_so(curves: Curves, qtbot: QtBot) -> None:
     chart, steps = curves.plots[0].chart, curves.sight
     before = chart.view
-    wheel(chart, LEFT / 2, 480)
+    wheel(chart, chart.left / 2, 480)
     assert chart.view.top - chart.view.bottom < before.top - before.bottom and curves.sight == steps
     zoomed = chart.view
-    drag(qtbot, chart, (LEFT / 2, 20), (LEFT / 2, 40))
+    drag(qtbot, chart, (chart.left / 2, 20), (chart.left / 2, 40))
     assert chart.view.top > zoomed.top
     moved = chart.view[2:]
     curves.model.tick()
@@ -240,8 +240,8 @@ def test_a_curve_is_drawn_where_its_values_are_in_pixels_and_in_vectors(qtbot: Q
     y[40:60] = np.nan
     chart.draw([Line(np.arange(101.0), y, "#ff0000"), Line(np.array([50.0]), np.array([8.0]), "#00ff00", marks="o")])
     image, room = chart.grab().toImage(), chart.room()
-    row = round(room.bottom() - 0.5 * room.height())
-    red = [image.pixelColor(round(chart.x_of(step)), row).red() for step in (10, 50, 90)]
+    rows = [int(room.bottom() - 0.5 * room.height()) + i for i in range(2)]  # the line may stand between two
+    red = [max(image.pixelColor(round(chart.x_of(step)), row).red() for row in rows) for step in (10, 50, 90)]
     assert red[0] == red[2] == 255 and red[1] < 100
     assert image.pixelColor(round(chart.x_of(50)), round(room.bottom() - 0.8 * room.height())).green() == 255
     export.widget_svg(chart, tmp_path / "chart.svg")
@@ -255,7 +255,7 @@ def test_the_step_moves_without_drawing_the_curves_again(curves: Curves, monkeyp
     before = chart.grab().toImage()
     drawn: list[int] = []
     monkeypatch.setattr(Chart, "_curves", lambda self, painter: drawn.append(1))
-    curves.selection.set(step=77)
+    curves.selection.set(step=400)  # in the same stage
     curves.refresh({"step"})
     assert chart.grab().toImage() != before and drawn == []
 

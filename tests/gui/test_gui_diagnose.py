@@ -9,8 +9,8 @@ from typing import NoReturn
 import msgspec
 import pytest
 from click.testing import CliRunner
-from l2sim.gui.panels import diagnose as panels
-from l2sim.gui.panels.diagnose_results import Results, budget_bars, read, sweep_table, sweep_words
+from l2sim.gui.panels.diagnosis import panel as panels
+from l2sim.gui.panels.diagnosis.results import Results, budget_bars, read, sweep_table, sweep_words
 from l2sim.gui.panels.matrix import REAL
 from l2sim.gui.window.window import Window
 from pyqtgraph.Qt import QtCore, QtWidgets

@@ -39,7 +39,6 @@ def type_in(form: JobForm, qtbot: QtBot, path: str, text: str) -> None:
     editor = form.editors[path]
     editor.input.clear()
     qtbot.keyClicks(editor.input, text)
-    editor.input.editingFinished.emit()
 
 
 def test_a_change_is_checked_and_sent(form: JobForm, qtbot: QtBot) -> None:

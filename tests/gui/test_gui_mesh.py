@@ -10,12 +10,13 @@ from typing import TypeVar, Unpack
 import numpy as np
 import pytest
 from l2sim.gui.base.model import Choice, Layer, Phases, RunModel, Selection, open_run
-from l2sim.gui.mesh import colours, geometry
+from l2sim.gui.mesh import colours, shapes
 from l2sim.gui.mesh import values as mesh_values
 from l2sim.gui.mesh.canvas import Canvas, fitted
 from l2sim.gui.mesh.geometry import Scene, Thing
 from l2sim.gui.mesh.history import History
-from l2sim.gui.mesh.values import CHOICES, DIFFERENCE, GRADIENT, IDEAL, MODES, POWER
+from l2sim.gui.mesh.shapes import FEW
+from l2sim.gui.mesh.values import CHOICES, DIFFERENCE, GRADIENT, IDEAL, MODES, POWER, THETA
 from l2sim.gui.mesh.view import MeshView
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 from pytestqt.qtbot import QtBot
@@ -120,14 +121,14 @@ def test_every_mzi_is_picked_at_its_own_pixel(qtbot: QtBot, name: str) -> None:
 
 def test_an_mzi_of_256_modes_is_picked_when_zoomed_in_or_not(qtbot: QtBot) -> None:
     canvas = canvas_of(qtbot, whole(Mesh("rectangular", 256)), (1200, 800))
-    assert canvas.scene is not None and canvas.view.level == "tiles"
+    assert canvas.scene is not None and not canvas.detailed
     mesh = canvas.scene.meshes[0]
     for element in (0, 127, 16000, mesh.count - 1):
         at = canvas.point(mesh, element) + QtCore.QPointF(0.2 * canvas.view.sx, 0)
         thing = canvas.thing_at(at)
         assert thing is not None and (thing.kind, thing.at) == ("theta", element)
     canvas.zoom(12.0, canvas.point(mesh, 16000))
-    assert canvas.view.level == "boxes"
+    assert canvas.detailed
     thing = canvas.thing_at(canvas.point(mesh, 16000) - QtCore.QPointF(0, 0.25 * canvas.view.sy))
     assert thing is not None and 16000 in (thing.element, thing.at)
 
@@ -147,8 +148,8 @@ def test_guides_meet_where_they_couple_and_part_again(qtbot: QtBot) -> None:
         lit = np.flatnonzero((column >= guide[0]) & (column < guide[1]))
         return float(np.diff(lit).max() - 1)
 
-    apart, coupled = gap(0.01), gap((geometry.MEET[0][1] + geometry.MEET[0][2]) / 2)
-    arms = gap(geometry.MEET[0][3] - 0.005)
+    apart, coupled = gap(0.01), gap((shapes.MEET[0][1] + shapes.MEET[0][2]) / 2)
+    arms = gap(shapes.MEET[0][3] - 0.005)
     assert coupled < 6 * ratio < arms < apart
 
 
@@ -170,6 +171,12 @@ def test_a_mouse_hovers_and_clicks_exactly(qtbot: QtBot) -> None:
     assert view.selection.element is None
 
 
+def look(view: MeshView, model: FakeModel) -> None:
+    """What the window does at a beat."""
+    view.selection.newest = model.newest
+    view.refresh(model.poll())
+
+
 def test_what_is_read_is_of_the_frame_that_is_painted(qtbot: QtBot) -> None:
     model = FakeModel(k=4, steps=50)
     view = shown(qtbot, model, block=2)
@@ -178,7 +185,8 @@ def test_what_is_read_is_of_the_frame_that_is_painted(qtbot: QtBot) -> None:
     assert painted is not None and painted.step == 50 and model.newest == 51
     thing = Thing("u", "theta", 3)
     assert f"{painted.phases['u']['theta'][3]:.4g}" in view.value(thing)
-    view.refresh(model.poll())
+    assert view.painted is painted  # until the window looks again
+    look(view, model)
     assert view.painted is not None and view.painted.step == 51
     view.selection.set(step=10)
     assert view.painted.step == 10 and "step 10" in view.heading.text()
@@ -210,10 +218,10 @@ def test_a_view_zooms_around_the_pointer_pans_and_fits(qtbot: QtBot) -> None:
     assert canvas.view.sx == pytest.approx(2 * before.sx)
     assert (at.x() - canvas.view.ox) / canvas.view.sx == pytest.approx((at.x() - before.ox) / before.sx)
     canvas.zoom(1e9)
-    assert canvas.view.sx < 420.1 and canvas.view.level == "numbers"
+    assert canvas.view.sx < 420.1 and canvas.view.roomy
     canvas.grab()
     canvas.fit()
-    assert canvas.view == fitted(canvas.scene, canvas.width(), canvas.height())
+    assert canvas.view == fitted(canvas.scene, canvas.width(), canvas.height(), canvas.head())
     canvas.zoom(1e-9)
     assert canvas.view.sx > 0
     canvas.fit()
@@ -253,7 +261,7 @@ def test_a_pinned_frame_is_what_differences_are_from(qtbot: QtBot) -> None:
     view.pin()
     for _ in range(5):
         model.tick()
-    view.refresh(model.poll())
+    look(view, model)
     view.difference()
     assert view.mode == DIFFERENCE and view.painted is not None
     for key in (("u", "theta"), ("v", "theta")):
@@ -322,7 +330,7 @@ def test_no_run_and_no_phases_are_said(qtbot: QtBot) -> None:
     view.refresh({"all"})
     assert "No run is open" in view.canvas.note and view.table() is None
     empty = shown(qtbot, FakeModel(steps=0))
-    assert "recorded" in empty.canvas.note
+    assert "Nothing has been commanded yet" in empty.canvas.aside
     assert colours_of(empty.canvas).size
 
 
@@ -346,9 +354,77 @@ def test_svg_holds_every_mzi_once(qtbot: QtBot, tmp_path: Path, theme: str) -> N
     assert "θ" in words and "2 not a number" in words and "rad" in words
 
 
+def test_svg_has_one_path_for_every_rail_and_its_light_along_it(qtbot: QtBot, tmp_path: Path) -> None:
+    view = shown(qtbot, FakeModel(k=5))
+    space = "{http://www.w3.org/2000/svg}"
+    for mode in (0, POWER):
+        view.colour(mode)
+        view.svg(tmp_path / "mesh.svg")
+        root = ElementTree.parse(tmp_path / "mesh.svg").getroot()
+        rails = [path for path in root.iter(f"{space}path") if path.get("class") == "rail"]
+        assert [(p.get("data-side"), p.get("data-index")) for p in rails] == [
+            (s, str(i)) for s in "vu" for i in range(5)
+        ]
+        assert all(p.get("stroke-linejoin") == "round" and p.get("d", "").count("M") == 1 for p in rails)
+        gradients = {g.get("id"): g for g in root.iter(f"{space}linearGradient")}
+        lit = [p.get("stroke", "")[5:-1] for p in rails if p.get("stroke", "").startswith("url")]
+        assert bool(lit) == (mode == POWER) and set(lit) <= set(gradients)
+        assert any(path.get("class") == "phase" for path in root.iter(f"{space}path")) == (mode == POWER)
+    offsets = [float(stop.get("offset", "")) for stop in gradients[lit[0]]]
+    assert offsets == sorted(offsets) and offsets[0] == 0 and offsets[-1] == 1
+
+
+def test_until_somebody_chooses_many_modes_show_what_the_stage_changed(qtbot: QtBot) -> None:
+    few = shown(qtbot, FakeModel(mesh=FEW))
+    assert few.mode == THETA
+    many = shown(qtbot, FakeModel(mesh=FEW + 1, steps=50))
+    assert many.mode == DIFFERENCE and many.painted is not None and "since the stage began" in many.legend.title
+    np.testing.assert_allclose(many.painted.values["", "theta"], 0.025, atol=1e-9)  # the stage began at step 25
+    many.selection.set(step=25)  # the last one of the stage before, of which step 1 was recorded first
+    np.testing.assert_allclose(many.painted.values["", "theta"], 0.024, atol=1e-9)
+    many.colour(THETA)
+    many.show_run(FakeModel(mesh=FEW + 2, steps=4))  # type: ignore[arg-type]
+    many.refresh({"all"})
+    assert many.mode == THETA
+
+
+def test_a_pointer_reads_the_light_of_the_stroke_it_is_on(qtbot: QtBot) -> None:
+    view = shown(qtbot, FakeModel(mesh=6))
+    view.colour(POWER)
+    canvas, painted = view.canvas, view.painted
+    assert canvas.scene is not None and painted is not None
+    mesh = canvas.scene.meshes[0]
+    rails = canvas.shapes().strokes[0]
+    for rail in range(6):
+        for at in range(1, len(rails.x) - 1, 7):
+            thing = canvas.thing_at(QtCore.QPointF(rails.x[at], rails.y[rail, at]))
+            assert thing is not None and (thing.kind, thing.at) == ("guide", rail)
+            assert abs(thing.position - rails.place[at]) <= 0.5 + 1e-6
+    said = view.value(Thing("", "guide", 2, -1, 4 * mesh.columns))
+    values, turns = painted.values["", "guide"], painted.turns["", "guide"]
+    assert f"{values[-4]:.4g} dB" in said and f"phase {turns[-4] / np.pi:.2f} π" in said
+
+
+def test_light_of_many_modes_has_hues_only_where_guides_are_drawn(qtbot: QtBot) -> None:
+    view = shown(qtbot, FakeModel(mesh=40, steps=3))
+    view.colour(POWER)
+    guides = slice(*np.cumsum(view.canvas.scene.meshes[0].colour("guide"))) if view.canvas.scene else slice(0)
+
+    def hues() -> set[int]:
+        table = set(colours.shades("light", "dark").tolist())
+        return set(view.canvas.palette_[guides].tolist()) - table
+
+    assert not view.canvas.detailed and not view.legend.turns and not hues()
+    view.canvas.zoom(4.0)
+    assert view.canvas.detailed and view.legend.turns and len(hues()) > 100
+    view.fit()
+    assert not view.legend.turns and not hues()
+
+
 def test_svg_of_a_large_mesh_embeds_its_picture(qtbot: QtBot, tmp_path: Path) -> None:
     view = shown(qtbot, FakeModel(mesh=128, steps=2), size=(900, 600))
     view.svg(tmp_path / "mesh.svg")
     assert (tmp_path / "mesh.svg").stat().st_size < 6_000_000
     root = ElementTree.parse(tmp_path / "mesh.svg").getroot()
-    assert root.find(".//{http://www.w3.org/2000/svg}image") is not None or view.canvas.quads().colours.size <= 40_000
+    embedded = root.find(".//{http://www.w3.org/2000/svg}image") is not None
+    assert embedded or view.canvas.shapes().cells.colours.size <= 40_000

@@ -1,6 +1,8 @@
-"""What the mesh view is made of, without a widget: places, quads, pixels, colours, and light inside a mesh."""
+"""What the mesh view is made of, without a widget: places, shapes, pixels, colours, and light inside a mesh."""
 
 from __future__ import annotations
+
+import itertools
 
 import numpy as np
 import pytest
@@ -11,7 +13,9 @@ from l2sim.gui.mesh import colours as mesh_colours
 from l2sim.gui.mesh import geometry
 from l2sim.gui.mesh import light as mesh_light
 from l2sim.gui.mesh import raster as mesh_raster
-from l2sim.gui.mesh.geometry import Scene, View
+from l2sim.gui.mesh import shapes as mesh_shapes
+from l2sim.gui.mesh.geometry import PARTS, Scene, View
+from l2sim.gui.mesh.shapes import FEW, Quads, Shapes, Strokes
 from numpy.typing import ArrayLike
 
 from l2sim.backend import Array, generator
@@ -79,17 +83,46 @@ def test_a_grid_needs_no_crossing_and_a_permutation_comes_once_per_block() -> No
 
 @given(custom(), st.floats(5, 120), st.floats(5, 80), st.sampled_from(("", "theta", "phi", "guide")))
 @settings(max_examples=40, deadline=None)
-def test_quads_stay_inside_the_picture_and_are_convex(mesh: Mesh, sx: float, sy: float, focus: str) -> None:
+def test_shapes_stay_inside_the_picture_and_rails_run_on_with_the_light(
+    mesh: Mesh, sx: float, sy: float, focus: str
+) -> None:
     scene = Scene(whole(mesh))
     size = int(sx * scene.width) + 20, int(sy * scene.rails) + 20
-    quads = scene.quads(View(sx, sy, 10.0, 10.0 + sy / 2), size, focus)
-    low, high = quads.corners.min(axis=(0, 1)), quads.corners.max(axis=(0, 1))
-    assert (low > 0).all() and (high < size).all()
-    assert quads.colours.min() >= 1 and quads.colours.max() < scene.colours
-    edges = np.roll(quads.corners, -1, axis=1) - quads.corners
-    after = np.roll(edges, -1, axis=1)
-    turn = edges[..., 0] * after[..., 1] - edges[..., 1] * after[..., 0]
-    assert ((turn >= -0.5).all(axis=1) | (turn <= 0.5).all(axis=1)).all()
+    seen = mesh_shapes.shapes(scene, View(sx, sy, 10.0, 10.0 + sy / 2), size, focus)
+    for quads in (seen.cells, seen.plates):
+        assert ((quads.corners > 0) & (quads.corners < size)).all()
+        assert quads.colours.min(initial=1) >= 1 and quads.colours.max(initial=1) < scene.colours
+    (rails,) = seen.strokes
+    assert (np.diff(rails.x) > -1e-6).all() and (np.diff(rails.place) >= 0).all()
+    assert (rails.y > 0).all() and (rails.y < size[1]).all()
+    assert (rails.rails == np.arange(mesh.modes)).all()
+    # A step from point to point where x stands still would be a corner, and one in y a gap.
+    still = np.diff(rails.x) < 1e-6
+    assert np.abs(np.diff(rails.y, axis=1))[:, still].max(initial=0.0) < 1e-6
+    last = mesh.modes * PARTS * scene.meshes[0].columns + mesh.modes
+    assert rails.place[0] == 0 and last == scene.meshes[0].guides == rails.modes * (rails.place[-1] + 1)
+
+
+@pytest.mark.parametrize("modes", (2, 9, FEW))
+@pytest.mark.parametrize("size", ((300, 300), (800, 500), (1600, 1000)))
+@pytest.mark.parametrize("focus", ("theta", "guide"))
+def test_few_modes_never_fall_to_bricks(modes: int, size: tuple[int, int], focus: str) -> None:
+    for layer in (whole(Mesh("rectangular", modes)), core(modes)):
+        scene = Scene(layer)
+        view = View(size[0] / scene.width, size[1] / scene.rails, 0.0, 0.0)
+        seen = mesh_shapes.shapes(scene, view, size, focus)
+        assert not seen.cells.colours.size
+        assert sum(len(rails.rails) for rails in seen.strokes) == modes * len(scene.meshes)
+        # An MZI bends its guides: they are not drawn straight past it.
+        assert (np.ptp(seen.strokes[0].y, axis=1) > 0.2 * view.sy).all()
+
+
+def test_many_modes_are_tiles_when_far_and_guides_when_near() -> None:
+    scene = Scene(whole(Mesh("rectangular", 64)))
+    far, close = View(23.0, 13.0, 0.0, 0.0), View(60.0, 30.0, -600.0, -300.0)
+    assert len(mesh_shapes.shapes(scene, far, (1600, 900), "theta").cells.colours) == scene.meshes[0].count
+    seen = mesh_shapes.shapes(scene, close, (1600, 900), "theta")
+    assert not seen.cells.colours.size and 0 < len(seen.strokes[0].rails) < 40
 
 
 @pytest.mark.parametrize("layer", (whole(Mesh("butterfly", 6)), core(5), core(4, "triangular")))
@@ -107,54 +140,133 @@ def test_a_core_stands_in_the_order_of_the_light() -> None:
 @pytest.mark.parametrize("modes", (1, 2, 3))
 def test_the_smallest_meshes_are_drawn(modes: int) -> None:
     for layer in (whole(Mesh("rectangular", modes)), core(modes)):
-        quads = Scene(layer).quads(NEAR, (600, 300))
-        assert len(quads.colours)
+        seen = mesh_shapes.shapes(Scene(layer), NEAR, (600, 300))
+        assert len(seen.strokes) == len(layer.parts) and len(seen.plates.colours) >= modes - 1
 
 
 # -- raster ------------------------------------------------------------------------------------------------------------
 
 
-def inside(corners: Array, size: tuple[int, int], slack: float) -> Array:
-    """Which places of a grid lie in a convex quad, or as near as `slack`, by their distances from its edges: the slow
-    definition of `fill`."""
-    x, y = np.meshgrid(np.arange(size[0]) + 0.5, np.arange(size[1]) + 0.5)
-    sides = []
-    for (ax, ay), (bx, by) in zip(corners, np.roll(corners, -1, axis=0)):
-        sides.append(((bx - ax) * (y - ay) - (by - ay) * (x - ax)) / np.hypot(bx - ax, by - ay))
-    return (np.array(sides) > -slack).all(axis=0)
+NONE = Quads(np.empty((0, 4, 2)), np.empty(0, np.int32))
 
 
-@given(st.lists(st.floats(-3, 15), min_size=8, max_size=8))
-@settings(max_examples=80, deadline=None)
-def test_a_quad_covers_the_places_inside_it(numbers: list[float]) -> None:
-    points = np.array(numbers).reshape(4, 2)
-    middle = points.mean(axis=0)
-    corners = points[np.argsort(np.arctan2(*(points - middle).T[::-1]))]
-    edges = np.roll(corners, -1, axis=0) - corners
-    turn = np.cross(np.pad(edges, ((0, 0), (0, 1))), np.pad(np.roll(edges, -1, axis=0), ((0, 0), (0, 1))))[:, 2]
-    out = np.zeros((12, 12), np.int32)
-    mesh_raster.fill(corners[None].astype(np.float32), np.array([7], np.int32), out)
-    if (turn > 1e-3).all():
-        assert (out == 7)[inside(corners, (12, 12), -1e-3)].all()
-        assert not (out == 7)[~inside(corners, (12, 12), 1e-3)].any()
+def drawn(size: tuple[int, int], strokes: list[Strokes], wide: float, lit: bool = False, plates: Quads = NONE,
+          radius: float = 0.0, halo: float = 0.0, ratio: float = 1.0) -> mesh_raster.Raster:  # fmt: skip
+    seen = Shapes(strokes, NONE, plates, (0, 0), wide, radius, halo, lit)
+    return mesh_raster.Rasteriser().draw(seen, size, ratio)
 
 
-def test_a_pixel_on_an_edge_has_the_mean_of_its_colours() -> None:
-    corners = np.array([[[0, 0], [1.5, 0], [1.5, 4], [0, 4]]], np.float32)
-    raster = mesh_raster.Rasteriser().draw(corners, np.array([1], np.int32), (4, 4))
-    out = np.empty((4, 4), np.uint32)
-    palette = np.array([0xFF000000, 0xFFFF8040], np.uint32)
-    mesh_raster.shade(*raster, palette, np.uint32(0), np.uint32(0), out)
-    assert (out[:, 0] == 0xFFFF8040).all() and (out[:, 2:] == 0xFF000000).all()
-    assert (out[:, 1] == 0xFF7F4020).all()
+def covered(raster: mesh_raster.Raster, colours: list[int]) -> Array:
+    """How much of every pixel has one of the colours."""
+    share = np.isin(raster.pick, colours).astype(float)
+    share.reshape(-1)[raster.edges] = (raster.shares * np.isin(raster.parts, colours)).sum(axis=1) / mesh_raster.WHOLE
+    return share
+
+
+def line(points: list[tuple[float, float]], place: ArrayLike = 0.0, first: int = 1, modes: int = 1) -> Strokes:
+    x, y = np.array(points, float).T
+    return Strokes("", np.zeros(1, np.int64), x, y[None], np.broadcast_to(place, x.shape) * 1.0, first, modes)
+
+
+point = st.tuples(st.floats(-4, 28), st.floats(-4, 28))
+
+
+@given(st.lists(point, min_size=2, max_size=6), st.floats(1.0, 6.0), st.sampled_from((1.0, 1.25, 2.0)))
+@settings(max_examples=60, deadline=None)
+def test_a_stroke_is_what_lies_within_half_its_width_of_its_middle(
+    points: list[tuple[float, float]], wide: float, ratio: float
+) -> None:
+    """Against the slow definition: the distance of a pixel's middle from every piece of the line."""
+    size = int(24 * ratio), int(24 * ratio)
+    share = covered(drawn(size, [line(points)], wide, ratio=ratio), [1])
+    middles = np.arange(size[0]) + 0.5
+    at = np.stack(np.meshgrid(middles, middles), axis=-1)
+    corners, apart = np.array(points) * ratio, np.full(at.shape[:2], np.inf)
+    for begin, end in itertools.pairwise(corners):
+        along = end - begin
+        if (length := along @ along) > 0:
+            part = np.clip((at - begin) @ along / length, 0, 1)
+            apart = np.minimum(apart, np.linalg.norm(at - begin - part[..., None] * along, axis=-1))
+    np.testing.assert_allclose(share, np.clip(wide / 2 * ratio + 0.5 - apart, 0, 1), atol=0.02)
+
+
+@pytest.mark.parametrize("ratio", (1.0, 2.0))
+@pytest.mark.parametrize("layer", (whole(Mesh("rectangular", 8)), whole(Mesh("butterfly", 8)), core(9)))
+@pytest.mark.parametrize("width", (300, 700))
+def test_a_rail_has_no_gap_from_its_input_to_its_output(layer: Layer, width: int, ratio: float) -> None:
+    scene = Scene(layer)
+    sx = width / scene.width
+    view = View(sx, sx / 1.5, 0.0, sx)
+    size = width, int(sx / 1.5 * scene.rails + 2 * sx)
+    seen = mesh_shapes.shapes(scene, view, size)
+    for rails in seen.strokes:
+        for row, rail in enumerate(rails.rails):
+            alone = rails._replace(rails=rails.rails[row : row + 1], y=np.ascontiguousarray(rails.y[row : row + 1]))
+            colours = [rails.first + place * rails.modes + int(rail) for place in range(int(rails.place[-1]) + 1)]
+            raster = drawn((int(size[0] * ratio), int(size[1] * ratio)), [alone], seen.wide, ratio=ratio)
+            share = covered(raster, colours)
+            x0, x1 = (int(end * ratio) for end in (rails.x[0] + 1, rails.x[-1] - 1))
+            across = share[:, x0:x1].sum(axis=0)
+            assert across.min() > 0.9 * seen.wide * ratio
+            # Nothing is cut off: a walk from pixel to pixel reaches the other end.
+            on = share > 0.3
+            reached = on[:, x0]
+            for x in range(x0 + 1, x1):
+                beside = reached | np.roll(reached, 1) | np.roll(reached, -1)
+                reached = np.zeros_like(reached)
+                runs = np.split(np.flatnonzero(on[:, x]), np.flatnonzero(np.diff(np.flatnonzero(on[:, x])) > 1) + 1)
+                for run in runs:
+                    reached[run] = beside[run].any() if run.size else False
+                assert reached.any(), (rail, x)
+
+
+def test_where_two_pieces_of_a_rail_meet_is_no_bulge() -> None:
+    whole_, pieces = line([(2.0, 8.3), (30.0, 8.3)]), line([(x, 8.3) for x in (2.0, 9.5, 16.2, 16.3, 30.0)])
+    one, many = (covered(drawn((32, 16), [stroke], 3.4), [1]) for stroke in (whole_, pieces))
+    np.testing.assert_array_equal(one, many)
+
+
+def test_lit_light_goes_over_from_one_colour_to_the_next_and_picks_the_nearer() -> None:
+    raster = drawn((40, 9), [line([(0.0, 4.5), (10.0, 4.5), (30.0, 4.5), (40.0, 4.5)], [0, 0, 1, 1])], 5.0, lit=True)
+    out = np.empty((9, 40), np.uint32)
+    mesh_raster.shade(*raster, np.array([0xFF000000, 0xFF0000FF, 0xFFFF0000], np.uint32), 0, 0, out)
+    red, blue = (out[4] >> 16 & 255).astype(int), (out[4] & 255).astype(int)
+    assert (np.diff(red) >= 0).all() and red[5] == 0 and red[35] == 255 and 118 < red[19] < 138
+    assert (np.abs(red + blue - 255) <= 1).all()
+    assert (raster.pick[4, :20] == 1).all() and (raster.pick[4, 20:] == 2).all()
+
+
+def test_a_halo_is_seen_and_not_picked() -> None:
+    raster = drawn((20, 21), [line([(0.0, 10.5), (20.0, 10.5)])], 3.0, lit=True, halo=5.0)
+    share = covered(raster, [1])[:, 10]
+    assert share[10] == 1 and 0.02 < share[7] < 0.3 and share[2] == 0
+    assert (raster.pick[:, 10] == 1).sum() == 3
+
+
+def test_a_plate_has_round_corners_and_covers_what_it_lies_on() -> None:
+    corners = np.array([[[4, 3], [20, 3], [20, 13], [4, 13]]], float)
+    rail = line([(0.0, 8.0), (24.0, 8.0)])
+    over = drawn((24, 16), [rail], 2.0, plates=Quads(corners, np.array([5], np.int32)), radius=4.0)
+    share = covered(over, [5])
+    assert (share[4:12, 9:15] == 1).all() and share[3, 4] == 0
+    assert share.sum() == pytest.approx(160 - (4 - np.pi) * 16, 0.02)
+    assert over.pick[8, 12] == 5 and over.pick[7, 1] == 1
+    under = drawn((24, 16), [rail], 2.0, lit=True, plates=Quads(corners, np.array([5], np.int32)), radius=4.0)
+    assert under.pick[8, 12] == 1 and under.pick[5, 12] == 5
+
+
+def test_shares_of_a_pixel_add_up() -> None:
+    strokes = [line([(0.0, y), (30.0, 14 - y)], first=i + 1) for i, y in enumerate((2.0, 6.0, 7.0, 7.5, 8.0, 11.0))]
+    raster = drawn((30, 15), strokes, 2.6, lit=True, halo=4.0)
+    assert (raster.shares.sum(axis=1) == mesh_raster.WHOLE).all() and len(set(raster.edges)) == len(raster.edges)
 
 
 def test_a_marked_colour_is_hatched_with_edges_or_without() -> None:
-    corners = np.array([[[0, 0], [19.5, 0], [19.5, 20], [0, 20]]], np.float32)
-    raster = mesh_raster.Rasteriser().draw(corners, np.array([1], np.int32), (20, 20))
+    corners = np.array([[[0, 0], [19.5, 0], [19.5, 20], [0, 20]]], float)
+    raster = drawn((20, 20), [], 1.0, plates=Quads(corners, np.array([1], np.int32)))
     out = np.empty((20, 20), np.uint32)
     mesh_raster.shade(*raster, np.array([0xFF000000, mesh_raster.MARKED], np.uint32), 0xFFFF0000, 0xFF0000FF, out)
-    assert set(np.unique(out[:, :19])) == {0xFFFF0000, 0xFF0000FF}
+    assert set(np.unique(out[1:-1, 1:19])) == {0xFFFF0000, 0xFF0000FF}
 
 
 # -- colours -----------------------------------------------------------------------------------------------------------
@@ -196,7 +308,7 @@ def test_phases_an_eighth_of_a_turn_apart_look_different_to_everybody(theme: str
 @pytest.mark.parametrize("theme", ("dark", "light"))
 def test_phases_and_amounts_stand_out_from_the_canvas(theme: str) -> None:
     canvas = lab(rgb(np.array([mesh_colours.CANVAS[theme]])), SIGHT["normal"])[0, 0]
-    for kind in ("cyclic", "sequential", "diverging"):
+    for kind in ("cyclic", "sequential", "diverging", "error", "light"):
         light = lab(rgb(mesh_colours.shades(kind, theme)), SIGHT["normal"])[:, 0]
         if kind == "cyclic":
             assert np.abs(light - canvas).min() > (25 if theme == "dark" else 8)
@@ -204,6 +316,43 @@ def test_phases_and_amounts_stand_out_from_the_canvas(theme: str) -> None:
             assert abs(light[-1] - canvas) > 40
     amounts = lab(rgb(mesh_colours.shades("sequential", theme)), SIGHT["normal"])[:, 0]
     assert (np.diff(amounts) * (1 if theme == "dark" else -1) > -0.5).all()
+
+
+def test_the_worst_has_a_colour_that_nothing_good_has_and_the_same_on_both_themes() -> None:
+    worst = [mesh_colours.shades("error", theme)[-1] for theme in ("dark", "light")]
+    assert worst[0] == worst[1]
+    for theme in ("dark", "light"):
+        others = [mesh_colours.shades(kind, theme) for kind in ("sequential", "diverging", "light")]
+        bad = lab(rgb(np.array(worst[:1])), SIGHT["normal"])
+        assert np.linalg.norm(lab(rgb(np.concatenate(others)), SIGHT["normal"]) - bad, axis=1).min() > 40
+        canvas = lab(rgb(np.array([mesh_colours.CANVAS[theme]])), SIGHT["normal"])
+        steps = lab(rgb(mesh_colours.shades("error", theme)[::64]), SIGHT["normal"])
+        assert (np.diff(np.linalg.norm(steps - canvas, axis=1)) > 0).all()
+    scale, out = mesh_colours.error([np.array([-2.0, 1.0])], ""), np.empty(3, np.uint32)
+    assert mesh_colours.paint(np.array([-2.0, 2.0, 0.0]), scale, "dark", out) == 0
+    assert out[0] == out[1] == worst[0] != out[2]
+
+
+@pytest.mark.parametrize("theme", ("dark", "light"))
+def test_light_is_as_bright_as_its_power_whatever_its_phase(theme: str) -> None:
+    turn, out = np.linspace(0, 2 * np.pi, 32, endpoint=False), np.empty(32, np.uint32)
+    scale = mesh_colours.Scale("light", -20.0, 0.0)
+    glass = lab(np.array([mesh_colours.LIGHT[theme][0]], float), SIGHT["normal"])[0, 0]
+    before = 0.0
+    for level in (-20.0, -10.0, 0.0):
+        assert mesh_colours.lit(np.full(32, level), turn, scale, theme, out) == 0
+        seen = lab(rgb(out), SIGHT["normal"])
+        assert np.ptp(seen[:, 0]) < 10
+        apart = abs(seen[:, 0].mean() - glass)
+        assert apart >= before
+        before = apart + 5
+    chroma = np.hypot(seen[:, 1], seen[:, 2])
+    hues = np.unwrap(np.arctan2(seen[:, 2], seen[:, 1]))
+    assert chroma.min() > 25 and (np.diff(hues) > 0).all() and 5 < hues[-1] - hues[0] < 2 * np.pi
+    mesh_colours.lit(np.zeros(2), np.array([0.301, 0.301 - 2 * np.pi]), scale, theme, out[:2])
+    assert out[0] == out[1]  # the middle of a shade, whichever way it rounds
+    assert mesh_colours.lit(np.array([0.0, np.nan]), np.zeros(2), scale, theme, out[:2]) == 1
+    assert out[1] == mesh_raster.MARKED
 
 
 def test_a_turn_more_is_the_same_colour_and_what_is_no_number_is_marked() -> None:
@@ -235,10 +384,16 @@ def test_light_inside_a_complex_mesh_is_kept_and_ends_as_its_matrix_says(kind: s
     phases = dict(zip(("theta", "phi", "screen"), settings_))
     u = unitary.matrix(mesh, settings_)
     np.testing.assert_allclose(mesh_light.matrix(part(mesh), phases), u, atol=KERNEL[np.dtype(np.float64)])
-    powers = mesh_light.powers(whole(mesh), {"": phases}, 2)[""]
-    assert powers.shape == (2 * mesh.columns + 1, 6)
-    np.testing.assert_allclose(powers.sum(axis=1), 1.0, atol=1e-12)
-    np.testing.assert_allclose(powers[-1], np.abs(u[:, 2]) ** 2, atol=1e-12)
+    fields = mesh_light.fields(whole(mesh), {"": phases}, 2)[""]
+    assert fields.shape == (PARTS * mesh.columns + 1, 6)
+    np.testing.assert_allclose((np.abs(fields) ** 2).sum(axis=1), 1.0, atol=1e-12)
+    np.testing.assert_allclose(fields[-1] * np.exp(1j * phases["screen"]), u[:, 2], atol=1e-12)
+    # Behind a heater light is turned by its phase.
+    for element in range(mesh.count):
+        at, rail = PARTS * mesh.column[element], mesh.top[element]
+        for part_, kind in ((0, "phi"), (2, "theta")):
+            turned = fields[at + part_, rail] * np.exp(1j * phases[kind][element])
+            np.testing.assert_allclose(fields[at + part_ + 1, rail], turned, atol=1e-12)
 
 
 def test_light_in_a_core_goes_through_v_sigma_and_u() -> None:
@@ -246,9 +401,18 @@ def test_light_in_a_core_goes_through_v_sigma_and_u() -> None:
     sigma = rng.uniform(0.1, 3.0, 5)
     phases = {side: {"theta": rng.uniform(0, 6, 10)} for side in ("u", "v")}
     phases["sigma"] = {"sigma": sigma}
-    powers = mesh_light.powers(layer, phases, 3)
+    powers = {side: np.abs(fields) ** 2 for side, fields in mesh_light.fields(layer, phases, 3).items()}
     u, v = (mesh_light.matrix(layer.parts[side], phases[side]) for side in ("u", "v"))
     expected = np.abs(u @ (sigma / sigma.max() * v[:, 3])) ** 2
     np.testing.assert_allclose(powers["u"][-1], expected, atol=1e-12)
     phases["v"]["theta"][0] = np.nan
-    assert mesh_light.powers(layer, phases, 3) == {}
+    assert mesh_light.fields(layer, phases, 3) == {}
+
+
+def test_arms_of_a_real_mzi_make_its_outputs_and_are_turned_by_its_phase_both_ways() -> None:
+    layer, theta = whole(Mesh("rectangular", 2)), np.array([0.7])
+    layer = layer._replace(parts={"": layer.parts[""]._replace(complex=False)})
+    before, same, arms, turned, out = mesh_light.fields(layer, {"": {"theta": theta}}, 0)[""]
+    np.testing.assert_array_equal(before, same)
+    np.testing.assert_allclose(turned, arms * np.exp([0.7j, -0.7j]), atol=1e-15)
+    np.testing.assert_allclose(out, [np.cos(0.7), np.sin(0.7)], atol=1e-15)

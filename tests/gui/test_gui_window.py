@@ -23,7 +23,7 @@ def test_the_start_page_offers_the_presets_and_the_runs_of_before(
 ) -> None:
     first = make_window()
     assert first.start.isVisible() and not first.work.isVisible()
-    assert first.start.presets.topLevelItem(0).text(0) == "digits"
+    assert first.start.presets.topLevelItem(0).child(0).text(0) == "digits"
     assert "No runs" in first.start.none.text() and first.start.none.isVisible()
     assert first.open(digits_run) and first.work.isVisible()
     first.close()

@@ -271,7 +271,7 @@ def test_the_guilty_layer_is_the_one_given_the_bad_chip() -> None:
     assert rows[1].layer == "conv2" and rows[1].gain > 0.2
     assert rows[-1].gain == rows[1].gain and all(row.gain < 0.1 for row in rows[2:-1])
     told = {"rows": rows, "samples": session.data.test_y.size}
-    assert findings.accused(bench.plain(told)).startswith("conv2 is to blame")
+    assert findings.accused(bench.plain(told)).startswith("conv2 limits the accuracy")
     assert layers.tried(session) == rows  # everything was put back
 
 

@@ -287,10 +287,38 @@ def test_stop_ends_after_a_checkpoint_and_the_run_goes_on_from_there(tmp_path: P
     assert saved.ok and stopped.applied_at_step > saved.applied_at_step
     checkpoint, _ = execute.latest(run.out)
     assert checkpoint is not None and checkpoint.step == stopped.applied_at_step
-    list(execute.execute(run.job, run.out, resume=True))
+    list(execute.execute(run.job, run.out, resume=True, pace=0.0))
     whole = tmp_path / "whole"
     list(execute.execute(run.job, whole))
     assert report(run.out) == report(whole)
+
+
+def test_a_run_that_is_resumed_keeps_its_pace(tmp_path: Path) -> None:
+    """As the window's Resume starts it: its line names no pace. Without limit it goes on where that is asked for."""
+    from l2sim.gui.base import launch
+
+    def stop() -> Client:
+        client = Client(out)
+        wait(lambda: client.ask("snapshot")[0].state.stage == "learn")
+        client.ask("stop")
+        client.close()
+        wait(lambda: read_manifest(out).state == "stopped")
+        return client
+
+    out = tmp_path / "run"
+    run = Run(moons(), out, pace=20.0)
+    stop()
+    run.end()
+    resumed = launch.resume(out)
+    try:
+        wait(lambda: (out / ADDRESS).exists() or resumed.code is not None)
+        assert stop().snapshot.state.pace == read_manifest(out).pace == 20.0
+    finally:
+        if resumed.code is None:
+            os.kill(resumed.pid, signal.SIGKILL)
+        resumed.let_go()
+    list(execute.execute(run.job, out, resume=True, pace=0.0))
+    assert read_manifest(out).pace == 0.0 and read_manifest(out).state == "done"
 
 
 def test_pictures_come_whole_and_only_when_they_are_wanted(slow: Run) -> None:

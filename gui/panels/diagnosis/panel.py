@@ -17,19 +17,19 @@ import msgspec
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
 from l2sim.chip.protocol import READOUTS
-from l2sim.inspect import findings
+from l2sim.inspect import diagnose, findings
 
-from ..base import theme
-from ..base.files import Table
-from ..base.panel import Panel
-from ..base.widgets import filled, paragraph, scrolling
-from ..mesh.values import NO_ORACLE
-from . import diagnose_results as kinds
-from .diagnose_results import Results, bars, broken_of
-from .diagnose_views import Bars, HeaterMap, Plot
+from ...base import links, theme
+from ...base.files import Table
+from ...base.panel import Panel
+from ...base.widgets import filled, paragraph, scrolling
+from ...mesh import values as mesh_values
+from . import results as kinds
+from .results import Results, bars, broken_of
+from .views import Bars, HeaterMap, Plot
 
 if TYPE_CHECKING:
-    from ..base.model import RunModel, Selection
+    from ...base.model import RunModel, Selection
 
 Qt = QtCore.Qt
 
@@ -113,6 +113,11 @@ class Diagnosis(Panel):
     answer is still due."""
 
     title = "Diagnosis"
+    section = "Why is it bad?"
+    what = (
+        "Why is it bad? Error budget of a core, sweep of a heater, movement of phases, the guilty layer, tests of "
+        "detectors and heaters. Each is answered by a process of its own."
+    )
 
     def __init__(self, selection: Selection) -> None:
         super().__init__(selection)
@@ -155,7 +160,7 @@ class Diagnosis(Panel):
         button.clicked.connect(lambda *_, only=page.only: self.start(only))
         head, note = paragraph("part"), paragraph("")
         for label in (head, note):
-            label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+            links.follow(label, self.selection)
             label.setSizePolicy(QtWidgets.QSizePolicy.Policy.Ignored, QtWidgets.QSizePolicy.Policy.Preferred)
         self.buttons[page.only], self.heads[page.only], self.notes[page.only] = button, head, note
         boxes = (self.kind, self.readout) if page.only == "sweep" else ()
@@ -234,7 +239,7 @@ class Diagnosis(Panel):
     def table(self) -> Table | None:
         """The numbers of the tab on show."""
         page = PAGES[self.tabs.currentIndex()]
-        results = self.results.get(page.only)
+        results = self._results(page.only)
         return page.table(results) if results and results.get(page.only) else None
 
     # -- inside --------------------------------------------------------------------------------------------------------
@@ -244,7 +249,7 @@ class Diagnosis(Panel):
         layer = self.model.layers.get(self.selection.layer) if self.model else None
         self.kind.setVisible(layer is not None and layer.sigma is None)
         for page in PAGES:
-            results, fault = self.results.get(page.only), self.faults.get(page.only, "")
+            results, fault = self._results(page.only), self.faults.get(page.only, "")
             busy = self.task is not None and self.task.only == page.only
             self.buttons[page.only].setEnabled(self.model is not None and self._known(page.only))
             self.bodies[page.only].setVisible(bool(results))
@@ -255,30 +260,47 @@ class Diagnosis(Panel):
                 head.setText("No run is open." if self.model is None else self._where(page.only))
             head.setVisible(bool(head.text()))
             if not self._known(page.only):
-                note.setText(NO_ORACLE)
+                note.setText(mesh_values.untold(self.model) if self.model else "")
             elif fault:
                 note.setText(f"<span style='color:{theme.now().bad}'>{fault}</span>")
             elif results:
-                note.setText(page.words(results))
+                note.setText(self._linked(results, page.words(results)))
                 if draw:
                     self._draw(results)
             else:
                 note.setText(page.what)
 
     def _known(self, only: str) -> bool:
-        """Whether it can be told: of a chip that is not simulated only what the logs tell."""
-        return self.model is None or self.model.simulated or only in findings.RECORDED
+        """Whether it can be told: of a chip that is not simulated only what the logs tell, and with a lab's eyes what
+        a lab can measure too."""
+        model = self.model
+        if model is None or only in findings.RECORDED:
+            return True
+        return model.readable and not (model.lab_eyes and diagnose.BADGES[only] == "oracle")
+
+    def _results(self, only: str) -> Results | None:
+        """What was found, as far as it is to be told."""
+        results = self.results.get(only)
+        if results is None or self.model is None or not self.model.lab_eyes:
+            return results
+        return kinds.without_oracle(results) if self._known(only) else None
 
     def _where(self, only: str) -> str:
         """What the result on show is of."""
-        results, here = self.results.get(only), self.selection
+        results, here = self._results(only), self.selection
         if not results or "place" not in results:
             return ""
         where = results["place"]
         said = f"{findings.core_name(where)}, {where['heater']}" if "heater" in where else findings.core_name(where)
         same = (where["layer"], where["core"], where["step"]) == (here.layer, here.block, here.step)
         note = f"<br>{where['note']}" if "note" in where else ""
+        said = self._linked(results, said)
         return f"{said}, {findings.when(where)}" + ("" if same else " (not what is selected now)") + note
+
+    def _linked(self, results: Results, sentence: str) -> str:
+        """A sentence on what was diagnosed, its MZIs as links."""
+        where = results.get("place")
+        return links.linked(sentence, where["layer"], where["core"]) if where else sentence
 
     def _draw(self, results: Results) -> None:
         for only, body in self.bars.items():

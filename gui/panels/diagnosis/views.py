@@ -9,17 +9,17 @@ from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
 from l2sim.backend import Array
 
-from ..base import painting, theme, ticks
-from ..base.panel import pointed
-from ..mesh.colours import Scale, paint
-from ..mesh.geometry import TITLES
-from ..mesh.legend import paint_bar
-from .diagnose_results import Bar, Detectors, Sweep
+from ...base import painting, theme, ticks
+from ...base.panel import pointed
+from ...mesh.colours import Scale, paint
+from ...mesh.geometry import TITLES
+from ...mesh.legend import paint_bar
+from .results import Bar, Detectors, Sweep
 
 if TYPE_CHECKING:
     from l2sim.inspect.findings import CoreRow
 
-    from ..base.model import Part
+    from ...base.model import Part
 
 Number = TypeVar("Number", float, Array)
 
