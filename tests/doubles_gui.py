@@ -132,7 +132,7 @@ class FakeModel:
     def oracle(self, layer: str, block: int, side: str, step: int | None = None, given: object = None) -> None:
         return None
 
-    def realised(self, layer: str, block: int, step: int | None = None, given: object = None) -> None:
+    def realised(self, layer: str, block: int, step: int | None = None) -> None:
         return None
 
     def used(self, layer: str, block: int, step: int | None = None) -> tuple[int, int]:

@@ -48,8 +48,13 @@ class Record(Protocol):
         ...
 
     @property
-    def simulated(self) -> bool:
+    def readable(self) -> bool:
         """Whether the chip of the run can be made again."""
+        ...
+
+    @property
+    def simulated(self) -> bool:
+        """Whether what is true of it can be told."""
         ...
 
     def job_at(self, step: int | None) -> Job:
@@ -144,9 +149,10 @@ class Rebuilt:
         self, layer: str, block: int, step: int | None, given: Commands | None = None
     ) -> CoreChip | MeshChip | None:
         """One core or one whole mesh, commanded as it was at `step`, or as is `given` by part where someone holds what
-        was commanded then; None where nothing was recorded yet, and of a chip that is not simulated."""
+        was commanded then; None where nothing was recorded yet, and of a chip that cannot be made again. What is true of
+        it is for those only who look where that can be told."""
         record = self._record
-        if not record.simulated:
+        if not record.readable:
             return None
         imperfect = chip_nonidealities(record.job_at(step))
         if record.grids[layer].whole:
@@ -156,6 +162,12 @@ class Rebuilt:
         if not all(self._commanded(layer, block, side, step, given) for side in (*PARTS, "sigma")):
             return None
         return self.core(layer, block, step, imperfect, given)
+
+    def _told(
+        self, layer: str, block: int, step: int | None, given: Commands | None = None
+    ) -> CoreChip | MeshChip | None:
+        """The chip, where what is true of it can be told."""
+        return self.chip(layer, block, step, given) if self._record.simulated else None
 
     def _commanded(self, layer: str, block: int, side: str, step: int | None, given: Commands | None) -> dict[str, Any]:
         return self._record.phases(layer, block, side, step) if given is None else dict(given.get(side, {}))
@@ -217,7 +229,7 @@ class Rebuilt:
         self, layer: str, block: int, side: str, step: int | None, given: Commands | None = None
     ) -> Truth | None:
         """What a lab cannot know of one mesh, or of the attenuators (side "sigma"); None where there is no chip."""
-        chip = self.chip(layer, block, step, given)
+        chip = self._told(layer, block, step, given)
         if chip is None:
             return None
         if isinstance(chip, MeshChip):
@@ -228,9 +240,9 @@ class Rebuilt:
         actual = chip.oracle_sigma()[0, 0]
         return {"actual": {"sigma": actual}, "terms": {"attenuators": {"sigma": actual - phases["sigma"]}}}
 
-    def realised(self, layer: str, block: int, step: int | None, given: Commands | None = None) -> Array | None:
+    def realised(self, layer: str, block: int, step: int | None) -> Array | None:
         """The true matrix of a core (k, k) or of a whole mesh (N, N); None where there is no chip."""
-        chip = self.chip(layer, block, step, given)
+        chip = self._told(layer, block, step)
         if chip is None:
             return None
         return chip.oracle_matrix() if isinstance(chip, MeshChip) else np.asarray(chip.oracle_weights()[0, 0])
@@ -255,7 +267,7 @@ class Rebuilt:
 
     def field(self, layer: str, block: int, port: int, step: int | None) -> dict[str, Array] | None:
         """Powers of unit light in one port: `forward` of a whole mesh; of a core in its meshes v, then u."""
-        chip = self.chip(layer, block, step)
+        chip = self._told(layer, block, step)
         if chip is None:
             return None
         if isinstance(chip, MeshChip):

@@ -54,7 +54,10 @@ class Place:
 
     def chip(self) -> CoreChip | MeshChip:
         """The chip made again and commanded as it was. RunError before there is one."""
-        if not self.run.simulated:
+        return self._made(self.run.simulated)
+
+    def _made(self, allowed: bool) -> CoreChip | MeshChip:
+        if not allowed:
             raise RunError("this chip is not simulated, so there is no oracle; ask how its phases moved, or measure it")
         chip = self.run.rebuilt.chip(self.layer, self.core, self.step)
         if chip is None:
@@ -66,8 +69,8 @@ class Place:
         return self.run.phases(self.layer, self.core, part, self.step)
 
     def bench(self) -> CoreBench | MeshBench:
-        """The chip on the bench."""
-        return self.on_bench(self.chip())
+        """The chip on the bench, to be read as a lab reads its own, whether or not what is true of it can be told."""
+        return self.on_bench(self._made(self.run.readable))
 
     def on_bench(self, chip: CoreChip | MeshChip) -> CoreBench | MeshBench:
         """This chip, commanded as it was here, on the bench."""

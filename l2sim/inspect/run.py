@@ -295,11 +295,9 @@ class Recorded:
         """
         return self.rebuilt.oracle(layer, block, side, step, given)
 
-    def realised(
-        self, layer: str, block: int, step: int | None = None, given: Commands | None = None
-    ) -> Array | None:
+    def realised(self, layer: str, block: int, step: int | None = None) -> Array | None:
         """The true matrix of the core or the whole mesh; None as `oracle`."""
-        return self.rebuilt.realised(layer, block, step, given)
+        return self.rebuilt.realised(layer, block, step)
 
     def used(self, layer: str, block: int, step: int | None = None) -> tuple[int, int]:
         """Outputs and inputs of a core that count; the others are padding. In calibration all of them do."""

@@ -73,7 +73,9 @@ def test_two_clicks_lead_to_the_dead_heater(
 ) -> None:
     folder, (layer, core, heater) = dead
     assert window.open(folder)
-    window.health.hides = {"oracle"} if lab else set()
+    if lab:
+        qtbot.keyClick(window, QtCore.Qt.Key.Key_L, QtCore.Qt.KeyboardModifier.ControlModifier)
+    assert window.lab_eyes == window.model.lab_eyes == lab
     panel = to_health(window, qtbot)
     rows = shown(panel, qtbot)
     assert rows[0][:4] == ("does not answer", layer, str(core), f"U {heater.number}") and rows[0][6] == "measured"
