@@ -270,9 +270,12 @@ class Editor(QtWidgets.QWidget):
             self._settle()
 
     def _settle(self) -> None:
-        self.input.setModified(False)
+        """Ask for what stands there. A text that is wrong stays with its owner, who can mend it or take it back."""
         if self.text() != self._last:
             self.edited.emit(self.field.path, self.text())
+        wrong = not self.problem.isHidden()
+        self.input.setModified(wrong)
+        self.input.owned = wrong
 
     def _take_back(self) -> None:
         self._slid = False

@@ -149,8 +149,8 @@ class Rebuilt:
         self, layer: str, block: int, step: int | None, given: Commands | None = None
     ) -> CoreChip | MeshChip | None:
         """One core or one whole mesh, commanded as it was at `step`, or as is `given` by part where someone holds what
-        was commanded then; None where nothing was recorded yet, and of a chip that cannot be made again. What is true of
-        it is for those only who look where that can be told."""
+        was commanded then; None where nothing was recorded yet, and of a chip that cannot be made again. What is true
+        of it is for those only who look where that can be told."""
         record = self._record
         if not record.readable:
             return None

@@ -61,13 +61,17 @@ def distance(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 def best(sheet: Nonidealities, commands: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """How near a heater can come to each of `commands` with the voltages of one turn from 0 V, by trying all of them;
-    and how far off the level nearest *in voltage* may be between two of them: as far as the phase half way."""
+    and how far off the level nearest *in voltage* may be: as far as the phase half way between the two around it."""
     volts = np.linspace(0.0, sheet.v_max, 2 ** (sheet.phase_bits or 16))
     phases, between = sheet.phase_of(volts), sheet.phase_of((volts[1:] + volts[:-1]) / 2)
     turn = np.abs(phases - phases[0]) < TURN
     off = distance(commands[:, None], phases[turn][None]).min(axis=1)
     step = np.maximum(np.abs(between - phases[:-1]), np.abs(between - phases[1:]))[turn[1:]]
-    return off, np.full(commands.shape, step.max(initial=0.0))
+    driven = np.abs(phases - phases[0])[turn]
+    wanted = np.mod((-1.0 if sheet.falls else 1.0) * (commands - phases[0]), TURN)
+    around = np.searchsorted(driven, wanted, side="right") - 1  # of levels that are one phase the last one
+    inside = around < driven.size - 1
+    return off, np.where(inside, step[np.minimum(around, max(step.size - 1, 0))] if step.size else 0.0, 0.0)
 
 
 def seen_by_light(sheet: Nonidealities, commands: np.ndarray, dtype: str = "float64") -> np.ndarray:

@@ -93,6 +93,31 @@ def test_typing_over_a_selection_replaces_it(hardware: Hardware, qtbot: QtBot) -
     assert hardware.model.ordered == [("set", {"path": BITS, "value": 3})]
 
 
+def test_a_wrong_value_stays_until_it_is_taken_back(hardware: Hardware, qtbot: QtBot) -> None:
+    row = hardware.rows[BITS]
+    field, said = row.editor.input, row.editor.problem
+    qtbot.mouseClick(field, QtCore.Qt.MouseButton.LeftButton)
+    qtbot.keyClick(field, Key.Key_A, Modifier.ControlModifier)
+    qtbot.keyClicks(field, "99")
+    qtbot.keyClick(field, Key.Key_Return)
+    hardware.refresh({"parameters", "state"})
+    assert field.text() == "99" and "out of range" in said.text() and hardware.model.ordered == []
+    qtbot.keyClick(field, Key.Key_Escape)
+    hardware.refresh({"parameters", "state"})
+    assert field.text() == "6" and said.isHidden() and hardware.model.ordered == []
+
+
+def test_a_text_that_is_left_is_not_sent_and_says_so(hardware: Hardware, qtbot: QtBot) -> None:
+    editor = hardware.rows[BITS].editor
+    qtbot.mouseClick(editor.input, QtCore.Qt.MouseButton.LeftButton)
+    qtbot.keyClick(editor.input, Key.Key_A, Modifier.ControlModifier)
+    qtbot.keyClicks(editor.input, "4")
+    qtbot.keyClick(editor.input, Key.Key_Tab)
+    hardware.refresh({"parameters", "state"})
+    assert not editor.input.hasFocus() and editor.input.text() == "4" and hardware.model.ordered == []
+    assert "not sent" in editor.problem.text()
+
+
 # -------------------------------------------------------------------------------------------------- splash
 
 
