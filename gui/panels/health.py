@@ -112,8 +112,7 @@ class _Rows(QtCore.QAbstractTableModel):
 
 
 class Health(Panel):
-    """A table of findings, the worst first until a head is clicked. `hides`: where findings come from that are not
-    shown."""
+    """A table of findings, the worst first until a head is clicked. With lab eyes those of an oracle are left out."""
 
     title = "Health"
     what = (
@@ -124,7 +123,6 @@ class Health(Panel):
 
     def __init__(self, selection: Selection) -> None:
         super().__init__(selection)
-        self.hides: set[str] = set()
         self._found: list[Finding] = []
         self._model = _Rows()
         self.view = QtWidgets.QTableView()
@@ -175,7 +173,7 @@ class Health(Panel):
         if self.model is None:
             return
         rows, whole = self.model.health.look(self.selection.at, BUDGET)
-        rows = [row for row in rows if row.badge not in self.hides]
+        rows = [row for row in rows if not (self.model.lab_eyes and row.badge == "oracle")]
         if rows != self._found:
             self._put(rows)
         wrong = sum(row.rank < 4 for row in rows)

@@ -332,7 +332,6 @@ class Desk(Guarded):
 
     def _blindfold(self) -> None:
         self.actions_["lab"].setChecked(self.lab_eyes)
-        self.health.hides = {"oracle"} if self.lab_eyes else set()
         for model in (self.model, *self.others):
             if model is not None:
                 model.lab_eyes = self.lab_eyes
