@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from pyqtgraph.Qt import QtCore, QtWidgets
+from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
 from . import theme
 from .launch import Summary
@@ -42,6 +42,21 @@ def run_item(run: Summary) -> QtWidgets.QTreeWidgetItem:
     item.setToolTip(1, run.problem)
     item.setTextAlignment(2, QtCore.Qt.AlignmentFlag.AlignRight)
     return item
+
+
+class Sheet(QtWidgets.QTableView):
+    """A table of which Ctrl+C copies the rows that are chosen, or all, with heads, as a spreadsheet takes them."""
+
+    def keyPressEvent(self, event: QtGui.QKeyEvent) -> None:
+        if not event.matches(QtGui.QKeySequence.StandardKey.Copy):
+            super().keyPressEvent(event)
+            return
+        model = self.model()
+        rows = sorted(index.row() for index in self.selectionModel().selectedRows()) or range(model.rowCount())
+        columns, across = range(model.columnCount()), QtCore.Qt.Orientation.Horizontal
+        lines = [[model.headerData(column, across) for column in columns]]
+        lines += [[model.data(model.index(row, column)) for column in columns] for row in rows]
+        QtWidgets.QApplication.clipboard().setText("\n".join("\t".join(map(str, line)) for line in lines))
 
 
 def tool_button(text: str, tip: str, name: str, clicked: Callable[[], object]) -> QtWidgets.QToolButton:

@@ -13,7 +13,7 @@ from l2sim.inspect.health import Finding
 from ..base import links, theme
 from ..base.files import Table
 from ..base.panel import Panel
-from ..base.widgets import filled, paragraph
+from ..base.widgets import Sheet, filled, paragraph
 from ..mesh.colours import number
 from ..mesh.geometry import TITLES
 
@@ -125,7 +125,7 @@ class Health(Panel):
         super().__init__(selection)
         self._found: list[Finding] = []
         self._model = _Rows()
-        self.view = QtWidgets.QTableView()
+        self.view = Sheet()
         self.view.setModel(self._model)
         self.view.setAccessibleName("What is wrong with the run")
         self.view.setSortingEnabled(True)

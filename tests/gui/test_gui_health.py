@@ -80,6 +80,9 @@ def test_two_clicks_lead_to_the_dead_heater(
     rows = shown(panel, qtbot)
     assert rows[0][:4] == ("does not answer", layer, str(core), f"U {heater.number}") and rows[0][6] == "measured"
     assert ("dead" in {row[0] for row in rows}) != lab and ("oracle" in {row[6] for row in rows}) != lab
+    qtbot.keyClick(panel.view, QtCore.Qt.Key.Key_C, QtCore.Qt.KeyboardModifier.ControlModifier)
+    copied = [line.split("\t") for line in QtWidgets.QApplication.clipboard().text().split("\n")]
+    assert copied[0][:4] == ["what", "layer", "block", "MZI"] and tuple(copied[1][:4]) == rows[0][:4]
     click(panel, 0, qtbot)
     here = window.selection
     assert (here.layer, here.block, here.side, here.element) == (layer, core, heater.part, heater.number)

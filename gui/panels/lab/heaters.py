@@ -14,7 +14,7 @@ from l2sim.inspect.drive import drive
 from ...base import theme
 from ...base.files import Table
 from ...base.panel import Panel
-from ...base.widgets import filled, paragraph
+from ...base.widgets import Sheet, filled, paragraph
 from ...mesh import values as mesh_values
 from ...mesh.geometry import TITLES
 from ...mesh.view import told
@@ -129,18 +129,6 @@ class Rows(QtCore.QAbstractTableModel):
         return np.argsort(-keys if self._falls else keys, kind="stable")
 
 
-class View(QtWidgets.QTableView):
-    """A table of which Ctrl+C copies the rows that are chosen, or all, with heads, as a spreadsheet takes them."""
-
-    def keyPressEvent(self, event: QtGui.QKeyEvent) -> None:
-        if not event.matches(QtGui.QKeySequence.StandardKey.Copy):
-            super().keyPressEvent(event)
-            return
-        rows = sorted(index.row() for index in self.selectionModel().selectedRows()) or range(self.model().rowCount())
-        lines = [HEADS, *([self.model().text(row, column) for column in range(len(HEADS))] for row in rows)]
-        QtWidgets.QApplication.clipboard().setText("\n".join("\t".join(line) for line in lines))
-
-
 class Heaters(Panel):
     """One row a phase shifter; a click selects its MZI everywhere."""
 
@@ -153,7 +141,7 @@ class Heaters(Panel):
 
     def __init__(self, selection: Selection) -> None:
         super().__init__(selection)
-        self.rows, self.view = Rows(), View()
+        self.rows, self.view = Rows(), Sheet()
         self.view.setModel(self.rows)
         self.view.setAccessibleName("Heaters of the block on show")
         self.view.setToolTip("A click selects the MZI; Ctrl+C copies rows; a click on a head sorts")
