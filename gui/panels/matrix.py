@@ -142,7 +142,9 @@ class Picture(QtWidgets.QWidget):
         self.setAccessibleName(f"Matrix: {content.title}, {content.badge or content.note}")
         self.marked = None
         if content.title == "difference" and content.values is not None and content.values.size:
-            self.marked = largest(content.values, used)
+            place = largest(content.values, used)
+            rounding = abs(content.values[place]) < 0.999 * scale.high  # the scale ends at it, unless it is so small
+            self.marked = None if rounding else place
         self.update()
 
     def minimumSizeHint(self) -> QtCore.QSize:

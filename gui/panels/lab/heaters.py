@@ -9,6 +9,7 @@ from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
 from l2sim.backend import Array
 from l2sim.chip.devices import TABLES
+from l2sim.inspect import findings
 from l2sim.inspect.drive import drive
 
 from ...base import theme
@@ -221,7 +222,7 @@ class Heaters(Panel):
         ends = "no volts: the drive of this chip is one of phases"
         if room is not None:
             ends = f"{int((room == 0.0).sum())} at V_max = {mesh_values.imperfections(model, here.at).v_max:g} V"
-        power = f"{milliwatts:.4g} mW together, estimated by the table {job.cost.table}"
+        power = f"{findings.scaled(milliwatts / 1e3, 'W')} together, estimated by the table {job.cost.table}"
         return f"{where} · {count} heaters, as commanded · {ends} · {power}"
 
     def _mark(self) -> None:
