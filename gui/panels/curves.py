@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
     from ..base.model import RunModel, Selection
 
+STAGE, WHOLE = "Stage", "Whole run"
+"""What the curves can follow, as the buttons say it."""
 _FEW = 80
 """Points up to which each is marked: a curve of one point would be invisible."""
 
@@ -107,7 +110,7 @@ class Plot(QtWidgets.QWidget):
         self.log.toggled.connect(lambda *_: self._relog())
         self.chart.asked.connect(lambda place: panel.go(panel.step_at(place)))
         self.chart.moved.connect(self._moved)
-        self.chart.whole.connect(panel.follow)
+        self.chart.whole.connect(partial(panel.follow, WHOLE))
         self.chart.hovered.connect(lambda place: self._hovered(None if place is None else panel.step_at(place)))
 
     def show_quantity(self, quantity: quantities.Quantity | None) -> None:
@@ -239,7 +242,7 @@ class Plot(QtWidgets.QWidget):
 
     def _relog(self) -> None:
         self.free = self._fitted = False
-        self.panel.follow()
+        self.panel.follow(self.panel.follows or WHOLE)
 
 
 class Curves(Panel):
@@ -248,14 +251,16 @@ class Curves(Panel):
     title = "Curves"
     what = (
         "What was measured step by step: raw values faint, their average over them, a band for each stage. A "
-        "click goes to a step; the wheel zooms, a drag moves, a double click shows the whole run."
+        "click goes to a step; the wheel zooms, a drag moves, a double click shows the whole run, *Stage* the stage "
+        "on show."
     )
     every = 0.05
 
     def __init__(self, selection: Selection) -> None:
         super().__init__(selection)
         self.memory = 0.95
-        self.follows = True
+        self.follows = STAGE
+        """What is seen, `STAGE` or `WHOLE`, as it grows; "" where the mouse chose."""
         self.sight = 0.0, 1.0
         """The places of the axis that are seen."""
         self.axis = self.lies = axes.Axis(axes.STEP)
@@ -273,14 +278,18 @@ class Curves(Panel):
         self.smooth.setAccessibleName("Smoothing")
         self.smooth.setToolTip("How many values the average drawn over the raw curve remembers")
         self._remembers = QtWidgets.QLabel()
-        self.whole = QtWidgets.QToolButton(text="Whole run")
-        self.whole.setToolTip("Show all steps and follow new ones (double click in a plot)")
-        self.whole.setAutoRaise(True)
-        self.whole.clicked.connect(self.follow)
+        self.sights = {}
+        for what, tip in (
+            (STAGE, "Show the stage on show, whichever it is"),
+            (WHOLE, "Show all steps and follow new ones (double click in a plot)"),
+        ):
+            self.sights[what] = button = QtWidgets.QToolButton(text=what, checkable=True, autoRaise=True)
+            button.setToolTip(tip)
+            button.clicked.connect(partial(self.follow, what))
         self.empty = theme.mark(QtWidgets.QLabel("No scalars yet: they come with the first step."), "faint")
         words = QtWidgets.QLabel("average over")
         beside = theme.mark(QtWidgets.QLabel("along"), "faint")
-        members = (self.empty, 1), beside, self.along, 1, words, self.smooth, self._remembers, self.whole
+        members = (self.empty, 1), beside, self.along, 1, words, self.smooth, self._remembers, *self.sights.values()
         foot = filled(QtWidgets.QHBoxLayout(), *members, margins=(6, 0, 6, 2))
         upper, lower = self.plots  # the lower one has the axis of steps
         filled(QtWidgets.QVBoxLayout(self), (upper, 10), (lower, 13), foot, spacing=0)
@@ -290,9 +299,9 @@ class Curves(Panel):
     # -- what the window calls
 
     def show_run(self, model: RunModel | None, reference: RunModel | None = None) -> None:
-        """Show all of another run."""
+        """Show the stage on show of another run."""
         super().show_run(model, reference)
-        self.follows = True
+        self.follows = STAGE
         self.arrange()
 
     def refresh(self, changed: set[str]) -> None:
@@ -373,16 +382,16 @@ class Curves(Panel):
         """What was changed while the run went on, with the steps of it."""
         return fields.changes(self.model.events) if self.model else []
 
-    def follow(self) -> None:
-        """Show all steps, new ones too, and all values."""
-        self.follows, self._extent = True, 0.0
+    def follow(self, what: str) -> None:
+        """Show all steps of the stage on show or of the run (`STAGE`, `WHOLE`), new ones too, and all values."""
+        self.follows, self._extent = what, 0.0
         for plot in self.plots:
             plot.free = False
         self._draw()
 
     def look(self, low: float, high: float) -> None:
         """Look at the steps from `low` to `high` and stay there."""
-        self.follows, self.sight = False, (low, high)
+        self.follows, self.sight = "", (low, high)
         self._draw()
 
     def resizeEvent(self, event: QtGui.QResizeEvent) -> None:
@@ -417,17 +426,20 @@ class Curves(Panel):
         self._survey()
         for plot in self.plots:
             plot.restage(self.model.stages if self.model else [])
-        self.follow()
+        self.follow(self.follows or WHOLE)
 
     def _draw(self) -> None:
         if self.axis.kind != axes.STEP:
             self._survey()
-        newest = self._end()
-        if self.follows and (newest > self._extent or newest < 0.8 * self._extent):
+        begin, end = self._ends()
+        if self.follows and (end > self._extent or end < 0.8 * self._extent):
             # A live axis grows in jumps of a twentieth, so that its numbers stay put for a while.
-            goes_on = self.model is not None and self.model.state in ("running", "paused", "stale")
-            self._extent = newest * 1.05 + 2 * (self.axis.kind == axes.STEP) if goes_on else newest
-            self.sight = -0.01 * self._extent, 1.01 * self._extent
+            live = self.model is not None and self.model.state in ("running", "paused", "stale") and self.grows
+            self._extent = begin + (end - begin) * 1.05 + 2 * (self.axis.kind == axes.STEP) if live else end
+            margin = 0.01 * (self._extent - begin)
+            self.sight = begin - margin, self._extent + margin
+        for what, button in self.sights.items():
+            button.setChecked(what == self.follows)
         for plot in self.plots:
             plot.draw(*self.sight)
         left = max(plot.chart.needed() for plot in self.plots)
@@ -435,12 +447,32 @@ class Curves(Panel):
             plot.chart.reserve(left)
         self._mark()
 
-    def _end(self) -> float:
-        """The last place that any of the runs has on the axis."""
-        end = self.place(self.newest)
+    @property
+    def grows(self) -> bool:
+        """Whether what is followed has no end yet."""
+        staged = self._stage()
+        return self.follows == WHOLE or staged is None or staged.last_step is None
+
+    def _stage(self) -> Stage | None:
+        """The stage on show."""
+        stages = self.model.stages if self.model else []
+        return next((stage for stage in stages if stage.name == self.shown_stage), None)
+
+    def _ends(self) -> tuple[float, float]:
+        """The first and the last place on the axis of the stage on show, or of all, that any of the runs has."""
+        staged = self._stage() if self.follows == STAGE else None
+        first = staged.first_step if staged else 0
+        last = self.newest if staged is None or staged.last_step is None else staged.last_step
+        begin, end = self.place(first), self.place(last)
         if self.reference is not None:
-            end = float(np.fmax(end, self.lies.at(self.reference.newest)))
-        return max(end, 1.0) if self.axis.kind == axes.STEP else end or 1.0
+            end = float(np.fmax(end, self.lies.at(self._last(self.reference, staged))))
+        return begin, max(end, begin + 1.0) if self.axis.kind == axes.STEP else (end if end > begin else begin + 1.0)
+
+    @staticmethod
+    def _last(run: RunModel, staged: Stage | None) -> int:
+        """The last step of another run, or of its stage of the same name."""
+        same = next((stage for stage in run.stages if staged and stage.name == staged.name), None)
+        return run.newest if same is None or same.last_step is None else same.last_step
 
     def _mark(self) -> None:
         for plot in self.plots:

@@ -10,7 +10,7 @@ from l2sim.gui.base import files as export
 from l2sim.gui.base import quantities, theme, ticks
 from l2sim.gui.base.model import Selection
 from l2sim.gui.panels.chart import Chart, pieces
-from l2sim.gui.panels.curves import Curves
+from l2sim.gui.panels.curves import STAGE, WHOLE, Curves
 from l2sim.gui.panels.envelope import BASE, Envelope, Line, Smooth, View
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 from pytestqt.qtbot import QtBot
@@ -99,7 +99,26 @@ def curves(qtbot: QtBot) -> Curves:
     model = FakeModel(steps=500)
     panel.show_run(model)
     panel.refresh({"all"})
+    qtbot.mouseClick(panel.sights[WHOLE], Mouse.LeftButton)
     return panel
+
+
+def test_the_stage_on_show_is_seen_until_more_is_asked_for(curves: Curves, qtbot: QtBot) -> None:
+    assert curves.sights[WHOLE].isChecked() and curves.sight[0] <= 0
+    qtbot.mouseClick(curves.sights[STAGE], Mouse.LeftButton)
+    assert not curves.sights[WHOLE].isChecked() and curves.sights[STAGE].isChecked()
+    assert 240 < curves.sight[0] < 250 and curves.sight[1] > 500  # learn goes on
+    curves.selection.set(step=120)
+    curves.refresh({"step"})
+    assert -5 < curves.sight[0] < 0 and 250 < curves.sight[1] < 260  # calibrate has its end
+    curves.model.tick()
+    curves.refresh({"scalars"})
+    assert 250 < curves.sight[1] < 260
+    curves.look(100, 200)
+    assert not any(button.isChecked() for button in curves.sights.values())
+    curves.selection.set(step=400)
+    curves.refresh({"step"})
+    assert curves.sight == (100, 200)
 
 
 def test_curves_show_the_value_at_the_step_selected(curves: Curves) -> None:
@@ -124,7 +143,7 @@ def test_curves_grow_with_the_run_and_compare(curves: Curves) -> None:
     assert curves.sight[1] == pytest.approx(curves.model.newest * 1.05 + 2, rel=0.05)
 
 
-def test_a_click_goes_to_a_step_and_zooming_stays(curves: Curves) -> None:
+def test_a_click_goes_to_a_step_and_zooming_stays(curves: Curves, qtbot: QtBot) -> None:
     curves.go(33.4)
     assert curves.selection.step == 33
     curves.go(1e9)
@@ -133,8 +152,8 @@ def test_a_click_goes_to_a_step_and_zooming_stays(curves: Curves) -> None:
     curves.model.tick()
     curves.refresh({"scalars"})
     assert all(plot.chart.view[:2] == (100, 200) for plot in curves.plots)
-    curves.follow()
-    assert curves.plots[0].chart.view.high >= 500
+    qtbot.mouseClick(curves.sights[WHOLE], Mouse.LeftButton)
+    assert curves.plots[0].chart.view.high >= 500 and curves.sights[WHOLE].isChecked()
 
 
 def test_the_table_has_every_point_and_its_average(curves: Curves) -> None:
@@ -216,7 +235,7 @@ def test_the_values_are_zoomed_and_moved_at_their_axis_and_stay_so(curves: Curve
     curves.model.tick()
     curves.refresh({"scalars"})
     assert chart.view[2:] == moved
-    curves.follow()
+    curves.follow(WHOLE)
     assert chart.view[2:] == pytest.approx(before[2:], rel=0.01)
 
 
