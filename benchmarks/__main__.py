@@ -23,7 +23,6 @@ def cases() -> dict[str, Callable[[Bench], Iterator[Measurement]]]:
     from benchmarks import (
         decomposition,
         insitu,
-        painting,
         points,
         propagation,
         runs,
@@ -31,10 +30,12 @@ def cases() -> dict[str, Callable[[Bench], Iterator[Measurement]]]:
         stream,
         sweeps,
         tracking,
-        window,
     )
+    from benchmarks.desktop import first, painting, window
 
-    modules = (sweeps, decomposition, propagation, insitu, steps, runs, stream, tracking, points, painting, window)
+    modules = (
+        sweeps, decomposition, propagation, insitu, steps, runs, stream, tracking, points, painting, window, first,
+    )  # fmt: skip
     return {name: case for module in modules for name, case in module.CASES}
 
 

@@ -1,12 +1,18 @@
-"""Small runs in which one thing is wrong: a heater among 400 cores, learning that diverges, a log that is damaged."""
+"""Small runs in which one thing is wrong: a heater among 400 cores, learning that diverges, a log that is damaged.
+
+`python -m tests.troubled` makes those in tests/gui/runs again, which are as they were when they went wrong.
+"""
 
 from __future__ import annotations
 
 import itertools
+import shutil
+import tempfile
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+from l2sim.gui.window.first import examples
 
 from l2sim.chip import fabrication
 from l2sim.chip.protocol import PARTS
@@ -30,9 +36,23 @@ def many(**more: object) -> Job:
     return Job.preset("digits", values)
 
 
-def one_dead_heater(out: Path) -> tuple[str, int, Heater]:
-    """A run on a chip of which one heater alone is dead, among 400 cores; its layer, core and which one."""
-    for seed in itertools.count(1):
+KEPT = Path(__file__).parent / "gui" / "runs"
+DEAD = ("fc1", 205, Heater("u", "theta", 4))
+"""Layer, core and heater that is dead in the run that is kept."""
+SHARE = 0.6
+"""Of its phases that the damaged run has kept."""
+
+
+def kept(name: str, folder: Path) -> Path:
+    """A copy of one of the runs that are kept: one-dead-heater, divergence, damaged-log."""
+    examples.write(KEPT / f"{name}.tar.xz", folder)
+    return folder
+
+
+def one_dead_heater(out: Path, first: int = 1) -> tuple[str, int, Heater]:
+    """A run on a chip of which one heater alone is dead, among 400 cores; its layer, core and which one. Of the seeds
+    from the `first` on that which has it."""
+    for seed in itertools.count(first):
         draws = {
             (layer, part): fabrication.fates(seed, layer, part, (grid.p * grid.q, grid.mesh.count))
             for layer, grid in grids.grids(many()).items() for part in PARTS
@@ -57,3 +77,26 @@ def run(job: Job, out: Path) -> Path:
         for _ in execute(job, out):
             pass
     return out
+
+
+def cut(folder: Path, name: str = "phase-0000.bin", share: float = SHARE) -> Path:
+    """Cut the end off a log of a run."""
+    whole = (folder / name).read_bytes()
+    (folder / name).write_bytes(whole[: int(share * len(whole))])
+    return folder
+
+
+def main() -> None:
+    """Make all runs that are kept."""
+    KEPT.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as made:
+        dead, diverged = Path(made) / "one-dead-heater", Path(made) / "divergence"
+        assert one_dead_heater(dead) == DEAD
+        divergence(diverged)
+        damaged = cut(Path(shutil.copytree(examples.unpack("calibrate-a-chip"), Path(made) / "damaged-log")))
+        for folder in (dead, diverged, damaged):
+            examples.pack(folder, KEPT / f"{folder.name}.tar.xz")
+
+
+if __name__ == "__main__":
+    main()

@@ -28,14 +28,21 @@ HEADS = [column.head for column in COLUMNS]
 
 @pytest.fixture(scope="module")
 def dead(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, tuple[str, int, Heater]]:
-    """A run with one dead heater among 400 cores, and where it is; nobody writes to it."""
-    folder = tmp_path_factory.mktemp("runs") / "dead-1"
-    return folder, troubled.one_dead_heater(folder)
+    """The run that is kept with one dead heater among 400 cores, and where it is; nobody writes to it."""
+    return troubled.kept("one-dead-heater", tmp_path_factory.mktemp("runs") / "dead-1"), troubled.DEAD
 
 
 @pytest.fixture(scope="module")
-def diverged(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return troubled.divergence(tmp_path_factory.mktemp("runs") / "diverged-1")
+def dead_anew(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, tuple[str, int, Heater]]:
+    """Another such chip, of which nobody knew when the test was written."""
+    folder = tmp_path_factory.mktemp("runs") / "dead-2"
+    return folder, troubled.one_dead_heater(folder, first=50)
+
+
+@pytest.fixture(scope="module", params=("kept", "made anew"))
+def diverged(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "diverged-1"
+    return troubled.kept("divergence", folder) if request.param == "kept" else troubled.divergence(folder)
 
 
 def shown(panel: Health, qtbot: QtBot) -> list[tuple[str, ...]]:
@@ -67,11 +74,12 @@ def to_health(window: Window, qtbot: QtBot) -> Health:
     return window.health
 
 
+@pytest.mark.parametrize("run", ("dead", "dead_anew"))
 @pytest.mark.parametrize("lab", (False, True), ids=("all", "lab eyes"))
 def test_two_clicks_lead_to_the_dead_heater(
-    window: Window, qtbot: QtBot, dead: tuple[Path, tuple[str, int, Heater]], lab: bool
+    window: Window, qtbot: QtBot, request: pytest.FixtureRequest, run: str, lab: bool
 ) -> None:
-    folder, (layer, core, heater) = dead
+    folder, (layer, core, heater) = request.getfixturevalue(run)
     assert window.open(folder)
     if lab:
         qtbot.keyClick(window, QtCore.Qt.Key.Key_L, QtCore.Qt.KeyboardModifier.ControlModifier)
@@ -119,14 +127,21 @@ def test_one_click_leads_to_where_it_diverged(window: Window, qtbot: QtBot, dive
 
 @pytest.mark.parametrize(
     ("name", "share", "trusted"),
-    [("phase-0000.bin", 0.6, "phases up to step "), ("scalars.bin", 0.5, "scalars up to step ")],
-)
+    [
+        ("", troubled.SHARE, "phases up to step "), ("phase-0000.bin", 0.6, "phases up to step "),
+        ("scalars.bin", 0.5, "scalars up to step "),
+    ],
+    ids=("kept", "phases", "scalars"),
+)  # fmt: skip
 def test_a_log_that_is_cut_is_said_with_what_can_be_trusted(
     window: Window, qtbot: QtBot, digits_run: Path, tmp_path: Path, name: str, share: float, trusted: str
 ) -> None:
-    folder = Path(shutil.copytree(digits_run, tmp_path / "runs" / "cut-1"))
-    whole = (folder / name).read_bytes()
-    (folder / name).write_bytes(whole[: int(share * len(whole))])
+    folder = tmp_path / "runs" / "cut-1"
+    if name:
+        troubled.cut(Path(shutil.copytree(digits_run, folder)), name, share)
+    else:
+        troubled.kept("damaged-log", folder)
+    name = name or "phase-0000.bin"
     assert window.open(folder)
     window.tick(everything=True)
     assert name in window.message.text.text() and trusted in window.message.text.text()

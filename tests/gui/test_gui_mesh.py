@@ -21,7 +21,7 @@ from l2sim.gui.mesh.view import MeshView
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 from pytestqt.qtbot import QtBot
 
-from benchmarks import painting
+from benchmarks.desktop import painting
 from l2sim.backend import Array
 from l2sim.mesh.mesh import Mesh
 from tests.doubles_gui import FakeModel

@@ -86,22 +86,22 @@ def unpack(name: str) -> Path:
             atexit.register(shutil.rmtree, _copies[0], ignore_errors=True)
         folder = _copies[0] / name
         if not folder.exists():
-            with tarfile.open(SHIPPED / f"{name}.tar.xz") as packed:
-                _write(packed, _copies[0] / "part")
+            write(SHIPPED / f"{name}.tar.xz", _copies[0] / "part")
             (_copies[0] / "part").rename(folder)
         return folder
     except (OSError, tarfile.TarError) as error:
         raise RunError(f"the example {name} cannot be unpacked: {error}; start a preset instead") from None
 
 
-def _write(packed: tarfile.TarFile, folder: Path) -> None:
+def write(path: Path, folder: Path) -> None:
     """Write the files that `pack` packed: extractall has safe filters only from Python 3.11.4 on."""
-    for entry in packed:
-        content = packed.extractfile(entry)
-        path = (folder / entry.name).resolve()
-        if content is not None and path.is_relative_to(folder.resolve()):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content.read())
+    with tarfile.open(path) as packed:
+        for entry in packed:
+            content = packed.extractfile(entry)
+            file = (folder / entry.name).resolve()
+            if content is not None and file.is_relative_to(folder.resolve()):
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(content.read())
 
 
 def is_copy(folder: Path) -> bool:

@@ -3,8 +3,10 @@
 `gui-window` is one beat of the window's timer with all panels of the first layout at 1200 x 800, drawn by software: new
 scalars and a new frame are read from the run folder, then taken in, shown and painted. `gui-open` is from the folder's
 name to a painted window. `gui-memory` watches a job for a minute (`--minutes 30`: half an hour); its figure is how far
-the resident memory rose above what it was after the first thirtieth of that. `gui-click` is a click on the mesh of a
-job that runs beside the window, sent as a beat begins, until its answer is painted.
+the resident memory rose above what it was after the first thirtieth of that. `gui-click` is a click on an MZI, sent as
+a beat begins, until its answer is painted: of meshes whose job runs beside the window, and of recorded runs of other
+kinds. `gui-frames` counts what is painted in ten seconds of the window's own timer at 1600 x 1000 while a job runs
+beside it.
 """
 
 from __future__ import annotations
@@ -32,6 +34,15 @@ PACE = 30
 """Steps a second of the job whose watcher must not grow."""
 SAMPLES = 30
 """Looks at the memory."""
+LARGE = (1600, 1000)
+KINDS = {
+    "cores": ("digits", ()),
+    "complex cores": ("digits", ("nonidealities.base=silicon", "nonidealities.single_arm=true")),
+    "drifting cores": ("digits", ("nonidealities.drift_std=0.05",)),
+    "a mesh": ("insitu-digits", ()),
+    "a worn mesh": ("insitu-digits", ("nonidealities.base=silicon",)),
+}
+"""Recorded runs in which an MZI is clicked: preset and settings, in smoke size."""
 
 
 def folder(root: Path, modes: int, steps: int) -> tuple[Path, Any]:
@@ -184,12 +195,12 @@ def memory(bench: Bench) -> Iterator[Measurement]:
 
 
 @contextlib.contextmanager
-def running(root: Path, modes: int, *more: str) -> Iterator[tuple[Any, Any]]:
+def running(root: Path, modes: int, *more: str, settings: tuple[str, ...] = ()) -> Iterator[tuple[Any, Any]]:
     """A window that watches a job of whole meshes, which runs in its own process, and the application."""
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
     from l2sim.gui.base import launch
 
-    job = [f"insitu.modes={modes}", "learn.epochs=100000"]
+    job = [f"insitu.modes={modes}", "learn.epochs=100000", *settings]
     process = launch.start("insitu-digits", job, name="watched", runs=root, more=more)
     try:
         _until(lambda: process.ready or process.code is not None)
@@ -203,17 +214,87 @@ def running(root: Path, modes: int, *more: str) -> Iterator[tuple[Any, Any]]:
 
 
 def click(bench: Bench) -> Iterator[Measurement]:
-    """`gui-click`: how soon a click is answered while the simulator runs in its own process."""
+    """`gui-click`: how soon a click is answered while the simulator runs in its own process, and in recorded runs."""
     if absent("gui-click"):
         return
+    count = 5 if bench.quick else 200
     for modes in (16,) if bench.quick else (64, 256):
-        count = 5 if bench.quick else 200
         with tempfile.TemporaryDirectory() as root, running(Path(root), modes) as (shown, application):
-            seconds = _answers(bench, shown, application, count)
-        sizes = {"modes": modes, "clicks": count, "width": SIZE[0], "height": SIZE[1]}
-        answers = {"median": statistics.median(seconds), "p95": float(np.quantile(seconds, 0.95)), "most": max(seconds)}
-        for name, value in answers.items():
-            yield Measurement("gui-click", f"answer {name}", value, 1.0, "clicks/s", dtype="", sizes=sizes)
+            yield from _spread(_answers(bench, shown, application, count), f"live, {modes} modes")
+    for kind, (preset, settings) in KINDS.items():
+        with tempfile.TemporaryDirectory() as root, recorded(Path(root), preset, settings) as (shown, application):
+            yield from _spread(_answers(bench, shown, application, count), kind)
+
+
+@contextlib.contextmanager
+def recorded(root: Path, preset: str, settings: tuple[str, ...]) -> Iterator[tuple[Any, Any]]:
+    """A window that shows a run which is over, and the application."""
+    from l2sim.job import job as jobs
+    from l2sim.runs.execute import execute
+
+    run = root / "recorded-1"
+    for _ in execute(jobs.smoke(jobs.with_overrides(jobs.load(preset), settings)), run):
+        pass
+    shown, application = opened(run)
+    yield shown, application
+    shown.close_quietly()
+
+
+def _spread(seconds: list[float], kind: str) -> Iterator[Measurement]:
+    answers = {"median": statistics.median(seconds), "p95": float(np.quantile(seconds, 0.95)), "most": max(seconds)}
+    for name, value in answers.items():
+        sizes = {"clicks": len(seconds), "width": SIZE[0], "height": SIZE[1]}
+        yield Measurement("gui-click", f"{kind}, {name}", value, 1.0, "clicks/s", dtype="", sizes=sizes)
+
+
+def frames(bench: Bench) -> Iterator[Measurement]:
+    """`gui-frames`: pictures of the mesh that are painted, and steps that these show, in a second."""
+    if absent("gui-frames"):
+        return
+    seconds = 2.0 if bench.quick else 10.0
+    for modes in (16,) if bench.quick else (64, 256):
+        # A small batch: a step of 256 modes takes less than the thirtieth of a second that a picture may take.
+        with tempfile.TemporaryDirectory() as root, running(Path(root), modes, settings=("learn.batch=32",)) as (
+            shown, application,
+        ):  # fmt: skip
+            shown.resize(*LARGE)
+            shown.timer.start()
+            _look(application, 1.0)
+            begun, seen = shown.model.newest, Painted(shown.mesh)
+            begin = time.monotonic()
+            _look(application, seconds)
+            taken = time.monotonic() - begin
+            made = (shown.model.newest - begun) / taken
+        sizes = {"modes": modes, "width": LARGE[0], "height": LARGE[1], "steps/s": made}
+        for name, count in (("pictures", seen.pictures), ("steps shown", len(seen.steps))):
+            yield Measurement("gui-frames", f"{name}, {modes} modes", taken, count, "frames/s", dtype="", sizes=sizes)
+
+
+def Painted(view: Any) -> Any:
+    """Counts how often the mesh is painted, and of which steps."""
+    from pyqtgraph.Qt import QtCore
+
+    class Counter(QtCore.QObject):  # type: ignore[misc]
+        pictures, steps = 0, set[int]()
+
+        def eventFilter(self, watched: object, event: Any) -> bool:
+            if event.type() == QtCore.QEvent.Type.Paint and view.painted:
+                self.pictures += 1
+                self.steps.add(view.painted.step)
+            return False
+
+    counter = Counter(view)
+    counter.steps = set()
+    view.canvas.installEventFilter(counter)
+    return counter
+
+
+def _look(application: Any, seconds: float) -> None:
+    """Let the window's own timer and events go on."""
+    from pyqtgraph.Qt import QtCore
+
+    QtCore.QTimer.singleShot(round(1000 * seconds), application.quit)
+    application.exec() if hasattr(application, "exec") else application.exec_()
 
 
 def _answers(bench: Bench, shown: Any, application: Any, count: int) -> list[float]:
@@ -254,4 +335,4 @@ def _resident() -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-CASES = (("gui-window", window), ("gui-click", click), ("gui-memory", memory))
+CASES = (("gui-window", window), ("gui-click", click), ("gui-frames", frames), ("gui-memory", memory))

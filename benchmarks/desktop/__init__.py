@@ -1,0 +1,1 @@
+"""What the window costs: its first seconds, its frames, clicks and memory."""
