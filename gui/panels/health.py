@@ -13,7 +13,7 @@ from l2sim.inspect.health import Finding
 from ..base import links, theme
 from ..base.files import Table
 from ..base.panel import Panel
-from ..base.widgets import Sheet, filled, paragraph
+from ..base.widgets import filled, paragraph, sheet
 from ..mesh.colours import number
 from ..mesh.geometry import TITLES
 
@@ -125,21 +125,12 @@ class Health(Panel):
         super().__init__(selection)
         self._found: list[Finding] = []
         self._model = _Rows()
-        self.view = Sheet()
-        self.view.setModel(self._model)
-        self.view.setAccessibleName("What is wrong with the run")
+        self.view = sheet(self._model, "What is wrong with the run")
         self.view.setSortingEnabled(True)
         self.view.sortByColumn(0, Qt.SortOrder.AscendingOrder)
-        self.view.verticalHeader().hide()
-        self.view.verticalHeader().setDefaultSectionSize(20)
         self.view.horizontalHeader().setStretchLastSection(True)
         for at, column in enumerate(COLUMNS):
             self.view.setColumnWidth(at, column.width)
-        self.view.setShowGrid(False)
-        self.view.setWordWrap(False)
-        self.view.setSelectionBehavior(QtWidgets.QAbstractItemView.SelectionBehavior.SelectRows)
-        self.view.setEditTriggers(QtWidgets.QAbstractItemView.EditTrigger.NoEditTriggers)
-        self.view.setTabKeyNavigation(False)
         self.view.clicked.connect(self._go)
         self.view.activated.connect(self._go)
         self.said = paragraph("faint", name="Health in a sentence", margins=(10, 3, 10, 3))
