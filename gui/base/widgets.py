@@ -78,7 +78,8 @@ def as_text(view: QtWidgets.QAbstractItemView) -> str:
     lines = [[row.sibling(row.row(), column).data() for column in columns] for row in rows]
     if head is not None and not head.isHidden():
         lines.insert(0, [model.headerData(column, across) for column in columns])
-    return "\n".join("\t".join(" ".join(("" if cell is None else str(cell)).split()) for cell in line) for line in lines)
+    texts = [["" if cell is None else " ".join(str(cell).split()) for cell in line] for line in lines]
+    return "\n".join("\t".join(line) for line in texts)
 
 
 def _rows(view: QtWidgets.QAbstractItemView, under: QtCore.QModelIndex) -> Iterator[QtCore.QModelIndex]:

@@ -120,6 +120,8 @@ class Health(Panel):
         "finite, the worst cores, damaged logs. A click on a row goes there."
     )
     every = 1.0
+    asked = QtCore.Signal()
+    """All heaters are to be tested."""
 
     def __init__(self, selection: Selection) -> None:
         super().__init__(selection)
@@ -134,6 +136,7 @@ class Health(Panel):
         self.view.clicked.connect(self._go)
         self.view.activated.connect(self._go)
         self.said = paragraph("faint", name="Health in a sentence", margins=(10, 3, 10, 3))
+        self.said.linkActivated.connect(lambda *_: self.asked.emit())
         self.words = paragraph("", name="The finding that was clicked, in words", margins=(10, 3, 10, 3))
         links.follow(self.words, selection)
         filled(QtWidgets.QVBoxLayout(self), self.said, (self.view, 1), self.words, spacing=0)
@@ -169,6 +172,7 @@ class Health(Panel):
             self._put(rows)
         wrong = sum(row.rank < 4 for row in rows)
         said = f"{wrong} finding{'s' * (wrong != 1)}; a click goes there." if wrong else "Nothing stands out."
+        said += ' <a href="every">Test all heaters</a>' * self.model.readable
         self.said.setText(said if whole else f"{said} Looking on…")
         if not whole:
             QtCore.QTimer.singleShot(0, self._look_on)

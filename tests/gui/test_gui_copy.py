@@ -108,7 +108,7 @@ def test_of_a_tree_what_is_unfolded_is_copied(window: Window, qtbot: QtBot) -> N
     assert len(copied(qtbot, tree)) == len(shut) + groups[0].childCount()
     qtbot.keyClicks(window.start.search, "insitu-moons")
     tree.clearSelection()
-    assert ["insitu-moons"] == [line[0] for line in copied(qtbot, tree) if line[1]][1:]
+    assert [line[0] for line in copied(qtbot, tree) if line[1]][1:] == ["insitu-moons"]
 
 
 @pytest.mark.parametrize("text", ("two\nlines", "a\ttab"))
