@@ -28,6 +28,9 @@ Qt = QtCore.Qt
 LINES = 6
 """Outputs whose readings are drawn, those that move most."""
 ROW = 24
+"""Pixels of a row of bars at least."""
+LEAST = 24
+"""Pixels of the longest bar at least."""
 
 
 class Bars(QtWidgets.QWidget):
@@ -52,7 +55,8 @@ class Bars(QtWidgets.QWidget):
     def along(self, log: bool) -> None:
         """Draw them over decades, or from zero."""
         self.log = log
-        self.setMinimumHeight(ROW * len(self.bars) + self._foot())
+        self.setMinimumHeight(self.row * len(self.bars) + self._foot())
+        self.setMinimumWidth(self._names() + LEAST + self._behind([_short(bar.said) for bar in self.bars]))
         self.update()
 
     @property
@@ -64,6 +68,16 @@ class Bars(QtWidgets.QWidget):
     def _values(self) -> list[float]:
         every = (value for bar in self.bars for value in (bar.value, bar.thin))
         return [value for value in every if np.isfinite(value) and value >= findings.ROUNDING]
+
+    @property
+    def row(self) -> int:
+        """Pixels of a bar and what is around it."""
+        return max(ROW, int(self.fontMetrics().height()) + 6)
+
+    def changeEvent(self, event: QtCore.QEvent) -> None:
+        super().changeEvent(event)
+        if event.type() == QtCore.QEvent.Type.FontChange:
+            self.along(self.log)
 
     def _foot(self) -> int:
         """Pixels below the bars, for the numbers of the axis."""
@@ -86,31 +100,36 @@ class Bars(QtWidgets.QWidget):
 
     def paintEvent(self, event: QtGui.QPaintEvent) -> None:
         painter, now = painting.canvas(self)
-        measure = painter.fontMetrics()
+        measure, tall = painter.fontMetrics(), self.row
         widest = max((measure.horizontalAdvance(bar.name) for bar in self.bars), default=0) + 18
         left, said = min(widest, int(self.width() * 0.45)), [bar.said for bar in self.bars]
         if self._behind(said) > 0.6 * (self.width() - left):  # then the thin bars alone say what is in brackets
-            said = [words.partition("  (")[0] for words in said]
+            said = [_short(words) for words in said]
         right = self._behind(said)
-        room = max(20, self.width() - left - right)
+        left = max(self._names(), min(left, self.width() - right - LEAST))
+        room = max(LEAST, self.width() - left - right)
         self._axis(painter, left, room)
         colours = {"now": now.bad, "good": now.good, "faint": now.line}
         for i, (bar, words) in enumerate(zip(self.bars, said)):
-            line = QtCore.QRect(8, 4 + i * ROW, left - 14, ROW)
+            line = QtCore.QRect(8, 4 + i * tall, left - 14, tall)
             painter.setPen(QtGui.QColor(now.faint if bar.kind == "faint" else now.text))
             name = measure.elidedText(bar.name, Qt.TextElideMode.ElideRight, line.width())
             painter.drawText(line, painting.RIGHT, name)
             long, thin = room * self.share(bar.value), room * self.share(bar.thin)
             colour = QtGui.QColor(colours.get(bar.kind, now.accent))
-            painter.fillRect(QtCore.QRectF(left, 4 + i * ROW + 5, max(1.0, long), ROW - 10), colour)
+            painter.fillRect(QtCore.QRectF(left, 4 + i * tall + 5, max(1.0, long), tall - 10), colour)
             if np.isfinite(bar.thin):
-                strip = QtCore.QRectF(left, 4 + (i + 1) * ROW - 4, max(1.0, thin), 3)
+                strip = QtCore.QRectF(left, 4 + (i + 1) * tall - 4, max(1.0, thin), 3)
                 painter.fillRect(strip, QtGui.QColor(now.warn))
             end, wide = left + max(long, thin) + 6, measure.horizontalAdvance(words) + 2
-            box = QtCore.QRectF(end, 4 + i * ROW + 3, wide, ROW - 6)
-            painter.fillRect(box, QtGui.QColor(now.base))
-            painter.drawText(box, painting.LEFT | int(Qt.TextFlag.TextDontClip), words)
+            box = QtCore.QRectF(end, 4 + i * tall, wide, tall)
+            painter.fillRect(box.adjusted(0, 3, 0, -3), QtGui.QColor(now.base))
+            painter.drawText(box, painting.LEFT, words)
         painter.end()
+
+    def _names(self) -> int:
+        """Pixels that are left to the names at least."""
+        return 9 * int(self.fontMetrics().averageCharWidth())
 
     def _behind(self, said: list[str]) -> int:
         """Pixels that the words behind the bars take."""
@@ -121,7 +140,7 @@ class Bars(QtWidgets.QWidget):
         if not self.bars:
             return
         (low, high), now, plain = self.ends(), theme.now(), painter.font()
-        foot = 4 + ROW * len(self.bars)
+        foot = 4 + self.row * len(self.bars)
         at = ticks.logarithmic if self.log else ticks.linear
         marks = [(left + room * (place - low) / (high - low), text) for place, text in at(low, high, int(room / 50))]
         painter.setPen(QtGui.QColor(now.line))
@@ -131,6 +150,11 @@ class Bars(QtWidgets.QWidget):
         painter.setPen(QtGui.QColor(now.faint))
         painting.along(painter, marks, foot + 3, (0.0, float(self.width())))
         painter.setFont(plain)
+
+
+def _short(said: str) -> str:
+    """What is said behind a bar, without what stands in brackets."""
+    return said.partition("  (")[0]
 
 
 class HeaterMap(QtWidgets.QWidget):
