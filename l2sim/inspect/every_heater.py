@@ -122,15 +122,15 @@ def every_heater(run: Recorded, layer: str = "", step: int | None = None, said: 
     return EveryHeater(_foremost(rows), layers, calls, table, step)
 
 
-def words(found: EveryHeater) -> list[str]:
+def words(every: EveryHeater) -> list[str]:
     """What was found, as lines of text."""
-    lines = [f"Every heater, {found.core_calls:,} core calls [measured]; power by the table {found.table} [estimated]"]
-    for row in found.layers:
+    lines = [f"Every heater, {every.core_calls:,} core calls [measured]; power by the table {every.table} [estimated]"]
+    for row in every.layers:
         lines.append(
             f"  {row.layer}: {row.heaters:,} heaters of {row.cores:,} cores take {row.milliwatts:,.0f} mW; "
             f"{row.silent:,} {'does' if row.silent == 1 else 'do'} not answer, {row.v_max:,} at V_max"
         )
-    lines += [f"  {row.layer} core {row.core} {row.name}: {why(row)}, {row.milliwatts:.3g} mW" for row in found.rows]
+    lines += [f"  {row.layer} core {row.core} {row.name}: {why(row)}, {row.milliwatts:.3g} mW" for row in every.rows]
     return lines
 
 
