@@ -16,7 +16,9 @@ from l2sim.gui.base.model import Layer, Parameter, Part, Phases
 from l2sim import naming
 from l2sim.backend import Array
 from l2sim.inspect.run import Stage
+from l2sim.job.grids import Grid
 from l2sim.job.job import Job
+from l2sim.mesh.mesh import Mesh
 from l2sim.runs.live_messages import Answer, State
 from l2sim.store.events import Record, StageStarted
 from l2sim.store.follow import Curve, Frame
@@ -38,11 +40,12 @@ class FakeModel:
         self.job = Job.preset("insitu-digits" if mesh else "digits")
         self.p, self.q, self.k = p, q, k
         if mesh:
-            part = rectangle(mesh, complex=True)
+            part, grid = rectangle(mesh, complex=True), Grid(1, 1, Mesh("rectangular", mesh), True)
             self.layers = {"mesh0": Layer("mesh0", 1, 1, mesh, {"": part}, None)}
         else:
-            parts = {side: rectangle(k) for side in ("u", "v")}
+            parts, grid = {side: rectangle(k) for side in ("u", "v")}, Grid(p, q, Mesh("rectangular", k), False)
             self.layers = {"fc1": Layer("fc1", p, q, k, parts, "fc1.sigma.commanded")}
+        self.grids = dict.fromkeys(self.layers, grid)
         self.state, self.live, self.age, self.pid = "running", True, 0.0, None
         self.metrics = ["movement", "identity error (oracle)"]
         self.badge = {"phases": "commanded", "movement": "commanded", "identity error (oracle)": "oracle"}

@@ -8,7 +8,7 @@ from html import escape
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
 from . import theme
-from .widgets import has_words
+from .widgets import copied, has_words
 
 _Context = QtCore.Qt.ShortcutContext
 
@@ -138,7 +138,7 @@ class Palette(QtWidgets.QDialog):
         self._entries += [(name, "", callback, True) for name, callback in more.items()]
         self.line = QtWidgets.QLineEdit(placeholderText="Type a few letters of what you want to do")
         self.line.setAccessibleName("Search the commands")
-        self.list = QtWidgets.QTreeWidget()
+        self.list: QtWidgets.QTreeWidget = copied(QtWidgets.QTreeWidget())
         self.list.setHeaderHidden(True)
         self.list.setRootIsDecorated(False)
         self.list.setColumnCount(2)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
@@ -12,6 +12,7 @@ from . import theme
 from .launch import Summary
 
 L = TypeVar("L", bound=QtWidgets.QLayout)
+V = TypeVar("V", bound=QtWidgets.QAbstractItemView)
 
 HEADS = ["run", "state", "accuracy", "begun"]
 """Heads of a list of runs."""
@@ -21,10 +22,11 @@ ROLE = QtCore.Qt.ItemDataRole.UserRole
 
 def plain_list(heads: list[str], name: str, widths: tuple[int, ...]) -> QtWidgets.QTreeWidget:
     """An empty list with columns under `heads`, the first of them `widths` pixels wide; screen readers say `name`."""
-    widget = QtWidgets.QTreeWidget()
+    widget: QtWidgets.QTreeWidget = copied(QtWidgets.QTreeWidget())
     widget.setHeaderLabels(heads)
     widget.setRootIsDecorated(False)
     widget.setUniformRowHeights(True)
+    widget.setSelectionMode(QtWidgets.QAbstractItemView.SelectionMode.ExtendedSelection)
     widget.setAccessibleName(name)
     widget.setFrameShape(QtWidgets.QFrame.Shape.NoFrame)
     for column, width in enumerate(widths):
@@ -44,19 +46,67 @@ def run_item(run: Summary) -> QtWidgets.QTreeWidgetItem:
     return item
 
 
-class Sheet(QtWidgets.QTableView):
-    """A table of which Ctrl+C copies the rows that are chosen, or all, with heads, as a spreadsheet takes them."""
+class _Copies(QtCore.QObject):
+    """Takes Ctrl+C from a view of rows."""
 
-    def keyPressEvent(self, event: QtGui.QKeyEvent) -> None:
-        if not event.matches(QtGui.QKeySequence.StandardKey.Copy):
-            super().keyPressEvent(event)
-            return
-        model = self.model()
-        rows = sorted(index.row() for index in self.selectionModel().selectedRows()) or range(model.rowCount())
-        columns, across = range(model.columnCount()), QtCore.Qt.Orientation.Horizontal
-        lines = [[model.headerData(column, across) for column in columns]]
-        lines += [[model.data(model.index(row, column)) for column in columns] for row in rows]
-        QtWidgets.QApplication.clipboard().setText("\n".join("\t".join(map(str, line)) for line in lines))
+    def eventFilter(self, watched: QtCore.QObject, event: QtCore.QEvent) -> bool:
+        """Copy where it is pressed, and hide the key from the view, which would copy one cell."""
+        copies = event.type() == QtCore.QEvent.Type.KeyPress and event.matches(QtGui.QKeySequence.StandardKey.Copy)
+        if copies:
+            QtWidgets.QApplication.clipboard().setText(as_text(self.parent()))
+        return bool(copies)
+
+
+def copied(view: V) -> V:
+    """A view of rows of which Ctrl+C copies those that are chosen, or all, as a spreadsheet takes them."""
+    view.installEventFilter(_Copies(view))
+    return view
+
+
+def as_text(view: QtWidgets.QAbstractItemView) -> str:
+    """The rows that are chosen in a table, tree or list, or all where none is, as lines of cells with tabs between
+    them, under the heads that are seen. What is hidden or folded away is left out."""
+    model, across = view.model(), QtCore.Qt.Orientation.Horizontal
+    head: QtWidgets.QHeaderView | None = None
+    if isinstance(view, QtWidgets.QTableView):
+        head = view.horizontalHeader()
+    elif isinstance(view, QtWidgets.QTreeView):
+        head = view.header()
+    columns = [0] if head is None else [at for at in range(head.count()) if not head.isSectionHidden(at)]
+    every, chosen = list(_rows(view, QtCore.QModelIndex())), view.selectionModel()
+    rows = [row for row in every if chosen.isRowSelected(row.row(), row.parent())] or every
+    lines = [[row.sibling(row.row(), column).data() for column in columns] for row in rows]
+    if head is not None and not head.isHidden():
+        lines.insert(0, [model.headerData(column, across) for column in columns])
+    texts = [["" if cell is None else " ".join(str(cell).split()) for cell in line] for line in lines]
+    return "\n".join("\t".join(line) for line in texts)
+
+
+def _rows(view: QtWidgets.QAbstractItemView, under: QtCore.QModelIndex) -> Iterator[QtCore.QModelIndex]:
+    """The rows of a view from the top, those of a branch below it where it is unfolded."""
+    for row in range(view.model().rowCount(under)):
+        index = view.model().index(row, 0, under)
+        tree = isinstance(view, QtWidgets.QTreeView)
+        if view.isRowHidden(row, under) if tree else view.isRowHidden(row):
+            continue
+        yield index
+        if tree and view.isExpanded(index):
+            yield from _rows(view, index)
+
+
+def sheet(model: QtCore.QAbstractTableModel, name: str) -> QtWidgets.QTableView:
+    """A table of whole rows to read, choose and copy; screen readers say `name`."""
+    view: QtWidgets.QTableView = copied(QtWidgets.QTableView())
+    view.setModel(model)
+    view.setAccessibleName(name)
+    view.setSelectionBehavior(QtWidgets.QAbstractItemView.SelectionBehavior.SelectRows)
+    view.setEditTriggers(QtWidgets.QAbstractItemView.EditTrigger.NoEditTriggers)
+    view.setTabKeyNavigation(False)
+    view.setShowGrid(False)
+    view.setWordWrap(False)
+    view.verticalHeader().hide()
+    view.verticalHeader().setDefaultSectionSize(view.fontMetrics().height() + 4)
+    return view
 
 
 def tool_button(text: str, tip: str, name: str, clicked: Callable[[], object]) -> QtWidgets.QToolButton:

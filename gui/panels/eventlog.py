@@ -27,7 +27,7 @@ from l2sim.store.events import kind as kind_of
 from ..base import theme
 from ..base.files import Table
 from ..base.panel import Panel
-from ..base.widgets import filled, has_words, search_box
+from ..base.widgets import filled, has_words, search_box, sheet
 
 if TYPE_CHECKING:
     from ..base.model import RunModel, Selection
@@ -136,17 +136,9 @@ class EventLog(Panel):
         self.epochs = QtWidgets.QCheckBox("epochs")
         self.epochs.setToolTip("Show the end of every epoch too")
         self._model = _Table()
-        self.view = QtWidgets.QTableView()
-        self.view.setModel(self._model)
-        self.view.setAccessibleName("Events of the run")
-        self.view.verticalHeader().hide()
+        self.view = sheet(self._model, "Events of the run")
         self.view.verticalHeader().setSectionResizeMode(QtWidgets.QHeaderView.ResizeMode.Fixed)
         self.view.horizontalHeader().setStretchLastSection(True)
-        self.view.setShowGrid(False)
-        self.view.setWordWrap(False)
-        self.view.setSelectionBehavior(QtWidgets.QAbstractItemView.SelectionBehavior.SelectRows)
-        self.view.setEditTriggers(QtWidgets.QAbstractItemView.EditTrigger.NoEditTriggers)
-        self.view.setTabKeyNavigation(False)
         head = filled(QtWidgets.QHBoxLayout(), self.find, self.epochs, margins=(6, 4, 6, 4))
         filled(QtWidgets.QVBoxLayout(self), head, self.view, spacing=0)
         self.find.textChanged.connect(lambda *_: self._fill())

@@ -13,7 +13,7 @@ from l2sim.inspect.health import Finding
 from ..base import links, theme
 from ..base.files import Table
 from ..base.panel import Panel
-from ..base.widgets import Sheet, filled, paragraph
+from ..base.widgets import filled, paragraph, sheet
 from ..mesh.colours import number
 from ..mesh.geometry import TITLES
 
@@ -120,29 +120,23 @@ class Health(Panel):
         "finite, the worst cores, damaged logs. A click on a row goes there."
     )
     every = 1.0
+    asked = QtCore.Signal()
+    """All heaters are to be tested."""
 
     def __init__(self, selection: Selection) -> None:
         super().__init__(selection)
         self._found: list[Finding] = []
         self._model = _Rows()
-        self.view = Sheet()
-        self.view.setModel(self._model)
-        self.view.setAccessibleName("What is wrong with the run")
+        self.view = sheet(self._model, "What is wrong with the run")
         self.view.setSortingEnabled(True)
         self.view.sortByColumn(0, Qt.SortOrder.AscendingOrder)
-        self.view.verticalHeader().hide()
-        self.view.verticalHeader().setDefaultSectionSize(20)
         self.view.horizontalHeader().setStretchLastSection(True)
         for at, column in enumerate(COLUMNS):
             self.view.setColumnWidth(at, column.width)
-        self.view.setShowGrid(False)
-        self.view.setWordWrap(False)
-        self.view.setSelectionBehavior(QtWidgets.QAbstractItemView.SelectionBehavior.SelectRows)
-        self.view.setEditTriggers(QtWidgets.QAbstractItemView.EditTrigger.NoEditTriggers)
-        self.view.setTabKeyNavigation(False)
         self.view.clicked.connect(self._go)
         self.view.activated.connect(self._go)
         self.said = paragraph("faint", name="Health in a sentence", margins=(10, 3, 10, 3))
+        self.said.linkActivated.connect(lambda *_: self.asked.emit())
         self.words = paragraph("", name="The finding that was clicked, in words", margins=(10, 3, 10, 3))
         links.follow(self.words, selection)
         filled(QtWidgets.QVBoxLayout(self), self.said, (self.view, 1), self.words, spacing=0)
@@ -178,6 +172,7 @@ class Health(Panel):
             self._put(rows)
         wrong = sum(row.rank < 4 for row in rows)
         said = f"{wrong} finding{'s' * (wrong != 1)}; a click goes there." if wrong else "Nothing stands out."
+        said += ' <a href="every">Test all heaters</a>' * self.model.readable
         self.said.setText(said if whole else f"{said} Looking on…")
         if not whole:
             QtCore.QTimer.singleShot(0, self._look_on)

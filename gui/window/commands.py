@@ -62,6 +62,7 @@ def offer(desk: Desk) -> None:
     """The diagnoses where the MZI or block is: a button in their panels, and a menu under the right mouse button."""
     desk.inspector.sweep_asked.connect(desk.actions_["sweep"].trigger)
     desk.blocks.asked.connect(desk.actions_["budget"].trigger)
+    desk.health.asked.connect(desk.actions_["every_heater"].trigger)
     for widget, choose in ((desk.mesh.canvas, _at_mesh), (desk.blocks.grids, _at_block)):
         widget.setContextMenuPolicy(QtCore.Qt.ContextMenuPolicy.CustomContextMenu)
         widget.customContextMenuRequested.connect(partial(_menu, desk, widget, choose))
@@ -179,7 +180,7 @@ def _raise(dock: QtWidgets.QDockWidget) -> None:
 
 def _diagnose(desk: Desk, only: str) -> None:
     _raise(desk.docks[desk.diagnosis.title])
-    desk.diagnosis.start(only)
+    desk.diagnosis.ask(only)
 
 
 def _side(desk: Desk) -> None:
@@ -325,8 +326,10 @@ COMMANDS = (
         "Colour by the difference to the pinned phases or the compared run", "D", lambda desk: desk.mesh.difference(),
     ),
     *(
-        Command(page.only, WHY, page.button, page.what, key, partial(_diagnose, only=page.only))
-        for page, key in zip(PAGES, "SBMYTH")
+        Command(
+            page.only, WHY, page.button + "…" * page.asks, page.what, key, partial(_diagnose, only=page.only)
+        )
+        for page, key in zip(PAGES, (*"SBMYTH", "Shift+H"))
     ),
     Command(
         "health", WHY, "What is wrong?", "The panel Health: what is wrong with the run, and where", "Ctrl+H",

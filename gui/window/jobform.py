@@ -13,7 +13,7 @@ from l2sim.job.presets import PRESETS
 
 from ..base import fields, theme
 from ..base import files as export
-from ..base.widgets import filled, has_words, paragraph, scrolling, search_box
+from ..base.widgets import copied, filled, has_words, paragraph, scrolling, search_box
 
 _SECTIONS = {
     "": "The job",
@@ -51,7 +51,7 @@ class JobForm(QtWidgets.QWidget):
         self.about = paragraph("faint")
         self.find = search_box("Find a field or its meaning", "Find a field")
         self.find.textChanged.connect(lambda *_: self._filter())
-        self.sections = QtWidgets.QListWidget()
+        self.sections: QtWidgets.QListWidget = copied(QtWidgets.QListWidget())
         self.sections.setMaximumWidth(210)
         self.sections.setAccessibleName("Sections of the job")
         self.sections.currentRowChanged.connect(lambda *_: self._filter())

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from pyqtgraph.Qt import QtWidgets
+from pyqtgraph.Qt import QtGui, QtWidgets
 
 from l2sim.store.events import EpochEnd, stages
 
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 WIDEST = 320
 """Pixels of a run's name, which is cut there; its tip has all of it."""
+OF = "test accuracy", "test"
+"""What the accuracy is of, and the same where there is little room."""
+MESSAGE = 25
+"""Letters that a message shall have room for before anything is said in full."""
 
 
 class Strip(Panel):
@@ -38,14 +42,17 @@ class Strip(Panel):
         self.name, self.place, self.accuracy = (
             theme.mark(QtWidgets.QLabel(), role) for role in ("part", "faint", "headline")
         )
-        for label, name in ((self.name, "Run"), (self.place, "Stage and epoch"), (self.accuracy, "Accuracy")):
+        self.of = theme.mark(QtWidgets.QLabel(), "faint")
+        for label, name in (
+            (self.name, "Run"), (self.place, "Stage and epoch"), (self.accuracy, "Accuracy"),
+            (self.of, "What the accuracy is of"),
+        ):  # fmt: skip
             label.setAccessibleName(name)
         self.name.setMaximumWidth(WIDEST)
         self.room = QtWidgets.QWidget()
         lines = filled(QtWidgets.QVBoxLayout(), self.name, self.place, spacing=1)
-        filled(
-            QtWidgets.QHBoxLayout(self), lines, self.accuracy, (self.room, 1), margins=(12, 4, 6, 4), spacing=18
-        )
+        share = filled(QtWidgets.QHBoxLayout(), self.of, self.accuracy, spacing=6)
+        filled(QtWidgets.QHBoxLayout(self), lines, share, (self.room, 1), margins=(12, 4, 6, 4), spacing=18)
         self.setFixedHeight(2 * self.fontMetrics().lineSpacing() + 12)
 
     def turn(self, home: bool) -> None:
@@ -67,6 +74,23 @@ class Strip(Panel):
         share = accuracy(model, step) if model else None
         self.accuracy.setText("" if share is None else f"{100 * share:.1f} %")
         self.accuracy.setToolTip("Of the test set, after the last epoch that measured it by this step")
+        self.of.setToolTip(self.accuracy.toolTip())
+        self._abridge()
+
+    def resizeEvent(self, event: QtGui.QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._abridge()
+
+    def _abridge(self) -> None:
+        """Say in full what the accuracy is of where a message has room beside it, else shortly."""
+        metrics = self.of.fontMetrics()
+        wide, narrow = (metrics.horizontalAdvance(words) + 2 for words in OF)
+        lines = max(min(self.name.sizeHint().width(), WIDEST), self.place.sizeHint().width())
+        others = lines + self.accuracy.sizeHint().width()
+        spare = self.width() - others - wide - 2 * self.layout().spacing() - MESSAGE * metrics.averageCharWidth()
+        self.of.setVisible(bool(self.accuracy.text()))
+        self.of.setMinimumWidth(narrow)  # else the longer words would keep the window from becoming narrow
+        self.of.setText(OF[spare < 0])
 
 
 def place(model: RunModel, step: int) -> str:

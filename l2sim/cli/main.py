@@ -22,7 +22,7 @@ from l2sim import files, plugins
 from l2sim._version import __version__
 from l2sim.cli.cost import cost
 from l2sim.cli.data import data, place
-from l2sim.cli.progress import Progress, job_of
+from l2sim.cli.progress import Progress, Sayings, job_of
 from l2sim.cli.run import run
 from l2sim.cli.sweep import sweep
 from l2sim.errors import L2simError
@@ -156,7 +156,7 @@ def command() -> None:
     """
 
 
-_FINDINGS = ("worst", "budget", "heaters", "movement", "detectors", "layers", "sweep")
+_FINDINGS = ("worst", "budget", "heaters", "movement", "detectors", "layers", "sweep", "every_heater")
 
 
 @command.command()
@@ -214,7 +214,7 @@ def report(folder: Path) -> None:
 @click.option("--layer", default="", metavar="NAME", help="Layer [that of the worst core].")
 @click.option("--core", type=click.IntRange(min=0), metavar="N", help="Core, row by row [the worst one].")
 @click.option("--step", type=click.IntRange(min=0), metavar="N", help="As it was then [last].")
-@click.option("--only", type=click.Choice(_FINDINGS), help="One part of the report; a sweep is made only here.")
+@click.option("--only", type=click.Choice(_FINDINGS), help="One part. Only here: sweep, and every heater (of --layer).")
 @click.option("--heater", metavar="PART:N", help="To sweep: u:4, v:4; of a whole mesh theta:4, phi:4, screen:4.")
 @click.option("--readout", type=click.Choice(("quadrature", "power")), default="quadrature", help="How light is read.")
 @click.option("--json", "as_json", is_flag=True, help="Print numbers for programs.")
@@ -236,9 +236,11 @@ def diagnose(
     from l2sim.inspect import findings  # late: --help is instant
 
     chosen = None if heater is None else _heater(heater)
+    said = Sayings()
     answer = findings.find(
-        folder, only or "", layer=layer, core=core, step=step, heater=chosen, readout=readout, data=data
+        folder, only or "", layer=layer, core=core, step=step, heater=chosen, readout=readout, data=data, said=said
     )
+    said.end()
     click.echo(json.dumps(answer) if as_json else "\n".join(findings.words(answer)))
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         compare,
         diagnose,
         drive,
+        every_heater,
         findings,
         health,
         layers,
@@ -35,12 +36,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Heater", "Place", "Rebuilt", "Recorded", "Run", "attainable", "axes", "bench", "budget", "chips", "compare",
-    "diagnose", "drive", "find", "findings", "health", "layers", "open", "place", "ports", "run", "words",
+    "diagnose", "drive", "every_heater", "find", "findings", "health", "layers", "open", "place", "ports", "run",
+    "words",
 ]  # fmt: skip
 
 __getattr__, __dir__ = lazy(__name__, {
     "Heater": "bench", "Place": "diagnose", "Rebuilt": "chips", "Recorded": "run", "Run": "opened", "find":
     "findings", "open": "opened", "place": "diagnose", "words": "findings", "attainable": "attainable", "axes": "axes",
     "bench": "bench", "budget": "budget", "chips": "chips", "compare": "compare", "diagnose": "diagnose",
-    "drive": "drive", "findings": "findings", "health": "health", "layers": "layers", "ports": "ports", "run": "run",
+    "drive": "drive", "every_heater": "every_heater", "findings": "findings", "health": "health", "layers": "layers",
+    "ports": "ports", "run": "run",
 })  # fmt: skip

@@ -6,6 +6,7 @@ A `Bench` holds the chip and what it is told; every measurement puts that back w
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from math import tau
 from typing import NamedTuple, Protocol
 
@@ -235,36 +236,51 @@ def fit(phases: Array, readings: Array, harmonics: tuple[int, ...]) -> tuple[flo
 def silent(bench: Bench) -> list[tuple[Heater, float]] | None:
     """Heaters that do not answer, each with the share of the change that it should have made.
 
-    Each is moved by `NUDGE` and the whole response read: a rotation by 1 rad changes it by 4 - 4 cos 1 (squared, all
-    elements together), a phase by 1 rad by |e^i - 1|^2 = 2 - 2 cos 1, of which a quadrature sees half on average.
-    None of meshes with more than `MANY` heaters.
-    """
+    None of meshes with more than `MANY` heaters."""
     if len(bench.heaters) > MANY:
         return None
-    light, readout = np.eye(bench.mesh.modes), "quadrature"
-    bench.open(True)
-    still = bench.read(light, readout)
-    mute: list[tuple[Heater, float]] = []
-    noise = float(((bench.read(light, readout) - still) ** 2).sum())
+    return [(heater, share) for heater, share, _ in answers(bench) if share < SILENT]
+
+
+def least_calls(modes: int, heaters: int) -> int:
+    """Core calls that `answers` takes where every heater does."""
+    return modes * (2 + heaters)
+
+
+def answers(bench: Bench) -> Iterator[tuple[Heater, float, int]]:
+    """Every heater with the share of the change that it makes of the one that it should, and the core calls so far.
+
+    Each is moved by `NUDGE` and the whole response read: a rotation by 1 rad changes it by 4 - 4 cos 1 (squared, all
+    elements together), a phase by 1 rad by |e^i - 1|^2 = 2 - 2 cos 1, of which a quadrature sees half on average.
+    """
+    light, calls = np.eye(bench.mesh.modes), 0
     push_pull = len(bench.harmonics("power")) == 2
     expected = (4 if push_pull else 1) * (1 - np.cos(NUDGE))
 
-    def seen(heater: Heater, phase: float) -> Array:
+    def seen() -> Array:
+        nonlocal calls
+        calls += bench.mesh.modes
+        return bench.read(light, "quadrature")
+
+    def moved(heater: Heater, phase: float) -> Array:
         bench.put(heater, phase)
-        return bench.read(light, readout)
+        return seen()
 
     def share(change: Array) -> float:
         return max(0.0, float((change**2).sum() - noise) / float(expected))
 
-    for heater in bench.heaters:
-        answer = share(seen(heater, bench.command(heater) + NUDGE) - still)
-        if answer < SILENT:  # a drive may have reached its end there; this is within the range of any
-            answer = share(seen(heater, 2 * NUDGE) - seen(heater, NUDGE))
-        bench.put(heater, bench.command(heater))
-        if answer < SILENT:
-            mute.append((heater, answer))
-    bench.open(False)
-    return mute
+    bench.open(True)
+    try:
+        still = seen()
+        noise = float(((seen() - still) ** 2).sum())
+        for heater in bench.heaters:
+            answer = share(moved(heater, bench.command(heater) + NUDGE) - still)
+            if answer < SILENT:  # a drive may have reached its end there; this is within the range of any
+                answer = share(moved(heater, 2 * NUDGE) - moved(heater, NUDGE))
+            bench.put(heater, bench.command(heater))
+            yield heater, answer, calls
+    finally:
+        bench.open(False)
 
 
 # -- detectors ---------------------------------------------------------------------------------------------------------

@@ -32,6 +32,7 @@ from l2sim.store import checkpoint as checkpoints
 BADGES = {
     "worst": "oracle", "movement": "commanded", "sweep": "measured", "budget": "oracle", "layers": "oracle",
     "detectors": "measured", "power": "commanded", "silent": "measured", "faults": "oracle", "meter": "measured",
+    "every_heater": "measured",
 }  # fmt: skip
 """Where each part comes from: as `RunModel.badge` says it. Measured: on the chip made again, by what a lab can do."""
 ERRORS = ("oracle_mapping_error", "oracle_identity_error_u")

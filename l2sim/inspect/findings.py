@@ -6,16 +6,23 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypedDict, cast
 
-from l2sim.inspect import bench, budget, diagnose, layers
+import msgspec
+
+from l2sim.inspect import bench, budget, diagnose, every_heater, layers
 from l2sim.inspect.bench import Heater
 from l2sim.inspect.diagnose import Place
+from l2sim.inspect.run import Recorded
 
-PARTS = ("worst", "budget", "heaters", "movement", "detectors", "layers", "sweep")
-"""What can be asked for; all but the sweep is what a whole report has."""
+PARTS = ("worst", "budget", "heaters", "movement", "detectors", "layers", "sweep", "every_heater")
+"""What can be asked for."""
+BY_ITSELF = ("sweep", "every_heater")
+"""What no whole report has."""
 RECORDED = ("heaters", "movement")
 """What the logs tell of a chip that is not simulated."""
 ALONE, LEFT = 0.1, 0.5
 """The search alone, or it too, limits a core where the best phases would leave less than this share of the error."""
+ROUNDING = 1e-12
+"""Squared, relative errors below this are rounding: some eight single precision steps, squared (ours)."""
 BLAMED = 0.3
 """A non-ideality limits it where it is at least this share of what they leave."""
 
@@ -168,6 +175,7 @@ class Found(TypedDict, total=False):
     detectors: DetectorsFound
     layers: LayersFound
     sweep: CurveFound
+    every_heater: object
 
 
 def find(
@@ -180,8 +188,13 @@ def find(
     heater: Heater | None = None,
     readout: str = "quadrature",
     data: Path | None = None,
+    said: every_heater.Said | None = None,
 ) -> Found:
-    """One part of `PARTS`, or all but the sweep; of the worst core where none is named. Raises L2simError."""
+    """One part of `PARTS`, or a whole report; of the worst core where none is named. Every heater is of all layers
+    where none is named, and `said` takes how far that is. Raises L2simError."""
+    if only == "every_heater":
+        every = every_heater.every_heater(Recorded(folder), layer, step, said)
+        return cast(Found, bench.plain({"badges": diagnose.BADGES, only: every}))
     if only == "layers":
         return cast(Found, bench.plain({"layers": layers.layers(folder, data, step)}))
     at = diagnose.place(folder, layer, core, step)
@@ -197,7 +210,7 @@ def find(
         "sweep": lambda: diagnose.curve(at, swept, readout) if swept else None,
     }
     stage = at.run.stage_at(step)
-    names = [n for n in PARTS if n != "sweep" and (n != "layers" or stage != "calibrate")]
+    names = [n for n in PARTS if n not in BY_ITSELF and (n != "layers" or stage != "calibrate")]
     names = [only] if only else names if at.run.simulated else list(RECORDED)
     parts = {name: ways[name]() for name in names}
     cores = at.run.grids[at.layer].p * at.run.grids[at.layer].q
@@ -242,6 +255,8 @@ def words(findings: Found) -> list[str]:
         blocks.append(_detectors(findings["detectors"]))
     if "layers" in findings:
         blocks.append(_layers(findings["layers"]))
+    if "every_heater" in findings:
+        blocks.append(every_heater.words(msgspec.convert(findings["every_heater"], every_heater.EveryHeater)))
     return [line for block in blocks for line in (*block, "")][:-1]
 
 
@@ -267,9 +282,14 @@ def few(names: list[str], most: int = 3) -> str:
     return ", ".join(names[:most]) + more or "none"
 
 
+def nothing(error: float) -> str:
+    """What an error that is none is called; empty where it is one."""
+    return "zero" if error == 0.0 else "below rounding" if abs(error) < ROUNDING else ""
+
+
 def _error(value: float | None) -> str:
-    """A number in words; what arithmetic rounds is none."""
-    return "no number" if value is None else f"{value if abs(value) > 1e-15 else 0:.3g}"
+    """An error in words."""
+    return "no number" if value is None else nothing(value) or f"{value:.3g}"
 
 
 def verdict(rows: Sequence[Row]) -> str:

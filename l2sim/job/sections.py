@@ -131,7 +131,8 @@ class Insitu(Section, frozen=True):
         Literal["cross-entropy", "mse", "batch-softmax"], _m("objective; batch-softmax is a published slip")
     ] = "cross-entropy"
     scheme: Annotated[
-        Literal["digital", "analog", "sweep", "toggle"], _m("how gradients are read from the power taps")
+        Literal["digital", "analog", "sweep", "toggle"],
+        _m("how gradients are read from the power taps; digital adds the power of readout noise to all"),
     ] = "digital"
     scale: Annotated[
         Literal["row", "peak"], _m("light that measures: rows of norm one, as published; or as strong as the data")

@@ -17,6 +17,10 @@ powers have t^{2d}, reversed ones t^{2(C-d)}, and a_in has t^C, so that
 are exact again: forward and sum powers are divided, backward powers *multiplied* (the natural-looking opposite is worse
 than nothing). A tap on the coupler's side of its shifter stands at d = c + 1/2 for phi of column c, c + 1 for theta and
 C for the screen, as each section of an MZI loses half of t.
+
+a_in is read with noise, sigma in each quadrature, and sent in again with it. The power of that, 2 sigma^2 B of B
+vectors, reaches every tap, and no reading that is subtracted has it: "digital" is off by + sigma^2 B scale_x scale_g,
+the same at every phase. The others subtract readings that both have it.
 """
 
 from __future__ import annotations

@@ -27,6 +27,8 @@ Key, Button = QtCore.Qt.Key, QtCore.Qt.MouseButton
 class Here:
     """A diagnosis in this process: starting one takes seconds."""
 
+    progress = ""
+
     def __init__(self, only: str, arguments: list[str]) -> None:
         self.only, self.begun = only, time.monotonic()
         self._answer = CliRunner().invoke(command, ["diagnose", *arguments, "--only", only, "--json"])
@@ -102,11 +104,12 @@ def test_a_budget_shows_every_imperfection_alone_beside_what_is_left_without_it(
     def row(name: str, error: float, tuned: float | None, alone: float | None) -> Row:
         return {"name": name, "error": error, "tuned": tuned, "alone": alone, "gain": 0.0}
 
-    rows = [row("as it is", 0.5, 0.4, None), row("loss", 0.9, 0.1, 0.3), row("all of them", 2.0, 1e-30, None)]
+    rows = [row("as it is", 0.5, 0.4, None), row("loss", 0.9, 0.1, 0.3), row("all of them", 2.0, 1e-30, 0.0)]
     bars = budget_bars(rows)
     assert [bar.name for bar in bars] == ["now", "best commands", "same, no loss", "same, ideal chip"]
     assert (bars[2].value, bars[2].thin, bars[2].said) == (0.1, 0.3, "0.1  (alone 0.3)")
-    assert bars[3].said == "0"  # what arithmetic rounds
+    assert bars[3].said == "below rounding"
+    assert budget_bars([row("as it is", 0.0, None, None)])[0].said == "zero"
     same = budget_bars([row("as it is", 0.5, None, None), row("drift", 0.2, None, 0.3)])
     assert [(bar.name, bar.value) for bar in same] == [("now", 0.5), ("no drift", 0.2)] and same[1].thin == 0.3
 

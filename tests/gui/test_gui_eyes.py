@@ -157,5 +157,5 @@ def test_diagnoses_that_a_lab_can_make_stay_without_what_is_wrong_inside(opened:
     said = panel.notes["heaters"].text()
     assert "U MZI 3</a> does not answer" in said and "dead" not in said and ORACLE not in said
     usable = {only for only, button in panel.buttons.items() if button.isEnabled()}
-    assert usable == {"sweep", "movement", "detectors", "heaters"}
+    assert usable == {"sweep", "movement", "detectors", "heaters", "every_heater"}
     assert panel.notes["budget"].text() == KEPT_BACK

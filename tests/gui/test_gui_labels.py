@@ -24,7 +24,7 @@ from l2sim.gui.panels.curves import Curves
 from l2sim.gui.panels.envelope import View
 from l2sim.gui.panels.scrubber import knots
 from l2sim.gui.window.window import Window
-from pyqtgraph.Qt import QtCore, QtGui
+from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 from pytestqt.qtbot import QtBot
 
 from l2sim.backend import Array
@@ -136,6 +136,27 @@ def test_the_legend_grows_with_its_letters(qtbot: QtBot) -> None:
     font.setPointSizeF(2 * font.pointSizeF())
     legend.setFont(font)
     assert legend.sizeHint().height() > 1.5 * before
+
+
+@pytest.mark.parametrize("size", (1.0, 1.5))
+def test_the_headline_says_of_what_its_accuracy_is_at_every_width(opened: Window, qtbot: QtBot, size: float) -> None:
+    strip, said = opened.strip, {}
+    for label in strip.findChildren(QtWidgets.QLabel):
+        font = QtGui.QFont(label.font())
+        font.setPointSizeF(font.pointSizeF() * size)
+        label.setFont(font)
+    for width in (2400, 1600, 700, 560):
+        strip.setFixedWidth(width)
+        opened.tick(everything=True)
+        qtbot.waitUntil(lambda width=width: strip.width() == width)
+        said[width] = strip.of.text()
+        for label in (strip.place, strip.of, strip.accuracy):
+            assert label.isVisible() and label.width() >= label.fontMetrics().horizontalAdvance(label.text()), width
+            assert label.geometry().right() < width
+    assert said[2400] == "test accuracy" and said[560] == "test"
+    opened.selection.set(step=1)
+    opened.tick(everything=True)
+    assert strip.accuracy.text() == "" and not strip.of.isVisible()
 
 
 # -- stages on the timeline --------------------------------------------------------------------------------------------

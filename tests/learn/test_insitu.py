@@ -229,6 +229,19 @@ def test_tap_noise_has_the_size_that_its_model_says() -> None:
     np.testing.assert_allclose(found.std(axis=0), s / 2 * np.sqrt(power) * scale_x * scale_g, rtol=0.1)
 
 
+@pytest.mark.parametrize("scheme", ("digital", "analog", "sweep", "toggle"))
+def test_readout_noise_adds_its_power_to_every_phase_where_readings_are_subtracted_digitally(scheme: str) -> None:
+    """Digital: off by s^2 B, in units of the normalised light; the others have the power in both readings."""
+    s, batch, rounds = 0.2, 40, 400
+    chip = lit_mesh(Mesh("rectangular", 4), Nonidealities(readout_noise=s))
+    x, g = waves(chip, batch)
+    scale_x, scale_g = (np.sqrt((np.abs(z) ** 2).sum(axis=1)).max() for z in (x, g))
+    exact = chip.oracle_gradient(x, g).theta
+    off = np.array([measure(chip, x, g, scheme).theta - exact for _ in range(rounds)]) / (scale_x * scale_g)
+    wanted = s**2 * batch if scheme == "digital" else 0.0
+    assert (np.abs(off.mean(axis=0) - wanted) < 5 * off.std(axis=0) / np.sqrt(rounds)).all()
+
+
 def test_noise_is_fresh_unless_frozen() -> None:
     noisy = Nonidealities(tap_noise=0.1, io_amplitude_error=0.05, io_phase_error=0.05)
     for wrap in (lambda chip: chip, lambda chip: Frozen(chip)):

@@ -5,6 +5,7 @@ The panel starts `python -m l2sim diagnose ... --json` and looks at every beat w
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -17,7 +18,7 @@ import msgspec
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
 from l2sim.chip.protocol import READOUTS
-from l2sim.inspect import diagnose, findings
+from l2sim.inspect import diagnose, every_heater, findings
 
 from ...base import links, theme
 from ...base.files import Table
@@ -26,12 +27,16 @@ from ...base.widgets import filled, paragraph, scrolling
 from ...mesh import values as mesh_values
 from . import results as kinds
 from .results import Results, bars, broken_of
+from .tables import HeaterTables
 from .views import Bars, HeaterMap, Plot
 
 if TYPE_CHECKING:
     from ...base.model import RunModel, Selection
 
 Qt = QtCore.Qt
+
+
+WHOLE = "of the whole chip"
 
 
 class Page(NamedTuple):
@@ -44,6 +49,8 @@ class Page(NamedTuple):
     what: str
     words: Callable[[Results], str]
     table: Callable[[Results], Table]
+    asks: bool = False
+    """Whether it says first what it takes and waits for its button."""
 
 
 PAGES = (
@@ -62,6 +69,9 @@ PAGES = (
          "whether the brightest output saturates.", kinds.detectors_words, kinds.detectors_table),
     Page("heaters", "Heaters", "Test the heaters", "Electrical power of every heater; those at V_max, those that do "
          "not answer, are stuck or dead; what the run has cost so far.", kinds.heaters_words, kinds.heaters_table),
+    Page("every_heater", "All heaters", "Test all heaters", "Every heater is moved by 1 rad and the outputs are "
+         "read, as a lab does it: which do not answer, which are at V_max, which take most power.",
+         kinds.every_heater_words, kinds.every_heater_table, True),
 )  # fmt: skip
 
 
@@ -83,6 +93,13 @@ class Task:
     def runs(self) -> bool:
         """Whether the process is still there."""
         return self._process.poll() is None
+
+    @property
+    def progress(self) -> str:
+        """What it said last of how far it is; empty where it said nothing."""
+        file = self._error.fileno()
+        said = os.pread(file, 400, max(0, os.fstat(file).st_size - 400))  # leaves the place alone where it writes on
+        return (said.decode(errors="replace").strip().splitlines() or [""])[-1]
 
     def done(self) -> tuple[Results | None, str] | None:
         """None while it goes on; then what it has found out, or None and what it says went wrong."""
@@ -131,21 +148,26 @@ class Diagnosis(Panel):
         self.heads: dict[str, QtWidgets.QLabel] = {}
         self.notes: dict[str, QtWidgets.QLabel] = {}
         self.buttons: dict[str, QtWidgets.QPushButton] = {}
+        self.stops: dict[str, QtWidgets.QPushButton] = {}
         self.bars = {only: Bars() for only in ("budget", "movement", "layers")}
         self.sweep = Plot("Readings of the outputs over the phase")
         self.detectors = Plot("Measured against expected readings")
-        self.heaters = HeaterMap()
+        self.heaters, self.all_heaters = HeaterMap(), HeaterTables(selection)
         self.bodies: dict[str, QtWidgets.QWidget] = {
-            **self.bars, "sweep": self.sweep, "detectors": self.detectors, "heaters": self.heaters
+            **self.bars, "sweep": self.sweep, "detectors": self.detectors, "heaters": self.heaters,
+            "every_heater": self.all_heaters,
         }  # fmt: skip
-        self.kind, self.readout = QtWidgets.QComboBox(), QtWidgets.QComboBox()
+        self.kind, self.readout, self.extent = QtWidgets.QComboBox(), QtWidgets.QComboBox(), QtWidgets.QComboBox()
         for box, entries, name in (
+            (self.extent, (WHOLE, "of this layer"), "Of what all heaters are tested"),
             (self.kind, ("theta", "phi"), "Which phase shifter of the MZI"),
             (self.readout, READOUTS[::-1], "What the detectors read"),
         ):
             box.addItems(entries)
             box.setAccessibleName(name)
             box.setToolTip(name)
+        self.decades = {only: _switch(self.bars[only]) for only in ("budget", "movement")}
+        self.extent.activated.connect(lambda *_: self._show_all(draw=False))
         for page in PAGES:
             self.tabs.addTab(self._page(page), page.title)
         self.heaters.chosen.connect(lambda side, i: self.selection.set(side=side, element=i))
@@ -163,14 +185,21 @@ class Diagnosis(Panel):
             links.follow(label, self.selection)
             label.setSizePolicy(QtWidgets.QSizePolicy.Policy.Ignored, QtWidgets.QSizePolicy.Policy.Preferred)
         self.buttons[page.only], self.heads[page.only], self.notes[page.only] = button, head, note
+        stop = self.stops[page.only] = QtWidgets.QPushButton("Stop")
+        stop.setAccessibleName(f"Stop: {page.button}")
+        stop.clicked.connect(self.give_up)
         boxes = (self.kind, self.readout) if page.only == "sweep" else ()
-        row = filled(QtWidgets.QHBoxLayout(), button, *boxes, 1)
-        words = filled(QtWidgets.QVBoxLayout(), row, head, note, 1)
+        row = filled(QtWidgets.QHBoxLayout(), button, *boxes, stop, 1)
+        below = (filled(QtWidgets.QHBoxLayout(), self.extent, 1),) if page.asks else ()
+        words = filled(QtWidgets.QVBoxLayout(), row, *below, head, note, 1)
         body = self.bodies[page.only]
         inside = QtWidgets.QWidget()
         both = QtWidgets.QBoxLayout(QtWidgets.QBoxLayout.Direction.LeftToRight, inside)
-        shown = scrolling(body) if page.only in self.bars else body
-        self.beside.append(filled(both, (words, 2), (shown, 3), margins=(8, 6, 8, 6)))
+        shown: QtWidgets.QWidget = scrolling(body) if page.only in self.bars else body
+        if page.only in self.decades:
+            bars, shown = shown, QtWidgets.QWidget()
+            filled(QtWidgets.QVBoxLayout(shown), self.decades[page.only], (bars, 1), spacing=2)
+        self.beside.append(filled(both, (words, 2), (shown, 4 if page.asks else 3), margins=(8, 6, 8, 6)))
         return inside
 
     def resizeEvent(self, event: QtGui.QResizeEvent) -> None:
@@ -205,16 +234,26 @@ class Diagnosis(Panel):
         """Whether an answer is still due, so that the window must look again."""
         return self.task is not None
 
+    def ask(self, only: str) -> None:
+        """Begin a diagnosis, or where it asks first show what it would take, with its button ready to be pressed."""
+        if next(page for page in PAGES if page.only == only).asks:
+            self._turn(only)
+            self.buttons[only].setFocus()
+        else:
+            self.start(only)
+
     def start(self, only: str) -> None:
         """Begin a diagnosis of what is selected; one that is under way is given up."""
-        self.tabs.setCurrentIndex([page.only for page in PAGES].index(only))
+        self._turn(only)
         model, here = self.model, self.selection
         if model is None or here.layer not in model.layers or not self._known(only):
             return
         arguments = [str(Path(model.folder).resolve())]
         if here.step is not None:
             arguments += ["--step", str(here.step)]
-        if only != "layers":
+        if only == "every_heater":
+            arguments += ["--layer", self._layer] if self._layer else []
+        elif only != "layers":
             arguments += ["--layer", here.layer, "--core", str(here.block), "--readout", self.readout.currentText()]
         if only == "sweep":
             if here.element is None or here.side not in model.layers[here.layer].parts:
@@ -230,8 +269,16 @@ class Diagnosis(Panel):
             self.faults[only] = f"it cannot be started: {error.strerror}; free some memory or processes"
         self._show_all()
 
+    def give_up(self) -> None:
+        """Stop what is under way and say how far it was."""
+        if self.task is not None:
+            said = self.task.progress
+            self.faults[self.task.only] = f"stopped: {said}" if said else "stopped"
+            self.stop()
+            self._show_all(draw=False)
+
     def stop(self) -> None:
-        """Give up what is under way."""
+        """End what is under way without a word."""
         if self.task is not None:
             self.task.stop()
             self.task = None
@@ -254,8 +301,10 @@ class Diagnosis(Panel):
             self.buttons[page.only].setEnabled(self.model is not None and self._known(page.only))
             self.bodies[page.only].setVisible(bool(results))
             head, note = self.heads[page.only], self.notes[page.only]
+            self.stops[page.only].setVisible(busy)
             if busy and self.task is not None:
-                head.setText(f"computing… {time.monotonic() - self.task.begun:.0f} s")
+                said = f": {self.task.progress}" if page.asks else ""
+                head.setText(f"computing… {time.monotonic() - self.task.begun:.0f} s{said}")
             else:
                 head.setText("No run is open." if self.model is None else self._where(page.only))
             head.setVisible(bool(head.text()))
@@ -269,6 +318,11 @@ class Diagnosis(Panel):
                     self._draw(results)
             else:
                 note.setText(page.what)
+            if page.asks and self.model is not None and self._known(page.only):
+                takes = every_heater.in_words(every_heater.cost(self.model.grids, self._layer))
+                self.buttons[page.only].setToolTip(f"{page.what}\n{takes}")
+                if not results and not busy:
+                    note.setText(f"{note.text()}<br><b>It takes {takes}</b>, here of the chips made again.")
 
     def _known(self, only: str) -> bool:
         """Whether it can be told: of a chip that is not simulated only what the logs tell, and with a lab's eyes what
@@ -285,9 +339,23 @@ class Diagnosis(Panel):
             return results
         return kinds.without_oracle(results) if self._known(only) else None
 
+    @property
+    def _layer(self) -> str:
+        """The layer of which all heaters are to be tested; empty: of all layers."""
+        return "" if self.extent.currentText() == WHOLE else self.selection.layer
+
+    def _turn(self, only: str) -> None:
+        """Show a tab."""
+        self.tabs.setCurrentIndex([page.only for page in PAGES].index(only))
+
     def _where(self, only: str) -> str:
         """What the result on show is of."""
         results, here = self._results(only), self.selection
+        if results and "every_heater" in results:
+            every = results["every_heater"]
+            which = f"the layer {every.layers[0].layer}" if len(every.layers) == 1 else f"{len(every.layers)} layers"
+            when = "as it was last seen" if every.step is None else f"at step {every.step:,}"
+            return f"All heaters of {which}, {when}" + ("" if every.step == here.step else " (another step is on show)")
         if not results or "place" not in results:
             return ""
         where = results["place"]
@@ -306,10 +374,25 @@ class Diagnosis(Panel):
         for only, body in self.bars.items():
             if only in results:
                 body.show_bars(bars(results))
+                if only in self.decades:
+                    self.decades[only].setChecked(body.log)
+                    self.decades[only].setVisible(body.spans_decades)
         if "sweep" in results:
             self.sweep.show_sweep(results["sweep"])
         if "detectors" in results:
             self.detectors.show_detectors(results["detectors"])
+        if "every_heater" in results:
+            self.all_heaters.show_heaters(results["every_heater"])
         if "heaters" in results and self.model is not None:
             heaters, layer = results["heaters"], self.model.layers[results["place"]["layer"]]
             self.heaters.show_heaters(heaters["core"], layer.parts, broken_of(heaters))
+
+
+def _switch(bars: Bars) -> QtWidgets.QCheckBox:
+    """Whether bars are drawn over decades, to be seen where that makes a difference."""
+    box = QtWidgets.QCheckBox("over decades")
+    box.setToolTip("Bars over powers of ten, so that small ones are seen too; else from zero")
+    box.setAccessibleName("Bars over decades, else from zero")
+    box.toggled.connect(bars.along)
+    box.hide()
+    return box

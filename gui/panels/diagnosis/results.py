@@ -7,6 +7,7 @@ from typing import NamedTuple, TypedDict
 import msgspec
 
 from l2sim.inspect import findings
+from l2sim.inspect.every_heater import EveryHeater, why
 
 from ...base.files import Table
 from ...mesh.colours import number
@@ -48,6 +49,7 @@ class Results(TypedDict, total=False):
     layers: findings.LayersFound
     detectors: Detectors
     heaters: findings.HeatersFound
+    every_heater: EveryHeater
 
 
 def read(text: bytes) -> Results:
@@ -131,6 +133,18 @@ def heaters_words(results: Results) -> str:
     )
 
 
+def every_heater_words(results: Results) -> str:
+    """How many heaters do not answer and are at V_max, what all take, and where that comes from."""
+    every = results["every_heater"]
+    silent, full = sum(row.silent for row in every.layers), sum(row.v_max for row in every.layers)
+    watts = findings.scaled(sum(row.milliwatts for row in every.layers) / 1e3, "W")
+    verdict = f"{silent:,} do{'es' * (silent == 1)} not answer" if silent else "All answer when moved by 1 rad"
+    return (
+        f"<b>{verdict}</b>{_badge(results, 'every_heater')}<br>{full:,} at V_max · commanded<br>{watts} by the table "
+        f"{every.table} · estimated<br>{every.core_calls:,} core calls on the chips made again"
+    )
+
+
 # -- as tables ---------------------------------------------------------------------------------------------------------
 
 
@@ -172,6 +186,15 @@ def detectors_table(results: Results) -> Table:
         (output, port, expected, measured)
         for output, both in enumerate(zip(detectors["expected"], detectors["measured"]))
         for port, (expected, measured) in enumerate(zip(*both))
+    ]
+
+
+def every_heater_table(results: Results) -> Table:
+    """The heaters that stand out."""
+    head = ["what", "layer", "block", "part", "kind", "MZI or rail", "answer (share)", "power (mW)"]
+    return head, [
+        (why(row), row.layer, row.core, row.part, row.kind, row.number, row.share, row.milliwatts)
+        for row in results["every_heater"].rows
     ]
 
 
@@ -250,8 +273,8 @@ def _bar(name: str, value: float | None, kind: str = "") -> Bar:
 
 
 def _said(value: float) -> str:
-    """A number in words; what arithmetic rounds is none."""
-    return number(value if abs(value) > 1e-15 else 0.0)
+    """An error in words."""
+    return findings.nothing(value) or number(value)
 
 
 def broken_of(heaters: findings.HeatersFound) -> dict[tuple[str, str, int], str]:

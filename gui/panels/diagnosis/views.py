@@ -8,6 +8,7 @@ import numpy as np
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
 from l2sim.backend import Array
+from l2sim.inspect import findings
 
 from ...base import painting, theme, ticks
 from ...base.panel import pointed
@@ -27,49 +28,133 @@ Qt = QtCore.Qt
 LINES = 6
 """Outputs whose readings are drawn, those that move most."""
 ROW = 24
+"""Pixels of a row of bars at least."""
+LEAST = 24
+"""Pixels of the longest bar at least."""
 
 
 class Bars(QtWidgets.QWidget):
-    """Named numbers as horizontal bars from zero on one scale."""
+    """Named numbers as horizontal bars on one scale: from zero, or over decades. What is rounding has no bar."""
 
     def __init__(self) -> None:
         super().__init__()
         self.bars: list[Bar] = []
+        self.log = False
         self.setAccessibleName("Bars")
 
     def show_bars(self, bars: list[Bar]) -> None:
-        """Draw them from the top."""
-        self.bars = bars
-        self.setMinimumHeight(ROW * len(bars) + 6)
-        self.setAccessibleDescription("; ".join(f"{bar.name}: {bar.said}" for bar in bars))
+        """Draw them from the top; others than before over decades, where they span more than one."""
+        if bars != self.bars:
+            self.bars = bars
+            said = [f"{bar.name}: {bar.said}" for bar in bars]
+            self.setAccessibleDescription("; ".join(said))
+            self.setToolTip("\n".join(said))
+            self.along(self.spans_decades)
         self.update()
+
+    def along(self, log: bool) -> None:
+        """Draw them over decades, or from zero."""
+        self.log = log
+        self.setMinimumHeight(self.row * len(self.bars) + self._foot())
+        self.setMinimumWidth(self._names() + LEAST + self._behind([_short(bar.said) for bar in self.bars]))
+        self.update()
+
+    @property
+    def spans_decades(self) -> bool:
+        """Whether the largest is more than ten times the smallest that is no rounding."""
+        every = self._values()
+        return bool(every) and max(every) > 10.0 * min(every)
+
+    def _values(self) -> list[float]:
+        every = (value for bar in self.bars for value in (bar.value, bar.thin))
+        return [value for value in every if np.isfinite(value) and value >= findings.ROUNDING]
+
+    @property
+    def row(self) -> int:
+        """Pixels of a bar and what is around it."""
+        return max(ROW, int(self.fontMetrics().height()) + 6)
+
+    def changeEvent(self, event: QtCore.QEvent) -> None:
+        super().changeEvent(event)
+        if event.type() == QtCore.QEvent.Type.FontChange:
+            self.along(self.log)
+
+    def _foot(self) -> int:
+        """Pixels below the bars, for the numbers of the axis."""
+        return int(QtGui.QFontMetrics(painting.smaller(self.font())).height()) + 12
+
+    def ends(self) -> tuple[float, float]:
+        """Where the axis begins and ends, of a logarithmic one the powers of ten."""
+        every = self._values()
+        if not self.log or not every:
+            return 0.0, max(every, default=0.0) or 1.0
+        high = float(np.log10(max(every)))
+        return min(float(np.floor(np.log10(min(every)) - 0.1)), high - 1.0), high
+
+    def share(self, value: float) -> float:
+        """How long the bar of a number is, as a share of the longest."""
+        low, high = self.ends()
+        if not np.isfinite(value) or value < findings.ROUNDING:
+            return 0.0
+        return float(((np.log10(value) if self.log else value) - low) / (high - low))
 
     def paintEvent(self, event: QtGui.QPaintEvent) -> None:
         painter, now = painting.canvas(self)
-        measure = painter.fontMetrics()
+        measure, tall = painter.fontMetrics(), self.row
         widest = max((measure.horizontalAdvance(bar.name) for bar in self.bars), default=0) + 18
-        left = min(widest, int(self.width() * 0.56))
-        right = max((measure.horizontalAdvance(bar.said) for bar in self.bars), default=0) + 16
-        room = max(20, self.width() - left - right)
-        every = [value for bar in self.bars for value in (bar.value, bar.thin) if np.isfinite(value)]
-        most = max(every, default=0.0) or 1.0
+        left, said = min(widest, int(self.width() * 0.45)), [bar.said for bar in self.bars]
+        if self._behind(said) > 0.6 * (self.width() - left):  # then the thin bars alone say what is in brackets
+            said = [_short(words) for words in said]
+        right = self._behind(said)
+        left = max(self._names(), min(left, self.width() - right - LEAST))
+        room = max(LEAST, self.width() - left - right)
+        self._axis(painter, left, room)
         colours = {"now": now.bad, "good": now.good, "faint": now.line}
-        for i, bar in enumerate(self.bars):
-            line = QtCore.QRect(8, 4 + i * ROW, left - 14, ROW)
+        for i, (bar, words) in enumerate(zip(self.bars, said)):
+            line = QtCore.QRect(8, 4 + i * tall, left - 14, tall)
             painter.setPen(QtGui.QColor(now.faint if bar.kind == "faint" else now.text))
             name = measure.elidedText(bar.name, Qt.TextElideMode.ElideRight, line.width())
             painter.drawText(line, painting.RIGHT, name)
-            long = room * max(0.0, bar.value) / most if np.isfinite(bar.value) else 0.0
-            painter.fillRect(
-                QtCore.QRectF(left, 4 + i * ROW + 5, max(1.0, long), ROW - 10),
-                QtGui.QColor(colours.get(bar.kind, now.accent)),
-            )
+            long, thin = room * self.share(bar.value), room * self.share(bar.thin)
+            colour = QtGui.QColor(colours.get(bar.kind, now.accent))
+            painter.fillRect(QtCore.QRectF(left, 4 + i * tall + 5, max(1.0, long), tall - 10), colour)
             if np.isfinite(bar.thin):
-                thin = room * max(0.0, bar.thin) / most
-                painter.fillRect(QtCore.QRectF(left, 4 + (i + 1) * ROW - 4, max(1.0, thin), 3), QtGui.QColor(now.warn))
-                long = max(long, thin)
-            painter.drawText(QtCore.QPointF(left + long + 6, 4 + i * ROW + ROW * 0.68), bar.said)
+                strip = QtCore.QRectF(left, 4 + (i + 1) * tall - 4, max(1.0, thin), 3)
+                painter.fillRect(strip, QtGui.QColor(now.warn))
+            end, wide = left + max(long, thin) + 6, measure.horizontalAdvance(words) + 2
+            box = QtCore.QRectF(end, 4 + i * tall, wide, tall)
+            painter.fillRect(box.adjusted(0, 3, 0, -3), QtGui.QColor(now.base))
+            painter.drawText(box, painting.LEFT, words)
         painter.end()
+
+    def _names(self) -> int:
+        """Pixels that are left to the names at least."""
+        return 9 * int(self.fontMetrics().averageCharWidth())
+
+    def _behind(self, said: list[str]) -> int:
+        """Pixels that the words behind the bars take."""
+        return max((self.fontMetrics().horizontalAdvance(words) for words in said), default=0) + 16
+
+    def _axis(self, painter: QtGui.QPainter, left: float, room: float) -> None:
+        """Numbers below the bars, each with a line through them."""
+        if not self.bars:
+            return
+        (low, high), now, plain = self.ends(), theme.now(), painter.font()
+        foot = 4 + self.row * len(self.bars)
+        at = ticks.logarithmic if self.log else ticks.linear
+        marks = [(left + room * (place - low) / (high - low), text) for place, text in at(low, high, int(room / 50))]
+        painter.setPen(QtGui.QColor(now.line))
+        for x, _ in marks:
+            painter.drawLine(QtCore.QPointF(x, 2), QtCore.QPointF(x, foot + 2))
+        painting.small_text(painter)
+        painter.setPen(QtGui.QColor(now.faint))
+        painting.along(painter, marks, foot + 3, (0.0, float(self.width())))
+        painter.setFont(plain)
+
+
+def _short(said: str) -> str:
+    """What is said behind a bar, without what stands in brackets."""
+    return said.partition("  (")[0]
 
 
 class HeaterMap(QtWidgets.QWidget):

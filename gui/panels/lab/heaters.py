@@ -15,7 +15,7 @@ from l2sim.inspect.drive import drive
 from ...base import theme
 from ...base.files import Table
 from ...base.panel import Panel
-from ...base.widgets import Sheet, filled, paragraph
+from ...base.widgets import filled, paragraph, sheet
 from ...mesh import values as mesh_values
 from ...mesh.geometry import TITLES
 from ...mesh.view import told
@@ -142,17 +142,9 @@ class Heaters(Panel):
 
     def __init__(self, selection: Selection) -> None:
         super().__init__(selection)
-        self.rows, self.view = Rows(), Sheet()
-        self.view.setModel(self.rows)
-        self.view.setAccessibleName("Heaters of the block on show")
+        self.rows = Rows()
+        self.view = sheet(self.rows, "Heaters of the block on show")
         self.view.setToolTip("A click selects the MZI; Ctrl+C copies rows; a click on a head sorts")
-        self.view.setSelectionBehavior(QtWidgets.QAbstractItemView.SelectionBehavior.SelectRows)
-        self.view.setEditTriggers(QtWidgets.QAbstractItemView.EditTrigger.NoEditTriggers)
-        self.view.setTabKeyNavigation(False)
-        self.view.setShowGrid(False)
-        self.view.setWordWrap(False)
-        self.view.verticalHeader().hide()
-        self.view.verticalHeader().setDefaultSectionSize(self.view.fontMetrics().height() + 4)
         head = self.view.horizontalHeader()
         head.setSortIndicator(-1, Qt.SortOrder.AscendingOrder)
         self.view.setSortingEnabled(True)
