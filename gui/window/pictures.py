@@ -6,15 +6,18 @@ The runs they show are made for them.
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
-from pyqtgraph.Qt import QtWidgets
+from pyqtgraph.Qt import QtCore, QtTest, QtWidgets
 
 from l2sim import blas
+from l2sim.errors import Diverged
 from l2sim.job import job as jobs
 from l2sim.runs.execute import execute
 
@@ -38,7 +41,7 @@ def main(folder: Path) -> None:
         os.chdir(made)
         os.environ["XDG_CONFIG_HOME"] = made
         window = Window(_runs(Path("runs")))
-        for pictures in (_first, _block, _why, _others, _live):
+        for pictures in (_first, _block, _why, _wrong, _others, _live):
             for name, widget in pictures(window):
                 settle(window, SIZE)
                 print(export.picture(widget, folder / f"desktop-{name}.png"), flush=True)
@@ -54,6 +57,10 @@ def _runs(runs: Path) -> Path:
          "calibrate.epochs=2", "calibrate.polish=1", "map.start=ideal", "map.compare=false"))  # fmt: skip
     _run("insitu-digits", runs / "worn-mesh", ("nonidealities.base=silicon", "nonidealities.phase_bias=0.1",
          "nonidealities.crosstalk=0.0005", "nonidealities.splitter_error_std=0.05", "learn.epochs=5"))  # fmt: skip
+    _run("digits", runs / "diverged", ("calibrate.epochs=1", "map.epochs=1", "map.compare=false", "learn.lr=100"))
+    cut = Path(shutil.copytree(runs / "digits-1", runs / "cut"))
+    whole = (cut / "phase-0000.bin").read_bytes()
+    (cut / "phase-0000.bin").write_bytes(whole[: len(whole) * 2 // 3])
     _run("insitu-digits", runs / "insitu-digits-1", ())
     _run("insitu-digits", runs / "insitu-digits-2", ("nonidealities.tap_noise=0.02",))
     return runs
@@ -104,6 +111,21 @@ def _why(window: Window) -> Pictures:
     yield "why-mesh", window
 
 
+def _wrong(window: Window) -> Pictures:
+    """The ways from "something is wrong" to what it is."""
+    for name in ("dead-heater", "diverged", "cut"):
+        _open(window, name)
+        window.see_as_lab(name == "dead-heater")
+        window.actions_["health"].trigger()
+        health = window.health
+        _until(lambda: health.isVisible() and "Looking on" not in health.said.text())  # noqa: B023
+        settle(window, SIZE)
+        first = health.view.visualRect(health.view.model().index(0, 0)).center()
+        QtTest.QTest.mouseClick(health.view.viewport(), QtCore.Qt.MouseButton.LeftButton, pos=first)
+        yield f"wrong-{name}", window
+    window.see_as_lab(False)
+
+
 def _others(window: Window) -> Pictures:
     window.docks["Curves"].raise_()
     window.open(window.runs_folder / "digits-1")
@@ -145,8 +167,9 @@ def _live(window: Window) -> Pictures:
 
 
 def _run(preset: str, folder: Path, settings: tuple[str, ...]) -> None:
-    for _ in execute(jobs.with_overrides(jobs.load(preset), settings), folder):
-        pass
+    with suppress(Diverged):
+        for _ in execute(jobs.with_overrides(jobs.load(preset), settings), folder):
+            pass
 
 
 def _until(holds: Callable[[], bool], seconds: float = 120.0) -> bool:
