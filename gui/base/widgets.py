@@ -45,7 +45,8 @@ def run_item(run: Summary) -> QtWidgets.QTreeWidgetItem:
 
 
 class Sheet(QtWidgets.QTableView):
-    """A table of which Ctrl+C copies the rows that are chosen, or all, with heads, as a spreadsheet takes them."""
+    """A table of which Ctrl+C copies the rows that are chosen, or all, with heads, as a spreadsheet takes them; the
+    heads of rows too, where they are shown."""
 
     def keyPressEvent(self, event: QtGui.QKeyEvent) -> None:
         if not event.matches(QtGui.QKeySequence.StandardKey.Copy):
@@ -54,8 +55,12 @@ class Sheet(QtWidgets.QTableView):
         model = self.model()
         rows = sorted(index.row() for index in self.selectionModel().selectedRows()) or range(model.rowCount())
         columns, across = range(model.columnCount()), QtCore.Qt.Orientation.Horizontal
+        names = not self.verticalHeader().isHidden()
         lines = [[model.headerData(column, across) for column in columns]]
         lines += [[model.data(model.index(row, column)) for column in columns] for row in rows]
+        if names:
+            heads = [model.headerData(row, QtCore.Qt.Orientation.Vertical) for row in rows]
+            lines = [[head, *line] for head, line in zip(["", *heads], lines)]
         QtWidgets.QApplication.clipboard().setText("\n".join("\t".join(map(str, line)) for line in lines))
 
 
