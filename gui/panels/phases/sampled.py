@@ -16,9 +16,9 @@ from ...mesh.history import recorded
 if TYPE_CHECKING:
     from ...base.model import Layer, RunModel
 
-MOST = 512
+COLUMNS = 512
 """Columns at most: of a longer run every second frame is shown, or every fourth, and so on."""
-BUDGET = 0.015
+BUDGET = 0.012
 """Seconds of its own that one look may take; what is left is read at the next one."""
 
 
@@ -76,7 +76,7 @@ class Sampled:
             self._forget()
         self.recorded = every
         self.stride = 1
-        while len(every) > MOST * self.stride:
+        while len(every) > COLUMNS * self.stride:
             self.stride *= 2
         ends = np.minimum(np.arange(self.stride - 1, len(every) + self.stride - 1, self.stride), len(every) - 1)
         self.steps = every[ends]
@@ -135,7 +135,7 @@ class Sampled:
 def _coarse_first(count: int) -> Array:
     """The last of `count` places, then every 512th, every 256th, and so on to all that are between."""
     at = np.arange(count)
-    twos = np.where(at > 0, at & -at, MOST * 2)
-    twos[-1:] = MOST * 4
+    twos = np.where(at > 0, at & -at, COLUMNS * 2)
+    twos[-1:] = COLUMNS * 4
     order: Array = np.argsort(-twos, kind="stable")
     return order

@@ -320,7 +320,11 @@ class Traces(Panel):
         sides = dict.fromkeys(row.side for row in self.rows)
         picture.parts = [(TITLES.get(side, side), len(layer.parts[side].columns)) for side in sides]
         picture.stages = self._stages(model.stages)
-        scale = mesh_colours.diverging([values], "rad", mesh_values.ROUNDING) if moved else PHASE
+        ends = np.array([values.min(), values.max()])  # far cheaper than a look at every value
+        scale = PHASE
+        if moved:
+            of = ends if np.isfinite(ends).all() else values
+            scale = mesh_colours.diverging([of], "rad", mesh_values.ROUNDING)
         picture.show_table(values, scale)
         picture.image()
         badge = model.badge.get("theta", "commanded")
