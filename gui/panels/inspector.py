@@ -64,7 +64,7 @@ class Line(QtWidgets.QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.setFixedHeight(58)
+        self.setFixedHeight(QtGui.QFontMetrics(painting.smaller(self.font())).height() * 4)
         self.steps: Array = np.zeros(0)
         self.lines: dict[str, Array] = {}
 
@@ -87,13 +87,14 @@ class Line(QtWidgets.QWidget):
             painter.end()
             return
         low, high = min(float(v.min()) for v in every), max(float(v.max()) for v in every)
-        room = QtCore.QRectF(46, 4, self.width() - 54, self.height() - 20)
-        right = int(Qt.AlignmentFlag.AlignRight)
-        painter.drawText(QtCore.QRectF(0, 0, 42, 14), right, f"{high:.3f}")
-        painter.drawText(QtCore.QRectF(0, room.bottom() - 10, 42, 14), right, f"{low:.3f}")
-        below = QtCore.QRectF(46, room.bottom() + 1, room.width(), 14)
+        metrics, ends = painter.fontMetrics(), (f"{high:.3f}", f"{low:.3f}")
+        tall, wide = metrics.height(), max(map(metrics.horizontalAdvance, ends)) + 2
+        room = QtCore.QRectF(wide + 4, tall / 2, self.width() - wide - 12, self.height() - 2 * tall)
+        for y, text in zip((room.top(), room.bottom()), ends):
+            painter.drawText(QtCore.QRectF(0, y - tall / 2, wide, tall), painting.RIGHT, text)
+        below = QtCore.QRectF(room.left(), self.height() - tall, room.width(), tall)
         said = f"{len(self.steps)} frames, steps {self.steps[0]:.0f}-{self.steps[-1]:.0f}, rad"
-        painter.drawText(below, int(Qt.AlignmentFlag.AlignLeft), said)
+        painting.write(painter, below, painting.LEFT, said)
         x = room.left() + (self.steps - self.steps[0]) / max(self.steps[-1] - self.steps[0], 1) * room.width()
         for i, (name, values) in enumerate(self.lines.items()):
             y = room.bottom() - (values - low) / ((high - low) or 1.0) * room.height()
