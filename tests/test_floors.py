@@ -172,7 +172,7 @@ def test_the_window_has_floors_too() -> None:
     assert [line for path in files for line in window_breaches(path.read_text(), path)] == []
 
 
-INSIDE = ("panels/comparison", "panels/diagnosis", "panels/lab", "window/first")
+INSIDE = ("panels/comparison", "panels/diagnosis", "panels/lab", "panels/phases", "window/first")
 
 
 @pytest.mark.parametrize("room", (*WINDOW_FLOORS, *INSIDE))

@@ -77,7 +77,7 @@ class _Choice(QtWidgets.QComboBox):
         super().wheelEvent(event) if self.hasFocus() else event.ignore()
 
 
-class _Line(QtWidgets.QLineEdit):
+class Line(QtWidgets.QLineEdit):
     """A line that knows whether a person is at it: from the focus, a click or a letter to Return or Escape, and for as
     long as it holds a text that was not settled."""
 
@@ -176,7 +176,7 @@ class Editor(QtWidgets.QWidget):
         words = f"{field.path}: {field.meaning}" + (f" ({field.unit})" if field.unit else "")
         choices = options(field)
         self._chooses = bool(choices)
-        self.input = _Choice() if choices else _Line()
+        self.input = _Choice() if choices else Line()
         if choices:
             self.input.addItems([*([default] if default else []), *choices])
             self.input.setFocusPolicy(QtCore.Qt.FocusPolicy.StrongFocus)

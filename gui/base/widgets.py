@@ -65,7 +65,7 @@ def copied(view: V) -> V:
 
 def as_text(view: QtWidgets.QAbstractItemView) -> str:
     """The rows that are chosen in a table, tree or list, or all where none is, as lines of cells with tabs between
-    them, under the heads that are seen. What is hidden or folded away is left out."""
+    them, with the heads that are seen. What is hidden or folded away is left out."""
     model, across = view.model(), QtCore.Qt.Orientation.Horizontal
     head: QtWidgets.QHeaderView | None = None
     if isinstance(view, QtWidgets.QTableView):
@@ -76,8 +76,12 @@ def as_text(view: QtWidgets.QAbstractItemView) -> str:
     every, chosen = list(_rows(view, QtCore.QModelIndex())), view.selectionModel()
     rows = [row for row in every if chosen.isRowSelected(row.row(), row.parent())] or every
     lines = [[row.sibling(row.row(), column).data() for column in columns] for row in rows]
+    if isinstance(view, QtWidgets.QTableView) and not view.verticalHeader().isHidden():
+        down = QtCore.Qt.Orientation.Vertical
+        lines = [[model.headerData(row.row(), down), *line] for row, line in zip(rows, lines)]
+        columns = [-1, *columns]  # there is no head over the names of rows
     if head is not None and not head.isHidden():
-        lines.insert(0, [model.headerData(column, across) for column in columns])
+        lines.insert(0, [model.headerData(column, across) if column >= 0 else None for column in columns])
     texts = [["" if cell is None else " ".join(str(cell).split()) for cell in line] for line in lines]
     return "\n".join("\t".join(line) for line in texts)
 

@@ -14,7 +14,7 @@ from ..base import painting, theme
 from ..base.panel import pointed
 from . import raster as mesh_raster
 from .colours import CANVAS, HATCH
-from .geometry import LEAD, SIGMA, Placed, Scene, Thing, View
+from .geometry import LEAD, OF_MZI, SIGMA, Placed, Scene, Thing, View
 from .shapes import Shapes, near, shapes
 
 MARGIN = (40, 30, 40, 12)  # left, top, right, bottom: room for port numbers and titles
@@ -76,6 +76,8 @@ class Canvas(QtWidgets.QWidget):
         """Which way the light goes."""
         self.texts: dict[tuple[str, str], Array] = {}  # what is written in the boxes, with so many digits
         self.digits = 2
+        self.dimmed: dict[tuple[str, str], Array] = {}  # whether a value is smaller than a threshold
+        self.passing: list[tuple[str, str, int]] = []  # side, kind, index of what is not
         self._rasteriser = mesh_raster.Rasteriser()
         self._raster: mesh_raster.Raster | None = None
         self._image: Array | None = None
@@ -118,12 +120,12 @@ class Canvas(QtWidgets.QWidget):
         ox, oy = at.x() - (at.x() - v.ox) * factor, at.y() - (at.y() - v.oy) * factor
         self.look(View(v.sx * factor, v.sy * factor, ox, oy))
 
-    def reveal(self, side: str, element: int) -> None:
-        """Bring an MZI into sight."""
-        mesh = self.scene.mesh(side) if self.scene else None
-        if mesh is None or not 0 <= element < mesh.count:
+    def reveal(self, side: str, kind: str, index: int) -> None:
+        """Bring a phase shifter or attenuator into sight."""
+        box = self.box(side, kind, index) if self.scene else None
+        if box is None:
             return
-        at = self.point(mesh, element)
+        at = box.center()
         v, rim = self.view, 30
         dx = max(rim - at.x(), 0) - max(at.x() - (self.width() - rim), 0)
         dy = max(rim + MARGIN[1] - at.y(), 0) - max(at.y() - (self.height() - rim), 0)
@@ -277,14 +279,16 @@ class Canvas(QtWidgets.QWidget):
                     if values is not None:
                         share = share if mesh.part.complex else 0.0
                         box = QtCore.QRectF(x + share * v.sx - 30, y + up, 60, 15)
-                        self._text(painter, box, f"{values[element]:.{self.digits}f}", now.text)
+                        dim = (mesh.side, kind) in self.dimmed and self.dimmed[mesh.side, kind][element]
+                        text = f"{values[element]:.{self.digits}f}"
+                        self._text(painter, box, text, now.line if dim else now.text)
         painter.setFont(font)
 
     def box(self, side: str, kind: str, index: int) -> QtCore.QRectF | None:
         """What a ring goes around."""
         assert self.scene is not None
         v, mesh = self.view, self.scene.mesh(side)
-        if kind in ("theta", "phi"):
+        if kind in OF_MZI:
             if mesh is None or not 0 <= index < mesh.count:
                 return None
             at, rx, ry = self.point(mesh, index), 0.5 * v.sx, 0.88 * v.sy
@@ -323,6 +327,8 @@ class Canvas(QtWidgets.QWidget):
 
     def _rings(self, painter: QtGui.QPainter) -> None:
         now = theme.now()
+        for where in self.passing if len(self.passing) <= RINGS else ():
+            self._ring(painter, where, now.text, width=1)
         for where in self.rings[:RINGS]:
             self._ring(painter, where, now.bad)
         for where, label in self.broken[:RINGS]:

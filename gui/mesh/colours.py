@@ -49,6 +49,8 @@ WHEEL = {"dark": (0.80, 0.135), "light": (0.56, 0.15)}
 CANVAS = {"dark": 0xFF15171B, "light": 0xFFFFFFFF}
 GUIDE = {"dark": 0xFF5A6472, "light": 0xFF9AA3AE}
 QUIET = {"dark": 0xFF343A43, "light": 0xFFD9DDE2}
+DIM = 0.22
+"""How much of its colour is left of what is smaller than a threshold; the rest is the canvas."""
 """Boxes that the quantity on show says nothing about."""
 HATCH = {"dark": 0xFFFF6B5E, "light": 0xFFC22F1F}
 
@@ -62,6 +64,10 @@ class Scale(NamedTuple):
     high: float
     unit: str = ""
     limits: tuple[float, float] = (-np.inf, np.inf)
+
+    def size(self, values: Array) -> Array:
+        """How large values are: without their sign, but for levels of light in dB, which rise with the power."""
+        return values if self.kind == "light" else np.abs(values)
 
     def ticks(self) -> list[tuple[float, str]]:
         """Where the legend says what, as (share of its length, text)."""
@@ -174,3 +180,11 @@ def paint(values: Array, scale: Scale, theme: str, out: Array) -> int:
     flat, kind = np.ascontiguousarray(values, np.float64), scale.kind
     ends = scale.low, scale.high, *scale.limits
     return int(_paint(flat, kind == "cyclic", kind == "error", *ends, table, MARKED, out))
+
+
+def dim(size: Array, least: float, theme: str, out: Array) -> None:
+    """Take the colours `out` (n,) uint32 of what is smaller than `least` near to the canvas. What is no number keeps
+    its hatch."""
+    small = (size < least) & (out >> 24 == 0xFF)
+    rgb, ground = (np.stack([c >> s & 0xFF for s in (16, 8, 0)], axis=-1) for c in (out[small], CANVAS[theme]))
+    out[small] = _packed((DIM * rgb + (1 - DIM) * ground).astype(np.uint32))

@@ -27,6 +27,8 @@ SIGMA = 1.2
 """Columns between the meshes of a core, where the attenuators stand."""
 PARTS = 4
 """Parts of a guide along a column that light can differ in: before phi, behind it, in the arms, behind theta."""
+OF_MZI = ("theta", "phi", "mzi")
+"""Kinds of things that are counted as their MZIs are; the last is one as a whole."""
 NUMBERS = (92.0, 34.0)
 """Pixels of a column and of a rail from which there is room for a number."""
 TITLES = {"u": "U", "v": "V*", "sigma": "Σ"}

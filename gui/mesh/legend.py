@@ -10,7 +10,7 @@ from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 from l2sim.backend import Array
 
 from ..base import painting, theme
-from .colours import CANVAS, GUIDE, HATCH, SHADES, Scale, shades, wheel
+from .colours import CANVAS, GUIDE, HATCH, SHADES, Scale, dim, shades, wheel
 from .raster import STRIPE
 
 Qt = QtCore.Qt
@@ -19,19 +19,21 @@ RIM, BAR, SAMPLE, APART = 14, 9, 28, 18
 Draw = Callable[[QtGui.QPainter, QtCore.QRectF], None]
 
 
-def row(scale: Scale, turns: bool, colours: int) -> Array:
-    """The colours of a scale from its low end to its high one, (colours,) uint32. Light whose phase has a hue of its
-    own is grey here, as bright as all hues are."""
+def row(scale: Scale, turns: bool, colours: int, least: float = -np.inf) -> Array:
+    """The colours of a scale from its low end to its high one, (colours,) uint32, dim below `least`. Light whose phase
+    has a hue of its own is grey here, as bright as all hues are."""
     kind = "grey light" if turns else scale.kind
     chosen: Array = shades(kind, theme.now().name)[np.linspace(0, SHADES - 1, colours).astype(int)].copy()
+    dim(scale.size(np.linspace(scale.low, scale.high, colours)), least, theme.now().name, chosen)
     return chosen
 
 
 def paint_bar(
-    painter: QtGui.QPainter, area: QtCore.QRectF, scale: Scale, colours: int = 256, turns: bool = False
-) -> None:
-    """The colours of a scale from its low end to its high one, in so many steps."""
-    painter.drawImage(area, painting.image(row(scale, turns, colours), 1, colours))
+    painter: QtGui.QPainter, area: QtCore.QRectF, scale: Scale, colours: int = 256, turns: bool = False,
+    least: float = -np.inf,
+) -> None:  # fmt: skip
+    """The colours of a scale from its low end to its high one, in so many steps, dim below `least`."""
+    painter.drawImage(area, painting.image(row(scale, turns, colours, least), 1, colours))
 
 
 def paint_wheel(painter: QtGui.QPainter, middle: QtCore.QPointF, radius: float) -> None:
@@ -63,6 +65,7 @@ class Legend(QtWidgets.QWidget):
         self.badge = ""
         self.wrong = 0
         self.turns = False
+        self.least = -np.inf
 
     def sizeHint(self) -> QtCore.QSize:
         return QtCore.QSize(200, 2 * self._tall() + BAR + 9)
@@ -73,10 +76,14 @@ class Legend(QtWidgets.QWidget):
     def _tall(self) -> int:
         return int(QtGui.QFontMetrics(painting.smaller(self.font(), 1.0)).height())
 
-    def show_scale(self, scale: Scale | None, title: str, badge: str, wrong: int, turns: bool = False) -> None:
-        """Say what is shown; None where nothing is. `turns`: hues are phases of light."""
-        if (scale, title, badge, wrong, turns) != (self.scale, self.title, self.badge, self.wrong, self.turns):
+    def show_scale(
+        self, scale: Scale | None, title: str, badge: str, wrong: int, turns: bool = False, least: float = -np.inf
+    ) -> None:
+        """Say what is shown; None where nothing is. `turns`: hues are phases of light; below `least` all is dim."""
+        before = self.scale, self.title, self.badge, self.wrong, self.turns, self.least
+        if (scale, title, badge, wrong, turns, least) != before:
             self.scale, self.title, self.badge, self.wrong, self.turns = scale, title, badge, wrong, turns
+            self.least = least
             said = f"{title}, {badge}" + (f", {wrong} values not a number or out of range" if wrong else "")
             said += ", hue is phase" if turns else ""
             self.setAccessibleDescription(said)
@@ -108,7 +115,7 @@ class Legend(QtWidgets.QWidget):
         symbols = self._symbols(self.width() - RIM - max(bar.width(), advance(said)) - APART, advance)
         room = self.width() - 2 * RIM - sum(wide + APART for _, _, wide in symbols)
         bar.setWidth(max(60.0, min(bar.width(), room)))
-        paint_bar(painter, bar, scale, turns=self.turns)
+        paint_bar(painter, bar, scale, turns=self.turns, least=self.least)
         painter.setPen(QtGui.QColor(now.text))
         end = tail if room > advance(tail) + 40 else badge
         if advance(said) > room > advance(end) + 40:  # the badge stays, and the unit where there is room for it

@@ -193,7 +193,7 @@ def _legend(legend: Legend) -> Iterator[str]:
         return
     name = f"{legend.title} [{scale.unit}]" if scale.unit else legend.title
     yield _text(14, 16, f"{name} · {legend.badge}", now.text)
-    colours = row(scale, legend.turns, 33)
+    colours = row(scale, legend.turns, 33, legend.least)
     stops = "".join(f'<stop offset="{i / 32:.4f}" stop-color="{_colour(c)}"/>' for i, c in enumerate(colours.tolist()))
     yield f'<defs><linearGradient id="map">{stops}</linearGradient></defs>'
     yield '<rect x="14" y="22" width="320" height="9" fill="url(#map)"/>'

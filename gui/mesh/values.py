@@ -130,6 +130,12 @@ def frame(model: RunModel, layer: str, block: int, step: int | None) -> dict[str
     return {side: phases for side, phases in commanded.items() if phases}
 
 
+def began(model: RunModel, steps: Array, step: int) -> int:
+    """The step from which changes of the stage that `step` belongs to are counted, of a layer recorded at `steps`."""
+    begun = max((stage.first_step for stage in model.stages if stage.first_step < max(step, 1)), default=0)
+    return max(begun, int(steps[0]) if len(steps) else 0)
+
+
 def turned(angle: Array) -> Array:
     """An angle as the nearest turn has it, from -pi up to pi."""
     return np.mod(angle + np.pi, tau) - np.pi
@@ -223,9 +229,9 @@ def _difference(out: Painted, model: RunModel, history: History, reference: RunM
             if request.layer in reference.layers and request.block < blocks(reference.layers[request.layer]):
                 then = frame(reference, request.layer, request.block, request.step)
     elif request.choice == STAGE:
-        began = max((s.first_step for s in model.stages if s.first_step < max(out.step or 0, 1)), default=0)
-        first = int(recorded(model, model.layers[request.layer])[0])
-        then, why = frame(model, request.layer, request.block, max(began, first)), "the stage has no phases"
+        steps = recorded(model, model.layers[request.layer])
+        then = frame(model, request.layer, request.block, began(model, steps, out.step or 0))
+        why = "the stage has no phases"
     else:
         aim = model.target(request.layer, request.block, request.step)
         if aim:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from pyqtgraph.Qt import QtCore, QtWidgets
+from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
 from ..base import links, theme
 from ..base.files import Table
@@ -15,12 +15,14 @@ from ..base.panel import Panel
 from ..base.widgets import filled, tool_button
 from . import svg as mesh_svg
 from . import values as mesh_values
+from . import words
 from .canvas import Canvas
 from .colours import CANVAS, GUIDE, QUIET, lit, number, paint
-from .geometry import PARTS, Placed, Scene, Thing
+from .geometry import Placed, Scene, Thing
 from .history import LATER, History
 from .legend import Legend
 from .shapes import FEW
+from .threshold import Threshold
 from .values import (
     CHOICES,
     DIFFERENCE,
@@ -42,7 +44,6 @@ if TYPE_CHECKING:
 
     from ..base.model import Phases, RunModel, Selection
 
-NAMES = {"theta": "θ", "phi": "φ", "screen": "screen", "sigma": "σ"}
 SHOWN = {"all", "theme", "frames", "step", "layer", "block", "side", "input", "parameters"}
 MARKS = {"element"}
 PORT = "The input port that light of unit power enters"
@@ -82,6 +83,9 @@ class MeshView(Panel):
         self.canvas.clicked.connect(self._click)
         self.canvas.walked.connect(self._walk)
         self.canvas.neared.connect(self._recolour)
+        self.threshold = Threshold(lambda thing: self.value(thing)[3:], self._name)
+        self.threshold.changed.connect(self._filter)
+        self.threshold.stepped.connect(self._step)
         self.heading = theme.mark(QtWidgets.QLabel(), "part")
         self.heading.setMinimumWidth(60)
         self.chooser = _combo("Colour by", [f"{i + 1}  {name}" for i, name in enumerate(MODES)])
@@ -94,10 +98,11 @@ class MeshView(Panel):
         self.port.setToolTip(PORT)
         self.port.valueChanged.connect(lambda value: self.selection.set(input=value))
         whole = tool_button("Fit", "Show the whole mesh (F)", "Fit the mesh into the window", self.fit)
+        only = tool_button("≥", "Dim what is smaller than a threshold (A)", "Only above…", self.threshold.ask)
         row = QtWidgets.QHBoxLayout()
         row.setContentsMargins(8, 5, 8, 3)
         row.addWidget(self.heading, 1)
-        for widget in (self.chooser, self.choice, self.port, whole):
+        for widget in (self.chooser, self.choice, self.port, only, whole):
             row.addWidget(widget)
         self.said = theme.mark(QtWidgets.QLabel(), "faint")
         self.said.setContentsMargins(10, 2, 10, 3)
@@ -105,7 +110,7 @@ class MeshView(Panel):
         self.said.setAccessibleName("What the pointer is over")
         for label in (self.heading, self.said):  # a long line must not widen the window
             label.setSizePolicy(QtWidgets.QSizePolicy.Policy.Ignored, QtWidgets.QSizePolicy.Policy.Preferred)
-        filled(QtWidgets.QVBoxLayout(self), row, (self.canvas, 1), self.said, self.legend, spacing=0)
+        filled(QtWidgets.QVBoxLayout(self), row, self.threshold, (self.canvas, 1), self.said, self.legend, spacing=0)
         self.setAccessibleName(self.title)
 
     # -- what the window calls -----------------------------------------------------------------------------------------
@@ -115,6 +120,8 @@ class MeshView(Panel):
         if model is not self.model:
             self.pinned, self._scene_of = None, None
             self.chosen = {mode: choices[0] for mode, choices in CHOICES.items()}  # "sum, live" is of the run before
+            self.threshold.forget()
+            self.threshold.hide()
         super().show_run(model, reference)
         if model is None:
             self.painted = None
@@ -135,7 +142,7 @@ class MeshView(Panel):
             self._mark()
             self.canvas.update()
         if "element" in changed and self.selection.element is not None:
-            self.canvas.reveal(self._side(), self.selection.element)
+            self.canvas.reveal(self._side(), "theta", self.selection.element)
 
     def colour(self, mode: int) -> None:
         """Colour by another quantity, a place in `MODES`."""
@@ -276,6 +283,8 @@ class MeshView(Panel):
         request = Request(name, block, chosen.at, self.mode, choice, enters, chosen.side, self.pinned)
         self.painted = mesh_values.show(model, request, self.history, self.reference)
         self._broken(name, block)
+        assert self.canvas.scene is not None
+        self.threshold.judge(self.painted, self.canvas.scene)
         self._colour()
         self._mark()
         self._say()
@@ -303,6 +312,18 @@ class MeshView(Panel):
             for fate, heaters in fates.items():
                 for kind, here in heaters.items():
                     self.canvas.broken += [((side, kind, int(i)), fate) for i in np.flatnonzero(here)]
+
+    def _filter(self) -> None:
+        """The threshold has changed."""
+        self.canvas.setFocus()
+        self.refresh({"all"})
+
+    def _step(self, thing: Thing) -> None:
+        """Show one of those that pass the threshold."""
+        self.canvas.setFocus()
+        self._click(thing)
+        self._mark()
+        self.canvas.reveal(thing.side, thing.kind, thing.at)
 
     def _recolour(self) -> None:
         if self.painted is not None:
@@ -333,13 +354,15 @@ class MeshView(Panel):
         if scene.sigma and sigma is not None:
             first = scene.sigma[1]
             wrong += paint(sigma, painted.scale, now, colours[first : first + len(sigma)])
+        self.threshold.dim(painted, scene, colours)
         kinds = {kind for _, kind in painted.values}
         focus = kinds.pop() if len(kinds) == 1 else ""
         if canvas.focus != focus:
             canvas.look(canvas.view, canvas.fits)
         canvas.palette_, canvas.focus = colours, focus
         scale = painted.scale if painted.values else None
-        self.legend.show_scale(scale, painted.title, painted.badge, wrong, canvas.detailed and bool(painted.turns))
+        hues = canvas.detailed and bool(painted.turns)
+        self.legend.show_scale(scale, painted.title, painted.badge, wrong, hues, self.threshold.least)
 
     def _mark(self) -> None:
         """Rings around what is selected, wrong and worst, and what is written in the boxes."""
@@ -358,6 +381,10 @@ class MeshView(Panel):
         canvas.worst = None
         if worst is not None and not canvas.rings:
             canvas.worst = (*worst.key, worst.at, f"largest {number(worst.value)} {painted.scale.unit}".strip())
+        canvas.passing = [thing[:3] for thing in self.threshold.things]
+        canvas.dimmed = self.threshold.small(painted)
+        if (at := self.threshold.at) is not None:
+            canvas.worst = (*at[:3], self.threshold.label)
         canvas.texts = {key: values for key, values in painted.values.items() if key[1] in ("theta", "phi")}
         canvas.digits = 0 if self.mode in (UPDATES, LEVEL) else 2
 
@@ -369,7 +396,7 @@ class MeshView(Panel):
         if layer.p * layer.q > 1:
             row, column = divmod(request.block, layer.q)
             where += f" · block {request.block} (row {row}, column {column})"
-        self.heading.setText(where + told(request.step, self.painted.step))
+        self.heading.setText(where + words.told(request.step, self.painted.step))
         self.said.setText(self._summary())
 
     def _summary(self) -> str:
@@ -398,36 +425,11 @@ class MeshView(Panel):
         return links.linked(self._name(thing), self.painted.request.layer, self.painted.request.block)
 
     def _name(self, thing: Thing) -> str:
-        """A thing in words."""
-        title = {"u": "U ", "v": "V* ", "sigma": ""}.get(thing.side, "")
-        mesh = self.canvas.scene.mesh(thing.side) if self.canvas.scene else None
-        if thing.kind in ("theta", "phi") and mesh is not None:
-            part, i = mesh.part, thing.at
-            rails = f"rails {part.rails[i]} and {part.rails[i] + part.spans[i]}"
-            return f"{title}{NAMES[thing.kind]} of MZI {i} (column {part.columns[i]}, {rails})"
-        if thing.kind == "guide" and mesh is not None:
-            column, at = divmod(thing.position, PARTS)
-            where = ("before", "behind φ of", "in", "behind θ of")[at]
-            place = "at the output" if column >= mesh.columns else f"{where} column {column}"
-            inside = f", in MZI {thing.element}" if thing.element >= 0 and at else ""
-            return f"{title}waveguide of rail {thing.at}, {place}{inside}"
-        return f"{title}{NAMES.get(thing.kind, thing.kind)} of rail {thing.at}"
+        return words.name(self.canvas.scene, thing)
 
     def value(self, thing: Thing) -> str:
         """What is on show of a thing, with its unit; empty where nothing is."""
-        painted = self.painted
-        values = painted.values.get((thing.side, thing.kind)) if painted else None
-        if painted is None or values is None:
-            return ""
-        mesh = self.canvas.scene.mesh(thing.side) if self.canvas.scene else None
-        at = thing.at
-        if thing.kind == "guide":
-            at += thing.position * (mesh.part.modes if mesh else 0)
-        if at >= len(values):
-            return ""
-        turns = painted.turns.get((thing.side, thing.kind))
-        phase = "" if turns is None else f", phase {turns[at] / np.pi:.2f} π"
-        return f" = {values[at]:.4g} {painted.scale.unit}{phase}"
+        return words.value(self.painted, self.canvas.scene, thing)
 
     def _hover(self, thing: Thing | None) -> None:
         said = self._summary() if thing is None else escape(self._name(thing) + self.value(thing), quote=False)
@@ -442,6 +444,13 @@ class MeshView(Panel):
             self.selection.set(side=thing.side, element=element)
         elif thing.kind == "guide" and self.mode == POWER and thing.position == 0 and not self._live():
             self.selection.set(input=thing.at)
+
+    def keyPressEvent(self, event: QtGui.QKeyEvent) -> None:
+        """Escape shows all again."""
+        if event.key() == QtCore.Qt.Key.Key_Escape and self.threshold.isVisible():
+            self.threshold.clear()
+        else:
+            super().keyPressEvent(event)
 
     def _walk(self, side: str, element: int) -> None:
         self.selection.set(side=side, element=element)
@@ -470,14 +479,6 @@ class MeshView(Panel):
     def svg(self, path: Path) -> None:
         """Write the picture with its titles and legend as vectors."""
         mesh_svg.write(self.heading.text() or "Mesh", self.canvas, self.legend, path)
-
-
-def told(step: int | None, of: int | None) -> str:
-    """The step on show in words, and the one its phases are of where they have not changed since or were not recorded
-    as often."""
-    if of is None:
-        return ""
-    return f" · step {of:,}" if step is None or step == of else f" · step {step:,}, phases as of {of:,}"
 
 
 def _combo(name: str, entries: list[str]) -> QtWidgets.QComboBox:

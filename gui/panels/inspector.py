@@ -1,11 +1,11 @@
-"""The inspector: everything about one MZI, the one under the pointer and up to four that are pinned.
+"""The inspector: everything about one MZI, the one under the pointer, and up to four that are pinned beside it.
 
 It shows the very frame that the mesh view painted (`take`), so that what is read and what is seen are of one step.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
@@ -25,6 +25,7 @@ from ..mesh.colours import number
 from ..mesh.geometry import TITLES, Thing
 from ..mesh.history import LATER, History
 from ..mesh.values import Painted
+from .phases.pins import NEGLIGIBLE, Column, Pins, Place, column, kinds, names, quantities
 
 if TYPE_CHECKING:
     from l2sim.inspect.chips import Truth
@@ -37,15 +38,6 @@ COUPLER = np.array([[1, 1j], [1j, 1]]) / np.sqrt(2)
 SEEN = {"all", "theme", "frames", "step", "layer", "block", "side", "element", "parameters"}
 
 
-class Place(NamedTuple):
-    """Which MZI."""
-
-    layer: str
-    block: int
-    side: str
-    element: int
-
-
 def node(complex_: bool, theta: float, phi: float) -> Array:
     """The matrix of one ideal MZI (2, 2): D diag(e^{i theta}, 1) D diag(e^{i phi}, 1), D = [[1, i], [i, 1]] / sqrt(2)
     (`kernels.propagate`); of a real one the rotation by theta (`kernels.mesh`)."""
@@ -53,11 +45,6 @@ def node(complex_: bool, theta: float, phi: float) -> Array:
         return np.array([[np.cos(theta), -np.sin(theta)], [np.sin(theta), np.cos(theta)]])
     matrix: Array = COUPLER @ np.diag([np.exp(1j * theta), 1]) @ COUPLER @ np.diag([np.exp(1j * phi), 1])
     return matrix
-
-
-def kinds(part: Part) -> dict[str, str]:
-    """The phases of an MZI by name and letter: theta, and of a complex one phi."""
-    return {"theta": "θ", "phi": "φ"} if part.complex else {"theta": "θ"}
 
 
 def split(complex_: bool, theta: float) -> float:
@@ -77,7 +64,7 @@ class Line(QtWidgets.QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.setFixedHeight(58)
+        self.setFixedHeight(QtGui.QFontMetrics(painting.smaller(self.font())).height() * 4)
         self.steps: Array = np.zeros(0)
         self.lines: dict[str, Array] = {}
 
@@ -100,13 +87,14 @@ class Line(QtWidgets.QWidget):
             painter.end()
             return
         low, high = min(float(v.min()) for v in every), max(float(v.max()) for v in every)
-        room = QtCore.QRectF(46, 4, self.width() - 54, self.height() - 20)
-        right = int(Qt.AlignmentFlag.AlignRight)
-        painter.drawText(QtCore.QRectF(0, 0, 42, 14), right, f"{high:.3f}")
-        painter.drawText(QtCore.QRectF(0, room.bottom() - 10, 42, 14), right, f"{low:.3f}")
-        below = QtCore.QRectF(46, room.bottom() + 1, room.width(), 14)
+        metrics, ends = painter.fontMetrics(), (f"{high:.3f}", f"{low:.3f}")
+        tall, wide = metrics.height(), max(map(metrics.horizontalAdvance, ends)) + 2
+        room = QtCore.QRectF(wide + 4, tall / 2, self.width() - wide - 12, self.height() - 2 * tall)
+        for y, text in zip((room.top(), room.bottom()), ends):
+            painter.drawText(QtCore.QRectF(0, y - tall / 2, wide, tall), painting.RIGHT, text)
+        below = QtCore.QRectF(room.left(), self.height() - tall, room.width(), tall)
         said = f"{len(self.steps)} frames, steps {self.steps[0]:.0f}-{self.steps[-1]:.0f}, rad"
-        painter.drawText(below, int(Qt.AlignmentFlag.AlignLeft), said)
+        painting.write(painter, below, painting.LEFT, said)
         x = room.left() + (self.steps - self.steps[0]) / max(self.steps[-1] - self.steps[0], 1) * room.width()
         for i, (name, values) in enumerate(self.lines.items()):
             y = room.bottom() - (values - low) / ((high - low) or 1.0) * room.height()
@@ -123,7 +111,7 @@ class Card(QtWidgets.QFrame):
     closed = QtCore.Signal()
     asked = QtCore.Signal()  # to sweep this MZI
 
-    def __init__(self, pinned: bool) -> None:
+    def __init__(self) -> None:
         super().__init__()
         theme.mark(self, "card")
         self.head, self.body = paragraph("part"), paragraph("")
@@ -136,9 +124,10 @@ class Card(QtWidgets.QFrame):
             label.setMinimumWidth(1)
         self.line = Line()
         tip = "Sweep the phase of this MZI and read every output"
-        buttons = [tool_button("Sweep", tip, "Sweep this MZI", self.asked)]
-        if pinned:
-            buttons.append(tool_button("×", "Unpin", "Unpin this MZI", self.closed))
+        buttons = [
+            tool_button("Sweep", tip, "Sweep this MZI", self.asked),
+            tool_button("×", "Let go of it", "Let go of this MZI", self.closed),
+        ]
         for button in buttons:
             button.setAutoRaise(True)
         row = filled(QtWidgets.QHBoxLayout(), (self.head, 1), *buttons)
@@ -146,12 +135,13 @@ class Card(QtWidgets.QFrame):
 
 
 class Inspector(Panel):
-    """A card for the MZI under the pointer, the selected one and every pinned one."""
+    """A card for the MZI under the pointer and the selected one; those that are pinned as columns of a table."""
 
     title = "Inspector"
     what = (
         "The MZI under the pointer, or the one that was clicked: its commanded and its actual phase, what each "
-        "imperfection adds to it, and how the phase moved. P pins it."
+        "imperfection adds to it, and how the phase moved. P pins it: pinned MZIs stand side by side, the one on show "
+        "first; a click on a head goes there, × or Delete unpins, Ctrl+C copies the table."
     )
     sweep_asked = QtCore.Signal()  # of the MZI that is selected then
     pins_changed = QtCore.Signal(object)  # list of (side, element) of the block on show
@@ -163,11 +153,14 @@ class Inspector(Panel):
         self.pins: list[Place] = []
         self.history: dict[tuple[str, int], History] = {}
         self.cards: list[Card] = []
-        self._asked: tuple[tuple[object, ...], Truth | None] = ((), None)
+        self._asked: tuple[tuple[object, ...], dict[tuple[str, int, str], Truth | None]] = ((), {})
+        self.sheet = Pins()
+        self.sheet.chosen.connect(lambda place: self.selection.set(**place._asdict()))
+        self.sheet.unpinned.connect(self._unpin)
         self.note = paragraph("faint", margins=(14, 14, 14, 14))
         self.note.setAlignment(Qt.AlignmentFlag.AlignCenter)
         inner = QtWidgets.QWidget()
-        self.column = filled(QtWidgets.QVBoxLayout(inner), self.note, 1, margins=(6, 6, 6, 6), spacing=6)
+        self.column = filled(QtWidgets.QVBoxLayout(inner), self.note, self.sheet, 1, margins=(6, 6, 6, 6), spacing=6)
         scroll = scrolling(inner)
         scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         filled(QtWidgets.QVBoxLayout(self), scroll)
@@ -225,19 +218,20 @@ class Inspector(Panel):
         return Place(here.layer, here.block, side, here.element)
 
     def _show(self) -> None:
-        shown = dict.fromkeys((self.over, self._selected(), *self.pins))
+        shown = dict.fromkeys((self.over, self._selected()))
         places = [place for place in shown if place is not None and self._part(place) is not None]
         while len(self.cards) < len(places):
-            card = Card(True)
-            card.closed.connect(lambda card=card: self._unpin(card))
+            card = Card()
+            card.closed.connect(lambda card=card: self._unpin(card.property("place")))
             card.asked.connect(lambda card=card: self._sweep(card))
             self.cards.append(card)
-            self.column.insertWidget(len(self.cards), card)
+            self.column.insertWidget(len(self.cards) + 1, card)
         for i, card in enumerate(self.cards):
             card.setVisible(i < len(places))
             if i < len(places):
                 self._fill(card, places[i])
-        self.note.setVisible(not places)
+        self._compare()
+        self.note.setVisible(not places and not self.pins)
         self.note.setText(
             "No run is open." if self.model is None
             else "Point at an MZI in the mesh to read it here; click to keep it; pin up to four with P."
@@ -258,8 +252,26 @@ class Inspector(Panel):
         self.selection.set(layer=place.layer, block=place.block, side=place.side, element=place.element)
         self.sweep_asked.emit()
 
-    def _unpin(self, card: Card) -> None:
-        place = card.property("place")
+    def _compare(self) -> None:
+        """The pinned MZIs side by side."""
+        self.sheet.setVisible(bool(self.pins))
+        if self.pins:
+            self.sheet.put(self._columns(), self.pins)
+
+    def _columns(self) -> dict[Place, Column]:
+        """Every quantity of the MZI on show, which comes first, and of those that are pinned."""
+        model = self.model
+        columns: dict[Place, Column] = {}
+        for place in dict.fromkeys((self.over or self._selected(), *self.pins)):
+            part = self._part(place) if place is not None else None
+            if place is not None and part is not None and model is not None:
+                phases, _ = self._phases(place)
+                known = column(model, place, self.selection.at, phases, self._oracle(place))
+                slopes = [(f"{row} (/rad)", text[:-5]) for row, text in self._gradient(place, part) if row[:3] == "dL/"]
+                columns[place] = {**known, **dict(slopes)}
+        return columns
+
+    def _unpin(self, place: Place) -> None:
         if place in self.pins:
             self.pins.remove(place)
         elif place == self._selected():
@@ -348,11 +360,14 @@ class Inspector(Panel):
     def _oracle(self, place: Place) -> Truth | None:
         """What an oracle knows of a mesh, asked once for a frame: the pointer asks for many MZIs of one mesh."""
         assert self.model is not None
-        of = (*place[:3], self.selection.at, self.painted, self.model, self.model.simulated)
+        of = (self.selection.at, self.painted, self.model, self.model.simulated)
         if self._asked[0] != of:
+            self._asked = of, {}
+        known, mesh = self._asked[1], (place.layer, place.block, place.side)
+        if mesh not in known:
             given = self.painted.phases if self.painted is not None and self._of_picture(place) else None
-            self._asked = of, self.model.oracle(*place[:3], self.selection.at, given)
-        return self._asked[1]
+            known[mesh] = self.model.oracle(*mesh, self.selection.at, given)
+        return known[mesh]
 
     def _of_picture(self, place: Place) -> bool:
         """Whether a place is of the block that the mesh view painted."""
@@ -377,7 +392,7 @@ class Inspector(Panel):
         for term, by in truth["terms"].items():
             if kind in by:
                 value = float(by[kind][i])
-                if abs(value) < 5e-5:
+                if abs(value) < NEGLIGIBLE:
                     still.append(term)
                 else:
                     rows.append((f"&nbsp;&nbsp;by {term}", f"{value:+.4f} rad"))
@@ -406,15 +421,8 @@ class Inspector(Panel):
         return [*rows, ("gradient of", f"step {of}")] if of != now else rows
 
     def table(self) -> Table | None:
-        """Commanded phases of all MZIs on show."""
-        rows = []
-        for card in self.cards:
-            place = card.property("place")
-            if card.isVisible() and place is not None and self._part(place) is not None:
-                phases, step = self._phases(place)
-                both = [
-                    float(np.asarray(phases[k])[place.element]) if phases.get(k) is not None else ""
-                    for k in ("theta", "phi")
-                ]
-                rows.append((*place, "" if step is None else step, *both))
-        return (["layer", "block", "side", "MZI", "step", "theta (rad)", "phi (rad)"], rows) if rows else None
+        """Every quantity of the MZI on show and of the pinned ones, a column each."""
+        columns = self._columns()
+        heads = ["quantity", *names(list(columns))]
+        rows = quantities(list(columns.values()))
+        return (heads, [(row, *(of.get(row, "") for of in columns.values())) for row in rows]) if rows else None

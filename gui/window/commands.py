@@ -318,7 +318,19 @@ COMMANDS = (
     ),
     Command("fit", MESH, "Fit", "The whole mesh in view", "F", lambda desk: desk.mesh.fit()),
     Command(
-        "goto", MESH, "Go to…", "To an MZI by layer, block, column and row", "G", lambda desk: dialogs.GoTo(desk).show()
+        "goto", MESH, "Go to…", "To an MZI by its number or its place", "G", lambda desk: dialogs.GoTo(desk).show()
+    ),
+    Command(
+        "above", MESH, "Only above…", "Dim what is smaller than a threshold; Escape shows all again", "A",
+        lambda desk: desk.mesh.threshold.ask(),
+    ),
+    Command(
+        "next_above", MESH, "Next above the threshold", "Of those that pass the threshold the next smaller one", "J",
+        lambda desk: desk.mesh.threshold.step(1),
+    ),
+    Command(
+        "previous_above", MESH, "Previous above the threshold", "Of those that pass the threshold the next larger one",
+        "Shift+J", lambda desk: desk.mesh.threshold.step(-1),
     ),
     Command("pin", MESH, "Pin", "Keep what is shown as the reference", "P", _pin),
     Command(

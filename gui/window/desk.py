@@ -33,6 +33,7 @@ from ..panels.inspector import Inspector
 from ..panels.lab.heaters import Heaters
 from ..panels.lab.ports import Ports
 from ..panels.matrix import Matrix
+from ..panels.phases.traces import Traces
 from ..panels.runs import Runs
 from ..panels.timeline import Timeline
 from .beat import Beat
@@ -94,10 +95,11 @@ class Desk(Guarded):
         self.hardware, self.events, self.runs = Hardware(choose), EventLog(choose), Runs(choose, self.runs_folder)
         self.timeline, self.diagnosis, self.health = Timeline(choose, self.actions_), Diagnosis(choose), Health(choose)
         self.comparison, self.heaters, self.ports = Compare(choose), Heaters(choose), Ports(choose)
+        self.traces = Traces(choose)
         self.panels: list[Panel] = [
             self.mesh, self.blocks, self.inspector, self.matrix, self.distributions, self.curves, self.hardware,
             self.events, self.runs, self.timeline, self.diagnosis, self.health, self.comparison, self.heaters,
-            self.ports,
+            self.ports, self.traces,
         ]  # fmt: skip
         self._arrange()
         self._stack()
@@ -126,12 +128,12 @@ class Desk(Guarded):
             (self.blocks, left), (self.matrix, left), (self.distributions, left),
             (self.inspector, right), (self.hardware, right), (self.events, right), (self.runs, right),
             (self.curves, below), (self.diagnosis, below), (self.health, below), (self.heaters, below),
-            (self.ports, below), (self.comparison, below),
+            (self.ports, below), (self.comparison, below), (self.traces, below),
         ):  # fmt: skip
             self._dock(panel, area)
         for front, *behind in (
             ("Matrix", "Distributions"), ("Hardware", "Events", "Runs"),
-            ("Curves", "Diagnosis", "Health", "Heaters", "Ports", "Compare"),
+            ("Curves", "Traces", "Diagnosis", "Health", "Heaters", "Ports", "Compare"),
         ):  # fmt: skip
             for name in behind:
                 self.inner.tabifyDockWidget(self.docks[front], self.docks[name])

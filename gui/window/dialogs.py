@@ -78,9 +78,13 @@ class GoTo(_Dialog):
         self.column = self.add("MZI column", QtWidgets.QSpinBox())
         self.rail = self.add("MZI upper rail", QtWidgets.QSpinBox())
         self.mzi.valueChanged.connect(lambda number: self._place(number))
+        for box in (self.column, self.rail):
+            box.valueChanged.connect(lambda *_: self._number())
         self.layer.currentTextChanged.connect(lambda *_: self._limits())
         self._limits()
         self._finish()
+        self.mzi.setFocus()
+        self.mzi.selectAll()
 
     def _limits(self) -> None:
         model = self.desk.model
@@ -98,7 +102,7 @@ class GoTo(_Dialog):
         part = next(iter(layer.parts.values()))
         self.column.setRange(0, int(part.columns.max()))
         self.rail.setRange(0, part.modes - 2)
-        self.mzi.setRange(0, len(part.columns) - 1)
+        self.mzi.setRange(0, 10 ** len(str(len(part.columns))) - 1)  # what is not there can be typed, and is refused
         if self.desk.selection.element is not None:
             self.mzi.setValue(self.desk.selection.element)
         self._place(self.mzi.value())
@@ -109,8 +113,22 @@ class GoTo(_Dialog):
         layer = model.layers.get(self.layer.currentText()) if model else None
         if layer is not None:
             part = layer.parts[list(layer.parts)[max(0, self.part.currentIndex())]]
-            self.column.setValue(int(part.columns[number]))
-            self.rail.setValue(int(part.rails[number]))
+            for box, places in ((self.column, part.columns), (self.rail, part.rails)):
+                if number < len(places):
+                    box.blockSignals(True)
+                    box.setValue(int(places[number]))
+                    box.blockSignals(False)
+
+    def _number(self) -> None:
+        """Show the number of the MZI at this place, where there is one."""
+        model = self.desk.model
+        layer = model.layers.get(self.layer.currentText()) if model else None
+        if layer is not None:
+            part = layer.parts[list(layer.parts)[max(0, self.part.currentIndex())]]
+            for here in np.flatnonzero((part.columns == self.column.value()) & (part.rails == self.rail.value())):
+                self.mzi.blockSignals(True)
+                self.mzi.setValue(int(here))
+                self.mzi.blockSignals(False)
 
     def _do(self) -> None:
         model = self.desk.model
@@ -119,7 +137,10 @@ class GoTo(_Dialog):
             self.fault("no run is open")
             return
         side = list(layer.parts)[max(0, self.part.currentIndex())]
-        part = layer.parts[side]
+        part, number = layer.parts[side], self.mzi.value()
+        if number >= len(part.columns):
+            self.fault(f"there is no MZI {number} in {side or layer.name}; it has 0 to {len(part.columns) - 1}")
+            return
         here = np.flatnonzero((part.columns == self.column.value()) & (part.rails == self.rail.value()))
         if not here.size:
             rails = part.rails[part.columns == self.column.value()]

@@ -115,6 +115,12 @@ def states(window: Window, digits: Path, insitu: Path) -> Iterator[str]:
     window.docks["Distributions"].raise_()
     window.docks["Diagnosis"].raise_()
     yield "panels behind"
+    window.docks["Traces"].raise_()
+    window.selection.set(side="u", element=3)
+    window.inspector.pin()
+    window.mesh.threshold.ask()
+    yield "traces and pins"
+    window.mesh.threshold.clear()
     window.docks["Curves"].raise_()
     window.compare(digits)
     yield "compare"

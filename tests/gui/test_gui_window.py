@@ -167,6 +167,27 @@ def test_go_to_an_mzi_by_its_place(opened: Window, qtbot: QtBot) -> None:
     assert (part.columns[opened.selection.element], part.rails[opened.selection.element]) == (1, 3)
 
 
+def test_go_to_an_mzi_by_its_number(opened: Window, qtbot: QtBot) -> None:
+    opened.selection.set(side="u")
+    qtbot.keyClick(opened.mesh.canvas, Key.Key_G)
+    dialog = next(w for w in QtWidgets.QApplication.topLevelWidgets() if isinstance(w, dialogs.GoTo) and w.isVisible())
+    last = len(opened.model.layers["fc1"].parts["u"].columns) - 1
+    qtbot.keyClicks(dialog.focusWidget(), str(last + 1))
+    qtbot.keyClick(dialog.focusWidget(), Key.Key_Return)
+    assert dialog.isVisible() and dialog.said.text() == f"there is no MZI {last + 1} in u; it has 0 to {last}"
+    assert dialog.mzi.text() == str(last + 1) and opened.selection.element is None
+    dialog.mzi.selectAll()
+    qtbot.keyClicks(dialog.focusWidget(), "17")
+    assert (dialog.column.value(), dialog.rail.value()) == opened_place(opened, 17)
+    qtbot.keyClick(dialog.focusWidget(), Key.Key_Return)
+    assert not dialog.isVisible() and opened.selection.element == 17
+
+
+def opened_place(window: Window, number: int) -> tuple[int, int]:
+    part = window.model.layers[window.selection.layer].parts["u"]
+    return int(part.columns[number]), int(part.rails[number])
+
+
 def test_space_is_left_to_a_button_that_has_the_focus(opened: Window, qtbot: QtBot) -> None:
     opened.activateWindow()
     button = opened.curves.plots[0].log

@@ -18,7 +18,7 @@ from ...base.panel import Panel
 from ...base.widgets import filled, paragraph, sheet
 from ...mesh import values as mesh_values
 from ...mesh.geometry import TITLES
-from ...mesh.view import told
+from ...mesh.words import told
 
 if TYPE_CHECKING:
     from ...base.model import Part, Phases, RunModel, Selection

@@ -23,7 +23,7 @@ from ...base.panel import Panel, pointed
 from ...base.widgets import filled, paragraph
 from ...mesh import values as mesh_values
 from ...mesh.colours import number
-from ...mesh.view import told
+from ...mesh.words import told
 from .. import matrix
 
 if TYPE_CHECKING:
