@@ -13,10 +13,11 @@ from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 from l2sim.backend import Array
 from l2sim.inspect import axes
 
-from ..base import fields, quantities, theme
+from ..base import fields, theme
 from ..base.files import Table
 from ..base.panel import Panel
 from ..base.widgets import filled
+from . import quantities
 from .chart import Chart, Legend
 from .envelope import Band, Envelope, Flag, Line, Smooth, View
 

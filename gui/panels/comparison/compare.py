@@ -8,10 +8,11 @@ from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
 from l2sim.inspect import axes, compare
 
-from ...base import fields, quantities, theme
+from ...base import fields, theme
 from ...base.files import Table
 from ...base.panel import Panel
 from ...base.widgets import filled, paragraph, plain_list, tool_button
+from .. import quantities
 from .pages import CurvesPage, GradientsPage, LightPage, Side
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ from ...base.widgets import filled, paragraph, scrolling
 from ...mesh import values as mesh_values
 from . import results as kinds
 from .results import Results, bars, broken_of
-from .views import Bars, HeaterMap, Plot
+from .views import Bars, HeaterMap, Readings
 
 if TYPE_CHECKING:
     from ...base.model import RunModel, Selection
@@ -132,8 +132,8 @@ class Diagnosis(Panel):
         self.notes: dict[str, QtWidgets.QLabel] = {}
         self.buttons: dict[str, QtWidgets.QPushButton] = {}
         self.bars = {only: Bars() for only in ("budget", "movement", "layers")}
-        self.sweep = Plot("Readings of the outputs over the phase")
-        self.detectors = Plot("Measured against expected readings")
+        self.sweep = Readings("Readings of the outputs over the phase")
+        self.detectors = Readings("Measured against expected readings")
         self.heaters = HeaterMap()
         self.bodies: dict[str, QtWidgets.QWidget] = {
             **self.bars, "sweep": self.sweep, "detectors": self.detectors, "heaters": self.heaters
