@@ -65,6 +65,16 @@ class Axis(pg.AxisItem):
     def tickStrings(self, values: list[float], scale: float, spacing: float) -> list[str]:
         return [text for _, text in self._numbers]
 
+    def resizeEvent(self, event: object = None) -> None:
+        """Its name keeps within the plot, and ends in … where that is too narrow."""
+        room = self.height() if self.orientation == "left" else self.geometry().right() + SIDE
+        letters, how = QtGui.QFontMetrics(self.label.font()), QtCore.Qt.TextElideMode.ElideRight
+        self.label.setPlainText(letters.elidedText(self.labelText, how, int(room) - SIDE))
+        super().resizeEvent(event)
+        if self.orientation == "bottom":
+            beyond = self.label.x() + self.label.boundingRect().width() - self.size().width() - SIDE
+            self.label.moveBy(-max(beyond, 0.0), 0.0)
+
     def boundingRect(self) -> QtCore.QRectF:
         return super().boundingRect().adjusted(-SIDE, -SIDE, SIDE, SIDE)
 
@@ -182,13 +192,17 @@ class Plot(pg.PlotWidget):
             axis.setTextPen(now.faint)
             axis.setTickFont(font)
             axis.label.setFont(font)
+            axis.label.setDefaultTextColor(QtGui.QColor(now.faint))
             axis.setLabel(text)
             axis.showLabel(bool(text))
+            axis.resizeEvent()  # else the name stays where it was with other letters
         self.mark.setPen(now.warn, width=2)
         self.mark.label.setColor(now.text)
         self.mark.label.setFont(font)
-        top = QtGui.QFontMetrics(font).height() if self.heading else 0
-        self.plotItem.layout.setContentsMargins(2, top + 6, SIDE, 2)
+        self.mark.label.fill = pg.mkBrush(now.base)
+        tall = QtGui.QFontMetrics(font).height()
+        self.getAxis("bottom").setHeight(tall * (2 if self.texts[1] else 1) + 8)
+        self.plotItem.layout.setContentsMargins(6, tall * bool(self.heading) + tall // 2, SIDE, 2)
 
 
 def span(values: Sequence[Array], margin: float) -> tuple[float, float]:
