@@ -246,7 +246,6 @@ class Plot(QtWidgets.QWidget):
 class Curves(Panel):
     """Every scalar series: raw values faint, their average over them, a band per stage, a line at the step shown."""
 
-    title = "Curves"
     what = (
         "What was measured step by step: raw values faint, their average over them, a band for each stage. A "
         "click goes to a step; the wheel zooms, a drag moves, a double click shows the whole run."

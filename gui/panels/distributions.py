@@ -59,7 +59,6 @@ class Histogram(Plot):
 class Distributions(Panel):
     """Three histograms: the phases of the selected layer, its cores, and the errors of the selected block's weights."""
 
-    title = "Distributions"
     what = (
         "How phases, errors of cores and weights are spread: a histogram of each at the step on show."
     )
@@ -72,7 +71,6 @@ class Distributions(Panel):
         self.weights = Histogram("Weight error", "realised - target")
         self.plots = (self.phases, self.cores, self.weights)
         filled(QtWidgets.QVBoxLayout(self), *((plot, 1) for plot in self.plots), spacing=2)
-        self.setAccessibleName(self.title)
         self.show_run(None)
 
     def show_run(self, model: RunModel | None, reference: RunModel | None = None) -> None:

@@ -124,7 +124,6 @@ class Card(QtWidgets.QFrame):
 class Inspector(Panel):
     """A card for the MZI under the pointer, the selected one and every pinned one."""
 
-    title = "Inspector"
     what = (
         "The MZI under the pointer, or the one that was clicked: its commanded and its actual phase, what each "
         "imperfection adds to it, and how the phase moved. P pins it."
@@ -147,7 +146,6 @@ class Inspector(Panel):
         scroll = scrolling(inner)
         scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         filled(QtWidgets.QVBoxLayout(self), scroll)
-        self.setAccessibleName(self.title)
         self.show_run(None)
 
     # -- what the window and the mesh view call ------------------------------------------------------------------------

@@ -25,7 +25,6 @@ ALONG = (axes.EPOCH, axes.STAGE, axes.TIME, axes.CALLS, axes.ENERGY)
 class Compare(Panel):
     """Any number of runs, a colour each. It only asks: `part` carries the folder of a run that shall be left out."""
 
-    title = "Compare"
     what = (
         "The open run beside others, aligned by stage and epoch: what their jobs differ in, their curves, "
         "their light, and measured against true gradients."

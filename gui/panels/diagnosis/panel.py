@@ -112,8 +112,6 @@ class Diagnosis(Panel):
     """A tab for each kind of diagnosis. `start` begins what the window's actions ask for, and `waits` says that an
     answer is still due."""
 
-    title = "Diagnosis"
-    section = "Why is it bad?"
     what = (
         "Why is it bad? Error budget of a core, sweep of a heater, movement of phases, the guilty layer, tests of "
         "detectors and heaters. Each is answered by a process of its own."
@@ -150,7 +148,6 @@ class Diagnosis(Panel):
             self.tabs.addTab(self._page(page), page.title)
         self.heaters.chosen.connect(lambda side, i: self.selection.set(side=side, element=i))
         filled(QtWidgets.QVBoxLayout(self), self.tabs)
-        self.setAccessibleName(self.title)
         self.show_run(None)
 
     def _page(self, page: Page) -> QtWidgets.QWidget:
