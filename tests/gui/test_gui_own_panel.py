@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -220,18 +221,15 @@ def test_a_window_with_it_opens_from_the_command(tmp_path: Path, digits_run: Pat
     assert done.returncode == 0 and (tmp_path / "w.png").stat().st_size > 10_000, done.stderr
 
 
-def test_a_package_with_a_layout_and_a_panel_serves_runs_without_qt(tmp_path: Path) -> None:
-    (tmp_path / "parts.py").write_text(
-        "from l2sim.mesh import layouts\nfrom l2sim.gui.panels.registry import register\n"
-        "layouts.register('half', lambda n: layouts.rectangular(n, n // 2))\nregister('Mine', 'parts_seen:Mine')\n"
-    )
-    (tmp_path / "parts_seen.py").write_text("import pyqtgraph\n")
+def test_a_file_that_adds_a_panel_and_a_layout_serves_runs_without_qt(tmp_path: Path) -> None:
+    shutil.copy(EXAMPLES / "own_movers.py", tmp_path)
+    (tmp_path / "parts.py").write_text(OWN.read_text() + (EXAMPLES / "own_layout.py").read_text())
     code = (
         "import sys\nfor name in ('pyqtgraph', 'PyQt5', 'PySide6'): sys.modules[name] = None\n"
         "from l2sim.cli.main import main\nmain()\n"
     )
-    around = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
-    order = ["run", "insitu-digits", "--smoke", "--import", "parts", "--set", "insitu.mesh=half", "--out", "made"]
+    around = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    order = ["run", "insitu-digits", "--smoke", "--import", "parts.py", "--set", "insitu.mesh=half", "--out", "made"]
     done = subprocess.run(
         [sys.executable, "-c", code, *order], env=around, cwd=tmp_path, capture_output=True, text=True,
         timeout=PATIENCE / 1000,
