@@ -75,6 +75,12 @@ class Axis(pg.AxisItem):
             beyond = self.label.x() + self.label.boundingRect().width() - self.size().width() - SIDE
             self.label.moveBy(-max(beyond, 0.0), 0.0)
 
+    def paint(self, painter: QtGui.QPainter, *more: object) -> None:
+        """Draw it as it is: the picture of it that pyqtgraph keeps has another scale where vectors are written."""
+        specs = self.generateDrawSpecs(painter)
+        if specs is not None:
+            self.drawPicture(painter, *specs)
+
     def boundingRect(self) -> QtCore.QRectF:
         return super().boundingRect().adjusted(-SIDE, -SIDE, SIDE, SIDE)
 
@@ -92,6 +98,7 @@ class Plot(pg.PlotWidget):
         self.heading = self.note = ""
         self.texts = "", ""
         self.mark = pg.InfiniteLine(0, 90, label=" ", labelOpts={"position": 0.9})
+        self.mark.setZValue(1)
         self.addItem(self.mark, ignoreBounds=True)
         self.hideButtons()
         self.setMouseEnabled(False, False)
@@ -129,10 +136,8 @@ class Plot(pg.PlotWidget):
             self.mark.label.setText(mark[1])
         bars = any(trace.how == "bars" for trace in traces)
         low, high = span([trace.y for trace in traces], 0.04)
-        self.setRange(
-            xRange=span([trace.x for trace in traces], 0.0 if bars else 0.02), yRange=(0.0 if bars else low, high),
-            padding=0, disableAutoRange=False,
-        )  # fmt: skip
+        x = [trace.x for trace in traces] + ([] if mark is None else [np.array([mark[0]])])
+        self.setRange(xRange=span(x, 0.0 if bars else 0.02), yRange=(0.0 if bars else low, high), padding=0)
         for axis, values in zip(self._axes(), ("y", "x")):
             axis.whole = all(np.issubdtype(getattr(trace, values).dtype, np.integer) for trace in traces)
         self.getAxis("bottom").setTicks([ends] if ends else None)
@@ -160,8 +165,10 @@ class Plot(pg.PlotWidget):
         if self.note:
             painting.note(painter, self.rect().adjusted(SIDE, tall + 2, -SIDE, -4), self.note)
 
-    def minimumSizeHint(self) -> QtCore.QSize:
+    def sizeHint(self) -> QtCore.QSize:
         return QtCore.QSize(140, self.tall * self.fontMetrics().height())
+
+    minimumSizeHint = sizeHint
 
     def wheelEvent(self, event: QtGui.QWheelEvent) -> None:
         event.ignore()
@@ -196,12 +203,11 @@ class Plot(pg.PlotWidget):
             axis.setLabel(text)
             axis.showLabel(bool(text))
             axis.resizeEvent()  # else the name stays where it was with other letters
-        self.mark.setPen(now.warn, width=2)
+        self.mark.setPen(now.warn, width=2, style=QtCore.Qt.PenStyle.DashLine)
         self.mark.label.setColor(now.text)
         self.mark.label.setFont(font)
-        self.mark.label.fill = pg.mkBrush(now.base)
         tall = QtGui.QFontMetrics(font).height()
-        self.getAxis("bottom").setHeight(tall * (2 if self.texts[1] else 1) + 8)
+        self.getAxis("bottom").setHeight(tall * (2 if self.texts[1] else 1) + 4)
         self.plotItem.layout.setContentsMargins(6, tall * bool(self.heading) + tall // 2, SIDE, 2)
 
 

@@ -80,6 +80,7 @@ class Line(QtWidgets.QWidget):
     def __init__(self) -> None:
         super().__init__()
         self.legend, self.plot = Legend(), Plot("History", 5)
+        self.plot.setSizePolicy(QtWidgets.QSizePolicy.Policy.Preferred, QtWidgets.QSizePolicy.Policy.Fixed)
         filled(QtWidgets.QVBoxLayout(self), self.legend, self.plot, spacing=0)
 
     def show_lines(self, steps: Array, lines: dict[str, Array]) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from l2sim.gui.base.layout import Kept
-from l2sim.gui.base.plot import Axis, Plot
+from l2sim.gui.base.plot import Plot
 from l2sim.gui.mesh.values import POWER
 from l2sim.gui.panels.chart import Chart
 from l2sim.gui.window.window import Window
@@ -96,24 +96,16 @@ class Recorder:
                 self.drawn.append(Drawn(text.toPlainText().strip(), place, whole))
 
 
-def _directly(axis: Axis, painter: QtGui.QPainter, *more: Any) -> None:
-    """Draw an axis without the picture of it that pyqtgraph keeps, in which places are of the axis alone."""
-    specs = axis.generateDrawSpecs(painter)
-    if specs is not None:
-        axis.drawPicture(painter, *specs)
-
-
 @contextmanager
 def recorded() -> Iterator[Recorder]:
     """A recorder, as long as it is needed."""
     draw, recorder = QtGui.QPainter.drawText, Recorder()
     kept = vars(QtGui.QPainter)["drawText"]  # what binds; `draw` does not
-    QtGui.QPainter.drawText, Axis.paint = recorder.note(draw), _directly
+    QtGui.QPainter.drawText = recorder.note(draw)
     try:
         yield recorder
     finally:
         QtGui.QPainter.drawText = kept
-        del Axis.paint
 
 
 def faults(drawn: list[Drawn]) -> Iterator[str]:

@@ -124,6 +124,24 @@ def test_a_plot_becomes_vectors(qtbot: QtBot, tmp_path: Path) -> None:
     assert all(f">{word}" in svg for word in ("phase (rad)", "power", "now", "0.5"))
 
 
+def test_the_axes_of_a_figure_are_as_long_as_on_the_screen(qtbot: QtBot) -> None:
+    plot = drawn(qtbot, Trace(X, X, theme.now().base), size=(400, 240))
+    pictures = [plot.grab().toImage(), QtGui.QImage(400, 240, QtGui.QImage.Format.Format_RGB32)]
+    pictures[1].setDotsPerMeterX(1000)  # a device of another scale, as vectors are
+    pictures[1].setDotsPerMeterY(1000)
+    painter = QtGui.QPainter(pictures[1])
+    plot.vectors(painter, QtCore.QRect(0, 0, 400, 240))
+    painter.end()
+    line = QtGui.QColor(theme.now().line).name()
+    ends = [
+        [(x, y) for x in range(400) for y in range(240) if picture.pixelColor(x, y).name() == line]
+        for picture in pictures
+    ]
+    for at in (min, max):
+        assert at(x for x, _ in ends[1]) == pytest.approx(at(x for x, _ in ends[0]), abs=2)
+        assert at(y for _, y in ends[1]) == pytest.approx(at(y for _, y in ends[0]), abs=2)
+
+
 def test_ends_are_of_what_is_a_number() -> None:
     assert span([], 0.1) == (-0.1, 1.1) and span([np.array([np.nan, 2.0, 4.0, np.inf])], 0.0) == (2.0, 4.0)
     low, high = span([np.array([3.0])], 0.0)

@@ -182,12 +182,12 @@ class Readings(QtWidgets.QWidget):
         now, x = theme.now(), np.array(sweep["volts"] if sweep["volts"] is not None else sweep["phases"], float)
         shown = sorted(np.argsort(-np.array(sweep["amplitude"], float))[:LINES].tolist())
         traces: list[Trace] = []
-        names: list[tuple[str, bool, str]] = []
+        names = [("", False, "output")]
         for number_, output in enumerate(shown):
             colour = now.curves[number_ % len(now.curves)]
             fitted, read = np.array(sweep["fitted"][output], float), np.array(sweep["readings"][output], float)
             traces += [Trace(x, fitted, colour), Trace(x, read, colour, "dots")]
-            names.append((colour, False, f"output {output}"))
+            names.append((colour, False, str(output)))
         across = "commanded voltage (V)" if sweep["volts"] is not None else "commanded phase (rad)"
         mark = (sweep["told"] % (2 * np.pi), "now") if sweep["volts"] is None else None
         self.plot.draw(traces, across, "power" if sweep["readout"] == "power" else "amplitude", mark=mark)
