@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,8 +15,7 @@ from . import painting, theme, ticks
 
 EDGES = ("left", "bottom")
 SIDE = 12
-"""Pixels beside the plot and of a number that may stand over its end."""
-DOT = 4
+"""Pixels beside the plot, and of a number that may stand over its end."""
 
 
 class Trace(NamedTuple):
@@ -33,28 +31,21 @@ class Trace(NamedTuple):
         if self.how == "bars":
             left, right = self.x[:-1], self.x[1:]
             item.setOpts(x0=left, x1=right, height=self.y, brush=self.colour, pen=theme.now().base)
-        elif self.how == "dots":
-            item.setData(self.x, self.y, brush=self.colour)
         else:
-            item.setData(self.x, self.y, pen=self.colour)
+            item.setData(self.x, self.y, **{"brush" if self.how == "dots" else "pen": self.colour})
 
 
-KINDS: dict[str, Callable[[], pg.GraphicsObject]] = {
-    "line": partial(pg.PlotCurveItem, antialias=True, connect="finite"),
-    "dots": partial(pg.ScatterPlotItem, size=DOT, pen=None, antialias=True),
-    "bars": partial(pg.BarGraphItem, x0=[], x1=[], height=[]),
+KINDS = {
+    "line": lambda: pg.PlotCurveItem(antialias=True, connect="finite"),
+    "dots": lambda: pg.ScatterPlotItem(size=4, pen=None, antialias=True),
+    "bars": lambda: pg.BarGraphItem(x0=[], x1=[], height=[]),
 }
 
 
 class Axis(pg.AxisItem):
-    """An axis whose numbers stand where `ticks` puts them, as many as there is room for."""
+    """Its numbers stand where `ticks` puts them, as many as there is room for; only `whole` ones of whole numbers."""
 
     whole = False
-    """Whether only whole numbers are said."""
-
-    def __init__(self, edge: str) -> None:
-        super().__init__(edge)
-        self.enableAutoSIPrefix(False)  # units are said with their quantity
 
     def tickValues(self, low: float, high: float, size: float) -> list[tuple[None, list[float]]]:
         letters = QtGui.QFontMetrics(self.style["tickFont"])
@@ -81,9 +72,6 @@ class Axis(pg.AxisItem):
         if specs is not None:
             self.drawPicture(painter, *specs)
 
-    def boundingRect(self) -> QtCore.QRectF:
-        return super().boundingRect().adjusted(-SIDE, -SIDE, SIDE, SIDE)
-
 
 class Plot(pg.PlotWidget):
     """Traces over two linear axes, `tall` lines of letters high at least. The wheel scrolls what it lies in."""
@@ -91,12 +79,11 @@ class Plot(pg.PlotWidget):
     def __init__(self, name: str, tall: int = 8) -> None:
         super().__init__(enableMenu=False, axisItems={edge: Axis(edge) for edge in EDGES})
         self.setAccessibleName(name)
-        self.tall = tall
+        self.axes = [self.getAxis(edge) for edge in EDGES]
+        self.tall, self.heading, self.note, self.texts = tall, "", "", ("", "")
         self.traces: Sequence[Trace] = ()
         self.drawn: list[pg.GraphicsObject] = []
         """What draws each trace; made anew only where there are others, since that takes longer than all drawing."""
-        self.heading = self.note = ""
-        self.texts = "", ""
         self.mark = pg.InfiniteLine(0, 90, label=" ", labelOpts={"position": 0.9})
         self.mark.setZValue(1)
         self.addItem(self.mark, ignoreBounds=True)
@@ -108,16 +95,9 @@ class Plot(pg.PlotWidget):
         self._style()
 
     def draw(
-        self,
-        traces: Sequence[Trace],
-        across: str = "",
-        up: str = "",
-        *,
-        heading: str = "",
-        note: str = "",
-        mark: tuple[float, str] | None = None,
-        ends: Sequence[tuple[float, str]] = (),
-    ) -> None:
+        self, traces: Sequence[Trace], across: str = "", up: str = "", *, heading: str = "", note: str = "",
+        mark: tuple[float, str] | None = None, ends: Sequence[tuple[float, str]] = (),
+    ) -> None:  # fmt: skip
         """Draw traces over axes with these names; without traces a `note`. `mark` is a line with a word, `ends` are the
         places that the lower axis names instead of numbers."""
         if [trace.how for trace in traces] != [trace.how for trace in self.traces]:
@@ -138,7 +118,7 @@ class Plot(pg.PlotWidget):
         low, high = span([trace.y for trace in traces], 0.04)
         x = [trace.x for trace in traces] + ([] if mark is None else [np.array([mark[0]])])
         self.setRange(xRange=span(x, 0.0 if bars else 0.02), yRange=(0.0 if bars else low, high), padding=0)
-        for axis, values in zip(self._axes(), ("y", "x")):
+        for axis, values in zip(self.axes, "yx"):
             axis.whole = all(np.issubdtype(getattr(trace, values).dtype, np.integer) for trace in traces)
         self.getAxis("bottom").setTicks([ends] if ends else None)
         self._style()
@@ -153,17 +133,13 @@ class Plot(pg.PlotWidget):
         for item in drawn:
             item.setExportMode(False)
 
-    # -- what Qt calls -------------------------------------------------------------------------------------------------
-
     def drawForeground(self, painter: QtGui.QPainter, area: QtCore.QRectF) -> None:
         """The heading, and the note where there is nothing to see."""
-        painter.setFont(self._font())
+        painting.small_text(painter, 1.0)
         tall = painter.fontMetrics().height()
-        if self.heading:
-            painter.setPen(QtGui.QColor(theme.now().text))
-            painting.write(painter, QtCore.QRectF(8, 1, self.width() - 12, tall), painting.LEFT, self.heading)
-        if self.note:
-            painting.note(painter, self.rect().adjusted(SIDE, tall + 2, -SIDE, -4), self.note)
+        painter.setPen(QtGui.QColor(theme.now().text))
+        painting.write(painter, QtCore.QRectF(8, 1, self.width() - 12, tall), painting.LEFT, self.heading)
+        painting.note(painter, self.rect().adjusted(SIDE, tall + 2, -SIDE, -4), self.note)
 
     def sizeHint(self) -> QtCore.QSize:
         return QtCore.QSize(140, self.tall * self.fontMetrics().height())
@@ -178,26 +154,19 @@ class Plot(pg.PlotWidget):
         if event.type() == QtCore.QEvent.Type.FontChange:
             self._style()
 
-    # -- inside --------------------------------------------------------------------------------------------------------
-
-    def _axes(self) -> list[Axis]:
-        return [self.getAxis(edge) for edge in EDGES]
-
-    def _font(self) -> QtGui.QFont:
-        return painting.smaller(self.font(), 1.0)
-
     def _style(self) -> None:
         """Colours, letters and names of the axes, where they are others than before: they make all be laid out anew."""
-        now, font = theme.now(), self._font()
+        now, font = theme.now(), painting.smaller(self.font(), 1.0)
         style = now, font, self.texts, bool(self.heading)
         if style == self._styled:
             return
         self._styled = style
         self.setBackground(now.base)
-        for axis, text in zip(self._axes(), self.texts):
+        for axis, text in zip(self.axes, self.texts):
             axis.setPen(now.line)
             axis.setTextPen(now.faint)
-            axis.setTickFont(font)
+            axis.setStyle(tickFont=font, hideOverlappingLabels=SIDE)
+            axis.enableAutoSIPrefix(False)  # units are said with their quantity
             axis.label.setFont(font)
             axis.label.setDefaultTextColor(QtGui.QColor(now.faint))
             axis.setLabel(text)

@@ -104,11 +104,7 @@ class CurvesPage(QtWidgets.QWidget):
 
 def _around(lines: Sequence[Line], right: float) -> View:
     """What is seen so that all lines are."""
-    every = np.concatenate([line.y for line in lines]) if lines else np.zeros(0)
-    every = every[np.isfinite(every)]
-    low, high = (float(every.min()), float(every.max())) if len(every) else (0.0, 1.0)
-    room = max(high - low, 1e-9 + abs(high) * 1e-6)
-    return View(-0.01 * right, 1.01 * right, low - 0.08 * room, high + 0.12 * room)
+    return View(-0.01 * right, 1.01 * right, *span([line.y for line in lines], 0.1))
 
 
 class LightPage(QtWidgets.QWidget):
