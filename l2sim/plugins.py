@@ -124,7 +124,8 @@ def _import_file(path: Path) -> None:
         raise PluginError("it is a folder" if path.is_dir() else "there is no such file")
     # Not its own name, which some module of Python's or another file may have.
     name = f"l2sim_import_{path.stem}_{blake2b(str(path).encode(), digest_size=4).hexdigest()}"
-    spec = importlib.util.spec_from_file_location(name, path)
+    beside = [str(path.parent)]  # files beside it are imported as modules of it
+    spec = importlib.util.spec_from_file_location(name, path, submodule_search_locations=beside)
     assert spec is not None and spec.loader is not None, "a file that ends with .py is Python"
     sys.modules[name] = module = importlib.util.module_from_spec(spec)
     try:

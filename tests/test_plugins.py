@@ -49,6 +49,18 @@ def test_a_file_is_imported_once_however_it_is_called(tmp_path: Path, monkeypatc
         plugins.add(name)
 
 
+def test_files_beside_a_file_are_modules_of_it(tmp_path: Path) -> None:
+    (tmp_path / "helper.py").write_text("from l2sim.mesh import layouts\nlayouts.register('helped', lambda n: None)\n")
+    (tmp_path / "mine.py").write_text("from . import helper\n")
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "helper.py").write_text("1 / 0\n")
+    (tmp_path / "b" / "mine.py").write_text("from . import helper\n")
+    plugins.add(str(tmp_path / "mine.py"))
+    assert "helped" in REGISTERED.known
+    with pytest.raises(PluginError, match="ZeroDivisionError"):
+        plugins.add(str(tmp_path / "b" / "mine.py"))
+
+
 def test_what_is_built_in_needs_no_code_of_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(plugins.VARIABLE, str(tmp_path / "nowhere.py"))
     (tmp_path / "job.toml").write_text(jobs.to_toml(jobs.load("digits")))

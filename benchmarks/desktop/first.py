@@ -2,7 +2,8 @@
 
 `gui-first` starts the program as a person does and looks at the screen until a picture is there, and until the start
 page is; it needs a display (`xvfb-run -a python -m benchmarks --only gui-first`). `gui-card` clicks each card of the
-start page until its run is painted. Both with what this machine has compiled before, and where nothing was compiled yet.
+start page until its run is painted. Both with what this machine has compiled before, and where nothing was compiled
+yet.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What do the mesh view, the panels and the window share: models of runs, actions, theme, launching, files?"""
+"""What do the mesh view, the panels and the window share: models of runs, actions, theme, launching, files, plots?"""
 
 __all__ = [
     "actions", "fields", "files", "launch", "layout", "link", "links", "message", "model",
-    "painting", "panel", "quantities", "theme", "ticks", "widgets",
+    "painting", "panel", "plot", "theme", "ticks", "widgets",
 ]  # fmt: skip

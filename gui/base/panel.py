@@ -22,10 +22,11 @@ class Panel(QtWidgets.QWidget):
     """
 
     title = "Panel"
+    """What it is called: of one that is registered, the name that it is registered under."""
     what = ""
     """What it shows and what can be done with it, for who asks "what is this"."""
-    section = "A run"
-    """Where docs/desktop.md says more."""
+    section = ""
+    """Where docs/desktop.md says more; of one that is registered, what is registered."""
     every = 0.0
     """Seconds between two refreshes because of what a running job sends; 0: at every beat of the timer."""
 

@@ -53,7 +53,7 @@ SAMPLE = "Which sample of the mini-batch that the gradient was last measured wit
 class MeshView(Panel):
     """The mesh panel. `painted` is the frame on show; `shown` announces it, `hovered` what the pointer is over."""
 
-    title = "Mesh"
+    title, section = "Mesh", "A run"
     what = (
         "The phases of one core or whole mesh where they are on the chip, light from the left: V*, sigma, U. Keys "
         "1 to 8 choose what colours mean; Tab goes from part to part; a click selects an MZI. What is not a "

@@ -2,5 +2,6 @@
 
 __all__ = [
     "blocks", "chart", "comparison", "curves", "diagnosis", "distributions", "envelope",
-    "eventlog", "hardware", "health", "inspector", "lab", "matrix", "phases", "runs", "scrubber", "timeline",
+    "eventlog", "hardware", "health", "inspector", "lab", "matrix", "phases", "quantities", "registry", "runs",
+    "scrubber", "timeline",
 ]  # fmt: skip

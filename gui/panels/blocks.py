@@ -223,7 +223,6 @@ class Grids(QtWidgets.QWidget):
 class Blocks(Panel):
     """Colours every core by the metric that is chosen. `walk` and `worst` are what the window's keys call."""
 
-    title = "Blocks"
     what = (
         "Every core of every layer as a square, coloured by a metric of choice. The worst of a layer has a frame: "
         "W goes to it, and Why? asks what its error is made of."
@@ -254,7 +253,6 @@ class Blocks(Panel):
         self.said = paragraph("faint", name=name, margins=(10, 3, 10, 3))
         self.legend = Legend(guides=False)
         filled(QtWidgets.QVBoxLayout(self), row, (self.scroll, 1), self.said, self.legend, spacing=0)
-        self.setAccessibleName(self.title)
         self.show_run(None)
 
     # -- what the window calls -----------------------------------------------------------------------------------------

@@ -14,10 +14,11 @@ from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 from l2sim.backend import Array
 from l2sim.inspect import axes
 
-from ..base import fields, quantities, theme
+from ..base import fields, theme
 from ..base.files import Table
 from ..base.panel import Panel
 from ..base.widgets import filled
+from . import quantities
 from .chart import Chart, Legend
 from .envelope import Band, Envelope, Flag, Line, Smooth, View
 
@@ -248,7 +249,6 @@ class Plot(QtWidgets.QWidget):
 class Curves(Panel):
     """Every scalar series: raw values faint, their average over them, a band per stage, a line at the step shown."""
 
-    title = "Curves"
     what = (
         "What was measured step by step: raw values faint, their average over them, a band for each stage. A "
         "click goes to a step; the wheel zooms, a drag moves, a double click shows the whole run, *Stage* the stage "

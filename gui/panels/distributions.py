@@ -6,14 +6,15 @@ from math import tau
 from typing import TYPE_CHECKING
 
 import numpy as np
-from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
+from pyqtgraph.Qt import QtCore, QtWidgets
 
 from l2sim.backend import Array
 from l2sim.given import wrapped
 
-from ..base import painting
+from ..base import theme
 from ..base.files import Table
 from ..base.panel import Panel
+from ..base.plot import Plot, Trace, span
 from ..base.widgets import filled
 from ..mesh.colours import PHASE, number
 from . import matrix
@@ -25,23 +26,15 @@ if TYPE_CHECKING:
 SEEN = {"all", "theme", "frames", "blocks", "step", "layer", "block"}
 BINS = 48
 
-Qt = QtCore.Qt
 
-
-class Histogram(QtWidgets.QWidget):
+class Histogram(Plot):
     """One distribution: title, axis with its unit, how many values, and a line where to look."""
 
     def __init__(self, title: str, unit: str) -> None:
-        super().__init__()
+        super().__init__(title, 5)
         self.name, self.unit = title, unit
-        self.note, self.heading = "", title
-        self.at: float | None = None
-        self.ticks: list[tuple[float, str]] = []
         self.counts: Array = np.zeros(0, np.int64)
         self.edges: Array = np.zeros(0)
-
-    def minimumSizeHint(self) -> QtCore.QSize:
-        return QtCore.QSize(140, 5 * self.fontMetrics().height() + 20)
 
     def show_values(
         self, values: Array, note: str, turn: bool = False, at: float | None = None, more: str = ""
@@ -51,61 +44,21 @@ class Histogram(QtWidgets.QWidget):
         finite = values[np.isfinite(values)]
         wrong = values.size - finite.size
         said = f", {wrong} not a number" if wrong else ""
-        self.heading = f"{self.name} ({finite.size}{said}){more}" if values.size else self.name
-        self.setAccessibleName(f"Distribution of {self.heading}, {self.unit}")
-        self.note, self.at = note, at
-        self.counts, self.edges, self.ticks = np.zeros(0, np.int64), np.zeros(0), []
+        heading = f"{self.name} ({finite.size}{said}){more}" if values.size else self.name
+        self.setAccessibleName(f"Distribution of {heading}, {self.unit}")
+        self.counts, self.edges = np.zeros(0, np.int64), np.zeros(0)
+        low, high = (0.0, tau) if turn else span([finite], 0.0)
         if finite.size:
-            low, high = (0.0, tau) if turn else (float(finite.min()), float(finite.max()))
-            if not high > low:
-                low, high = low - (abs(low) or 1.0) * 0.05, high + (abs(high) or 1.0) * 0.05
             self.counts, self.edges = np.histogram(finite, BINS, (low, high))
-            self.ticks = PHASE.ticks() if turn else [(s, number(low + s * (high - low))) for s in (0.0, 0.5, 1.0)]
-        self.update()
-
-    def paintEvent(self, event: QtGui.QPaintEvent) -> None:
-        painter, now = painting.canvas(self)
-        painting.small_text(painter, 1.0)
-        metrics = painter.fontMetrics()
-        painter.setPen(QtGui.QColor(now.text))
-        tall = metrics.height()
-        painting.write(painter, QtCore.QRectF(8, 1, self.width() - 12, tall), painting.LEFT, self.heading)
-        painter.setPen(QtGui.QColor(now.faint))
-        if not self.counts.size:
-            painting.note(painter, self.rect().adjusted(12, tall + 2, -12, -4), self.note)
-            painter.end()
-            return
-        most = int(self.counts.max())
-        left, top = metrics.horizontalAdvance(str(most)) + 10, 1.5 * tall + 4
-        room = QtCore.QRectF(left, top, max(self.width() - left - 12, 10), max(self.height() - top - 2 * tall - 8, 10))
-        wide = room.width() / len(self.counts)
-        for y, text in ((room.top(), str(most)), (room.bottom(), "0")):
-            painting.write(painter, QtCore.QRectF(0, y - tall / 2, left - 4, tall), painting.RIGHT, text)
-        below = QtCore.QRectF(room.left(), room.bottom() + 5 + tall, room.width(), tall)
-        painting.write(painter, below, painting.CENTRE, self.unit)
-        places = [(room.left() + share * room.width(), text) for share, text in self.ticks]
-        for x, _ in places:
-            painter.drawLine(QtCore.QPointF(x, room.bottom()), QtCore.QPointF(x, room.bottom() + 3))
-        painting.along(painter, places, room.bottom() + 4, (left - 2.0, float(self.width())))
-        painter.drawLine(room.bottomLeft(), room.bottomRight())
-        bars = QtGui.QColor(now.accent)
-        for i, count in enumerate(self.counts.tolist()):
-            tall = count / most * room.height()
-            painter.fillRect(QtCore.QRectF(room.left() + i * wide, room.bottom() - tall, max(wide - 1, 1), tall), bars)
-        if self.at is not None and np.isfinite(self.at):
-            x = room.left() + (self.at - self.edges[0]) / (self.edges[-1] - self.edges[0]) * room.width()
-            painter.setPen(QtGui.QPen(QtGui.QColor(now.warn), 2))
-            painter.drawLine(QtCore.QPointF(x, room.top() - 3), QtCore.QPointF(x, room.bottom()))
-            taken = metrics.horizontalAdvance("this block") + 1
-            x += 4 if x + 4 + taken < self.width() else -4 - taken
-            painting.write(painter, QtCore.QRectF(x, room.top(), taken, tall), painting.LEFT, "this block")
-        painter.end()
+        bars = [Trace(self.edges, self.counts, theme.now().accent, "bars")] if finite.size else []
+        mark = None if at is None or not np.isfinite(at) else (at, "this block")
+        ends = [(low + share * (high - low), text) for share, text in PHASE.ticks()] if turn else ()
+        self.draw(bars, self.unit, heading=heading, note=note, mark=mark, ends=ends)
 
 
 class Distributions(Panel):
     """Three histograms: the phases of the selected layer, its cores, and the errors of the selected block's weights."""
 
-    title = "Distributions"
     what = (
         "How phases, errors of cores and weights are spread: a histogram of each at the step on show."
     )
@@ -118,7 +71,6 @@ class Distributions(Panel):
         self.weights = Histogram("Weight error", "realised - target")
         self.plots = (self.phases, self.cores, self.weights)
         filled(QtWidgets.QVBoxLayout(self), *((plot, 1) for plot in self.plots), spacing=2)
-        self.setAccessibleName(self.title)
         self.show_run(None)
 
     def show_run(self, model: RunModel | None, reference: RunModel | None = None) -> None:

@@ -123,7 +123,6 @@ class _Table(QtCore.QAbstractTableModel):
 class EventLog(Panel):
     """Rare events, newest at the bottom; a click goes to the step of one, and to the layer and core of a trouble."""
 
-    title = "Events"
     what = (
         "What happened: stages, checkpoints, warnings, changes of parameters. A click goes to the step."
     )

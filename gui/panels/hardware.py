@@ -85,7 +85,6 @@ class Row:
 class Hardware(Panel):
     """Every parameter of the run with its limits and when it takes effect; pending until acknowledged, with undo."""
 
-    title = "Hardware"
     what = (
         "Joules and time on the chips up to the step on show, by the job's device table, and the parameters of "
         "the chip, which can be changed while a job runs."

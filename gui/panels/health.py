@@ -114,7 +114,6 @@ class _Rows(QtCore.QAbstractTableModel):
 class Health(Panel):
     """A table of findings, the worst first until a head is clicked. With lab eyes those of an oracle are left out."""
 
-    title = "Health"
     what = (
         "Everything about the run that stands out: broken heaters, heaters at V_max, values that are not "
         "finite, the worst cores, damaged logs. A click on a row goes there."
@@ -140,7 +139,6 @@ class Health(Panel):
         self.words = paragraph("", name="The finding that was clicked, in words", margins=(10, 3, 10, 3))
         links.follow(self.words, selection)
         filled(QtWidgets.QVBoxLayout(self), self.said, (self.view, 1), self.words, spacing=0)
-        self.setAccessibleName(self.title)
         self.show_run(None)
 
     # -- what the window calls -----------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
+from pyqtgraph.Qt import QtCore, QtWidgets
 
 from l2sim.backend import Array
 from l2sim.chip.devices import TABLES
@@ -16,15 +16,17 @@ from l2sim.given import wrapped
 from l2sim.inspect.drive import command, drive
 from l2sim.inspect.drive import words as driven_words
 
-from ..base import painting, theme
+from ..base import theme
 from ..base.files import Table
 from ..base.panel import Panel
+from ..base.plot import Plot, Trace
 from ..base.widgets import filled, paragraph, scrolling, tool_button
 from ..mesh import values as mesh_values
 from ..mesh.colours import number
 from ..mesh.geometry import TITLES, Thing
 from ..mesh.history import LATER, History
 from ..mesh.values import Painted
+from .chart import Legend
 from .phases.pins import NEGLIGIBLE, Column, Pins, Place, column, kinds, names, quantities
 
 if TYPE_CHECKING:
@@ -60,49 +62,23 @@ def element(value: complex | float) -> str:
 
 
 class Line(QtWidgets.QWidget):
-    """A phase over the last frames."""
+    """How phases went over the last frames."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.setFixedHeight(QtGui.QFontMetrics(painting.smaller(self.font())).height() * 4)
-        self.steps: Array = np.zeros(0)
-        self.lines: dict[str, Array] = {}
+        self.legend, self.plot = Legend(), Plot("History", 5)
+        self.plot.setSizePolicy(QtWidgets.QSizePolicy.Policy.Preferred, QtWidgets.QSizePolicy.Policy.Fixed)
+        filled(QtWidgets.QVBoxLayout(self), self.legend, self.plot, spacing=0)
 
     def show_lines(self, steps: Array, lines: dict[str, Array]) -> None:
         """Draw them over `steps`."""
-        self.steps, self.lines = steps, lines
         words = "; ".join(f"{name} from {v[0]:.3f} to {v[-1]:.3f}" for name, v in lines.items() if len(v))
         self.setAccessibleName(f"History: {words}")
-        self.update()
-
-    def paintEvent(self, event: QtGui.QPaintEvent) -> None:
-        painter, now = painting.canvas(self)
-        painter.setRenderHint(QtGui.QPainter.RenderHint.Antialiasing)
-        painting.small_text(painter)
-        painter.setPen(QtGui.QColor(now.faint))
-        every = [v[np.isfinite(v)] for v in self.lines.values()]
-        every = [v for v in every if v.size]
-        if len(self.steps) < 2 or not every:
-            painter.drawText(self.rect(), painting.CENTRE, "history: fewer than two frames so far")
-            painter.end()
-            return
-        low, high = min(float(v.min()) for v in every), max(float(v.max()) for v in every)
-        metrics, ends = painter.fontMetrics(), (f"{high:.3f}", f"{low:.3f}")
-        tall, wide = metrics.height(), max(map(metrics.horizontalAdvance, ends)) + 2
-        room = QtCore.QRectF(wide + 4, tall / 2, self.width() - wide - 12, self.height() - 2 * tall)
-        for y, text in zip((room.top(), room.bottom()), ends):
-            painter.drawText(QtCore.QRectF(0, y - tall / 2, wide, tall), painting.RIGHT, text)
-        below = QtCore.QRectF(room.left(), self.height() - tall, room.width(), tall)
-        said = f"{len(self.steps)} frames, steps {self.steps[0]:.0f}-{self.steps[-1]:.0f}, rad"
-        painting.write(painter, below, painting.LEFT, said)
-        x = room.left() + (self.steps - self.steps[0]) / max(self.steps[-1] - self.steps[0], 1) * room.width()
-        for i, (name, values) in enumerate(self.lines.items()):
-            y = room.bottom() - (values - low) / ((high - low) or 1.0) * room.height()
-            painter.setPen(QtGui.QPen(QtGui.QColor(now.curves[i]), 1))
-            points = [QtCore.QPointF(a, b) for a, b in zip(x.tolist(), y.tolist()) if np.isfinite(b)]
-            painter.drawPolyline(QtGui.QPolygonF(points))
-            painter.drawText(QtCore.QPointF(room.right() - 12 - 14 * i, room.top() + 9), name)
-        painter.end()
+        shown = lines if len(steps) > 1 and any(np.isfinite(v).any() for v in lines.values()) else {}
+        drawn = [Trace(steps.astype(int), v, theme.now().curves[i]) for i, v in enumerate(shown.values())]
+        self.plot.draw(drawn, note="history: fewer than two frames so far")
+        names = [(trace.colour, False, name) for trace, name in zip(drawn, lines)]
+        self.legend.show_entries([*names, ("", False, f"(rad) over steps, {len(steps)} frames")] if drawn else [])
 
 
 class Card(QtWidgets.QFrame):
@@ -137,7 +113,6 @@ class Card(QtWidgets.QFrame):
 class Inspector(Panel):
     """A card for the MZI under the pointer and the selected one; those that are pinned as columns of a table."""
 
-    title = "Inspector"
     what = (
         "The MZI under the pointer, or the one that was clicked: its commanded and its actual phase, what each "
         "imperfection adds to it, and how the phase moved. P pins it: pinned MZIs stand side by side, the one on show "
@@ -164,7 +139,6 @@ class Inspector(Panel):
         scroll = scrolling(inner)
         scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         filled(QtWidgets.QVBoxLayout(self), scroll)
-        self.setAccessibleName(self.title)
         self.show_run(None)
 
     # -- what the window and the mesh view call ------------------------------------------------------------------------

@@ -221,7 +221,6 @@ class Picture(QtWidgets.QWidget):
 class Matrix(Panel):
     """Target, realised and difference of the selected block, and how large the difference is in words."""
 
-    title = "Matrix"
     what = (
         "The matrix of the core on show: what it shall be (target), what the light does (realised), and the "
         "difference."
@@ -242,7 +241,6 @@ class Matrix(Panel):
         self._arrange()
         self.said = paragraph("faint", margins=(10, 3, 10, 3))
         filled(QtWidgets.QVBoxLayout(self), (self.grid, 1), self.said, spacing=0)
-        self.setAccessibleName(self.title)
         self.show_run(None)
 
     def show_run(self, model: RunModel | None, reference: RunModel | None = None) -> None:

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 class Runs(Panel):
     """A list of runs. It only asks: `open_`, `compare` and `edit` carry a run folder, `alone` ends a comparison."""
 
-    title = "Runs"
     what = (
         "Other runs, to open or to lay over this one: dashed curves, and the difference of phases on the mesh."
     )
@@ -29,9 +28,10 @@ class Runs(Panel):
     edit = QtCore.Signal(str)
     alone = QtCore.Signal()
 
-    def __init__(self, selection: Selection, runs: Path) -> None:
+    def __init__(self, selection: Selection) -> None:
         super().__init__(selection)
-        self.runs = runs
+        self.runs = Path()
+        """Where runs lie, which the window says."""
         self.recent: list[Path] = []
         self.others: list[RunModel] = []
         """Runs that the open one is compared with."""

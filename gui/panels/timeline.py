@@ -28,7 +28,7 @@ SPEEDS = {"whole run in 30 s": 0.0, "10 steps/s": 10.0, "100 steps/s": 100.0, "1
 class Timeline(Panel):
     """A running job is paused and stepped; a recorded run is played by the same keys."""
 
-    title = "Timeline"
+    title, section = "Timeline", "A run"
     what = (
         "The steps of the run. Space runs and pauses a job or plays a recorded run; drag the handle to go back; L "
         "follows the newest step. Diamonds are checkpoints, triangles warnings."

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from pyqtgraph.Qt import QtCore, QtWidgets
 
@@ -25,7 +26,6 @@ from ..panels.blocks import Blocks
 from ..panels.comparison.compare import Compare
 from ..panels.curves import Curves
 from ..panels.diagnosis.panel import Diagnosis
-from ..panels.distributions import Distributions
 from ..panels.eventlog import EventLog
 from ..panels.hardware import Hardware
 from ..panels.health import Health
@@ -33,7 +33,7 @@ from ..panels.inspector import Inspector
 from ..panels.lab.heaters import Heaters
 from ..panels.lab.ports import Ports
 from ..panels.matrix import Matrix
-from ..panels.phases.traces import Traces
+from ..panels.registry import PANELS, SIDES
 from ..panels.runs import Runs
 from ..panels.timeline import Timeline
 from .beat import Beat
@@ -47,6 +47,8 @@ from .strip import Strip
 LAB_EYES = "LAB EYES · only what a lab can command, read or work out of these is shown · Ctrl+L shows all again"
 
 _Area = QtCore.Qt.DockWidgetArea
+_SIDES = dict(zip(SIDES, (_Area.LeftDockWidgetArea, _Area.RightDockWidgetArea, _Area.BottomDockWidgetArea)))
+P = TypeVar("P", bound=Panel)
 
 
 class Desk(Guarded):
@@ -90,18 +92,15 @@ class Desk(Guarded):
         self.wait.setAlignment(QtCore.Qt.AlignmentFlag.AlignCenter)
         self.wait.setAccessibleName("Starting")
         choose = self.selection
-        self.mesh, self.blocks, self.inspector = MeshView(choose), Blocks(choose), Inspector(choose)
-        self.matrix, self.distributions, self.curves = Matrix(choose), Distributions(choose), Curves(choose)
-        self.hardware, self.events, self.runs = Hardware(choose), EventLog(choose), Runs(choose, self.runs_folder)
-        self.timeline, self.diagnosis, self.health = Timeline(choose, self.actions_), Diagnosis(choose), Health(choose)
-        self.comparison, self.heaters, self.ports = Compare(choose), Heaters(choose), Ports(choose)
-        self.traces = Traces(choose)
-        self.panels: list[Panel] = [
-            self.mesh, self.blocks, self.inspector, self.matrix, self.distributions, self.curves, self.hardware,
-            self.events, self.runs, self.timeline, self.diagnosis, self.health, self.comparison, self.heaters,
-            self.ports, self.traces,
-        ]  # fmt: skip
-        self._arrange()
+        self.mesh, self.timeline = MeshView(choose), Timeline(choose, self.actions_)
+        made = {title: place.made(title, choose) for title, place in PANELS.items()}
+        self.panels: list[Panel] = [self.mesh, *made.values(), self.timeline]
+        self.blocks, self.inspector, self.matrix = self.panel(Blocks), self.panel(Inspector), self.panel(Matrix)
+        self.hardware, self.events, self.runs = self.panel(Hardware), self.panel(EventLog), self.panel(Runs)
+        self.curves, self.diagnosis, self.health = self.panel(Curves), self.panel(Diagnosis), self.panel(Health)
+        self.comparison, self.heaters, self.ports = self.panel(Compare), self.panel(Heaters), self.panel(Ports)
+        self.runs.runs = self.runs_folder
+        self._arrange(made)
         self._stack()
         self.inner.setMinimumSize(0, 0)  # Qt gave it one while it was a window of its own, with no panel behind another
         self._connect()
@@ -109,7 +108,11 @@ class Desk(Guarded):
         self.home_state = self.inner.saveState(1)
         self._restore()
 
-    def _arrange(self) -> None:
+    def panel(self, kind: type[P]) -> P:
+        """The panel of a kind."""
+        return next(panel for panel in self.panels if isinstance(panel, kind))
+
+    def _arrange(self, docked: dict[str, Panel]) -> None:
         """Put the panels around the mesh."""
         self.inner = QtWidgets.QMainWindow()
         self.inner.setDockNestingEnabled(True)
@@ -123,21 +126,14 @@ class Desk(Guarded):
         self.mesh.setAccessibleName(self.mesh.title)
         self.mesh.setMinimumWidth(300)
         self.docks: dict[str, QtWidgets.QDockWidget] = {}
-        left, right, below = _Area.LeftDockWidgetArea, _Area.RightDockWidgetArea, _Area.BottomDockWidgetArea
-        for panel, area in (
-            (self.blocks, left), (self.matrix, left), (self.distributions, left),
-            (self.inspector, right), (self.hardware, right), (self.events, right), (self.runs, right),
-            (self.curves, below), (self.diagnosis, below), (self.health, below), (self.heaters, below),
-            (self.ports, below), (self.comparison, below), (self.traces, below),
-        ):  # fmt: skip
-            self._dock(panel, area)
-        for front, *behind in (
-            ("Matrix", "Distributions"), ("Hardware", "Events", "Runs"),
-            ("Curves", "Traces", "Diagnosis", "Health", "Heaters", "Ports", "Compare"),
-        ):  # fmt: skip
-            for name in behind:
-                self.inner.tabifyDockWidget(self.docks[front], self.docks[name])
-            self.docks[front].raise_()
+        for title, panel in docked.items():
+            self._dock(panel, _SIDES[PANELS[title].side])
+        for title, dock in self.docks.items():
+            if behind := PANELS[title].behind:
+                self.inner.tabifyDockWidget(self.docks[behind], dock)
+        for title, dock in self.docks.items():
+            if not PANELS[title].behind:
+                dock.raise_()
 
     def _stack(self) -> None:
         """The pages, one of which is seen, below the headline."""

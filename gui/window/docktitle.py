@@ -33,7 +33,8 @@ def explain(panel: Panel) -> None:
     box = QtWidgets.QDialog(panel.window())
     box.setWindowTitle(f"What is {panel.title}?")
     box.setAttribute(QtCore.Qt.WidgetAttribute.WA_DeleteOnClose)
-    more = theme.mark(QtWidgets.QLabel(f"More in docs/desktop.md, \u201c{panel.section}\u201d."), "faint")
+    said = f"More in docs/desktop.md, \u201c{panel.section}\u201d." if panel.section else ""
+    more = theme.mark(QtWidgets.QLabel(said), "faint")
     close = QtWidgets.QPushButton("Close")
     close.clicked.connect(box.accept)
     row = filled(QtWidgets.QHBoxLayout(), (more, 1), close)

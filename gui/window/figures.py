@@ -15,6 +15,7 @@ from pyqtgraph.Qt import QtCore, QtGui, QtSvg, QtWidgets
 
 from ..base import files, theme
 from ..base.panel import Panel
+from ..base.plot import Plot
 
 ENDINGS = (".pdf", ".svg", ".png")
 WIDTH_MM, DPI = 160.0, 300
@@ -52,7 +53,8 @@ def drawings(panel: Panel) -> list[QtWidgets.QWidget]:
     """The widgets of a panel that draw for themselves and are in sight, without those that lie in another one."""
     drawn = [
         widget for widget in panel.findChildren(QtWidgets.QWidget)
-        if "paintEvent" in type(widget).__dict__ and ".gui." in f".{type(widget).__module__}." and widget.isVisible()
+        if ("paintEvent" in type(widget).__dict__ or isinstance(widget, Plot))
+        and ".gui." in f".{type(widget).__module__}." and widget.isVisible()
     ]  # fmt: skip
     return [widget for widget in drawn if not any(o is not widget and o.isAncestorOf(widget) for o in drawn)]
 
@@ -92,7 +94,11 @@ def _painted(panel: Panel, parts: list[QtWidgets.QWidget], caption: str) -> byte
     painter = QtGui.QPainter(generator)
     painter.fillRect(QtCore.QRect(QtCore.QPoint(0, 0), size), QtGui.QColor(theme.LIGHT.base))
     for part, place in zip(parts, places):
-        part.render(painter, place.topLeft() - whole.topLeft(), flags=QtWidgets.QWidget.RenderFlag(0))
+        here = place.translated(-whole.topLeft())
+        if isinstance(part, Plot):
+            part.vectors(painter, here)
+        else:
+            part.render(painter, here.topLeft(), flags=QtWidgets.QWidget.RenderFlag(0))
     painter.setPen(QtGui.QColor(theme.LIGHT.text))
     below = QtCore.QRect(4, whole.height() + 4, whole.width() - 8, CAPTION - 6)
     painter.drawText(below, int(QtCore.Qt.AlignmentFlag.AlignLeft | QtCore.Qt.AlignmentFlag.AlignVCenter), caption)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from l2sim.gui.base.layout import Kept
+from l2sim.gui.base.plot import Plot
 from l2sim.gui.mesh.values import POWER
 from l2sim.gui.panels.chart import Chart
 from l2sim.gui.window.window import Window
@@ -50,6 +51,8 @@ class Recorder:
             if isinstance(where[0], (QtCore.QRect, QtCore.QRectF)):
                 box = QtCore.QRectF(where[0])
                 place, seen = QtCore.QRectF(painter.boundingRect(box, int(where[1]), text)), box
+                if int(where[1]) & QtCore.Qt.TextFlag.TextDontClip:
+                    seen = place
             else:
                 at = where[0] if len(where) == 1 else QtCore.QPointF(*where)
                 metrics = painter.fontMetrics()
@@ -73,9 +76,24 @@ class Recorder:
         ratio = widget.devicePixelRatioF()
         picture = QtGui.QPixmap(widget.size() * ratio)
         picture.setDevicePixelRatio(ratio)
-        widget.render(picture, QtCore.QPoint(), QtGui.QRegion(), QtWidgets.QWidget.RenderFlags())
+        if isinstance(widget, Plot):
+            self._plot(widget, picture)
+        else:
+            widget.render(picture, QtCore.QPoint(), QtGui.QRegion(), QtWidgets.QWidget.RenderFlags())
         whole = QtCore.QRectF(widget.rect())
         return [drawn._replace(seen=drawn.seen.intersected(whole)) for drawn in self.drawn if drawn.text.strip()]
+
+    def _plot(self, plot: Plot, picture: QtGui.QPixmap) -> None:
+        """Numbers of axes are noted while they are drawn; their names are texts of the scene."""
+        painter = QtGui.QPainter(picture)
+        plot.render(painter, QtCore.QRectF(plot.rect()), plot.rect())
+        painter.end()
+        whole = QtCore.QRectF(plot.rect())
+        for text in plot.items():
+            if isinstance(text, QtWidgets.QGraphicsTextItem) and text.isVisible():
+                room = text.document().documentMargin()
+                place = text.sceneBoundingRect().adjusted(room, room, -room, -room)
+                self.drawn.append(Drawn(text.toPlainText().strip(), place, whole))
 
 
 @contextmanager

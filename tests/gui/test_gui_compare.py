@@ -122,8 +122,8 @@ def test_gradients_of_all_runs_with_their_cosines(first: Window, qtbot: QtBot) -
     assert words[0].startswith("first cosine ") and words[1].startswith("noisy cosine ")
     cosines = [float(text.split()[2]) for text in words]
     assert all(0 < cosine <= 1 for cosine in cosines) and cosines[0] != cosines[1]
-    dots = [curve for curve in panel.gradients.plot.listDataItems() if curve.opts["symbol"] == "o"]
-    assert len(dots) == 2 and len(dots[0].getData()[0]) > 4
+    dots = [trace for trace in panel.gradients.plot.traces if trace.how == "dots"]
+    assert len(dots) == 2 and len(dots[0].x) > 4
     first.show_step(0)
     assert "no gradients" in panel.gradients.legend.text()
 

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from l2sim.gui.base import files as export
-from l2sim.gui.base import quantities, theme, ticks
+from l2sim.gui.base import theme, ticks
 from l2sim.gui.base.model import Selection
+from l2sim.gui.panels import quantities
 from l2sim.gui.panels.chart import Chart, pieces
 from l2sim.gui.panels.curves import STAGE, WHOLE, Curves
 from l2sim.gui.panels.envelope import BASE, Envelope, Line, Smooth, View

@@ -83,7 +83,7 @@ def test_the_window_says_why_a_block_is_bad_while_it_goes_on(
     qtbot.mouseClick(next(b for b in buttons if b.text() == "Sweep"), Button.LeftButton)
     slowest = max(slowest, answered(qtbot, opened))
     assert "U MZI 5" in panel.heads["sweep"].text() and "moves most" in panel.notes["sweep"].text()
-    assert len(panel.bodies["sweep"].traces) == 12
+    assert len(panel.sweep.plot.traces) == 12
     head, rows = panel.table()
     assert head[0] == "phase (rad)" and len(rows) == 64 and len(rows[0]) == len(head)
 

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from l2sim.gui.base import quantities
 from l2sim.gui.base.model import Selection
 from l2sim.gui.mesh import legend as legend_module
 from l2sim.gui.mesh.colours import Scale
 from l2sim.gui.mesh.legend import Legend, row
 from l2sim.gui.mesh.values import LIVE, POWER
+from l2sim.gui.panels import quantities
 from l2sim.gui.panels.blocks import Blocks
 from l2sim.gui.panels.chart import Chart
 from l2sim.gui.panels.curves import Curves

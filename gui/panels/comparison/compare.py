@@ -8,10 +8,11 @@ from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
 from l2sim.inspect import axes, compare
 
-from ...base import fields, quantities, theme
+from ...base import fields, theme
 from ...base.files import Table
 from ...base.panel import Panel
 from ...base.widgets import filled, paragraph, plain_list, tool_button
+from .. import quantities
 from .pages import CurvesPage, GradientsPage, LightPage, Side
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ ALONG = (axes.EPOCH, axes.STAGE, axes.TIME, axes.CALLS, axes.ENERGY)
 class Compare(Panel):
     """Any number of runs, a colour each. It only asks: `part` carries the folder of a run that shall be left out."""
 
-    title = "Compare"
     what = (
         "The open run beside others, aligned by stage and epoch: what their jobs differ in, their curves, "
         "their light, and measured against true gradients."

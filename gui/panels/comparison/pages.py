@@ -12,8 +12,11 @@ from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 from l2sim.backend import Array
 from l2sim.inspect import axes, compare
 
-from ...base import fields, painting, quantities, theme
+from ...base import fields, painting, theme
+from ...base.plot import Plot, span
+from ...base.plot import Trace as Drawn
 from ...base.widgets import filled
+from .. import quantities
 from ..chart import Chart, Legend
 from ..curves import Trace
 from ..envelope import Band, Flag, Line, View
@@ -101,11 +104,7 @@ class CurvesPage(QtWidgets.QWidget):
 
 def _around(lines: Sequence[Line], right: float) -> View:
     """What is seen so that all lines are."""
-    every = np.concatenate([line.y for line in lines]) if lines else np.zeros(0)
-    every = every[np.isfinite(every)]
-    low, high = (float(every.min()), float(every.max())) if len(every) else (0.0, 1.0)
-    room = max(high - low, 1e-9 + abs(high) * 1e-6)
-    return View(-0.01 * right, 1.01 * right, low - 0.08 * room, high + 0.12 * room)
+    return View(-0.01 * right, 1.01 * right, *span([line.y for line in lines], 0.1))
 
 
 class LightPage(QtWidgets.QWidget):
@@ -175,18 +174,14 @@ class GradientsPage(QtWidgets.QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.plot = pg.PlotWidget()
-        self.plot.setAccessibleName("Measured over true gradients")
+        self.plot = Plot("Measured over true gradients")
         self.legend = Legend()
         filled(QtWidgets.QVBoxLayout(self), self.legend, (self.plot, 1), spacing=0)
 
     def show_sides(self, sides: Sequence[Side], layer: str) -> None:
         """Draw the gradients of other runs; who has none says why in the legend."""
-        now = theme.now()
-        self.plot.setBackground(now.base)
-        self.plot.clear()
         words: list[tuple[str, bool, str]] = []
-        reach = 0.0
+        drawn: list[Drawn] = []
         for side in sides:
             pair = compare.gradients(side.model, layer, side.step)
             if isinstance(pair, str):
@@ -194,14 +189,9 @@ class GradientsPage(QtWidgets.QWidget):
                 continue
             words.append((side.colour, False, f"{side.name} cosine {pair.cosine:.4f} at step {pair.step:,}"))
             every = -(-len(pair.true) // FEW)
-            self.plot.plot(pair.true[::every], pair.measured[::every], pen=None, symbol="o", symbolSize=4,
-                           symbolPen=None, symbolBrush=side.colour)  # fmt: skip
-            reach = max(reach, float(np.abs(pair.true).max()))
-        if reach:
-            self.plot.plot([-reach, reach], [-reach, reach], pen=now.faint)
-        for edge, text in (("bottom", "true (oracle)"), ("left", "measured")):
-            self.plot.getAxis(edge).setPen(now.line)
-            self.plot.getAxis(edge).setTextPen(now.faint)
-            self.plot.setLabel(edge, text, color=now.faint)
+            drawn.append(Drawn(pair.true[::every], pair.measured[::every], side.colour, "dots"))
+        if drawn:
+            ends = np.array(span([dots.x for dots in drawn], 0.0))
+            drawn.append(Drawn(ends, ends, theme.now().faint))
+        self.plot.draw(drawn, "true (oracle)", "measured")
         self.legend.show_entries(words or [("", False, "no runs")])
-

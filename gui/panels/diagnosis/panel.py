@@ -28,7 +28,7 @@ from ...mesh import values as mesh_values
 from . import results as kinds
 from .results import Results, bars, broken_of
 from .tables import HeaterTables
-from .views import Bars, HeaterMap, Plot
+from .views import Bars, HeaterMap, Readings
 
 if TYPE_CHECKING:
     from ...base.model import RunModel, Selection
@@ -129,8 +129,6 @@ class Diagnosis(Panel):
     """A tab for each kind of diagnosis. `start` begins what the window's actions ask for, and `waits` says that an
     answer is still due."""
 
-    title = "Diagnosis"
-    section = "Why is it bad?"
     what = (
         "Why is it bad? Error budget of a core, sweep of a heater, movement of phases, the guilty layer, tests of "
         "detectors and heaters. Each is answered by a process of its own."
@@ -150,8 +148,8 @@ class Diagnosis(Panel):
         self.buttons: dict[str, QtWidgets.QPushButton] = {}
         self.stops: dict[str, QtWidgets.QPushButton] = {}
         self.bars = {only: Bars() for only in ("budget", "movement", "layers")}
-        self.sweep = Plot("Readings of the outputs over the phase")
-        self.detectors = Plot("Measured against expected readings")
+        self.sweep = Readings("Readings of the outputs over the phase")
+        self.detectors = Readings("Measured against expected readings")
         self.heaters, self.all_heaters = HeaterMap(), HeaterTables(selection)
         self.bodies: dict[str, QtWidgets.QWidget] = {
             **self.bars, "sweep": self.sweep, "detectors": self.detectors, "heaters": self.heaters,
@@ -172,7 +170,6 @@ class Diagnosis(Panel):
             self.tabs.addTab(self._page(page), page.title)
         self.heaters.chosen.connect(lambda side, i: self.selection.set(side=side, element=i))
         filled(QtWidgets.QVBoxLayout(self), self.tabs)
-        self.setAccessibleName(self.title)
         self.show_run(None)
 
     def _page(self, page: Page) -> QtWidgets.QWidget:

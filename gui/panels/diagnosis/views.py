@@ -1,28 +1,28 @@
-"""What a diagnosis is drawn with: bars of named numbers, a map of heaters, and a plot."""
+"""What a diagnosis is drawn with: bars of named numbers, a map of heaters, and readings."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
-from l2sim.backend import Array
 from l2sim.inspect import findings
 
 from ...base import painting, theme, ticks
 from ...base.panel import pointed
+from ...base.plot import Plot, Trace, span
+from ...base.widgets import filled
 from ...mesh.colours import Scale, paint
 from ...mesh.geometry import TITLES
 from ...mesh.legend import paint_bar
+from ..chart import Legend
 from .results import Bar, Detectors, Sweep
 
 if TYPE_CHECKING:
     from l2sim.inspect.findings import CoreRow
 
     from ...base.model import Part
-
-Number = TypeVar("Number", float, Array)
 
 Qt = QtCore.Qt
 LINES = 6
@@ -255,109 +255,36 @@ class HeaterMap(QtWidgets.QWidget):
             self.chosen.emit(heater[0]["part"], heater[1])
 
 
-class Trace(NamedTuple):
-    """Dots (n,), or where `line` a curve, with a name at its right end; `colour` as the theme has it."""
-
-    x: Array
-    y: Array
-    colour: str
-    name: str = ""
-    line: bool = False
-
-
-class Plot(QtWidgets.QWidget):
-    """Dots and curves over two linear axes. Painted by itself: a graphics scene takes longer than a beat of the window
-    may."""
+class Readings(QtWidgets.QWidget):
+    """Readings of outputs as dots over two axes, what each colour is above them."""
 
     def __init__(self, name: str) -> None:
         super().__init__()
-        self.setAccessibleName(name)
-        self.setMinimumHeight(120)
-        self.traces: list[Trace] = []
-        self.labels = "", ""
-        self.mark: float | None = None
+        self.legend, self.plot = Legend(), Plot(name)
+        filled(QtWidgets.QVBoxLayout(self), self.legend, (self.plot, 1), spacing=0)
 
     def show_sweep(self, sweep: Sweep) -> None:
         """Readings of the outputs that move most as dots, their fits, and where the command is now."""
         now, x = theme.now(), np.array(sweep["volts"] if sweep["volts"] is not None else sweep["phases"], float)
         shown = sorted(np.argsort(-np.array(sweep["amplitude"], float))[:LINES].tolist())
-        self.traces = []
+        traces: list[Trace] = []
+        names = [("", False, "output")]
         for number_, output in enumerate(shown):
             colour = now.curves[number_ % len(now.curves)]
             fitted, read = np.array(sweep["fitted"][output], float), np.array(sweep["readings"][output], float)
-            self.traces += [Trace(x, fitted, colour, f"output {output}", True), Trace(x, read, colour)]
+            traces += [Trace(x, fitted, colour), Trace(x, read, colour, "dots")]
+            names.append((colour, False, str(output)))
         across = "commanded voltage (V)" if sweep["volts"] is not None else "commanded phase (rad)"
-        self.labels = across, "power" if sweep["readout"] == "power" else "amplitude"
-        self.mark = sweep["told"] % (2 * np.pi) if sweep["volts"] is None else None
-        self.update()
+        mark = (sweep["told"] % (2 * np.pi), "now") if sweep["volts"] is None else None
+        self.plot.draw(traces, across, "power" if sweep["readout"] == "power" else "amplitude", mark=mark)
+        self.legend.show_entries(names)
 
     def show_detectors(self, detectors: Detectors) -> None:
         """Measured over expected readings, a dot for every output and input, and the line where both are equal."""
         now = theme.now()
         both = detectors["expected"], detectors["measured"]
         expected, measured = (np.array(values, float).ravel() for values in both)
-        ends = np.array([min(expected.min(), measured.min()), max(expected.max(), measured.max())])
-        self.traces = [Trace(ends, ends, now.faint, "as expected", True), Trace(expected, measured, now.curves[0])]
-        self.labels, self.mark = ("expected", "measured"), None
-        self.update()
-
-    def paintEvent(self, event: QtGui.QPaintEvent) -> None:
-        painter, now = painting.canvas(self)
-        measure = painter.fontMetrics()
-        names = max((measure.horizontalAdvance(t.name) for t in self.traces), default=0)
-        area = QtCore.QRectF(58, 18, max(20, self.width() - 58 - names - 18), max(20, self.height() - 18 - 34))
-        (x0, x1), (y0, y1) = (_range([getattr(t, axis) for t in self.traces]) for axis in "xy")
-
-        def place(x: Number, y: Number) -> tuple[Number, Number]:
-            """The pixels of a point, or of many."""
-            across, up = (x - x0) / (x1 - x0), (y - y0) / (y1 - y0)
-            return area.left() + across * area.width(), area.bottom() - up * area.height()
-
-        for value, text in ticks.linear(x0, x1, max(2, int(area.width() / 40))):
-            x, _ = place(value, y0)
-            painter.setPen(QtGui.QColor(now.line))
-            painter.drawLine(QtCore.QPointF(x, area.top()), QtCore.QPointF(x, area.bottom()))
-            painter.setPen(QtGui.QColor(now.faint))
-            painter.drawText(QtCore.QRectF(x - 40, area.bottom() + 2, 80, 14), Qt.AlignmentFlag.AlignCenter, text)
-        for value, text in ticks.linear(y0, y1, max(2, int(area.height() / 30))):
-            _, y = place(x0, value)
-            painter.setPen(QtGui.QColor(now.line))
-            painter.drawLine(QtCore.QPointF(area.left(), y), QtCore.QPointF(area.right(), y))
-            painter.setPen(QtGui.QColor(now.faint))
-            right = int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-            painter.drawText(QtCore.QRectF(0, y - 8, area.left() - 5, 16), right, text)
-        painter.setPen(QtGui.QColor(now.text))
-        painter.drawText(QtCore.QPointF(4, 13), self.labels[1])
-        across = QtCore.QRectF(area.left(), area.bottom() + 17, area.width(), 16)
-        painter.drawText(across, Qt.AlignmentFlag.AlignCenter, self.labels[0])
-        if self.mark is not None:
-            painter.setPen(QtGui.QPen(QtGui.QColor(now.text), 1, Qt.PenStyle.DashLine))
-            x, _ = place(self.mark, y0)
-            painter.drawLine(QtCore.QPointF(x, area.top()), QtCore.QPointF(x, area.bottom()))
-        painter.setRenderHint(QtGui.QPainter.RenderHint.Antialiasing)
-        for trace in self.traces:
-            points = QtGui.QPolygonF([QtCore.QPointF(x, y) for x, y in zip(*place(trace.x, trace.y))])
-            if trace.line:
-                painter.setPen(QtGui.QPen(QtGui.QColor(trace.colour), 1))
-                painter.drawPolyline(points)
-            else:
-                dot = QtGui.QPen(QtGui.QColor(trace.colour), 4)
-                dot.setCapStyle(Qt.PenCapStyle.RoundCap)
-                painter.setPen(dot)
-                painter.drawPoints(points)
-        named = sorted((float(place(0, t.y[-1])[1]), t) for t in self.traces if t.name)
-        below = area.top() - 8.0
-        for i, (y, trace) in enumerate(named):  # as near to their curves as others and the edges leave room
-            y = below = min(max(y + 4, below + 14), area.bottom() + 4 - 14 * (len(named) - 1 - i))
-            painter.setPen(QtGui.QColor(trace.colour))
-            painter.drawText(QtCore.QPointF(area.right() + 6, y), trace.name)
-        painter.end()
-
-
-def _range(values: list[Array]) -> tuple[float, float]:
-    """What an axis shows: all finite values and a little more."""
-    every = np.concatenate(values) if values else np.zeros(0)
-    every = every[np.isfinite(every)]
-    low, high = (float(every.min()), float(every.max())) if every.size else (0.0, 1.0)
-    edge = 0.04 * (high - low) or 0.5
-    return low - edge, high + edge
+        ends = np.array(span([expected, measured], 0.0))
+        traces = [Trace(ends, ends, now.faint), Trace(expected, measured, now.curves[0], "dots")]
+        self.plot.draw(traces, "expected", "measured")
+        self.legend.show_entries([(now.curves[0], False, "an output and input"), (now.faint, False, "as expected")])

@@ -133,7 +133,6 @@ class Rows(QtCore.QAbstractTableModel):
 class Heaters(Panel):
     """One row a phase shifter; a click selects its MZI everywhere."""
 
-    title = "Heaters"
     what = (
         "Every heater of the block on show as its driver has it: volts, code, milliwatts and room to V_max, "
         "and its phase with whole turns apart. A click selects its MZI; Ctrl+C copies the table."
@@ -154,7 +153,6 @@ class Heaters(Panel):
         filled(QtWidgets.QVBoxLayout(self), self.said, (self.view, 1), spacing=0)
         self.view.clicked.connect(self._go)
         self.view.activated.connect(self._go)
-        self.setAccessibleName(self.title)
         self.show_run(None)
 
     def show_run(self, model: RunModel | None, reference: RunModel | None = None) -> None:

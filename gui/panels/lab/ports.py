@@ -169,7 +169,6 @@ class Bars(QtWidgets.QWidget):
 class Ports(Panel):
     """An impulse through one input; every output read, beside what is expected."""
 
-    title = "Ports"
     what = (
         "Light into one input, and what the detector of every output reads of it, against what is expected, "
         "with the noise and the full scale of the detectors."
@@ -198,7 +197,6 @@ class Ports(Panel):
         self.bars.chosen.connect(self._send)
         self.bars.turned.connect(lambda by: self._send(self.bars.port + by))
         self.bars.hovered.connect(self._say)
-        self.setAccessibleName(self.title)
         self.show_run(None)
 
     def show_run(self, model: RunModel | None, reference: RunModel | None = None) -> None:

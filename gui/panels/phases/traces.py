@@ -216,7 +216,6 @@ class Picture(QtWidgets.QWidget):
 class Traces(Panel):
     """Phases of the block on show, MZI by step."""
 
-    title = "Traces"
     what = (
         "Every phase of the block on show through the whole run: a row an MZI, a column a recorded step, coloured by "
         "how far the phase has moved since its stage began, or by the phase itself. Upright lines are the stages' "
