@@ -124,8 +124,9 @@ def private(tree: ast.AST) -> list[str]:
         id(node)
         for kind in ast.walk(tree)
         if isinstance(kind, ast.ClassDef)
+        for names in [declared(kind)]
         for node in ast.walk(kind)
-        if isinstance(node, ast.Attribute) and node.attr in declared(kind)
+        if isinstance(node, ast.Attribute) and node.attr in names
     }
     return [
         f"{node.lineno}: {ast.unparse(node)}"

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from l2sim.gui.base import links
 from l2sim.gui.base.model import BROKEN, Selection, open_run
+from l2sim.gui.mesh.geometry import TITLES
 from l2sim.gui.panels.health import COLUMNS, Health
 from l2sim.gui.window.window import Window
 from pyqtgraph.Qt import QtCore, QtWidgets
@@ -86,7 +87,7 @@ def test_two_clicks_lead_to_the_dead_heater(
     assert window.lab_eyes == window.model.lab_eyes == lab
     panel = to_health(window, qtbot)
     rows = shown(panel, qtbot)
-    assert rows[0][:4] == ("does not answer", layer, str(core), f"U {heater.number}") and rows[0][6] == "measured"
+    assert rows[0][:4] == ("does not answer", layer, str(core), f"{TITLES[heater.part]} {heater.number}") and rows[0][6] == "measured"
     assert ("dead" in {row[0] for row in rows}) != lab and ("oracle" in {row[6] for row in rows}) != lab
     qtbot.keyClick(panel.view, QtCore.Qt.Key.Key_C, QtCore.Qt.KeyboardModifier.ControlModifier)
     copied = [line.split("\t") for line in QtWidgets.QApplication.clipboard().text().split("\n")]
@@ -97,7 +98,7 @@ def test_two_clicks_lead_to_the_dead_heater(
     assert here.step is None  # it is so now: the newest step is still followed
     window.tick()
     labels = window.inspector.findChildren(QtWidgets.QLabel)
-    assert any(f"{layer} block {core} U · MZI {heater.number}" in label.text() for label in labels)
+    assert any(f"{layer} block {core} {TITLES[heater.part]} · MZI {heater.number}" in label.text() for label in labels)
 
 
 def test_a_search_betrays_the_heater_that_does_not_answer(dead: tuple[Path, tuple[str, int, Heater]]) -> None:

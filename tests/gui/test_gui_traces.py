@@ -49,7 +49,7 @@ def front(window: Window) -> Traces:
     for _ in range(2):
         QtWidgets.QApplication.processEvents()
         window.tick(everything=True)
-    return read(window.traces)
+    return read(window.panel(Traces))
 
 
 def test_every_row_and_column_is_what_the_run_recorded(opened: Window) -> None:

@@ -51,7 +51,7 @@ def swept(chip: CoreChip, layer: bool, part: str, rule: str, calibrating: bool, 
 @pytest.mark.parametrize("calibrating", [False, True])
 def test_equals_the_direct_descent(name: str, kind: str, calibrating: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("l2sim.chip.fused.descent.UNEVEN_FROM", 0)  # as well where the chip would take the direct one
-    for k in (2, 3, 4, 5, 8, 9):
+    for k in (2, 3, 4, 9):  # each is compiled anew: the smallest, odd and even ones, and that of the presets
         for part, rule in (("u", "zcd"), ("v", "ztp"), ("u", "ztp"), ("v", "zcd")):
             one, two = (
                 swept(CoreChip((3, 13), Mesh(kind, k), CHIPS[name], seed=k), layer, part, rule, calibrating, k)
@@ -79,7 +79,7 @@ def test_a_small_core_takes_the_faster_descent_in_the_same_order(monkeypatch: py
 def test_single_precision_equals_the_direct_descent() -> None:
     one, two = (
         swept(
-            CoreChip((4, 16), Mesh("rectangular", 5), CHIPS["published"], seed=2, dtype=np.float32),
+            CoreChip((4, 16), Mesh("rectangular", 4), CHIPS["published"], seed=2, dtype=np.float32),
             layer,
             "u",
             "zcd",

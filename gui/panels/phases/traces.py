@@ -244,7 +244,6 @@ class Traces(Panel):
         row = filled(QtWidgets.QHBoxLayout(), (self.heading, 1), self.kind, self.quantity, margins=(8, 4, 8, 2))
         self.said.setContentsMargins(10, 1, 10, 1)
         filled(QtWidgets.QVBoxLayout(self), row, (self.picture, 1), self.said, self.legend, spacing=0)
-        self.setAccessibleName(self.title)
         self.show_run(None)
 
     def show_run(self, model: RunModel | None, reference: RunModel | None = None) -> None:
