@@ -87,7 +87,8 @@ def test_two_clicks_lead_to_the_dead_heater(
     assert window.lab_eyes == window.model.lab_eyes == lab
     panel = to_health(window, qtbot)
     rows = shown(panel, qtbot)
-    assert rows[0][:4] == ("does not answer", layer, str(core), f"{TITLES[heater.part]} {heater.number}") and rows[0][6] == "measured"
+    where = layer, str(core), f"{TITLES[heater.part]} {heater.number}"
+    assert rows[0][:4] == ("does not answer", *where) and rows[0][6] == "measured"
     assert ("dead" in {row[0] for row in rows}) != lab and ("oracle" in {row[6] for row in rows}) != lab
     qtbot.keyClick(panel.view, QtCore.Qt.Key.Key_C, QtCore.Qt.KeyboardModifier.ControlModifier)
     copied = [line.split("\t") for line in QtWidgets.QApplication.clipboard().text().split("\n")]
