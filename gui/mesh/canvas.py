@@ -237,7 +237,7 @@ class Canvas(QtWidgets.QWidget):
         """Numbers of the rails, as many as there is room for."""
         assert self.scene is not None
         now, v = theme.now(), self.view
-        x0, x1 = max(v.ox, 36.0), min(self.scene.width * v.sx + v.ox, self.width() - 36.0)
+        x0, x1 = self._between()
         vertical, head, tall = int(Qt.AlignmentFlag.AlignVCenter), self.head(), painter.fontMetrics().height()
         first, last = self.scene.meshes[0], self.scene.meshes[-1]
         right, left = Qt.AlignmentFlag.AlignRight, Qt.AlignmentFlag.AlignLeft
@@ -259,6 +259,11 @@ class Canvas(QtWidgets.QWidget):
             painter.setPen(Qt.PenStyle.NoPen)
             corners = ((x0 - 3, y - 6), (x0 - 3, y + 6), (x0 + 6, y))
             painter.drawPolygon(QtGui.QPolygonF([QtCore.QPointF(*corner) for corner in corners]))
+
+    def _between(self) -> tuple[float, float]:
+        """From where to where the meshes are seen, between the numbers of the rails."""
+        assert self.scene is not None
+        return max(self.view.ox, 36.0), min(self.scene.width * self.view.sx + self.view.ox, self.width() - 36.0)
 
     def _numbers(self, painter: QtGui.QPainter) -> None:
         assert self.scene is not None
@@ -315,7 +320,8 @@ class Canvas(QtWidgets.QWidget):
             painter.drawRoundedRect(box, 5, 5)
         if label:
             wide = painter.fontMetrics().horizontalAdvance(label) + 10
-            x = min(max(box.center().x() - wide / 2, 2.0), self.width() - wide - 2.0)
+            left, right = self._between()
+            x = min(max(box.center().x() - wide / 2, left), right - wide)
             tall = painter.fontMetrics().height() + 1
             above = box.top() - tall - 2
             y = above if above > self.head() + 2 else min(box.bottom() + 3, self.height() - tall)

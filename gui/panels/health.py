@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
-from l2sim.inspect.health import Finding
+from l2sim.inspect.health import WORST, Finding
 
 from ..base import links, theme
 from ..base.files import Table
@@ -50,7 +50,7 @@ def heater(row: Finding) -> str:
 
 def cells(row: Finding) -> tuple[str, ...]:
     """A finding as it is shown."""
-    unit = row.unit if row.what != "worst core" else ""
+    unit = row.unit if row.what != WORST else ""
     value = "" if isnan(row.value) else f"{number(row.value)} {unit}".strip()
     block, step = ("" if one is None else f"{one:,}" for one in (row.block, row.step))
     return row.what, row.layer, block, heater(row), value, step, row.badge, row.said

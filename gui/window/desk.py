@@ -427,7 +427,9 @@ class Desk(Guarded):
         elif state == "failed":
             log = self.model.folder / "crash.log"
             more = {"Show_crash_log": lambda: self.show_text(log)} if log.exists() else {}
-            self.message.say(f"the job of {name} failed at {newest}", bad=True, Resume=self.resume, **more)
+            why = health.stopped(self.model)
+            failed = f"the job of {name} failed at {newest}"
+            self.message.say(f"{failed}: {why}" if why else failed, bad=True, Resume=self.resume, **more)
         elif state == "stopped":
             self.message.say(f"{name} was stopped at {newest}; all is saved", Resume=self.resume)
         elif state == "deleted":

@@ -155,6 +155,8 @@ def _live(window: Window) -> Pictures:
     window.hardware.find.setText("noise")
     window.hardware.ask("nonidealities.tap_noise", "0.01")
     _until(lambda: not window.hardware.waits, 10)
+    changed = window.model.newest if window.model else 0
+    _until(lambda: window.model is not None and window.model.newest > changed + 10, 10)
     yield "live", window
     window.mesh.colour(POWER)
     window.mesh.choice.setCurrentText(next(iter(LIVE)))

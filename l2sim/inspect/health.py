@@ -11,8 +11,8 @@ lab sees in its commands and readings. All limits are ours, meant to lie far fro
     never settles  a heater was led on the same way in every quarter of a stage of FRAMES or more, each time as far as
                    any of its layer (a share FULL): a search that sees no answer goes on like that; at most RARE do
     sigma grew     the largest sigma of a core is TIMES what it was when the stage began
-    does not answer  a heater of a core where one never settles, asked on the chip made again: at most ASKED such cores
-                   are, if they are small
+    does not answer  a heater of a core where one never settles or of which readings are worst, asked on the chip made
+                   again: at most ASKED such cores are, if they are small
     worst core     a figure of merit is OUT times its median; where no core is so bad, the worst one of the run
 """
 
@@ -44,7 +44,7 @@ FRAMES, FULL, RARE = 17, 0.99, 0.01
 FEW = 8
 """Heaters, or cores, of one kind and layer that have a row each; where there are more, the cores that have most."""
 FIGURES = {"best": "best error so far"}
-UNSETTLED = "never settles"
+UNSETTLED, WORST = "never settles", "worst core"
 ASKED, SMALL = 4, 16
 """Cores whose heaters are asked, and how many modes these have at most: it takes 5 to 50 ms each."""
 
@@ -134,7 +134,10 @@ class Health:
     def _answers(self, rows: list[Finding], step: int | None, end: float) -> tuple[list[Finding], bool]:
         """Which heaters do not answer in the cores that are suspected, and whether all of these were asked."""
         silent: list[Finding] = []
-        suspects = list(dict.fromkeys((row.layer, row.block or 0) for row in rows if row.what == UNSETTLED))
+        led = [row for row in rows if row.what == UNSETTLED]
+        bad = [row for row in rows if row.what == WORST and row.badge == "measured"]
+        bad.sort(key=lambda row: (row.rank, -row.value))
+        suspects = list(dict.fromkeys((row.layer, row.block or 0) for row in [*led, *bad]))
         for layer, core in suspects[:ASKED] if self._run.readable else ():
             if self._run.grids[layer].whole or self._run.grids[layer].k > SMALL:
                 continue
@@ -219,6 +222,11 @@ def troubles(run: Recorded) -> Iterator[Finding]:
             )  # fmt: skip
 
 
+def stopped(run: Recorded) -> str:
+    """What stopped the run, as it said itself; "" where nothing did."""
+    return next((row.said for row in list(troubles(run))[::-1] if row.rank == 0), "")
+
+
 def figures(run: Recorded, layer: str) -> dict[str, str]:
     """The series of the errors of the cores of a layer, by what they are called."""
     names = ((naming.apart(name), name) for name in run.frame_series)
@@ -230,9 +238,9 @@ def _few_worst(rows: list[Finding]) -> list[Finding]:
     """Without those worst cores that do not stand out, but for the worst one of each figure of merit in the run."""
     best: dict[str, Finding] = {}
     for row in rows:
-        if row.what == "worst core" and row.rank > 3:
+        if row.what == WORST and row.rank > 3:
             best[row.unit] = max(best.get(row.unit, row), row, key=lambda one: one.value)
-    return [row for row in rows if row.what != "worst core" or row.rank <= 3 or best[row.unit] is row]
+    return [row for row in rows if row.what != WORST or row.rank <= 3 or best[row.unit] is row]
 
 
 def _newest(steps: Array, step: int | None) -> int:
@@ -425,7 +433,7 @@ class _Layer:
                 out = not value <= OUT * middle and self.cores > 3
                 beside = f", the median core {middle:.3g}" if self.cores > 1 else ""
                 yield Finding(
-                    "worst core", f"{words} of {self.layer} core {core} is {value:.3g}{beside}",
+                    WORST, f"{words} of {self.layer} core {core} is {value:.3g}{beside}",
                     "oracle" if "oracle" in figure else "measured", 3 if out else 4, self.layer, core, value=value,
                     unit=words, step=frame.step, then=True,
                 )  # fmt: skip

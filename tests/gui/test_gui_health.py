@@ -12,6 +12,7 @@ from l2sim.gui.base import links
 from l2sim.gui.base.model import BROKEN, Selection, open_run
 from l2sim.gui.mesh.geometry import TITLES
 from l2sim.gui.panels.health import COLUMNS, Health
+from l2sim.gui.window.first import examples
 from l2sim.gui.window.window import Window
 from pyqtgraph.Qt import QtCore, QtWidgets
 from pytestqt.qtbot import QtBot
@@ -38,6 +39,12 @@ def dead_anew(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, tuple[str
     """Another such chip, of which nobody knew when the test was written."""
     folder = tmp_path_factory.mktemp("runs") / "dead-2"
     return folder, troubled.one_dead_heater(folder, first=50)
+
+
+@pytest.fixture(scope="module")
+def dead_example() -> tuple[Path, tuple[str, int, Heater]]:
+    """The run of the start page, whose search was too short to betray the heater: its readings are bad."""
+    return examples.unpack("broken-heater"), ("fc1", 2, Heater("u", "theta", 26))
 
 
 @pytest.fixture(scope="module", params=("kept", "made anew"))
@@ -75,7 +82,7 @@ def to_health(window: Window, qtbot: QtBot) -> Health:
     return window.health
 
 
-@pytest.mark.parametrize("run", ("dead", "dead_anew"))
+@pytest.mark.parametrize("run", ("dead", "dead_anew", "dead_example"))
 @pytest.mark.parametrize("lab", (False, True), ids=("all", "lab eyes"))
 def test_two_clicks_lead_to_the_dead_heater(
     window: Window, qtbot: QtBot, request: pytest.FixtureRequest, run: str, lab: bool
@@ -120,6 +127,7 @@ def test_broken_heaters_are_a_metric_of_an_oracle(dead: tuple[Path, tuple[str, i
 
 def test_one_click_leads_to_where_it_diverged(window: Window, qtbot: QtBot, diverged: Path) -> None:
     assert window.open(diverged)
+    assert "failed at step" in window.message.text.text() and "over 100 times" in window.message.text.text()
     panel = to_health(window, qtbot)
     rows = shown(panel, qtbot)
     assert rows[0][0] == "explodes" and "learn: loss" in rows[0][7] and "over 100 times" in rows[0][7]
