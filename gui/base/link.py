@@ -23,6 +23,8 @@ RECENT = 512
 RECENT_BYTES = 1 << 24
 RECENT_GRADIENTS = 32
 """How many live frames of a series are remembered, and how many bytes of them; of gradients, which no history draws."""
+PICTURES = {"phase": 30.0}
+"""Live frames a second that are asked for, where as many as usual are too few."""
 LOOK_EVERY = 0.25
 """Seconds between changes of what is looked at."""
 
@@ -44,11 +46,15 @@ class Link:
         self._acks: dict[int, Answer] = {}
         self._recent: dict[str, deque[Frame]] = {}
         self._light: tuple[str, int, Light] | None = None
+        self._wishes: dict[str, tuple[str, int]] = {"block": ("", 0)}
         self._looks: dict[str, tuple[str, int]] = {}
+        """What is wished to be seen by topic, layer and port, and what the run was asked for."""
         self._looked = 0.0
         self._gap = True
         self.attached = False
         self.beat: State | None = None
+        self.newest = 0
+        """The step of the newest frame."""
         self.heard = time.monotonic()
         self._snapshot = reader.order("snapshot")
 
@@ -93,6 +99,7 @@ class Link:
                 changed.add("state")
             elif topic in ("phase", "block"):
                 changed.add("frames" if topic == "phase" else "blocks")
+                self.newest = max(self.newest, header.step)
                 for name, values in pictures(header, payload).items():
                     self._remember(name, Frame(header.step, values.copy()))  # a view would hold all of it
             elif header.input is not UNSET:
@@ -106,11 +113,11 @@ class Link:
                 self.attached = self._gap = True
                 self.beat = self.beat or answer.state or None
                 self._looks = {}
-                self._want("block", "", 0)
                 changed.add("state")
             elif isinstance(number, int) and number in self._pending:
                 self._acks[self._pending.pop(number)] = answer
                 changed.add("state")
+        self._ask()
         return changed
 
     def _remember(self, name: str, frame: Frame) -> None:
@@ -152,12 +159,16 @@ class Link:
         return self._light[2] if self._light and self._light[:2] == (layer, port) else None
 
     def _want(self, topic: str, layer: str, port: int) -> None:
+        self._wishes[topic] = layer, port
+        self._ask()
+
+    def _ask(self) -> None:
+        """Ask the run for what is wished, as soon as it can be asked and not at every turn of a wheel."""
         now = time.monotonic()
-        if not self.attached or self._looks.get(topic) == (layer, port):
-            return
-        if topic == "block" or now - self._looked > LOOK_EVERY:
-            self._looks[topic], self._looked = (layer, port), now
-            self._reader.order("want", topic=topic, layer=layer, input=port)
+        for topic, (layer, port) in self._wishes.items() if self.attached else ():
+            if self._looks.get(topic) != (layer, port) and (topic == "block" or now - self._looked > LOOK_EVERY):
+                self._looks[topic], self._looked = (layer, port), now
+                self._reader.order("want", topic=topic, layer=layer, input=port, rate=PICTURES.get(topic))
 
     # -- orders --------------------------------------------------------------------------------------------------------
 

@@ -224,7 +224,8 @@ class RunModel(Recorded):
     def newest(self) -> int:
         """The newest step known."""
         steps = [step for event in self.events[-8:] if (step := step_of(event)) is not None]
-        return max([*steps, self._disk.newest, self.beat.step if self.beat else 0])
+        live = self._link.newest if self._link else 0
+        return max([*steps, self._disk.newest, self.beat.step if self.beat else 0, live])
 
     @property
     def parameters(self) -> list[Parameter]:

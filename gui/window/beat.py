@@ -52,12 +52,12 @@ class Beat(Generic[P]):
 
     def _due(self, seen: list[P], now: float, playing: bool) -> list[P]:
         """All that a person has just asked something of; of those that only follow the job, the one that has waited
-        longest. One that is slow waits three times as long as it takes."""
+        longest. One that is slow waits three times as long as it takes, and ten times where nobody asked."""
         asked = WHOLE | (ASKED - {"step"} if playing else ASKED)
         waited = {panel: now - self._last.get(panel, 0.0) for panel in seen}
         ready = [p for p in seen if waited[p] >= 3 * self._cost.get(p, 0.0) or WHOLE & self._dirty[p]]
         first = [p for p in ready if not p.every or self._dirty[p] & asked]
-        calm = [p for p in ready if p not in first and waited[p] >= p.every]
+        calm = [p for p in ready if p not in first and waited[p] >= max(p.every, 10 * self._cost.get(p, 0.0))]
         if any(self._dirty[p] & asked for p in first):  # what was asked is answered first; the others have time
             calm = []
         return first + sorted(calm, key=lambda p: -waited[p])[:1]

@@ -23,7 +23,7 @@ from l2sim.runs.execute import execute
 
 from ..base import files as export
 from ..base.actions import Keys
-from ..mesh.values import LIVE, POWER
+from ..mesh.values import DIFFERENCE, LIVE, POWER
 from .app import start_qt
 from .screenshot import settle
 from .window import Window
@@ -162,7 +162,7 @@ def _live(window: Window) -> Pictures:
     window.mesh.choice.setCurrentText(next(iter(LIVE)))
     _until(lambda: bool(window.mesh.painted and window.mesh.painted.values), 10)
     yield "insitu", window
-    window.mesh.colour(0)
+    window.mesh.colour(DIFFERENCE)
     window.kill()
     _until(lambda: window.model is not None and window.model.state == "killed", 10)
     yield "killed", window

@@ -15,8 +15,8 @@ from ..base.model import RunModel
 from . import commands
 from .desk import Desk
 
-TICK = 33
-"""Milliseconds between two looks at the run: 30 pictures a second at most."""
+TICK = 31
+"""Milliseconds between two looks at the run: 30 pictures a second, and a little for timers that are late."""
 _LOOK = 2.0
 """Seconds between two looks at the folder of runs."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +17,7 @@ class Wiring(NamedTuple):
     around: Array
 
 
+@lru_cache(maxsize=16)
 def wiring(mesh: Mesh) -> Wiring:
     """Which heaters stand beside each other, -1 for none, (2 n + N, W).
 
@@ -32,7 +34,9 @@ def wiring(mesh: Mesh) -> Wiring:
     screens = np.full((modes, width), -1, np.int64)
     rails = 2 * n + np.arange(modes)
     screens[1:, 0], screens[:-1, 1] = rails[:-1], rails[1:]
-    return Wiring(np.concatenate([np.hstack(thetas), np.hstack(phis), screens]).astype(np.int64))
+    around = np.concatenate([np.hstack(thetas), np.hstack(phis), screens]).astype(np.int64)
+    around.flags.writeable = False  # it is shared
+    return Wiring(around)
 
 
 def places(mesh: Mesh) -> Array:
@@ -42,12 +46,17 @@ def places(mesh: Mesh) -> Array:
     return np.concatenate((own, own, ends))
 
 
+@lru_cache(maxsize=16)
 def skipped(mesh: Mesh) -> tuple[Array, Array, Array]:
     """Columns that each rail passes without a coupler: before every coupler on its top and on its bottom rail (n,), and
     behind the last one of each rail (N,)."""
     last = np.full(mesh.modes, -1)
-    before = np.zeros((2, mesh.count), np.int64)
-    for t, (column, *rails) in enumerate(zip(mesh.column, mesh.top, mesh.bottom)):
-        before[:, t] = column - 1 - last[rails]
-        last[rails] = column
-    return before[0], before[1], mesh.columns - 1 - last
+    rails, before = np.stack((mesh.top, mesh.bottom)), np.zeros((2, mesh.count), np.int64)
+    for column in range(mesh.columns):
+        here = np.flatnonzero(mesh.column == column)  # no two share a rail
+        before[:, here] = column - 1 - last[rails[:, here]]
+        last[rails[:, here]] = column
+    behind = mesh.columns - 1 - last
+    for array in (before, behind):
+        array.flags.writeable = False  # it is shared
+    return before[0], before[1], behind

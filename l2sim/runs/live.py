@@ -56,8 +56,9 @@ PIECE = 1 << 24
 """Bytes of a log that one `get` answers with at most."""
 LIMITS = {"phase": 30.0, "block": 5.0, "field": 10.0}
 """The most frames a second by topic."""
-SHARE = 0.004
-"""The largest share of its time that the simulator spends on what one reader wants of one topic."""
+SHARE = 0.015
+"""The largest share of its time that the simulator spends on what one reader wants of one topic; the first picture is
+not counted, since it may load what is compiled."""
 RATES = {"phase": 10.0, "block": 2.0, "field": 10.0}
 """Frames a second where nobody says."""
 LOGS = {"scalar": "scalars.bin", "event": "events.jsonl"}
@@ -182,8 +183,9 @@ class Live(Control):
         if kind is Step and now < self._due and self._left is None and not self._pace:
             return
         self._note(event, session, now)
-        self._due = now + (LOOK if self._topics else 2 * LOOK)
         self._publish(session, now, kind is not Step)
+        due = now + (LOOK if self._topics else 2 * LOOK)
+        self._due = min([due, *(want.due for (_, topic), want in self._wants.items() if topic in self._topics)])
         if kind is Checkpoint:
             self._saved(event.step)  # type: ignore[union-attr]
         if kind not in KINDS:
@@ -223,7 +225,7 @@ class Live(Control):
     # -- what is sent --------------------------------------------------------------------------------------------------
 
     def _send(
-        self, socket: Socket[bytes], topic: str, header: dict[str, object], payload: bytes = b""
+        self, socket: Socket[bytes], topic: str, header: dict[str, object], payload: bytes | memoryview = b""
     ) -> None:
         self._seq += 1
         head = {"v": VERSION, "seq": self._seq, "t": time.time(), "step": self._progress.step} | header
@@ -249,9 +251,10 @@ class Live(Control):
         for (_, topic), want in self._wants.items():
             if now >= want.due and topic in self._topics and want.sent != session.step:
                 # Of this thread alone: on a crowded machine others may run in between, and pictures would stay out.
-                begin, want.sent = time.thread_time(), session.step
+                begin, first, want.sent = time.thread_time(), want.sent < 0, session.step
                 self._picture(topic, want, session)
-                want.due = now + max(1.0 / want.rate, (time.thread_time() - begin) / SHARE)
+                pause = 0.0 if first else (time.thread_time() - begin) / SHARE
+                want.due = max(max(want.due, now - 1.0 / want.rate) + 1.0 / want.rate, now + pause)
 
     def _subscriptions(self) -> None:
         """Who wants what: the first subscription to a prefix is told, and the end of the last one."""
@@ -297,7 +300,7 @@ class Live(Control):
             frames = {series: a for name in names for series, a in look(name).items()}
         if frames:
             rows = [msgspec.to_builtins(messages.Shape(name, a.shape)) for name, a in frames.items()]
-            payload = b"".join(np.ascontiguousarray(a, "<f4").tobytes() for a in frames.values())
+            payload = np.concatenate([a.reshape(-1) for a in frames.values()]).astype("<f4", copy=False).data
             about = {"layer": want.layer, **want.about} if topic == "field" else {"layer": want.layer}
             self._send(self._frames, topic, {"dtype": "<f4", "frames": rows, **about}, payload)
 
