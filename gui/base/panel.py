@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,8 @@ class Panel(QtWidgets.QWidget):
     """What it shows and what can be done with it, for who asks "what is this"."""
     section = ""
     """Where docs/desktop.md says more; of one that is registered, what is registered."""
+    sees: Set[str] | None = None
+    """The names of changes on which what it shows depends; None: on all, or on what only `refresh` knows."""
     every = 0.0
     """Seconds between two refreshes because of what a running job sends; 0: at every beat of the timer."""
 

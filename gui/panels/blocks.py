@@ -223,6 +223,7 @@ class Grids(QtWidgets.QWidget):
 class Blocks(Panel):
     """Colours every core by the metric that is chosen. `walk` and `worst` are what the window's keys call."""
 
+    sees = SEEN
     what = (
         "Every core of every layer as a square, coloured by a metric of choice. The worst of a layer has a frame: "
         "W goes to it, and Why? asks what its error is made of."

@@ -59,6 +59,7 @@ class Histogram(Plot):
 class Distributions(Panel):
     """Three histograms: the phases of the selected layer, its cores, and the errors of the selected block's weights."""
 
+    sees = SEEN
     what = (
         "How phases, errors of cores and weights are spread: a histogram of each at the step on show."
     )

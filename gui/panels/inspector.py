@@ -118,6 +118,7 @@ class Inspector(Panel):
         "imperfection adds to it, and how the phase moved. P pins it: pinned MZIs stand side by side, the one on show "
         "first; a click on a head goes there, × or Delete unpins, Ctrl+C copies the table."
     )
+    every = 0.2
     sweep_asked = QtCore.Signal()  # of the MZI that is selected then
     pins_changed = QtCore.Signal(object)  # list of (side, element) of the block on show
 
@@ -151,10 +152,8 @@ class Inspector(Panel):
         self._show()
 
     def take(self, painted: Painted | None) -> None:
-        """The frame that the mesh view painted."""
+        """The frame that the mesh view painted. It is shown at the next refresh."""
         self.painted = painted
-        if self.isVisible():
-            self._show()
 
     def hover(self, thing: Thing | None) -> None:
         """What the pointer is over in the mesh view."""

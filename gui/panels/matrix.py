@@ -221,6 +221,7 @@ class Picture(QtWidgets.QWidget):
 class Matrix(Panel):
     """Target, realised and difference of the selected block, and how large the difference is in words."""
 
+    sees = SEEN
     what = (
         "The matrix of the core on show: what it shall be (target), what the light does (realised), and the "
         "difference."

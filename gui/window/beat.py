@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 from typing import Generic, Protocol, TypeVar
 
 ASKED = {"step", "layer", "block", "side", "element", "input", "run", "acks"}
@@ -12,9 +12,11 @@ WHOLE = {"all", "theme"}
 
 
 class Refreshed(Protocol):
-    """A panel, as far as its turn depends on it. `every`: seconds between two refreshes that nobody asked for."""
+    """A panel, as far as its turn depends on it. `every`: seconds between two refreshes that nobody asked for; `sees`:
+    the changes that concern it, None for all."""
 
     every: float
+    sees: Set[str] | None
 
     def isVisible(self) -> bool:
         """Whether it is on the screen."""
@@ -34,7 +36,7 @@ class Beat(Generic[P]):
 
     def note(self, panel: P, names: Iterable[str]) -> None:
         """Something changed that the panel has to show when it is due."""
-        self._dirty.setdefault(panel, set()).update(names)
+        self._dirty.setdefault(panel, set()).update(names if panel.sees is None else panel.sees & {*names})
 
     def see(self, panel: P, seen: bool) -> None:
         """A panel came into sight or went out of it, which Qt does not tell of one behind another tab."""

@@ -155,6 +155,7 @@ class Desk(Guarded):
 
     def _connect(self) -> None:
         self.mesh.shown.connect(self.inspector.take)
+        self.mesh.shown.connect(lambda *_: self.beat.note(self.inspector, ("frames",)))
         self.mesh.hovered.connect(self.inspector.hover)
         self.blocks.no_worst.connect(self.message.say)
         self.inspector.pins_changed.connect(self.mesh.show_pins)

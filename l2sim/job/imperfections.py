@@ -6,7 +6,7 @@ every field None where the job leaves it to the preset `base`.
 
 from __future__ import annotations
 
-from functools import reduce
+from functools import lru_cache, reduce
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, get_args
 
 import msgspec
@@ -58,7 +58,13 @@ def chosen(section: Nonidealities) -> dict[str, Any]:
 
 def chip_nonidealities(job: Imperfect) -> chips.Nonidealities:
     """The non-idealities of the job's preset with what the job sets apart. ChipError where they contradict."""
-    return msgspec.structs.replace(chips.PRESETS[job.nonidealities.base], **chosen(job.nonidealities))
+    return _of_section(job.nonidealities)
+
+
+@lru_cache(maxsize=64)
+def _of_section(section: Nonidealities) -> chips.Nonidealities:
+    """Kept, since it is asked for at every click and checks every field."""
+    return msgspec.structs.replace(chips.PRESETS[section.base], **chosen(section))
 
 
 def of_base(job: Imperfect, path: str) -> object:

@@ -169,6 +169,7 @@ class Bars(QtWidgets.QWidget):
 class Ports(Panel):
     """An impulse through one input; every output read, beside what is expected."""
 
+    sees = SEEN
     what = (
         "Light into one input, and what the detector of every output reads of it, against what is expected, "
         "with the noise and the full scale of the detectors."
