@@ -53,11 +53,12 @@ class Threshold(QtWidgets.QWidget):
         self._value, self._name = value, name
         self.least = -np.inf
         self.unit = ""
-        self.things: list[Thing] = []
-        """What passes, the largest first."""
+        self._passing = np.zeros(0, np.int64)
+        """Places of what passes among all that is on show, the largest first."""
         self.at: Thing | None = None
         """The one that was stepped to."""
-        self._keys: list[Key] = []
+        self._firsts: dict[Key, int] = {}
+        """The first place of each side and kind."""
         self._light: Numbers = {}
         self._total = 0
         begin = QtWidgets.QLabel("at least")
@@ -84,6 +85,10 @@ class Threshold(QtWidgets.QWidget):
         """Whether anything is dimmed."""
         return self.least > -np.inf
 
+    def foremost(self, most: int | None = None) -> list[Thing]:
+        """What passes, the largest first, at most so many."""
+        return [self._thing(int(place)) for place in self._passing[:most]]
+
     def ask(self) -> None:
         """Wait for a threshold to be typed."""
         self.show()
@@ -98,7 +103,7 @@ class Threshold(QtWidgets.QWidget):
 
     def forget(self) -> None:
         """Have no threshold any more."""
-        self.least, self.things, self.at = -np.inf, [], None
+        self.least, self._passing, self.at = -np.inf, np.zeros(0, np.int64), None
         self.line.clear()
         self.line.owned = False
         self._say("")
@@ -112,20 +117,18 @@ class Threshold(QtWidgets.QWidget):
         if painted.values:
             self.unit = unit
             self.units.setText(unit)
-        self.things, self._total = [], 0
+        self._passing, self._total = np.zeros(0, np.int64), 0
         if not self.active:
             return
         every = sizes(painted, scene)
-        self._keys = list(every)
         self._light = every if painted.scale.kind == "light" else {}
-        of = np.repeat(np.arange(len(every)), [len(size) for size in every.values()])
-        at = np.concatenate([np.arange(len(size)) for size in every.values()] or [of])
+        ends = np.cumsum([0, *(len(size) for size in every.values())]).tolist()
+        self._firsts = dict(zip(every, ends))
         size = np.concatenate(list(every.values()) or [np.zeros(0)])
         passing = np.flatnonzero(size >= self.least)
-        passing = passing[np.argsort(-size[passing], kind="stable")]
+        self._passing = passing[np.argsort(-size[passing], kind="stable")]
         self._total = int(np.isfinite(size).sum())
-        self.things = [self._thing(int(of[i]), int(at[i])) for i in passing]
-        self.at = self.at if self.at in self.things else None
+        self.at = None if self._rank() is None else self.at
         self._tell()
 
     def dim(self, painted: Painted, scene: Scene, colours: Array) -> None:
@@ -150,19 +153,29 @@ class Threshold(QtWidgets.QWidget):
         if not self.active:
             self.ask()
             return
-        if self.things:
-            at = self.things.index(self.at) + by if self.at is not None else min(by, 0)
-            self.at = self.things[at % len(self.things)]
+        if count := len(self._passing):
+            rank = self._rank()
+            self.at = self._thing(int(self._passing[(min(by, 0) if rank is None else rank + by) % count]))
             self._tell()
             self.stepped.emit(self.at)
 
     @property
     def label(self) -> str:
         """Which of those that pass was stepped to, empty for none."""
-        return f"{self.things.index(self.at) + 1} of {len(self.things)}" if self.at is not None else ""
+        rank = self._rank()
+        return "" if rank is None else f"{rank + 1} of {len(self._passing)}"
 
-    def _thing(self, of: int, at: int) -> Thing:
-        side, kind = self._keys[of]
+    def _rank(self) -> int | None:
+        """How many of those that pass are larger than the one that was stepped to; None where there is none."""
+        if self.at is None or self.at[:2] not in self._firsts:
+            return None
+        place = self._firsts[self.at[:2]] + self.at.at
+        ranks = np.flatnonzero(self._passing == place)
+        return int(ranks[0]) if ranks.size and self._thing(place) == self.at else None
+
+    def _thing(self, place: int) -> Thing:
+        (side, kind), first = next(key for key in reversed(self._firsts.items()) if key[1] <= place)
+        at = place - first
         return Thing(side, kind, at, at if kind in OF_MZI else -1)
 
     def _put(self) -> None:
@@ -184,13 +197,13 @@ class Threshold(QtWidgets.QWidget):
         self.changed.emit()
 
     def _tell(self) -> None:
-        said = f"{len(self.things):,} of {self._total:,} pass"
+        said = f"{len(self._passing):,} of {self._total:,} pass"
         if self.at is not None:
             value = self._value(self.at)
             if self._light:
                 value = f"{self._light[self.at[:2]][self.at.at]:.4g} {self.unit} at most"
             said = f"{self.label} of {self._total:,}: {value}, {self._name(self.at)}"
-        elif self.things:
+        elif self._passing.size:
             said += " · J and Shift+J step through them, Escape shows all"
         self._say(said)
 

@@ -16,7 +16,7 @@ from ..base.widgets import filled, tool_button
 from . import svg as mesh_svg
 from . import values as mesh_values
 from . import words
-from .canvas import Canvas
+from .canvas import RINGS, Canvas
 from .colours import CANVAS, GUIDE, QUIET, lit, number, paint
 from .geometry import Placed, Scene, Thing
 from .history import LATER, History
@@ -381,7 +381,7 @@ class MeshView(Panel):
         canvas.worst = None
         if worst is not None and not canvas.rings:
             canvas.worst = (*worst.key, worst.at, f"largest {number(worst.value)} {painted.scale.unit}".strip())
-        canvas.passing = [thing[:3] for thing in self.threshold.things]
+        canvas.passing = [thing[:3] for thing in self.threshold.foremost(RINGS + 1)]
         canvas.dimmed = self.threshold.small(painted)
         if (at := self.threshold.at) is not None:
             canvas.worst = (*at[:3], self.threshold.label)

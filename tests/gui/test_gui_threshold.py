@@ -185,7 +185,7 @@ def test_keys_of_the_window_put_step_and_clear_it_with_lab_eyes_too(opened: Wind
     qtbot.keyClick(opened.mesh.threshold.line, Key.Key_Return)
     assert opened.mesh.canvas.hasFocus()
     qtbot.keyClick(opened.mesh.canvas, Key.Key_J)
-    things = opened.mesh.threshold.things
+    things = opened.mesh.threshold.foremost()
     values = opened.mesh.painted.values
     sizes = [abs(values[thing[:2]][thing.at]) for thing in things]
     assert sizes == sorted(sizes, reverse=True) and sizes[0] == largest and min(sizes) >= largest / 2 - 1e-4
