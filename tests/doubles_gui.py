@@ -47,6 +47,7 @@ class FakeModel:
             self.layers = {"fc1": Layer("fc1", p, q, k, parts, "fc1.sigma.commanded")}
         self.grids = dict.fromkeys(self.layers, grid)
         self.state, self.live, self.age, self.pid = "running", True, 0.0, None
+        self.resumed = 0
         self.metrics = ["movement", "identity error (oracle)"]
         self.badge = {"phases": "commanded", "movement": "commanded", "identity error (oracle)": "oracle"}
         self.events: list[Record] = [StageStarted("learn", 30)]
@@ -67,6 +68,9 @@ class FakeModel:
     def timeless(self, step: int | None = None) -> str:
         """Nothing drifts, so there is nothing to say about it."""
         return ""
+
+    def watch(self, layer: str) -> None:
+        """Nobody to ask."""
 
     def tick(self) -> None:
         self.newest += 1

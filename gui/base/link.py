@@ -25,6 +25,8 @@ RECENT_GRADIENTS = 32
 """How many live frames of a series are remembered, and how many bytes of them; of gradients, which no history draws."""
 PICTURES = {"phase": 30.0}
 """Live frames a second that are asked for, where as many as usual are too few."""
+UNSEEN = 2.0
+"""Seconds after which light that nobody asked for any more is no longer sent."""
 LOOK_EVERY = 0.25
 """Seconds between changes of what is looked at."""
 
@@ -49,7 +51,7 @@ class Link:
         self._wishes: dict[str, tuple[str, int]] = {"block": ("", 0)}
         self._looks: dict[str, tuple[str, int]] = {}
         """What is wished to be seen by topic, layer and port, and what the run was asked for."""
-        self._looked = 0.0
+        self._looked = self._inside = 0.0
         self._gap = True
         self.attached = False
         self.beat: State | None = None
@@ -151,7 +153,8 @@ class Link:
         self._want("phase", layer, 0)
 
     def look_inside(self, layer: str, port: int) -> None:
-        """Ask for the light in a whole mesh."""
+        """Ask for the light in a whole mesh; to be asked again for as long as it is looked at."""
+        self._inside = time.monotonic()
         self._want("field", layer, port)
 
     def light(self, layer: str, port: int) -> Light | None:
@@ -165,6 +168,10 @@ class Link:
     def _ask(self) -> None:
         """Ask the run for what is wished, as soon as it can be asked and not at every turn of a wheel."""
         now = time.monotonic()
+        if now - self._inside > UNSEEN and "field" in self._wishes:
+            del self._wishes["field"]
+            if self._looks.pop("field", None) is not None:
+                self._reader.order("want", topic="field", rate=0)
         for topic, (layer, port) in self._wishes.items() if self.attached else ():
             if self._looks.get(topic) != (layer, port) and (topic == "block" or now - self._looked > LOOK_EVERY):
                 self._looks[topic], self._looked = (layer, port), now
@@ -183,6 +190,8 @@ class Link:
 
     def close(self) -> dict[int, Answer]:
         """Leave; what was not answered never will be."""
+        for topic in self._looks:
+            self._reader.order("want", topic=topic, rate=0)
         self._reader.close()
         lost = Answer(VERSION, None, False, 0, "the run ended before it answered")
         return self._acks | dict.fromkeys(self._pending.values(), lost)

@@ -147,6 +147,8 @@ class RunModel(Recorded):
         self._moves: dict[str, _Moves] = {}
         self._orders = 0
         self._link: Link | None = None
+        self.resumed = 0
+        """How often the run went on from an earlier step, so that what was read after it is of no more use."""
         self._tried = 0.0
         self._word = time.monotonic()
 
@@ -166,6 +168,7 @@ class RunModel(Recorded):
             self._word = time.monotonic()
         if "reset" in changed:
             self._moves = {}
+            self.resumed += 1
             changed = changed - {"reset"} | {"parameters"}
         if "events" in changed and self._follow_parameters():
             changed.add("parameters")
@@ -278,12 +281,10 @@ class RunModel(Recorded):
         """Names of the series of frames."""
         return [*self._disk.frame_series, *(self._link.series() if self._link else ())]
 
-    def phases(self, layer: str, block: int, side: str, step: int | None = None) -> dict[str, Any]:
-        """Commanded phases of one mesh and the step they are of (`Phases`), empty where nothing was recorded yet. A job
-        that is watched is asked for frames of this layer from here on."""
-        if self._link is not None:
+    def watch(self, layer: str) -> None:
+        """Ask a job that is watched for live frames of this layer from here on."""
+        if self._link is not None and layer in self.layers:
             self._link.look(layer)
-        return super().phases(layer, block, side, step)
 
     @property
     def metrics(self) -> list[str]:

@@ -16,6 +16,7 @@ from ..base.panel import Panel
 from ..base.widgets import filled, paragraph, sheet
 from ..mesh.colours import number
 from ..mesh.geometry import TITLES
+from ..mesh.history import LATER
 
 if TYPE_CHECKING:
     from ..base.model import RunModel, Selection
@@ -173,7 +174,7 @@ class Health(Panel):
         said += ' <a href="every">Test all heaters</a>' * self.model.readable
         self.said.setText(said if whole else f"{said} Looking on…")
         if not whole:
-            QtCore.QTimer.singleShot(0, self._look_on)
+            QtCore.QTimer.singleShot(LATER, self._look_on)
 
     def _look_on(self) -> None:
         if self.isVisible():

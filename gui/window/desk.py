@@ -387,6 +387,8 @@ class Desk(Guarded):
         if self.model is None:
             return
         self.selection.newest = self.model.newest
+        for model in (self.model, *self.others):
+            model.watch(self.selection.layer)
         self._follow_state()
         self._follow_damage()
         now = time.monotonic()

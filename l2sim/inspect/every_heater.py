@@ -15,7 +15,7 @@ from l2sim import naming
 from l2sim.backend import Array
 from l2sim.chip.devices import TABLES
 from l2sim.chip.protocol import PARTS, PHASES
-from l2sim.errors import RunError
+from l2sim.errors import NotFinite, RunError
 from l2sim.inspect import bench
 from l2sim.inspect.bench import SILENT, Heater
 from l2sim.inspect.diagnose import Place, heater_name
@@ -113,7 +113,7 @@ def every_heater(run: Recorded, layer: str = "", step: int | None = None, said: 
         shares = {kind: np.full((grid.p * grid.q, size), np.nan) for kind, size in _sizes(grid).items()}
         for core in range(grid.p * grid.q):
             before = calls
-            for heater, share, so_far in bench.answers(replace(at, core=core).bench()):
+            for heater, share, so_far in bench.answers(_bench(replace(at, core=core))):
                 shares[heater.part or heater.kind][core, heater.number] = share
                 done, calls = done + 1, before + so_far
                 said(f"{done:,} of {whole.heaters:,} heaters, {calls:,} core calls")
@@ -141,6 +141,15 @@ def why(row: Singled) -> str:
 
 
 # -- inside ------------------------------------------------------------------------------------------------------------
+
+
+def _bench(at: Place) -> bench.Bench:
+    """A core on the bench. RunError, with its name, where it was commanded what is no number."""
+    try:
+        return at.bench()
+    except NotFinite as error:
+        where = f"{at.layer} core {at.core}"
+        raise RunError(f"{where} cannot be asked: {error}; choose another layer or an earlier step") from None
 
 
 def _sizes(grid: Grid) -> dict[str, int]:

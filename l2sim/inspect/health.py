@@ -138,17 +138,19 @@ class Health:
         bad = [row for row in rows if row.what == WORST and row.badge == "measured"]
         bad.sort(key=lambda row: (row.rank, -row.value))
         suspects = list(dict.fromkeys((row.layer, row.block or 0) for row in [*led, *bad]))
+        whole = True
         for layer, core in suspects[:ASKED] if self._run.readable else ():
             if self._run.grids[layer].whole or self._run.grids[layer].k > SMALL:
                 continue
             known, key = self._asked.get((layer, core)), self._key(layer, step)
             if known is None or known[0] != key:
-                if time.monotonic() >= end:
-                    return silent, False
-                of = _Layer(self._run, layer, step, {})
-                known = self._asked[layer, core] = key, list(of.silent(core))
-            silent += known[1]
-        return silent, True
+                if time.monotonic() < end:
+                    of = _Layer(self._run, layer, step, {})
+                    known = self._asked[layer, core] = key, list(of.silent(core))
+                else:
+                    whole = False
+            silent += known[1] if known else []
+        return silent, whole
 
     def _key(self, layer: str, step: int | None) -> object:
         """What the findings of a layer depend on."""

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 import numpy as np
@@ -65,15 +65,20 @@ LOGS = {"scalar": "scalars.bin", "event": "events.jsonl"}
 """The file of each log that is sent."""
 
 
-@dataclass
-class Wish:
-    """What one reader wants of a topic: `rate` a second, of `layer` ("" for all); `about` of a field its `block` and
-    `input`. When it is due next, and the step it was sent last."""
+class Sight(NamedTuple):
+    """What can be wanted: a topic of a `layer` ("" for all), of a field its `block` and `input`."""
 
-    rate: float
+    topic: str
     layer: str
-    about: dict[str, int]
-    due: float = 0.0
+    block: int = 0
+    input: int = 0
+
+
+@dataclass
+class Due:
+    """When a sight is sent next, and the step it was sent last."""
+
+    at: float = 0.0
     sent: int = -1
 
 
@@ -119,7 +124,10 @@ class Live(Control):
         self._seq = 0
         self._places = dict.fromkeys(LOGS, 0)
         self._topics: set[str] = set()
-        self._wants: dict[tuple[bytes, str], Wish] = {}
+        self._wants: dict[tuple[bytes, str], tuple[Sight, float]] = {}
+        """What each reader wants to see of a topic, and how often a second."""
+        self._sights: dict[Sight, Due] = {}
+        """What is wanted by any: it is sent to all at once, as often as who wants it most."""
         self._saving: list[tuple[bytes, object]] = []
         self._stopping = False
         self._bind()
@@ -185,7 +193,7 @@ class Live(Control):
         self._note(event, session, now)
         self._publish(session, now, kind is not Step)
         due = now + (LOOK if self._topics else 2 * LOOK)
-        self._due = min([due, *(want.due for (_, topic), want in self._wants.items() if topic in self._topics)])
+        self._due = min([due, *(sight.at for wanted, sight in self._sights.items() if wanted.topic in self._topics)])
         if kind is Checkpoint:
             self._saved(event.step)  # type: ignore[union-attr]
         if kind not in KINDS:
@@ -248,13 +256,14 @@ class Live(Control):
         if now - self._flushed >= FLUSH or news:
             self._flushed = now
             self._logs()
-        for (_, topic), want in self._wants.items():
-            if now >= want.due and topic in self._topics and want.sent != session.step:
+        for wanted, due in self._sights.items():
+            if now >= due.at and wanted.topic in self._topics and due.sent != session.step:
+                rate = max(rate for sight, rate in self._wants.values() if sight == wanted)
                 # Of this thread alone: on a crowded machine others may run in between, and pictures would stay out.
-                begin, first, want.sent = time.thread_time(), want.sent < 0, session.step
-                self._picture(topic, want, session)
+                begin, first, due.sent = time.thread_time(), due.sent < 0, session.step
+                self._picture(wanted, session)
                 pause = 0.0 if first else (time.thread_time() - begin) / SHARE
-                want.due = max(max(want.due, now - 1.0 / want.rate) + 1.0 / want.rate, now + pause)
+                due.at = max(max(due.at, now - 1.0 / rate) + 1.0 / rate, now + pause)
 
     def _subscriptions(self) -> None:
         """Who wants what: the first subscription to a prefix is told, and the end of the last one."""
@@ -273,6 +282,7 @@ class Live(Control):
             self._places[topic] = (self._out / LOGS[topic]).stat().st_size
         if not wanted:
             self._wants = {key: want for key, want in self._wants.items() if key[1] != topic}
+            self._survey()
         (self._topics.add if wanted else self._topics.discard)(topic)
 
     def _logs(self) -> None:
@@ -290,19 +300,25 @@ class Live(Control):
                 self._send(self._stream, topic, {"at": self._places[topic]}, content)
                 self._places[topic] += len(content)
 
-    def _picture(self, topic: str, want: Wish, session: Session) -> None:
+    def _survey(self) -> None:
+        """Know what is wanted by any; what was wanted before goes on in its rhythm."""
+        wanted = dict.fromkeys(sight for sight, _ in self._wants.values())
+        self._sights = {sight: self._sights.get(sight, Due()) for sight in wanted}
+
+    def _picture(self, wanted: Sight, session: Session) -> None:
         """Whole frames, one after the other, of what a reader wants to see now."""
+        topic, layer, *_ = wanted
+        about = {"block": wanted.block, "input": wanted.input} if topic == "field" else {}
         if topic == "field":
-            frames = oracle.powers(session, want.layer, **want.about)
+            frames = oracle.powers(session, layer, **about)
         else:
             look = session.told if topic == "phase" else session.merits
-            names = [want.layer] if want.layer else list(grids(session.job))
+            names = [layer] if layer else list(grids(session.job))
             frames = {series: a for name in names for series, a in look(name).items()}
         if frames:
             rows = [msgspec.to_builtins(messages.Shape(name, a.shape)) for name, a in frames.items()]
             payload = np.concatenate([a.reshape(-1) for a in frames.values()]).astype("<f4", copy=False).data
-            about = {"layer": want.layer, **want.about} if topic == "field" else {"layer": want.layer}
-            self._send(self._frames, topic, {"dtype": "<f4", "frames": rows, **about}, payload)
+            self._send(self._frames, topic, {"dtype": "<f4", "frames": rows, "layer": layer, **about}, payload)
 
     def _state(self, now: float) -> State:
         at = self._progress
@@ -397,14 +413,14 @@ class Live(Control):
         if layer and layer not in known:
             raise RunError(f"there is no layer {layer!r}; use one of {', '.join(known)}")
         rate = RATES[topic] if order.rate is None else order.rate
-        if rate <= 0:
-            self._wants.pop((sender, topic), None)
-            return
         grid = known[layer or next(iter(known))]
         if not (0 <= order.block < grid.p * grid.q and order.input >= 0):
             raise RunError(f"layer {layer} has blocks 0 to {grid.p * grid.q - 1}, and inputs count from 0")
-        about = {"block": order.block, "input": order.input} if topic == "field" else {}
-        self._wants[sender, topic] = Wish(min(rate, LIMITS[topic]), layer, about)
+        self._wants.pop((sender, topic), None)
+        if rate > 0:
+            inside = (order.block, order.input) if topic == "field" else ()
+            self._wants[sender, topic] = Sight(topic, layer, *inside), min(rate, LIMITS[topic])
+        self._survey()
 
     def _saved(self, step: int) -> None:
         """A checkpoint was written: tell those who waited for it."""

@@ -31,6 +31,10 @@ def zeromq() -> ModuleType:
     return zmq
 
 
+LINGER = 100
+"""Milliseconds that the last orders may take."""
+
+
 class Reader:
     """A reader of the run that is served in the folder `root`. RunError where none is served."""
 
@@ -84,9 +88,11 @@ class Reader:
                 yield parsed(header, Answer), payload
 
     def close(self) -> None:
-        """Leave."""
-        for socket in self._sockets:
+        """Leave, as soon as the last orders are sent or cannot be."""
+        *others, control = self._sockets
+        for socket in others:
             socket.close()
+        control.close(linger=LINGER)
         self._context.term()
 
 

@@ -451,3 +451,21 @@ def test_a_run_that_is_not_served_says_so(tmp_path: Path) -> None:
         Reader(tmp_path)
 
 
+
+
+def test_what_several_readers_want_is_sent_once(slow: Run) -> None:
+    """Also what those wanted who are gone, of whom the sockets say nothing while somebody reads."""
+    clients = [Client(slow.out) for _ in range(5)]
+    for client in clients:
+        assert client.ask("want", topic="phase", layer="mesh2", rate=30)[0].ok
+    for client in clients[1:]:
+        client.close()
+    client = clients[0]
+    client.take()
+    client.seen.clear()
+    first = client.ask("snapshot")[0].state.step
+    wait(lambda: client.ask("snapshot")[0].state.step > first + 80)
+    client.take()
+    steps = [header.step for topic, header, _ in client.seen if topic == "phase"]
+    assert len(steps) == len(set(steps)) and 5 < len(steps) <= 45  # a second's worth, thirty of eighty
+    client.close()

@@ -246,6 +246,7 @@ class Pins(QtWidgets.QTableView):
                 wide = max(self.fontMetrics().horizontalAdvance(text) for text in (name + CROSS, *of_place.values()))
                 self.setColumnWidth(section, wide + 12)
         self.heads.pinned = [place in pinned for place in places]
+        self.heads.viewport().update()
         bar = self.horizontalScrollBar().sizeHint().height()
         self.setFixedHeight(self.heads.sizeHint().height() + self.verticalHeader().length() + bar + 4)
 

@@ -38,6 +38,7 @@ class Sampled:
 
     def __init__(self) -> None:
         self._of: tuple[RunModel | None, str, int, str] = (None, "", 0, "")
+        self._resumed = 0
         self.recorded: Array = np.zeros(0, np.int64)
         self.steps: Array = np.zeros(0, np.int64)
         self.stride = 1
@@ -48,8 +49,8 @@ class Sampled:
 
     def of(self, model: RunModel, layer: str, block: int, kind: str) -> None:
         """Turn to the phases of a `kind`, theta or phi, of a block."""
-        if (model, layer, block, kind) != self._of:
-            self._of = model, layer, block, kind
+        if (model, layer, block, kind) != self._of or model.resumed != self._resumed:
+            self._of, self._resumed = (model, layer, block, kind), model.resumed
             self._forget()
 
     def _forget(self) -> None:
@@ -72,8 +73,6 @@ class Sampled:
             return
         layer = model.layers[name]
         every = recorded(model, layer)
-        if len(every) < len(self.recorded):  # the run was resumed from before these steps
-            self._forget()
         self.recorded = every
         self.stride = 1
         while len(every) > COLUMNS * self.stride:
