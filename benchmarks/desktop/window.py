@@ -200,6 +200,8 @@ def running(root: Path, modes: int, *more: str, settings: tuple[str, ...] = ()) 
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
     from l2sim.gui.base import launch
 
+    from l2sim.errors import RunError
+
     job = [f"insitu.modes={modes}", "learn.epochs=100000", *settings]
     process = launch.start("insitu-digits", job, name="watched", runs=root, more=more)
     try:
@@ -208,7 +210,8 @@ def running(root: Path, modes: int, *more: str, settings: tuple[str, ...] = ()) 
         _until(lambda: shown.tick() or (shown.model.live and shown.model.newest > 3))
         yield shown, application
     finally:
-        launch.kill(process.folder)
+        with contextlib.suppress(RunError):  # it may have ended by itself
+            launch.kill(process.folder)
         process.let_go()
     shown.close_quietly()
 
