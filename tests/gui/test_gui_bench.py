@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from l2sim.gui.base import fields, theme
 from l2sim.gui.base.model import Parameter, Selection
-from l2sim.gui.panels.curves import Curves
+from l2sim.gui.panels.curves import WHOLE, Curves
 from l2sim.gui.panels.hardware import Hardware
 from l2sim.gui.panels.scrubber import Scrubber
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
@@ -251,6 +251,7 @@ def choose(qtbot: QtBot, box: QtWidgets.QComboBox, text: str) -> None:
 
 def test_curves_along_epochs_and_stages(curves: Curves, qtbot: QtBot) -> None:
     """Both stages have the same room by stage, and a click leads to the step that lies there."""
+    qtbot.mouseClick(curves.sights[WHOLE], Left)
     chart = curves.plots[1].chart
     assert [band[:2] for band in chart.bands] == [(0, 200), (200, 1000)]
     choose(qtbot, curves.along, "epoch")
