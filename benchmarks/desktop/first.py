@@ -105,7 +105,7 @@ def _cards() -> None:
     from l2sim.gui.window.window import Window
     from pyqtgraph.Qt import QtCore, QtTest
 
-    from benchmarks.desktop.window import Painted
+    from benchmarks.desktop.window import counted
 
     application = start_qt()
     warm.up()  # the splash does that
@@ -118,7 +118,7 @@ def _cards() -> None:
         for shown in window.start.cards:
             window.go_home()
             application.processEvents()
-            seen, begin = Painted(window.mesh), time.monotonic()
+            seen, begin = counted(window.mesh), time.monotonic()
             QtTest.QTest.mouseClick(shown, QtCore.Qt.MouseButton.LeftButton)
             taken.append(_until(lambda: application.processEvents() or seen.pictures, begin))  # noqa: B023
         window.close_quietly()

@@ -258,14 +258,14 @@ def frames(bench: Bench) -> Iterator[Measurement]:
     for modes in (16,) if bench.quick else (64, 256):
         # A small batch: a step of 256 modes takes less than the thirtieth of a second that a picture may take.
         with tempfile.TemporaryDirectory() as root, running(Path(root), modes, settings=("learn.batch=32",)) as (
-            shown, application,
+            shown, _,
         ):  # fmt: skip
             shown.resize(*LARGE)
             shown.timer.start()
-            _look(application, 1.0)
-            begun, seen = shown.model.newest, Painted(shown.mesh)
+            _look(1.0)
+            begun, seen = shown.model.newest, counted(shown.mesh)
             begin = time.monotonic()
-            _look(application, seconds)
+            _look(seconds)
             taken = time.monotonic() - begin
             made = (shown.model.newest - begun) / taken
         sizes = {"modes": modes, "width": LARGE[0], "height": LARGE[1], "steps/s": made}
@@ -273,12 +273,14 @@ def frames(bench: Bench) -> Iterator[Measurement]:
             yield Measurement("gui-frames", f"{name}, {modes} modes", taken, count, "frames/s", dtype="", sizes=sizes)
 
 
-def Painted(view: Any) -> Any:
-    """Counts how often the mesh is painted, and of which steps."""
+def counted(view: Any) -> Any:
+    """Counts from here on how often the mesh is painted (`pictures`), and of which `steps`."""
     from pyqtgraph.Qt import QtCore
 
     class Counter(QtCore.QObject):  # type: ignore[misc]
-        pictures, steps = 0, set[int]()
+        def __init__(self) -> None:
+            super().__init__(view)
+            self.pictures, self.steps = 0, set[int]()
 
         def eventFilter(self, watched: object, event: Any) -> bool:
             if event.type() == QtCore.QEvent.Type.Paint and view.painted:
@@ -286,18 +288,18 @@ def Painted(view: Any) -> Any:
                 self.steps.add(view.painted.step)
             return False
 
-    counter = Counter(view)
-    counter.steps = set()
+    counter = Counter()
     view.canvas.installEventFilter(counter)
     return counter
 
 
-def _look(application: Any, seconds: float) -> None:
+def _look(seconds: float) -> None:
     """Let the window's own timer and events go on."""
     from pyqtgraph.Qt import QtCore
 
-    QtCore.QTimer.singleShot(round(1000 * seconds), application.quit)
-    application.exec() if hasattr(application, "exec") else application.exec_()
+    loop = QtCore.QEventLoop()
+    QtCore.QTimer.singleShot(round(1000 * seconds), loop.quit)
+    loop.exec()
 
 
 def _answers(bench: Bench, shown: Any, application: Any, count: int) -> list[float]:

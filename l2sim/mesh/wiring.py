@@ -17,7 +17,7 @@ class Wiring(NamedTuple):
     around: Array
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=4)
 def wiring(mesh: Mesh) -> Wiring:
     """Which heaters stand beside each other, -1 for none, (2 n + N, W).
 
@@ -46,14 +46,14 @@ def places(mesh: Mesh) -> Array:
     return np.concatenate((own, own, ends))
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=4)
 def skipped(mesh: Mesh) -> tuple[Array, Array, Array]:
     """Columns that each rail passes without a coupler: before every coupler on its top and on its bottom rail (n,), and
     behind the last one of each rail (N,)."""
     last = np.full(mesh.modes, -1)
     rails, before = np.stack((mesh.top, mesh.bottom)), np.zeros((2, mesh.count), np.int64)
-    for column in range(mesh.columns):
-        here = np.flatnonzero(mesh.column == column)  # no two share a rail
+    order, ends = np.argsort(mesh.column, kind="stable"), np.cumsum(np.bincount(mesh.column, minlength=mesh.columns))
+    for column, here in enumerate(np.split(order, ends)[:-1]):  # no two of a column share a rail
         before[:, here] = column - 1 - last[rails[:, here]]
         last[rails[:, here]] = column
     behind = mesh.columns - 1 - last

@@ -57,8 +57,8 @@ PIECE = 1 << 24
 LIMITS = {"phase": 30.0, "block": 5.0, "field": 10.0}
 """The most frames a second by topic."""
 SHARE = 0.015
-"""The largest share of its time that the simulator spends on what one reader wants of one topic; the first picture is
-not counted, since it may load what is compiled."""
+"""The largest share of its time that the simulator spends on one sight, however many readers want it; the first picture
+is not counted, since it may load what is compiled."""
 RATES = {"phase": 10.0, "block": 2.0, "field": 10.0}
 """Frames a second where nobody says."""
 LOGS = {"scalar": "scalars.bin", "event": "events.jsonl"}

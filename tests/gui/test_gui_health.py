@@ -206,6 +206,14 @@ def test_a_key_shows_the_panel(opened: Window, qtbot: QtBot) -> None:
     qtbot.waitUntil(lambda: not opened.health.visibleRegion().isEmpty(), timeout=PATIENCE)
 
 
+def test_heaters_that_do_not_answer_stay_while_it_looks_on(dead_example: tuple[Path, tuple[str, int, Heater]]) -> None:
+    model = open_run(dead_example[0])
+    mute = [row for row in model.health.look()[0] if row.what == "does not answer"]
+    assert len(mute) == 1
+    earlier, whole = model.health.look(model.newest - 3, seconds=0.0)
+    assert not whole and [row for row in earlier if row.what == "does not answer"] == mute
+
+
 def test_a_second_look_takes_no_time(dead: tuple[Path, tuple[str, int, Heater]]) -> None:
     model = open_run(dead[0])
     model.health.look()

@@ -63,6 +63,16 @@ def heard(link: Link) -> None:
     link.listen(None)  # type: ignore[arg-type]
 
 
+@pytest.fixture
+def attached(clock: Clock, reader: Reader) -> Link:
+    """A link whose run has answered, a second ago."""
+    link = Link(reader)  # type: ignore[arg-type]
+    reader.say()
+    heard(link)
+    clock.now += 1
+    return link
+
+
 def test_a_layer_looked_at_before_the_run_has_answered_is_asked_for_then(clock: Clock, reader: Reader) -> None:
     link = Link(reader)  # type: ignore[arg-type]
     link.look("mesh1")
@@ -75,41 +85,29 @@ def test_a_layer_looked_at_before_the_run_has_answered_is_asked_for_then(clock: 
     assert reader.wanted() == [("block", "", None), ("phase", "mesh1", 30.0)]
 
 
-def test_a_layer_turned_to_too_soon_after_another_is_asked_for_later(clock: Clock, reader: Reader) -> None:
-    link = Link(reader)  # type: ignore[arg-type]
-    reader.say()
-    heard(link)
-    clock.now += 1
-    link.look("mesh1")
-    link.look("mesh2")
+def test_a_layer_turned_to_too_soon_is_asked_for_later(clock: Clock, reader: Reader, attached: Link) -> None:
+    attached.look("mesh1")
+    attached.look("mesh2")
     assert reader.wanted()[-1][1] == "mesh1"
     clock.now += 1
-    heard(link)
+    heard(attached)
     assert reader.wanted()[-1] == ("phase", "mesh2", 30.0)
 
 
-def test_light_is_given_up_when_nobody_looks_at_it_any_more(clock: Clock, reader: Reader) -> None:
-    link = Link(reader)  # type: ignore[arg-type]
-    reader.say()
-    heard(link)
-    clock.now += 1
+def test_light_is_given_up_when_nobody_looks_at_it_any_more(clock: Clock, reader: Reader, attached: Link) -> None:
     for _ in range(5):
-        link.look_inside("mesh1", 0)
+        attached.look_inside("mesh1", 0)
         clock.now += 1
-        heard(link)
+        heard(attached)
     assert [want for want in reader.wanted() if want[0] == "field"] == [("field", "mesh1", None)]
     clock.now += 2
-    heard(link)
+    heard(attached)
     assert reader.wanted()[-1] == ("field", "", 0)
-    link.look_inside("mesh1", 0)
+    attached.look_inside("mesh1", 0)
     assert reader.wanted()[-1] == ("field", "mesh1", None)
 
 
-def test_who_leaves_wants_nothing_any_more(clock: Clock, reader: Reader) -> None:
-    link = Link(reader)  # type: ignore[arg-type]
-    reader.say()
-    heard(link)
-    clock.now += 1
-    link.look("mesh1")
-    link.close()
+def test_who_leaves_wants_nothing_any_more(reader: Reader, attached: Link) -> None:
+    attached.look("mesh1")
+    attached.close()
     assert reader.wanted()[-2:] == [("block", "", 0), ("phase", "", 0)]

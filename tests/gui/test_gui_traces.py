@@ -71,6 +71,19 @@ def test_every_row_and_column_is_what_the_run_recorded(opened: Window) -> None:
     assert len(rows) == len(panel.rows) and len(heads) == len(rows[0]) == 2 + len(steps)
 
 
+def test_what_was_read_before_a_resume_is_read_again(qtbot: QtBot, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = FakeModel(steps=60)
+    panel = traces_of(qtbot, model)
+    panel.quantity.setCurrentText(PHASES)
+    before, whole = read(panel).picture.table.copy(), model.frame
+    monkeypatch.setattr(model, "frame", lambda *place: whole(*place)._replace(values=whole(*place).values + 1.0))
+    panel.refresh({"frames"})
+    np.testing.assert_array_equal(read(panel).picture.table, before)  # what was read is not read again
+    model.resumed += 1
+    panel.refresh({"frames"})
+    np.testing.assert_allclose(read(panel).picture.table, before + 1.0, rtol=1e-5)
+
+
 def test_a_click_goes_to_step_and_mzi_and_both_are_marked(opened: Window, qtbot: QtBot) -> None:
     panel = front(opened)
     qtbot.mouseClick(panel.picture, Left, pos=at(panel, 40, 2))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import tarfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from l2sim.gui.window.first import examples
 
 from l2sim.chip.devices import TABLES
 from l2sim.cli import main as cli
@@ -16,17 +16,13 @@ from l2sim.errors import RunError
 from l2sim.inspect import every_heater
 from l2sim.inspect.run import Recorded
 from l2sim.job.job import with_overrides
-from tests.places import ROOT
 
 
 @pytest.fixture(scope="module")
 def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run with one broken heater that ships with the window."""
     folder = tmp_path_factory.mktemp("runs")
-    with tarfile.open(ROOT / "gui" / "examples" / "broken-heater.tar.xz") as packed:
-        for file in (member for member in packed if member.isfile()):
-            (folder / file.name).parent.mkdir(exist_ok=True)
-            (folder / file.name).write_bytes(packed.extractfile(file).read())
+    examples.write(examples.SHIPPED / "broken-heater.tar.xz", folder)
     return folder
 
 
@@ -81,6 +77,19 @@ def test_whole_meshes_are_asked_too_one_layer_or_all(insitu_run: Path) -> None:
 def test_before_there_is_a_chip_it_says_so(broken: Path) -> None:
     with pytest.raises(RunError, match="nothing was commanded to fc1 yet"):
         every_heater.every_heater(Recorded(broken), step=1)
+
+
+def test_a_command_that_is_no_number_is_named_with_its_core(broken: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Recorded(broken)
+    whole = run.phases
+
+    def lost(layer: str, block: int, side: str, step: int | None = None) -> dict[str, object]:
+        phases = whole(layer, block, side, step)
+        return phases | {"theta": np.full_like(phases["theta"], np.nan)} if (block, side) == (3, "v") else phases
+
+    monkeypatch.setattr(run, "phases", lost)
+    with pytest.raises(RunError, match=r"fc1 core 3 cannot be asked: .*not finite.*; choose another layer"):
+        every_heater.every_heater(run)
 
 
 def test_the_command_line_says_what_it_takes_then_how_far_it_is(broken: Path) -> None:
