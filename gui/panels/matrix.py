@@ -10,7 +10,7 @@ from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
 from l2sim.backend import Array
 from l2sim.errors import L2simError
-from l2sim.inspect import budget
+from l2sim.inspect import budget, findings
 from l2sim.inspect.diagnose import Place
 
 from ..base import painting, theme
@@ -110,8 +110,10 @@ def _error(model: RunModel, layer: str, block: int, step: int) -> str:
     """The error of a block in words: the one that error budgets divide, where there is an oracle."""
     at = Place(model, layer, block, step)
     try:
-        error = number(budget.error(at))
-        return f"step {step:,}: {budget.measure(at).partition(',')[0].replace('^2', '²')} = {error}"
+        error = budget.error(at)
+        none = findings.nothing(error)
+        said = f"is {none}" if none else f"= {number(error)}"
+        return f"step {step:,}: {budget.measure(at).partition(',')[0].replace('^2', '²')} {said}"
     except L2simError:
         return f"step {step:,}"
 

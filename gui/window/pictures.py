@@ -118,12 +118,18 @@ def _wrong(window: Window) -> Pictures:
         window.see_as_lab(name == "dead-heater")
         window.actions_["health"].trigger()
         health = window.health
-        _until(lambda: health.isVisible() and "Looking on" not in health.said.text())  # noqa: B023
+        _until(lambda: _looked(window))
         settle(window, SIZE)
         first = health.view.visualRect(health.view.model().index(0, 0)).center()
         QtTest.QTest.mouseClick(health.view.viewport(), QtCore.Qt.MouseButton.LeftButton, pos=first)
+        _until(lambda: _looked(window))
         yield f"wrong-{name}", window
     window.see_as_lab(False)
+
+
+def _looked(window: Window) -> bool:
+    """Whether Health has looked at everything."""
+    return window.health.isVisible() and "Looking on" not in window.health.said.text()
 
 
 def _others(window: Window) -> Pictures:
