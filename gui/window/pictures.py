@@ -129,7 +129,7 @@ def _wrong(window: Window) -> Pictures:
 
 def _looked(window: Window) -> bool:
     """Whether Health has looked at everything."""
-    return window.health.isVisible() and "Looking on" not in window.health.said.text()
+    return window.health.isVisible() and "…" not in window.health.said.text()
 
 
 def _others(window: Window) -> Pictures:
