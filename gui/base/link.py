@@ -23,8 +23,9 @@ RECENT = 512
 RECENT_BYTES = 1 << 24
 RECENT_GRADIENTS = 32
 """How many live frames of a series are remembered, and how many bytes of them; of gradients, which no history draws."""
-PICTURES = {"phase": 30.0}
-"""Live frames a second that are asked for, where as many as usual are too few."""
+PICTURES = {"phase": 60.0}
+"""Live frames a second that are asked for, where as many as usual are too few: twice what is
+painted, so that one of them has come whenever the window looks."""
 UNSEEN = 2.0
 """Seconds after which light that nobody asked for any more is no longer sent."""
 LOOK_EVERY = 0.25

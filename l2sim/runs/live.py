@@ -54,7 +54,7 @@ PATH_BYTES = 100
 """The longest path of a Unix socket, some bytes less than the kernel's limit."""
 PIECE = 1 << 24
 """Bytes of a log that one `get` answers with at most."""
-LIMITS = {"phase": 30.0, "block": 5.0, "field": 10.0}
+LIMITS = {"phase": 60.0, "block": 5.0, "field": 10.0}
 """The most frames a second by topic."""
 SHARE = 0.015
 """The largest share of its time that the simulator spends on one sight, however many readers want it; the first picture
@@ -80,6 +80,11 @@ class Due:
 
     at: float = 0.0
     sent: int = -1
+
+    def follow(self, now: float, rate: float, took: float) -> None:
+        """Wait for the next of `rate` a second after one that was sent `now` and took so many seconds, and for the
+        simulator's `SHARE`; from when it was due, since steps come late, but not to make up for more than one."""
+        self.at = max(self.at, now - 1.0 / rate) + max(1.0 / rate, took / SHARE)
 
 
 @dataclass
@@ -262,8 +267,7 @@ class Live(Control):
                 # Of this thread alone: on a crowded machine others may run in between, and pictures would stay out.
                 begin, first, due.sent = time.thread_time(), due.sent < 0, session.step
                 self._picture(wanted, session)
-                pause = 0.0 if first else (time.thread_time() - begin) / SHARE
-                due.at = max(max(due.at, now - 1.0 / rate) + 1.0 / rate, now + pause)
+                due.follow(now, rate, 0.0 if first else time.thread_time() - begin)
 
     def _subscriptions(self) -> None:
         """Who wants what: the first subscription to a prefix is told, and the end of the last one."""

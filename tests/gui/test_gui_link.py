@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from l2sim.gui.base import link as links
-from l2sim.gui.base.link import Link
+from l2sim.gui.base.link import PICTURES, Link
 
 from l2sim.runs.live_messages import VERSION, Answer
 
@@ -82,7 +82,7 @@ def test_a_layer_looked_at_before_the_run_has_answered_is_asked_for_then(clock: 
     heard(link)
     clock.now += 1
     heard(link)
-    assert reader.wanted() == [("block", "", None), ("phase", "mesh1", 30.0)]
+    assert reader.wanted() == [("block", "", None), ("phase", "mesh1", PICTURES["phase"])]
 
 
 def test_a_layer_turned_to_too_soon_is_asked_for_later(clock: Clock, reader: Reader, attached: Link) -> None:
@@ -91,7 +91,7 @@ def test_a_layer_turned_to_too_soon_is_asked_for_later(clock: Clock, reader: Rea
     assert reader.wanted()[-1][1] == "mesh1"
     clock.now += 1
     heard(attached)
-    assert reader.wanted()[-1] == ("phase", "mesh2", 30.0)
+    assert reader.wanted()[-1] == ("phase", "mesh2", PICTURES["phase"])
 
 
 def test_light_is_given_up_when_nobody_looks_at_it_any_more(clock: Clock, reader: Reader, attached: Link) -> None:

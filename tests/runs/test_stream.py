@@ -24,7 +24,7 @@ from l2sim.flow.control import Control, StopAsked, apply
 from l2sim.flow.session import Session
 from l2sim.job.job import Job
 from l2sim.runs import execute
-from l2sim.runs.live import LOGS
+from l2sim.runs.live import LOGS, SHARE, Due
 from l2sim.runs.live_messages import ADDRESS, Answer, Beat, Layer, Picture, Piece
 from l2sim.runs.live_reader import Reader, pictures
 from l2sim.store import logs
@@ -469,3 +469,16 @@ def test_what_several_readers_want_is_sent_once(slow: Run) -> None:
     steps = [header.step for topic, header, _ in client.seen if topic == "phase"]
     assert len(steps) == len(set(steps)) and 5 < len(steps) <= 45  # a second's worth, thirty of eighty
     client.close()
+
+
+@pytest.mark.parametrize(
+    ("step", "took", "pictures"), [(0.02, 0.0003, 30), (0.02, 0.003, 5), (0.001, 0.0, 30), (0.5, 0.0, 2)]
+)
+def test_pictures_keep_their_pace_and_their_share_whenever_steps_come(step: float, took: float, pictures: int) -> None:
+    due, sent, seconds = Due(), 0, 20
+    for i in range(round(seconds / step)):
+        if (now := 100.0 + i * step) >= due.at:
+            due.follow(now, 30.0, took)
+            sent += 1
+    assert sent == pytest.approx(seconds * pictures, abs=2)
+    assert sent * took <= SHARE * seconds + took
