@@ -25,12 +25,12 @@ from l2sim.study.harness import (
     bars,
     complete,
     listed,
+    magnitude,
     markdown,
     percent,
     share,
     sized,
     some,
-    spread,
 )  # fmt: skip
 
 SEEDS = tuple(range(1, 11))
@@ -73,8 +73,8 @@ def shares(rows: list[Row], name: str) -> Spread:
 
 def page(rows: list[Row]) -> list[str]:
     """The results as lines of Markdown."""
-    identity = spread([row.identity_error for row in rows])
-    mapping = spread([row.mapping_error for row in rows])
+    identity = magnitude([row.identity_error for row in rows])
+    mapping = magnitude([row.mapping_error for row in rows])
     mapped = [100 * row.mapped for row in rows]
     stages = (
         ("pretrain", "electronic weights", "pretrained"), ("deploy", "their ideal phases on the chip", "deployed"),

@@ -160,6 +160,16 @@ def share(values: Sequence[float]) -> Spread:
     return Spread(mean, min(float(low), mean), max(float(high), mean), len(values))
 
 
+def magnitude(values: Sequence[float]) -> Spread:
+    """The mean of numbers above 0 such as errors, and an interval that stays there: Student's t on the logarithm of the
+    mean, as of the logit in `share` (log(m) +- t s / m). Values that are all 0 have no width.
+    """
+    mean, half = float(np.mean(values)), interval(values)
+    if not mean > 0.0:
+        return Spread(mean, mean, mean, len(values))
+    return Spread(mean, mean * float(np.exp(-half / mean)), mean * float(np.exp(half / mean)), len(values))
+
+
 def percent(spread: Spread, digits: int = 1) -> str:
     """A share for people, in %: its mean and, in brackets, the ends of the interval."""
     mean, low, high = (f"{100 * value:.{digits}f}" for value in spread[:3])
@@ -186,7 +196,7 @@ def listed(seeds: Iterable[int]) -> str:
 
 INTERVALS = (
     "In brackets stands the 95 % confidence interval of a mean over seeds (Student's t; of accuracies on the logit, so "
-    "that it stays within 0 and 100 %)."
+    "that it stays within 0 and 100 %, of errors on the logarithm, so that it stays above 0)."
 )
 """What pages say of their intervals."""
 

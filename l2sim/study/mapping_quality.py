@@ -29,11 +29,11 @@ from l2sim.study.harness import (
     complete,
     grouped,
     listed,
+    magnitude,
     markdown,
     percent,
     share,
     some,
-    spread,
 )  # fmt: skip
 
 SEEDS = tuple(range(1, 11))
@@ -89,7 +89,7 @@ def summary(rows: list[Row]) -> list[tuple[int, list[Spread]]]:
     for epochs in (*SNAPSHOTS, 0):
         if same := by_epochs.get(epochs):
             error, mapped, learned = zip(*(row[2:5] for row in same))
-            means.append((epochs, [spread(error), share(mapped), share(learned)]))
+            means.append((epochs, [magnitude(error), share(mapped), share(learned)]))
     return means
 
 

@@ -34,10 +34,10 @@ from l2sim.study.harness import (
     bars,
     grouped,
     listed,
+    magnitude,
     markdown,
     percent,
     share,
-    spread,
     write_csv,
 )  # fmt: skip
 from l2sim.sweep import agenda
@@ -134,7 +134,7 @@ def summary(wanted: Map, rows: list[tuple[Mapping[str, object], Mapping[str, obj
             cells = [[row[column] for column in columns] for row in same if row.keys() >= {*columns}]
             seen = np.mean(np.array(cells, float), axis=1).tolist() if cells else []
             if seen:
-                metrics[metric] = share(seen) if "accuracy" in metric else spread(seen)
+                metrics[metric] = share(seen) if "accuracy" in metric else magnitude(seen)
         points.append(Point(wanted.preset, place, len(same), metrics))
     return points
 
@@ -206,7 +206,7 @@ def shown(metric: str, mean: Spread) -> str:
     """A mean and its interval, accuracies in %."""
     if "accuracy" in metric:
         return percent(mean)
-    return f"{mean.mean:.3g}" + (f" ({mean.low:.2g} to {mean.high:.2g})" if mean.number > 1 else "")
+    return f"{mean.mean:.3g}" + (f" ({mean.low:.3g} to {mean.high:.3g})" if mean.number > 1 else "")
 
 
 def table(results: Results, path: Path) -> None:

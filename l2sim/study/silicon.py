@@ -30,13 +30,13 @@ from l2sim.study.harness import (
     gathered,
     grouped,
     listed,
+    magnitude,
     markdown,
     note,
     percent,
     share,
     sized,
     some,
-    spread,
 )  # fmt: skip
 
 CHIPS = ("l2ight-2021", "silicon")
@@ -90,7 +90,7 @@ def means(rows: list[Row]) -> dict[tuple[str, str, str], Mean]:
     for key, same in grouped(rows, lambda row: row[:3]).items():
         columns = {name: [getattr(row, name) for row in same] for name in Mean._fields[1:]}
         means[key] = Mean(key, **{
-            name: spread(column) if name.endswith("error") else share(column) for name, column in columns.items()
+            name: magnitude(column) if name.endswith("error") else share(column) for name, column in columns.items()
         })  # fmt: skip
     return means
 

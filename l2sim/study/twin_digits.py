@@ -30,6 +30,7 @@ from l2sim.study.harness import (
     gathered,
     grouped,
     listed,
+    magnitude,
     markdown,
     percent,
     share,
@@ -112,7 +113,7 @@ def page(rows: list[Row]) -> list[str]:
     """The results as lines of Markdown."""
     lines, gaps = [], []
     for noise, same in grouped(rows, lambda row: row.noise).items():
-        error = spread([row.mapping_error for row in same])
+        error = magnitude([row.mapping_error for row in same])
         accuracies = (share([getattr(row, name) for row in same]) for name in Row._fields[4:])
         cells = f"{noise:g}", f"{np.mean([row.evaluations for row in same]):.0f}", f"{error.mean:.2g}"
         lines.append((*cells, *(percent(mean) for mean in accuracies)))

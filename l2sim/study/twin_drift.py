@@ -30,12 +30,12 @@ from l2sim.study.harness import (
     gathered,
     grouped,
     listed,
+    magnitude,
     markdown,
     percent,
     share,
     sized,
     some,
-    spread,
     through,
 )  # fmt: skip
 from l2sim.study.twin_digits import mapping_error
@@ -95,7 +95,7 @@ def page(rows: list[Row]) -> list[str]:
         mean = share([float(np.mean([row.accuracy for row in run])) for run in runs])
         lowest = share([min(row.accuracy for row in run) for run in runs])
         end = share([run[-1].accuracy for run in runs])
-        error = spread([run[-1].mapping_error for run in runs])
+        error = magnitude([run[-1].mapping_error for run in runs])
         table.append((probes, *map(percent, (mean, lowest, end)), f"{error.mean:.2g}", f"{lost:.0f} %"))
     first = [row for row in rows if row.interval == 0 and row.probes == rows[0].probes]
     start = percent(share([row.accuracy for row in first]))

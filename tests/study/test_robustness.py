@@ -129,6 +129,22 @@ def test_the_interval_of_a_share_covers_its_mean_and_stays_within_nothing_and_al
     assert covered / 800 == pytest.approx(0.95, abs=0.04)
 
 
+@pytest.mark.parametrize("sigma", [0.1, 0.4, 0.8])
+def test_the_interval_of_a_magnitude_covers_its_mean_and_stays_above_nothing(sigma: float) -> None:
+    covered = 0
+    for row in generator(3, "magnitude", str(sigma)).lognormal(0.0, sigma, size=(800, 10)):
+        spread = harness.magnitude(row.tolist())
+        assert 0.0 < spread.low <= spread.mean <= spread.high
+        covered += spread.low <= np.exp(sigma**2 / 2) <= spread.high
+    assert covered / 800 == pytest.approx(0.95, abs=0.06)
+
+
+@pytest.mark.parametrize("values", [[0.0, 0.0], [2.0, 2.0], [1e-14, 3e-14]])
+def test_the_interval_of_extreme_magnitudes_is_one(values: list[float]) -> None:
+    spread = harness.magnitude(values)
+    assert 0.0 <= spread.low <= spread.mean <= spread.high < np.inf
+
+
 @pytest.mark.parametrize("values", [[1.0, 1.0, 1.0], [0.0, 0.0], [0.3, 0.3, 0.3], [0.01, 0.99, 1.0]])
 def test_the_interval_of_extreme_shares_is_one(values: list[float]) -> None:
     spread = harness.share(values)
