@@ -31,10 +31,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from . import threads
-from .lanes import LANES, PIECES, copy, drives, fast, negate, room, rotate, spread, turned
+from .lanes import LANES, copy, drives, fast, negate, room, rotate, spread, turned
 
 ZCD = 0
 ZTP = 1
@@ -223,7 +223,7 @@ def group(rule, lo, reverse, lanes, static, problem, noise, keep, scratch, table
             command(i, driven, bias, flip, around, crosstalk, tables, z)
 
 
-@njit
+@njit(cache=True, nogil=True)
 def piece(
     first, last, rule, phases, loss, carry, lr, order, chain, flip, rails, reverse, start, rows, target, noisy,
     amplitudes, variates, writes,
@@ -276,7 +276,6 @@ def piece(
                 phases[m, i] = lanes[0][i, l]
 
 
-@njit(parallel=True, cache=True, nogil=True)
 def descend(
     rule, phases, loss, carry, lr, order, chain, flip, rails, reverse, start, rows, target, noisy, amplitudes, variates,
     writes,
@@ -290,15 +289,9 @@ def descend(
     `target` (M, k, k), `rows` (M, k), `amplitudes` (M, k). Two evaluations a heater, whatever the rule.
     """
     k, n = start.shape[1], rails.size
-    width = LANES // shares(k)
+    width = LANES // shares.py_func(k)
     groups = -(-phases.shape[0] // width)
-    before = threads.spare(0.25 * groups * width * n * n * k)
-    pieces = min(groups, PIECES * before)
-    for p in prange(pieces):
-        # Of one type, else `piece` is compiled twice.
-        begin, end = np.int64(groups * p // pieces), np.int64(groups * (p + 1) // pieces)
-        piece(
-            begin, end, rule, phases, loss, carry, lr, order, chain, flip, rails, reverse, start, rows, target, noisy,
-            amplitudes, variates, writes,
-        )  # fmt: skip
-    threads.give_back(before)
+    threads.share(
+        piece, groups, 0.25 * groups * width * n * n * k, rule, phases, loss, carry, lr, order, chain, flip, rails,
+        reverse, start, rows, target, noisy, amplitudes, variates, writes,
+    )  # fmt: skip

@@ -27,7 +27,7 @@ padded by two on either side; what lies outside is zero. Angles of V count backw
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from . import threads
 from .descent import ZCD
@@ -59,7 +59,7 @@ from .descent_window import (
     trace,
     unturned,
 )
-from .lanes import LANES, PIECES, both, columns, copy, dot, drives, fast, flat, room, rows, spread, turn, turned
+from .lanes import LANES, both, columns, copy, dot, drives, fast, flat, room, rows, spread, turn, turned
 
 
 @flat
@@ -351,7 +351,6 @@ def piece(
                 phases[m, i] = phase[i, l]
 
 
-@njit(parallel=True, cache=True, nogil=True)
 def descend(
     rule, uneven, phases, loss, lr, chain, rails, first, column_heaters, sense, steps, start, gains, target, writes
 ):
@@ -363,12 +362,7 @@ def descend(
     (`uneven`: not all of magnitude one).
     """
     groups = -(-phases.shape[0] // LANES)
-    before = threads.spare(2.5 * LANES * groups * rails.size * start.shape[1])
-    pieces = min(groups, PIECES * before)
-    for p in prange(pieces):
-        begin, end = np.int64(groups * p // pieces), np.int64(groups * (p + 1) // pieces)
-        piece(
-            begin, end, rule, uneven, phases, loss, lr, chain, rails, first,
-            column_heaters, sense, steps, start, gains, target, writes,
-        )  # fmt: skip
-    threads.give_back(before)
+    threads.share(
+        piece, groups, 2.5 * LANES * groups * rails.size * start.shape[1], rule, uneven, phases, loss, lr, chain,
+        rails, first, column_heaters, sense, steps, start, gains, target, writes,
+    )  # fmt: skip

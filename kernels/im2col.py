@@ -9,9 +9,10 @@ first of equals, counted r R + s. Every inner loop runs over contiguous values o
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from . import threads
+from .lanes import copy
 
 
 @njit(inline="always")
@@ -22,12 +23,11 @@ def span(size, count, stride, shift):
     return min(lo, count), max(hi, min(lo, count))
 
 
-@njit(parallel=True, cache=True, nogil=True)
-def im2col(x, kernel, stride, padding, height, width, out):
-    """Images (C, H, W, B) to columns `out` (C R^2, height width B)."""
+@njit(cache=True, nogil=True)
+def im2col_piece(begin, end, x, kernel, stride, padding, height, width, out):
+    """`im2col` for the columns from `begin` to `end`."""
     b = x.shape[3]
-    before = threads.spare(0.2 * out.size)
-    for row in prange(out.shape[0]):
+    for row in range(begin, end):
         c, r, s = row // (kernel * kernel), row // kernel % kernel, row % kernel
         line = out[row]
         top, bottom = span(x.shape[1], height, stride, r - padding)
@@ -41,12 +41,16 @@ def im2col(x, kernel, stride, padding, height, width, out):
             target[right * b :] = 0.0
             if stride == 1:
                 first = (left + s - padding) * b
-                target[left * b : right * b] = source[first : first + (right - left) * b]
+                copy(target[left * b : right * b], source[first : first + (right - left) * b])
             else:
                 for w in range(left, right):
                     first = (w * stride + s - padding) * b
-                    target[w * b : (w + 1) * b] = source[first : first + b]
-    threads.give_back(before)
+                    copy(target[w * b : (w + 1) * b], source[first : first + b])
+
+
+def im2col(x, kernel, stride, padding, height, width, out):
+    """Images (C, H, W, B) to columns `out` (C R^2, height width B)."""
+    threads.share(im2col_piece, out.shape[0], 0.2 * out.size, x, kernel, stride, padding, height, width, out)
 
 
 @njit(inline="always")
@@ -56,12 +60,11 @@ def add(target, source):
         target[i] += source[i]
 
 
-@njit(parallel=True, cache=True, nogil=True)
-def col2im(columns, kernel, stride, padding, height, width, out):
-    """Columns (C R^2, height width B) added up in the images `out` (C, H, W, B), which are overwritten."""
+@njit(cache=True, nogil=True)
+def col2im_piece(begin, end, columns, kernel, stride, padding, height, width, out):
+    """`col2im` for the channels from `begin` to `end`."""
     b = out.shape[3]
-    before = threads.spare(0.2 * columns.size)
-    for c in prange(out.shape[0]):
+    for c in range(begin, end):
         out[c] = 0.0
         for r in range(kernel):
             top, bottom = span(out.shape[1], height, stride, r - padding)
@@ -78,7 +81,11 @@ def col2im(columns, kernel, stride, padding, height, width, out):
                         for w in range(left, right):
                             first = (w * stride + s - padding) * b
                             add(target[first : first + b], source[w * b : (w + 1) * b])
-    threads.give_back(before)
+
+
+def col2im(columns, kernel, stride, padding, height, width, out):
+    """Columns (C R^2, height width B) added up in the images `out` (C, H, W, B), which are overwritten."""
+    threads.share(col2im_piece, out.shape[0], 0.2 * columns.size, columns, kernel, stride, padding, height, width, out)
 
 
 @njit(inline="always")
@@ -91,11 +98,10 @@ def challenge(best, winner, value, place):
         winner[i] = place if wins else winner[i]
 
 
-@njit(parallel=True, cache=True, nogil=True)
-def max_pool(x, kernel, stride, padding, out, winner):
-    """The largest value of every window of `x` (C, H, W, B) into `out` (C, H', W', B), its place into `winner`."""
-    before = threads.spare(0.3 * kernel * kernel * out.size)
-    for c in prange(out.shape[0]):
+@njit(cache=True, nogil=True)
+def max_pool_piece(begin, end, x, kernel, stride, padding, out, winner):
+    """`max_pool` for the channels from `begin` to `end`."""
+    for c in range(begin, end):
         for h in range(out.shape[1]):
             for w in range(out.shape[2]):
                 best, place = out[c, h, w], winner[c, h, w]
@@ -107,7 +113,12 @@ def max_pool(x, kernel, stride, padding, out, winner):
                         z = w * stride + s - padding
                         if 0 <= y < x.shape[1] and 0 <= z < x.shape[2]:
                             challenge(best, place, x[c, y, z], winner.dtype.type(r * kernel + s))
-    threads.give_back(before)
+
+
+def max_pool(x, kernel, stride, padding, out, winner):
+    """The largest value of every window of `x` (C, H, W, B) into `out` (C, H', W', B), its place into `winner`."""
+    work = 0.3 * kernel * kernel * out.size
+    threads.share(max_pool_piece, out.shape[0], work, x, kernel, stride, padding, out, winner)
 
 
 @njit(inline="always")
@@ -117,11 +128,10 @@ def add_where(target, source, winner, place):
         target[i] += source[i] if winner[i] == place else source.dtype.type(0.0)
 
 
-@njit(parallel=True, cache=True, nogil=True)
-def max_pool_back(dy, winner, kernel, stride, padding, out):
-    """Every value of `dy` (C, H', W', B) added to the pixel that won, in `out` (C, H, W, B), which is overwritten."""
-    before = threads.spare(0.3 * kernel * kernel * dy.size)
-    for c in prange(out.shape[0]):
+@njit(cache=True, nogil=True)
+def max_pool_back_piece(begin, end, dy, winner, kernel, stride, padding, out):
+    """`max_pool_back` for the channels from `begin` to `end`."""
+    for c in range(begin, end):
         out[c] = 0.0
         for h in range(dy.shape[1]):
             for w in range(dy.shape[2]):
@@ -132,4 +142,9 @@ def max_pool_back(dy, winner, kernel, stride, padding, out):
                         if 0 <= y < out.shape[1] and 0 <= z < out.shape[2]:
                             place = winner.dtype.type(r * kernel + s)
                             add_where(out[c, y, z], dy[c, h, w], winner[c, h, w], place)
-    threads.give_back(before)
+
+
+def max_pool_back(dy, winner, kernel, stride, padding, out):
+    """Every value of `dy` (C, H', W', B) added to the pixel that won, in `out` (C, H, W, B), which is overwritten."""
+    work = 0.3 * kernel * kernel * dy.size
+    threads.share(max_pool_back_piece, out.shape[0], work, dy, winner, kernel, stride, padding, out)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 
-from numba import njit, prange
+from numba import njit
 
 from . import threads
 
@@ -48,12 +48,11 @@ def along(dy, x, mean):
     return plain, weighted
 
 
-@njit(parallel=True, cache=True, nogil=True)
-def normalise(x, weight, bias, eps, mean, var, inverse, y):
-    """Normalise every channel of `x` (C, n) by its own batch; also writes `mean`, biased `var`, 1 / std (C,)."""
+@njit(cache=True, nogil=True)
+def normalise_piece(begin, end, x, weight, bias, eps, mean, var, inverse, y):
+    """`normalise` for the channels from `begin` to `end`."""
     n = x.shape[1]
-    before = threads.spare(0.2 * x.size)
-    for c in prange(x.shape[0]):
+    for c in range(begin, end):
         line, target = x[c], y[c]
         big = 0.0
         for lo in range(0, n, PIECE):
@@ -68,15 +67,18 @@ def normalise(x, weight, bias, eps, mean, var, inverse, y):
         scale, shift = weight[c] * inverse[c], bias[c]
         for i in range(n):
             target[i] = (line[i] - centre) * scale + shift
-    threads.give_back(before)
 
 
-@njit(parallel=True, cache=True, nogil=True)
-def normalise_back(dy, x, weight, mean, inverse, dweight, dbias, dx):
-    """The gradients `dweight`, `dbias` (C,) and, where `dx` has channels, the input gradient `dx` (C, n)."""
+def normalise(x, weight, bias, eps, mean, var, inverse, y):
+    """Normalise every channel of `x` (C, n) by its own batch; also writes `mean`, biased `var`, 1 / std (C,)."""
+    threads.share(normalise_piece, x.shape[0], 0.2 * x.size, x, weight, bias, eps, mean, var, inverse, y)
+
+
+@njit(cache=True, nogil=True)
+def normalise_back_piece(begin, end, dy, x, weight, mean, inverse, dweight, dbias, dx):
+    """`normalise_back` for the channels from `begin` to `end`."""
     n = x.shape[1]
-    before = threads.spare(0.2 * x.size)
-    for c in prange(x.shape[0]):
+    for c in range(begin, end):
         line, error, centre = x[c], dy[c], mean[c]
         plain, weighted = 0.0, 0.0
         for lo in range(0, n, PIECE):
@@ -90,29 +92,39 @@ def normalise_back(dy, x, weight, mean, inverse, dweight, dbias, dx):
             drop, tilt = dbias.dtype.type(plain / n), dbias.dtype.type(weighted * inverse[c] * inverse[c] / n)
             for i in range(n):
                 target[i] = scale * (error[i] - drop - (line[i] - centre) * tilt)
-    threads.give_back(before)
 
 
-@njit(parallel=True, cache=True, nogil=True)
-def clip(x, limit, y):
-    """`x` (C, n) clipped to [0, limit]; a NaN stays."""
-    before = threads.spare(0.1 * x.size)
-    for c in prange(x.shape[0]):
+def normalise_back(dy, x, weight, mean, inverse, dweight, dbias, dx):
+    """The gradients `dweight`, `dbias` (C,) and, where `dx` has channels, the input gradient `dx` (C, n)."""
+    threads.share(normalise_back_piece, x.shape[0], 0.2 * x.size, dy, x, weight, mean, inverse, dweight, dbias, dx)
+
+
+@njit(cache=True, nogil=True)
+def clip_piece(begin, end, x, limit, y):
+    """`clip` for the channels from `begin` to `end`."""
+    for c in range(begin, end):
         line, target = x[c], y[c]
         for i in range(x.shape[1]):
             a = line[i]
             a = x.dtype.type(0.0) if a < 0.0 else a
             target[i] = limit if a > limit else a
-    threads.give_back(before)
 
 
-@njit(parallel=True, cache=True, nogil=True)
-def clip_back(dy, y, limit, dx):
-    """`dy` (C, n) where the clipped `y` lies inside (0, limit), else 0."""
-    before = threads.spare(0.15 * y.size)
-    for c in prange(y.shape[0]):
+def clip(x, limit, y):
+    """`x` (C, n) clipped to [0, limit]; a NaN stays."""
+    threads.share(clip_piece, x.shape[0], 0.1 * x.size, x, limit, y)
+
+
+@njit(cache=True, nogil=True)
+def clip_back_piece(begin, end, dy, y, limit, dx):
+    """`clip_back` for the channels from `begin` to `end`."""
+    for c in range(begin, end):
         line, source, target = y[c], dy[c], dx[c]
         for i in range(y.shape[1]):
             inside = (line[i] > 0.0) & (line[i] < limit)
             target[i] = source[i] if inside else dy.dtype.type(0.0)
-    threads.give_back(before)
+
+
+def clip_back(dy, y, limit, dx):
+    """`dy` (C, n) where the clipped `y` lies inside (0, limit), else 0."""
+    threads.share(clip_back_piece, y.shape[0], 0.15 * y.size, dy, y, limit, dx)

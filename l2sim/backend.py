@@ -224,10 +224,10 @@ def threads(count: int) -> Iterator[None]:
     most = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
     if not 1 <= count <= most:
         raise JobError(f"threads = {count} is out of range on this machine; use 1 to {most}")
-    before = numba.get_num_threads()
-    numba.set_num_threads(count)
+    before = kernels.threads.count()
+    kernels.threads.use(count)
     try:
         with threadpool_limits(count, user_api="blas"):
             yield
     finally:
-        numba.set_num_threads(before)
+        kernels.threads.use(before)

@@ -377,12 +377,12 @@ def test_results_do_not_depend_on_the_number_of_threads(kind: str, dtype: type) 
             *problem.run("zcd"), *problem.run("ztp"),
         ]  # fmt: skip
 
-    before, results = numba.get_num_threads(), []
+    before, results = kernels.threads.count(), []
     try:
         for count in (1, 2):
-            numba.set_num_threads(count)
+            kernels.threads.use(count)
             results.append(everything())
     finally:
-        numba.set_num_threads(before)
+        kernels.threads.use(before)
     for one, two in zip(*results, strict=True):
         assert one.tobytes() == two.tobytes()

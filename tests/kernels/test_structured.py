@@ -94,14 +94,12 @@ def test_single_precision_equals_the_direct_descent() -> None:
 
 
 def test_the_threads_change_nothing() -> None:
-    import numba
-
     results = []
     for threads in (1, 2):
-        numba.set_num_threads(threads)
+        kernels.threads.use(threads)
         chip = CoreChip((5, 20), Mesh("rectangular", 4), CHIPS["published"], seed=1)
         results.append(swept(chip, True, "v", "zcd", True, 1))
-    numba.set_num_threads(1)
+    kernels.threads.use(1)
     for one, two in zip(*results):
         np.testing.assert_array_equal(one, two)
 
