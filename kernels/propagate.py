@@ -394,9 +394,8 @@ def adjoint(elements, splitters, top, bottom, screen, field, cotangent, by_theta
     n = top.shape[0]
     sums = dealt(meshes, cut(batch), 2 * n + modes, field.dtype)
     work = 4.0 * NANOSECONDS * meshes * batch * n
-    threads.share(
-        adjoint_piece, meshes * sums.shape[1], work, elements, splitters, top, bottom, screen, field, cotangent, sums
-    )  # fmt: skip
+    light = elements, splitters, top, bottom, screen, field, cotangent
+    threads.share(adjoint_piece, meshes * sums.shape[1], work, *light, sums)
     gather(sums, by_theta, by_phi, by_screen)
 
 
@@ -420,9 +419,8 @@ def gradients(elements, splitters, top, bottom, screen, product, by_theta, by_ph
     n = top.shape[0]
     sums = dealt(meshes, cut(modes), 2 * n + modes, product.dtype)
     work = 4.0 * NANOSECONDS * meshes * modes * n
-    threads.share(
-        gradients_piece, meshes * sums.shape[1], work, elements, splitters, top, bottom, screen, product, sums
-    )  # fmt: skip
+    light = elements, splitters, top, bottom, screen, product
+    threads.share(gradients_piece, meshes * sums.shape[1], work, *light, sums)
     gather(sums, by_theta, by_phi, by_screen)
 
 
@@ -495,8 +493,6 @@ def adjoint_lossy(elements, splitters, top, bottom, screen, field, cotangent, by
     n = top.shape[0]
     sums = dealt(meshes, -(-batch // NARROW), 2 * n + modes, field.dtype)
     work = 4.0 * NANOSECONDS * meshes * batch * n
-    threads.share(
-        adjoint_lossy_piece, meshes * sums.shape[1], work, elements, splitters, top, bottom, screen, field, cotangent,
-        sums,
-    )  # fmt: skip
+    light = elements, splitters, top, bottom, screen, field, cotangent
+    threads.share(adjoint_lossy_piece, meshes * sums.shape[1], work, *light, sums)
     gather(sums, by_theta, by_phi, by_screen)

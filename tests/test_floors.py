@@ -220,11 +220,7 @@ def unparallel(tree: ast.AST) -> list[str]:
 
 
 def test_prange_is_parallel() -> None:
-    parallel = 0
-    for path in sources("kernels", "l2sim"):
-        tree = ast.parse(path.read_text())
-        assert unparallel(tree) == [], path
-        parallel += "parallel=True" in path.read_text()
-    assert parallel >= 4
+    for path in sources("kernels", "l2sim", "benchmarks"):
+        assert unparallel(ast.parse(path.read_text())) == [], path
     assert unparallel(ast.parse("@njit\ndef f():\n    for i in prange(3): pass")) == ["f"]
     assert unparallel(ast.parse("@njit(parallel=True)\ndef f():\n    for i in prange(3): pass")) == []
