@@ -23,15 +23,15 @@ class Compiling(event.Listener):
     def __exit__(self, *raised: object) -> None:
         event.unregister("numba:compile", self)
 
-    def on_start(self, told: Any) -> None:
+    def on_start(self, signal: Any) -> None:
         """A kernel, or a function inside one."""
         if not self._depth:
-            function = told.data["dispatcher"].py_func
+            function = signal.data["dispatcher"].py_func
             family = function.__module__.rpartition(".")[2]
             self._name, self._begun = f"{family}.{function.__name__.removesuffix('_piece')}", time.monotonic()
         self._depth += 1
 
-    def on_end(self, told: Any) -> None:
+    def on_end(self, signal: Any) -> None:
         """The same, done."""
         self._depth -= 1
         if not self._depth:
