@@ -18,7 +18,7 @@ from numba.core.cgutils import ir
 from numba.extending import intrinsic
 
 from . import threads
-from .lanes import copy
+from .im2col import put
 
 WHOLE = 8
 OUTPUTS, REGISTERS, RUN = 9, 27, 8
@@ -171,7 +171,7 @@ def tile_piece(begin, end, y, out):
         lo = task * width
         hi = min(lo + width, y.shape[1])
         for r in range(y.shape[0]):
-            copy(out[task, r, : hi - lo], y[r, lo:hi])
+            put(out[task, r, : hi - lo], y[r, lo:hi])
             out[task, r, hi - lo :] = 0.0
         out[task, y.shape[0] :] = 0.0
 
@@ -200,7 +200,7 @@ def sparse_piece(begin, end, starts, rows, grid, tiles, k, outputs, vectors, out
                 else:
                     fan(tiles[number], kept, weights, strip, outputs, vectors)
                     for i in range(high):
-                        copy(out[top + i, lo:hi], strip[i, : hi - lo])
+                        put(out[top + i, lo:hi], strip[i, : hi - lo])
 
 
 def sparse(starts, rows, grid, tiles, k, outputs, vectors, out):

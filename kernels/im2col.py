@@ -12,7 +12,6 @@ import numpy as np
 from numba import njit
 
 from . import threads
-from .lanes import copy
 
 
 @njit(inline="always")
@@ -21,6 +20,13 @@ def span(size, count, stride, shift):
     lo = 0 if shift >= 0 else (-shift + stride - 1) // stride
     hi = 0 if size <= shift else min(count, (size - 1 - shift) // stride + 1)
     return min(lo, count), max(hi, min(lo, count))
+
+
+@njit(inline="always")
+def put(target, source):
+    """target <- source; one-dimensional contiguous slices. Numba takes two seconds to compile `target[:] = source`."""
+    for i in range(target.shape[0]):
+        target[i] = source[i]
 
 
 @njit(cache=True, nogil=True)
@@ -41,11 +47,11 @@ def im2col_piece(begin, end, x, kernel, stride, padding, height, width, out):
             target[right * b :] = 0.0
             if stride == 1:
                 first = (left + s - padding) * b
-                copy(target[left * b : right * b], source[first : first + (right - left) * b])
+                put(target[left * b : right * b], source[first : first + (right - left) * b])
             else:
                 for w in range(left, right):
                     first = (w * stride + s - padding) * b
-                    copy(target[w * b : (w + 1) * b], source[first : first + b])
+                    put(target[w * b : (w + 1) * b], source[first : first + b])
 
 
 def im2col(x, kernel, stride, padding, height, width, out):

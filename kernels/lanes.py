@@ -124,7 +124,7 @@ def spread(array, lo, width, to):
 
 @njit
 def negate(to):
-    """to <- -to, two-dimensional (see `copy`)."""
+    """to <- -to, two-dimensional: what NumPy writes in one line takes Numba seconds to compile."""
     for i in range(to.shape[0]):
         for j in range(to.shape[1]):
             to[i, j] = -to[i, j]
@@ -199,6 +199,6 @@ def turn(c, s, dc, ds):
 
 @fast
 def copy(to, origin):
-    """to <- origin, one-dimensional. What NumPy writes in one line takes Numba seconds to compile."""
+    """to <- origin, one-dimensional."""
     for l in range(to.size):
         to[l] = origin[l]
