@@ -14,9 +14,12 @@ Rules (L2ight, NeurIPS 2021, Alg. 1-2 and its public reference), per coordinate 
 Where a step leaves the driven phase unchanged (smaller than half a level) the loss is equal by construction.
 
 Readout noise. Entry (a, b) of a reading carries gain_b * scale * sigma * z, z ~ N(0, 1). With r_b the residual of
-column b and A_b = gain_b * scale * sigma, |r_b + A_b z_b|^2 = |r_b|^2 + 2 A_b |r_b| z' + A_b^2 (z'^2 + chi2_{k-1}) in
-distribution, z' being the component of z_b along r_b: two variates a column instead of k. `variates`
-(M, 2n, 2, k) supplies z' and chi2; with noise every reading is fresh, as it is in a lab.
+column b, A_b = gain_b * scale * sigma and z_b the component of the noise along r_b, |r_b + A_b noise|^2 is in
+distribution |r_b|^2 + 2 A_b |r_b| z_b + A_b^2 (z_b^2 + chi2_{rows - 1}), and the chi-squares of all columns together
+one number, for they do not depend on the residuals (`l2sim.streams.weighted`). Where all A_b that are not 0 are alike,
+the whole residual r of what has noise is as one column: |r|^2 + 2 A |r| z + A^2 (z^2 + chi2). `variates` (M, 2n, m)
+has the normal numbers, one or one a column, and the chi-square in units of the least A^2; with noise every reading is
+fresh, as it is in a lab.
 
 Layout: structure of arrays, `lanes.LANES` lanes side by side, so that every loop over lanes is a few vector operations:
 all cores visit the same heater at once and differ in their angles and decisions only. A core of more than `WIDEST`
@@ -105,12 +108,20 @@ def gather(total, parts):
 
 
 @njit
-def reading(total, columns, amplitudes, variates):
-    """One noisy reading of k^2 L; `variates` (2, k): z' and chi2 (see the head of this file)."""
+def reading(total, columns, amplitudes, least, drawn):
+    """One noisy reading of k^2 L, its columns known (see the head of this file)."""
+    last = drawn.shape[0] - 1
     for b in range(columns.shape[0]):
-        z = variates[0, b]
-        total += 2.0 * amplitudes[b] * math.sqrt(columns[b]) * z + amplitudes[b] ** 2 * (z * z + variates[1, b])
-    return total
+        z = amplitudes[b] * drawn[b]
+        total += 2.0 * z * math.sqrt(columns[b]) + z * z
+    return total + least * least * drawn[last]
+
+
+@njit
+def even_reading(total, dark, least, drawn):
+    """The same where all amplitudes that are not 0 are alike; `dark`: what entries without noise add."""
+    z = least * drawn[0]
+    return total + 2.0 * z * math.sqrt(max(total - dark, 0.0)) + z * z + least * least * drawn[1]
 
 
 @fast
@@ -119,9 +130,14 @@ def read(number, lo, reverse, problem, noise, z, parts):
 
     The columns of a reading are those of the response, or its rows where the problem is transposed.
     """
-    _, amplitudes, variates, own = noise
+    _, amplitudes, least, dark, variates, own = noise
     _, g, want, work, sums = problem
     (cores, k), columns, width = amplitudes.shape, work.shape[1], LANES // parts
+    if variates.shape[2] == 2:
+        for l in range(LANES):
+            m = min(lo + l % width, cores - 1)
+            z[TOTAL + l] = even_reading(z[TOTAL + l], dark[m], least[m], variates[m, number])
+        return
     for l in range(LANES):
         m, core = min(lo + l % width, cores - 1), l % width
         for b in range(k):
@@ -131,7 +147,7 @@ def read(number, lo, reverse, problem, noise, z, parts):
                     for j in range(columns):
                         at = part * width + core
                         own[b] += (g[b, j, at] * work[b, j, at] - want[b, j, at]) ** 2
-        z[TOTAL + l] = reading(z[TOTAL + l], own, amplitudes[m], variates[m, number])
+        z[TOTAL + l] = reading(z[TOTAL + l], own, amplitudes[m], least[m], variates[m, number])
 
 
 @fast
@@ -265,7 +281,7 @@ def piece(
                     t[i, j, l] = target[m, i, b] if b < k else 0.0
                     g[i, j, l] = rows[m, i]
         group(
-            rule, lo, reverse, (*lanes, driven), static, (x, g, t, work, sums), (noisy, amplitudes, variates, own),
+            rule, lo, reverse, (*lanes, driven), static, (x, g, t, work, sums), (noisy, *amplitudes, variates, own),
             keep, scratch, tables, z,
         )  # fmt: skip
         for l in range(min(width, cores - lo)):
@@ -287,7 +303,8 @@ def descend(
     bitwise equal losses, except where `carry` (M,) says that it must be kept as it is (the reference's stale losses).
 
     `chain` = (ratio, fixed, bias, around, lsb, levels, thresholds, crosstalk, rewrap) as in `chain.apply`. `start`,
-    `target` (M, k, k), `rows` (M, k), `amplitudes` (M, k). Two evaluations a heater, whatever the rule.
+    `target` (M, k, k), `rows` (M, k). `amplitudes` of the noise: (M, k) of each column, (M,) the least that is not 0,
+    (M,) what entries without noise add to k^2 L. Two evaluations a heater, whatever the rule.
     """
     k, n = start.shape[1], rails.size
     width = LANES // shares(k)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from l2sim import naming
-from l2sim.backend import CPU, Array, Device, generator, host, kernels_of, like, namespace, real_type, resident
+from l2sim.backend import CPU, Array, Device, host, kernels_of, like, namespace, real_type, resident
 from l2sim.chip import attenuators, fabrication, readout
 from l2sim.chip.drift import Wander
 from l2sim.chip.fabrication import chain_parameters, fabricate
@@ -35,6 +35,7 @@ from l2sim.chip.protocol import (
 from l2sim.errors import ChipError, NotFinite
 from l2sim.given import reals, word
 from l2sim.mesh.mesh import Mesh, require_real
+from l2sim.streams import Stream
 
 SPARSE = 0.75
 """A masked product skips blocks where fewer than this share of them is kept."""
@@ -77,7 +78,7 @@ class CoreChip:
         self._attenuators = fabricate(seed, name, "sigma", (self._cores, mesh.modes))
         self._wander = Wander(seed, name, dict.fromkeys(PARTS, heaters), np.stack((mesh.column, mesh.top), axis=1))
         self._settling = Settling()
-        self._noise = generator(seed, "readout", name)
+        self._noise = Stream(seed, "readout", name)
         self._phases = {part: xp.zeros(heaters, self.dtype) for part in PARTS}
         self._signs = {part: xp.ones((self._cores, mesh.modes), self.dtype) for part in PARTS}
         self._sigma = xp.ones((self._cores, mesh.modes), self.dtype)
@@ -193,13 +194,15 @@ class CoreChip:
         heaters, columns = (self.mesh.by_column(part, order), order) if by_column else (order, None)
         there = bool(self._device.numbers)
         run = partial(spread.descend, self._device) if there else partial(descent.here, columns=columns)
-        bytes_of_one = 4 * self.mesh.count * k * self.dtype.itemsize
-        chunk = max(1, descent.VARIATES_BYTES // bytes_of_one) if noise > 0 else cores
+        chunk, probes = cores, 2 * self.mesh.count
+        if noise > 0:
+            law, page = descent.law(host(on["gain"]), host(read)), self._noise.turn()
+            chunk = max(1, descent.VARIATES_BYTES // (probes * (law.normals + 1) * self.dtype.itemsize))
         for lo in range(0, cores, chunk):
             some = {name: a[lo : lo + chunk] for name, a in on.items()}
             if noise > 0:
-                ports = None if outputs is None else host(some["read"])
-                some["variates"] = descent.variates(self._noise, len(some["loss"]), self.mesh, self.dtype, ports)
+                own = law.of(slice(lo, lo + chunk))
+                some["variates"] = self._noise.readings(own, page, lo, probes, self.dtype)
             run(some, tuple(shared), part=part, rule=rule, mesh=self.mesh, order=heaters, noise=noise)
         writes = on["writes"].sum()
         self._descended(writes if there else int(writes))
@@ -338,7 +341,7 @@ class CoreChip:
         kinds = {"phases": self._phases, "signs": self._signs}
         arrays = {naming.name(part, kind): of[part] for kind, of in kinds.items() for part in PARTS}
         arrays[naming.name("sigma", "commanded")] = self._sigma
-        noise, drift, restless = self._noise.bit_generator.state, self._wander.state(), self._settling.restless
+        noise, drift, restless = self._noise.state(), self._wander.state(), self._settling.restless
         return {key: a.copy() for key, a in arrays.items()}, ChipState(noise=noise, drift=drift, restless=restless)
 
     def restore(self, arrays: dict[str, Array], values: ChipState) -> None:
@@ -347,7 +350,7 @@ class CoreChip:
             self._phases[part] = self._home.put(arrays[naming.name(part, "phases")].astype(self.dtype))
             self._signs[part] = self._home.put(arrays[naming.name(part, "signs")].astype(self.dtype))
         self._sigma = self._home.put(arrays[naming.name("sigma", "commanded")].astype(self.dtype))
-        self._noise.bit_generator.state = values["noise"]
+        self._noise.restore(values["noise"])
         if "drift" in values:
             self._wander.restore(values["drift"])
         self._settling.restless = values.get("restless", False)
@@ -481,7 +484,7 @@ class CoreChip:
         return self._home.put(self._normal(shape))
 
     def _normal(self, shape: tuple[int, ...]) -> Array:
-        return self._noise.standard_normal(shape, self.dtype)  # type: ignore[arg-type]
+        return self._noise.normal(shape, self.dtype)
 
 
 def turned(angle: Array) -> Array:

@@ -1,0 +1,306 @@
+"""Random numbers by their place: what is drawn does not depend on threads, devices or on who drew before.
+
+    words    four numbers of 32 bits from a counter of four and a key of two: Philox4x32-10 (Salmon et al., SC 2011)
+    normal   two from two words: sqrt(-2 ln u) (cos, sin)(2 pi v) (Box and Muller, Ann. Math. Stat. 29, 610 (1958));
+             u and v have 32 bits, so that no |z| exceeds 6.8: of 1e11 numbers, one would
+    gamma    of shape a >= 1/2 by rejection (Marsaglia and Tsang, ACM Trans. Math. Softw. 26, 363 (2000)); twice a gamma
+             of shape d/2 is a chi-square of d degrees of freedom
+
+A stream is a key (2,) and is drawn from page by page (`l2sim.streams`). The counter of four words: the place on the
+page (64 bits), the page (32 bits), and a word with 24 bits more of the page and 8 that count the attempts at a gamma.
+The transforms work in double precision whatever the precision asked for, so that single precision rounds the same
+numbers. Work is done in tiles, the place innermost, so that loops over a tile are vector operations; division never
+raises, for a check would keep them from it.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit, prange, types
+from numba.core.cgutils import ir
+from numba.extending import intrinsic
+
+from . import threads
+from .lanes import PIECES, sincos
+
+TILE = 256
+"""Counters that are worked at a time: four words each."""
+NUMBERS = 4 * TILE
+"""Normal numbers of a tile."""
+LOW = np.uint64(0xFFFFFFFF)
+HALF = np.uint64(32)
+M0, M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
+W0, W1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
+LN2 = 0.6931471805599453
+TURN = 2.0 * math.pi / 2.0**32
+ROOT, MANTISSA = np.int64(0x3FE6A09E667F3BCD), np.int64(0x000FFFFFFFFFFFFF)
+"""The bits of sqrt(1/2), and those of a mantissa."""
+TINY = 1e-300
+BLOCK = np.uint64(48)
+"""More than four numbers of one place are drawn at places this many bits higher."""
+
+fast = njit(fastmath={"contract"}, error_model="numpy")
+inline = njit(inline="always", fastmath={"contract"}, error_model="numpy")
+
+
+@inline
+def round_(x0, x1, x2, x3, k0, k1):
+    """One round of Philox4x32; words of 32 bits in numbers of 64."""
+    a, b = M0 * x0, M1 * x2
+    return (b >> HALF) ^ x1 ^ k0, b & LOW, (a >> HALF) ^ x3 ^ k1, a & LOW
+
+
+@inline
+def philox(x0, x1, x2, x3, k0, k1):
+    """The four words of a counter under a key."""
+    x0, x1, x2, x3 = round_(x0, x1, x2, x3, k0, k1)
+    k0, k1 = (k0 + W0) & LOW, (k1 + W1) & LOW
+    x0, x1, x2, x3 = round_(x0, x1, x2, x3, k0, k1)
+    k0, k1 = (k0 + W0) & LOW, (k1 + W1) & LOW
+    x0, x1, x2, x3 = round_(x0, x1, x2, x3, k0, k1)
+    k0, k1 = (k0 + W0) & LOW, (k1 + W1) & LOW
+    x0, x1, x2, x3 = round_(x0, x1, x2, x3, k0, k1)
+    k0, k1 = (k0 + W0) & LOW, (k1 + W1) & LOW
+    x0, x1, x2, x3 = round_(x0, x1, x2, x3, k0, k1)
+    k0, k1 = (k0 + W0) & LOW, (k1 + W1) & LOW
+    x0, x1, x2, x3 = round_(x0, x1, x2, x3, k0, k1)
+    k0, k1 = (k0 + W0) & LOW, (k1 + W1) & LOW
+    x0, x1, x2, x3 = round_(x0, x1, x2, x3, k0, k1)
+    k0, k1 = (k0 + W0) & LOW, (k1 + W1) & LOW
+    x0, x1, x2, x3 = round_(x0, x1, x2, x3, k0, k1)
+    k0, k1 = (k0 + W0) & LOW, (k1 + W1) & LOW
+    x0, x1, x2, x3 = round_(x0, x1, x2, x3, k0, k1)
+    k0, k1 = (k0 + W0) & LOW, (k1 + W1) & LOW
+    return round_(x0, x1, x2, x3, k0, k1)
+
+
+@fast
+def words(first, page, attempt, key, w0, w1, w2, w3):
+    """The words, uint32, of as many counters from place `first` on as the arrays have room for."""
+    k0, k1 = np.uint64(key[0]), np.uint64(key[1])
+    x2 = np.uint64(page) & LOW
+    x3 = ((np.uint64(page) >> HALF) << np.uint64(8)) | np.uint64(attempt)
+    begin = np.uint64(first)
+    for l in range(w0.size):
+        at = begin + np.uint64(l)
+        a, b, c, d = philox(at & LOW, at >> HALF, x2, x3, k0, k1)
+        w0[l], w1[l], w2[l], w3[l] = np.uint32(a), np.uint32(b), np.uint32(c), np.uint32(d)
+
+
+@intrinsic
+def bits(typing, x):
+    """The 64 bits of a number in double precision."""
+    return types.int64(types.float64), lambda _, builder, signature, args: builder.bitcast(args[0], ir.IntType(64))
+
+
+@intrinsic
+def real(typing, x):
+    """The number of 64 bits."""
+    return types.float64(types.int64), lambda _, builder, signature, args: builder.bitcast(args[0], ir.DoubleType())
+
+
+@inline
+def log(x):
+    """ln x of a normal x > 0 without a branch: x = 2^e m with m around 1, ln m = 2 artanh((m - 1) / (m + 1))."""
+    shifted = bits(x) - ROOT
+    m = real((shifted & MANTISSA) + ROOT)
+    s = (m - 1.0) / (m + 1.0)
+    z = s * s
+    p = 2.0 / 17.0 + z * (2.0 / 19.0)
+    p = 2.0 / 11.0 + z * (2.0 / 13.0 + z * (2.0 / 15.0 + z * p))
+    p = 2.0 / 3.0 + z * (2.0 / 5.0 + z * (2.0 / 7.0 + z * (2.0 / 9.0 + z * p)))
+    return np.float64(shifted >> np.int64(52)) * LN2 + s * (2.0 + z * p)
+
+
+@inline
+def log_of_share(word):
+    """ln u of the u in (0, 1) that a word of 32 bits stands for."""
+    return log(np.float64(word) + 0.5) - 32.0 * LN2
+
+
+@inline
+def pair(a, b):
+    """Two normal numbers from two words."""
+    r = np.sqrt(-2.0 * log_of_share(a))
+    s, c = sincos(np.float64(np.int32(b)) * TURN)
+    return r * c, r * s
+
+
+@fast
+def pairs(a, b, x, y):
+    """Normal numbers x and y from words a and b."""
+    for l in range(a.size):
+        x[l], y[l] = pair(a[l], b[l])
+
+
+# -- many normal numbers -----------------------------------------------------------------------------------------------
+
+
+@fast
+def tile(number, page, key, w, z):
+    """Tile `number` of a page of normal numbers, z (NUMBERS,); `w` (4, TILE) is room for words."""
+    words(np.uint64(number * TILE), page, 0, key, w[0], w[1], w[2], w[3])
+    pairs(w[0], w[1], z[:TILE], z[TILE : 2 * TILE])
+    pairs(w[2], w[3], z[2 * TILE : 3 * TILE], z[3 * TILE :])
+
+
+@njit(parallel=True, cache=True, nogil=True)
+def normal(page, key, out):
+    """A page of normal numbers, out (any,)."""
+    tiles = -(-out.size // NUMBERS)
+    before = threads.spare(2.5 * out.size)
+    pieces = min(tiles, PIECES * before)
+    for p in prange(pieces):
+        w, z = np.empty((4, TILE), np.uint32), np.empty(NUMBERS)
+        for number in range(tiles * p // pieces, tiles * (p + 1) // pieces):
+            tile(number, page, key, w, z)
+            own = out[number * NUMBERS : (number + 1) * NUMBERS]
+            for i in range(own.size):
+                own[i] = z[i]
+    threads.give_back(before)
+
+
+@fast
+def add_some(own, std, z):
+    """own += std z."""
+    for i in range(own.size):
+        own[i] += std * z[i]
+
+
+@njit(parallel=True, cache=True, nogil=True)
+def add(page, key, std, out):
+    """A page of normal numbers times std (rows,), added to out (rows, columns)."""
+    columns, flat = out.shape[1], out.reshape(-1)
+    tiles = -(-flat.size // NUMBERS)
+    before = threads.spare(2.5 * flat.size)
+    pieces = min(tiles, PIECES * before)
+    for p in prange(pieces):
+        w, z = np.empty((4, TILE), np.uint32), np.empty(NUMBERS)
+        for number in range(tiles * p // pieces, tiles * (p + 1) // pieces):
+            tile(number, page, key, w, z)
+            begin, end = number * NUMBERS, min((number + 1) * NUMBERS, flat.size)
+            at = begin
+            while at < end:  # row by row
+                row = at // columns
+                to = min(end, (row + 1) * columns)
+                add_some(flat[at:to], std[row], z[at - begin : to - begin])
+                at = to
+    threads.give_back(before)
+
+
+# -- readings: normal numbers and a chi-square ------------------------------------------------------------------------
+
+
+@fast
+def gammas(shape, x, word, out, taken):
+    """One attempt at gammas of `shape`, from normal numbers `x` and words; `taken` says where it succeeded."""
+    for l in range(x.size):
+        d = shape[l] - 1.0 / 3.0
+        root = 1.0 + x[l] / np.sqrt(9.0 * d)
+        v = root * root * root
+        bound = 0.5 * x[l] * x[l] + d * (1.0 - v + log(v if v > TINY else TINY))
+        taken[l] = (root > 0.0) & (log_of_share(word[l]) < bound)
+        out[l] = d * v
+
+
+@njit(error_model="numpy")
+def again(shape, place, page, key, w, x):
+    """A gamma of `shape` by further attempts of this place; room for a word each."""
+    for attempt in range(1, 256):
+        words(place, page, attempt, key, *w)
+        x[0] = pair(w[0][0], w[1][0])[0]
+        root = 1.0 + x[0] / math.sqrt(9.0 * (shape - 1.0 / 3.0))
+        if root > 0.0:
+            d, v = shape - 1.0 / 3.0, root * root * root
+            if log_of_share(w[2][0]) < 0.5 * x[0] * x[0] + d * (1.0 - v + math.log(v)):
+                return d * v
+    return shape  # of 256 attempts at shape 1/2, all fail once in 1e100
+
+
+@fast
+def mixed(word, kind, thresholds, aliases, shape):
+    """shape += a whole number of the distribution `kind`, by Walker's table (Electron. Lett. 10, 127 (1974))."""
+    size = thresholds.shape[1]
+    width = 0
+    while 1 << width < size:
+        width += 1
+    for l in range(word.size):
+        number = np.int64(word[l]) * size >> 32
+        part = np.uint32(np.int64(word[l]) << width & 0xFFFFFFFF)
+        own = kind[l]
+        shape[l] += number if part < thresholds[own, number] else aliases[own, number]
+
+
+@njit(error_model="numpy")
+def several(first, page, key, kind, shapes, thresholds, aliases, room, out):
+    """out (count, m), at most TILE places from `first` on: m - 1 normal numbers and a chi-square each.
+
+    `kind` (count,): which of the `shapes`, and of the tables that add to them (if there are any), a place has; a shape
+    of 0 gives 0.
+    """
+    w, x, z, shape, taken = room
+    count, last = out.shape[0], out.shape[1] - 1
+    w0, w1, w2, w3 = w[0, :count], w[1, :count], w[2, :count], w[3, :count]
+    x, z, shape, taken, begin = x[:count], z[:count], shape[:count], taken[:count], np.uint64(first)
+    words(begin, page, 0, key, w0, w1, w2, w3)
+    for l in range(count):
+        shape[l] = shapes[kind[l]]
+    if thresholds.shape[1]:
+        mixed(w3, kind, thresholds, aliases, shape)
+    pairs(w0, w1, x, z)
+    for l in range(count):
+        out[l, 0] = z[l]
+    gammas(shape, x, w2, z, taken)
+    for l in range(count):
+        if shape[l] == 0.0:
+            z[l] = 0.0
+        elif not taken[l]:
+            z[l] = again(shape[l], begin + np.uint64(l), page, key, (w0[:1], w1[:1], w2[:1], w3[:1]), x[:1])
+        out[l, last] = 2.0 * z[l]
+    for n in range(1, last, 2):
+        if n % 4 == 1:
+            words(begin | np.uint64((n + 3) // 4) << BLOCK, page, 0, key, w0, w1, w2, w3)
+            pairs(w0, w1, x, z)
+        else:
+            pairs(w2, w3, x, z)
+        for l in range(count):
+            out[l, n] = x[l]
+        if n + 1 < last:
+            for l in range(count):
+                out[l, n + 1] = z[l]
+
+
+@njit
+def desk():
+    """Room for `several`."""
+    return np.empty((4, TILE), np.uint32), np.empty(TILE), np.empty(TILE), np.empty(TILE), np.empty(TILE, np.bool_)
+
+
+@njit(parallel=True, cache=True, nogil=True)
+def readings(page, key, first, kind, shapes, thresholds, aliases, out):
+    """What readings of cores need, out (cores, readings, m), from core `first` of the page on.
+
+    m - 1 normal numbers and a chi-square of 2 shapes[kind] degrees of freedom a reading; or, where there are tables
+    (kinds, 2^b), twice a gamma whose shape is larger by what they say.
+    """
+    cores, each, m = out.shape
+    flat, total = out.reshape(-1, m), cores * each
+    tiles = -(-total // TILE)
+    before = threads.spare(4.0 * total * m)
+    pieces = min(tiles, PIECES * before)
+    for p in prange(pieces):
+        room, own = desk(), np.empty(TILE, np.int64)
+        for number in range(tiles * p // pieces, tiles * (p + 1) // pieces):
+            begin, end = number * TILE, min((number + 1) * TILE, total)
+            at = begin
+            while at < end:
+                core = at // each
+                to = min(end, (core + 1) * each)
+                own[at - begin : to - begin] = kind[core]
+                at = to
+            several(
+                first * each + begin, page, key, own[: end - begin], shapes, thresholds, aliases, room, flat[begin:end]
+            )
+    threads.give_back(before)
