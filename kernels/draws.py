@@ -8,9 +8,9 @@
 
 A stream is a key (2,) and is drawn from page by page (`l2sim.streams`). The counter of four words: the place on the
 page (64 bits), the page (32 bits), and a word with 24 bits more of the page and 8 that count the attempts at a gamma.
-The transforms work in double precision whatever the precision asked for, so that single precision rounds the same
-numbers. Work is done in tiles, the place innermost, so that loops over a tile are vector operations; division never
-raises, for a check would keep them from it.
+Normal numbers are made in single precision whatever precision they are asked for, and have its 24 bits. Work is done
+in tiles, the place innermost, so that loops over a tile are vector operations; division never raises, for a check would
+keep them from it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from numba.core.cgutils import ir
 from numba.extending import intrinsic
 
 from . import threads
-from .lanes import PIECES, sincos
+from .lanes import PIECES
 
 TILE = 256
 """Counters that are worked at a time: four words each."""
@@ -33,10 +33,13 @@ LOW = np.uint64(0xFFFFFFFF)
 HALF = np.uint64(32)
 M0, M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 W0, W1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
+SINGLE, DOUBLE = np.float32, np.float64
 LN2 = 0.6931471805599453
-TURN = 2.0 * math.pi / 2.0**32
-ROOT, MANTISSA = np.int64(0x3FE6A09E667F3BCD), np.int64(0x000FFFFFFFFFFFFF)
-"""The bits of sqrt(1/2), and those of a mantissa."""
+ROOT, MANTISSA, WIDTH = np.int32(0x3F3504F3), np.int32(0x007FFFFF), np.int32(23)
+ROOT_2, MANTISSA_2, WIDTH_2 = np.int64(0x3FE6A09E667F3BCD), np.int64(0x000FFFFFFFFFFFFF), np.int64(52)
+"""The bits of sqrt(1/2), those of a mantissa and their number, in single and in double precision."""
+QUARTER, EIGHTH = np.int32(30), np.int32(1 << 29)
+"""A turn has 2^32 parts: the bits of a quarter of it, and an eighth."""
 TINY = 1e-300
 BLOCK = np.uint64(48)
 """More than four numbers of one place are drawn at places this many bits higher."""
@@ -89,43 +92,60 @@ def words(first, page, attempt, key, w0, w1, w2, w3):
         w0[l], w1[l], w2[l], w3[l] = np.uint32(a), np.uint32(b), np.uint32(c), np.uint32(d)
 
 
-@intrinsic
-def bits(typing, x):
-    """The 64 bits of a number in double precision."""
-    return types.int64(types.float64), lambda _, builder, signature, args: builder.bitcast(args[0], ir.IntType(64))
+def same_bits(number, of, name):
+    """The intrinsic that takes the bits of one type for those of another."""
+    kinds = {types.float32: ir.FloatType(), types.float64: ir.DoubleType()}
+    kind = kinds[number] if number in kinds else ir.IntType(number.bitwidth)
+
+    def cast(typing, x):
+        return number(of), lambda context, builder, signature, args: builder.bitcast(args[0], kind)
+
+    cast.__name__ = name
+    return intrinsic(cast)
 
 
-@intrinsic
-def real(typing, x):
-    """The number of 64 bits."""
-    return types.float64(types.int64), lambda _, builder, signature, args: builder.bitcast(args[0], ir.DoubleType())
+bits, real = same_bits(types.int32, types.float32, "bits"), same_bits(types.float32, types.int32, "real")
+bits_2, real_2 = same_bits(types.int64, types.float64, "bits_2"), same_bits(types.float64, types.int64, "real_2")
 
 
 @inline
 def log(x):
     """ln x of a normal x > 0 without a branch: x = 2^e m with m around 1, ln m = 2 artanh((m - 1) / (m + 1))."""
-    shifted = bits(x) - ROOT
-    m = real((shifted & MANTISSA) + ROOT)
+    shifted = bits_2(x) - ROOT_2
+    m = real_2((shifted & MANTISSA_2) + ROOT_2)
     s = (m - 1.0) / (m + 1.0)
     z = s * s
-    p = 2.0 / 17.0 + z * (2.0 / 19.0)
-    p = 2.0 / 11.0 + z * (2.0 / 13.0 + z * (2.0 / 15.0 + z * p))
+    p = 2.0 / 11.0 + z * (2.0 / 13.0 + z * (2.0 / 15.0 + z * (2.0 / 17.0)))
     p = 2.0 / 3.0 + z * (2.0 / 5.0 + z * (2.0 / 7.0 + z * (2.0 / 9.0 + z * p)))
-    return np.float64(shifted >> np.int64(52)) * LN2 + s * (2.0 + z * p)
+    return DOUBLE(shifted >> WIDTH_2) * LN2 + s * (2.0 + z * p)
 
 
 @inline
 def log_of_share(word):
-    """ln u of the u in (0, 1) that a word of 32 bits stands for."""
-    return log(np.float64(word) + 0.5) - 32.0 * LN2
+    """ln u of the u in (0, 1) that a word of 32 bits stands for, in single precision and exact near 1."""
+    shifted = bits(SINGLE(word) + SINGLE(0.5)) - ROOT
+    m = real((shifted & MANTISSA) + ROOT)
+    s = (m - SINGLE(1.0)) / (m + SINGLE(1.0))
+    z = s * s
+    p = SINGLE(2.0 / 3.0) + z * (SINGLE(2.0 / 5.0) + z * (SINGLE(2.0 / 7.0) + z * SINGLE(2.0 / 9.0)))
+    return SINGLE((shifted >> WIDTH) - np.int32(32)) * SINGLE(LN2) + s * (SINGLE(2.0) + z * p)
 
 
 @inline
 def pair(a, b):
-    """Two normal numbers from two words."""
-    r = np.sqrt(-2.0 * log_of_share(a))
-    s, c = sincos(np.float64(np.int32(b)) * TURN)
-    return r * c, r * s
+    """Two normal numbers from two words, in single precision. The angle is cut at odd eighths of a turn, exactly."""
+    r = np.sqrt(SINGLE(-2.0) * log_of_share(a))
+    angle = np.int32(b)
+    quarter = (angle + EIGHTH) >> QUARTER
+    y = SINGLE(angle - (quarter << QUARTER)) * SINGLE(math.pi / 2.0**31)
+    z = y * y
+    sin = z * (SINGLE(1.0 / 120.0) + z * (SINGLE(-1.0 / 5040.0) + z * SINGLE(1.0 / 362880.0)))
+    sin = y + y * (z * SINGLE(-1.0 / 6.0) + z * sin)
+    cos = SINGLE(1.0 / 24.0) + z * (SINGLE(-1.0 / 720.0) + z * SINGLE(1.0 / 40320.0))
+    cos = SINGLE(1.0) + z * (SINGLE(-0.5) + z * cos)
+    odd, back = (quarter & np.int32(1)) != np.int32(0), (quarter & np.int32(2)) != np.int32(0)
+    x, w = (sin, cos) if odd else (cos, sin)
+    return r * (-x if odd != back else x), r * (-w if back else w)
 
 
 @fast
@@ -153,7 +173,7 @@ def normal(page, key, out):
     before = threads.spare(2.5 * out.size)
     pieces = min(tiles, PIECES * before)
     for p in prange(pieces):
-        w, z = np.empty((4, TILE), np.uint32), np.empty(NUMBERS)
+        w, z = np.empty((4, TILE), np.uint32), np.empty(NUMBERS, np.float32)
         for number in range(tiles * p // pieces, tiles * (p + 1) // pieces):
             tile(number, page, key, w, z)
             own = out[number * NUMBERS : (number + 1) * NUMBERS]
@@ -177,7 +197,7 @@ def add(page, key, std, out):
     before = threads.spare(2.5 * flat.size)
     pieces = min(tiles, PIECES * before)
     for p in prange(pieces):
-        w, z = np.empty((4, TILE), np.uint32), np.empty(NUMBERS)
+        w, z = np.empty((4, TILE), np.uint32), np.empty(NUMBERS, np.float32)
         for number in range(tiles * p // pieces, tiles * (p + 1) // pieces):
             tile(number, page, key, w, z)
             begin, end = number * NUMBERS, min((number + 1) * NUMBERS, flat.size)
@@ -240,10 +260,11 @@ def several(first, page, key, kind, shapes, thresholds, aliases, room, out):
     `kind` (count,): which of the `shapes`, and of the tables that add to them (if there are any), a place has; a shape
     of 0 gives 0.
     """
-    w, x, z, shape, taken = room
+    w, x, z, gamma, shape, taken = room
     count, last = out.shape[0], out.shape[1] - 1
     w0, w1, w2, w3 = w[0, :count], w[1, :count], w[2, :count], w[3, :count]
-    x, z, shape, taken, begin = x[:count], z[:count], shape[:count], taken[:count], np.uint64(first)
+    x, z, gamma, shape, taken = x[:count], z[:count], gamma[:count], shape[:count], taken[:count]
+    begin = np.uint64(first)
     words(begin, page, 0, key, w0, w1, w2, w3)
     for l in range(count):
         shape[l] = shapes[kind[l]]
@@ -252,13 +273,13 @@ def several(first, page, key, kind, shapes, thresholds, aliases, room, out):
     pairs(w0, w1, x, z)
     for l in range(count):
         out[l, 0] = z[l]
-    gammas(shape, x, w2, z, taken)
+    gammas(shape, x, w2, gamma, taken)
     for l in range(count):
         if shape[l] == 0.0:
-            z[l] = 0.0
+            gamma[l] = 0.0
         elif not taken[l]:
-            z[l] = again(shape[l], begin + np.uint64(l), page, key, (w0[:1], w1[:1], w2[:1], w3[:1]), x[:1])
-        out[l, last] = 2.0 * z[l]
+            gamma[l] = again(shape[l], begin + np.uint64(l), page, key, (w0[:1], w1[:1], w2[:1], w3[:1]), x[:1])
+        out[l, last] = 2.0 * gamma[l]
     for n in range(1, last, 2):
         if n % 4 == 1:
             words(begin | np.uint64((n + 3) // 4) << BLOCK, page, 0, key, w0, w1, w2, w3)
@@ -275,7 +296,8 @@ def several(first, page, key, kind, shapes, thresholds, aliases, room, out):
 @njit
 def desk():
     """Room for `several`."""
-    return np.empty((4, TILE), np.uint32), np.empty(TILE), np.empty(TILE), np.empty(TILE), np.empty(TILE, np.bool_)
+    words, numbers, wide = np.empty((4, TILE), np.uint32), np.empty((2, TILE), np.float32), np.empty((2, TILE))
+    return words, numbers[0], numbers[1], wide[0], wide[1], np.empty(TILE, np.bool_)
 
 
 @njit(parallel=True, cache=True, nogil=True)

@@ -248,11 +248,12 @@ class CoreChip:
         return kept.reshape(grid.shape).astype(grid.dtype, copy=False)
 
     def sigma_gradient(self, x: Array, dy: Array, rest: Commands, vectors: Array | None = None) -> Array | None:
-        """dL/dsigma (p, q, k) as `l2sim.chip.grid.sigma_gradient` measures it; None where readings are noisy.
+        """dL/dsigma (p, q, k) as `l2sim.chip.grid.sigma_gradient` measures it; None on a GPU where readings are noisy.
 
         `x` is dark already where `vectors` (q, N) has False; they are metered.
         """
-        if self._nonidealities.readout_noise > 0.0:
+        noise = self._nonidealities.readout_noise
+        if noise > 0.0 and not (namespace(x) is namespace(self._sigma) is np):
             return None
         left, right, turned = self._passes(rest)
         sent = x.shape[1] * self.shape[1] if vectors is None else np.count_nonzero(vectors)
@@ -265,7 +266,10 @@ class CoreChip:
             np.matmul(dy, x.T, out=outer[: len(dy), : len(x)])
         else:
             outer[: len(dy), : len(x)] = dy @ x.T
-        return blocks.diagonals(left, self._home.put(outer), right)
+        gradient = blocks.diagonals(left, self._home.put(outer), right)
+        if noise > 0.0:
+            blocks.add_noise(self._noise, gradient, left, right, x, dy, vectors, noise)
+        return gradient
 
     def _passes(self, rest: Commands) -> tuple[Array, Array, Count]:
         """U I_V, (I_U V)' and the writes that it takes to rest both meshes; kept until one is commanded.
@@ -475,8 +479,12 @@ class CoreChip:
         noise = self._nonidealities.readout_noise
         if noise > 0.0:
             power = self._scale.reshape(self.shape) ** 2 * (1.0 if cores is None else self._home.put(cores))
-            std = np.repeat(np.sqrt(power.sum(axis=axis)), self.mesh.modes)[:, None]
-            product += (full_scale(sent) * noise) * like(sent, std) * like(sent, self._normal(product.shape))
+            std = np.repeat(np.sqrt(power.sum(axis=axis)), self.mesh.modes)
+            std *= full_scale(sent) * noise
+            if namespace(product) is np and product.flags.c_contiguous:
+                self._noise.add(std, product)
+            else:
+                product += like(sent, std[:, None]) * like(sent, self._normal(product.shape))
         return product
 
     def _variates(self, shape: tuple[int, ...]) -> Array:

@@ -1,0 +1,114 @@
+"""The sum over a batch of the products of two noisy readings, drawn from its exact law instead of reading by reading.
+
+The gradient of sigma is sum_b (s_b + a e_b)(t_b + b h_b), s and t in R^N what is read forward and backward, e and h
+standard normal, independent (L2ight, NeurIPS 2021, eq. 8, with readout noise). Given e, h enters as one normal number
+times |s + a e|; and of e only its component along t matters, e1, and the length of s + a e. So in distribution
+
+    g = s.t + a |t| e1 + b |s + a e| h1,    |s + a e|^2 = (s1 + a e1)^2 + (s2 + a e2)^2 + a^2 chi2_{N - 2},
+
+s1 = s.t / |t| along t, s2 = sqrt(|s|^2 - s1^2) across it, e1, e2, h1 normal. |s|^2 and |t|^2 are B' X B and A' Y A on
+the diagonals, X = x x' and Y = dy dy' of a block column and row: the light itself is not followed through the cores.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit, prange
+
+from . import threads
+from .draws import TILE, desk, several
+from .lanes import PIECES
+
+DRAWN = 4
+"""Numbers an entry: e1, e2, h1 and the chi-square."""
+RUN = 512
+"""Numbers of a row that are worked at a time: k rows of them stay in the first-level cache."""
+
+
+@njit(fastmath={"contract", "reassoc"})
+def product(a, b):
+    """a.b"""
+    total = a[0] * b[0]
+    for n in range(1, a.size):
+        total += a[n] * b[n]
+    return total
+
+
+@njit(parallel=True, cache=True, nogil=True)
+def grams(x, out):
+    """x x' of every block of k rows of x (rows, N), contiguous: out (blocks, k, k); rows that are missing are dark."""
+    k, count = out.shape[1], x.shape[1]
+    before = threads.spare(0.05 * x.size * k)
+    for q in prange(out.shape[0]):
+        block, own = x[q * k : (q + 1) * k], out[q]
+        own[:] = 0.0
+        for at in range(0, count, RUN):
+            for i in range(block.shape[0]):
+                a = block[i, at : at + RUN]
+                for j in range(i, block.shape[0]):
+                    own[i, j] += product(a, block[j, at : at + RUN])
+        for i in range(k):
+            for j in range(i):
+                own[i, j] = own[j, i]
+    threads.give_back(before)
+
+
+@njit(fastmath={"contract"})
+def norms(core, gram, line, square):
+    """square (k,) <- the diagonal of C' G C, C = `core` and G = `gram` (k, k); `line` (k,) is room."""
+    k = square.size
+    square[:] = 0.0
+    for i in range(k):
+        line[:] = 0.0
+        for j in range(k):
+            g = gram[i, j]
+            for l in range(k):
+                line[l] += g * core[j, l]
+        for l in range(k):
+            square[l] += core[i, l] * line[l]
+
+
+@njit(error_model="numpy")
+def entry(dot, forward, backward, count, a, b, drawn):
+    """One entry of the gradient from s.t, |s|^2, |t|^2, the number of readings, both amplitudes and what is drawn."""
+    far = math.sqrt(max(backward, 0.0))
+    along = dot / far if far > 0.0 else 0.0
+    across = math.sqrt(max(forward - along * along, 0.0))
+    square = (along + a * drawn[0]) ** 2
+    if count > 1:
+        square += (across + a * drawn[1]) ** 2 + a * a * drawn[3]
+    return dot + a * far * drawn[0] + b * math.sqrt(square) * drawn[2]
+
+
+@njit(parallel=True, cache=True, nogil=True)
+def add(page, key, left, right, sent, back, counts, amplitudes, out):
+    """Turn s.t in `out` (p, q, k) into noisy gradients of sigma.
+
+    `left` A and `right` B (p q, k, k); `sent` X (q, k, k) and `back` Y (p, q, k, k) or (p, 1, k, k); `counts` (q,) of
+    readings; `amplitudes` of the noise, forward and backward.
+    """
+    rows, columns, k = out.shape
+    a, b = amplitudes
+    shapes = np.maximum(counts - 2, 0) / 2.0
+    none, plain = np.empty((columns, 0), np.uint32), np.empty((columns, 0), np.int64)
+    kind = np.repeat(np.arange(columns), k)
+    before = threads.spare(20.0 * out.size * k)
+    pieces = min(rows, PIECES * before)
+    for p in prange(pieces):
+        room, drawn = desk(), np.empty((columns * k, DRAWN))
+        line, forward, backward = np.empty(k, out.dtype), np.empty(k, out.dtype), np.empty(k, out.dtype)
+        for i in range(rows * p // pieces, rows * (p + 1) // pieces):
+            for at in range(0, columns * k, TILE):
+                to = min(at + TILE, columns * k)
+                several(i * columns * k + at, page, key, kind[at:to], shapes, none, plain, room, drawn[at:to])
+            for j in range(columns):
+                core = i * columns + j
+                norms(right[core], sent[j], line, forward)
+                norms(left[core], back[i, j if back.shape[1] > 1 else 0], line, backward)
+                for l in range(k):
+                    out[i, j, l] = entry(
+                        out[i, j, l], forward[l], backward[l], counts[j], a, b, drawn[j * k + l]
+                    )
+    threads.give_back(before)
