@@ -125,29 +125,52 @@ def even_reading(total, dark, least, drawn):
 
 
 @fast
-def read(number, lo, reverse, problem, noise, z, parts):
-    """Make reading `number` of an epoch of every core from row TOTAL, in place.
-
-    The columns of a reading are those of the response, or its rows where the problem is transposed.
-    """
-    _, amplitudes, least, dark, variates, own = noise
+def norms(reverse, problem, parts, own):
+    """Squared norms own (k, LANES) of the columns of every core's residual, which are rows where the problem is
+    transposed; in the first LANES / parts lanes."""
     _, g, want, work, sums = problem
-    (cores, k), columns, width = amplitudes.shape, work.shape[1], LANES // parts
+    k, columns, width = own.shape[0], work.shape[1], LANES // parts
+    for b in range(k):
+        to = own[b]
+        if reverse:
+            to[:] = 0.0
+            for j in range(columns):
+                a, x, c = g[b, j], work[b, j], want[b, j]
+                for l in range(to.size):
+                    d = a[l] * x[l] - c[l]
+                    to[l] += d * d
+            gather(to, parts)
+        else:
+            first, line = b // columns * width, sums[b % columns]
+            for l in range(width):
+                to[l] = line[first + l]
+
+
+@fast
+def read(number, lo, reverse, problem, noise, z, parts):
+    """Make reading `number` of an epoch of every core from row TOTAL, in place."""
+    _, (_, least, dark), variates, (size, own, drawn) = noise
+    k, last, width = own.shape[0], variates.shape[0] - 1, LANES // parts
     if variates.shape[2] == 2:
         for l in range(LANES):
-            m = min(lo + l % width, cores - 1)
+            m = min(lo + l % width, last)
             z[TOTAL + l] = even_reading(z[TOTAL + l], dark[m], least[m], variates[m, number])
         return
-    for l in range(LANES):
-        m, core = min(lo + l % width, cores - 1), l % width
+    norms(reverse, problem, parts, own)
+    for l in range(width):
+        m = min(lo + l, last)
+        some = variates[m, number]
         for b in range(k):
-            own[b] = 0.0 if reverse else sums[b % columns, b // columns * width + core]
-            if reverse:
-                for part in range(parts):
-                    for j in range(columns):
-                        at = part * width + core
-                        own[b] += (g[b, j, at] * work[b, j, at] - want[b, j, at]) ** 2
-        z[TOTAL + l] = reading(z[TOTAL + l], own, amplitudes[m], least[m], variates[m, number])
+            drawn[b, l] = some[b]
+        z[TOTAL + l] += least[m] * least[m] * some[k]
+    total = z[TOTAL : TOTAL + LANES]
+    for b in range(k):
+        a, x, norm = size[b], drawn[b], own[b]
+        for l in range(width):
+            n = a[l] * x[l]
+            total[l] += (n + n) * np.sqrt(norm[l]) + n * n
+    for l in range(width, LANES):
+        total[l] = total[l - width]
 
 
 @fast
@@ -259,7 +282,9 @@ def piece(
     sums[:] = 0.0
     tables = room(n, 2, start)
     buffer = room(ROWS, 1, start).reshape(ROWS, LANES)
-    z, keep, own = buffer.reshape(-1), np.empty(LANES, np.bool_), np.empty(k, start.dtype)
+    z, keep = buffer.reshape(-1), np.empty(LANES, np.bool_)
+    noisy_room = room(3 * k, 1, start).reshape(3 * k, LANES)
+    size, own, drawn = noisy_room[:k], noisy_room[k : 2 * k], noisy_room[2 * k :]
     scratch = buffer[TOTAL // LANES], buffer[TRIAL // LANES], buffer[DRIVEN // LANES]
     static = order, rails, around, lsb, levels, thresholds, crosstalk, rewrap, parts, start.dtype.type(1.0 / (k * k))
     for number in range(first, last):
@@ -271,6 +296,7 @@ def piece(
         spread(flip, lo, width, lanes[4])
         if reverse:  # the transposed rotations
             negate(lanes[4])
+        spread(amplitudes[0], lo, width, size)
         for l in range(LANES):
             m, share = min(lo + l % width, cores - 1), l // width
             z[LR + l], z[HERE + l], z[WRITES + l], keep[l] = lr[m], loss[m], 0.0, carry[m]
@@ -281,7 +307,8 @@ def piece(
                     t[i, j, l] = target[m, i, b] if b < k else 0.0
                     g[i, j, l] = rows[m, i]
         group(
-            rule, lo, reverse, (*lanes, driven), static, (x, g, t, work, sums), (noisy, *amplitudes, variates, own),
+            rule, lo, reverse, (*lanes, driven), static, (x, g, t, work, sums),
+            (noisy, amplitudes, variates, (size, own, drawn)),
             keep, scratch, tables, z,
         )  # fmt: skip
         for l in range(min(width, cores - lo)):

@@ -122,7 +122,7 @@ def log(x):
 
 @inline
 def log_of_share(word):
-    """ln u of the u in (0, 1) that a word of 32 bits stands for, in single precision and exact near 1."""
+    """ln u of the u in (0, 1] that a word of 32 bits stands for, in single precision: u has 24 bits near 1."""
     shifted = bits(SINGLE(word) + SINGLE(0.5)) - ROOT
     m = real((shifted & MANTISSA) + ROOT)
     s = (m - SINGLE(1.0)) / (m + SINGLE(1.0))
