@@ -19,7 +19,7 @@ from numba import njit, prange
 
 from . import threads
 from .draws import TILE, desk, several
-from .lanes import PIECES
+from .lanes import LANES, PIECES, copy, dot
 
 DRAWN = 4
 """Numbers an entry: e1, e2, h1 and the chi-square."""
@@ -27,31 +27,32 @@ RUN = 512
 """Numbers of a row that are worked at a time: k rows of them stay in the first-level cache."""
 
 
-@njit(fastmath={"contract", "reassoc"})
-def product(a, b):
-    """a.b"""
-    total = a[0] * b[0]
-    for n in range(1, a.size):
-        total += a[n] * b[n]
-    return total
-
-
 @njit(parallel=True, cache=True, nogil=True)
 def grams(x, out):
-    """x x' of every block of k rows of x (rows, N), contiguous: out (blocks, k, k); rows that are missing are dark."""
+    """x x' of every block of k rows of x (rows, N): out (blocks, k, k); rows that are missing are dark."""
     k, count = out.shape[1], x.shape[1]
     before = threads.spare(0.05 * x.size * k)
-    for q in prange(out.shape[0]):
-        block, own = x[q * k : (q + 1) * k], out[q]
-        own[:] = 0.0
-        for at in range(0, count, RUN):
-            for i in range(block.shape[0]):
-                a = block[i, at : at + RUN]
-                for j in range(i, block.shape[0]):
-                    own[i, j] += product(a, block[j, at : at + RUN])
-        for i in range(k):
-            for j in range(i):
-                own[i, j] = own[j, i]
+    pieces = min(out.shape[0], PIECES * before)
+    for p in prange(pieces):
+        some, sums = np.empty((k, RUN), x.dtype), np.empty((k, k, LANES), x.dtype)
+        for q in range(out.shape[0] * p // pieces, out.shape[0] * (p + 1) // pieces):
+            block, own = x[q * k : (q + 1) * k], out[q]
+            sums[:] = 0.0
+            for at in range(0, count, RUN):
+                width = min(RUN, count - at)
+                for i in range(block.shape[0]):
+                    copy(some[i, :width], block[i, at : at + width])
+                    some[i, width:] = 0.0
+                for i in range(block.shape[0]):
+                    for j in range(i, block.shape[0]):
+                        for t in range(0, RUN, 4 * LANES):
+                            dot(sums[i, j], some[i, t : t + 4 * LANES], some[j, t : t + 4 * LANES])
+            for i in range(k):
+                for j in range(k):
+                    total = x.dtype.type(0.0)
+                    for l in range(LANES):
+                        total += sums[min(i, j), max(i, j), l]
+                    own[i, j] = total
     threads.give_back(before)
 
 
