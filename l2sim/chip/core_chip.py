@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from l2sim import naming
-from l2sim.backend import CPU, Array, Device, generator, host, kernels_of, like, namespace, real_type, resident
+from l2sim.backend import CPU, Array, Device, host, kernels_of, like, namespace, real_type, resident
 from l2sim.chip import attenuators, fabrication, readout
 from l2sim.chip.drift import Wander
 from l2sim.chip.fabrication import chain_parameters, fabricate
@@ -35,6 +35,7 @@ from l2sim.chip.protocol import (
 from l2sim.errors import ChipError, NotFinite
 from l2sim.given import reals, word
 from l2sim.mesh.mesh import Mesh, require_real
+from l2sim.streams import Stream
 
 SPARSE = 0.75
 """A masked product skips blocks where fewer than this share of them is kept."""
@@ -77,7 +78,7 @@ class CoreChip:
         self._attenuators = fabricate(seed, name, "sigma", (self._cores, mesh.modes))
         self._wander = Wander(seed, name, dict.fromkeys(PARTS, heaters), np.stack((mesh.column, mesh.top), axis=1))
         self._settling = Settling()
-        self._noise = generator(seed, "readout", name)
+        self._noise = Stream(seed, "readout", name)
         self._phases = {part: xp.zeros(heaters, self.dtype) for part in PARTS}
         self._signs = {part: xp.ones((self._cores, mesh.modes), self.dtype) for part in PARTS}
         self._sigma = xp.ones((self._cores, mesh.modes), self.dtype)
@@ -193,13 +194,15 @@ class CoreChip:
         heaters, columns = (self.mesh.by_column(part, order), order) if by_column else (order, None)
         there = bool(self._device.numbers)
         run = partial(spread.descend, self._device) if there else partial(descent.here, columns=columns)
-        bytes_of_one = 4 * self.mesh.count * k * self.dtype.itemsize
-        chunk = max(1, descent.VARIATES_BYTES // bytes_of_one) if noise > 0 else cores
+        chunk, probes = cores, 2 * self.mesh.count
+        if noise > 0:
+            law, page = descent.law(host(on["gain"]), host(read)), self._noise.turn()
+            chunk = max(1, descent.VARIATES_BYTES // (probes * (law.normals + 1) * self.dtype.itemsize))
         for lo in range(0, cores, chunk):
             some = {name: a[lo : lo + chunk] for name, a in on.items()}
             if noise > 0:
-                ports = None if outputs is None else host(some["read"])
-                some["variates"] = descent.variates(self._noise, len(some["loss"]), self.mesh, self.dtype, ports)
+                own = law.of(slice(lo, lo + chunk))
+                some["variates"] = self._noise.readings(own, page, lo, probes, self.dtype)
             run(some, tuple(shared), part=part, rule=rule, mesh=self.mesh, order=heaters, noise=noise)
         writes = on["writes"].sum()
         self._descended(writes if there else int(writes))
@@ -245,11 +248,12 @@ class CoreChip:
         return kept.reshape(grid.shape).astype(grid.dtype, copy=False)
 
     def sigma_gradient(self, x: Array, dy: Array, rest: Commands, vectors: Array | None = None) -> Array | None:
-        """dL/dsigma (p, q, k) as `l2sim.chip.grid.sigma_gradient` measures it; None where readings are noisy.
+        """dL/dsigma (p, q, k) as `l2sim.chip.grid.sigma_gradient` measures it; None on a GPU where readings are noisy.
 
         `x` is dark already where `vectors` (q, N) has False; they are metered.
         """
-        if self._nonidealities.readout_noise > 0.0:
+        noise = self._nonidealities.readout_noise
+        if noise > 0.0 and not (namespace(x) is namespace(self._sigma) is np):
             return None
         left, right, turned = self._passes(rest)
         sent = x.shape[1] * self.shape[1] if vectors is None else np.count_nonzero(vectors)
@@ -262,7 +266,10 @@ class CoreChip:
             np.matmul(dy, x.T, out=outer[: len(dy), : len(x)])
         else:
             outer[: len(dy), : len(x)] = dy @ x.T
-        return blocks.diagonals(left, self._home.put(outer), right)
+        gradient = blocks.diagonals(left, self._home.put(outer), right)
+        if noise > 0.0:
+            blocks.add_noise(self._noise, gradient, left, right, x, dy, vectors, noise)
+        return gradient
 
     def _passes(self, rest: Commands) -> tuple[Array, Array, Count]:
         """U I_V, (I_U V)' and the writes that it takes to rest both meshes; kept until one is commanded.
@@ -338,7 +345,7 @@ class CoreChip:
         kinds = {"phases": self._phases, "signs": self._signs}
         arrays = {naming.name(part, kind): of[part] for kind, of in kinds.items() for part in PARTS}
         arrays[naming.name("sigma", "commanded")] = self._sigma
-        noise, drift, restless = self._noise.bit_generator.state, self._wander.state(), self._settling.restless
+        noise, drift, restless = self._noise.state(), self._wander.state(), self._settling.restless
         return {key: a.copy() for key, a in arrays.items()}, ChipState(noise=noise, drift=drift, restless=restless)
 
     def restore(self, arrays: dict[str, Array], values: ChipState) -> None:
@@ -347,7 +354,7 @@ class CoreChip:
             self._phases[part] = self._home.put(arrays[naming.name(part, "phases")].astype(self.dtype))
             self._signs[part] = self._home.put(arrays[naming.name(part, "signs")].astype(self.dtype))
         self._sigma = self._home.put(arrays[naming.name("sigma", "commanded")].astype(self.dtype))
-        self._noise.bit_generator.state = values["noise"]
+        self._noise.restore(values["noise"])
         if "drift" in values:
             self._wander.restore(values["drift"])
         self._settling.restless = values.get("restless", False)
@@ -472,8 +479,12 @@ class CoreChip:
         noise = self._nonidealities.readout_noise
         if noise > 0.0:
             power = self._scale.reshape(self.shape) ** 2 * (1.0 if cores is None else self._home.put(cores))
-            std = np.repeat(np.sqrt(power.sum(axis=axis)), self.mesh.modes)[:, None]
-            product += (full_scale(sent) * noise) * like(sent, std) * like(sent, self._normal(product.shape))
+            std = np.repeat(np.sqrt(power.sum(axis=axis)), self.mesh.modes)
+            std *= full_scale(sent) * noise
+            if namespace(product) is np and product.flags.c_contiguous:
+                self._noise.add(std, product)
+            else:
+                product += like(sent, std[:, None]) * like(sent, self._normal(product.shape))
         return product
 
     def _variates(self, shape: tuple[int, ...]) -> Array:
@@ -481,7 +492,7 @@ class CoreChip:
         return self._home.put(self._normal(shape))
 
     def _normal(self, shape: tuple[int, ...]) -> Array:
-        return self._noise.standard_normal(shape, self.dtype)  # type: ignore[arg-type]
+        return self._noise.normal(shape, self.dtype)
 
 
 def turned(angle: Array) -> Array:

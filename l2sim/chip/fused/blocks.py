@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from l2sim.backend import Array, kernels_of, namespace
+from l2sim.backend import Array, kernels, kernels_of, namespace
+from l2sim.chip import grid
 from l2sim.errors import ChipError
+from l2sim.streams import Stream
 
 
 def assemble(u: Array, sigma: Array, v: Array) -> Array:
@@ -23,6 +25,31 @@ def diagonals(left: Array, matrix: Array, right: Array) -> Array:
     xp = namespace(left)
     out: Array = xp.empty((matrix.shape[0] // k, matrix.shape[1] // k, k), left.dtype)
     kernels_of(left).blocks.project(left, xp.ascontiguousarray(matrix, left.dtype), right, (0,) * k, out)
+    return out
+
+
+def add_noise(
+    stream: Stream, gradient: Array, left: Array, right: Array, x: Array, dy: Array, vectors: Array | None, noise: float
+) -> None:
+    """Add to sigma's `gradient` (p, q, k) of x and dy what readings with `noise` add to it (`kernels.noisy`); arguments
+    as in `CoreChip.sigma_gradient`, `left` and `right` (p q, k, k) the two passes."""
+    (p, q, k), count, dtype = gradient.shape, x.shape[1], gradient.dtype
+    scales = grid.full_scale(x), grid.full_scale(dy)
+    x, dy = (np.ascontiguousarray(a, dtype) for a in (x, dy))
+    sent = grams(x, q, k)
+    if vectors is None:
+        counts, back = np.full(q, count), grams(dy, p, k)[:, None]
+    else:
+        counts = np.count_nonzero(vectors, axis=1)
+        back = np.stack([grams(np.ascontiguousarray(dy[:, mask]), p, k) for mask in vectors], axis=1)
+    amplitudes = noise * scales[0], noise * scales[1]
+    kernels.noisy.add(stream.turn(), stream.key, left, right, sent, back, counts, amplitudes, gradient)
+
+
+def grams(x: Array, blocks: int, k: int) -> Array:
+    """x x' of every block of k rows of `x` (rows, N), (blocks, k, k)."""
+    out: Array = np.empty((blocks, k, k), x.dtype)
+    kernels.noisy.grams(x, out)
     return out
 
 
