@@ -18,7 +18,8 @@ from l2sim.backend import CPU, Array, Device, generator, host, kernels_of, like,
 from l2sim.chip import attenuators, fabrication, readout
 from l2sim.chip.drift import Wander
 from l2sim.chip.fabrication import chain_parameters, fabricate
-from l2sim.chip.fused import blocks, descent, spread
+from l2sim.chip.fused import blocks, descent, pieces, spread
+from l2sim.chip.fused.pieces import Pieces
 from l2sim.chip.grid import full_scale
 from l2sim.chip.meter import Count, Meter, Settling
 from l2sim.chip.nonidealities import GAMMA, Nonidealities, required
@@ -35,9 +36,6 @@ from l2sim.chip.protocol import (
 from l2sim.errors import ChipError, NotFinite
 from l2sim.given import reals, word
 from l2sim.mesh.mesh import Mesh, require_real
-
-SPARSE = 0.75
-"""A masked product skips blocks where fewer than this share of them is kept."""
 
 
 class CoreChip:
@@ -216,35 +214,41 @@ class CoreChip:
             evaluations=calls, core_calls=calls * k, writes=writes, vectors=probes * k, settled=probes
         )
 
-    def product(self, x: Array, cores: Array | None = None) -> Array:
+    @property
+    def in_pieces(self) -> bool:
+        """Whether `product`, `sigma_gradient` and `product_back_into` take columns in pieces; noise needs them whole.
+        """
+        return self.xp is np and self._nonidealities.readout_noise == 0.0 and self.fuses("quadrature")
+
+    def product(self, x: Array | Pieces, cores: Array | None = None, rows: int | None = None) -> Array:
         """M x of the whole grid, (q k, N) -> (p k, N): `forward` on every core and the sum over block columns.
 
-        Through the cores of the mask (p, q) only. The noise of the sum is drawn at once. Here and below, rows missing
-        at the end of what is sent are dark.
+        Through the cores of the mask (p, q) only; the first `rows` of the result, where nobody reads the others. The
+        noise of the sum is drawn at once, of all rows. Here and below, rows missing at the end of what is sent are
+        dark.
         """
-        grid = like(x, self._grid())
+        grid = self._grid()
         if cores is not None:
-            grid = self._kept(grid, cores)
-        return self._noisy(grid[:, : len(x)] @ x, x, 1, cores)
+            grid = blocks.kept(grid, cores, self.mesh.modes)
+        read = rows if self._nonidealities.readout_noise == 0.0 else None
+        if not isinstance(x, Pieces):
+            grid = like(x, grid)
+        return self._noisy(pieces.times(grid[:read, : len(x)], x), x, 1, cores)[:rows]
 
     def product_back(self, y: Array, cores: Array | None) -> Array:
         """M' y of the whole grid, (p k, N) -> (q k, N), through the cores of the mask (p, q) only."""
-        grid = like(y, self._grid())
-        if cores is None:
-            product = grid[: len(y)].T @ y
-        elif namespace(y) is np and np.count_nonzero(cores) < SPARSE * cores.size:
-            product = blocks.product_back(grid, cores, y, self.mesh.modes)
-        else:
-            product = self._kept(grid, cores)[: len(y)].T @ y
-        return self._noisy(product, y, 0, cores)
+        return self._noisy(blocks.turned(like(y, self._grid()), cores, self.mesh.modes)(y), y, 0, cores)
 
-    def _kept(self, grid: Array, cores: Array) -> Array:
-        """The whole matrix with the blocks outside the mask (p, q) dark."""
-        k = self.mesh.modes
-        kept = grid.reshape(self.shape[0], k, self.shape[1], k) * like(grid, cores)[:, None, :, None]
-        return kept.reshape(grid.shape).astype(grid.dtype, copy=False)
+    def product_back_into(self, y: Array, cores: Array | None, into: Pieces) -> None:
+        """The same, of which `into` takes up as many rows as it has."""
+        back = blocks.turned(self._grid(), cores, self.mesh.modes)
+        for at, room in into.adding():
+            back(y[:, at], out=room)
+        self._sent(y.shape[1], cores)
 
-    def sigma_gradient(self, x: Array, dy: Array, rest: Commands, vectors: Array | None = None) -> Array | None:
+    def sigma_gradient(
+        self, x: Array | Pieces, dy: Array, rest: Commands, vectors: Array | None = None
+    ) -> Array | None:
         """dL/dsigma (p, q, k) as `l2sim.chip.grid.sigma_gradient` measures it; None where readings are noisy.
 
         `x` is dark already where `vectors` (q, N) has False; they are metered.
@@ -257,11 +261,8 @@ class CoreChip:
         self._settling.wrote()
         writes = 2 * (turned + np.count_nonzero(self._sigma != 1.0))
         self.meter.count(core_calls=2 * sent * self.shape[0], writes=writes, vectors=2 * count, settled=2)
-        outer = namespace(x).zeros((self.shape[0] * self.mesh.modes, self.shape[1] * self.mesh.modes), self.dtype)
-        if namespace(x) is np:
-            np.matmul(dy, x.T, out=outer[: len(dy), : len(x)])
-        else:
-            outer[: len(dy), : len(x)] = dy @ x.T
+        outer = namespace(dy).zeros((self.shape[0] * self.mesh.modes, self.shape[1] * self.mesh.modes), self.dtype)
+        pieces.outer(dy, x, outer[: len(dy), : len(x)])
         return blocks.diagonals(left, self._home.put(outer), right)
 
     def _passes(self, rest: Commands) -> tuple[Array, Array, Count]:
@@ -466,14 +467,15 @@ class CoreChip:
             seen = readout.quadrature(y, self._nonidealities, self._variates, gain, turned)
         return seen.astype(self.dtype, copy=False)
 
-    def _noisy(self, product: Array, sent: Array, axis: int, cores: Array | None) -> Array:
+    def _noisy(self, product: Array, sent: Array | Pieces, axis: int, cores: Array | None) -> Array:
         """Meter a product of the whole grid with `sent` (rows, N), and add the noise of its readings."""
         self._sent(sent.shape[1], cores)
         noise = self._nonidealities.readout_noise
         if noise > 0.0:
             power = self._scale.reshape(self.shape) ** 2 * (1.0 if cores is None else self._home.put(cores))
             std = np.repeat(np.sqrt(power.sum(axis=axis)), self.mesh.modes)[:, None]
-            product += (full_scale(sent) * noise) * like(sent, std) * like(sent, self._normal(product.shape))
+            scale = full_scale(pieces.whole(sent)) * noise
+            product += scale * like(product, std) * like(product, self._normal(product.shape))
         return product
 
     def _variates(self, shape: tuple[int, ...]) -> Array:

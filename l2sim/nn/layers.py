@@ -16,6 +16,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import DTypeLike
 
+from l2sim import pages
 from l2sim.backend import CPU, Array, Device, kernels_of, like, namespace
 from l2sim.errors import ModelError
 from l2sim.nn.weights import Weight
@@ -150,7 +151,7 @@ class BatchNorm(Layer):
         if n < 2:
             raise ModelError("batch normalisation cannot train on one value per channel; use a larger batch")
         mean, var, inverse = (np.empty_like(self.weight) for _ in range(3))
-        y: Array = xp.empty(flat.shape, self.weight.dtype)
+        y: Array = pages.like(self.weight, flat.shape)
         kernels_of(x).pointwise.normalise(flat, self.weight, self.bias, self.EPS, mean, var, inverse, y)
         self.running_mean *= 1.0 - self.MOMENTUM
         self.running_mean += self.MOMENTUM * mean
@@ -163,7 +164,7 @@ class BatchNorm(Layer):
         """Store dL/dweight and dL/dbias (C,); if `need_dx` return dL/dx (C, ..., B), by the batch's statistics too."""
         xp = namespace(dy)
         flat = xp.ascontiguousarray(dy.reshape(len(dy), -1))
-        dx: Array = xp.empty(flat.shape if need_dx else (0, 0), flat.dtype)
+        dx: Array = pages.like(flat, flat.shape if need_dx else (0, 0))
         self._dweight, self._dbias = np.empty_like(self.weight), np.empty_like(self.bias)
         kernels_of(dy).pointwise.normalise_back(
             flat, self._x, self.weight, self._mean, self._inverse, self._dweight, self._dbias, dx
@@ -205,7 +206,7 @@ class ReLUN(Layer):
 
     def forward(self, x: Array, train: bool = False, rng: np.random.Generator | None = None) -> Array:
         """y = min(max(x, 0), limit) element by element; `train` remembers y."""
-        y: Array = namespace(x).empty(x.shape, x.dtype)
+        y: Array = pages.like(x, x.shape)
         limit = x.dtype.type(self.limit)
         kernels_of(x).pointwise.clip(_rows(x), limit, y.reshape(_rows(x).shape))
         if train:
@@ -214,7 +215,7 @@ class ReLUN(Layer):
 
     def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
         """dL/dx: dy where 0 < y < limit, else 0."""
-        dx: Array = namespace(dy).empty(dy.shape, dy.dtype)
+        dx: Array = pages.like(dy, dy.shape)
         flat = _rows(dy)
         kernels_of(dy).pointwise.clip_back(flat, _rows(self._y), dy.dtype.type(self.limit), dx.reshape(flat.shape))
         return dx

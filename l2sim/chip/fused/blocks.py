@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 
-from l2sim.backend import Array, kernels_of, namespace
+from l2sim import pages
+from l2sim.backend import Array, kernels_of, like, namespace
+from l2sim.chip.fused import pieces
 from l2sim.errors import ChipError
 
 
@@ -26,8 +31,29 @@ def diagonals(left: Array, matrix: Array, right: Array) -> Array:
     return out
 
 
-def product_back(matrix: Array, cores: Array, y: Array, k: int) -> Array:
-    """M' y by the blocks in the mask `cores` (p, q) only, the others skipped: `y` (p k, N) -> (q k, N).
+SPARSE = 0.75
+"""A masked product skips blocks where fewer than this share of them is kept."""
+
+
+def kept(matrix: Array, cores: Array, k: int) -> Array:
+    """`matrix` (p k, q k) with the blocks outside the mask `cores` (p, q) dark."""
+    p, q = cores.shape
+    some = matrix.reshape(p, k, q, k) * like(matrix, cores)[:, None, :, None]
+    return some.reshape(matrix.shape).astype(matrix.dtype, copy=False)
+
+
+def turned(matrix: Array, cores: Array | None, k: int) -> Callable[..., Array]:
+    """back(y, out=None): M' y, by the blocks of the mask `cores` (p, q) only; `out` as in `product_back`."""
+    if cores is None:
+        return partial(pieces.back, matrix)
+    if namespace(matrix) is np and np.count_nonzero(cores) < SPARSE * cores.size:
+        return partial(product_back, matrix, cores, k=k)
+    return partial(pieces.back, kept(matrix, cores, k))
+
+
+def product_back(matrix: Array, cores: Array, y: Array, k: int, out: Array | None = None) -> Array:
+    """M' y by the blocks in the mask `cores` (p, q) only, the others skipped: `y` (p k, N) -> (q k, N), or what of it
+    there is `out` for.
 
     Rows missing at the end of `y` are zero.
     """
@@ -41,8 +67,12 @@ def product_back(matrix: Array, cores: Array, y: Array, k: int) -> Array:
     starts = np.zeros(q + 1, np.int64)
     np.cumsum(k * np.count_nonzero(cores, axis=0), out=starts[1:])
     rows = (k * np.nonzero(cores.T)[1][:, None] + np.arange(k)).reshape(-1)
-    tiles = np.empty((-(-y.shape[1] // width), p * k, width), matrix.dtype)
+    tiles = pages.empty((-(-y.shape[1] // width), p * k, width), matrix.dtype)
     of.tile(np.ascontiguousarray(y, matrix.dtype), tiles)
-    out = np.empty((q * k, y.shape[1]), matrix.dtype)
-    of.sparse(starts, rows, matrix, tiles, k, (0,) * outputs, (0,) * vectors, out)
+    whole = out if out is not None and len(out) == q * k else pages.empty((q * k, y.shape[1]), matrix.dtype)
+    of.sparse(starts, rows, matrix, tiles, k, (0,) * outputs, (0,) * vectors, whole)
+    if out is None:
+        return whole
+    if whole is not out:
+        out[...] = whole[: len(out)]
     return out
