@@ -106,6 +106,21 @@ def test_normalisation(dtype: object, n: int) -> None:
         np.testing.assert_allclose(ours, other, atol=atol * scale)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("train", (True, False))
+def test_normalisation_that_clips_is_both_layers(dtype: object, train: bool) -> None:
+    x, dy = image(3, 5, 7, 90, dtype=dtype), generator(4).standard_normal((3, 5, 7, 90)).astype(dtype)
+    plain, clip, both = layers.BatchNorm(3, dtype), layers.ReLUN(0.75), layers.BatchNorm(3, dtype, limit=0.75)
+    for layer in (plain, both):
+        layer.weight[:], layer.bias[:] = (0.5, -1.0, 2.0), (0.1, 0.4, -0.2)
+    assert np.array_equal(clip.forward(plain.forward(x, train), train), both.forward(x, train))
+    if train:
+        assert np.array_equal(plain.backward(clip.backward(dy)), both.backward(dy))
+        for name, gradient in plain.gradients().items():
+            assert np.array_equal(gradient, both.gradients()[name])
+        assert both.backward(dy, need_dx=False) is None
+
+
 def test_clipping() -> None:
     x = np.array([[-1.0, 0.0, 1e-300, 3.0, 6.0, 7.0]])
     layer = layers.ReLUN(6.0)
