@@ -22,6 +22,20 @@ def span(size, count, stride, shift):
     return min(lo, count), max(hi, min(lo, count))
 
 
+@njit(inline="always")
+def put(target, source):
+    """target = source; one-dimensional contiguous slices, so that the loop vectorises."""
+    for i in range(target.shape[0]):
+        target[i] = source[i]
+
+
+@njit(inline="always")
+def clear(target):
+    """target = 0, as `put`."""
+    for i in range(target.shape[0]):
+        target[i] = 0
+
+
 @njit(parallel=True, cache=True, nogil=True)
 def im2col(x, kernel, stride, padding, height, width, out):
     """Images (C, H, W, B) to columns `out` (C R^2, height width B)."""
@@ -32,26 +46,26 @@ def im2col(x, kernel, stride, padding, height, width, out):
         line = out[row]
         top, bottom = span(x.shape[1], height, stride, r - padding)
         left, right = span(x.shape[2], width, stride, s - padding)
-        line[: top * width * b] = 0.0
-        line[bottom * width * b :] = 0.0
+        clear(line[: top * width * b])
+        clear(line[bottom * width * b :])
         for h in range(top, bottom):
             source = x[c, h * stride + r - padding].reshape(-1)
             target = line[h * width * b : (h + 1) * width * b]
-            target[: left * b] = 0.0
-            target[right * b :] = 0.0
+            clear(target[: left * b])
+            clear(target[right * b :])
             if stride == 1:
                 first = (left + s - padding) * b
-                target[left * b : right * b] = source[first : first + (right - left) * b]
+                put(target[left * b : right * b], source[first : first + (right - left) * b])
             else:
                 for w in range(left, right):
                     first = (w * stride + s - padding) * b
-                    target[w * b : (w + 1) * b] = source[first : first + b]
+                    put(target[w * b : (w + 1) * b], source[first : first + b])
     threads.give_back(before)
 
 
 @njit(inline="always")
 def add(target, source):
-    """target += source; one-dimensional contiguous slices, so that the loop vectorises."""
+    """target += source, as `put`."""
     for i in range(target.shape[0]):
         target[i] += source[i]
 
@@ -96,20 +110,6 @@ def runs(windows, width):
             out[count, 0], out[count, 1], out[count, 2], out[count, 3] = h, w, w + 1, i
             count += 1
     return out[:count]
-
-
-@njit(inline="always")
-def put(target, source):
-    """target = source, as `add`."""
-    for i in range(target.shape[0]):
-        target[i] = source[i]
-
-
-@njit(inline="always")
-def clear(target):
-    """target = 0, as `add`."""
-    for i in range(target.shape[0]):
-        target[i] = 0
 
 
 @njit(inline="always")

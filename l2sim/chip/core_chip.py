@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from l2sim import naming
-from l2sim.backend import CPU, Array, Device, generator, host, kernels_of, like, namespace, real_type, resident
+from l2sim.backend import CPU, Array, Device, generator, host, kernels_of, like, real_type, resident
 from l2sim.chip import attenuators, fabrication, readout
 from l2sim.chip.drift import Wander
 from l2sim.chip.fabrication import chain_parameters, fabricate
@@ -261,8 +261,8 @@ class CoreChip:
         self._settling.wrote()
         writes = 2 * (turned + np.count_nonzero(self._sigma != 1.0))
         self.meter.count(core_calls=2 * sent * self.shape[0], writes=writes, vectors=2 * count, settled=2)
-        outer = namespace(dy).zeros((self.shape[0] * self.mesh.modes, self.shape[1] * self.mesh.modes), self.dtype)
-        pieces.outer(dy, x, outer[: len(dy), : len(x)])
+        k = self.mesh.modes
+        outer = blocks.outer(dy, x, (self.shape[0] * k, self.shape[1] * k))
         return blocks.diagonals(left, self._home.put(outer), right)
 
     def _passes(self, rest: Commands) -> tuple[Array, Array, Count]:

@@ -132,7 +132,9 @@ class Conv2d(Layer):
         """What the weight is given of `x` (C, H, W, B): the columns, in pieces where it takes them."""
         window = self.kernel, self.stride, self.padding
         if namespace(x) is np and window != (1, 1, 0) and in_pieces(self.weight):
-            return Windows(np.ascontiguousarray(x), *window)
+            windows = Windows(np.ascontiguousarray(x), *window)
+            if windows.many:
+                return windows
         return im2col(x, *window)
 
     def _kept(self, count: int, pixels: Array) -> Array | Windows:

@@ -11,9 +11,9 @@ from l2sim.backend import Array, kernels
 from l2sim.chip.fused.pieces import Pieces
 from l2sim.nn.place import window_count
 
-BYTES = 1 << 21
-"""Of a piece: as much as the second cache of a core holds."""
-LEAST = 512
+BYTES = 1 << 22
+"""Of a piece: about what the second cache of a core holds."""
+LEAST = 1024
 """Columns of a piece, where there are so many: a product with fewer is slow."""
 
 
@@ -33,6 +33,11 @@ class Windows(Pieces):
         self._count = count if only is None else len(only)
         self.shape = image.shape[0] * kernel * kernel, self._count * image.shape[3]
         self.dtype = image.dtype
+
+    @property
+    def many(self) -> bool:
+        """Whether they are more than one piece, so that it is worth not to make them whole."""
+        return self.shape[0] * self.shape[1] * self.dtype.itemsize > BYTES
 
     def some(self, only: Array) -> Windows:
         """Those of `only` (n,)."""

@@ -17,8 +17,17 @@ def assemble(u: Array, sigma: Array, v: Array) -> Array:
     """M (p k, q k) with blocks U diag(sigma) V*: `u` and `v` (p q, k, k), `sigma` (p, q, k)."""
     p, q, k = sigma.shape
     xp = namespace(u)
-    out: Array = xp.empty((p * k, q * k), u.dtype)
+    out = pages.like(u, (p * k, q * k))
     kernels_of(u).blocks.assemble(u, xp.ascontiguousarray(sigma, u.dtype), v, (0,) * k, out)
+    return out
+
+
+def outer(y: Array, x: Array | pieces.Pieces, shape: tuple[int, int]) -> Array:
+    """y x' in the first rows and columns of a matrix of `shape`, zeros elsewhere: `y` (P, N), `x` (R, N)."""
+    out = pages.like(y, shape)
+    out[len(y) :] = 0.0
+    out[: len(y), len(x) :] = 0.0
+    pieces.outer(y, x, out[: len(y), : len(x)])
     return out
 
 
