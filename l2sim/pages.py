@@ -28,7 +28,7 @@ _own = threading.local()
 
 def empty(shape: tuple[int, ...], dtype: DTypeLike) -> Array:
     """A contiguous array of any values. Its memory is used again once neither it nor a view of it is left."""
-    kind = np.dtype(dtype)
+    kind = dtype if isinstance(dtype, np.dtype) else np.dtype(dtype)
     size = math.prod(shape) * kind.itemsize
     if size < SMALL:
         return np.empty(shape, kind)

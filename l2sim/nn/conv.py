@@ -16,7 +16,7 @@ from l2sim.errors import ModelError
 from l2sim.nn.layers import Alignment, Bias, Layer
 from l2sim.nn.place import window_count
 from l2sim.nn.weights import Weight, in_pieces
-from l2sim.nn.windows import Windows
+from l2sim.nn.windows import BYTES, Windows
 
 __all__ = [
     "AdaptiveAveragePool",
@@ -95,8 +95,9 @@ class Conv2d(Layer):
 
         `train` remembers the columns and `rng` for `backward` and lets the weight sample.
         """
-        h, w = (window_count(n, self.kernel, self.stride, self.padding) for n in x.shape[1:3])
-        columns = self._seen(x)
+        h = window_count(x.shape[1], self.kernel, self.stride, self.padding)
+        w = window_count(x.shape[2], self.kernel, self.stride, self.padding)
+        columns = self._seen(x, self.kernel**2 * h * w * x[:, 0, 0].nbytes)
         if train:
             self._columns, self._shape, self._rng = columns, x.shape, rng
         y = self.weight.forward(columns, rng if train else None)  # type: ignore[arg-type]  # pieces where it takes them
@@ -128,13 +129,12 @@ class Conv2d(Layer):
             return dx.image
         return col2im(self.weight.transpose(flat, self._rng), self._shape, *window)
 
-    def _seen(self, x: Array) -> Array | Windows:
-        """What the weight is given of `x` (C, H, W, B): the columns, in pieces where it takes them."""
+    def _seen(self, x: Array, size: int) -> Array | Windows:
+        """What the weight is given of `x` (C, H, W, B): the columns, in pieces where it takes them and their `size` in
+        bytes is more than one."""
         window = self.kernel, self.stride, self.padding
-        if namespace(x) is np and window != (1, 1, 0) and in_pieces(self.weight):
-            windows = Windows(np.ascontiguousarray(x), *window)
-            if windows.many:
-                return windows
+        if size > BYTES and window != (1, 1, 0) and namespace(x) is np and in_pieces(self.weight):
+            return Windows(np.ascontiguousarray(x), *window)
         return im2col(x, *window)
 
     def _kept(self, count: int, pixels: Array) -> Array | Windows:

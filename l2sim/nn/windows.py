@@ -34,11 +34,6 @@ class Windows(Pieces):
         self.shape = image.shape[0] * kernel * kernel, self._count * image.shape[3]
         self.dtype = image.dtype
 
-    @property
-    def many(self) -> bool:
-        """Whether they are more than one piece, so that it is worth not to make them whole."""
-        return self.shape[0] * self.shape[1] * self.dtype.itemsize > BYTES
-
     def some(self, only: Array) -> Windows:
         """Those of `only` (n,)."""
         return Windows(self.image, *self._window, only)

@@ -6,7 +6,6 @@ the copy that makes it and the product that reads it, or between the product tha
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterator
 
 import numpy as np
@@ -15,7 +14,7 @@ from l2sim import pages
 from l2sim.backend import Array, namespace
 
 
-class Pieces(ABC):
+class Pieces:
     """Columns (R, N) that exist one piece after the other. `shape` and `dtype` are those of all of them."""
 
     shape: tuple[int, int]
@@ -24,13 +23,13 @@ class Pieces(ABC):
     def __len__(self) -> int:
         return self.shape[0]
 
-    @abstractmethod
     def reading(self) -> Iterator[tuple[slice, Array]]:
         """Which columns, and those columns (R, n); valid until the next piece is asked for."""
+        raise NotImplementedError
 
-    @abstractmethod
     def adding(self) -> Iterator[tuple[slice, Array]]:
         """Which columns, and room (R, n) for them: what it holds when the next piece is asked for is taken up."""
+        raise NotImplementedError
 
     def whole(self) -> Array:
         """All columns, (R, N)."""
@@ -49,7 +48,8 @@ def times(matrix: Array, x: Array | Pieces) -> Array:
     """M x: `matrix` (P, R), `x` (R, N) -> (P, N)."""
     if namespace(matrix) is not np:
         return matrix @ whole(x)
-    out = pages.empty((len(matrix), x.shape[1]), np.result_type(matrix.dtype, x.dtype))
+    kind = matrix.dtype if matrix.dtype == x.dtype else np.result_type(matrix.dtype, x.dtype)
+    out = pages.empty((len(matrix), x.shape[1]), kind)
     if isinstance(x, Pieces):
         for at, piece in x.reading():
             np.matmul(matrix, piece, out=out[:, at])
@@ -72,7 +72,7 @@ def outer(y: Array, x: Array | Pieces, out: Array) -> None:
     if not isinstance(x, Pieces):
         np.matmul(y, x.T, out=out)
         return
-    # Turned round, the products of short pieces are a tenth faster; where one piece is all, turning back is not worth it.
+    # Turned round, the products of short pieces are a tenth faster. One that is all is not worth turning back.
     total = more = out
     for at, piece in x.reading():
         if at.start == 0 and at.stop == y.shape[1]:
