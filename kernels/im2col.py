@@ -29,6 +29,13 @@ def put(target, source):
         target[i] = source[i]
 
 
+@njit(inline="always")
+def clear(target):
+    """target <- 0, as `put`."""
+    for i in range(target.shape[0]):
+        target[i] = 0
+
+
 @njit(cache=True, nogil=True)
 def im2col_piece(begin, end, x, kernel, stride, padding, height, width, out):
     """`im2col` for the columns from `begin` to `end`."""
@@ -38,13 +45,13 @@ def im2col_piece(begin, end, x, kernel, stride, padding, height, width, out):
         line = out[row]
         top, bottom = span(x.shape[1], height, stride, r - padding)
         left, right = span(x.shape[2], width, stride, s - padding)
-        line[: top * width * b] = 0.0
-        line[bottom * width * b :] = 0.0
+        clear(line[: top * width * b])
+        clear(line[bottom * width * b :])
         for h in range(top, bottom):
             source = x[c, h * stride + r - padding].reshape(-1)
             target = line[h * width * b : (h + 1) * width * b]
-            target[: left * b] = 0.0
-            target[right * b :] = 0.0
+            clear(target[: left * b])
+            clear(target[right * b :])
             if stride == 1:
                 first = (left + s - padding) * b
                 put(target[left * b : right * b], source[first : first + (right - left) * b])
@@ -61,7 +68,7 @@ def im2col(x, kernel, stride, padding, height, width, out):
 
 @njit(inline="always")
 def add(target, source):
-    """target += source; one-dimensional contiguous slices, so that the loop vectorises."""
+    """target += source, as `put`."""
     for i in range(target.shape[0]):
         target[i] += source[i]
 
@@ -92,6 +99,82 @@ def col2im_piece(begin, end, columns, kernel, stride, padding, height, width, ou
 def col2im(columns, kernel, stride, padding, height, width, out):
     """Columns (C R^2, height width B) added up in the images `out` (C, H, W, B), which are overwritten."""
     threads.share(col2im_piece, out.shape[0], 0.2 * columns.size, columns, kernel, stride, padding, height, width, out)
+
+
+@njit(cache=True, nogil=True)
+def runs(windows, width):
+    """Sorted windows, counted row by row of `width`, as runs (n, 4) of neighbours: row, first, behind the last, place.
+
+    The place is that of the first of them in `windows`."""
+    out = np.empty((windows.shape[0], 4), np.int64)
+    count = 0
+    for i in range(windows.shape[0]):
+        h, w = windows[i] // width, windows[i] % width
+        if count > 0 and out[count - 1, 0] == h and out[count - 1, 2] == w:
+            out[count - 1, 2] = w + 1
+        else:
+            out[count, 0], out[count, 1], out[count, 2], out[count, 3] = h, w, w + 1, i
+            count += 1
+    return out[:count]
+
+
+@njit(inline="always")
+def inside(run, size, count, stride, shift):
+    """The windows of a run, out of `count` in a row, whose pixel lies inside an image of width `size`, as `span`."""
+    left, right = span(size, count, stride, shift)
+    left = min(max(left, run[1]), run[2])
+    return left, max(min(right, run[2]), left)
+
+
+@njit(cache=True, nogil=True)
+def gather(x, kernel, stride, padding, some, out):
+    """The columns `out` (C R^2, n B) of some windows, given as `runs`, of the images (C, H, W, B)."""
+    height, width, b = x.shape[1], x.shape[2], x.shape[3]
+    count = (width + 2 * padding - kernel) // stride + 1
+    for row in range(out.shape[0]):
+        c, r, s = row // (kernel * kernel), row // kernel % kernel, row % kernel
+        line = out[row]
+        for i in range(some.shape[0]):
+            run = some[i]
+            y, at = run[0] * stride + r - padding, (run[3] - run[1]) * b
+            if y < 0 or y >= height:
+                clear(line[at + run[1] * b : at + run[2] * b])
+                continue
+            left, right = inside(run, width, count, stride, s - padding)
+            clear(line[at + run[1] * b : at + left * b])
+            clear(line[at + right * b : at + run[2] * b])
+            source = x[c, y].reshape(-1)
+            if stride == 1:
+                first = (left + s - padding) * b
+                put(line[at + left * b : at + right * b], source[first : first + (right - left) * b])
+            else:
+                for w in range(left, right):
+                    first = (w * stride + s - padding) * b
+                    put(line[at + w * b : at + (w + 1) * b], source[first : first + b])
+
+
+@njit(cache=True, nogil=True)
+def scatter(columns, kernel, stride, padding, some, out):
+    """The columns (C R^2, n B) of some windows, given as `runs`, added to the images `out` (C, H, W, B)."""
+    height, width, b = out.shape[1], out.shape[2], out.shape[3]
+    count = (width + 2 * padding - kernel) // stride + 1
+    for row in range(columns.shape[0]):
+        c, r, s = row // (kernel * kernel), row // kernel % kernel, row % kernel
+        line = columns[row]
+        for i in range(some.shape[0]):
+            run = some[i]
+            y, at = run[0] * stride + r - padding, (run[3] - run[1]) * b
+            if y < 0 or y >= height:
+                continue
+            left, right = inside(run, width, count, stride, s - padding)
+            target = out[c, y].reshape(-1)
+            if stride == 1:
+                first = (left + s - padding) * b
+                add(target[first : first + (right - left) * b], line[at + left * b : at + right * b])
+            else:
+                for w in range(left, right):
+                    first = (w * stride + s - padding) * b
+                    add(target[first : first + b], line[at + w * b : at + (w + 1) * b])
 
 
 @njit(inline="always")

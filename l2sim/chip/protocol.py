@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from l2sim.backend import Array, namespace
+from l2sim.chip.fused.pieces import Pieces
 from l2sim.chip.meter import Meter
 from l2sim.errors import ChipError, NotFinite
 from l2sim.given import numbers, whole
@@ -109,8 +110,8 @@ class FusedHardware(Hardware, Protocol):
         """Whether it can for readings of this kind."""
         ...
 
-    def product(self, x: Array, cores: Array | None = None) -> Array:
-        """M x of the whole grid, (q k, N) -> (p k, N), through the cores of the mask (p, q) only."""
+    def product(self, x: Array, cores: Array | None = None, rows: int | None = None) -> Array:
+        """M x of the whole grid, (q k, N) -> (p k, N), through the cores of the mask (p, q) only; its first `rows`."""
         ...
 
     def product_back(self, y: Array, cores: Array | None) -> Array:
@@ -119,6 +120,19 @@ class FusedHardware(Hardware, Protocol):
 
     def sigma_gradient(self, x: Array, dy: Array, rest: Commands, vectors: Array | None = None) -> Array | None:
         """dL/dsigma (p, q, k); None where it can not after all."""
+        ...
+
+
+class PiecewiseHardware(FusedHardware, Protocol):
+    """A `FusedHardware` whose `product` and `sigma_gradient` also take columns `x` in pieces, while `in_pieces`."""
+
+    @property
+    def in_pieces(self) -> bool:
+        """Whether it does so now."""
+        ...
+
+    def product_back_into(self, y: Array, cores: Array | None, into: Pieces) -> None:
+        """`product_back`, of which `into` takes up as many rows as it has."""
         ...
 
 
