@@ -152,6 +152,7 @@ class MeshChip:
         if noisy or not self._lossless or "tap_power" not in self.readouts:
             return None
         x, g = self.checked_light(x), self.checked_light(g)
+        g = g.astype(self._complex, copy=False)
         if x.shape != g.shape:
             raise ChipError(f"light {x.shape} and cotangents {g.shape} differ in shape; give one cotangent per vector")
         plain, tapped = SCHEMES[scheme]
@@ -182,7 +183,7 @@ class MeshChip:
 
     def oracle_gradient(self, x: Array, g: Array) -> Gradient:
         """The exact gradient with respect to the phases that the light sees: `x`, `g` (N, B), with loss, no noise."""
-        x, g = self.checked_light(x), self.checked_light(g)
+        x, g = self.checked_light(x), self.checked_light(g).astype(self._complex, copy=False)
         return self._adjoint(x, g) if self._lossless else self._adjoint_lossy(x, g)
 
     def oracle_fields(self, x: Array, back: bool = False) -> Array:
@@ -244,6 +245,7 @@ class MeshChip:
         self._seen: tuple[Array, ...] | None = None
         self._built: Array | None = None
         self._whole: Array | None = None
+        self._stacked: Array | None = None
 
     def _age(self) -> None:
         """Take in how far biases have wandered by now. A fused operation does so once, at its beginning."""
@@ -287,6 +289,9 @@ class MeshChip:
             out = self.xp.empty((1, 2, self.mesh.modes, self.mesh.modes), self.dtype)
             self._kernels.propagate.matrices(*self._common(), out)
             self._whole = self._arrived(out, False)
+            if not self._lossless:
+                out = self._planes(self._whole)
+            self._stacked = out.reshape(2 * self.mesh.modes, self.mesh.modes)
         return self._whole
 
     # -- inside: light -------------------------------------------------------------------------------------------------
@@ -309,10 +314,12 @@ class MeshChip:
         return True
 
     def checked_light(self, x: ArrayLike) -> Array:
-        """Light (N, B) as complex numbers where the chip computes; ChipError for other shapes, and where not finite."""
-        field = self._device.put(light_of_mesh(x, self.mesh.modes)).astype(self._complex, copy=False)
-        if not self._finite(field):  # of a number that single precision does not hold, too
-            raise NotFinite("light holds values that are not finite; nothing was sent")
+        """Light (N, B) where the chip computes, in its precision; light in phase stays real. ChipError for other
+        shapes, and where not finite, which a GPU tells later (`state`)."""
+        field = self._device.put(light_of_mesh(x, self.mesh.modes))
+        field = field.astype(self._complex if field.dtype.kind == "c" else self.dtype, copy=False)
+        if self.xp is not np:
+            self._finite(field)
         return field
 
     def _planes(self, x: Array) -> Array:
@@ -331,8 +338,11 @@ class MeshChip:
     def passed(self, x: Array, back: bool) -> Array:
         """Light through the mesh: by its matrix where the batch is larger than that."""
         if x.shape[1] > self.mesh.modes:
-            matrix = self._matrix()
-            return (matrix.T if back else matrix) @ x
+            if back or np.iscomplexobj(x):
+                matrix = self._matrix()
+                return (matrix.T if back else matrix) @ x
+            self._matrix()
+            return self._fields((self._stacked @ x).reshape(1, 2, *x.shape))  # half the work of a complex product
         field = self._planes(x * self._ends if back else x)
         of = self._kernels.propagate
         (of.backward if back else of.forward)(*self._common(), field)
@@ -447,13 +457,25 @@ class MeshChip:
         room = self._room()
         elements, top, bottom, screen = self._common()
         if x.shape[1] > self.mesh.modes:
-            y = self._matrix() @ x
-            product = self._planes(y @ g.T)
+            matrix = self._matrix()
+            if np.iscomplexobj(x):
+                product, back = x @ g.T, matrix.T @ g
+            else:
+                product, back = self._in_phase(x, g)
+            product = self._planes(matrix @ product)  # U (X G^T) = Y G^T
             self._kernels.propagate.gradients(elements, self._splitters, top, bottom, screen, product, *room)
-            return self._measured(room, self._matrix().T @ g)
+            return self._measured(room, back)
         field, cotangent = self._planes(self.passed(x, False)), self._planes(g)
         self._kernels.propagate.adjoint(elements, self._splitters, top, bottom, screen, field, cotangent, *room)
         return self._measured(room, self._fields(cotangent))
+
+    def _in_phase(self, x: Array, g: Array) -> tuple[Array, Array]:
+        """X G^T and Re U^T G of real light: each half the work of a complex product."""
+        modes, both = self.mesh.modes, self._planes(g).reshape(2 * self.mesh.modes, -1)
+        product = (both @ x.T).reshape(2, modes, modes)
+        turned = self._stacked.copy()
+        turned[modes:] *= -1
+        return readout.complex_of(product[0].T, product[1].T), turned.T @ both
 
     def _adjoint_lossy(self, x: Array, g: Array) -> Gradient:
         room = self._room()
