@@ -11,11 +11,11 @@ of the reference, fresh for each vector:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from l2sim.backend import Array
+from l2sim.backend import Array, Device, kernels
 from l2sim.chip.nonidealities import Nonidealities
 
 Normal = Callable[[tuple[int, ...]], Array]
@@ -82,7 +82,68 @@ def modulated(field: Array, sheet: Nonidealities, normal: Normal) -> Array:
 
 def tap(power: Array, sheet: Nonidealities, normal: Normal) -> Array:
     """Readings of powers I inside a mesh, or of sums of powers: I + s sqrt(I) n."""
-    return power + sheet.tap_noise * np.sqrt(power) * normal(power.shape) if sheet.tap_noise else power
+    return tapped(power, power, sheet, normal) if sheet.tap_noise else power
+
+
+def tapped(total: Array, power: Array, sheet: Nonidealities, normal: Normal) -> Array:
+    """Readings of weighted sums of powers, sum_j w_j I_j + s sqrt(sum_j w_j^2 I_j) n: the `total` and the `power`."""
+    return total + sheet.tap_noise * np.sqrt(power) * normal(power.shape)
+
+
+class Noise:
+    """Standard normal noise from a stream, `rng`, in the precision `dtype`, where `device` computes.
+
+    Noise that repeats itself is drawn once: `rewind` goes back to the start, and what is drawn next is what was drawn
+    first. Other noise is made from keys that the stream gives, four times as fast (`kernels.normals`; float64: from the
+    stream itself).
+    """
+
+    def __init__(self, rng: np.random.Generator, dtype: np.dtype[np.generic], device: Device) -> None:
+        self._rng, self._dtype, self._device = rng, dtype, device
+        self._start = rng.bit_generator.state
+        # Every draw since `rewind`, and where the stream then stood.
+        self._tape: list[tuple[Array, Mapping[str, object]]] | None = None
+        self._played = 0
+
+    @property
+    def repeats(self) -> bool:
+        """Whether it was ever rewound."""
+        return self._tape is not None
+
+    def rewind(self) -> None:
+        """Go back to the start: what is drawn next repeats what was drawn first."""
+        self._tape, self._played = self._tape or [], 0
+
+    def normal(self, shape: tuple[int, ...]) -> Array:
+        """The next numbers, of `shape`."""
+        if self._tape is None:
+            return self._fresh(shape)
+        at, self._played = self._played, self._played + 1
+        if at == len(self._tape) or self._tape[at][0].shape != shape:
+            self._rng.bit_generator.state = self.position(at)
+            self._tape[at:] = [(self._drawn(shape), self._rng.bit_generator.state)]
+        return self._tape[at][0]
+
+    def position(self, at: int | None = None) -> Mapping[str, object]:
+        """Where the stream stands, or stood after `at` draws since `rewind`."""
+        if self._tape is None:
+            return self._rng.bit_generator.state
+        at = self._played if at is None else at
+        return self._tape[at - 1][1] if at else self._start
+
+    def go_on(self, position: Mapping[str, object]) -> None:
+        """Go on from where the stream stood at `position`, as noise that does not repeat itself."""
+        self._rng.bit_generator.state, self._tape = position, None
+
+    def _fresh(self, shape: tuple[int, ...]) -> Array:
+        if self._dtype != np.float32:
+            return self._drawn(shape)
+        out = np.empty(shape, np.float32)
+        kernels.normals.fill(self._rng.integers(0, 1 << 64, dtype=np.uint64), out.reshape(-1))
+        return self._device.put(out)
+
+    def _drawn(self, shape: tuple[int, ...]) -> Array:
+        return self._device.put(self._rng.standard_normal(shape, self._dtype))  # type: ignore[arg-type]
 
 
 def _reference(y: Array, sheet: Nonidealities, normal: Normal) -> Array:

@@ -82,7 +82,11 @@ def measure(
     if scale == "peak":
         scale_g = peak(g, 1.0) / peak(x, peak(g, 1.0))
     x, g = x / scale_x, g / scale_g
-    measured = _probed(hardware, x, g, scheme, loss_per_column)
+    measured: Gradient | None = None
+    if hasattr(hardware, "noisy_gradient") and not loss_per_column:
+        measured = hardware.noisy_gradient(x, g, scheme)
+    if measured is None:
+        measured = _probed(hardware, x, g, scheme, loss_per_column)
     back = scale_x * scale_g
     return Gradient(back * measured.theta, back * measured.phi, back * measured.screen, scale_g * measured.x)
 
