@@ -1,10 +1,10 @@
 """Standard normal numbers, many at a time: a counter is hashed, and two uniform numbers make two normal ones.
 
-    z0 = sqrt(-2 ln u) cos(2 pi v),   z1 = sqrt(-2 ln u) sin(2 pi v)      (Box & Muller, Ann. Math. Stat. 29, 610 (1958))
+    z0 = sqrt(-2 ln u) cos(2 pi v),   z1 = sqrt(-2 ln u) sin(2 pi v)     (Box & Muller, Ann. Math. Stat. 29, 610 (1958))
 
-The hash multiplies and folds a 32-bit counter under a 64-bit key, as MurmurHash3 ends (A. Appleby), with a word of the
-key mixed in before each round. Every number is its own and no loop has a branch, which makes it four times as fast as a
-generator that goes on from number to number. Keys come from NumPy's generators, a fresh one for each array.
+The hash multiplies and folds a 32-bit counter under a 64-bit key, as MurmurHash3 ends (A. Appleby), with a word of
+the key mixed in before each round. Every number is its own and no loop has a branch, which makes it several times as
+fast as a generator that goes on from number to number. Keys come from NumPy's generators, a fresh one for each array.
 
 In single precision; u has 32 bits, so that no |z| is larger than 6.7.
 """
