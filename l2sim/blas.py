@@ -87,7 +87,7 @@ def here(environ: Mapping[str, str] | None = None) -> Choice:
 
 GAIN = 0.95
 """Code is taken instead of OpenBLAS's own choice only where it takes less than this of its time."""
-PATIENCE = 5.0
+DEADLINE = 5.0
 """Seconds after which measuring is given up; it takes about half a second, most of it to load NumPy."""
 _TURN = """
 import sys, time, numpy
@@ -116,8 +116,8 @@ def signature(cpuinfo: str) -> dict[str, str]:
     """What a measurement is kept under: the processor's name, and the file of NumPy's OpenBLAS, named by its build."""
     fields = _fields(cpuinfo)
     name = " ".join(fields.get(key, "") for key in ("model name", "cpu family", "model", "stepping")).strip()
-    found = importlib.util.find_spec("numpy")
-    origin = Path(found.origin) if found and found.origin else None
+    spec = importlib.util.find_spec("numpy")
+    origin = Path(spec.origin) if spec and spec.origin else None
     library = ""
     if origin is not None:
         with suppress(OSError):
@@ -185,7 +185,7 @@ def race(codes: tuple[str, ...], environ: Mapping[str, str]) -> dict[str, float]
             runners[code] = subprocess.Popen(
                 line, env=own, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
             )
-        watch = threading.Timer(PATIENCE, _end, runners.values())
+        watch = threading.Timer(DEADLINE, _end, runners.values())
         watch.start()
         try:
             return _turns(runners)

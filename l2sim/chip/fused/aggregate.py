@@ -12,17 +12,39 @@ that is sent or read, as a laboratory has it; of readings that no scheme looks a
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 
 from l2sim.backend import Array
 from l2sim.chip.protocol import SCHEMES, Gradient, Taps
 
-if TYPE_CHECKING:
-    from l2sim.chip.mesh_chip import MeshChip
+__all__ = ["WEIGHTS", "Lossless", "gradient"]
 
-__all__ = ["WEIGHTS", "gradient"]
+
+class Lossless(Protocol):
+    """What is asked of a mesh, besides readings: what light does in it (`l2sim.chip.mesh_chip.MeshChip`)."""
+
+    @property
+    def sends_exactly(self) -> bool:
+        """Whether modulators make the field that is asked for."""
+        ...
+
+    def modulated(self, x: Array) -> Array:
+        """The field that modulators make where x (N, B) is asked for."""
+        ...
+
+    def passed(self, x: Array, back: bool) -> Array:
+        """The field at the far end."""
+        ...
+
+    def read(self, y: Array, kind: str) -> Array:
+        """Readings of the field y at the far end."""
+        ...
+
+    def forms(self, form: Array) -> tuple[Taps, Taps]:
+        """Imaginary and real parts of the quadratic form Z (N, N) at every shifter."""
+        ...
 
 
 def _weights(scheme: str) -> list[tuple[complex, float]]:
@@ -36,7 +58,7 @@ WEIGHTS = {"digital": [(-1j, 0.5)], "analog": [(-1j, 0.25), (1j, -0.25)], "sweep
 """By scheme: what is sent is x + turn conj(a_in), and how its power counts. Digital subtracts those of x and a too."""
 
 
-def gradient(chip: MeshChip, x: Array, g: Array, scheme: str, read: Callable[[Taps, Taps], Taps]) -> Gradient:
+def gradient(chip: Lossless, x: Array, g: Array, scheme: str, read: Callable[[Taps, Taps], Taps]) -> Gradient:
     """What `l2sim.learn.insitu.measure` reads of a lossless `chip` by `scheme`, for light x and cotangents g (N, B);
     `read` makes readings of the two sums."""
     arrived = chip.passed(chip.modulated(g), True)
