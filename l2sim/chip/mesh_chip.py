@@ -248,7 +248,7 @@ class MeshChip:
         self._seen: tuple[Array, ...] | None = None
         self._built: Array | None = None
         self._whole: Array | None = None
-        self._stacked: Array | None = None
+        self._stacked: Array = self.xp.empty(0)
 
     def _age(self) -> None:
         """Take in how far biases have wandered by now. A fused operation does so once, at its beginning."""
@@ -487,7 +487,7 @@ class MeshChip:
         """X G^T and Re U^T G of real light: each half the work of a complex product."""
         modes, both = self.mesh.modes, self._planes(g).reshape(2 * self.mesh.modes, -1)
         product = (both @ x.T).reshape(2, modes, modes)
-        turned = np.array(self._stacked)
+        turned = self._stacked.copy()
         turned[modes:] *= -1
         return readout.complex_of(product[0].T, product[1].T), turned.T @ both
 
