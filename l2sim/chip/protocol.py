@@ -380,13 +380,24 @@ def _light(x: ArrayLike, shape: str) -> Array:
     light = numbers(x, "light")
     if light.ndim and light.shape[-1] == 0:
         raise ChipError(f"there is no light in an empty batch; send at least one vector, {shape}")
-    if namespace(light) is np:
-        brightest = max(float(np.abs(part).max(initial=0.0)) for part in (light.real, light.imag))
-        if not np.isfinite(brightest):
-            raise NotFinite("light holds values that are not finite; nothing was sent")
-        if brightest > BRIGHTEST:
+    if namespace(light) is np and light.size:
+        least, most = _ends(light)
+        if not (least >= -BRIGHTEST and most <= BRIGHTEST):  # of what is no number, too
+            brightest = max(-least, most)
+            if not np.isfinite(least + most):
+                raise NotFinite("light holds values that are not finite; nothing was sent")
             raise NotFinite(f"light holds {brightest:.2g}; a chip takes {BRIGHTEST:g} at most, so scale it")
     return light
+
+
+def _ends(light: Array) -> tuple[float, float]:
+    """The least and the largest real or imaginary part; NaN where one is no number."""
+    if light.dtype.kind != "c":
+        return float(light.min()), float(light.max())
+    if light.ndim and light.flags.c_contiguous:
+        return _ends(light.view(light.real.dtype))  # one pass over both parts
+    (a, b), (c, d) = _ends(light.real), _ends(light.imag)
+    return float(np.minimum(a, c)), float(np.maximum(b, d))
 
 
 def mask_of_cores(cores: ArrayLike | None, grid: tuple[int, int]) -> Array | None:
