@@ -123,17 +123,16 @@ def mixture(weights: tuple[float, ...], shape: float) -> Array:
     size = 1 << math.ceil(math.log2(reach))
     t = np.exp(-2j * np.pi * np.arange(size) / size)
     logarithm = sum(np.log(one) - np.log1p(-(1.0 - one) * t) for one in p)
-    found = np.maximum(np.fft.ifft(np.exp(shape * logarithm)).real, 0.0)
-    probabilities: Array = found / found.sum()
-    return probabilities
+    chances: Array = np.maximum(np.fft.ifft(np.exp(shape * logarithm)).real, 0.0)
+    return chances / chances.sum()  # type: ignore[no-any-return]
 
 
 @lru_cache(256)
 def table(weights: tuple[float, ...], shape: float, size: int) -> tuple[Array, Array]:
     """Walker's table of a `mixture`, filled up to `size`: (thresholds uint32, aliases) by number."""
     chance = np.zeros(size)
-    found = mixture(weights, shape)
-    chance[: len(found)] = found * size
+    given = mixture(weights, shape)
+    chance[: len(given)] = given * size
     alias = np.arange(size)
     low, high = list(np.flatnonzero(chance < 1.0)), list(np.flatnonzero(chance >= 1.0))
     while low and high:

@@ -30,8 +30,8 @@ FLOORS = (
 """From the bottom; rooms on one floor do not know each other. `ground` is the files of l2sim/ that all stand on."""
 HEIGHT = {room: height for height, rooms in enumerate(FLOORS) for room in rooms}
 GROUND = {
-    "backend", "blas", "errors", "faces", "files", "fits", "given", "naming", "pages", "plugins", "system", "tables",
-    "_version", "__version__",
+    "backend", "blas", "errors", "faces", "files", "fits", "given", "naming", "pages", "plugins", "streams", "system",
+    "tables", "_version", "__version__",
 }  # fmt: skip
 DOORS = {"__init__.py", "__main__.py"}
 """The two files of l2sim/ itself that lead anywhere, lazily; checked in test_imports."""

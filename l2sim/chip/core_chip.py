@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from l2sim import naming
-from l2sim.backend import CPU, Array, Device, host, kernels_of, like, namespace, real_type, resident
+from l2sim.backend import CPU, Array, Device, kernels_of, like, namespace, real_type, resident
 from l2sim.chip import attenuators, fabrication, readout
 from l2sim.chip.drift import Wander
 from l2sim.chip.fabrication import chain_parameters, fabricate
@@ -192,15 +192,7 @@ class CoreChip:
         heaters, columns = (self.mesh.by_column(part, order), order) if by_column else (order, None)
         there = bool(self._device.numbers)
         run = partial(spread.descend, self._device) if there else partial(descent.here, columns=columns)
-        chunk, probes = cores, 2 * self.mesh.count
-        if noise > 0:
-            law, page = descent.law(host(on["gain"]), host(read)), self._noise.turn()
-            chunk = max(1, descent.VARIATES_BYTES // (probes * (law.normals + 1) * self.dtype.itemsize))
-        for lo in range(0, cores, chunk):
-            some = {name: a[lo : lo + chunk] for name, a in on.items()}
-            if noise > 0:
-                own = law.of(slice(lo, lo + chunk))
-                some["variates"] = self._noise.readings(own, page, lo, probes, self.dtype)
+        for some in descent.batches(on, self._noise, self.mesh) if noise > 0.0 else [on]:
             run(some, tuple(shared), part=part, rule=rule, mesh=self.mesh, order=heaters, noise=noise)
         writes = on["writes"].sum()
         self._descended(writes if there else int(writes))

@@ -96,7 +96,8 @@ class Noise:
     computes.
 
     Noise that repeats itself is drawn once, from `generator`: `rewind` goes back to the start, and what is drawn next
-    is what was drawn first. Other noise is of the `Stream` of the names.
+    is what was drawn first. Other noise is of the `Stream` of the names; before there were streams, all was of the
+    generator, and goes on from a position there.
     """
 
     def __init__(self, dtype: np.dtype[np.generic], device: Device, seed: int, *names: str) -> None:
@@ -105,7 +106,7 @@ class Noise:
         self._start = self._rng.bit_generator.state
         # Every draw since `rewind`, and where the generator then stood.
         self._tape: list[tuple[Array, Mapping[str, object]]] | None = None
-        self._played = 0
+        self._played, self._old = 0, False
 
     @property
     def repeats(self) -> bool:
@@ -119,24 +120,29 @@ class Noise:
     def normal(self, shape: tuple[int, ...]) -> Array:
         """The next numbers, of `shape`."""
         if self._tape is None:
-            return self._device.put(self._stream.normal(shape, self._dtype))
+            return self._drawn(shape) if self._old else self._device.put(self._stream.normal(shape, self._dtype))
         at, self._played = self._played, self._played + 1
         if at == len(self._tape) or self._tape[at][0].shape != shape:
             self._rng.bit_generator.state = self._before(at)
-            drawn = self._device.put(self._rng.standard_normal(shape, self._dtype))  # type: ignore[arg-type]
-            self._tape[at:] = [(drawn, self._rng.bit_generator.state)]
+            self._tape[at:] = [(self._drawn(shape), self._rng.bit_generator.state)]
         return self._tape[at][0]
 
     def position(self) -> Mapping[str, object]:
         """Where it stands."""
-        return self._stream.state() if self._tape is None else self._before(self._played)
+        if self._tape is not None:
+            return self._before(self._played)
+        return self._rng.bit_generator.state if self._old else self._stream.state()
 
     def go_on(self, position: Mapping[str, object]) -> None:
         """Go on from where it stood at `position`, as noise that does not repeat itself until it is rewound."""
-        self._tape = None
-        if "bit_generator" in position:
+        self._tape, self._old = None, "bit_generator" in position
+        if self._old:
             self._rng.bit_generator.state = position
-        self._stream.restore(position)
+        else:
+            self._stream.restore(position)
+
+    def _drawn(self, shape: tuple[int, ...]) -> Array:
+        return self._device.put(self._rng.standard_normal(shape, self._dtype))  # type: ignore[arg-type]
 
     def _before(self, at: int) -> Mapping[str, object]:
         """Where the generator stood after `at` draws since `rewind`."""

@@ -8,11 +8,13 @@ other, sigma and gain (M, k), scale (M, 1), target (M, k, k); read (M, k), 0 whe
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
-from l2sim.backend import Array, kernels, namespace
+from l2sim.backend import Array, host, kernels, namespace
 from l2sim.mesh.mesh import Mesh
-from l2sim.streams import Law, chi_squares, weighted
+from l2sim.streams import Law, Stream, chi_squares, weighted
 
 RULES = {"zcd": 0, "ztp": 1}
 VARIATES_BYTES = 1 << 24
@@ -28,6 +30,17 @@ def law(gain: Array, read: Array) -> Law:
     if ((size == 0.0) | (size == size.max(axis=1, keepdims=True))).all():
         return chi_squares(rows * np.count_nonzero(size, axis=1) - 1)
     return weighted(size * size, rows - 1)
+
+
+def batches(on: dict[str, Array], stream: Stream, mesh: Mesh) -> Iterator[dict[str, Array]]:
+    """The cores of `on`, some at a time, with the variates of their readings in an epoch from one page of `stream`."""
+    probes, dtype = 2 * mesh.count, on["gain"].dtype
+    whole, page = law(host(on["gain"]), host(on["read"])), stream.turn()
+    chunk = max(1, VARIATES_BYTES // (probes * (whole.normals + 1) * dtype.itemsize))
+    for lo in range(0, len(on["loss"]), chunk):
+        some = {name: a[lo : lo + chunk] for name, a in on.items()}
+        some["variates"] = stream.readings(whole.of(slice(lo, lo + chunk)), page, lo, probes, dtype)
+        yield some
 
 
 def ends(on: dict[str, Array], part: str, noise: float) -> tuple[Array, Array, Array, tuple[Array, Array, Array]]:
