@@ -18,13 +18,24 @@ import numpy as np
 from numba import njit
 
 from . import threads
+from .blocks import WHOLE
 from .draws import TILE, desk, several
-from .lanes import LANES, copy, dot
+from .lanes import LANES, copy, fast
 
 DRAWN = 4
 """Numbers an entry: e1, e2, h1 and the chi-square."""
 RUN = 512
 """Numbers of a row that are worked at a time: k rows of them stay in the first-level cache."""
+
+
+@fast
+def products(to, x, y):
+    """to (LANES,) += x y (RUN,), four at a time."""
+    w = LANES
+    for t in range(0, RUN, 4 * w):
+        for l in range(LANES):
+            near = x[t + l] * y[t + l] + x[t + w + l] * y[t + w + l]
+            to[l] += near + (x[t + 2 * w + l] * y[t + 2 * w + l] + x[t + 3 * w + l] * y[t + 3 * w + l])
 
 
 @njit(cache=True, nogil=True)
@@ -42,8 +53,7 @@ def grams_of(begin, end, x, out):
                 some[i, width:] = 0.0
             for i in range(block.shape[0]):
                 for j in range(i, block.shape[0]):
-                    for t in range(0, RUN, 4 * LANES):
-                        dot(sums[i, j], some[i, t : t + 4 * LANES], some[j, t : t + 4 * LANES])
+                    products(sums[i, j], some[i], some[j])
         for i in range(k):
             for j in range(k):
                 total = x.dtype.type(0.0)
@@ -58,18 +68,22 @@ def grams(x, out):
 
 
 @njit(fastmath={"contract"})
-def norms(core, gram, line, square):
-    """square (k,) <- the diagonal of C' G C, C = `core` and G = `gram` (k, k); `line` (k,) is room."""
-    k = square.size
-    square[:] = 0.0
+def norms(cores, gram, depth, square):
+    """square (k,) <- the diagonal of C' G C, C the (k, k) that `cores` begins with and G = `gram` (k, k).
+
+    As `blocks.project`: `depth` is a tuple of length k, and what lies behind the k-th is worked too, where it is there.
+    """
+    k, wide = len(depth), square.size
+    count = wide if cores.size >= k * k + wide else k
+    for l in range(count):
+        square[l] = 0.0
     for i in range(k):
-        line[:] = 0.0
-        for j in range(k):
-            g = gram[i, j]
-            for l in range(k):
-                line[l] += g * core[j, l]
-        for l in range(k):
-            square[l] += core[i, l] * line[l]
+        g, line = gram[i], cores[i * k :]
+        for l in range(count):
+            sum_ = g[0] * cores[l]
+            for j in range(1, k):
+                sum_ += g[j] * cores[j * k + l]
+            square[l] += line[l] * sum_
 
 
 @njit(error_model="numpy")
@@ -85,22 +99,23 @@ def entry(dot, forward, backward, count, a, b, drawn):
 
 
 @njit(cache=True, nogil=True)
-def add_rows(begin, end, page, key, left, right, sent, back, counts, a, b, out):
-    """Block rows `begin` to `end` of `add`."""
-    columns, k = out.shape[1:]
+def add_rows(begin, end, page, key, left, right, sent, back, counts, a, b, depth, out):
+    """Block rows `begin` to `end` of `add`; `depth` is a tuple of length k."""
+    columns, k = out.shape[1], len(depth)
     shapes = np.maximum(counts - 2, 0) / 2.0
     none, plain = np.empty((columns, 0), np.uint32), np.empty((columns, 0), np.int64)
     kind = np.repeat(np.arange(columns), k)
     room, drawn = desk(), np.empty((columns * k, DRAWN))
-    line, forward, backward = np.empty(k, out.dtype), np.empty(k, out.dtype), np.empty(k, out.dtype)
+    wide, lefts, rights = -(-k // WHOLE) * WHOLE, left.reshape(-1), right.reshape(-1)
+    forward, backward = np.empty(wide, out.dtype), np.empty(wide, out.dtype)
     for i in range(begin, end):
         for at in range(0, columns * k, TILE):
             to = min(at + TILE, columns * k)
             several(i * columns * k + at, page, key, kind[at:to], shapes, none, plain, room, drawn[at:to])
         for j in range(columns):
-            core = i * columns + j
-            norms(right[core], sent[j], line, forward)
-            norms(left[core], back[i, j if back.shape[1] > 1 else 0], line, backward)
+            first = (i * columns + j) * k * k
+            norms(rights[first:], sent[j], depth, forward)
+            norms(lefts[first:], back[i, j if back.shape[1] > 1 else 0], depth, backward)
             for l in range(k):
                 out[i, j, l] = entry(out[i, j, l], forward[l], backward[l], counts[j], a, b, drawn[j * k + l])
 
@@ -111,5 +126,6 @@ def add(page, key, left, right, sent, back, counts, amplitudes, out):
     `left` A and `right` B (p q, k, k); `sent` X (q, k, k) and `back` Y (p, q, k, k) or (p, 1, k, k); `counts` (q,) of
     readings; `amplitudes` of the noise, forward and backward.
     """
-    cost = 20.0 * out.size * out.shape[2]
-    threads.share(add_rows, len(out), cost, page, key, left, right, sent, back, counts, *amplitudes, out)
+    k = out.shape[2]
+    cost = 5.0 * out.size * k
+    threads.share(add_rows, len(out), cost, page, key, left, right, sent, back, counts, *amplitudes, (0,) * k, out)
