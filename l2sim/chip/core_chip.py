@@ -479,11 +479,11 @@ class CoreChip:
         self._sent(sent.shape[1], cores)
         noise = self._nonidealities.readout_noise
         if noise > 0.0:
-            std = self._spread(axis, cores) * (full_scale(sent) * noise)
+            std = like(product, self._spread(axis, cores)[: len(product)]) * (full_scale(sent) * noise)
             if namespace(product) is np and product.flags.c_contiguous:
-                self._noise.add(std[: len(product)], product)
+                self._noise.add(std, product)
             else:
-                product += like(product, std[: len(product), None]) * like(product, self._normal(product.shape))
+                product += std[:, None] * like(product, self._normal(product.shape))
         return product
 
     def _variates(self, shape: tuple[int, ...]) -> Array:
