@@ -23,6 +23,7 @@ def cases() -> dict[str, Callable[[Bench], Iterator[Measurement]]]:
     from benchmarks import (
         decomposition,
         insitu,
+        noise,
         points,
         propagation,
         runs,
@@ -34,7 +35,8 @@ def cases() -> dict[str, Callable[[Bench], Iterator[Measurement]]]:
     from benchmarks.desktop import first, painting, window
 
     modules = (
-        sweeps, decomposition, propagation, insitu, steps, runs, stream, tracking, points, painting, window, first,
+        sweeps, decomposition, propagation, insitu, steps, noise, runs, stream, tracking, points, painting, window,
+        first,
     )  # fmt: skip
     return {name: case for module in modules for name, case in module.CASES}
 

@@ -1,4 +1,4 @@
-"""Light through complex meshes: forward and the adjoint with every phase gradient; one mesh, and a network of three."""
+"""Light through a complex mesh: forward and the adjoint with every phase gradient."""
 
 from __future__ import annotations
 
@@ -70,12 +70,6 @@ class Layer:
         return np.exp(1j * self.screen[0])[:, None] * x
 
 
-def stacked(planes: Array) -> Array:
-    """A complex matrix in planes (2, N, N) as the real one (2 N, 2 N) that acts on planes (2 N, B)."""
-    real, imag = planes
-    return np.block([[real, -imag], [imag, real]])
-
-
 def product(y: Array, g: Array) -> Array:
     """Y G^T in planes (2, N, N), of planes (2, N, B)."""
     n = y.shape[1]
@@ -116,67 +110,4 @@ def propagate(bench: Bench) -> Iterator[Measurement]:
                 )
 
 
-def size(y: Array) -> Array:
-    """|y| of planes (2, N, B)."""
-    return np.sqrt(y[0] * y[0] + y[1] * y[1])
-
-
-def past(y: Array, slope: Array) -> Array:
-    """The cotangent dL/dRe y - i dL/dIm y in front of |y|, from the `slope` dL/d|y| behind it."""
-    share = slope / np.maximum(size(y), np.float32(1e-20))
-    return np.stack([share * y[0], -share * y[1]])
-
-
-def by_matrix(layers: list[Layer], x: Array, g: Array) -> None:
-    """Three layers with |y| between them: forward and every gradient, each mesh as its matrix (batch larger than N).
-
-    Behind |y| light is real, and only the real part of what comes back there counts: half products.
-    """
-    seen, light = [], x.reshape(-1, x.shape[2])
-    for layer in layers:
-        layer.build()
-        seen.append((stacked(layer.matrix())[:, : len(light)] @ light).reshape(x.shape))
-        light = size(seen[-1])
-    for i in reversed(range(len(layers))):
-        layers[i].gradients(product(seen[i], g))
-        if i:
-            real, imag = layers[i].dense[0]
-            g = past(seen[i - 1], np.hstack([real.T, -imag.T]) @ g.reshape(-1, x.shape[2]))
-
-
-def by_columns(layers: list[Layer], x: Array, g: Array) -> None:
-    """The same with every column of the batch sent through every coupler."""
-    seen, y, g = [], x[None].copy(), g[None].copy()
-    for layer in layers:
-        layer.build()
-        layer.forward(y)
-        seen.append(y)
-        y = np.stack([size(y[0]), np.zeros_like(y[0, 0])])[None]
-    for i in reversed(range(len(layers))):
-        layers[i].adjoint(seen[i].copy(), g)
-        if i:
-            g = past(seen[i - 1][0], g[0, 0])[None]
-
-
-def network(bench: Bench) -> Iterator[Measurement]:
-    """Three meshes, |y| between them: forward and all gradients by `matrices`, and `direct`: column by column."""
-    rng = np.random.default_rng(0)
-    for modes in (16,) if bench.quick else (64, 256):
-        layers = [Layer(modes, rng) for _ in range(3)]
-        for batch in (32,) if bench.quick else (512, 4096):
-            x, g = (rng.standard_normal((2, modes, batch)).astype("f4") / np.float32(modes**0.5) for _ in range(2))
-            functions = {
-                "matrices": lambda: by_matrix(layers, x, g),  # noqa: B023
-                "direct": lambda: by_columns(layers, x, g),  # noqa: B023
-            }
-            n = layers[0].count
-            # Whole products: the first layer's and three for gradients; half ones: two forward and two back.
-            dense = PRODUCT * modes**2 * batch * (4 + 4 / 2) + (PAIR + ADJOINT) * n * modes * 3
-            work = {"matrices": dense, "direct": (PAIR + ADJOINT) * n * batch * 3}
-            for variant, seconds in bench.paired(functions, 5 if modes > 64 and batch > 512 else 0).items():
-                best = min(seconds)
-                sizes = {"modes": modes, "batch": batch, "microseconds_a_sample": round(best / batch * 1e6, 3)}
-                yield Measurement("network-3-meshes", variant, best, work[variant], GFLOPS, FMA, sizes=sizes)
-
-
-CASES = (("propagate", propagate), ("network-3-meshes", network))
+CASES = (("propagate", propagate),)

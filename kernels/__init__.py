@@ -1,8 +1,8 @@
 """The mathematics of the chip, once, compiled for speed. Imports numpy and numba only.
 
 One file a family, top to bottom: the equation, the scalar functions, the loop over cores. `reference` holds the slow
-NumPy definitions that tests compare every kernel with. Kernels never allocate results, never draw random numbers and
-never check arguments: the checked doors are in `l2sim.chip`.
+NumPy definitions that tests compare every kernel with. Kernels never allocate results, draw random numbers only by
+their place (`draws`) and never check arguments: the checked doors are in `l2sim.chip`.
 """
 
 from __future__ import annotations
@@ -22,10 +22,13 @@ if TYPE_CHECKING:
         descent,
         descent_by_column,
         descent_window,
+        draws,
         im2col,
         inside,
+        interference,
         lanes,
         mesh,
+        noisy,
         pointwise,
         powers,
         program,
@@ -45,10 +48,13 @@ __all__ = [
     "descent",
     "descent_by_column",
     "descent_window",
+    "draws",
     "im2col",
     "inside",
+    "interference",
     "lanes",
     "mesh",
+    "noisy",
     "pointwise",
     "powers",
     "program",

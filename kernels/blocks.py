@@ -12,12 +12,13 @@ columns or a multiple, and what lies behind the k-th is not used.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange, types
+from numba import njit, types
 from numba.core import cgutils
 from numba.core.cgutils import ir
 from numba.extending import intrinsic
 
 from . import threads
+from .im2col import put
 
 WHOLE = 8
 OUTPUTS, REGISTERS, RUN = 9, 27, 8
@@ -29,13 +30,12 @@ AHEAD = 9
 """Rows of light that `sparse` asks the memory for in advance: what comes after a skipped block cannot be guessed."""
 
 
-@njit(parallel=True, cache=True, nogil=True, fastmath={"contract"})
-def assemble(u, sigma, v, depth, out):
-    """U and V* (p q, k, k) and `sigma` (p, q, k) to `out` (p k, q k); `depth` is a tuple of length k."""
+@njit(cache=True, nogil=True, fastmath={"contract"})
+def assemble_piece(begin, end, u, sigma, v, depth, out):
+    """`assemble` for the rows of cores from `begin` to `end`."""
     k, columns = len(depth), sigma.shape[1]
     wide = -(-k // WHOLE) * WHOLE
-    before = threads.spare(out.size)
-    for p in prange(sigma.shape[0]):
+    for p in range(begin, end):
         scaled, block = np.zeros((k, wide), out.dtype), np.empty((k, wide), out.dtype)
         for q in range(columns):
             left, gain, right = u[p * columns + q], sigma[p, q], v[p * columns + q]
@@ -54,17 +54,20 @@ def assemble(u, sigma, v, depth, out):
                 target = out[p * k + i, q * k : q * k + k]
                 for j in range(k):
                     target[j] = block[i, j]
-    threads.give_back(before)
 
 
-@njit(parallel=True, cache=True, nogil=True, fastmath={"contract"})
-def project(left, grid, right, depth, out):
-    """The diagonals `out` (p, q, k) of A' G B, blocks G of `grid` (p k, q k), A = `left`, B = `right` (p q, k, k)."""
+def assemble(u, sigma, v, depth, out):
+    """U and V* (p q, k, k) and `sigma` (p, q, k) to `out` (p k, q k); `depth` is a tuple of length k."""
+    threads.share(assemble_piece, sigma.shape[0], out.size, u, sigma, v, depth, out)
+
+
+@njit(cache=True, nogil=True, fastmath={"contract"})
+def project_piece(begin, end, left, grid, right, depth, out):
+    """`project` for the rows of cores from `begin` to `end`."""
     k, columns = len(depth), out.shape[1]
     wide = -(-k // WHOLE) * WHOLE
     flat, other = left.reshape(-1), right.reshape(-1)
-    before = threads.spare(grid.size)
-    for p in prange(out.shape[0]):
+    for p in range(begin, end):
         total = np.empty(wide, out.dtype)
         for q in range(columns):
             first = (p * columns + q) * k * k
@@ -81,7 +84,11 @@ def project(left, grid, right, depth, out):
                     total[l] += line[l] * sum_
             for l in range(k):
                 out[p, q, l] = total[l]
-    threads.give_back(before)
+
+
+def project(left, grid, right, depth, out):
+    """The diagonals `out` (p, q, k) of A' G B, blocks G of `grid` (p k, q k), A = `left`, B = `right` (p q, k, k)."""
+    threads.share(project_piece, out.shape[0], grid.size, left, grid, right, depth, out)
 
 
 def fetch(builder, pointer):
@@ -156,32 +163,29 @@ def outputs(k):
     return -(-k // -(-k // OUTPUTS))
 
 
-@njit(parallel=True, cache=True, nogil=True)
-def tile(y, out):
-    """`y` in tiles (tiles, R, width); rows that `y` lacks, and what is left of the last tile, are zero."""
+@njit(cache=True, nogil=True)
+def tile_piece(begin, end, y, out):
+    """`tile` for the tiles from `begin` to `end`."""
     width = out.shape[2]
-    before = threads.spare(0.2 * out.size)
-    for task in prange(out.shape[0]):
+    for task in range(begin, end):
         lo = task * width
         hi = min(lo + width, y.shape[1])
         for r in range(y.shape[0]):
-            out[task, r, : hi - lo] = y[r, lo:hi]
+            put(out[task, r, : hi - lo], y[r, lo:hi])
             out[task, r, hi - lo :] = 0.0
         out[task, y.shape[0] :] = 0.0
-    threads.give_back(before)
 
 
-@njit(parallel=True, cache=True, nogil=True)
-def sparse(starts, rows, grid, tiles, k, outputs, vectors, out):
-    """M' y by the kept blocks of M, `grid` (p k, q k), only: y in `tiles` to `out` (q k, N), overwritten.
+def tile(y, out):
+    """`y` in tiles (tiles, R, width); rows that `y` lacks, and what is left of the last tile, are zero."""
+    threads.share(tile_piece, out.shape[0], 0.2 * out.size, y, out)
 
-    `rows` from `starts[q]` to `starts[q + 1]`: the kept rows of M in block column q. `tiles` (tiles, p k, width), of
-    `vectors` registers; `outputs` and `vectors` as in `fan`. Where k is no multiple of `outputs`, groups overlap.
-    """
+
+@njit(cache=True, nogil=True)
+def sparse_piece(begin, end, starts, rows, grid, tiles, k, outputs, vectors, out):
+    """`sparse` for the runs of columns from `begin` to `end`."""
     columns, width, high = starts.shape[0] - 1, tiles.shape[2], len(outputs)
-    runs = (tiles.shape[0] + RUN - 1) // RUN
-    before = threads.spare(0.01 * rows.size * k * out.shape[1])
-    for task in prange(runs * columns):
+    for task in range(begin, end):
         q, first = task % columns, task // columns * RUN
         kept = rows[starts[q] : starts[q + 1]]
         strip = np.empty((high, width), out.dtype)
@@ -195,5 +199,16 @@ def sparse(starts, rows, grid, tiles, k, outputs, vectors, out):
                     fan(tiles[number], kept, weights, out[top : top + high, lo:hi], outputs, vectors)
                 else:
                     fan(tiles[number], kept, weights, strip, outputs, vectors)
-                    out[top : top + high, lo:hi] = strip[:, : hi - lo]
-    threads.give_back(before)
+                    for i in range(high):
+                        put(out[top + i, lo:hi], strip[i, : hi - lo])
+
+
+def sparse(starts, rows, grid, tiles, k, outputs, vectors, out):
+    """M' y by the kept blocks of M, `grid` (p k, q k), only: y in `tiles` to `out` (q k, N), overwritten.
+
+    `rows` from `starts[q]` to `starts[q + 1]`: the kept rows of M in block column q. `tiles` (tiles, p k, width), of
+    `vectors` registers; `outputs` and `vectors` as in `fan`. Where k is no multiple of `outputs`, groups overlap.
+    """
+    items = (tiles.shape[0] + RUN - 1) // RUN * (starts.shape[0] - 1)
+    work = 0.01 * rows.size * k * out.shape[1]
+    threads.share(sparse_piece, items, work, starts, rows, grid, tiles, k, outputs, vectors, out)

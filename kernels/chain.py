@@ -21,7 +21,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from . import threads
 
@@ -37,12 +37,25 @@ def wrapped(x):
     return y - f(TAU) if y >= f(TAU) else y
 
 
+@njit
+def below(thresholds, phase):
+    """How many of the ascending `thresholds` are below `phase`; all of them for a NaN (`np.searchsorted`)."""
+    lo, hi = 0, thresholds.size
+    while lo < hi:
+        middle = (lo + hi) // 2
+        if phase <= thresholds[middle]:
+            hi = middle
+        else:
+            lo = middle + 1
+    return lo
+
+
 @njit(fastmath={"contract"})
 def drive(phase, ratio, fixed, lsb, levels, thresholds, rewrap):
     """Steps 1-3 (and the wrap of step 4) for one heater."""
     phase = wrapped(phase)
     if levels.size > 0:
-        phase = levels[np.searchsorted(thresholds, phase, side="left")]
+        phase = levels[below(thresholds, phase)]
     elif lsb > 0.0:
         phase = lsb * np.rint(phase / lsb)
     phase = phase * ratio
@@ -73,7 +86,7 @@ def drive_row(phases, ratio, fixed, lsb, levels, thresholds, rewrap, out):
         out[i] = wrapped(phases[i])
     if levels.size > 0:
         for i in range(phases.size):
-            out[i] = levels[np.searchsorted(thresholds, out[i], side="left")]
+            out[i] = levels[below(thresholds, out[i])]
     elif lsb > 0.0:
         for i in range(phases.size):
             out[i] = lsb * np.rint(out[i] / lsb)
@@ -85,11 +98,10 @@ def drive_row(phases, ratio, fixed, lsb, levels, thresholds, rewrap, out):
             out[i] = wrapped(out[i])
 
 
-@njit(parallel=True, cache=True, nogil=True)
-def apply(phases, ratio, fixed, bias, around, lsb, levels, thresholds, crosstalk, rewrap, out):
-    """Run the whole chain over M meshes. All of (M, n); writes `out`."""
-    before = threads.spare(6.0 * phases.size)
-    for m in prange(phases.shape[0]):
+@njit(cache=True, nogil=True)
+def apply_piece(begin, end, phases, ratio, fixed, bias, around, lsb, levels, thresholds, crosstalk, rewrap, out):
+    """`apply` for the meshes from `begin` to `end`."""
+    for m in range(begin, end):
         driven, leak = np.empty(phases.shape[1] + 1, phases.dtype), np.zeros(phases.shape[1], phases.dtype)
         drive_row(phases[m], ratio[m], fixed[m], lsb, levels, thresholds, rewrap, driven)
         driven[-1] = 0.0  # where the -1 of a missing neighbour leads
@@ -100,4 +112,9 @@ def apply(phases, ratio, fixed, bias, around, lsb, levels, thresholds, crosstalk
         row, turn = out[m], bias[m]
         for i in range(leak.size):
             row[i] = driven[i] + crosstalk * leak[i] + turn[i]
-    threads.give_back(before)
+
+
+def apply(phases, ratio, fixed, bias, around, lsb, levels, thresholds, crosstalk, rewrap, out):
+    """Run the whole chain over M meshes. All of (M, n); writes `out`."""
+    chain = ratio, fixed, bias, around, lsb, levels, thresholds, crosstalk, rewrap
+    threads.share(apply_piece, phases.shape[0], 6.0 * phases.size, phases, *chain, out)

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import math
 
-from numba import njit, prange
+from numba import njit
+
+from . import threads
 
 
 @njit(inline="always")
@@ -32,15 +34,11 @@ def mzi(phase, cl, sl, cr, sr, a0, a1, single):
     )
 
 
-@njit(parallel=True, cache=True, nogil=True)
-def matrices(phases, splitters, arms, single, signs, rails, out):
-    """Effective phases (M, n) in travel order to complex matrices `out` (M, k, k).
-
-    `splitters` (M, 4, n): cos, sin of pi/4 + e, left, then right; `arms` (M, 2, n): a0, a1; `signs` (M, k); `rails`
-    (n,) upper rails.
-    """
+@njit(cache=True, nogil=True)
+def matrices_piece(begin, end, phases, splitters, arms, single, signs, rails, out):
+    """`matrices` for the cores from `begin` to `end`."""
     k = out.shape[1]
-    for m in prange(phases.shape[0]):
+    for m in range(begin, end):
         u = out[m]
         for i in range(k):
             for j in range(k):
@@ -56,3 +54,13 @@ def matrices(phases, splitters, arms, single, signs, rails, out):
         for i in range(k):
             for j in range(k):
                 u[i, j] *= signs[m, i]
+
+
+def matrices(phases, splitters, arms, single, signs, rails, out):
+    """Effective phases (M, n) in travel order to complex matrices `out` (M, k, k).
+
+    `splitters` (M, 4, n): cos, sin of pi/4 + e, left, then right; `arms` (M, 2, n): a0, a1; `signs` (M, k); `rails`
+    (n,) upper rails.
+    """
+    work = 5.0 * phases.size * out.shape[1] + 40.0 * phases.size
+    threads.share(matrices_piece, phases.shape[0], work, phases, splitters, arms, single, signs, rails, out)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from . import threads
 
@@ -74,15 +74,18 @@ def element(er, ei, fr, fi, cl, sl, cr, sr, a1, a3):
     )
 
 
-@njit(parallel=True, cache=True, nogil=True)
-def splitters(left, right, out):
-    """Splitter errors `left`, `right` (M, n) in radians to their cos and sin, `out` (M, 4, n)."""
-    before = threads.spare(20.0 * left.size)
-    for m in prange(left.shape[0]):
+@njit(cache=True, nogil=True)
+def splitters_piece(begin, end, left, right, out):
+    """`splitters` for the meshes from `begin` to `end`."""
+    for m in range(begin, end):
         for t in range(left.shape[1]):
             out[m, 0, t], out[m, 1, t] = cossin(0.25 * math.pi + left[m, t])
             out[m, 2, t], out[m, 3, t] = cossin(0.25 * math.pi + right[m, t])
-    threads.give_back(before)
+
+
+def splitters(left, right, out):
+    """Splitter errors `left`, `right` (M, n) in radians to their cos and sin, `out` (M, 4, n)."""
+    threads.share(splitters_piece, left.shape[0], 20.0 * left.size, left, right, out)
 
 
 @njit(fastmath=FUSED)
@@ -110,10 +113,13 @@ def elements_one(theta, phi, splitters, amplitudes, out):
             )
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@njit(cache=True, nogil=True)
+def elements_piece(begin, end, theta, phi, splitters, amplitudes, out):
+    """`elements` for the meshes from `begin` to `end`."""
+    for m in range(begin, end):
+        elements_one(theta[m], phi[m], splitters[m], amplitudes[m], out[m])
+
+
 def elements(theta, phi, splitters, amplitudes, out):
     """The elements of every coupler, `out` (M, 12, n), as `element` gives them."""
-    before = threads.spare(10.0 * theta.size)
-    for m in prange(theta.shape[0]):
-        elements_one(theta[m], phi[m], splitters[m], amplitudes[m], out[m])
-    threads.give_back(before)
+    threads.share(elements_piece, theta.shape[0], 10.0 * theta.size, theta, phi, splitters, amplitudes, out)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from . import threads
 
@@ -72,15 +72,19 @@ def triangular_one(u, cells):
             cells[k - 2 - i, j] = turn
 
 
-@njit(parallel=True, cache=True, nogil=True)
-def decompose(matrices, triangular, cells, signs):
-    """Orthogonal matrices (M, k, k), overwritten, to `cells` (M, k, k) and `signs` (M, k) in the reference's places."""
-    before = threads.spare(2.0 * matrices.size * matrices.shape[1])
-    for m in prange(matrices.shape[0]):
+@njit(cache=True, nogil=True)
+def decompose_piece(begin, end, matrices, triangular, cells, signs):
+    """`decompose` for the matrices from `begin` to `end`."""
+    for m in range(begin, end):
         if triangular:
             triangular_one(matrices[m], cells[m])
         else:
             rectangular_one(matrices[m], cells[m])
         for r in range(matrices.shape[1]):
             signs[m, r] = np.sign(matrices[m, r, r]) if matrices[m, r, r] != 0.0 else 1.0
-    threads.give_back(before)
+
+
+def decompose(matrices, triangular, cells, signs):
+    """Orthogonal matrices (M, k, k), overwritten, to `cells` (M, k, k) and `signs` (M, k) in the reference's places."""
+    work = 2.0 * matrices.size * matrices.shape[1]
+    threads.share(decompose_piece, matrices.shape[0], work, matrices, triangular, cells, signs)

@@ -14,9 +14,12 @@ Rules (L2ight, NeurIPS 2021, Alg. 1-2 and its public reference), per coordinate 
 Where a step leaves the driven phase unchanged (smaller than half a level) the loss is equal by construction.
 
 Readout noise. Entry (a, b) of a reading carries gain_b * scale * sigma * z, z ~ N(0, 1). With r_b the residual of
-column b and A_b = gain_b * scale * sigma, |r_b + A_b z_b|^2 = |r_b|^2 + 2 A_b |r_b| z' + A_b^2 (z'^2 + chi2_{k-1}) in
-distribution, z' being the component of z_b along r_b: two variates a column instead of k. `variates`
-(M, 2n, 2, k) supplies z' and chi2; with noise every reading is fresh, as it is in a lab.
+column b, A_b = gain_b * scale * sigma and z_b the component of the noise along r_b, |r_b + A_b noise|^2 is in
+distribution |r_b|^2 + 2 A_b |r_b| z_b + A_b^2 (z_b^2 + chi2_{rows - 1}), and the chi-squares of all columns together
+one number, for they do not depend on the residuals (`l2sim.streams.weighted`). Where all A_b that are not 0 are alike,
+the whole residual r of what has noise is as one column: |r|^2 + 2 A |r| z + A^2 (z^2 + chi2). `variates` (M, 2n, m)
+has the normal numbers, one or one a column, and the chi-square in units of the least A^2; with noise every reading is
+fresh, as it is in a lab.
 
 Layout: structure of arrays, `lanes.LANES` lanes side by side, so that every loop over lanes is a few vector operations:
 all cores visit the same heater at once and differ in their angles and decisions only. A core of more than `WIDEST`
@@ -31,10 +34,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from . import threads
-from .lanes import LANES, PIECES, copy, drives, fast, negate, room, rotate, spread, turned
+from .lanes import LANES, copy, drives, fast, negate, room, rotate, spread, turned
 
 ZCD = 0
 ZTP = 1
@@ -105,33 +108,69 @@ def gather(total, parts):
 
 
 @njit
-def reading(total, columns, amplitudes, variates):
-    """One noisy reading of k^2 L; `variates` (2, k): z' and chi2 (see the head of this file)."""
+def reading(total, columns, amplitudes, least, drawn):
+    """One noisy reading of k^2 L, its columns known (see the head of this file)."""
+    last = drawn.shape[0] - 1
     for b in range(columns.shape[0]):
-        z = variates[0, b]
-        total += 2.0 * amplitudes[b] * math.sqrt(columns[b]) * z + amplitudes[b] ** 2 * (z * z + variates[1, b])
-    return total
+        z = amplitudes[b] * drawn[b]
+        total += 2.0 * z * math.sqrt(columns[b]) + z * z
+    return total + least * least * drawn[last]
+
+
+@njit
+def even_reading(total, dark, least, drawn):
+    """The same where all amplitudes that are not 0 are alike; `dark`: what entries without noise add."""
+    z = least * drawn[0]
+    return total + 2.0 * z * math.sqrt(max(total - dark, 0.0)) + z * z + least * least * drawn[1]
+
+
+@fast
+def norms(reverse, problem, parts, own):
+    """Squared norms own (k, LANES) of the columns of every core's residual, which are rows where the problem is
+    transposed; in the first LANES / parts lanes."""
+    _, g, want, work, sums = problem
+    k, columns, width = own.shape[0], work.shape[1], LANES // parts
+    for b in range(k):
+        to = own[b]
+        if reverse:
+            to[:] = 0.0
+            for j in range(columns):
+                a, x, c = g[b, j], work[b, j], want[b, j]
+                for l in range(to.size):
+                    d = a[l] * x[l] - c[l]
+                    to[l] += d * d
+            gather(to, parts)
+        else:
+            first, line = b // columns * width, sums[b % columns]
+            for l in range(width):
+                to[l] = line[first + l]
 
 
 @fast
 def read(number, lo, reverse, problem, noise, z, parts):
-    """Make reading `number` of an epoch of every core from row TOTAL, in place.
-
-    The columns of a reading are those of the response, or its rows where the problem is transposed.
-    """
-    _, amplitudes, variates, own = noise
-    _, g, want, work, sums = problem
-    (cores, k), columns, width = amplitudes.shape, work.shape[1], LANES // parts
-    for l in range(LANES):
-        m, core = min(lo + l % width, cores - 1), l % width
+    """Make reading `number` of an epoch of every core from row TOTAL, in place."""
+    _, (_, least, dark), variates, (size, own, drawn) = noise
+    k, last, width = own.shape[0], variates.shape[0] - 1, LANES // parts
+    if variates.shape[2] == 2:
+        for l in range(LANES):
+            m = min(lo + l % width, last)
+            z[TOTAL + l] = even_reading(z[TOTAL + l], dark[m], least[m], variates[m, number])
+        return
+    norms(reverse, problem, parts, own)
+    for l in range(width):
+        m = min(lo + l, last)
+        some = variates[m, number]
         for b in range(k):
-            own[b] = 0.0 if reverse else sums[b % columns, b // columns * width + core]
-            if reverse:
-                for part in range(parts):
-                    for j in range(columns):
-                        at = part * width + core
-                        own[b] += (g[b, j, at] * work[b, j, at] - want[b, j, at]) ** 2
-        z[TOTAL + l] = reading(z[TOTAL + l], own, amplitudes[m], variates[m, number])
+            drawn[b, l] = some[b]
+        z[TOTAL + l] += least[m] * least[m] * some[k]
+    total = z[TOTAL : TOTAL + LANES]
+    for b in range(k):
+        a, x, norm = size[b], drawn[b], own[b]
+        for l in range(width):
+            n = a[l] * x[l]
+            total[l] += (n + n) * np.sqrt(norm[l]) + n * n
+    for l in range(width, LANES):
+        total[l] = total[l - width]
 
 
 @fast
@@ -223,7 +262,7 @@ def group(rule, lo, reverse, lanes, static, problem, noise, keep, scratch, table
             command(i, driven, bias, flip, around, crosstalk, tables, z)
 
 
-@njit
+@njit(cache=True, nogil=True)
 def piece(
     first, last, rule, phases, loss, carry, lr, order, chain, flip, rails, reverse, start, rows, target, noisy,
     amplitudes, variates, writes,
@@ -243,7 +282,9 @@ def piece(
     sums[:] = 0.0
     tables = room(n, 2, start)
     buffer = room(ROWS, 1, start).reshape(ROWS, LANES)
-    z, keep, own = buffer.reshape(-1), np.empty(LANES, np.bool_), np.empty(k, start.dtype)
+    z, keep = buffer.reshape(-1), np.empty(LANES, np.bool_)
+    noisy_room = room(3 * k, 1, start).reshape(3 * k, LANES)
+    size, own, drawn = noisy_room[:k], noisy_room[k : 2 * k], noisy_room[2 * k :]
     scratch = buffer[TOTAL // LANES], buffer[TRIAL // LANES], buffer[DRIVEN // LANES]
     static = order, rails, around, lsb, levels, thresholds, crosstalk, rewrap, parts, start.dtype.type(1.0 / (k * k))
     for number in range(first, last):
@@ -255,6 +296,7 @@ def piece(
         spread(flip, lo, width, lanes[4])
         if reverse:  # the transposed rotations
             negate(lanes[4])
+        spread(amplitudes[0], lo, width, size)
         for l in range(LANES):
             m, share = min(lo + l % width, cores - 1), l // width
             z[LR + l], z[HERE + l], z[WRITES + l], keep[l] = lr[m], loss[m], 0.0, carry[m]
@@ -265,7 +307,8 @@ def piece(
                     t[i, j, l] = target[m, i, b] if b < k else 0.0
                     g[i, j, l] = rows[m, i]
         group(
-            rule, lo, reverse, (*lanes, driven), static, (x, g, t, work, sums), (noisy, amplitudes, variates, own),
+            rule, lo, reverse, (*lanes, driven), static, (x, g, t, work, sums),
+            (noisy, amplitudes, variates, (size, own, drawn)),
             keep, scratch, tables, z,
         )  # fmt: skip
         for l in range(min(width, cores - lo)):
@@ -276,7 +319,6 @@ def piece(
                 phases[m, i] = lanes[0][i, l]
 
 
-@njit(parallel=True, cache=True, nogil=True)
 def descend(
     rule, phases, loss, carry, lr, order, chain, flip, rails, reverse, start, rows, target, noisy, amplitudes, variates,
     writes,
@@ -287,18 +329,13 @@ def descend(
     bitwise equal losses, except where `carry` (M,) says that it must be kept as it is (the reference's stale losses).
 
     `chain` = (ratio, fixed, bias, around, lsb, levels, thresholds, crosstalk, rewrap) as in `chain.apply`. `start`,
-    `target` (M, k, k), `rows` (M, k), `amplitudes` (M, k). Two evaluations a heater, whatever the rule.
+    `target` (M, k, k), `rows` (M, k). `amplitudes` of the noise: (M, k) of each column, (M,) the least that is not 0,
+    (M,) what entries without noise add to k^2 L. Two evaluations a heater, whatever the rule.
     """
     k, n = start.shape[1], rails.size
-    width = LANES // shares(k)
+    width = LANES // shares.py_func(k)
     groups = -(-phases.shape[0] // width)
-    before = threads.spare(0.25 * groups * width * n * n * k)
-    pieces = min(groups, PIECES * before)
-    for p in prange(pieces):
-        # Of one type, else `piece` is compiled twice.
-        begin, end = np.int64(groups * p // pieces), np.int64(groups * (p + 1) // pieces)
-        piece(
-            begin, end, rule, phases, loss, carry, lr, order, chain, flip, rails, reverse, start, rows, target, noisy,
-            amplitudes, variates, writes,
-        )  # fmt: skip
-    threads.give_back(before)
+    threads.share(
+        piece, groups, 0.25 * groups * width * n * n * k, rule, phases, loss, carry, lr, order, chain, flip, rails,
+        reverse, start, rows, target, noisy, amplitudes, variates, writes,
+    )  # fmt: skip

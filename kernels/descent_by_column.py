@@ -20,6 +20,9 @@ M being A_c with its neighbours' turns. M changes on the window w only, so that 
 carried along like E. They are symmetric: only what lies on and above the diagonal is stored. What a probe costs is in
 `kernels.descent_window`.
 
+Readout noise needs the whole residual only, where its amplitudes are alike (`kernels.descent`): the loss without noise
+is carried along, and readings of it decide.
+
 Layout: structure of arrays, the lane (core) innermost, so that every loop over lanes is one vector operation. Rails are
 padded by two on either side; what lies outside is zero. Angles of V count backwards (`sense` = -1), its columns too.
 """
@@ -27,27 +30,31 @@ padded by two on either side; what lies outside is zero. Angles of V count backw
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from . import threads
-from .descent import ZCD
+from .descent import ZCD, even_reading
 from .descent_window import (
     BASE,
     C0,
     C2,
     C4,
     CHOSEN,
+    DARK,
     DDOWN,
     DOWNS,
     DUP,
     HERE,
+    LEAST,
     LR,
     MINUS,
     NEGATIVE,
+    NEXT,
     ONE,
     PLUS,
     ROWS,
     STAY,
+    TRUE,
     UPS,
     WINDOW,
     WRITES,
@@ -59,7 +66,7 @@ from .descent_window import (
     trace,
     unturned,
 )
-from .lanes import LANES, PIECES, both, columns, copy, dot, drives, fast, flat, room, rows, spread, turn, turned
+from .lanes import LANES, both, columns, copy, dot, drives, fast, flat, room, rows, spread, turn, turned
 
 
 @flat
@@ -94,6 +101,31 @@ def choose(rule, phase, driven, z):
             turned = z[(DOWNS + t) * w + l] if low else z[(UPS + t) * w + l]
             z[(CHOSEN + t) * w + l] = z[(ONE + t % 2) * w + l] if stay else turned
         z[WRITES * w + l] += 2 if low else 3
+
+
+@fast
+def noisy(row, number, lo, variates, mean, z, out):
+    """Row `out` <- reading `number` of an epoch of the losses in `row`, of every lane."""
+    w, last = LANES, variates.shape[0] - 1
+    for l in range(LANES):
+        drawn = variates[min(lo + l, last), number]
+        z[out * w + l] = even_reading(z[row * w + l] / mean, z[DARK * w + l], z[LEAST * w + l], drawn) * mean
+
+
+@fast
+def read(rule, number, lo, variates, mean, z):
+    """Read the two probes, of true losses PLUS and MINUS, in place; NEXT gets the true loss of what `choose` takes."""
+    w = LANES
+    for l in range(LANES):
+        z[(CHOSEN + 0) * w + l], z[(CHOSEN + 1) * w + l] = z[PLUS * w + l], z[MINUS * w + l]
+    noisy(PLUS, number, lo, variates, mean, z, PLUS)
+    noisy(MINUS, number + 1, lo, variates, mean, z, MINUS)
+    for l in range(LANES):
+        here, plus, minus = z[HERE * w + l], z[PLUS * w + l], z[MINUS * w + l]
+        low = (not plus < here) if rule == ZCD else (minus <= here and minus <= plus)
+        stay = rule != ZCD and (not low) and here <= plus
+        moved = z[(CHOSEN + 1) * w + l] if low else z[(CHOSEN + 0) * w + l]
+        z[NEXT * w + l] = z[TRUE * w + l] if stay else moved
 
 
 @fast
@@ -226,8 +258,9 @@ def windows(uneven, at, heaters, tables, e, h, q, f, hw, kw, rows, z):
 
 
 @flat
-def heater(rule, uneven, i, column, phase, ratio, fixed, driven, static, sense, scratch):
-    """Probe heater `i` up and down and settle it, in all lanes."""
+def heater(rule, uneven, i, number, column, phase, ratio, fixed, driven, static, noise, sense, scratch):
+    """Probe heater `i` up and down, readings `number` and the next, and settle it, in all lanes."""
+    uncertain, lo, variates = noise
     around, rails, _first, column_heaters, lsb, levels, thresholds, crosstalk, rewrap, mean = static
     tables, e, h, q, buffers, z = scratch
     f, hw, kw, left, right = buffers
@@ -267,22 +300,30 @@ def heater(rule, uneven, i, column, phase, ratio, fixed, driven, static, sense, 
             quadratic(hw, kw, angles, left, right, to)
     # An unchanged driven phase has an equal loss by construction, so that ties fall as in exact arithmetic.
     for l in range(LANES):
-        here, base = z[HERE * w + l], z[BASE * w + l]
+        here, base = z[TRUE * w + l], z[BASE * w + l]
         plus = here + (z[PLUS * w + l] - base) * mean
         minus = here + (z[MINUS * w + l] - base) * mean
         z[PLUS * w + l] = here if z[DUP * w + l] == driven[l] else plus
         z[MINUS * w + l] = here if z[DDOWN * w + l] == driven[l] else minus
+    if uncertain:
+        read(rule, number, lo, variates, mean, z)
     choose(rule, phase, driven, z)
+    if uncertain:
+        copy(z[TRUE * w : (TRUE + 1) * w], z[NEXT * w : (NEXT + 1) * w])
+        if rule == ZCD:  # the state of the decision is read again
+            noisy(TRUE, number + 1, lo, variates, mean, z, HERE)
+    else:
+        copy(z[TRUE * w : (TRUE + 1) * w], z[HERE * w : (HERE + 1) * w])
     settle(uneven, i, prev, follow, beside, rails, tables, z, e, h, q)
 
 
 @flat
-def group(rule, uneven, lanes, problem, static, sense, steps, scratch):
+def group(rule, uneven, lanes, problem, static, noise, sense, steps, scratch):
     """One epoch of LANES cores, whose arrays, (n, LANES), (k, columns, LANES), ..., are in lane layout already."""
     phase, ratio, fixed, bias, signs, driven = lanes
     around, rails, first, _column_heaters, lsb, levels, thresholds, crosstalk, rewrap, mean = static
     tables, e, h, q, _buffers, z = scratch
-    total, spare = z[HERE * LANES : (HERE + 1) * LANES], z[BASE * LANES : (BASE + 1) * LANES]
+    total, spare = z[TRUE * LANES : (TRUE + 1) * LANES], z[BASE * LANES : (BASE + 1) * LANES]
     columns_count = first.size - 1
     for i in range(rails.size):
         drives(phase[i], ratio[i], fixed[i], lsb, levels, thresholds, rewrap, driven[i])
@@ -291,7 +332,9 @@ def group(rule, uneven, lanes, problem, static, sense, steps, scratch):
     start_group(uneven, problem, first, rails, tables, sense, e, h, q, total, spare)
     for l in range(total.size):
         total[l] *= mean
-    at = 0
+    if not noise[0]:
+        copy(z[HERE * LANES : (HERE + 1) * LANES], total)
+    at, number = 0, 0
     for step in steps:
         while at != step:
             near = min(at, at + 1 if step > at else at - 1)
@@ -300,13 +343,16 @@ def group(rule, uneven, lanes, problem, static, sense, steps, scratch):
             at += 1 if step > at else -1
         column = at if sense > 0 else columns_count - 1 - at
         for i in range(first[column], first[column + 1]):
-            heater(rule, uneven, i, column, phase[i], ratio[i], fixed[i], driven[i], static, sense, scratch)
+            heater(
+                rule, uneven, i, number, column, phase[i], ratio[i], fixed[i], driven[i], static, noise, sense, scratch
+            )
+            number += 2
 
 
 @njit
 def piece(
     begin, end, rule, uneven, phases, loss, lr, chain, rails, first, column_heaters, sense, steps, start, gains, target,
-    writes,
+    uncertain, amplitudes, variates, writes,
 ):
     """The groups of LANES cores from `begin` to `end`, with scratch of their own."""
     ratio, fixed, bias, around, lsb, levels, thresholds, crosstalk, rewrap = chain
@@ -337,12 +383,13 @@ def piece(
         spread(gains, lo, LANES, g)
         for l in range(LANES):
             m = min(lo + l, cores - 1)
-            z[LR * LANES + l], z[WRITES * LANES + l] = lr[m], 0.0
+            z[LR * LANES + l], z[WRITES * LANES + l], z[HERE * LANES + l] = lr[m], 0.0, loss[m]
+            z[LEAST * LANES + l], z[DARK * LANES + l] = amplitudes[0][m], amplitudes[1][m]
             for i in range(k):
                 for j in range(k):
                     x[i, j, l], t[i, j, l] = start[m, i, j], target[m, i, j]
         lanes = phase, own_ratio, own_fixed, own_bias, signs, driven
-        group(rule, uneven, lanes, (x, t, g), static, sense, steps, scratch)
+        group(rule, uneven, lanes, (x, t, g), static, (uncertain, lo, variates), sense, steps, scratch)
         for l in range(min(LANES, cores - lo)):
             m = lo + l
             loss[m] = z[HERE * LANES + l]
@@ -351,24 +398,20 @@ def piece(
                 phases[m, i] = phase[i, l]
 
 
-@njit(parallel=True, cache=True, nogil=True)
 def descend(
-    rule, uneven, phases, loss, lr, chain, rails, first, column_heaters, sense, steps, start, gains, target, writes
-):
+    rule, uneven, phases, loss, lr, chain, rails, first, column_heaters, sense, steps, start, gains, target, uncertain,
+    amplitudes, variates, writes,
+):  # fmt: skip
     """One epoch of descent over one mesh of M cores, column by column. Updates `phases` (M, n), `loss`, `writes` (M,).
 
-    Arguments as in `descent.descend` (without noise); `first` (C + 1,) where each column's heaters begin in travel
+    Arguments as in `descent.descend`; where readings are `uncertain`, `amplitudes` are the least and the dark ones and
+    `variates` have one normal number a reading. `first` (C + 1,) where each column's heaters begin in travel
     order, `column_heaters` (C, k + 4) as in `outside`, `sense` +1 for U and -1 for V, `steps` (C,) the columns as
     visited, counted from the one nearest sigma, `gains` (M, k) the g of above
     (`uneven`: not all of magnitude one).
     """
     groups = -(-phases.shape[0] // LANES)
-    before = threads.spare(2.5 * LANES * groups * rails.size * start.shape[1])
-    pieces = min(groups, PIECES * before)
-    for p in prange(pieces):
-        begin, end = np.int64(groups * p // pieces), np.int64(groups * (p + 1) // pieces)
-        piece(
-            begin, end, rule, uneven, phases, loss, lr, chain, rails, first,
-            column_heaters, sense, steps, start, gains, target, writes,
-        )  # fmt: skip
-    threads.give_back(before)
+    threads.share(
+        piece, groups, 2.5 * LANES * groups * rails.size * start.shape[1], rule, uneven, phases, loss, lr, chain,
+        rails, first, column_heaters, sense, steps, start, gains, target, uncertain, amplitudes, variates, writes,
+    )  # fmt: skip

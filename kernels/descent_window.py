@@ -25,7 +25,9 @@ LR, HERE, DUP, DDOWN, PLUS, MINUS, BASE, ONE, ZERO, NEGATIVE, WRITES = range(11)
 # epsilon or no turn for the column before (two MZIs) and after.
 DC, DS, EC, ES, C0, S0, C2, S2, C4, S4, PC1, PS1, PC2, PS2, NC1, NS1, NC2, NS2 = range(18)
 STAY, UPS, DOWNS, CHOSEN = 11, 29, 47, 65
-ROWS = 69
+TRUE, NEXT, DARK, LEAST = 69, 70, 71, 72
+"""Rows of noise: the loss without it, now and after the step; what entries without noise add to k^2 L; amplitudes."""
+ROWS = 73
 
 
 @flat

@@ -6,7 +6,7 @@ Conventions and arrays as in `kernels.propagate`, whose couplers are taken here 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from . import threads
 from .couplers import FUSED, cossin
@@ -85,7 +85,13 @@ def trace_one(theta, phi, splitters, amplitudes, top, bottom, starts, screen, re
             shift(out[at + 1, 0, i], out[at + 1, 1, i], 1.0, screen[i])
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@njit(cache=True, nogil=True)
+def trace_piece(begin, end, theta, phi, splitters, amplitudes, top, bottom, starts, screen, reverse, out):
+    """`trace` for the meshes from `begin` to `end`."""
+    for m in range(begin, end):
+        trace_one(theta[m], phi[m], splitters[m], amplitudes[m], top, bottom, starts, screen[m], reverse, out[m])
+
+
 def trace(theta, phi, splitters, amplitudes, top, bottom, starts, screen, reverse, out):
     """The field everywhere, `out` (M, 4 C + 2, 2, N, B), from the light that `out[:, 0]` holds.
 
@@ -93,10 +99,10 @@ def trace(theta, phi, splitters, amplitudes, top, bottom, starts, screen, revers
     outputs, in, screen, (right coupler, theta, left coupler, phi) of each column from the last. Each behind the piece.
     Couplers are sorted by column; `starts` (C + 1,) says where each column's begin.
     """
-    before = threads.spare(0.5 * out.size)
-    for m in prange(out.shape[0]):
-        trace_one(theta[m], phi[m], splitters[m], amplitudes[m], top, bottom, starts, screen[m], reverse, out[m])
-    threads.give_back(before)
+    threads.share(
+        trace_piece, out.shape[0], 0.5 * out.size, theta, phi, splitters, amplitudes, top, bottom, starts, screen,
+        reverse, out,
+    )  # fmt: skip
 
 
 @njit(fastmath=FUSED)
@@ -123,20 +129,28 @@ def tap_strip(theta, phi, splitters, amplitudes, top, bottom, screen, reverse, f
             shift(field[0, i, lo:hi], field[1, i, lo:hi], 1.0, screen[i])
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@njit(cache=True, nogil=True)
+def tap_piece(begin, end, theta, phi, splitters, amplitudes, top, bottom, screen, reverse, field, taps):
+    """`tap` for the strips from `begin` to `end`."""
+    batch = field.shape[3]
+    strips = -(-batch // WIDE)
+    for task in range(begin, end):
+        m, lo = task // strips, task % strips * WIDE
+        tap_strip(
+            theta[m], phi[m], splitters[m], amplitudes[m], top, bottom, screen[m], reverse, field[m], taps[m],
+            lo, min(batch, lo + WIDE),
+        )  # fmt: skip
+
+
 def tap(theta, phi, splitters, amplitudes, top, bottom, screen, reverse, field, taps):
     """field <- U field, or U^T field if `reverse`, and the field at every shifter, `taps` (M, 2, 2, n, B).
 
     taps[:, 0] is at phi, taps[:, 1] at theta, then planes; both directions look at the same place, on the coupler's
     side of the shifter. The screen's shifters see the output itself (or, reversed, what was sent in).
     """
-    batch = field.shape[3]
-    strips = -(-batch // WIDE)
-    before = threads.spare(4.0 * NANOSECONDS * field.shape[0] * batch * top.shape[0])
-    for task in prange(field.shape[0] * strips):
-        m, lo = task // strips, task % strips * WIDE
-        tap_strip(
-            theta[m], phi[m], splitters[m], amplitudes[m], top, bottom, screen[m], reverse, field[m], taps[m],
-            lo, min(batch, lo + WIDE),
-        )  # fmt: skip
-    threads.give_back(before)
+    meshes, batch = field.shape[0], field.shape[3]
+    work = 4.0 * NANOSECONDS * meshes * batch * top.shape[0]
+    threads.share(
+        tap_piece, meshes * -(-batch // WIDE), work, theta, phi, splitters, amplitudes, top, bottom, screen, reverse,
+        field, taps,
+    )  # fmt: skip

@@ -13,11 +13,9 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from .chain import wrapped
+from .chain import below, wrapped
 
 LANES = 32
-PIECES = 4
-"""Pieces a thread that a launch is cut into, each with its own scratch: fresh memory costs as much as an epoch."""
 # pi/2 in parts of 18 bits, so that small multiples of the first three are exact in either precision (Cody and Waite).
 P1, P2, P3, P4 = 1.5707931518554688, 3.1749368645250797e-06, 2.5633384304057927e-12, 5.721188726109832e-18
 
@@ -69,7 +67,7 @@ def drives(phase, ratio, fixed, lsb, levels, thresholds, rewrap, out):
     """Steps 1-3 (and the wrap of step 4) of the noise chain (`kernels.chain.drive`) for one heater of all lanes."""
     if levels.size > 0:
         for l in range(LANES):
-            level = levels[np.searchsorted(thresholds, wrapped(phase[l]))]
+            level = levels[below(thresholds, wrapped(phase[l]))]
             out[l] = held(level * ratio[l], fixed[l], rewrap)
     elif lsb > 0.0:
         for l in range(LANES):

@@ -11,11 +11,10 @@ its output, since R(phi) diag(1, -1) = diag(1, -1) R(-phi).
 
 from __future__ import annotations
 
-import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from . import threads
-from .lanes import LANES, PIECES, angles, copy, fast, room, rotate, spread
+from .lanes import LANES, angles, copy, fast, room, rotate, spread
 
 
 @fast
@@ -37,9 +36,9 @@ def build(phase, flip, signs, rails, tables, out):
                 x[l] *= sign[l]
 
 
-@njit
-def piece(begin, end, phases, flip, signs, rails, out):
-    """The groups of LANES meshes from `begin` to `end` of `matrices`."""
+@njit(cache=True, nogil=True)
+def matrices_piece(begin, end, phases, flip, signs, rails, out):
+    """`matrices` for the groups of LANES meshes from `begin` to `end`."""
     (cores, n), k = phases.shape, out.shape[1]
     rest = room(2 * n + k, 1, phases).reshape(2 * n + k, LANES)
     phase, own_flip, own_signs = rest[:n], rest[n : 2 * n], rest[2 * n :]
@@ -57,13 +56,8 @@ def piece(begin, end, phases, flip, signs, rails, out):
                     to[i, j] = u[i, j, l]
 
 
-@njit(parallel=True, cache=True, nogil=True)
 def matrices(phases, flip, signs, rails, out):
     """Effective phases (M, n) in travel order to matrices `out` (M, k, k). `signs` (M, k), `rails` (n,) upper rails."""
     groups = -(-phases.shape[0] // LANES)
-    before = threads.spare(0.1 * groups * LANES * rails.size * (out.shape[1] + 4))
-    pieces = min(groups, PIECES * before)
-    for p in prange(pieces):
-        begin, end = np.int64(groups * p // pieces), np.int64(groups * (p + 1) // pieces)
-        piece(begin, end, phases, flip, signs, rails, out)
-    threads.give_back(before)
+    work = 0.1 * groups * LANES * rails.size * (out.shape[1] + 4)
+    threads.share(matrices_piece, groups, work, phases, flip, signs, rails, out)

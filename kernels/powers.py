@@ -10,11 +10,11 @@ Conventions and arrays as in `kernels.propagate`; sums are float64 whatever the 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from . import threads
 from .couplers import SUMMED
-from .propagate import NANOSECONDS, NARROW, PARTS, WIDE, gather, pack, pair, room, turn, unpack
+from .propagate import NANOSECONDS, NARROW, WIDE, cut, dealt, gather, pack, pair, room, turn, unpack
 
 
 @njit(inline="always")
@@ -87,31 +87,38 @@ def part(e, splitters, top, bottom, screen, reverse, field, first, last, w, sums
         unpack(strip, 0, w, 1, index * w, field)
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@njit(cache=True, nogil=True)
+def powers_piece(begin, end, elements, splitters, top, bottom, screen, reverse, field, sums):
+    """`powers` for the parts from `begin` to `end`."""
+    batch = field.shape[3]
+    w = WIDE if batch > NARROW else NARROW
+    strips, parts = -(-batch // w), sums.shape[1]
+    for task in range(begin, end):
+        m, p = task // parts, task % parts
+        part(
+            elements[m], splitters[m], top, bottom, screen[m], reverse, field[m],
+            p * strips // parts, (p + 1) * strips // parts, w, sums[m, p],
+        )  # fmt: skip
+
+
 def powers(elements, splitters, amplitudes, top, bottom, screen, reverse, field, by_theta, by_phi):
     """field <- U field, or U^T field if `reverse`, in place; the summed powers to `by_theta`, `by_phi` (M, n) float64.
 
     The screen's shifters see the output itself, or reversed what was sent in.
     """
     meshes, batch, n = field.shape[0], field.shape[3], top.shape[0]
-    w = WIDE if batch > NARROW else NARROW
-    strips = -(-batch // w)
-    parts = max(1, min(PARTS, strips))
-    sums = np.empty((meshes * parts, 2 * n), np.float64)
-    before = threads.spare(2.0 * NANOSECONDS * meshes * batch * n)
-    for task in prange(meshes * parts):
-        m, p = task // parts, task % parts
-        part(
-            elements[m], splitters[m], top, bottom, screen[m], reverse, field[m],
-            p * strips // parts, (p + 1) * strips // parts, w, sums[task],
-        )  # fmt: skip
-    threads.give_back(before)
-    gather(sums, parts, by_theta, by_phi, np.empty((meshes, 0), np.float64))
-    for m in range(meshes):
-        for t in range(n):
-            # The coupler's side of phi: behind its arm's loss on the way in, in front of it on the way back.
-            loss = amplitudes[m, 2, t] ** 2
-            by_phi[m, t] = by_phi[m, t] / loss if reverse else by_phi[m, t] * loss
+    sums = dealt(meshes, cut(batch), 2 * n, np.float64)
+    work = 2.0 * NANOSECONDS * meshes * batch * n
+    threads.share(
+        powers_piece, meshes * sums.shape[1], work, elements, splitters, top, bottom, screen, reverse, field, sums
+    )  # fmt: skip
+    gather(sums, by_theta, by_phi)
+    # The coupler's side of phi: behind its arm's loss on the way in, in front of it on the way back.
+    loss = amplitudes[:, 2] ** 2
+    if reverse:
+        by_phi /= loss
+    else:
+        by_phi *= loss
 
 
 # -- of every sample by itself -----------------------------------------------------------------------------------------
@@ -153,24 +160,25 @@ def watched_strip(e, top, bottom, screen, field, lo, w, by_theta, by_phi):
     unpack(strip, 0, w, 1, lo, field)
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@njit(cache=True, nogil=True)
+def each_piece(begin, end, elements, top, bottom, screen, field, by_theta, by_phi):
+    """`each` for the strips from `begin` to `end`."""
+    batch = field.shape[3]
+    w = WIDE if batch > NARROW else NARROW
+    strips = -(-batch // w)
+    for task in range(begin, end):
+        m = task // strips
+        watched_strip(
+            elements[m], top, bottom, screen[m], field[m], task % strips * w, w, by_theta[m], by_phi[m]
+        )  # fmt: skip
+
+
 def each(elements, amplitudes, top, bottom, screen, field, by_theta, by_phi):
     """field <- U field in place; the power of every sample at every shifter to `by_theta`, `by_phi` (M, n, B).
 
     What `kernels.inside.tap` gives for light sent forward, some ten times faster.
     """
-    meshes, batch, n = field.shape[0], field.shape[3], top.shape[0]
-    w = WIDE if batch > NARROW else NARROW
-    strips = -(-batch // w)
-    before = threads.spare(3.0 * NANOSECONDS * meshes * batch * n)
-    for task in prange(meshes * strips):
-        m = task // strips
-        watched_strip(
-            elements[m], top, bottom, screen[m], field[m], task % strips * w, w, by_theta[m], by_phi[m]
-        )  # fmt: skip
-    threads.give_back(before)
-    for m in range(meshes):
-        for t in range(n):
-            loss = amplitudes[m, 2, t] ** 2
-            for b in range(batch):
-                by_phi[m, t, b] = by_phi[m, t, b] * loss
+    meshes, batch = field.shape[0], field.shape[3]
+    work = 3.0 * NANOSECONDS * meshes * batch * top.shape[0]
+    threads.share(each_piece, meshes * cut(batch), work, elements, top, bottom, screen, field, by_theta, by_phi)
+    by_phi *= amplitudes[:, 2, :, None] ** 2

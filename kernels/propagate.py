@@ -29,7 +29,7 @@ the order in which their gradients are added do not depend on the number of thre
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from . import threads
 from .couplers import FUSED, SUMMED, cossin
@@ -182,43 +182,60 @@ def matrix_strip(e, top, bottom, screen, field, lo, w):
     unpack(strip, 0, w, 1, lo, field)
 
 
-@njit(parallel=True, cache=True, nogil=True)
-def forward(elements, top, bottom, screen, field):
-    """field <- U field, in place, for M meshes."""
-    meshes, batch = field.shape[0], field.shape[3]
+def cut(batch):
+    """How many strips a batch is worked on in."""
+    return -(-batch // (WIDE if batch > NARROW else NARROW))
+
+
+@njit(cache=True, nogil=True)
+def forward_piece(begin, end, elements, top, bottom, screen, field):
+    """`forward` for the strips from `begin` to `end`."""
+    batch = field.shape[3]
     w = WIDE if batch > NARROW else NARROW
     strips = -(-batch // w)
-    before = threads.spare(NANOSECONDS * meshes * batch * top.shape[0])
-    for task in prange(meshes * strips):
+    for task in range(begin, end):
         m = task // strips
         forward_strip(elements[m], top, bottom, screen[m], field[m], task % strips * w, w)
-    threads.give_back(before)
 
 
-@njit(parallel=True, cache=True, nogil=True)
-def backward(elements, top, bottom, screen, field):
-    """field <- U^T field, in place: light sent into the outputs."""
-    meshes, batch = field.shape[0], field.shape[3]
+def forward(elements, top, bottom, screen, field):
+    """field <- U field, in place, for M meshes."""
+    work = NANOSECONDS * field.shape[0] * field.shape[3] * top.shape[0]
+    threads.share(forward_piece, field.shape[0] * cut(field.shape[3]), work, elements, top, bottom, screen, field)
+
+
+@njit(cache=True, nogil=True)
+def backward_piece(begin, end, elements, top, bottom, screen, field):
+    """`backward` for the strips from `begin` to `end`."""
+    batch = field.shape[3]
     w = WIDE if batch > NARROW else NARROW
     strips = -(-batch // w)
-    before = threads.spare(NANOSECONDS * meshes * batch * top.shape[0])
-    for task in prange(meshes * strips):
+    for task in range(begin, end):
         m = task // strips
         backward_strip(elements[m], top, bottom, screen[m], field[m], task % strips * w, w)
-    threads.give_back(before)
 
 
-@njit(parallel=True, cache=True, nogil=True)
-def matrices(elements, top, bottom, screen, out):
-    """The matrices U, `out` (M, 2, N, N). Rails that a basis column has not reached yet cost nothing."""
-    meshes, batch = out.shape[0], out.shape[3]
+def backward(elements, top, bottom, screen, field):
+    """field <- U^T field, in place: light sent into the outputs."""
+    work = NANOSECONDS * field.shape[0] * field.shape[3] * top.shape[0]
+    threads.share(backward_piece, field.shape[0] * cut(field.shape[3]), work, elements, top, bottom, screen, field)
+
+
+@njit(cache=True, nogil=True)
+def matrices_piece(begin, end, elements, top, bottom, screen, out):
+    """`matrices` for the strips from `begin` to `end`."""
+    batch = out.shape[3]
     w = WIDE if batch > NARROW else NARROW
     strips = -(-batch // w)
-    before = threads.spare(NANOSECONDS * meshes * batch * top.shape[0])
-    for task in prange(meshes * strips):
+    for task in range(begin, end):
         m = task // strips
         matrix_strip(elements[m], top, bottom, screen[m], out[m], task % strips * w, w)
-    threads.give_back(before)
+
+
+def matrices(elements, top, bottom, screen, out):
+    """The matrices U, `out` (M, 2, N, N). Rails that a basis column has not reached yet cost nothing."""
+    work = NANOSECONDS * out.shape[0] * out.shape[3] * top.shape[0]
+    threads.share(matrices_piece, out.shape[0] * cut(out.shape[3]), work, elements, top, bottom, screen, out)
 
 
 # -- gradients: strips (N, 4 w) of the field f and of c = conj(a), real and imaginary parts ----------------------------
@@ -337,24 +354,36 @@ def gradient_part(e, splitters, top, bottom, screen, product, first, last, w, su
         reverse_strip(e, splitters, top, bottom, screen, strip, lit, sums)
 
 
-@njit
-def gather(sums, parts, by_theta, by_phi, by_screen):
-    """Add the parts' sums (M parts, 2 n + N), always in the same order."""
-    meshes, n = by_theta.shape
-    for m in range(meshes):
-        total = sums[m * parts]
-        for p in range(1, parts):
-            other = sums[m * parts + p]
-            for t in range(total.shape[0]):
-                total[t] += other[t]
-        for t in range(n):
-            by_theta[m, t] = total[t]
-            by_phi[m, t] = total[n + t]
-        for i in range(by_screen.shape[1]):
-            by_screen[m, i] = total[2 * n + i]
+def dealt(meshes, strips, numbers, dtype):
+    """Room for the sums (M, parts, numbers) of the parts that so many strips of M meshes are dealt into."""
+    return np.empty((meshes, max(1, min(PARTS, strips)), numbers), dtype)
 
 
-@njit(parallel=True, cache=True, nogil=True)
+def gather(sums, *outs):
+    """Add the parts' sums (M, parts, numbers), always in the same order, and lay the numbers into arrays (M, ...)."""
+    total = sums[:, 0]
+    for p in range(1, sums.shape[1]):
+        total += sums[:, p]
+    at = 0
+    for out in outs:
+        out[:] = total[:, at : at + out.shape[1]]
+        at += out.shape[1]
+
+
+@njit(cache=True, nogil=True)
+def adjoint_piece(begin, end, elements, splitters, top, bottom, screen, field, cotangent, sums):
+    """`adjoint` for the parts from `begin` to `end`."""
+    batch = field.shape[3]
+    w = WIDE if batch > NARROW else NARROW
+    strips, parts = -(-batch // w), sums.shape[1]
+    for task in range(begin, end):
+        m, p = task // parts, task % parts
+        adjoint_part(
+            elements[m], splitters[m], top, bottom, screen[m], field[m], cotangent[m],
+            p * strips // parts, (p + 1) * strips // parts, w, sums[m, p],
+        )  # fmt: skip
+
+
 def adjoint(elements, splitters, top, bottom, screen, field, cotangent, by_theta, by_phi, by_screen):
     """Back through M lossless meshes: field <- U^-1 field, cotangent <- U^T cotangent, and every phase gradient.
 
@@ -363,39 +392,36 @@ def adjoint(elements, splitters, top, bottom, screen, field, cotangent, by_theta
     """
     meshes, modes, batch = field.shape[0], field.shape[2], field.shape[3]
     n = top.shape[0]
-    w = WIDE if batch > NARROW else NARROW
-    strips = -(-batch // w)
-    parts = max(1, min(PARTS, strips))
-    sums = np.empty((meshes * parts, 2 * n + modes), field.dtype)
-    before = threads.spare(4.0 * NANOSECONDS * meshes * batch * n)
-    for task in prange(meshes * parts):
+    sums = dealt(meshes, cut(batch), 2 * n + modes, field.dtype)
+    work = 4.0 * NANOSECONDS * meshes * batch * n
+    light = elements, splitters, top, bottom, screen, field, cotangent
+    threads.share(adjoint_piece, meshes * sums.shape[1], work, *light, sums)
+    gather(sums, by_theta, by_phi, by_screen)
+
+
+@njit(cache=True, nogil=True)
+def gradients_piece(begin, end, elements, splitters, top, bottom, screen, product, sums):
+    """`gradients` for the parts from `begin` to `end`."""
+    modes = product.shape[2]
+    w = WIDE if modes > NARROW else NARROW
+    strips, parts = -(-modes // w), sums.shape[1]
+    for task in range(begin, end):
         m, p = task // parts, task % parts
-        adjoint_part(
-            elements[m], splitters[m], top, bottom, screen[m], field[m], cotangent[m],
-            p * strips // parts, (p + 1) * strips // parts, w, sums[task],
+        gradient_part(
+            elements[m], splitters[m], top, bottom, screen[m], product[m],
+            p * strips // parts, (p + 1) * strips // parts, w, sums[m, p],
         )  # fmt: skip
-    threads.give_back(before)
-    gather(sums, parts, by_theta, by_phi, by_screen)
 
 
-@njit(parallel=True, cache=True, nogil=True)
 def gradients(elements, splitters, top, bottom, screen, product, by_theta, by_phi, by_screen):
     """Every phase gradient of M lossless meshes from `product` (M, 2, N, N) = Y G^T; O(N n), whatever the batch."""
     meshes, modes = product.shape[0], product.shape[2]
     n = top.shape[0]
-    w = WIDE if modes > NARROW else NARROW
-    strips = -(-modes // w)
-    parts = max(1, min(PARTS, strips))
-    sums = np.empty((meshes * parts, 2 * n + modes), product.dtype)
-    before = threads.spare(4.0 * NANOSECONDS * meshes * modes * n)
-    for task in prange(meshes * parts):
-        m, p = task // parts, task % parts
-        gradient_part(
-            elements[m], splitters[m], top, bottom, screen[m], product[m],
-            p * strips // parts, (p + 1) * strips // parts, w, sums[task],
-        )  # fmt: skip
-    threads.give_back(before)
-    gather(sums, parts, by_theta, by_phi, by_screen)
+    sums = dealt(meshes, cut(modes), 2 * n + modes, product.dtype)
+    work = 4.0 * NANOSECONDS * meshes * modes * n
+    light = elements, splitters, top, bottom, screen, product
+    threads.share(gradients_piece, meshes * sums.shape[1], work, *light, sums)
+    gather(sums, by_theta, by_phi, by_screen)
 
 
 # -- lossy meshes: the fields cannot be had by running light in reverse ------------------------------------------------
@@ -445,7 +471,18 @@ def lossy_part(e, splitters, top, bottom, screen, field, cotangent, first, last,
         unpack(other, 0, w, 1, index * w, cotangent)
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@njit(cache=True, nogil=True)
+def adjoint_lossy_piece(begin, end, elements, splitters, top, bottom, screen, field, cotangent, sums):
+    """`adjoint_lossy` for the parts from `begin` to `end`."""
+    strips, parts = -(-field.shape[3] // NARROW), sums.shape[1]
+    for task in range(begin, end):
+        m, p = task // parts, task % parts
+        lossy_part(
+            elements[m], splitters[m], top, bottom, screen[m], field[m], cotangent[m],
+            p * strips // parts, (p + 1) * strips // parts, sums[m, p],
+        )  # fmt: skip
+
+
 def adjoint_lossy(elements, splitters, top, bottom, screen, field, cotangent, by_theta, by_phi, by_screen):
     """As `adjoint` for meshes with loss, from the input: `field` holds x and is only read; cotangent <- U^T cotangent.
 
@@ -454,15 +491,8 @@ def adjoint_lossy(elements, splitters, top, bottom, screen, field, cotangent, by
     """
     meshes, modes, batch = field.shape[0], field.shape[2], field.shape[3]
     n = top.shape[0]
-    strips = -(-batch // NARROW)
-    parts = max(1, min(PARTS, strips))
-    sums = np.empty((meshes * parts, 2 * n + modes), field.dtype)
-    before = threads.spare(4.0 * NANOSECONDS * meshes * batch * n)
-    for task in prange(meshes * parts):
-        m, p = task // parts, task % parts
-        lossy_part(
-            elements[m], splitters[m], top, bottom, screen[m], field[m], cotangent[m],
-            p * strips // parts, (p + 1) * strips // parts, sums[task],
-        )  # fmt: skip
-    threads.give_back(before)
-    gather(sums, parts, by_theta, by_phi, by_screen)
+    sums = dealt(meshes, -(-batch // NARROW), 2 * n + modes, field.dtype)
+    work = 4.0 * NANOSECONDS * meshes * batch * n
+    light = elements, splitters, top, bottom, screen, field, cotangent
+    threads.share(adjoint_lossy_piece, meshes * sums.shape[1], work, *light, sums)
+    gather(sums, by_theta, by_phi, by_screen)

@@ -194,3 +194,21 @@ def normalise_back(dy, x, weight, eps):
 def clip(x, limit):
     """Clipped to [0, limit]; its gradient is one where the result lies inside (0, limit)."""
     return np.minimum(np.maximum(x, 0.0), limit)
+
+
+def philox(counter, key):
+    """Philox4x32-10: four words from a counter of four and a key of two (Salmon et al., SC 2011, section 3)."""
+    word, half = 0xFFFFFFFF, 32
+    c, k = [int(x) for x in counter], [int(x) for x in key]
+    for _ in range(10):
+        a, b = 0xD2511F53 * c[0], 0xCD9E8D57 * c[2]
+        c = [(b >> half) ^ c[1] ^ k[0], b & word, (a >> half) ^ c[3] ^ k[1], a & word]
+        k = [(k[0] + 0x9E3779B9) & word, (k[1] + 0xBB67AE85) & word]
+    return c
+
+
+def normal(a, b):
+    """Two normal numbers from two words of 32 bits, whose angle counts as a signed number (Box and Muller, 1958)."""
+    angle = tau * (np.where(b < 2**31, b, b - 2.0**32) / 2**32)
+    r = np.sqrt(-2.0 * np.log((a + 0.5) / 2**32))
+    return r * np.cos(angle), r * np.sin(angle)

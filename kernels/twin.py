@@ -20,7 +20,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from . import threads
 from .chain import wrapped
@@ -100,13 +100,12 @@ def tangents(cosines, sines, sigma, signs, rails, inner, out, running, suffix, j
         turn(ai, aj, cosines[h], -sines[h])
 
 
-@njit(parallel=True, cache=True, nogil=True)
-def responses(drive, sigma, signs, light, ratio, bias, crosstalk, around, rewrap, rails, out):
-    """The answers `out` (cores, M, k, B) of twins. Arguments as of `normal`; `signs` (cores, k) at the outputs of U."""
-    cores, settings, k, width = out.shape
+@njit(cache=True, nogil=True)
+def responses_piece(begin, end, drive, sigma, signs, light, ratio, bias, crosstalk, around, rewrap, rails, out):
+    """`responses` for the cores from `begin` to `end`."""
+    _, settings, k, width = out.shape
     n = rails.size
-    before = threads.spare(2.0 * cores * settings * n * width)
-    for m in prange(cores):
+    for m in range(begin, end):
         heat, leak, phases = np.empty(2 * n), np.empty(2 * n), np.empty(2 * n)
         inner = np.empty((k, width))
         y = np.empty((k, width))
@@ -115,10 +114,29 @@ def responses(drive, sigma, signs, light, ratio, bias, crosstalk, around, rewrap
             driven_phases(q, ratio[m], bias[m], crosstalk[m], around, rewrap, heat, leak, phases)
             answer(np.cos(phases), np.sin(phases), s, signs[m % signs.shape[0]], rails, light[t], inner, y)
             out[m, t] = y
-    threads.give_back(before)
 
 
-@njit(parallel=True, cache=True, nogil=True)
+def responses(drive, sigma, signs, light, ratio, bias, crosstalk, around, rewrap, rails, out):
+    """The answers `out` (cores, M, k, B) of twins. Arguments as of `normal`; `signs` (cores, k) at the outputs of U."""
+    work = 2.0 * out.shape[0] * out.shape[1] * rails.size * out.shape[3]
+    threads.share(
+        responses_piece, len(out), work, drive, sigma, signs, light, ratio, bias, crosstalk, around, rewrap, rails, out
+    )  # fmt: skip
+
+
+@njit(cache=True, nogil=True)
+def normal_piece(
+    begin, end, drive, sigma, light, seen, power, ratio, bias, crosstalk, around, rewrap, rails, hessian, gradient,
+    misfit,
+):
+    """`normal` for the cores from `begin` to `end`."""
+    for m in range(begin, end):
+        misfit[m] = normal_of_one(
+            drive[m % len(drive)], sigma[m % len(sigma)], light, seen[m], power, ratio[m], bias[m], crosstalk[m],
+            around, rewrap, rails, hessian[m], gradient[m],
+        )  # fmt: skip
+
+
 def normal(
     drive, sigma, light, seen, power, ratio, bias, crosstalk, around, rewrap, rails, hessian, gradient, misfit
 ):
@@ -128,13 +146,10 @@ def normal(
     `seen` (cores, M, k, B), powers if `power`; `ratio`, `bias` (cores, 2 n); `crosstalk` (cores,). Writes `hessian`
     (cores, 4 n + 1, 4 n + 1), `gradient` (cores, 4 n + 1), `misfit` (cores,).
     """
-    before = threads.spare(1e4 * seen.size)
-    for m in prange(len(seen)):
-        misfit[m] = normal_of_one(
-            drive[m % len(drive)], sigma[m % len(sigma)], light, seen[m], power, ratio[m], bias[m], crosstalk[m],
-            around, rewrap, rails, hessian[m], gradient[m],
-        )  # fmt: skip
-    threads.give_back(before)
+    threads.share(
+        normal_piece, len(seen), 1e4 * seen.size, drive, sigma, light, seen, power, ratio, bias, crosstalk, around,
+        rewrap, rails, hessian, gradient, misfit,
+    )  # fmt: skip
 
 
 @njit(nogil=True)
@@ -221,7 +236,19 @@ def collect(q, leak, gram, slope, spread, crosstalk, around, full, down):
 # -- rounding ----------------------------------------------------------------------------------------------------------
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@njit(cache=True, nogil=True)
+def settle_piece(
+    begin, end, drive, signs_u, signs_v, sigma, target, ratio, bias, crosstalk, around, rewrap, rails, levels, tops,
+    first, error,
+):
+    """`settle` for the cores from `begin` to `end`."""
+    for m in range(begin, end):
+        error[m] = settle_one(
+            drive[m], signs_u[m], signs_v[m], sigma[m], target[m], ratio[m], bias[m], crosstalk[m], around, rewrap,
+            rails, levels, tops[m], first,
+        )  # fmt: skip
+
+
 def settle(
     drive, signs_u, signs_v, sigma, target, ratio, bias, crosstalk, around, rewrap, rails, levels, tops, first,
     error,
@@ -236,13 +263,10 @@ def settle(
     which each heater uses those up to `tops` (cores, 2 n); `sigma` (cores, k) by the projection;
     `target` (cores, k, k); `signs_u`, `signs_v` (cores, k); `error` (cores,) gets |W(q, sigma) - W|^2.
     """
-    before = threads.spare(1e6 * len(drive))
-    for m in prange(len(drive)):
-        error[m] = settle_one(
-            drive[m], signs_u[m], signs_v[m], sigma[m], target[m], ratio[m], bias[m], crosstalk[m], around, rewrap,
-            rails, levels, tops[m], first,
-        )  # fmt: skip
-    threads.give_back(before)
+    threads.share(
+        settle_piece, len(drive), 1e6 * len(drive), drive, signs_u, signs_v, sigma, target, ratio, bias, crosstalk,
+        around, rewrap, rails, levels, tops, first, error,
+    )  # fmt: skip
 
 
 @njit(nogil=True)

@@ -145,10 +145,18 @@ def device(name: str) -> Device:
     return Device(name, xp, numbers)
 
 
+_namespaces: dict[type, ModuleType] = {}
+"""By the type of arrays: a small step asks dozens of times."""
+
+
 def namespace(a: object) -> ModuleType:
     """The module of arrays like `a`: numpy, cupy, or that of the simulated device. What is no array is NumPy's."""
-    module = type(a).__module__.partition(".")[0]
-    return sys.modules[type(a).__module__] if module in ("cupy", "l2sim") else np
+    kind = type(a)
+    known = _namespaces.get(kind)
+    if known is None:
+        package = kind.__module__.partition(".")[0]
+        known = _namespaces[kind] = sys.modules[kind.__module__] if package in ("cupy", "l2sim") else np
+    return known
 
 
 def kernels_of(a: object) -> ModuleType:
@@ -224,10 +232,10 @@ def threads(count: int) -> Iterator[None]:
     most = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
     if not 1 <= count <= most:
         raise JobError(f"threads = {count} is out of range on this machine; use 1 to {most}")
-    before = numba.get_num_threads()
-    numba.set_num_threads(count)
+    before = kernels.threads.count()
+    kernels.threads.use(count)
     try:
         with threadpool_limits(count, user_api="blas"):
             yield
     finally:
-        numba.set_num_threads(before)
+        kernels.threads.use(before)

@@ -24,10 +24,10 @@ os.environ.setdefault("NUMBA_NUM_THREADS", str(max(2, len(os.sched_getaffinity(0
 
 import hypothesis
 import hypothesis.database
-import numba
 import pytest
 from numba.core.caching import IndexDataCacheFile
 
+from l2sim.backend import kernels
 from tests.tolerances import PATIENCE
 from tests.warned import pytest_terminal_summary  # noqa: F401  (pytest calls these)
 from tests.windowless import pytest_addoption, pytest_pycollect_makemodule  # noqa: F401
@@ -58,10 +58,10 @@ IndexDataCacheFile.save = _save_alone
 
 @pytest.fixture(autouse=True, scope="session")
 def one_thread() -> Iterator[None]:
-    before = numba.get_num_threads()
-    numba.set_num_threads(1)
+    before = kernels.threads.count()
+    kernels.threads.use(1)
     yield
-    numba.set_num_threads(before)
+    kernels.threads.use(before)
 
 
 @pytest.fixture(autouse=True)

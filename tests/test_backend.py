@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import itertools
 
-import numba
 import numpy as np
 import pytest
 from scipy import stats
 
-from l2sim.backend import float_type, generator, threads
+from l2sim.backend import float_type, generator, kernels, threads
 from l2sim.errors import JobError
 
 
@@ -55,13 +54,13 @@ def test_precision_by_name() -> None:
 
 
 def test_threads_are_put_back() -> None:
-    before = numba.get_num_threads()
+    before = kernels.threads.count()
     with threads(1):
-        assert numba.get_num_threads() == 1
-    assert numba.get_num_threads() == before
+        assert kernels.threads.count() == 1
+    assert kernels.threads.count() == before
     with pytest.raises(ValueError), threads(1):
         raise ValueError
-    assert numba.get_num_threads() == before
+    assert kernels.threads.count() == before
     for bad in (0, 10_000):
         with pytest.raises(JobError, match="out of range"), threads(bad):
             pass

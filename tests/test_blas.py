@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
@@ -90,6 +92,62 @@ def test_the_doctor_tells_whose_choice_it_is(monkeypatch: pytest.MonkeyPatch) ->
     assert row.state == "ok" and "OpenBLAS itself" in row.value
     (row,) = told(monkeypatch, blas.Choice("SkylakeX", None, True), {"SkylakeX": 0.0, None: 0.0})
     assert "could not be measured" in row.value
+
+
+KNOWN = {"processor": "x", "openblas": "lib-1.so"}
+CODES = ("Haswell", "SkylakeX")
+
+
+def learnt(folder: Path, measuring: bool = True) -> str | None:
+    return blas.learnt(KNOWN, CODES, folder, {}, measuring)
+
+
+def test_code_is_measured_once_and_only_where_that_can_be_kept(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    races: list[dict[str, float]] = []
+
+    def race(codes: tuple[str, ...], environ: Mapping[str, str]) -> dict[str, float]:
+        return races.pop()
+
+    monkeypatch.setattr(blas, "race", race)
+    assert learnt(tmp_path, measuring=False) is None
+    races.append({"": 1.0, "Haswell": 0.8, "SkylakeX": 0.9})
+    assert learnt(tmp_path) == "Haswell" and not races
+    assert learnt(tmp_path) == learnt(tmp_path, measuring=False) == "Haswell"  # a race would fail
+    assert [file.name for file in tmp_path.iterdir()] == ["blas.json"]
+    other = (tmp_path / "blas.json").read_text().replace("lib-1", "lib-2")
+    for odd in ("", "[]", "nothing", '{"processor": 1}', other):
+        (tmp_path / "blas.json").write_text(odd)
+        races.append({"": 1.0, "Haswell": 0.97, "SkylakeX": 1.1})
+        assert learnt(tmp_path) == "" and not races  # within the noise OpenBLAS decides
+    (tmp_path / "blas.json").unlink()
+    races.append({})
+    assert learnt(tmp_path) is None and not list(tmp_path.iterdir())
+    (tmp_path / "file").touch()
+    assert learnt(tmp_path / "file") is None  # no folder: nothing is measured
+
+
+def test_the_first_of_two_that_measure_decides(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def race(codes: tuple[str, ...], environ: Mapping[str, str]) -> dict[str, float]:
+        monkeypatch.setattr(blas, "race", lambda codes, environ: {"": 1.0, "Haswell": 0.9, "SkylakeX": 0.5})
+        assert learnt(tmp_path) == "SkylakeX"
+        return {"": 1.0, "Haswell": 0.5, "SkylakeX": 0.9}
+
+    monkeypatch.setattr(blas, "race", race)
+    assert learnt(tmp_path) == "SkylakeX"
+
+
+def test_what_can_be_measured_depends_on_what_the_processor_has() -> None:
+    assert blas.candidates(cpuinfo("x", 6, 1, WIDE + " fma"), "x86_64") == ("Haswell", "SkylakeX")
+    assert blas.candidates(cpuinfo("x", 6, 1, "avx2 fma"), "x86_64") == ("Haswell",)
+    assert blas.candidates(cpuinfo("x", 6, 1, WIDE + " fma"), "aarch64") == blas.candidates("", "x86_64") == ()
+    assert all(blas.signature(cpuinfo("x", 6, 1, WIDE)).values())
+
+
+def test_codes_take_turns() -> None:
+    seconds = blas.race(("Haswell",), dict(os.environ))
+    assert seconds.keys() == {"", "Haswell"} and min(seconds.values()) > 0.0
 
 
 def test_it_can_be_measured() -> None:

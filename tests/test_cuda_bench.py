@@ -36,7 +36,7 @@ def test_every_case_of_a_gpu_writes_its_figures(tmp_path: Path, capsys: pytest.C
     for row in rows:
         assert row.keys() >= KEYS and row["seconds"] > 0 and row["rate"] > 0 and row["threads"] == 1
         assert row["fraction"] is None or row["fraction"] > 0
-        assert row["limit"] in ("", "matrix product", "copy", FLOOR)
+        assert row["limit"] in ("", "matrix product", "copy", FLOOR, "exact")
     assert all(GPU or row["gpu"] == "Numba's simulator" for row in rows if row["case"] == "limit")
     assert all(row["limit"] == FLOOR for row in rows if row["case"] == "propagate")
     assert {row["variant"] for row in rows if row["case"] == "bank-ic-pm"} == {"epochs", "batches"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -71,6 +71,8 @@ class Desk(Guarded):
         """Runs that the open one is compared with."""
         self.processes: list[launch.Process] = []
         self.starting: launch.Process | None = None
+        self.compiled: Callable[[], object] = lambda: None
+        """Called before a run is shown: returns once all that panels compute with is compiled."""
         self.lab_eyes = self.kept.text("eyes") == "lab"
         self.moved: set[str] = set()
         """Names of what changed since the last refresh."""
@@ -262,6 +264,7 @@ class Desk(Guarded):
         return opened
 
     def _open(self, folder: Path, attach: bool) -> None:
+        self.compiled()
         model = open_run(folder)
         if attach and model.state not in ("running", "paused", "stale"):
             model.close()

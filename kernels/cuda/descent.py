@@ -25,7 +25,7 @@ from .launch import SHARED_BYTES, SIMULATED, device, run, scratch
 REGISTERS = 32
 """A column of more numbers than this lies in the block's memory."""
 
-reading = device(cpu.reading)
+reading, even_reading = device(cpu.reading), device(cpu.even_reading)
 
 
 def wall(rails, k):
@@ -50,8 +50,9 @@ def in_block(cores, count, k, itemsize):
 
 
 @cache
-def kernel(rails, k, reverse, noisy, dtype):
-    """The kernel for one layout, and the number of cores in a block. `rails`: the bytes of the upper rails."""
+def kernel(rails, k, reverse, noisy, even, dtype):
+    """The kernel for one layout, and the number of cores in a block. `rails`: the bytes of the upper rails; `even`: all
+    amplitudes of noise are alike, so that no column's own residual is needed."""
     slots, count = wall(np.frombuffer(rails, np.int64), k)
     slots = slots.astype(np.int32)
     real = float32 if dtype == np.float32 else float64
@@ -66,7 +67,7 @@ def kernel(rails, k, reverse, noisy, dtype):
     @cuda.jit
     def descend_cores(
         rule, phases, loss, carry, lr, order, ratio, fixed, bias, around, lsb, levels, thresholds, crosstalk, rewrap,
-        flip, start, rows, target, amplitudes, variates, writes, every, walls,
+        flip, start, rows, target, amplitudes, least, dark, variates, writes, every, walls,
     ):
         at, j = cuda.threadIdx.x // k, cuda.threadIdx.x % k
         mine = cuda.blockIdx.x * cores + at
@@ -153,7 +154,7 @@ def kernel(rails, k, reverse, noisy, dtype):
                 total = real(0.0)
                 for b in range(k):
                     total += sums[at, b]
-            if noisy and reverse:
+            if noisy and reverse and not even:
                 # What is read are columns of the core, here the rows of P X: they go over to other threads.
                 cuda.syncthreads()
                 square = real(0.0)
@@ -172,7 +173,11 @@ def kernel(rails, k, reverse, noisy, dtype):
                     here = total * mean
             elif stage == 0:
                 if noisy:
-                    plus = real(reading(total, sums[at], amplitudes[m], variates[m, v // steps * 2])) * mean
+                    drawn = variates[m, v // steps * 2]
+                    if even:
+                        plus = real(even_reading(total, dark[m], least[m], drawn)) * mean
+                    else:
+                        plus = real(reading(total, sums[at], amplitudes[m], least[m], drawn)) * mean
                 elif moved:
                     plus = total * mean
                 else:
@@ -181,7 +186,11 @@ def kernel(rails, k, reverse, noisy, dtype):
                 wrote += 1
             elif stage == 1:
                 if noisy:
-                    minus = real(reading(total, sums[at], amplitudes[m], variates[m, v // steps * 2 + 1])) * mean
+                    drawn = variates[m, v // steps * 2 + 1]
+                    if even:
+                        minus = real(even_reading(total, dark[m], least[m], drawn)) * mean
+                    else:
+                        minus = real(reading(total, sums[at], amplitudes[m], least[m], drawn)) * mean
                 elif moved:
                     minus = total * mean
                 else:
@@ -213,7 +222,8 @@ def descend(
 ):
     """As `kernels.descent.descend`; `rails` is an array of the host, since it chooses the code."""
     cores, k = start.shape[:2]
-    compiled, side = kernel(np.ascontiguousarray(rails).tobytes(), k, bool(reverse), bool(noisy), phases.dtype.type)
+    layout, even = np.ascontiguousarray(rails).tobytes(), variates.shape[2] == 2
+    compiled, side = kernel(layout, k, bool(reverse), bool(noisy), even, phases.dtype.type)
     blocks = -(-cores // side)
     every = scratch(phases, (blocks * side, phases.shape[1]))
     count = wall(rails, k)[1]
@@ -221,5 +231,5 @@ def descend(
     walls = scratch(phases, (1, 1, 1) if fits else (blocks * side, count, 2))
     run(
         compiled, blocks, side * k, rule, phases, loss, carry, lr, order, *chain, flip, start, rows, target,
-        amplitudes, variates, writes, every, walls,
+        *amplitudes, variates, writes, every, walls,
     )  # fmt: skip

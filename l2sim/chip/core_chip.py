@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from l2sim import naming
-from l2sim.backend import CPU, Array, Device, generator, host, kernels_of, like, namespace, real_type, resident
+from l2sim.backend import CPU, Array, Device, kernels_of, like, namespace, real_type, resident
 from l2sim.chip import attenuators, fabrication, readout
 from l2sim.chip.drift import Wander
 from l2sim.chip.fabrication import chain_parameters, fabricate
-from l2sim.chip.fused import blocks, descent, spread
+from l2sim.chip.fused import blocks, descent, pieces, spread
+from l2sim.chip.fused.pieces import Pieces
 from l2sim.chip.grid import full_scale
 from l2sim.chip.meter import Count, Meter, Settling
 from l2sim.chip.nonidealities import GAMMA, Nonidealities, required
@@ -35,9 +36,7 @@ from l2sim.chip.protocol import (
 from l2sim.errors import ChipError, NotFinite
 from l2sim.given import reals, word
 from l2sim.mesh.mesh import Mesh, require_real
-
-SPARSE = 0.75
-"""A masked product skips blocks where fewer than this share of them is kept."""
+from l2sim.streams import Stream
 
 
 class CoreChip:
@@ -77,7 +76,7 @@ class CoreChip:
         self._attenuators = fabricate(seed, name, "sigma", (self._cores, mesh.modes))
         self._wander = Wander(seed, name, dict.fromkeys(PARTS, heaters), np.stack((mesh.column, mesh.top), axis=1))
         self._settling = Settling()
-        self._noise = generator(seed, "readout", name)
+        self._noise = Stream(seed, "readout", name)
         self._phases = {part: xp.zeros(heaters, self.dtype) for part in PARTS}
         self._signs = {part: xp.ones((self._cores, mesh.modes), self.dtype) for part in PARTS}
         self._sigma = xp.ones((self._cores, mesh.modes), self.dtype)
@@ -193,13 +192,7 @@ class CoreChip:
         heaters, columns = (self.mesh.by_column(part, order), order) if by_column else (order, None)
         there = bool(self._device.numbers)
         run = partial(spread.descend, self._device) if there else partial(descent.here, columns=columns)
-        bytes_of_one = 4 * self.mesh.count * k * self.dtype.itemsize
-        chunk = max(1, descent.VARIATES_BYTES // bytes_of_one) if noise > 0 else cores
-        for lo in range(0, cores, chunk):
-            some = {name: a[lo : lo + chunk] for name, a in on.items()}
-            if noise > 0:
-                ports = None if outputs is None else host(some["read"])
-                some["variates"] = descent.variates(self._noise, len(some["loss"]), self.mesh, self.dtype, ports)
+        for some in descent.batches(on, self._noise, self.mesh) if noise > 0.0 else [on]:
             run(some, tuple(shared), part=part, rule=rule, mesh=self.mesh, order=heaters, noise=noise)
         writes = on["writes"].sum()
         self._descended(writes if there else int(writes))
@@ -216,40 +209,54 @@ class CoreChip:
             evaluations=calls, core_calls=calls * k, writes=writes, vectors=probes * k, settled=probes
         )
 
-    def product(self, x: Array, cores: Array | None = None) -> Array:
+    @property
+    def in_pieces(self) -> bool:
+        """Whether `product`, `sigma_gradient` and `product_back_into` take columns in pieces."""
+        return self.xp is np and self.fuses("quadrature")
+
+    def product(self, x: Array | Pieces, cores: Array | None = None, rows: int | None = None) -> Array:
         """M x of the whole grid, (q k, N) -> (p k, N): `forward` on every core and the sum over block columns.
 
-        Through the cores of the mask (p, q) only. The noise of the sum is drawn at once. Here and below, rows missing
-        at the end of what is sent are dark.
+        Through the cores of the mask (p, q) only; the first `rows` of the result, where nobody reads the others. The
+        noise of the sum is drawn at once. Here and below, rows missing at the end of what is sent are dark.
         """
-        grid = like(x, self._grid())
+        grid = self._grid()
         if cores is not None:
-            grid = self._kept(grid, cores)
-        return self._noisy(grid[:, : len(x)] @ x, x, 1, cores)
+            grid = blocks.kept(grid, cores, self.mesh.modes)
+        if not isinstance(x, Pieces):
+            grid = like(x, grid)
+        return self._noisy(pieces.times(grid[:rows, : len(x)], x), x, 1, cores)
 
     def product_back(self, y: Array, cores: Array | None) -> Array:
         """M' y of the whole grid, (p k, N) -> (q k, N), through the cores of the mask (p, q) only."""
-        grid = like(y, self._grid())
-        if cores is None:
-            product = grid[: len(y)].T @ y
-        elif namespace(y) is np and np.count_nonzero(cores) < SPARSE * cores.size:
-            product = blocks.product_back(grid, cores, y, self.mesh.modes)
-        else:
-            product = self._kept(grid, cores)[: len(y)].T @ y
-        return self._noisy(product, y, 0, cores)
+        return self._noisy(blocks.turned(like(y, self._grid()), cores, self.mesh.modes)(y), y, 0, cores)
 
-    def _kept(self, grid: Array, cores: Array) -> Array:
-        """The whole matrix with the blocks outside the mask (p, q) dark."""
-        k = self.mesh.modes
-        kept = grid.reshape(self.shape[0], k, self.shape[1], k) * like(grid, cores)[:, None, :, None]
-        return kept.reshape(grid.shape).astype(grid.dtype, copy=False)
+    def product_back_into(self, y: Array, cores: Array | None, into: Pieces) -> None:
+        """The same, of which `into` takes up as many rows as it has: first what is read, then the sum of its noise."""
+        back, noise = blocks.turned(self._grid(), cores, self.mesh.modes), self._nonidealities.readout_noise
+        for at, room in into.adding():
+            back(y[:, at], out=room)
+        if noise > 0.0:
+            std = self._spread(0, cores)[: len(into)] * (full_scale(y) * noise)
+            taken, variance = into.taken(std * std)
+            self._noise.add(np.sqrt(variance), taken)
+        self._sent(y.shape[1], cores)
 
-    def sigma_gradient(self, x: Array, dy: Array, rest: Commands, vectors: Array | None = None) -> Array | None:
-        """dL/dsigma (p, q, k) as `l2sim.chip.grid.sigma_gradient` measures it; None where readings are noisy.
+    def _spread(self, axis: int, cores: Array | None) -> Array:
+        """Standard deviation of the sum over the cores of a column or row behind every port, for readout noise of 1."""
+        power = self._scale.reshape(self.shape) ** 2 * (1.0 if cores is None else self._home.put(cores))
+        std: Array = np.repeat(np.sqrt(power.sum(axis=axis)), self.mesh.modes)
+        return std
+
+    def sigma_gradient(
+        self, x: Array | Pieces, dy: Array, rest: Commands, vectors: Array | None = None
+    ) -> Array | None:
+        """dL/dsigma (p, q, k) as `l2sim.chip.grid.sigma_gradient` measures it; None on a GPU where readings are noisy.
 
         `x` is dark already where `vectors` (q, N) has False; they are metered.
         """
-        if self._nonidealities.readout_noise > 0.0:
+        noise = self._nonidealities.readout_noise
+        if noise > 0.0 and not (self.xp is namespace(dy) is np):
             return None
         left, right, turned = self._passes(rest)
         sent = x.shape[1] * self.shape[1] if vectors is None else np.count_nonzero(vectors)
@@ -257,12 +264,13 @@ class CoreChip:
         self._settling.wrote()
         writes = 2 * (turned + np.count_nonzero(self._sigma != 1.0))
         self.meter.count(core_calls=2 * sent * self.shape[0], writes=writes, vectors=2 * count, settled=2)
-        outer = namespace(x).zeros((self.shape[0] * self.mesh.modes, self.shape[1] * self.mesh.modes), self.dtype)
-        if namespace(x) is np:
-            np.matmul(dy, x.T, out=outer[: len(dy), : len(x)])
-        else:
-            outer[: len(dy), : len(x)] = dy @ x.T
-        return blocks.diagonals(left, self._home.put(outer), right)
+        k = self.mesh.modes
+        outer = blocks.outer(dy, x, (self.shape[0] * k, self.shape[1] * k))
+        gradient = blocks.diagonals(left, self._home.put(outer), right)
+        if noise > 0.0:
+            scales = float(full_scale(x)), float(full_scale(dy))
+            blocks.add_noise(self._noise, gradient, left, right, x, dy, vectors, (noise * scales[0], noise * scales[1]))
+        return gradient
 
     def _passes(self, rest: Commands) -> tuple[Array, Array, Count]:
         """U I_V, (I_U V)' and the writes that it takes to rest both meshes; kept until one is commanded.
@@ -338,7 +346,7 @@ class CoreChip:
         kinds = {"phases": self._phases, "signs": self._signs}
         arrays = {naming.name(part, kind): of[part] for kind, of in kinds.items() for part in PARTS}
         arrays[naming.name("sigma", "commanded")] = self._sigma
-        noise, drift, restless = self._noise.bit_generator.state, self._wander.state(), self._settling.restless
+        noise, drift, restless = self._noise.state(), self._wander.state(), self._settling.restless
         return {key: a.copy() for key, a in arrays.items()}, ChipState(noise=noise, drift=drift, restless=restless)
 
     def restore(self, arrays: dict[str, Array], values: ChipState) -> None:
@@ -347,7 +355,7 @@ class CoreChip:
             self._phases[part] = self._home.put(arrays[naming.name(part, "phases")].astype(self.dtype))
             self._signs[part] = self._home.put(arrays[naming.name(part, "signs")].astype(self.dtype))
         self._sigma = self._home.put(arrays[naming.name("sigma", "commanded")].astype(self.dtype))
-        self._noise.bit_generator.state = values["noise"]
+        self._noise.restore(values["noise"])
         if "drift" in values:
             self._wander.restore(values["drift"])
         self._settling.restless = values.get("restless", False)
@@ -466,14 +474,16 @@ class CoreChip:
             seen = readout.quadrature(y, self._nonidealities, self._variates, gain, turned)
         return seen.astype(self.dtype, copy=False)
 
-    def _noisy(self, product: Array, sent: Array, axis: int, cores: Array | None) -> Array:
+    def _noisy(self, product: Array, sent: Array | Pieces, axis: int, cores: Array | None) -> Array:
         """Meter a product of the whole grid with `sent` (rows, N), and add the noise of its readings."""
         self._sent(sent.shape[1], cores)
         noise = self._nonidealities.readout_noise
         if noise > 0.0:
-            power = self._scale.reshape(self.shape) ** 2 * (1.0 if cores is None else self._home.put(cores))
-            std = np.repeat(np.sqrt(power.sum(axis=axis)), self.mesh.modes)[:, None]
-            product += (full_scale(sent) * noise) * like(sent, std) * like(sent, self._normal(product.shape))
+            std = like(product, self._spread(axis, cores)[: len(product)]) * (full_scale(sent) * noise)
+            if namespace(product) is np and product.flags.c_contiguous:
+                self._noise.add(std, product)
+            else:
+                product += std[:, None] * like(product, self._normal(product.shape))
         return product
 
     def _variates(self, shape: tuple[int, ...]) -> Array:
@@ -481,7 +491,7 @@ class CoreChip:
         return self._home.put(self._normal(shape))
 
     def _normal(self, shape: tuple[int, ...]) -> Array:
-        return self._noise.standard_normal(shape, self.dtype)  # type: ignore[arg-type]
+        return self._noise.normal(shape, self.dtype)
 
 
 def turned(angle: Array) -> Array:

@@ -14,8 +14,9 @@ from typing import TypeGuard
 import numpy as np
 
 from l2sim.backend import Array, namespace
+from l2sim.chip.fused.pieces import Pieces, peak, whole
 from l2sim.chip.meter import Count
-from l2sim.chip.protocol import Commands, FusedHardware, Hardware, command
+from l2sim.chip.protocol import Commands, FusedHardware, Hardware, PiecewiseHardware, command
 
 
 def arrays(hardware: Hardware) -> ModuleType:
@@ -24,13 +25,15 @@ def arrays(hardware: Hardware) -> ModuleType:
     return xp
 
 
-def full_scale(x: Array) -> Array | float:
+def full_scale(x: Array | Pieces) -> Array | float:
     """The amplitude that the modulators' full scale stands for when sending `x`: its largest magnitude (1 if zero).
 
     Vectors are sent divided by it, so that readout noise, which is relative to the unit amplitude, does not drown them.
     """
+    if isinstance(x, Pieces):
+        return x.largest or 1.0
     if namespace(x) is np:
-        return float(max(x.max(initial=0.0), -x.min(initial=0.0))) or 1.0
+        return peak(x) or 1.0
     if not x.size:
         return 1.0
     largest = np.abs(x).max()
@@ -51,9 +54,10 @@ def fused(hardware: Hardware, operation: str, readout: str = "quadrature") -> Ty
     return hasattr(hardware, operation) and hardware.fuses(readout)  # type: ignore[attr-defined]
 
 
-def product(hardware: Hardware, x: Array, cores: Array | None = None) -> Array:
-    """M x: `x` (q k, N) -> (p k, N), through the cores of the mask (p, q) only.
+def product(hardware: Hardware, x: Array | Pieces, cores: Array | None = None, rows: int | None = None) -> Array:
+    """M x: `x` (q k, N) -> (p k, N), through the cores of the mask (p, q) only; the first `rows` of it.
 
+    `x` may come in pieces on hardware that works `in_pieces`.
     N core calls per core; as many sequential additions a vector as the longest row of cores has, less one.
     """
     (p, q), k, count = hardware.shape, hardware.mesh.modes, x.shape[1]
@@ -61,20 +65,20 @@ def product(hardware: Hardware, x: Array, cores: Array | None = None) -> Array:
     with hardware.meter.during("forward"):
         hardware.meter.count(accumulation_steps=np.maximum(longest - 1, 0) * count, loads=_blocks(hardware, cores))
         if fused(hardware, "product"):
-            return hardware.product(x, cores)
+            return hardware.product(x, cores, rows)  # type: ignore[arg-type]  # pieces where it takes them
+        x = whole(x)
         scale = full_scale(x)
         x = padded(x, q * k)
         parts = hardware.forward((x / scale).reshape(1, q, k, count), cores=cores)
         summed: Array = scale * parts.sum(axis=1).reshape(p * k, count)
-        return summed
+        return summed[:rows]
 
 
 def product_back(hardware: Hardware, y: Array, cores: Array | None = None) -> Array:
     """M' y by light sent backwards: `y` (p k, N) -> (q k, N), through the cores of the mask (p, q) only."""
     (p, q), k, count = hardware.shape, hardware.mesh.modes, y.shape[1]
-    longest = p if cores is None else cores.sum(axis=0).max()
     with hardware.meter.during("input_gradient"):
-        hardware.meter.count(accumulation_steps=np.maximum(longest - 1, 0) * count, loads=_blocks(hardware, cores))
+        _count_back(hardware, count, cores)
         if fused(hardware, "product_back"):
             return hardware.product_back(y, cores)
         scale = full_scale(y)
@@ -84,9 +88,27 @@ def product_back(hardware: Hardware, y: Array, cores: Array | None = None) -> Ar
         return summed
 
 
+def in_pieces(hardware: Hardware) -> TypeGuard[PiecewiseHardware]:
+    """Whether columns may go to `hardware`, and come from it, in pieces."""
+    return getattr(hardware, "in_pieces", False)
+
+
+def product_back_into(hardware: PiecewiseHardware, y: Array, cores: Array | None, into: Pieces) -> None:
+    """`product_back`, of which `into` takes up as many rows as it has."""
+    with hardware.meter.during("input_gradient"):
+        _count_back(hardware, y.shape[1], cores)
+        hardware.product_back_into(y, cores, into)
+
+
+def _count_back(hardware: Hardware, count: int, cores: Array | None) -> None:
+    """Meter the additions and the blocks of `count` vectors sent backwards."""
+    longest = hardware.shape[0] if cores is None else cores.sum(axis=0).max()
+    hardware.meter.count(accumulation_steps=np.maximum(longest - 1, 0) * count, loads=_blocks(hardware, cores))
+
+
 def sigma_gradient(
     hardware: Hardware,
-    x: Array,
+    x: Array | Pieces,
     dy: Array,
     mapped: Commands,
     rest: Commands,
@@ -106,14 +128,15 @@ def sigma_gradient(
     """
     (p, q), k, count = hardware.shape, hardware.mesh.modes, x.shape[1]
     if vectors is not None:
-        x = padded(x, q * k) * np.repeat(vectors, k, axis=0)
+        x = padded(whole(x), q * k) * np.repeat(vectors, k, axis=0)
     with hardware.meter.during("weight_gradient"):
         additions = count if vectors is None else vectors.sum(axis=1).max()
         hardware.meter.count(accumulation_steps=additions, loads=p * q)
         if fused(hardware, "sigma_gradient", readout):
-            fast = hardware.sigma_gradient(x, dy, rest, vectors)
+            fast = hardware.sigma_gradient(x, dy, rest, vectors)  # type: ignore[arg-type]  # pieces as in `product`
             if fast is not None:
                 return fast
+        x = whole(x)
         scale_x, scale_y = full_scale(x), full_scale(dy)
         x, dy = padded(x, q * k), padded(dy, p * k)
         light, error = (x / scale_x).reshape(1, q, k, count), (dy / scale_y).reshape(p, 1, k, count)

@@ -9,16 +9,15 @@ besides that the chip offers fused operations (`tap_sums`, `gradient`) that give
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from l2sim import naming
-from l2sim.backend import CPU, Array, Device, generator, kernels, real_type
+from l2sim.backend import CPU, Array, Device, kernels, real_type
 from l2sim.chip import fabrication, readout
 from l2sim.chip.drift import Wander
 from l2sim.chip.fabrication import arm_parameters, chain_parameters, fabricate, fabricate_optics, splitter_parameters
+from l2sim.chip.fused import aggregate
 from l2sim.chip.meter import Count, Meter, Settling
 from l2sim.chip.nonidealities import WAVELENGTH_NM, Nonidealities, required
 from l2sim.chip.protocol import MESH_READOUTS, PHASES, SCHEMES, ChipState, Gradient, Taps, detectors, light_of_mesh
@@ -59,11 +58,7 @@ class MeshChip:
         size = 2 * mesh.count + mesh.modes
         self._wander = Wander(seed, name, {"mesh": (1, size)}, places(mesh))
         self.settling = Settling()  # light that passes several meshes waits once: they share one
-        self._noise = generator(seed, "readout", name)
-        self._start = self._noise.bit_generator.state
-        # Noise that repeats itself is drawn once: every draw since `rewind`, and where the stream then stood.
-        self._tape: list[tuple[Array, Mapping[str, object]]] | None = None
-        self._played = 0
+        self._noise = readout.Noise(self.dtype, device, seed, "readout", name)
         self._heated = device.put(np.tile(mesh.active, 2))  # passive couplers have no heaters
         self._unsound: Array | np.bool_ | None = None
         self._phases = {part: self.xp.zeros(size, self.dtype) for part, size in self._sizes.items()}
@@ -79,6 +74,8 @@ class MeshChip:
     @nonidealities.setter
     def nonidealities(self, value: Nonidealities) -> None:
         self._nonidealities = required(value)
+        noisy = value.io_amplitude_error or value.io_phase_error or value.tap_noise or value.readout_noise
+        self._noisy = bool(noisy or value.reference_phase_std)
         put = self._device.put
         chain = chain_parameters(self._wiring, self._heaters, value, self.dtype)
         self._chain = fabrication.moved(chain, put)
@@ -146,22 +143,29 @@ class MeshChip:
     def gradient(self, x: Array, g: Array, scheme: str) -> Gradient | None:
         """What `l2sim.learn.insitu.measure` reads where nothing is lost and nothing is noisy: the exact gradient, by
         running the mesh in reverse (`kernels.propagate.adjoint`, `gradients`). None elsewhere; metered as `scheme`."""
-        own = self._nonidealities
-        noisy = own.io_amplitude_error or own.io_phase_error or own.tap_noise or own.readout_noise
-        noisy = noisy or own.reference_phase_std
-        if noisy or not self._lossless or "tap_power" not in self.readouts:
+        if self._noisy or not self._lossless or "tap_power" not in self.readouts:
             return None
         x, g = self.checked_light(x), self.checked_light(g)
+        g = g.astype(self._complex, copy=False)
         if x.shape != g.shape:
             raise ChipError(f"light {x.shape} and cotangents {g.shape} differ in shape; give one cotangent per vector")
-        plain, tapped = SCHEMES[scheme]
-        batch = x.shape[1]
-        self.count((plain + tapped) * batch, tapped * batch)
+        self._count_gradient(x.shape[1], scheme)
         return self._adjoint(x, g)
+
+    def noisy_gradient(self, x: Array, g: Array, scheme: str) -> Gradient | None:
+        """The same where readings are noisy: of the same distribution as `measure` by `tap_sums`, for a batch larger
+        than N (`l2sim.chip.fused.aggregate`). None where something is lost, for a scheme whose readings are not added,
+        for noise that repeats itself, which is that of every single reading, and on a GPU."""
+        simple = self.xp is np and self._lossless and not self._noise.repeats and scheme in aggregate.WEIGHTS
+        if not simple or x.shape[1] <= self.mesh.modes or "tap_power" not in self.readouts:
+            return None
+        x, g = self.checked_light(x), self.checked_light(g)
+        self._count_gradient(x.shape[1], scheme)
+        return aggregate.gradient(self, x, g, scheme, self.read_sums)
 
     def rewind(self) -> None:
         """Go back to the start of the noise: what is drawn next repeats what was drawn first."""
-        self._tape, self._played = self._tape or [], 0
+        self._noise.rewind()
 
     # -- what only an observer may see ---------------------------------------------------------------------------------
 
@@ -182,7 +186,7 @@ class MeshChip:
 
     def oracle_gradient(self, x: Array, g: Array) -> Gradient:
         """The exact gradient with respect to the phases that the light sees: `x`, `g` (N, B), with loss, no noise."""
-        x, g = self.checked_light(x), self.checked_light(g)
+        x, g = self.checked_light(x), self.checked_light(g).astype(self._complex, copy=False)
         return self._adjoint(x, g) if self._lossless else self._adjoint_lossy(x, g)
 
     def oracle_fields(self, x: Array, back: bool = False) -> Array:
@@ -225,14 +229,14 @@ class MeshChip:
         if self._unsound is not None and bool(self._unsound):
             raise NotFinite(f"mesh {self.name} was sent values that are not finite; lower the learning rate")
         restless = self.settling.restless
-        values: ChipState = {"noise": self._position(), "drift": self._wander.state(), "restless": restless}
+        values: ChipState = {"noise": self._noise.position(), "drift": self._wander.state(), "restless": restless}
         return {naming.name(part, "phases"): a for part, a in self.commanded.items()}, values
 
     def restore(self, arrays: dict[str, Array], values: ChipState) -> None:
         """Go on from what `state` returned."""
         given = {part: arrays[naming.name(part, "phases")].astype(self.dtype) for part in PHASES}
         self._phases = {part: self._device.put(a) for part, a in given.items()}
-        self._noise.bit_generator.state, self._tape = values["noise"], None
+        self._noise.go_on(values["noise"])
         if "drift" in values:
             self._wander.restore(values["drift"])
         self.settling.restless = values.get("restless", False)
@@ -244,6 +248,7 @@ class MeshChip:
         self._seen: tuple[Array, ...] | None = None
         self._built: Array | None = None
         self._whole: Array | None = None
+        self._stacked: Array = self.xp.empty(0)
 
     def _age(self) -> None:
         """Take in how far biases have wandered by now. A fused operation does so once, at its beginning."""
@@ -287,6 +292,9 @@ class MeshChip:
             out = self.xp.empty((1, 2, self.mesh.modes, self.mesh.modes), self.dtype)
             self._kernels.propagate.matrices(*self._common(), out)
             self._whole = self._arrived(out, False)
+            if not self._lossless:
+                out = self._planes(self._whole)
+            self._stacked = out.reshape(2 * self.mesh.modes, self.mesh.modes)
         return self._whole
 
     # -- inside: light -------------------------------------------------------------------------------------------------
@@ -309,10 +317,12 @@ class MeshChip:
         return True
 
     def checked_light(self, x: ArrayLike) -> Array:
-        """Light (N, B) as complex numbers where the chip computes; ChipError for other shapes, and where not finite."""
-        field = self._device.put(light_of_mesh(x, self.mesh.modes)).astype(self._complex, copy=False)
-        if not self._finite(field):  # of a number that single precision does not hold, too
-            raise NotFinite("light holds values that are not finite; nothing was sent")
+        """Light (N, B) where the chip computes, in its precision; light in phase stays real. ChipError for other
+        shapes, and where not finite, which a GPU tells later (`state`)."""
+        field = self._device.put(light_of_mesh(x, self.mesh.modes))
+        field = field.astype(self._complex if field.dtype.kind == "c" else self.dtype, copy=False)
+        if self.xp is not np:
+            self._finite(field)
         return field
 
     def _planes(self, x: Array) -> Array:
@@ -331,8 +341,11 @@ class MeshChip:
     def passed(self, x: Array, back: bool) -> Array:
         """Light through the mesh: by its matrix where the batch is larger than that."""
         if x.shape[1] > self.mesh.modes:
-            matrix = self._matrix()
-            return (matrix.T if back else matrix) @ x
+            if back or np.iscomplexobj(x):
+                matrix = self._matrix()
+                return (matrix.T if back else matrix) @ x
+            self._matrix()
+            return self._fields((self._stacked @ x).reshape(1, 2, *x.shape))  # half the work of a complex product
         field = self._planes(x * self._ends if back else x)
         of = self._kernels.propagate
         (of.backward if back else of.forward)(*self._common(), field)
@@ -392,17 +405,27 @@ class MeshChip:
         taps = tapped * sum(self._sizes.values())
         self.meter.count(core_calls=vectors, tap_readings=taps, vectors=vectors, settled=self.settling.waits())
 
+    def _count_gradient(self, batch: int, scheme: str) -> None:
+        plain, tapped = SCHEMES[scheme]
+        self.count((plain + tapped) * batch, tapped * batch)
+
+    @property
+    def sends_exactly(self) -> bool:
+        """Whether modulators make the field that is asked for."""
+        own = self._nonidealities
+        return not (own.io_input and (own.io_amplitude_error or own.io_phase_error))
+
     def modulated(self, x: Array) -> Array:
         """The field that modulators make where `x` is asked for."""
-        return readout.modulated(x, self._nonidealities, self._normal) if self._nonidealities.io_input else x
+        return x if self.sends_exactly else readout.modulated(x, self._nonidealities, self._noise.normal)
 
     def read(self, y: Array, kind: str) -> Array:
         """Readings of the field y (N, B) at the far end: of its "field" or its "power"."""
         sheet = self._nonidealities
-        y = readout.modulated(y, sheet, self._normal)
+        y = readout.modulated(y, sheet, self._noise.normal)
         if kind == "power":
-            return readout.power(y, readout.intensity(y), sheet, self._normal)
-        return readout.field(y, sheet, self._normal)
+            return readout.power(y, readout.intensity(y), sheet, self._noise.normal)
+        return readout.field(y, sheet, self._noise.normal)
 
     def read_taps(self, powers: Taps) -> Taps:
         """Readings of powers at the shifters, or of sums of powers. Passive couplers have no taps."""
@@ -410,26 +433,14 @@ class MeshChip:
         if not self.mesh.active.all():
             passive = ~self._heated[: self.mesh.count]
             theta[passive] = phi[passive] = 0.0
-        return Taps(*(readout.tap(power, self._nonidealities, self._normal) for power in (theta, phi, screen)))
+        return Taps(*(readout.tap(power, self._nonidealities, self._noise.normal) for power in (theta, phi, screen)))
 
-    def _normal(self, shape: tuple[int, ...]) -> Array:
-        if self._tape is None:
-            return self._drawn(shape)
-        at, self._played = self._played, self._played + 1
-        if at == len(self._tape) or self._tape[at][0].shape != shape:
-            self._noise.bit_generator.state = self._position(at)
-            self._tape[at:] = [(self._drawn(shape), self._noise.bit_generator.state)]
-        return self._tape[at][0]
-
-    def _position(self, at: int | None = None) -> Mapping[str, object]:
-        """Where the noise stream stands, or stood after `at` draws since `rewind`."""
-        if self._tape is None:
-            return self._noise.bit_generator.state
-        at = self._played if at is None else at
-        return self._tape[at - 1][1] if at else self._start
-
-    def _drawn(self, shape: tuple[int, ...]) -> Array:
-        return self._device.put(self._noise.standard_normal(shape, self.dtype))  # type: ignore[arg-type]
+    def read_sums(self, sums: Taps, squares: Taps) -> Taps:
+        """Weighted sums of powers as taps read them, from the sums and from those with the weights squared."""
+        if not self._nonidealities.tap_noise:
+            return sums
+        own, draw = self._nonidealities, self._noise.normal
+        return Taps(*(readout.tapped(total, power, own, draw) for total, power in zip(sums, squares)))
 
     # -- inside: exact gradients ---------------------------------------------------------------------------------------
 
@@ -447,13 +458,38 @@ class MeshChip:
         room = self._room()
         elements, top, bottom, screen = self._common()
         if x.shape[1] > self.mesh.modes:
-            y = self._matrix() @ x
-            product = self._planes(y @ g.T)
+            matrix = self._matrix()
+            if np.iscomplexobj(x):
+                product, back = x @ g.T, matrix.T @ g
+            else:
+                product, back = self._in_phase(x, g)
+            product = self._planes(matrix @ product)  # U (X G^T) = Y G^T
             self._kernels.propagate.gradients(elements, self._splitters, top, bottom, screen, product, *room)
-            return self._measured(room, self._matrix().T @ g)
+            return self._measured(room, back)
         field, cotangent = self._planes(self.passed(x, False)), self._planes(g)
         self._kernels.propagate.adjoint(elements, self._splitters, top, bottom, screen, field, cotangent, *room)
         return self._measured(room, self._fields(cotangent))
+
+    def forms(self, form: Array) -> tuple[Taps, Taps]:
+        """Imaginary and real parts of F_p Z F_p^+ at every shifter p, without loss, for `form` Z (N, N) at the inputs:
+        sums of powers, the real ones not negative (`kernels.interference`)."""
+        matrix = self._matrix()
+        form = matrix @ form @ np.conj(matrix.T)
+        elements, top, bottom, screen = self._common()
+        by_theta, by_phi = (np.empty((1, 2 * self.mesh.count), self.dtype) for _ in range(2))
+        planes = self._planes(form)
+        self._kernels.interference.forms(elements, self._splitters, top, bottom, screen, planes, by_theta, by_phi)
+        heated, ends = self._heated[: self.mesh.count], np.diagonal(form)
+        theta, phi = (part.reshape(2, -1) * heated for part in (by_theta, by_phi))
+        return Taps(-theta[0], -phi[0], ends.imag), Taps(*(np.maximum(p, 0) for p in (theta[1], phi[1], ends.real)))
+
+    def _in_phase(self, x: Array, g: Array) -> tuple[Array, Array]:
+        """X G^T and Re U^T G of real light: each half the work of a complex product."""
+        modes, both = self.mesh.modes, self._planes(g).reshape(2 * self.mesh.modes, -1)
+        product = (both @ x.T).reshape(2, modes, modes)
+        turned = self._stacked.copy()
+        turned[modes:] *= -1
+        return readout.complex_of(product[0].T, product[1].T), turned.T @ both
 
     def _adjoint_lossy(self, x: Array, g: Array) -> Gradient:
         room = self._room()

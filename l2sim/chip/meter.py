@@ -132,7 +132,8 @@ class Meter:
             numbers[f"{root.pass_now}_core_calls"] = core_calls
             numbers[f"{root.pass_now}_accumulation_steps"] = accumulation_steps
         for name, number in numbers.items():
-            setattr(counts, name, getattr(counts, name) + number)
+            if type(number) is not int or number:  # an array of a GPU is not asked
+                setattr(counts, name, getattr(counts, name) + number)
         if vectors or settled:
             self._passed(vectors * root.call_seconds + settled * root.settle_seconds)
 

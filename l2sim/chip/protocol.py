@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from l2sim.backend import Array, namespace
+from l2sim.chip.fused.pieces import Pieces
 from l2sim.chip.meter import Meter
 from l2sim.errors import ChipError, NotFinite
 from l2sim.given import numbers, whole
@@ -109,8 +110,8 @@ class FusedHardware(Hardware, Protocol):
         """Whether it can for readings of this kind."""
         ...
 
-    def product(self, x: Array, cores: Array | None = None) -> Array:
-        """M x of the whole grid, (q k, N) -> (p k, N), through the cores of the mask (p, q) only."""
+    def product(self, x: Array, cores: Array | None = None, rows: int | None = None) -> Array:
+        """M x of the whole grid, (q k, N) -> (p k, N), through the cores of the mask (p, q) only; its first `rows`."""
         ...
 
     def product_back(self, y: Array, cores: Array | None) -> Array:
@@ -119,6 +120,19 @@ class FusedHardware(Hardware, Protocol):
 
     def sigma_gradient(self, x: Array, dy: Array, rest: Commands, vectors: Array | None = None) -> Array | None:
         """dL/dsigma (p, q, k); None where it can not after all."""
+        ...
+
+
+class PiecewiseHardware(FusedHardware, Protocol):
+    """A `FusedHardware` whose `product` and `sigma_gradient` also take columns `x` in pieces, while `in_pieces`."""
+
+    @property
+    def in_pieces(self) -> bool:
+        """Whether it does so now."""
+        ...
+
+    def product_back_into(self, y: Array, cores: Array | None, into: Pieces) -> None:
+        """`product_back`, of which `into` takes up as many rows as it has."""
         ...
 
 
@@ -366,13 +380,24 @@ def _light(x: ArrayLike, shape: str) -> Array:
     light = numbers(x, "light")
     if light.ndim and light.shape[-1] == 0:
         raise ChipError(f"there is no light in an empty batch; send at least one vector, {shape}")
-    if namespace(light) is np:
-        brightest = max(float(np.abs(part).max(initial=0.0)) for part in (light.real, light.imag))
-        if not np.isfinite(brightest):
-            raise NotFinite("light holds values that are not finite; nothing was sent")
-        if brightest > BRIGHTEST:
+    if namespace(light) is np and light.size:
+        least, most = _ends(light)
+        if not (least >= -BRIGHTEST and most <= BRIGHTEST):  # of what is no number, too
+            brightest = max(-least, most)
+            if not np.isfinite(least + most):
+                raise NotFinite("light holds values that are not finite; nothing was sent")
             raise NotFinite(f"light holds {brightest:.2g}; a chip takes {BRIGHTEST:g} at most, so scale it")
     return light
+
+
+def _ends(light: Array) -> tuple[float, float]:
+    """The least and the largest real or imaginary part; NaN where one is no number."""
+    if light.dtype.kind != "c":
+        return float(light.min()), float(light.max())
+    if light.ndim and light.flags.c_contiguous:
+        return _ends(light.view(light.real.dtype))  # one pass over both parts
+    (a, b), (c, d) = _ends(light.real), _ends(light.imag)
+    return float(np.minimum(a, c)), float(np.maximum(b, d))
 
 
 def mask_of_cores(cores: ArrayLike | None, grid: tuple[int, int]) -> Array | None:

@@ -11,12 +11,13 @@ of the reference, fresh for each vector:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from l2sim.backend import Array
+from l2sim.backend import Array, Device, generator
 from l2sim.chip.nonidealities import Nonidealities
+from l2sim.streams import Stream
 
 Normal = Callable[[tuple[int, ...]], Array]
 """Draws standard normal variates of a shape."""
@@ -82,7 +83,70 @@ def modulated(field: Array, sheet: Nonidealities, normal: Normal) -> Array:
 
 def tap(power: Array, sheet: Nonidealities, normal: Normal) -> Array:
     """Readings of powers I inside a mesh, or of sums of powers: I + s sqrt(I) n."""
-    return power + sheet.tap_noise * np.sqrt(power) * normal(power.shape) if sheet.tap_noise else power
+    return tapped(power, power, sheet, normal) if sheet.tap_noise else power
+
+
+def tapped(total: Array, power: Array, sheet: Nonidealities, normal: Normal) -> Array:
+    """Readings of weighted sums of powers, sum_j w_j I_j + s sqrt(sum_j w_j^2 I_j) n: the `total` and the `power`."""
+    return total + sheet.tap_noise * np.sqrt(power) * normal(power.shape)
+
+
+class Noise:
+    """Standard normal noise of the stream of these names under `seed`, in the precision `dtype`, where `device`
+    computes.
+
+    Noise that repeats itself is drawn once, from `generator`: `rewind` goes back to the start, and what is drawn next
+    is what was drawn first. Other noise is of the `Stream` of the names; before there were streams, all was of the
+    generator, and goes on from a position there.
+    """
+
+    def __init__(self, dtype: np.dtype[np.generic], device: Device, seed: int, *names: str) -> None:
+        self._rng, self._stream = generator(seed, *names), Stream(seed, *names)
+        self._dtype, self._device = dtype, device
+        self._start = self._rng.bit_generator.state
+        # Every draw since `rewind`, and where the generator then stood.
+        self._tape: list[tuple[Array, Mapping[str, object]]] | None = None
+        self._played, self._old = 0, False
+
+    @property
+    def repeats(self) -> bool:
+        """Whether it was ever rewound."""
+        return self._tape is not None
+
+    def rewind(self) -> None:
+        """Go back to the start: what is drawn next repeats what was drawn first."""
+        self._tape, self._played = self._tape or [], 0
+
+    def normal(self, shape: tuple[int, ...]) -> Array:
+        """The next numbers, of `shape`."""
+        if self._tape is None:
+            return self._drawn(shape) if self._old else self._device.put(self._stream.normal(shape, self._dtype))
+        at, self._played = self._played, self._played + 1
+        if at == len(self._tape) or self._tape[at][0].shape != shape:
+            self._rng.bit_generator.state = self._before(at)
+            self._tape[at:] = [(self._drawn(shape), self._rng.bit_generator.state)]
+        return self._tape[at][0]
+
+    def position(self) -> Mapping[str, object]:
+        """Where it stands."""
+        if self._tape is not None:
+            return self._before(self._played)
+        return self._rng.bit_generator.state if self._old else self._stream.state()
+
+    def go_on(self, position: Mapping[str, object]) -> None:
+        """Go on from where it stood at `position`, as noise that does not repeat itself until it is rewound."""
+        self._tape, self._old = None, "bit_generator" in position
+        if self._old:
+            self._rng.bit_generator.state = position
+        else:
+            self._stream.restore(position)
+
+    def _drawn(self, shape: tuple[int, ...]) -> Array:
+        return self._device.put(self._rng.standard_normal(shape, self._dtype))  # type: ignore[arg-type]
+
+    def _before(self, at: int) -> Mapping[str, object]:
+        """Where the generator stood after `at` draws since `rewind`."""
+        return self._tape[at - 1][1] if self._tape and at else self._start
 
 
 def _reference(y: Array, sheet: Nonidealities, normal: Normal) -> Array:

@@ -160,15 +160,14 @@ def _model() -> str:
 
 
 def _kernels() -> list[Finding]:
-    """Whether numba runs in parallel here, and where compiled kernels are kept."""
+    """Whether numba is whole, and where compiled kernels are kept."""
     rows = []
     if _version("numba"):
-        import numba  # late: it may be broken or missing
-
         try:
-            count = numba.get_num_threads()
-            rows.append(Finding("threads", f"{count}, layer {vars(numba)['threading_layer']()}"))
-        except Exception as error:  # numba raises what the broken layer raises
+            from l2sim.backend import kernels  # late: Numba may be broken
+
+            rows.append(Finding("threads", str(kernels.threads.count())))
+        except Exception as error:  # it raises what it likes
             reason = str(error).partition("\n")[0]
             rows.append(Finding("threads", reason, "missing", "pip install --force-reinstall numba"))
     folder, writable = _cache()

@@ -140,9 +140,7 @@ def _ready(job: Job, data: Path | None, threads: int | None, quiet: bool) -> int
     if job.data.name in sets.SETS:  # before the bars are drawn: a fetch has its own bar
         sets.locate(job.data.name, data, quiet)
     if threads is None:
-        import numba  # late: --help is instant
-
-        threads = int(numba.get_num_threads())
+        threads = backend.kernels.threads.count()
     with backend.threads(threads):
         backend.device(job.device)  # refused where this machine lacks it
     return threads

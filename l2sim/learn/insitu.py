@@ -74,13 +74,17 @@ def measure(
         hardware.rewind()
     if scale not in SCALES:
         raise ChipError(f"scale {scale!r} is unknown; use one of {', '.join(SCALES)}")
+    if hasattr(hardware, "gradient"):
+        exact: Gradient | None = hardware.gradient(x, g, scheme)  # without noise, whatever the scale
+        if exact is not None:
+            return exact
     scale_x, scale_g = row_norm(x, scale == "row"), row_norm(g, scale == "row")
     if scale == "peak":
         scale_g = peak(g, 1.0) / peak(x, peak(g, 1.0))
     x, g = x / scale_x, g / scale_g
     measured: Gradient | None = None
-    if hasattr(hardware, "gradient"):
-        measured = hardware.gradient(x, g, scheme)
+    if hasattr(hardware, "noisy_gradient") and not loss_per_column:
+        measured = hardware.noisy_gradient(x, g, scheme)
     if measured is None:
         measured = _probed(hardware, x, g, scheme, loss_per_column)
     back = scale_x * scale_g

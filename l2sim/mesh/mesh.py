@@ -232,8 +232,9 @@ class Mesh:
         return np.concatenate([np.arange(self.first[c], self.first[c + 1]) for c in columns], dtype=np.int64)
 
     def gather(self, phases: Array) -> Array:
-        """Mesh arrays (..., C, N - 1) to travel order (..., n)."""
-        return phases[..., resident(phases, self.column), resident(phases, self.top)]
+        """Mesh arrays (..., C, N - 1) to travel order (..., n), contiguous."""
+        there: Array = phases[..., resident(phases, self.column), resident(phases, self.top)].copy()
+        return there
 
     def scatter(self, phases: Array) -> Array:
         """Travel order (..., n) to mesh arrays (..., C, N - 1), zero where there is no MZI."""
@@ -289,7 +290,7 @@ def matrix(mesh: Mesh, phases: ArrayLike, signs: ArrayLike | None = None) -> Arr
     lead = phases.shape[:-2]
     if phases.shape[-2:] != mesh.shape:
         raise ChipError(f"phases of shape {phases.shape} do not fit this mesh; the last two sizes must be {mesh.shape}")
-    flat = np.ascontiguousarray(mesh.gather(phases).reshape(-1, mesh.count))
+    flat = mesh.gather(phases).reshape(-1, mesh.count)
     if signs is None:
         signs = np.ones((*lead, mesh.modes), flat.dtype)
     signs = real(signs, "signs").astype(flat.dtype)

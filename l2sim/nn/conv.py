@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from l2sim import pages
 from l2sim.backend import Array, kernels_of, like, namespace
 from l2sim.errors import ModelError
 from l2sim.nn.layers import Alignment, Bias, Layer
 from l2sim.nn.place import window_count
-from l2sim.nn.weights import Weight
+from l2sim.nn.weights import Weight, in_pieces
+from l2sim.nn.windows import BYTES, Windows
 
 __all__ = [
     "AdaptiveAveragePool",
@@ -36,10 +38,10 @@ def taps(x: Array, kernel: int, stride: int) -> Iterator[tuple[int, int, Array]]
             yield r, s, x[:, r : r + stride * h : stride, s : s + stride * w : stride]
 
 
-def im2col(x: Array, kernel: int, stride: int = 1, padding: int = 0, out: Array | None = None) -> Array:
+def im2col(x: Array, kernel: int, stride: int = 1, padding: int = 0) -> Array:
     """The windows of `x` (C, H, W, B) as columns (C*kernel^2, H'*W'*B).
 
-    Row c*kernel^2 + r*kernel + s; columns ordered H', W', B. `out` is an array of that shape to fill.
+    Row c*kernel^2 + r*kernel + s; columns ordered H', W', B.
     A 1 x 1 kernel that moves by 1 sees the image as it is: then the result is a view where it can be.
     """
     c, h, w, b = x.shape
@@ -47,7 +49,7 @@ def im2col(x: Array, kernel: int, stride: int = 1, padding: int = 0, out: Array 
         return x.reshape(c, -1)
     h, w = window_count(h, kernel, stride, padding), window_count(w, kernel, stride, padding)
     xp = namespace(x)
-    columns: Array = xp.empty((c * kernel * kernel, h * w * b), x.dtype) if out is None else out
+    columns: Array = pages.like(x, (c * kernel * kernel, h * w * b))
     kernels_of(x).im2col.im2col(xp.ascontiguousarray(x), kernel, stride, padding, h, w, columns)
     return columns
 
@@ -57,7 +59,7 @@ def col2im(columns: Array, shape: tuple[int, ...], kernel: int, stride: int = 1,
     if kernel == 1 and stride == 1 and padding == 0:
         return columns.reshape(shape)
     xp = namespace(columns)
-    image: Array = xp.empty(shape, columns.dtype)
+    image: Array = pages.like(columns, shape)
     h, w = (window_count(n, kernel, stride, padding) for n in shape[1:3])
     kernels_of(columns).im2col.col2im(xp.ascontiguousarray(columns), kernel, stride, padding, h, w, image)
     return image
@@ -87,26 +89,19 @@ class Conv2d(Layer):
         self.spatial: Callable[[tuple[int, int], np.random.Generator], tuple[Array, float]] | None = None
         self.alignment: Alignment | None = None
         self.drawn: dict[str, Array] = {}
-        self._buffer: Array | None = None
-        self._kept: Array | None = None
 
     def forward(self, x: Array, train: bool = False, rng: np.random.Generator | None = None) -> Array:
         """y = M im2col(x), zeros around the image: (C, H, W, B) -> (C', H', W', B).
 
         `train` remembers the columns and `rng` for `backward` and lets the weight sample.
         """
-        c, h, w, b = x.shape
-        h, w = (window_count(n, self.kernel, self.stride, self.padding) for n in (h, w))
-        if not train:
-            columns = im2col(x, self.kernel, self.stride, self.padding)
-        else:
-            # Fresh pages for the largest array of the step would cost more than filling it: reuse the last one.
-            shape = (c * self.kernel**2, h * w * b)
-            if self._buffer is None or self._buffer.shape != shape or self._buffer.dtype != x.dtype:
-                self._buffer = namespace(x).empty(shape, x.dtype)
-            columns = im2col(x, self.kernel, self.stride, self.padding, out=self._buffer)
+        h = window_count(x.shape[1], self.kernel, self.stride, self.padding)
+        w = window_count(x.shape[2], self.kernel, self.stride, self.padding)
+        columns = self._seen(x, self.kernel**2 * h * w * x[:, 0, 0].nbytes)
+        if train:
             self._columns, self._shape, self._rng = columns, x.shape, rng
-        return self.bias.add(self.weight.forward(columns, rng if train else None)).reshape(-1, h, w, b)
+        y = self.weight.forward(columns, rng if train else None)  # type: ignore[arg-type]  # pieces where it takes them
+        return self.bias.add(y).reshape(-1, h, w, x.shape[3])
 
     def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
         """Have the weight store its gradient, from the columns that samplers keep; return dL/dx (C, H, W, B).
@@ -117,23 +112,44 @@ class Conv2d(Layer):
         self.bias.accumulate(flat)
         if self.columns is None and self.spatial is None:
             self.drawn = {}
-            self.weight.accumulate(flat, self._columns, rng=self._rng)
+            self.weight.accumulate(flat, self._columns, rng=self._rng)  # type: ignore[arg-type]
         else:
             mask, factor = self._draw(dy.shape[1] * dy.shape[2])
             pixels = np.flatnonzero(mask)
-            width = pixels.size * dy.shape[3]
-            if self._kept is None or self._kept.dtype != flat.dtype or self._kept.size < self._columns.size:
-                self._kept = namespace(flat).empty(self._columns.size, flat.dtype)
-            rows = len(self._columns)
-            kept_x = _pick(self._columns, mask.size, pixels, self._kept[: rows * width].reshape(rows, width))
-            if "spatial" in self.drawn and self.kernel > 1:
-                self._darken(kept_x, pixels)
-            self.weight.accumulate(_pick(flat, mask.size, pixels), kept_x, factor, self._rng)
+            kept_x = self._kept(mask.size, pixels)
+            self.weight.accumulate(_pick(flat, mask.size, pixels), kept_x, factor, self._rng)  # type: ignore[arg-type]
         if not need_dx:
             return None
         if self.alignment is not None:
             return self.alignment(self._shape)
-        return col2im(self.weight.transpose(flat, self._rng), self._shape, self.kernel, self.stride, self.padding)
+        window = self.kernel, self.stride, self.padding
+        if isinstance(self._columns, Windows) and in_pieces(self.weight):
+            dx = Windows(pages.empty(self._shape, flat.dtype), *window)
+            self.weight.transpose_into(flat, self._rng, dx)
+            return dx.image
+        return col2im(self.weight.transpose(flat, self._rng), self._shape, *window)
+
+    def _seen(self, x: Array, size: int) -> Array | Windows:
+        """What the weight is given of `x` (C, H, W, B): the columns, in pieces where it takes them and their `size` in
+        bytes is more than one."""
+        window = self.kernel, self.stride, self.padding
+        if size > BYTES and window != (1, 1, 0) and namespace(x) is np and in_pieces(self.weight):
+            return Windows(np.ascontiguousarray(x), *window)
+        return im2col(x, *window)
+
+    def _kept(self, count: int, pixels: Array) -> Array | Windows:
+        """Of the last columns those of `pixels`, out of `count`."""
+        dark = "spatial" in self.drawn and self.kernel > 1
+        if isinstance(self._columns, Windows):
+            some = self._columns.some(pixels)
+            if not dark:
+                return some
+            kept = some.whole()
+        else:
+            kept = _pick(self._columns, count, pixels)
+        if dark:
+            self._darken(kept, pixels)
+        return kept
 
     def _draw(self, count: int) -> tuple[Array, float]:
         """The mask (H'*W',) of the columns to keep, and the factor of the gradient; fills `drawn`."""
@@ -171,13 +187,12 @@ class Conv2d(Layer):
         return self.weight.gradients() | self.bias.gradients()
 
 
-def _pick(columns: Array, count: int, pixels: Array, out: Array | None = None) -> Array:
+def _pick(columns: Array, count: int, pixels: Array) -> Array:
     """Of `columns` (R, count B) those of `pixels` (n,): (R, n B)."""
     grid = columns.reshape(len(columns), count, -1)
     if namespace(columns) is not np:
         return grid[:, like(columns, pixels)].reshape(len(columns), -1)
-    if out is None:
-        out = np.empty((len(columns), pixels.size * grid.shape[2]), columns.dtype)
+    out = pages.empty((len(columns), pixels.size * grid.shape[2]), columns.dtype)
     np.take(grid, pixels, axis=1, out=out.reshape(len(columns), pixels.size, grid.shape[2]), mode="clip")
     return out
 
@@ -219,7 +234,7 @@ class MaxPool(Layer):
         c, h, w, b = x.shape
         h, w = (window_count(n, self.kernel, self.stride, self.padding) for n in (h, w))
         xp = namespace(x)
-        y: Array = xp.empty((c, h, w, b), x.dtype)
+        y: Array = pages.like(x, (c, h, w, b))
         winner = xp.empty(y.shape, np.uint8 if self.kernel < 16 else np.uint16)
         kernels_of(x).im2col.max_pool(xp.ascontiguousarray(x), self.kernel, self.stride, self.padding, y, winner)
         if train:
@@ -229,7 +244,7 @@ class MaxPool(Layer):
     def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
         """dL/dx: dy added to the pixel that was largest in its window, (C, H', W', B) -> (C, H, W, B)."""
         xp = namespace(dy)
-        dx: Array = xp.empty(self._shape, dy.dtype)
+        dx: Array = pages.like(dy, self._shape)
         dy = xp.ascontiguousarray(dy)
         kernels_of(dy).im2col.max_pool_back(dy, self._winner, self.kernel, self.stride, self.padding, dx)
         return dx

@@ -16,7 +16,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import DTypeLike
 
-from l2sim.backend import CPU, Array, Device, kernels_of, like, namespace
+from l2sim import pages
+from l2sim.backend import CPU, Array, Device, kernels, kernels_of, like, namespace
 from l2sim.errors import ModelError
 from l2sim.nn.weights import Weight
 
@@ -118,14 +119,18 @@ class BatchNorm(Layer):
 
     Training normalises with the biased variance of the batch and moves the running statistics by `MOMENTUM` towards
     the batch mean and its unbiased variance; evaluation uses the running statistics. (Ioffe & Szegedy 2015, Alg. 1.)
+    With a `limit`, the `ReLUN` of that limit behind it is done in the same pass over memory; on the CPU only.
     Raises ModelError when a training batch holds one value per channel, whose variance is undefined.
     """
 
     EPS = 1e-5
     MOMENTUM = 0.1
 
-    def __init__(self, channels: int, dtype: DTypeLike = np.float64, device: Device = CPU) -> None:
+    def __init__(
+        self, channels: int, dtype: DTypeLike = np.float64, device: Device = CPU, limit: float | None = None
+    ) -> None:
         xp = device.xp
+        self._limit = None if limit is None else np.array(limit, dtype)[()]
         self.weight = xp.ones(channels, dtype)
         self.bias = xp.zeros(channels, dtype)
         self.running_mean = xp.zeros(channels, dtype)
@@ -141,17 +146,17 @@ class BatchNorm(Layer):
         xp = namespace(x)
         flat = xp.ascontiguousarray(x.reshape(len(x), -1))
         if not train:
-            scale = self.weight / np.sqrt(self.running_var + self.EPS)
-            out: Array = flat - self.running_mean[:, None]
-            out *= scale[:, None]
-            out += self.bias[:, None]
-            return out.reshape(x.shape)
+            return self._evaluated(flat).reshape(x.shape)
         n = flat.shape[1]
         if n < 2:
             raise ModelError("batch normalisation cannot train on one value per channel; use a larger batch")
         mean, var, inverse = (np.empty_like(self.weight) for _ in range(3))
-        y: Array = xp.empty(flat.shape, self.weight.dtype)
-        kernels_of(x).pointwise.normalise(flat, self.weight, self.bias, self.EPS, mean, var, inverse, y)
+        y: Array = pages.like(self.weight, flat.shape)
+        given, made = (flat, self.weight, self.bias, self.EPS), (mean, var, inverse, y)
+        if self._limit is None:
+            kernels_of(x).pointwise.normalise(*given, *made)
+        else:
+            kernels.pointwise.normalise_clip(*given, self._limit, *made)
         self.running_mean *= 1.0 - self.MOMENTUM
         self.running_mean += self.MOMENTUM * mean
         self.running_var *= 1.0 - self.MOMENTUM
@@ -163,12 +168,30 @@ class BatchNorm(Layer):
         """Store dL/dweight and dL/dbias (C,); if `need_dx` return dL/dx (C, ..., B), by the batch's statistics too."""
         xp = namespace(dy)
         flat = xp.ascontiguousarray(dy.reshape(len(dy), -1))
-        dx: Array = xp.empty(flat.shape if need_dx else (0, 0), flat.dtype)
+        dx: Array = pages.like(flat, flat.shape if need_dx or self._limit is not None else (0, 0))
         self._dweight, self._dbias = np.empty_like(self.weight), np.empty_like(self.bias)
-        kernels_of(dy).pointwise.normalise_back(
-            flat, self._x, self.weight, self._mean, self._inverse, self._dweight, self._dbias, dx
-        )
+        gradients = self._dweight, self._dbias, dx
+        if self._limit is None:
+            kernels_of(dy).pointwise.normalise_back(flat, self._x, self.weight, self._mean, self._inverse, *gradients)
+        else:
+            kernels.pointwise.normalise_clip_back(
+                flat, self._x, self.weight, self.bias, self._mean, self._inverse, self._limit, *gradients
+            )
         return dx.reshape(dy.shape) if need_dx else None
+
+    def _evaluated(self, flat: Array) -> Array:
+        """`flat` (C, n) by the running statistics."""
+        scale = self.weight / np.sqrt(self.running_var + self.EPS)
+        if namespace(flat) is np:
+            kind = self.weight.dtype.type
+            low, high = (kind(-np.inf), kind(np.inf)) if self._limit is None else (kind(0.0), self._limit)
+            y = pages.empty(flat.shape, kind)
+            kernels.pointwise.affine_clip(flat, self.running_mean, scale, self.bias, low, high, y)
+            return y
+        out: Array = flat - self.running_mean[:, None]
+        out *= scale[:, None]
+        out += self.bias[:, None]
+        return out
 
     def parameters(self) -> dict[str, Array]:
         """Scale `weight` and shift `bias` of every channel, (C,) each, live."""
@@ -205,7 +228,7 @@ class ReLUN(Layer):
 
     def forward(self, x: Array, train: bool = False, rng: np.random.Generator | None = None) -> Array:
         """y = min(max(x, 0), limit) element by element; `train` remembers y."""
-        y: Array = namespace(x).empty(x.shape, x.dtype)
+        y: Array = pages.like(x, x.shape)
         limit = x.dtype.type(self.limit)
         kernels_of(x).pointwise.clip(_rows(x), limit, y.reshape(_rows(x).shape))
         if train:
@@ -214,7 +237,7 @@ class ReLUN(Layer):
 
     def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
         """dL/dx: dy where 0 < y < limit, else 0."""
-        dx: Array = namespace(dy).empty(dy.shape, dy.dtype)
+        dx: Array = pages.like(dy, dy.shape)
         flat = _rows(dy)
         kernels_of(dy).pointwise.clip_back(flat, _rows(self._y), dy.dtype.type(self.limit), dx.reshape(flat.shape))
         return dx

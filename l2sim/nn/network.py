@@ -11,7 +11,7 @@ from l2sim.backend import CPU, Array, Device, like
 from l2sim.errors import ModelError
 from l2sim.given import numbers
 from l2sim.nn import conv, layers, models, optics
-from l2sim.nn.models import ModelSpec, Placed
+from l2sim.nn.models import LayerSpec, ModelSpec, Placed
 from l2sim.nn.weights import ElectronicWeight, Weight
 
 __all__ = ["MakeMesh", "MakeWeight", "Network", "build", "electronic"]
@@ -132,15 +132,24 @@ def build(
     leaves: dict[str, layers.Layer] = {}
 
     def chain(placed: tuple[Placed, ...]) -> layers.Chain:
-        return layers.Chain({item.name.rpartition(".")[2]: make(item) for item in placed})
+        items: dict[str, layers.Layer] = {}
+        for i, item in enumerate(placed):
+            before, after = (placed[j].layer if 0 <= j < len(placed) else None for j in (i - 1, i + 1))
+            items[item.name.rpartition(".")[2]] = make(item, before, after)
+        return layers.Chain(items)
 
-    def make(item: Placed) -> layers.Layer:
+    def make(item: Placed, before: LayerSpec | None, after: LayerSpec | None) -> layers.Layer:
+        """The layer of `item`; a batch norm clips in the same pass where a `ReLUN` follows, which then does nothing."""
         if isinstance(item.layer, models.Residual):
             return layers.Residual(chain(item.body), chain(item.shortcut))
         if isinstance(item.layer, models.Mesh):
             if make_mesh is None:
                 raise ModelError(f"{item.name}: a mesh needs hardware; pass make_mesh to build")
             leaves[item.name] = make_mesh(item.name, item.layer)
+        elif isinstance(item.layer, models.BatchNorm) and isinstance(after, models.ReLUN) and not device.numbers:
+            leaves[item.name] = layers.BatchNorm(item.input[0], dtype, device, after.limit)
+        elif isinstance(item.layer, models.ReLUN) and isinstance(before, models.BatchNorm) and not device.numbers:
+            leaves[item.name] = layers.Chain({})
         else:
             leaves[item.name] = _leaf(item, make_weight, dtype, device)
         return leaves[item.name]

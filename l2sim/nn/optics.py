@@ -85,16 +85,16 @@ class MeshLayer(Layer):
 
         `train` remembers the light, and U where it was read (`by_matrix`), for `backward`.
         """
-        kind = np.result_type(x, np.complex64)
-        light = x.astype(kind, copy=False)
+        light = x  # real numbers stay so: the light of all ports is in phase
         if len(x) < self.modes:
-            light = namespace(x).zeros((self.modes, x.shape[1]), kind)
+            light = namespace(x).zeros((self.modes, x.shape[1]), x.dtype)
             light[: len(x)] = x
         if self.frozen:
             self.hardware.rewind()  # type: ignore[attr-defined]  # what is measured next goes on from there
         matrix: Array | None = None
         if self.by_matrix:
-            matrix = self.hardware.forward(namespace(x).eye(self.modes, dtype=light.dtype))
+            kind = np.result_type(x, np.complex64)
+            matrix = self.hardware.forward(namespace(x).eye(self.modes, dtype=kind))
         y: Array = self.hardware.forward(light) if matrix is None else matrix @ light
         if train:
             self._light, self._matrix, self._real, self._features = light, matrix, np.isrealobj(x), len(x)
@@ -146,8 +146,7 @@ class Abs(Layer):
         """Cotangents of x (N, B): Re(dy) conj(x) / |x|, 0 where x is dark."""
         tiny = np.finfo(self._y.dtype).tiny
         share = dy.real / np.maximum(self._y, tiny)
-        g: Array = np.conj(self._x) * share
-        return g
+        return _conjugate(self._x, share)
 
 
 class Power(Layer):
@@ -161,8 +160,7 @@ class Power(Layer):
 
     def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
         """Cotangents of x (N, B): 2 Re(dy) conj(x)."""
-        g: Array = np.conj(self._x) * (2 * dy.real)
-        return g
+        return _conjugate(self._x, 2 * dy.real)
 
 
 class Modulation(Layer):
@@ -269,6 +267,17 @@ class Ports(Layer):
         dx: Array = namespace(dy).zeros(self._shape, dy.dtype)
         dx[: self.out * self.group] = np.repeat(dy, self.group, axis=0)
         return dx
+
+
+def _conjugate(x: Array, share: Array) -> Array:
+    """share conj(x) for a real `share`, without the zeros that a complex product would multiply with."""
+    if np.isrealobj(x):
+        real: Array = share * x
+        return real
+    g = np.empty_like(x)
+    np.multiply(x.real, share, out=g.real)
+    np.multiply(x.imag, -share, out=g.imag)
+    return g
 
 
 def _power(x: Array) -> Array:

@@ -8,6 +8,7 @@ import numpy as np
 
 from l2sim.backend import Array, Scalar, like, namespace
 from l2sim.chip import grid
+from l2sim.chip.fused.pieces import Pieces
 from l2sim.chip.protocol import Commands, Hardware, check
 
 __all__ = ["Cores", "PhotonicWeight", "Rank", "Vectors"]
@@ -73,17 +74,22 @@ class PhotonicWeight:
             self.model.sigma[...] = self.sigma
             self.model.write()
 
-    def forward(self, x: Array, rng: np.random.Generator | None = None) -> Array:
+    @property
+    def in_pieces(self) -> bool:
+        """Whether columns may come in pieces: where the chip can, and no model answers instead."""
+        return self.model is None and grid.in_pieces(self.hardware)
+
+    def forward(self, x: Array | Pieces, rng: np.random.Generator | None = None) -> Array:
         """W x by light sent forward and read: (in, N) -> (out, N).
 
         With `rng`, through the cores only that the sampler `cores` draws, times its factor; so in `transpose`.
         """
         self._both_ways, self.drawn = None, {}
         if self.cores is None or rng is None:
-            return grid.product(self.hardware, x)[: self.out_features]
+            return grid.product(self.hardware, x, rows=self.out_features)
         cores, factor = self._both_ways = self.cores(self.sigma, rng)
         self.drawn["cores"] = cores
-        return _scaled(grid.product(self.hardware, x, cores)[: self.out_features], factor)
+        return _scaled(grid.product(self.hardware, x, cores, self.out_features), factor)
 
     def transpose(self, dy: Array, rng: np.random.Generator | None = None) -> Array:
         """W^T dy by light sent backward and read: (out, N) -> (in, N). Where there is a `model`, it answers instead.
@@ -92,18 +98,29 @@ class PhotonicWeight:
         """
         if self.model is not None:
             return self.model.transpose(dy, rng)
+        sent, cores = self._sent_back(dy, rng)
+        return grid.product_back(self.hardware, sent, cores)[: self.in_features]
+
+    def transpose_into(self, dy: Array, rng: np.random.Generator | None, into: Pieces) -> None:
+        """`transpose`, whose result `into` takes up."""
+        assert grid.in_pieces(self.hardware)
+        sent, cores = self._sent_back(dy, rng)
+        grid.product_back_into(self.hardware, sent, cores, into)
+
+    def _sent_back(self, dy: Array, rng: np.random.Generator | None) -> tuple[Array, Array | None]:
+        """What is sent back for dy (out, N), and the cores that it is sent through; None: all."""
         if self._both_ways is not None:
             cores, factor = self._both_ways
         elif self.feedback is None or rng is None:
-            return grid.product_back(self.hardware, dy)[: self.in_features]
+            return dy, None
         else:
             cores, factor = self.feedback(self.sigma, rng)
             self.drawn["feedback"] = cores
         # The error has fewer rows than the result.
-        return grid.product_back(self.hardware, _scaled(dy, factor), cores)[: self.in_features]
+        return _scaled(dy, factor), cores
 
     def accumulate(
-        self, dy: Array, x: Array, factor: float = 1.0, rng: np.random.Generator | None = None
+        self, dy: Array, x: Array | Pieces, factor: float = 1.0, rng: np.random.Generator | None = None
     ) -> None:
         """Measure dL/dsigma (p, q, k) from dy (out, N) and x (in, N); store it in `gradient`, times `factor`.
 
@@ -117,7 +134,7 @@ class PhotonicWeight:
         scale: Scalar = factor
         if self.vectors is not None and rng is not None:
             mask, more = self.vectors((self.hardware.shape[1], x.shape[1]), rng)
-            vectors, scale = like(x, mask), factor * more
+            vectors, scale = like(dy, mask), factor * more
             self.drawn["vectors"] = vectors
         self.gradient[...] = scale * grid.sigma_gradient(
             self.hardware, x, dy, self.mapped, self.rest, self.sigma, self.readout, vectors

@@ -5,11 +5,13 @@ Shapes: N columns, whatever they stand for (samples of a dense layer, pixels tim
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeGuard, runtime_checkable
 
 import numpy as np
 
 from l2sim.backend import Array, namespace
+from l2sim.chip.fused import pieces
+from l2sim.chip.fused.pieces import Pieces
 
 __all__ = ["ElectronicWeight", "Weight"]
 
@@ -52,6 +54,24 @@ class Weight(Protocol):
         ...
 
 
+class PiecewiseWeight(Weight, Protocol):
+    """A `Weight` whose `forward` and `accumulate` also take columns `x` in pieces, while `in_pieces`."""
+
+    @property
+    def in_pieces(self) -> bool:
+        """Whether it does so now."""
+        ...
+
+    def transpose_into(self, dy: Array, rng: np.random.Generator | None, into: Pieces) -> None:
+        """`transpose`, whose result `into` takes up."""
+        ...
+
+
+def in_pieces(weight: Weight) -> TypeGuard[PiecewiseWeight]:
+    """Whether columns may go to `weight`, and come from it, in pieces."""
+    return getattr(weight, "in_pieces", False)
+
+
 class ElectronicWeight:
     """A `Weight` that is a plain array `matrix` (out, in): pretraining, and the digital baseline."""
 
@@ -69,22 +89,29 @@ class ElectronicWeight:
         """Columns of `matrix`."""
         return int(self.matrix.shape[1])
 
-    def forward(self, x: Array, rng: np.random.Generator | None = None) -> Array:
+    @property
+    def in_pieces(self) -> bool:
+        """On the CPU, columns may come in pieces."""
+        return namespace(self.matrix) is np
+
+    def forward(self, x: Array | Pieces, rng: np.random.Generator | None = None) -> Array:
         """M x, exactly: (in, N) -> (out, N). `rng` is not used."""
-        return self.matrix @ x
+        return pieces.times(self.matrix, x)
 
     def transpose(self, dy: Array, rng: np.random.Generator | None = None) -> Array:
         """M^T dy, exactly: (out, N) -> (in, N). `rng` is not used."""
-        return self.matrix.T @ dy
+        return pieces.back(self.matrix, dy)
+
+    def transpose_into(self, dy: Array, rng: np.random.Generator | None, into: Pieces) -> None:
+        """`transpose`, whose result `into` takes up."""
+        for at, room in into.adding():
+            pieces.back(self.matrix, dy[:, at], room)
 
     def accumulate(
-        self, dy: Array, x: Array, factor: float = 1.0, rng: np.random.Generator | None = None
+        self, dy: Array, x: Array | Pieces, factor: float = 1.0, rng: np.random.Generator | None = None
     ) -> None:
         """Store `factor` * dy x^T (out, in) in `gradient`, from dy (out, N) and x (in, N). `rng` is not used."""
-        if namespace(dy) is np:
-            np.matmul(dy, x.T, out=self.gradient)
-        else:
-            self.gradient = dy @ x.T
+        pieces.outer(dy, x, self.gradient)
         if factor != 1.0:
             self.gradient *= factor
 

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import EngFormatter, FuncFormatter, MaxNLocator, MultipleLocator, NullLocator
@@ -382,6 +383,11 @@ def _drawing(figure: Figure, name: str, **how: Any) -> str:
     buffer = io.StringIO()
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     with matplotlib.rc_context(STYLE | {"svg.hashsalt": name}):
+        FigureCanvasSVG(figure)  # whose text is measured
+        engine = figure.get_layout_engine()
+        if engine is not None:  # else Matplotlib draws all of it once more to lay it out
+            engine.execute(figure)
+            figure.set_layout_engine(None)
         figure.savefig(buffer, format="svg", metadata=nothing, **how)
     text = re.sub(r"<metadata>.*?</metadata>", "", buffer.getvalue(), flags=re.DOTALL)
     text = re.sub(r' id="[a-zA-Z]+[a-zA-Z\d]*_\d+"', "", text)

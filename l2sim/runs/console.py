@@ -5,16 +5,20 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, Task, TaskID, TextColumn
 from rich.table import Table
+from rich.text import Text
 
 from l2sim.errors import RunError
 from l2sim.store import results
 from l2sim.store.events import Done, Epoch, Event, Noted, StageDone, StageStarted, Step, Trouble, Warned
 from l2sim.store.results import StageResult
+
+if TYPE_CHECKING:
+    from l2sim.runs.compiling import Compiling
 
 WIDTH = 140
 """Characters of tables that go to a file or a pipe, which have no width of their own."""
@@ -69,13 +73,16 @@ def _finished(events: Iterable[Event]) -> dict[str, object]:
 
 
 def _lines(events: Iterable[Event]) -> dict[str, object]:
-    """One line per beginning and end of a stage."""
+    """One line per beginning and end of a stage, and one more where it had to wait for the compiler."""
+    from l2sim.runs.compiling import Compiling  # late: it loads Numba, which whoever runs nothing need not wait for
 
     def printed() -> Iterator[Event]:
         for event in events:
             if isinstance(event, StageStarted):
                 print(f"{event.stage}: {_extent(event)}", flush=True)
             elif isinstance(event, StageDone):
+                if compiled := compiling.taken():
+                    print(f"{event.stage}: {compiled}", flush=True)
                 print(f"{event.stage}: {_outcome(event)}", flush=True)
             elif isinstance(event, Noted):
                 print(f"{event.stage}: {event.message}", flush=True)
@@ -85,17 +92,33 @@ def _lines(events: Iterable[Event]) -> dict[str, object]:
                 print(_trouble(event), flush=True)
             yield event
 
-    return _finished(printed())
+    with Compiling() as compiling:
+        return _finished(printed())
+
+
+class _Note(TextColumn):
+    """What is said of a stage; of one that waits for the compiler, what that is at."""
+
+    def __init__(self, compiling: Compiling) -> None:
+        super().__init__("{task.fields[note]}")
+        self._compiling = compiling
+
+    def render(self, task: Task) -> Text:
+        now = "" if task.finished else self._compiling.now()
+        return Text(now) if now else super().render(task)
 
 
 def _bars(events: Iterable[Event], console: Console) -> dict[str, object]:
-    """A bar per stage with rate, time left and the latest values."""
+    """A bar per stage with rate, time left and the latest values, or what is being compiled."""
+    from l2sim.runs.compiling import Compiling  # late: as above
+
+    compiling = Compiling()
     columns = (
         SpinnerColumn(finished_text="*"),
         TextColumn("{task.description:<9}"),
         BarColumn(24, finished_style="green"),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[note]}"),
+        _Note(compiling),
     )
 
     def shown() -> Iterator[Event]:
@@ -112,6 +135,8 @@ def _bars(events: Iterable[Event], console: Console) -> dict[str, object]:
                 note = f"{_rate(rate)}  {left(rest)}  {_note(event.scalars)}"
                 progress.update(task, completed=event.epoch, total=max(event.epochs, 1), note=note)
             elif isinstance(event, StageDone):
+                if compiled := compiling.taken():
+                    console.print(f"{event.stage}: {compiled}", markup=False)
                 total = progress.tasks[-1].total
                 progress.update(task, completed=total, note=_outcome(event))
             elif isinstance(event, Noted):
@@ -122,7 +147,7 @@ def _bars(events: Iterable[Event], console: Console) -> dict[str, object]:
                 console.print(_trouble(event), markup=False)
             yield event
 
-    with Progress(*columns, console=console, refresh_per_second=8) as progress:
+    with compiling, Progress(*columns, console=console, refresh_per_second=8) as progress:
         return _finished(shown())
 
 

@@ -177,16 +177,12 @@ def test_fused_products_have_the_noise_of_the_public_path() -> None:
         assert np.abs(np.corrcoef(one) - np.eye(len(one))).max() < 0.04
 
 
-def test_a_noisy_sigma_gradient_takes_the_public_path() -> None:
-    chip, rng = random_chip(it=NOISY), generator(1)
-    commands = random_commands(chip, rng)
-    assert chip.sigma_gradient(np.ones((9, 2)), np.ones((6, 2)), commands) is None
-    gradient = grid.sigma_gradient(chip, np.ones((9, 2)), np.ones((6, 2)), commands, commands, np.ones((2, 3, 3)))
-    assert gradient.shape == (2, 3, 3)
-
-
+@pytest.mark.parametrize("order", ("published", "layer"))
+@pytest.mark.parametrize("gains", ((1.0, 1.0, 1.0), (1.0, 2.0, 0.5), (1.0, 0.0, 1.0)))
 @pytest.mark.parametrize("rule", ("zcd", "ztp"))
-def test_noisy_descent_has_the_statistics_of_the_public_path(rule: str) -> None:
+def test_noisy_descent_has_the_statistics_of_the_public_path(
+    rule: str, gains: tuple[float, ...], order: str
+) -> None:
     """Many equal cores descend once: what they reach and read is distributed alike, whatever the path."""
     found = []
     for seal in (lambda c: c, Sealed):
@@ -194,7 +190,8 @@ def test_noisy_descent_has_the_statistics_of_the_public_path(rule: str) -> None:
         hardware = seal(chip)
         sigma = np.broadcast_to([1.0, 0.6, 0.3], (1, 4000, 3))
         hardware.set_sigma(sigma)
-        task = Problem(hardware, np.ones((1, 4000, 3)), np.broadcast_to(np.diag([1.0, 0.6, 0.3]), (1, 4000, 3, 3)))
+        gain = np.broadcast_to(gains, (1, 4000, 3))
+        task = Problem(hardware, gain, np.broadcast_to(np.diag([1.0, 0.6, 0.3]), (1, 4000, 3, 3)))
         phases = {part: np.full((1, 4000, *chip.mesh.shape), 0.2) for part in "uv"}
         state = zeroth.start(task, zeroth.Search(rule), phases)
         before = counts(chip)["evaluations"]

@@ -108,7 +108,7 @@ def test_nothing_that_a_click_needs_is_left_to_compile(qtbot: object, tmp_path: 
     from tests.doubles_gui import rectangle
 
     shown = splash.Splash()
-    shown.run(warm.STEPS)
+    shown.wait(splash.Work(warm.STEPS))
     assert shown.screen.isVisible()
     shown.close()
     part = rectangle(256, complex=True)

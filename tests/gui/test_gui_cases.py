@@ -160,10 +160,10 @@ def test_the_splash_is_painted_before_the_main_thread_goes_on(qtbot: QtBot, monk
 def test_what_is_done_beside_the_splash_is_counted_and_its_errors_are_raised(qtbot: QtBot) -> None:
     shown, done = splash.Splash(), []
     qtbot.addWidget(shown.screen)
-    shown.run([("one", lambda: done.append(1)), ("two", lambda: done.append(2))])
+    shown.wait(splash.Work([("one", lambda: done.append(1)), ("two", lambda: done.append(2))]))
     assert done == [1, 2] and shown.bar.maximum() == 2
     with pytest.raises(ZeroDivisionError):
-        shown.run([("three", lambda: 1 / 0)])
+        shown.wait(splash.Work([("three", lambda: 1 / 0)]))
     shown.close()
     assert not shown.screen.isVisible()
 

@@ -69,7 +69,7 @@ def test_the_hot_loops_are_vectorised() -> None:
     two, three = (types.Array(types.float32, d, "C") for d in (2, 3))
     index, count, depth = types.Array(types.int64, 1, "C"), types.int64, types.UniTuple(types.int64, 9)
     of = kernels.blocks
-    assert wide_multiply_adds(of.assemble, (three, three, three, depth, two)) >= 8
-    assert wide_multiply_adds(of.project, (three, two, three, depth, three)) >= 9
+    assert wide_multiply_adds(of.assemble_piece, (count, count, three, three, three, depth, two)) >= 8
+    assert wide_multiply_adds(of.project_piece, (count, count, three, two, three, depth, three)) >= 9
     tuples = types.UniTuple(types.int64, of.outputs(9)), types.UniTuple(types.int64, 3)
-    assert wide_multiply_adds(of.sparse, (index, index, two, three, count, *tuples, two)) >= 27
+    assert wide_multiply_adds(of.sparse_piece, (count, count, index, index, two, three, count, *tuples, two)) >= 27

@@ -123,13 +123,15 @@ def test_descent(kind: str, k: int, part: str, rule: str) -> None:
         assert gpu[1][core] == pytest.approx(loss, abs=1e-12)
 
 
+@pytest.mark.parametrize("even", (False, True))
 @pytest.mark.parametrize("part", ("u", "v"))
-def test_noisy_descent(part: str) -> None:
+def test_noisy_descent(part: str, even: bool) -> None:
     problem = Descent("rectangular", part, 3, np.float64, PUBLISHED)
     rng = generator(5, part)
+    amplitudes = np.full((3, 3), 0.1) if even else rng.uniform(0.01, 0.1, (3, 3))
     changes = {
-        "noisy": True, "loss": np.full(3, 0.3), "amplitudes": rng.uniform(0.01, 0.1, (3, 3)),
-        "variates": np.abs(rng.normal(size=(3, 2 * problem.mesh.count, 2, 3))),
+        "noisy": True, "loss": np.full(3, 0.3), "amplitudes": (amplitudes, amplitudes.min(axis=1), np.full(3, 0.01)),
+        "variates": np.abs(rng.normal(size=(3, 2 * problem.mesh.count, 2 if even else 4))),
     }  # fmt: skip
     for rule in RULES:
         for a, b in zip(*swept(problem, rule, **changes)):

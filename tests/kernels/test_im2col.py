@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from l2sim.backend import Array, generator, kernels
-from l2sim.nn import conv, layers
+from l2sim.chip.fused import pieces
+from l2sim.nn import conv, layers, windows
 from tests.tolerances import DTYPES, kernel
 
 reference = kernels.reference
@@ -28,6 +29,42 @@ def test_columns_and_back(dtype: object, window: tuple[int, int, int]) -> None:
         back = conv.col2im(other, x.shape, *window)
         one, two = (columns.astype(float) * other).sum(), (x.astype(float) * back).sum()
         np.testing.assert_allclose(one, two, atol=kernel(dtype) * 100 * x.size**0.5)
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+def test_windows_in_pieces(window: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pieces are the columns of the whole image, and what they take up is added up as the whole is; of some too."""
+    monkeypatch.setattr(windows, "LEAST", 20)
+    monkeypatch.setattr(windows, "BYTES", 0)
+    for shape in ((2, 6, 6, 3), (1, 5, 8, 1), (3, 7, 4, 16)):
+        x = image(*shape)
+        columns = conv.im2col(x, *window)
+        every = np.arange(columns.shape[1] // shape[3])
+        for only in (None, every[::2], every[1:5], every[:0]):
+            seen = windows.Windows(x, *window, only)
+            kept = columns.reshape(len(columns), -1, shape[3])[:, every if only is None else only]
+            assert seen.shape == (len(columns), kept[0].size)
+            assert np.array_equal(seen.whole(), kept.reshape(seen.shape))
+            other = image(*seen.shape)
+            spread = np.zeros((len(columns), every.size, shape[3]))
+            spread[:, every if only is None else only] = other.reshape(kept.shape)
+            back = windows.Windows(image(*shape), *window, only)
+            for at, room in back.adding():
+                room[...] = other[:, at]
+            whole = conv.col2im(spread.reshape(columns.shape), x.shape, *window)
+            np.testing.assert_allclose(back.image, whole, atol=1e-13)
+
+
+def test_products_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(windows, "LEAST", 20)
+    monkeypatch.setattr(windows, "BYTES", 0)
+    x = image(2, 6, 6, 5)
+    seen, columns = windows.Windows(x, 3, 1, 1), conv.im2col(x, 3, 1, 1)
+    matrix, y = image(4, 18), image(4, columns.shape[1])
+    np.testing.assert_allclose(pieces.times(matrix, seen), matrix @ columns, atol=1e-12)
+    gradient = np.empty_like(matrix)
+    pieces.outer(y, seen, gradient)
+    np.testing.assert_allclose(gradient, y @ columns.T, atol=1e-12)
 
 
 @pytest.mark.parametrize("window", [w for w in WINDOWS if 2 * w[2] <= w[0]])
@@ -67,6 +104,21 @@ def test_normalisation(dtype: object, n: int) -> None:
     wanted = reference.normalise_back(dy, x, weight, 1e-5)
     for ours, other, scale in zip((dx, dweight, dbias), wanted, (1, n**0.5, n**0.5)):
         np.testing.assert_allclose(ours, other, atol=atol * scale)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("train", (True, False))
+def test_normalisation_that_clips_is_both_layers(dtype: object, train: bool) -> None:
+    x, dy = image(3, 5, 7, 90, dtype=dtype), generator(4).standard_normal((3, 5, 7, 90)).astype(dtype)
+    plain, clip, both = layers.BatchNorm(3, dtype), layers.ReLUN(0.75), layers.BatchNorm(3, dtype, limit=0.75)
+    for layer in (plain, both):
+        layer.weight[:], layer.bias[:] = (0.5, -1.0, 2.0), (0.1, 0.4, -0.2)
+    assert np.array_equal(clip.forward(plain.forward(x, train), train), both.forward(x, train))
+    if train:
+        assert np.array_equal(plain.backward(clip.backward(dy)), both.backward(dy))
+        for name, gradient in plain.gradients().items():
+            assert np.array_equal(gradient, both.gradients()[name])
+        assert both.backward(dy, need_dx=False) is None
 
 
 def test_clipping() -> None:

@@ -277,7 +277,8 @@ class Descent:
         phases, losses = self.phases.copy(), np.full(cores, np.nan, self.dtype)
         carry, writes = np.zeros(cores, bool), np.zeros(cores, np.int64)
         flip = np.ones_like(phases)
-        amplitudes, variates = np.zeros((cores, k), self.dtype), np.empty((0, 2 * self.mesh.count, 2, k), self.dtype)
+        quiet, variates = np.zeros(cores, self.dtype), np.empty((0, 2 * self.mesh.count, 2), self.dtype)
+        amplitudes = np.zeros((cores, k), self.dtype), quiet, quiet
         kernels.descent.descend(
             RULES[rule], phases, losses, carry, self.lr, self.order, self.chain, flip, self.mesh.rail,
             self.part == "v", start, rows, target, False, amplitudes, variates, writes,
@@ -347,14 +348,28 @@ def test_aggregate_noise_has_the_distribution_of_a_draw_per_output() -> None:
     amplitudes = np.array([0.05, 0.1, 0.02, 0.2])
     columns, total = (residual**2).sum(axis=0), (residual**2).sum()
     direct = ((residual + amplitudes * rng.standard_normal((readings, k, k))) ** 2).sum(axis=(1, 2))
-    variates = np.stack([rng.standard_normal((readings, k)), rng.chisquare(k - 1, (readings, k))], axis=1)
+    least = amplitudes.min()
+    rest = (amplitudes**2 / least**2 * rng.chisquare(k - 1, (readings, k))).sum(axis=1)
+    variates = np.column_stack([rng.standard_normal((readings, k)), rest])
     read = kernels.descent.reading
-    ours = np.array([read(total, columns, amplitudes, v) for v in variates])
+    ours = np.array([read(total, columns, amplitudes, least, v) for v in variates])
     mean = total + k * (amplitudes**2).sum()
     variance = (4 * amplitudes**2 * columns + 2 * k * amplitudes**4).sum()
     for sample in (ours, direct):
         assert sample.mean() == pytest.approx(mean, abs=4 * np.sqrt(variance / readings))
         assert sample.var() == pytest.approx(variance, rel=0.04)
+    assert stats.ks_2samp(ours, direct).pvalue > 1e-3
+    assert stats.ks_2samp(ours, direct * 1.02).pvalue < 1e-3, "the test can tell"
+
+
+def test_aggregate_noise_of_one_amplitude_is_that_of_the_whole_residual() -> None:
+    rng, k, readings, a = generator(12), 3, 40_000, 0.2
+    residual = rng.normal(size=(k, k)) * 0.2
+    seen = np.array([1.0, 0.0, 1.0])  # the light of one input is dark
+    total, dark = (residual**2).sum(), (residual[:, 1] ** 2).sum()
+    direct = ((residual + a * seen * rng.standard_normal((readings, k, k))) ** 2).sum(axis=(1, 2))
+    drawn = np.column_stack([rng.standard_normal(readings), rng.chisquare(2 * k - 1, readings)])
+    ours = np.array([kernels.descent.even_reading(total, dark, a, v) for v in drawn])
     assert stats.ks_2samp(ours, direct).pvalue > 1e-3
     assert stats.ks_2samp(ours, direct * 1.02).pvalue < 1e-3, "the test can tell"
 
@@ -377,12 +392,12 @@ def test_results_do_not_depend_on_the_number_of_threads(kind: str, dtype: type) 
             *problem.run("zcd"), *problem.run("ztp"),
         ]  # fmt: skip
 
-    before, results = numba.get_num_threads(), []
+    before, results = kernels.threads.count(), []
     try:
         for count in (1, 2):
-            numba.set_num_threads(count)
+            kernels.threads.use(count)
             results.append(everything())
     finally:
-        numba.set_num_threads(before)
+        kernels.threads.use(before)
     for one, two in zip(*results, strict=True):
         assert one.tobytes() == two.tobytes()

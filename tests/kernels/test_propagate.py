@@ -346,11 +346,11 @@ def test_the_thread_count_changes_no_bit(dtype: type) -> None:
     runs = []
     try:
         for threads in (1, 2):
-            numba.set_num_threads(threads)
+            kernels.threads.use(threads)
             again, sent, room = light.adjoint(light.sent(x), g)
             runs.append((again, sent, *room, light.sent(g, reverse=True), *light.lossy(x, g)[1], *light.tap(x, False)))
     finally:
-        numba.set_num_threads(1)
+        kernels.threads.use(1)
     assert all(np.array_equal(a, b) for a, b in zip(*runs))
 
 

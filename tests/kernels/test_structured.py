@@ -23,6 +23,7 @@ CHIPS = {
         phase_bits=6, drive="voltage", phase_bias=2.0, gamma_std=0.004, crosstalk=0.03, stuck=0.1, dead=0.1
     ),
     "continuous, no crosstalk": Nonidealities(phase_bias=3.0, gamma_std=0.002),
+    "noisy": msgspec.structs.replace(PRESETS["l2ight-2021"], readout_noise=0.05),
 }
 
 
@@ -94,14 +95,12 @@ def test_single_precision_equals_the_direct_descent() -> None:
 
 
 def test_the_threads_change_nothing() -> None:
-    import numba
-
     results = []
     for threads in (1, 2):
-        numba.set_num_threads(threads)
+        kernels.threads.use(threads)
         chip = CoreChip((5, 20), Mesh("rectangular", 4), CHIPS["published"], seed=1)
         results.append(swept(chip, True, "v", "zcd", True, 1))
-    numba.set_num_threads(1)
+    kernels.threads.use(1)
     for one, two in zip(*results):
         np.testing.assert_array_equal(one, two)
 
@@ -147,9 +146,18 @@ def test_sine_and_cosine() -> None:
         assert np.abs(c - np.cos(x.astype(np.float64))).max() < error
 
 
-def test_noise_and_inner_signs_take_the_direct_descent() -> None:
-    noisy = msgspec.structs.replace(CHIPS["published"], readout_noise=0.01)
-    assert swept(CoreChip((1, 2), Mesh("rectangular", 4), noisy, seed=1), True, "u", "zcd", False, 1)[1].shape == (1, 2)
+@pytest.mark.parametrize("calibrating", [False, True])
+def test_noise_takes_the_structured_descent_where_its_amplitudes_are_alike(
+    calibrating: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+    structured = kernels.descent_by_column.descend
+    monkeypatch.setattr(kernels.descent_by_column, "descend", lambda *told: (calls.append(told), structured(*told)))
+    swept(CoreChip((1, 2), Mesh("rectangular", 4), CHIPS["noisy"], seed=1), True, "u", "zcd", calibrating, 1)
+    assert len(calls) == (0 if calibrating else 2)
+
+
+def test_inner_signs_take_the_direct_descent() -> None:
     inner = Mesh("rectangular", 4, inner_signs=True)
     one, two = (
         swept(CoreChip((2, 3), inner, CHIPS["published"], seed=1), layer, "v", "zcd", False, 1)

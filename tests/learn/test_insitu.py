@@ -261,7 +261,7 @@ class Frozen:
         self._chip = chip
 
     def __getattr__(self, name: str) -> Any:
-        if name in ("gradient", "tap_sums"):
+        if name in ("gradient", "noisy_gradient", "tap_sums"):
             raise AttributeError(name)
         return getattr(self._chip, name)
 

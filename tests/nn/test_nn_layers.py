@@ -233,6 +233,8 @@ class Recorder(ElectronicWeight):
         super().__init__(matrix)
         self.asked = []
 
+    in_pieces = False
+
     def transpose(self, dy, rng=None):
         self.asked.append(rng)
         return super().transpose(dy, rng)

@@ -124,6 +124,7 @@ def test_first_weight_computes_no_input_gradient(monkeypatch):
         return transpose(self, dy, rng)
 
     monkeypatch.setattr(ElectronicWeight, "transpose", record)
+    monkeypatch.setattr(ElectronicWeight, "in_pieces", False)
     images, labels = data(SMALL, 2)
     rng = generator(3)
     net.backward(cross_entropy(net.forward(images, train=True, rng=rng), labels)[1])

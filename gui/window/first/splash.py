@@ -38,8 +38,44 @@ def application() -> Any:
     return running
 
 
+class Work:
+    """Parts that are done one after the other in a thread of their own, once `start` is called."""
+
+    def __init__(self, parts: Sequence[Part]) -> None:
+        self.parts = parts
+        self.at = 0
+        self.raised: BaseException | None = None
+        self._unwanted = False
+        self._thread = threading.Thread(target=self._do, name="l2sim: what the window needs")
+
+    def start(self) -> None:
+        """Begin, unless it was begun."""
+        if self._thread.ident is None:
+            self._thread.start()
+
+    def done(self, within: float = 0.0) -> bool:
+        """Whether nothing is left to do, or will be in so many seconds."""
+        if self._thread.ident is not None:
+            self._thread.join(within)
+        return self._thread.ident is not None and not self._thread.is_alive()
+
+    def end(self) -> None:
+        """Begin no further part: nobody needs it any more."""
+        self._unwanted = True
+
+    def _do(self) -> None:
+        try:
+            for at, (_, do) in enumerate(self.parts):
+                if self._unwanted:
+                    return
+                self.at = at
+                do()
+        except BaseException as error:
+            self.raised = error
+
+
 class Splash:
-    """The picture with a line and a bar of progress. `run` does what takes long beside it; `close` takes it away."""
+    """The picture with a line and a bar of progress. `wait` shows how far work is; `close` takes it away."""
 
     def __init__(self) -> None:
         self._application = application()
@@ -48,27 +84,17 @@ class Splash:
         self.screen.show()
         self._until_painted()
 
-    def run(self, parts: Sequence[Part]) -> None:
-        """Do the parts one after the other in a thread, so that the picture lives; what one raises is raised here."""
-        at, raised = [0], list[BaseException]()
-
-        def work() -> None:
-            try:
-                for number, (_, do) in enumerate(parts):
-                    at[0] = number
-                    do()
-            except BaseException as error:
-                raised.append(error)
-
-        thread = threading.Thread(target=work, name="l2sim: what the window needs")
-        thread.start()
-        self.bar.setMaximum(len(parts))
-        while thread.is_alive():
-            self.say(parts[at[0]][0], at[0])
+    def wait(self, work: Work) -> None:
+        """Begin the work, unless it was begun, and show how far it is until it is done; what it raises is raised here.
+        The picture lives meanwhile."""
+        work.start()
+        self.bar.setMaximum(len(work.parts))
+        while not work.done(0.03):
+            self.screen.show()
+            self.say(work.parts[work.at][0], work.at)
             self._application.processEvents()
-            thread.join(0.03)
-        if raised:
-            raise raised[0]
+        if work.raised:
+            raise work.raised
 
     def say(self, text: str, done: int) -> None:
         """Show how far it is."""

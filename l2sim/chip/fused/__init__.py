@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 from l2sim.faces import lazy
 
 if TYPE_CHECKING:
-    from l2sim.chip.fused import blocks, descent, spread
+    from l2sim.chip.fused import blocks, descent, pieces, spread
 
 __all__ = [
-    "blocks", "descent", "spread",
+    "blocks", "descent", "pieces", "spread",
 ]  # fmt: skip
 
 __getattr__, __dir__ = lazy(__name__, {
-    "blocks": "blocks", "descent": "descent", "spread": "spread",
+    "blocks": "blocks", "descent": "descent", "pieces": "pieces", "spread": "spread",
 })  # fmt: skip

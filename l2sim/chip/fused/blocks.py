@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 
-from l2sim.backend import Array, kernels_of, namespace
+from l2sim import pages
+from l2sim.backend import Array, kernels, kernels_of, like, namespace
+from l2sim.chip.fused import pieces
 from l2sim.errors import ChipError
+from l2sim.streams import Stream
 
 
 def assemble(u: Array, sigma: Array, v: Array) -> Array:
     """M (p k, q k) with blocks U diag(sigma) V*: `u` and `v` (p q, k, k), `sigma` (p, q, k)."""
     p, q, k = sigma.shape
     xp = namespace(u)
-    out: Array = xp.empty((p * k, q * k), u.dtype)
+    out = pages.like(u, (p * k, q * k))
     kernels_of(u).blocks.assemble(u, xp.ascontiguousarray(sigma, u.dtype), v, (0,) * k, out)
+    return out
+
+
+def outer(y: Array, x: Array | pieces.Pieces, shape: tuple[int, int]) -> Array:
+    """y x' in the first rows and columns of a matrix of `shape`, zeros elsewhere: `y` (P, N), `x` (R, N)."""
+    out = pages.like(y, shape)
+    out[len(y) :] = 0.0
+    out[: len(y), len(x) :] = 0.0
+    pieces.outer(y, x, out[: len(y), : len(x)])
     return out
 
 
@@ -26,8 +41,58 @@ def diagonals(left: Array, matrix: Array, right: Array) -> Array:
     return out
 
 
-def product_back(matrix: Array, cores: Array, y: Array, k: int) -> Array:
-    """M' y by the blocks in the mask `cores` (p, q) only, the others skipped: `y` (p k, N) -> (q k, N).
+def add_noise(
+    stream: Stream, gradient: Array, left: Array, right: Array, x: Array | pieces.Pieces, dy: Array,
+    vectors: Array | None, amplitudes: tuple[float, float],
+) -> None:  # fmt: skip
+    """Add to sigma's `gradient` (p, q, k) of x and dy what noise of these amplitudes, forward and back, adds to it
+    (`kernels.noisy`); arguments as in `CoreChip.sigma_gradient`, `left` and `right` (p q, k, k) the two passes."""
+    (p, q, k), dtype = gradient.shape, gradient.dtype
+    sent, dy = grams(x, q, k, dtype), np.ascontiguousarray(dy, dtype)
+    if vectors is None:
+        counts, back = np.full(q, dy.shape[1]), grams(dy, p, k, dtype)[:, None]
+    else:
+        counts = np.count_nonzero(vectors, axis=1)
+        back = np.stack([grams(dy[:, mask], p, k, dtype) for mask in vectors], axis=1)
+    kernels.noisy.add(stream.turn(), stream.key, left, right, sent, back, counts, amplitudes, gradient)
+
+
+def grams(x: Array | pieces.Pieces, blocks: int, k: int, dtype: np.dtype) -> Array:
+    """x x' of every block of k rows of `x` (rows, N), (blocks, k, k)."""
+    out: Array = np.empty((blocks, k, k), dtype)
+    if not isinstance(x, pieces.Pieces):
+        kernels.noisy.grams(np.ascontiguousarray(x, dtype), out)
+        return out
+    more, out = out, np.zeros_like(out)
+    for _, piece in x.reading():
+        kernels.noisy.grams(np.ascontiguousarray(piece, dtype), more)
+        out += more
+    return out
+
+
+SPARSE = 0.75
+"""A masked product skips blocks where fewer than this share of them is kept."""
+
+
+def kept(matrix: Array, cores: Array, k: int) -> Array:
+    """`matrix` (p k, q k) with the blocks outside the mask `cores` (p, q) dark."""
+    p, q = cores.shape
+    some = matrix.reshape(p, k, q, k) * like(matrix, cores)[:, None, :, None]
+    return some.reshape(matrix.shape).astype(matrix.dtype, copy=False)
+
+
+def turned(matrix: Array, cores: Array | None, k: int) -> Callable[..., Array]:
+    """back(y, out=None): M' y, by the blocks of the mask `cores` (p, q) only; `out` as in `product_back`."""
+    if cores is None:
+        return partial(pieces.back, matrix)
+    if namespace(matrix) is np and np.count_nonzero(cores) < SPARSE * cores.size:
+        return partial(product_back, matrix, cores, k=k)
+    return partial(pieces.back, kept(matrix, cores, k))
+
+
+def product_back(matrix: Array, cores: Array, y: Array, k: int, out: Array | None = None) -> Array:
+    """M' y by the blocks in the mask `cores` (p, q) only, the others skipped: `y` (p k, N) -> (q k, N), or what of it
+    there is `out` for.
 
     Rows missing at the end of `y` are zero.
     """
@@ -41,8 +106,12 @@ def product_back(matrix: Array, cores: Array, y: Array, k: int) -> Array:
     starts = np.zeros(q + 1, np.int64)
     np.cumsum(k * np.count_nonzero(cores, axis=0), out=starts[1:])
     rows = (k * np.nonzero(cores.T)[1][:, None] + np.arange(k)).reshape(-1)
-    tiles = np.empty((-(-y.shape[1] // width), p * k, width), matrix.dtype)
+    tiles = pages.empty((-(-y.shape[1] // width), p * k, width), matrix.dtype)
     of.tile(np.ascontiguousarray(y, matrix.dtype), tiles)
-    out = np.empty((q * k, y.shape[1]), matrix.dtype)
-    of.sparse(starts, rows, matrix, tiles, k, (0,) * outputs, (0,) * vectors, out)
+    whole = out if out is not None and len(out) == q * k else pages.empty((q * k, y.shape[1]), matrix.dtype)
+    of.sparse(starts, rows, matrix, tiles, k, (0,) * outputs, (0,) * vectors, whole)
+    if out is None:
+        return whole
+    if whole is not out:
+        out[...] = whole[: len(out)]
     return out

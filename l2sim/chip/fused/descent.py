@@ -8,33 +8,47 @@ other, sigma and gain (M, k), scale (M, 1), target (M, k, k); read (M, k), 0 whe
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
-from l2sim.backend import Array, kernels, namespace
+from l2sim.backend import Array, host, kernels, namespace
 from l2sim.mesh.mesh import Mesh
+from l2sim.streams import Law, Stream, chi_squares, weighted
 
 RULES = {"zcd": 0, "ztp": 1}
-VARIATES_BYTES = 1 << 28
-"""Readout variates are drawn for at most this many bytes of cores at a time."""
+VARIATES_BYTES = 1 << 24
+"""Readout variates are drawn for at most this many bytes of cores at a time: they stay in the cache."""
 UNEVEN_FROM = 8
 """Modes from which on descent by column beats the direct one also where V moves in calibration."""
 
 
-def variates(rng: np.random.Generator, cores: int, mesh: Mesh, dtype: np.dtype, read: Array | None) -> Array:
-    """Aggregate noise of every reading of an epoch, (cores, 2 n, 2, k): along the residual, and chi2 of the rest.
+def law(gain: Array, read: Array) -> Law:
+    """What readings with noise are drawn from (`kernels.descent`): `gain` and `read` (M, k), 0 for outputs that nobody
+    reads. Where the gains of each core are alike, one normal number a reading does."""
+    size, rows = np.abs(gain), read.sum(axis=1)
+    if ((size == 0.0) | (size == size.max(axis=1, keepdims=True))).all():
+        return chi_squares(rows * np.count_nonzero(size, axis=1) - 1)
+    return weighted(size * size, rows - 1)
 
-    `read` (cores, k) is 0 for outputs that nobody reads.
+
+def batches(on: dict[str, Array], stream: Stream, mesh: Mesh) -> Iterator[dict[str, Array]]:
+    """The cores of `on`, some at a time, with the variates of their readings in an epoch from one page of `stream`."""
+    probes, dtype = 2 * mesh.count, on["gain"].dtype
+    whole, page = law(host(on["gain"]), host(on["read"])), stream.turn()
+    chunk = max(1, VARIATES_BYTES // (probes * (whole.normals + 1) * dtype.itemsize))
+    for lo in range(0, len(on["loss"]), chunk):
+        some = {name: a[lo : lo + chunk] for name, a in on.items()}
+        some["variates"] = stream.readings(whole.of(slice(lo, lo + chunk)), page, lo, probes, dtype)
+        yield some
+
+
+def ends(on: dict[str, Array], part: str, noise: float) -> tuple[Array, Array, Array, tuple[Array, Array, Array]]:
+    """(start, rows, target, amplitudes) of `kernels.descent`: what stands still around the mesh that moves.
+
+    The amplitudes of the noise: (M, k) of each column, (M,) the least that is not 0, and (M,) what entries without
+    noise add to k^2 L.
     """
-    k = mesh.modes
-    rest: Array | float = (k - 1) / 2 if read is None else np.maximum(read.sum(axis=1) - 1, 0)[:, None, None] / 2
-    out = np.empty((cores, 2 * mesh.count, 2, k), dtype)
-    out[:, :, 0] = rng.standard_normal(out[:, :, 0].shape, dtype)
-    out[:, :, 1] = 2.0 * rng.standard_gamma(rest, out[:, :, 1].shape, dtype)
-    return out
-
-
-def ends(on: dict[str, Array], part: str, noise: float) -> tuple[Array, Array, Array, Array]:
-    """(start, rows, target, amplitudes) of `kernels.descent`: what stands still around the mesh that moves."""
     xp = namespace(on["gain"])
     gain, target = xp.ascontiguousarray(on["gain"]), on["target"]
     start = on["sigma"][:, :, None]
@@ -43,8 +57,14 @@ def ends(on: dict[str, Array], part: str, noise: float) -> tuple[Array, Array, A
     else:
         start = start * on["rest"].swapaxes(1, 2) * on["signs"][:, :, None] * on["read"][:, None, :]
         rows, target = gain, target.swapaxes(1, 2)
-    amplitudes = (gain * on["scale"] * noise).astype(gain.dtype)
-    return xp.ascontiguousarray(start), xp.ascontiguousarray(rows), xp.ascontiguousarray(target), amplitudes
+    amplitudes = xp.abs(gain * on["scale"] * noise).astype(gain.dtype)
+    least = xp.where(amplitudes > 0.0, amplitudes, xp.inf).min(axis=1)
+    least = xp.where(xp.isfinite(least), least, 0.0).astype(gain.dtype)
+    dark = (on["target"] ** 2 * ((gain == 0.0)[:, None, :] | (on["read"] == 0.0)[:, :, None])).sum(axis=(1, 2))
+    return (
+        xp.ascontiguousarray(start), xp.ascontiguousarray(rows), xp.ascontiguousarray(target),
+        (amplitudes, least, dark.astype(gain.dtype)),
+    )  # fmt: skip
 
 
 def here(
@@ -54,8 +74,9 @@ def here(
     """One epoch on the CPU; updates phases, loss and writes. `shared`: what the noise chain of all cores shares, from
     `around` on; `order` (n,) of heaters; `columns` (C,): the same as columns, if they are visited one by one."""
     start, rows, target, amplitudes = ends(on, part, noise)
+    variates = on["variates"] if noise > 0.0 else np.empty((0, 2 * mesh.count, 2), start.dtype)
     done, uneven = 0, False
-    if columns is not None and noise == 0.0:
+    if columns is not None and variates.shape[2] == 2:  # by column only the whole residual is known
         done, uneven = _structured(on, rows)
     if done:
         own, dtype = {name: a[:done] for name, a in on.items()}, start.dtype.type
@@ -63,15 +84,15 @@ def here(
             RULES[rule], uneven, own["phases"], own["loss"], own["lr"],
             (own["ratio"], own["fixed"], own["bias"], *shared), mesh.rail, mesh.first, mesh.starts,
             dtype(1.0 if part == "u" else -1.0), np.asarray(columns, np.int64), start[:done], rows[:done],
-            target[:done], own["writes"],
+            target[:done], noise > 0.0, tuple(a[:done] for a in amplitudes[1:]), variates[:done], own["writes"],
         )  # fmt: skip
     if done < len(start):
         own = {name: a[done:] for name, a in on.items()}
-        variates = own["variates"] if noise > 0.0 else np.empty((0, 2 * mesh.count, 2, mesh.modes), start.dtype)
         kernels.descent.descend(
             RULES[rule], own["phases"], own["loss"], own["carry"], own["lr"], order,
             (own["ratio"], own["fixed"], own["bias"], *shared), own["flip"], mesh.rail, part == "v", start[done:],
-            rows[done:], target[done:], noise > 0.0, amplitudes[done:], variates, own["writes"],
+            rows[done:], target[done:], noise > 0.0, tuple(a[done:] for a in amplitudes), variates[done:],
+            own["writes"],
         )  # fmt: skip
 
 

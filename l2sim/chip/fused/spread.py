@@ -77,5 +77,5 @@ def _batch(
         RULES[rule], on["phases"], on["loss"], on["carry"], on["lr"], device.here(order, number),
         (on["ratio"], on["fixed"], on["bias"], *chain), on["flip"], mesh.rail, part == "v",
         start, rows, target, noise > 0.0, amplitudes,
-        on["variates"] if noise > 0.0 else device.xp.empty((0, 1, 1, 1), start.dtype), on["writes"],
+        on["variates"] if noise > 0.0 else device.xp.empty((0, 1, 2), start.dtype), on["writes"],
     )  # fmt: skip

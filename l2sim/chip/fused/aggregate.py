@@ -1,0 +1,88 @@
+"""A gradient in situ read from a whole batch at once, where readings are noisy and nothing is lost.
+
+Each scheme of `l2sim.learn.insitu` adds readings of powers with weights w_j. Without noise a reading summed over the
+batch is P_j = sum_b |f_b|^2; its noise, sum_b s |f_b| n_b with normal n_b, is s sqrt(P_j) n. So a gradient is
+
+    sum_j w_j P_j + s sqrt(sum_j w_j^2 P_j) n
+
+with both sums at every shifter from one N x N matrix (`kernels.interference`). Noise of ports is drawn for each vector
+that is sent or read, as a laboratory has it; of readings that no scheme looks at, the far ends behind taps, none is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+
+from l2sim.backend import Array
+from l2sim.chip.protocol import SCHEMES, Gradient, Taps
+
+__all__ = ["WEIGHTS", "Lossless", "gradient"]
+
+
+class Lossless(Protocol):
+    """What is asked of a mesh, besides readings: what light does in it (`l2sim.chip.mesh_chip.MeshChip`)."""
+
+    @property
+    def sends_exactly(self) -> bool:
+        """Whether modulators make the field that is asked for."""
+        ...
+
+    def modulated(self, x: Array) -> Array:
+        """The field that modulators make where x (N, B) is asked for."""
+        ...
+
+    def passed(self, x: Array, back: bool) -> Array:
+        """The field at the far end."""
+        ...
+
+    def read(self, y: Array, kind: str) -> Array:
+        """Readings of the field y at the far end."""
+        ...
+
+    def forms(self, form: Array) -> tuple[Taps, Taps]:
+        """Imaginary and real parts of the quadratic form Z (N, N) at every shifter."""
+        ...
+
+
+def _weights(scheme: str) -> list[tuple[complex, float]]:
+    """The turn of the light that returns, and the weight of its reading, for each pass with taps of a batch."""
+    count = SCHEMES[scheme][1]
+    turns = [complex(-1j * np.exp(2j * np.pi * step / count)) for step in range(count)]
+    return list(zip(turns, [0.5 - 0.5 / count] + [-0.5 / count] * (count - 1)))
+
+
+WEIGHTS = {"digital": [(-1j, 0.5)], "analog": [(-1j, 0.25), (1j, -0.25)], "sweep": _weights("sweep")}
+"""By scheme: what is sent is x + turn conj(a_in), and how its power counts. Digital subtracts those of x and a too."""
+
+
+def gradient(chip: Lossless, x: Array, g: Array, scheme: str, read: Callable[[Taps, Taps], Taps]) -> Gradient:
+    """What `l2sim.learn.insitu.measure` reads of a lossless `chip` by `scheme`, for light x and cotangents g (N, B);
+    `read` makes readings of the two sums."""
+    arrived = chip.passed(chip.modulated(g), True)
+    back_in = chip.read(arrived, "field")
+    forward, returned = _covariance(chip.modulated(x)), np.conj(back_in)
+    behind = _covariance(returned)
+    form = np.zeros_like(behind)
+    if chip.sends_exactly:
+        cross = returned @ np.conj(x.T)
+    for turn, weight in WEIGHTS[scheme]:
+        turn = form.dtype.type(turn)
+        if chip.sends_exactly:  # (x + t r)(x + t r)^+, of which x is not sent anew
+            mixed = turn * cross
+            both = forward + behind + mixed + np.conj(mixed.T)
+        else:
+            both = _covariance(chip.modulated(x + turn * returned))
+        form += (weight**2 + 1j * weight) * both
+    if scheme == "digital":
+        true = behind if back_in is arrived else _covariance(np.conj(arrived))
+        form += (0.25 - 0.5j) * (forward + true)
+    return Gradient(*read(*chip.forms(form)), back_in)
+
+
+def _covariance(light: Array) -> Array:
+    """X X^+ of light X (N, B)."""
+    covariance: Array = light @ np.conj(light.T)
+    return covariance
