@@ -98,7 +98,7 @@ def _painted(panel: Panel, parts: list[QtWidgets.QWidget], caption: str) -> byte
         if isinstance(part, Plot):
             part.vectors(painter, here)
         else:
-            part.render(painter, here.topLeft(), flags=QtWidgets.QWidget.RenderFlag(0))
+            part.render(painter, here.topLeft(), QtGui.QRegion(), QtWidgets.QWidget.RenderFlag(0))
     painter.setPen(QtGui.QColor(theme.LIGHT.text))
     below = QtCore.QRect(4, whole.height() + 4, whole.width() - 8, CAPTION - 6)
     painter.drawText(below, int(QtCore.Qt.AlignmentFlag.AlignLeft | QtCore.Qt.AlignmentFlag.AlignVCenter), caption)

@@ -145,7 +145,7 @@ def test_the_headline_says_of_what_its_accuracy_is_at_every_width(opened: Window
         font = QtGui.QFont(label.font())
         font.setPointSizeF(font.pointSizeF() * size)
         label.setFont(font)
-    for width in (2400, 1600, 700, 560):
+    for width in (2400, 1600, 700, *range(690, 400, -10)):
         strip.setFixedWidth(width)
         opened.tick(everything=True)
         qtbot.waitUntil(lambda width=width: strip.width() == width)
@@ -153,7 +153,9 @@ def test_the_headline_says_of_what_its_accuracy_is_at_every_width(opened: Window
         for label in (strip.place, strip.of, strip.accuracy):
             assert label.isVisible() and label.width() >= label.fontMetrics().horizontalAdvance(label.text()), width
             assert label.geometry().right() < width
-    assert said[2400] == "test accuracy" and said[560] == "test"
+        if said[width] == "test":  # how wide letters are differs from one Qt to the other
+            break
+    assert said[2400] == "test accuracy" and said[width] == "test"
     opened.selection.set(step=1)
     opened.tick(everything=True)
     assert strip.accuracy.text() == "" and not strip.of.isVisible()

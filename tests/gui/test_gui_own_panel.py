@@ -118,7 +118,7 @@ def test_its_place_is_kept_and_a_layout_of_before_gives_it_a_tab(
     second.open(digits_run)
     assert second.docks["Movers"] in second.inner.tabifiedDockWidgets(second.docks["Curves"])
     click_tab(second, qtbot, "Movers")
-    assert panel_of(second, "Movers").text.text() != "No run is open."
+    qtbot.waitUntil(lambda: second.tick() or panel_of(second, "Movers").text.text() != "No run is open.")
     second.inner.addDockWidget(QtCore.Qt.DockWidgetArea.RightDockWidgetArea, second.docks["Movers"])
     second.keep()
     second.close()

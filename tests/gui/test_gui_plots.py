@@ -49,7 +49,7 @@ def test_the_wheel_scrolls_what_a_plot_lies_in_and_the_mouse_moves_nothing(qtbot
     before = plot.viewRange()
     at = QtCore.QPointF(100, 80)
     turn = QtGui.QWheelEvent(
-        at, plot.viewport().mapToGlobal(at.toPoint()) + QtCore.QPointF(), QtCore.QPoint(), QtCore.QPoint(0, -240),
+        at, QtCore.QPointF(plot.viewport().mapToGlobal(at.toPoint())), QtCore.QPoint(), QtCore.QPoint(0, -240),
         Button.NoButton, QtCore.Qt.KeyboardModifier.NoModifier, QtCore.Qt.ScrollPhase.NoScrollPhase, False,
     )  # fmt: skip
     turn.ignore()
