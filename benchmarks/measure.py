@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
-from l2sim.backend import CPU, Device
+from l2sim.backend import CPU, Device, kernels
 
 MATMUL, FMA, COPY = "matrix product", "fused multiply-add", "copy"
 FLOOR = "FLOP or byte floor"
@@ -39,10 +39,11 @@ class Measurement:
     sizes: dict[str, object] = field(default_factory=dict)
 
 
-@njit(parallel=True, fastmath={"contract"}, nogil=True)
-def multiply_add(x, rounds):
-    """Eight FMAs on every value of `x` (tasks, 4, n) and round, four independent chains; the values stay in L1."""
-    for task in prange(x.shape[0]):
+@njit(fastmath={"contract"}, nogil=True)
+def multiply_add(begin, end, x, rounds):
+    """Eight FMAs on every value of `x` (tasks, 4, n) and round, four independent chains; the values stay in L1. Of the
+    tasks from `begin` to `end`."""
+    for task in range(begin, end):
         p, q, r, s = x[task, 0], x[task, 1], x[task, 2], x[task, 3]
         a, b = x.dtype.type(0.999), x.dtype.type(0.001)
         for _ in range(rounds):
@@ -59,11 +60,16 @@ def multiply_add(x, rounds):
                 p[i], q[i], r[i], s[i] = t, u, v, w
 
 
-@njit(parallel=True, nogil=True)
-def copy(source, target):
-    """Rows of `source` to `target`."""
-    for i in prange(source.shape[0]):
+@njit(nogil=True)
+def copy(begin, end, source, target):
+    """Rows of `source` from `begin` to `end` to `target`."""
+    for i in range(begin, end):
         target[i] = source[i]
+
+
+def shared(piece: Callable[..., object], rows: np.ndarray, *more: object) -> None:
+    """All rows, on the threads in use, as the kernels do it (`kernels.threads`)."""
+    kernels.threads.share(piece, len(rows), float("inf"), rows, *more)
 
 
 class Bench:
@@ -142,13 +148,13 @@ class Bench:
     def _fma(self, dtype: str) -> float:
         x = np.ones((self.threads, 4, 4096 // np.dtype(dtype).itemsize), dtype)
         rounds = 200 if self.quick else 4000
-        return 16.0 * x.size * rounds / self.time(lambda: multiply_add(x, rounds), 7)
+        return 16.0 * x.size * rounds / self.time(lambda: shared(multiply_add, x, rounds), 7)
 
     def _copy(self, dtype: str) -> float:
         wide = 1 << (14 if self.quick else 22 if self.device.numbers else 19)
         source = self.device.xp.ones((64, wide), dtype)
         target = np.empty_like(source)
-        move = np.copyto if self.device.numbers else lambda to, origin: copy(origin, to)
+        move = np.copyto if self.device.numbers else lambda to, origin: shared(copy, origin, to)
         return 2.0 * source.nbytes / self.time(lambda: move(target, source), 7)
 
     def row(self, measured: Measurement) -> dict[str, object]:

@@ -57,24 +57,9 @@ def round_(x0, x1, x2, x3, k0, k1):
 @inline
 def philox(x0, x1, x2, x3, k0, k1):
     """The four words of a counter under a key."""
-    x0, x1, x2, x3 = round_(x0, x1, x2, x3, k0, k1)
-    k0, k1 = (k0 + W0) & LOW, (k1 + W1) & LOW
-    x0, x1, x2, x3 = round_(x0, x1, x2, x3, k0, k1)
-    k0, k1 = (k0 + W0) & LOW, (k1 + W1) & LOW
-    x0, x1, x2, x3 = round_(x0, x1, x2, x3, k0, k1)
-    k0, k1 = (k0 + W0) & LOW, (k1 + W1) & LOW
-    x0, x1, x2, x3 = round_(x0, x1, x2, x3, k0, k1)
-    k0, k1 = (k0 + W0) & LOW, (k1 + W1) & LOW
-    x0, x1, x2, x3 = round_(x0, x1, x2, x3, k0, k1)
-    k0, k1 = (k0 + W0) & LOW, (k1 + W1) & LOW
-    x0, x1, x2, x3 = round_(x0, x1, x2, x3, k0, k1)
-    k0, k1 = (k0 + W0) & LOW, (k1 + W1) & LOW
-    x0, x1, x2, x3 = round_(x0, x1, x2, x3, k0, k1)
-    k0, k1 = (k0 + W0) & LOW, (k1 + W1) & LOW
-    x0, x1, x2, x3 = round_(x0, x1, x2, x3, k0, k1)
-    k0, k1 = (k0 + W0) & LOW, (k1 + W1) & LOW
-    x0, x1, x2, x3 = round_(x0, x1, x2, x3, k0, k1)
-    k0, k1 = (k0 + W0) & LOW, (k1 + W1) & LOW
+    for _ in range(9):
+        x0, x1, x2, x3 = round_(x0, x1, x2, x3, k0, k1)
+        k0, k1 = (k0 + W0) & LOW, (k1 + W1) & LOW
     return round_(x0, x1, x2, x3, k0, k1)
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from l2sim.backend import Array, kernels
+from l2sim.errors import RunError
 
 PAGES = 1 << 56
 """Pages of a stream."""
@@ -27,7 +28,7 @@ class Law(NamedTuple):
     """What the readings of each core need beside normal numbers: a chi-square, or twice a gamma of a mixed shape.
 
     `kind` (cores,): which of the `shapes` (kinds,) a core has; `thresholds` and `aliases` (kinds, 2^b), b = 0 columns
-    where shapes are not mixed: tables of what is added to them. `normals`: numbers a reading, one if `even`.
+    where shapes are not mixed: tables of what is added to them. `normals`: how many normal numbers a reading needs.
     """
 
     kind: Array
@@ -76,9 +77,10 @@ class Stream:
         return {"page": self.page}
 
     def restore(self, state: Mapping[str, object]) -> None:
-        """Go on from a `state`. Of one that is from before there were pages, begin at the first."""
+        """Go on from a `state`; from the first page where there were none yet. RunError for what is none."""
         page = state.get("page", 0)
-        assert isinstance(page, int)
+        if type(page) is not int or not 0 <= page < PAGES:
+            raise RunError(f"the checkpoint cannot be read (noise from page {page!r}); use another")
         self.page = page
 
 

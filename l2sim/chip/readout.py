@@ -17,6 +17,7 @@ import numpy as np
 
 from l2sim.backend import Array, Device, generator
 from l2sim.chip.nonidealities import Nonidealities
+from l2sim.errors import RunError
 from l2sim.streams import Stream
 
 Normal = Callable[[tuple[int, ...]], Array]
@@ -134,12 +135,16 @@ class Noise:
         return self._rng.bit_generator.state if self._old else self._stream.state()
 
     def go_on(self, position: Mapping[str, object]) -> None:
-        """Go on from where it stood at `position`, as noise that does not repeat itself until it is rewound."""
+        """Go on from where it stood at `position`, as noise that does not repeat itself until it is rewound. RunError
+        for what is no position."""
         self._tape, self._old = None, "bit_generator" in position
-        if self._old:
-            self._rng.bit_generator.state = position
-        else:
+        if not self._old:
             self._stream.restore(position)
+            return
+        try:
+            self._rng.bit_generator.state = position
+        except (TypeError, ValueError, KeyError) as error:
+            raise RunError(f"the checkpoint cannot be read (noise: {error}); use another") from None
 
     def _drawn(self, shape: tuple[int, ...]) -> Array:
         return self._device.put(self._rng.standard_normal(shape, self._dtype))  # type: ignore[arg-type]

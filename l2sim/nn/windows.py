@@ -65,7 +65,7 @@ class Windows(Pieces):
         kernel, stride, padding = self._window
         over = [(size + 2 * padding - kernel) % stride for size in self.image.shape[1:3]]
         if self.only is not None or stride > kernel or any(over):
-            return max((peak(piece) for _, piece in self.reading()), default=0.0)
+            return super().largest
         return peak(self.image)
 
     def _pieces(self) -> Iterator[tuple[slice, Array, Array]]:

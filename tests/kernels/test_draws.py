@@ -8,6 +8,7 @@ from scipy import stats
 
 from l2sim import streams
 from l2sim.backend import generator, kernels
+from l2sim.errors import RunError
 from l2sim.streams import Stream, chi_squares, mixture, table, weighted
 
 draws, reference = kernels.draws, kernels.reference
@@ -158,4 +159,6 @@ def test_streams_are_independent_and_a_position_is_enough_to_go_on() -> None:
     np.testing.assert_array_equal(one.normal((9,)), again.normal((9,)))
     again.restore({"bit_generator": "PCG64", "state": {}})  # from before there were pages
     np.testing.assert_array_equal(again.normal((1000,)), first)
-    assert one.page < streams.PAGES
+    for damaged in ("7", -1, 1.5, True, None, streams.PAGES):
+        with pytest.raises(RunError, match="noise from page"):
+            again.restore({"page": damaged})
