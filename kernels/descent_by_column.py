@@ -349,7 +349,7 @@ def group(rule, uneven, lanes, problem, static, noise, sense, steps, scratch):
             number += 2
 
 
-@njit
+@njit(cache=True, nogil=True)
 def piece(
     begin, end, rule, uneven, phases, loss, lr, chain, rails, first, column_heaters, sense, steps, start, gains, target,
     uncertain, amplitudes, variates, writes,

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import threading
+from typing import Any
 
 import numpy as np
 import pytest
 
 from l2sim.backend import kernels
+from tests.places import ROOT
 
 MUCH = 2.0 * kernels.threads.SMALL
 
@@ -79,3 +82,25 @@ def test_a_forked_process_makes_threads_of_its_own() -> None:
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     finally:
         kernels.threads.use(before)
+
+
+def shared_pieces() -> dict[str, Any]:
+    """Every function that a kernel hands to `share`, by name."""
+    pieces = {}
+    for path in sorted((ROOT / "kernels").glob("*.py")):
+        calls = (n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call))
+        for call in calls:
+            if ast.unparse(call.func) == "threads.share":
+                pieces[f"{path.stem}.{ast.unparse(call.args[0])}"] = getattr(
+                    getattr(kernels, path.stem), ast.unparse(call.args[0])
+                )
+    return pieces
+
+
+def test_whatever_is_shared_lets_other_threads_run_and_is_compiled_once() -> None:
+    """Numba's defaults are to hold the interpreter's lock and to compile anew in every process."""
+    pieces = shared_pieces()
+    assert len(pieces) > 30
+    held = {name for name, piece in pieces.items() if not piece.targetoptions.get("nogil")}
+    fresh = {name for name, piece in pieces.items() if type(piece._cache).__name__ == "NullCache"}
+    assert (held, fresh) == (set(), set())
