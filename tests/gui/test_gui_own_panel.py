@@ -51,11 +51,15 @@ def own(monkeypatch: pytest.MonkeyPatch, make_window: Callable[[], Window], digi
 
 
 def click_tab(window: Window, qtbot: QtBot, title: str) -> None:
+    """Click the tab where a person sees it: Qt 6 keeps bars of a layout of before behind the one on show."""
     for bar in window.inner.findChildren(QtWidgets.QTabBar):
         for i in range(bar.count()):
             if bar.tabText(i) == title and bar.isVisible():
                 bar.setUsesScrollButtons(False)
-                qtbot.mouseClick(bar, Button.LeftButton, pos=bar.tabRect(i).center())
+                at = bar.tabRect(i).center()
+                if window.childAt(bar.mapTo(window, at)) is not bar:
+                    continue
+                qtbot.mouseClick(bar, Button.LeftButton, pos=at)
                 window.tick(everything=True)
                 return
     raise AssertionError(f"no tab {title}")
@@ -118,7 +122,7 @@ def test_its_place_is_kept_and_a_layout_of_before_gives_it_a_tab(
     second.open(digits_run)
     assert second.docks["Movers"] in second.inner.tabifiedDockWidgets(second.docks["Curves"])
     click_tab(second, qtbot, "Movers")
-    qtbot.waitUntil(lambda: second.tick() or panel_of(second, "Movers").text.text() != "No run is open.")
+    assert panel_of(second, "Movers").text.text() != "No run is open."
     second.inner.addDockWidget(QtCore.Qt.DockWidgetArea.RightDockWidgetArea, second.docks["Movers"])
     second.keep()
     second.close()
