@@ -4,13 +4,16 @@ run folders of odd content."""
 from __future__ import annotations
 
 import shutil
+import threading
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 from l2sim.gui.base.model import Parameter, Selection
 from l2sim.gui.panels.hardware import Hardware
+from l2sim.gui.window import opening
 from l2sim.gui.window.first import splash
 from l2sim.gui.window.window import Window
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
@@ -166,6 +169,37 @@ def test_what_is_done_beside_the_splash_is_counted_and_its_errors_are_raised(qtb
         shown.wait(splash.Work([("three", lambda: 1 / 0)]))
     shown.close()
     assert not shown.screen.isVisible()
+
+
+class Raised(QtCore.QObject):
+    """Notes that a window was raised: without a display nothing lies over anything."""
+
+    def __init__(self, watched: QtWidgets.QWidget) -> None:
+        super().__init__(watched)
+        self.times = 0
+        watched.installEventFilter(self)
+
+    def eventFilter(self, watched: QtCore.QObject, event: QtCore.QEvent) -> bool:
+        self.times += event.type() == QtCore.QEvent.Type.ZOrderChange
+        return False
+
+
+def test_who_clicks_before_all_is_compiled_sees_the_splash_over_the_window(
+    make_window: Callable[[], Window], qtbot: QtBot
+) -> None:
+    shown, window, seen, done = splash.Splash(), make_window(), [], threading.Event()
+    qtbot.addWidget(shown.screen)
+    raised = Raised(shown.screen)
+
+    def look() -> None:
+        seen.append((shown.screen.isVisible(), raised.times, window.isEnabled(), shown.line.text()))
+        done.set()
+
+    QtCore.QTimer.singleShot(200, look)
+    window.compiled = partial(opening._compiled, window, shown, splash.Work([("late", lambda: done.wait(10))]))
+    qtbot.mouseClick(window.start.cards[0], QtCore.Qt.MouseButton.LeftButton)
+    assert seen == [(True, 1, False, "late")]
+    assert not shown.screen.isVisible() and window.isEnabled() and window.model is not None
 
 
 # --------------------------------------------------------------------------------------------- run folders

@@ -86,11 +86,13 @@ class Splash:
 
     def wait(self, work: Work) -> None:
         """Begin the work, unless it was begun, and show how far it is until it is done; what it raises is raised here.
-        The picture lives meanwhile."""
+        The picture lives meanwhile, over a window that came after it."""
         work.start()
         self.bar.setMaximum(len(work.parts))
-        while not work.done(0.03):
+        if not work.done(0.03):
             self.screen.show()
+            self.screen.raise_()
+        while not work.done(0.03):
             self.say(work.parts[work.at][0], work.at)
             self._application.processEvents()
         if work.raised:
