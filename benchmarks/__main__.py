@@ -15,7 +15,7 @@ from l2sim import blas
 if TYPE_CHECKING:
     from benchmarks.measure import Bench, Measurement
 
-blas.prepare()  # before anything imports NumPy
+blas.choose()  # before anything imports NumPy
 
 
 def cases() -> dict[str, Callable[[Bench], Iterator[Measurement]]]:

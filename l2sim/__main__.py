@@ -7,7 +7,7 @@ def main() -> None:
     """Run the command line."""
     from l2sim import blas  # late: entering the module must not import what follows it
 
-    blas.prepare()  # before anything imports NumPy
+    blas.choose()  # before anything imports NumPy
     from l2sim.cli.main import main as command  # late: behind the choice above
 
     command()

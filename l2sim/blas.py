@@ -1,7 +1,7 @@
 """Which matrix-product code NumPy's OpenBLAS should run: chosen before NumPy is imported, never after.
 
 OpenBLAS picks its code by the processor's model and takes slow code on models newer than itself; the variable
-OPENBLAS_CORETYPE decides for it. The programs (`l2sim`, `python -m benchmarks`) call `prepare` first thing; importing
+OPENBLAS_CORETYPE decides for it. The programs (`l2sim`, `python -m benchmarks`) call `choose` first thing; importing
 l2sim as a library leaves the environment alone. This module must not import NumPy.
 
 Which code is fast is measured, once a machine, on the shapes of networks and meshes: fresh processes, one for each code
@@ -237,23 +237,6 @@ def choose(environ: MutableMapping[str, str] | None = None) -> Choice:
     if made.applied:
         environ[VARIABLE] = made.kernel
     return made
-
-
-WAITING, SPINS = "OMP_WAIT_POLICY", "GOMP_SPINCOUNT"
-FEW = "2000"
-"""Turns of a few microseconds in all: long enough for the next small kernel, too short to rob a matrix product."""
-
-
-def prepare(environ: MutableMapping[str, str] | None = None) -> None:
-    """What a program of ours sets before anything imports NumPy or Numba, each only where the user has not.
-
-    Besides `choose`: idle threads of Numba's OpenMP layer go to sleep soon. By default they spin for milliseconds after
-    every kernel, on the very cores that the matrix product which follows was given.
-    """
-    environ = os.environ if environ is None else environ
-    choose(environ)
-    if WAITING not in environ:
-        environ.setdefault(SPINS, FEW)
 
 
 _PROBE = """

@@ -1,4 +1,4 @@
-"""One kernel thread for all tests: their problems are tiny, and OpenMP threads that wait for a busy core cost seconds.
+"""One kernel thread for all tests: their problems are tiny, and threads that wait for a busy core cost seconds.
 
 Tests of the thread count set it themselves. No outcome depends on how busy or how large the machine is, or on chance.
 Where the window cannot be opened its tests are left out and say why, but never in CI (`tests/windowless.py`); warnings

@@ -61,14 +61,6 @@ def test_it_is_set_only_before_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
     assert blas.choose(environ).applied and environ == {blas.VARIABLE: "SkylakeX"}
 
 
-def test_idle_threads_sleep_unless_the_user_decided(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blas, "made", None)
-    for given in ({}, {blas.WAITING: "active"}, {blas.SPINS: "9"}):
-        environ = dict(given)
-        blas.prepare(environ)
-        assert environ == (given or {blas.SPINS: blas.FEW})
-
-
 def test_the_library_leaves_the_environment_alone() -> None:
     code = "import os; a = dict(os.environ); import l2sim; l2sim.CoreChip, l2sim.run; assert dict(os.environ) == a"
     environ = {name: value for name, value in os.environ.items() if name != blas.VARIABLE}

@@ -36,7 +36,7 @@ def main(folder: Path) -> None:
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
     os.environ.setdefault("QT_FONT_DPI", "96")
     application = start_qt()
-    blas.prepare()
+    blas.choose()
     with tempfile.TemporaryDirectory() as made:
         os.chdir(made)
         os.environ["XDG_CONFIG_HOME"] = made

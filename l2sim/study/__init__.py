@@ -2,7 +2,7 @@
 
 import sys
 
-from l2sim.blas import prepare
+from l2sim.blas import choose
 
 __all__ = [
     "digits", "drift", "gradients", "harness", "insitu_fashion", "insitu_noise", "l2ight", "loss_bias",
@@ -11,4 +11,4 @@ __all__ = [
 ]  # fmt: skip
 
 if sys.argv[:1] == ["-m"]:  # while Python looks for the program `python -m l2sim.study.NAME`
-    prepare()  # before anything imports NumPy
+    choose()  # before anything imports NumPy

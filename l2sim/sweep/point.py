@@ -191,7 +191,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the client's, which closes the pipe
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # whatever prints must not be taken for an answer
-    blas.prepare()
+    blas.choose()
     tasks: queue.SimpleQueue[str] = queue.SimpleQueue()
 
     def listen() -> None:

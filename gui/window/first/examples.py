@@ -130,7 +130,7 @@ def main(place: Path = SHIPPED) -> None:
     from l2sim import blas  # late: as above
     from l2sim.runs.execute import execute
 
-    blas.prepare()
+    blas.choose()
     application = mkQApp("l2sim")
     place.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as made:
