@@ -145,12 +145,8 @@ class MeshChip:
         running the mesh in reverse (`kernels.propagate.adjoint`, `gradients`). None elsewhere; metered as `scheme`."""
         if self._noisy or not self._lossless or "tap_power" not in self.readouts:
             return None
-        x, g = self.checked_light(x), self.checked_light(g)
-        g = g.astype(self._complex, copy=False)
-        if x.shape != g.shape:
-            raise ChipError(f"light {x.shape} and cotangents {g.shape} differ in shape; give one cotangent per vector")
-        self._count_gradient(x.shape[1], scheme)
-        return self._adjoint(x, g)
+        x, g = self._asked(x, g, scheme)
+        return self._adjoint(x, g.astype(self._complex, copy=False))
 
     def noisy_gradient(self, x: Array, g: Array, scheme: str) -> Gradient | None:
         """The same where readings are noisy: of the same distribution as `measure` by `tap_sums`, for a batch larger
@@ -159,8 +155,7 @@ class MeshChip:
         simple = self.xp is np and self._lossless and not self._noise.repeats and scheme in aggregate.WEIGHTS
         if not simple or x.shape[1] <= self.mesh.modes or "tap_power" not in self.readouts:
             return None
-        x, g = self.checked_light(x), self.checked_light(g)
-        self._count_gradient(x.shape[1], scheme)
+        x, g = self._asked(x, g, scheme)
         return aggregate.gradient(self, x, g, scheme, self.read_sums)
 
     def rewind(self) -> None:
@@ -405,9 +400,14 @@ class MeshChip:
         taps = tapped * sum(self._sizes.values())
         self.meter.count(core_calls=vectors, tap_readings=taps, vectors=vectors, settled=self.settling.waits())
 
-    def _count_gradient(self, batch: int, scheme: str) -> None:
+    def _asked(self, x: Array, g: Array, scheme: str) -> tuple[Array, Array]:
+        """Light and cotangents of a gradient, checked, and metered as `scheme`."""
+        x, g = self.checked_light(x), self.checked_light(g)
+        if x.shape != g.shape:
+            raise ChipError(f"light {x.shape} and cotangents {g.shape} differ in shape; give one cotangent per vector")
         plain, tapped = SCHEMES[scheme]
-        self.count((plain + tapped) * batch, tapped * batch)
+        self.count((plain + tapped) * x.shape[1], tapped * x.shape[1])
+        return x, g
 
     @property
     def sends_exactly(self) -> bool:

@@ -368,3 +368,15 @@ def test_a_kernel_from_the_cache_gives_the_bytes_that_it_gave_when_it_was_compil
     command = [sys.executable, "-c", COLD]
     first, second = (subprocess.run(command, env=environ, capture_output=True, check=True).stdout for _ in range(2))
     assert len(first.split()) == 12 and first == second
+
+
+@pytest.mark.parametrize("it", [Nonidealities(), Nonidealities(tap_noise=0.1)], ids=["exact", "noisy"])
+def test_light_and_cotangents_of_other_shapes_are_refused(it: Nonidealities) -> None:
+    chip = lit_mesh(Mesh("rectangular", 4), it)
+    gradient = chip.noisy_gradient if it.tap_noise else chip.gradient
+    before = chip.meter.state()
+    with pytest.raises(ChipError, match="differ in shape"):
+        gradient(light(chip, 6, "x"), light(chip, 5, "g"), "digital")
+    assert chip.meter.state() == before
+    assert gradient(light(chip, 6, "x"), light(chip, 6, "g"), "digital") is not None
+    assert chip.meter.state() != before
