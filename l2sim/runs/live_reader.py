@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import weakref
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -19,7 +20,7 @@ from l2sim.runs.live_messages import ADDRESS, HEADERS, VERSION, Address, Answer,
 from l2sim.store.door import Newer, parsed, versioned
 
 if TYPE_CHECKING:
-    from zmq import Socket
+    from zmq import Context, Socket
 
 
 def zeromq() -> ModuleType:
@@ -49,11 +50,13 @@ class Reader:
         except Newer as error:
             line = f"{root} is served by a newer l2sim (version {error.number}); install that version to watch it"
             raise RunError(line) from None
-        self._context = module.Context()
+        context = module.Context()
         self._sockets: list[Socket[bytes]] = []
+        # Who is forgotten unclosed leaves too: a context that is collected before its sockets waits for them for ever.
+        self._leave = weakref.finalize(self, _leave, context, self._sockets)
         kinds = ("stream", module.SUB, 100_000), ("frames", module.SUB, 4), ("control", module.DEALER, 1000)
         for name, kind, most in kinds:
-            socket = self._context.socket(kind)
+            socket = context.socket(kind)
             socket.linger, socket.rcvhwm = 0, most
             if kind == module.SUB:
                 socket.subscribe(b"")
@@ -89,11 +92,15 @@ class Reader:
 
     def close(self) -> None:
         """Leave, as soon as the last orders are sent or cannot be."""
-        *others, control = self._sockets
-        for socket in others:
-            socket.close()
-        control.close(linger=LINGER)
-        self._context.term()
+        self._leave()
+
+
+def _leave(context: Context[Socket[bytes]], sockets: list[Socket[bytes]]) -> None:
+    *others, control = sockets
+    for socket in others:
+        socket.close()
+    control.close(linger=LINGER)
+    context.term()
 
 
 def pictures(header: Picture, payload: bytes) -> dict[str, Array]:

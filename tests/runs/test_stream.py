@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -25,7 +26,7 @@ from l2sim.flow.session import Session
 from l2sim.job.job import Job
 from l2sim.runs import execute
 from l2sim.runs.live import LOGS, SHARE, Due
-from l2sim.runs.live_messages import ADDRESS, Answer, Beat, Layer, Picture, Piece
+from l2sim.runs.live_messages import ADDRESS, VERSION, Address, Answer, Beat, Layer, Picture, Piece
 from l2sim.runs.live_reader import Reader, pictures
 from l2sim.store import logs
 from l2sim.store.events import Changed, Epoch, EpochEnd, Event, Step
@@ -441,6 +442,21 @@ def test_a_killed_job_leaves_what_it_had_and_a_killed_reader_leaves_the_job_alon
     finally:
         if job.poll() is None:
             os.killpg(job.pid, signal.SIGKILL)
+
+
+def test_a_forgotten_reader_does_not_hang(tmp_path: Path) -> None:
+    """One that is collected with all that it holds, unclosed: in a window that ended in an error."""
+    places = {name: f"ipc://{tmp_path / name}" for name in ("stream", "frames", "control")}
+    address = Address(version=VERSION, run="run", process=1, token="t", **places)
+    (tmp_path / ADDRESS).write_bytes(msgspec.json.encode(address))
+    code = (
+        "import gc, sys; from pathlib import Path; from l2sim.runs.live_reader import Reader\n"
+        "for _ in range(3):\n"
+        "    reader = Reader(Path(sys.argv[1])); reader.order('pause'); reader.itself = reader\n"
+        "del reader; gc.collect(); print('left')"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "left\n", done.stderr
 
 
 def test_a_run_that_is_not_served_says_so(tmp_path: Path) -> None:
