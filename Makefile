@@ -15,7 +15,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 .NOTPARALLEL:
 .PHONY: run gui screenshots test test-display test-pyside test-pythons test-bare test-newest test-lowest test-gpu same \
-	test-sweep smoke fuzz bench bench-gpu lint requirements clean
+	test-sweep smoke fuzz bench bench-table bench-check bench-peers bench-gpu lint requirements clean
 
 run: $(VENV)/run.$(READY)
 	$(BIN)/l2sim run $(ARGS)
@@ -97,6 +97,20 @@ fuzz: $(VENV)/dev.$(READY)
 # The kernels beside what the machine can do: make bench ARGS="--quick".
 bench: $(VENV)/run.$(READY)
 	$(BIN)/python -m benchmarks $(ARGS)
+
+# The table of docs/performance.md, ten minutes on a machine that does nothing else; with PyTorch and JAX beside it, which
+# get an environment of their own; and whether what l2sim's ways are to each other fell by more than 15 % since.
+bench-table: $(VENV)/run.$(READY)
+	$(BIN)/python -m benchmarks.table $(ARGS)
+
+PEERS ?= torch==2.13.0 jax==0.10.2
+bench-peers:
+	@$(MAKE) --no-print-directory .venv/peers/run.$(READY) VENV=.venv/peers
+	.venv/peers/bin/python -m pip install --quiet $(PEERS)
+	.venv/peers/bin/python -m benchmarks.table --peers $(ARGS)
+
+bench-check: $(VENV)/run.$(READY)
+	$(BIN)/python -m benchmarks.table --check $(ARGS)
 
 bench-gpu: $(VENV)/gpu.$(READY)
 	$(BIN)/python -m benchmarks --device cuda --json docs/results/bench-gpu.json $(ARGS)

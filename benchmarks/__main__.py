@@ -6,6 +6,7 @@ import argparse
 import fnmatch
 import json
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -73,17 +74,35 @@ def main(arguments: list[str] | None = None) -> int:
         chosen = {name: case for name, case in chosen.items() if name.startswith(there)}
         options.threads = options.threads or 1
     rows: list[dict[str, object]] = []
+    failed: list[str] = []
     most = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
     for threads in [1] if options.busy else [options.threads] if options.threads else sorted({1, most}):
         with backend.threads(threads):
             bench = Bench(options.quick, threads, options.busy, chips.DEVICE, options.minutes)
-            for case in (Bench.limits, *chosen.values()):
-                for measurement in case(bench):
+            for name, case in {"limits": Bench.limits, **chosen}.items():
+                for measurement in measured(name, case, bench, failed):
                     rows.append(bench.row(measurement))
                     print(_line(rows[-1]), flush=True)
                     if options.json:  # after every row: what is cut short leaves what it has
                         _write(Path(options.json), rows)
-    return 0
+    if failed:
+        print(f"failed: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def measured(
+    name: str, case: Callable[[Bench], Iterator[Measurement]], bench: Bench, failed: list[str]
+) -> Iterator[Measurement]:
+    """The rows of a case. One that cannot be measured here says so; one that fails is named and ends no other."""
+    from benchmarks.measure import LeftOut
+
+    try:
+        yield from case(bench)
+    except LeftOut as reason:
+        print(f"{name} is left out: {reason}", file=sys.stderr)
+    except Exception:
+        failed.append(name)
+        traceback.print_exc()
 
 
 def _write(path: Path, rows: list[dict[str, object]]) -> None:

@@ -35,6 +35,26 @@ def nulled(turns: Array) -> Array:
     return u
 
 
+def complex_nulled(matrix: Array) -> Array:
+    """A unitary nulled to a diagonal of phases by N (N - 1) / 2 rotations, from both sides in turn, one call of NumPy's
+    a rotation (Clements et al., Optica 3, 1460 (2016)): how packages without compiled loops do it."""
+    u, n = np.array(matrix, np.complex128), len(matrix)
+    for i in range(n - 1):
+        for j in range(i + 1):
+            row, column = (n - 1 - j, i - j) if i % 2 == 0 else (n - 1 - i + j, j)
+            if i % 2 == 0:  # from the right: element (row, column) by its neighbour at the right
+                pair = u[:, column : column + 2]
+                a, b = u[row, column], u[row, column + 1]
+                size = np.hypot(abs(a), abs(b))
+                pair[:] = pair @ (np.array([[b, a.conj()], [-a, b.conj()]]) / size)
+            else:  # from the left: by the one above
+                pair = u[row - 1 : row + 1]
+                a, b = u[row - 1, column], u[row, column]
+                size = np.hypot(abs(a), abs(b))
+                pair[:] = (np.array([[a.conj(), b.conj()], [-b, a]]) / size) @ pair
+    return u
+
+
 def rebuilt(mesh: Mesh, phases: Array, signs: Array) -> Array:
     """`matrix` for a mesh whose signs stand at its outputs."""
     u = np.tile(np.eye(mesh.modes, dtype=phases.dtype), (len(phases), 1, 1))

@@ -20,6 +20,10 @@ LEAST = 0.5
 """Seconds that short functions are repeated for: the shortest run of many is the one that nothing disturbed."""
 
 
+class LeftOut(Exception):
+    """A case that cannot be measured here, and why."""
+
+
 @dataclass(frozen=True)
 class Measurement:
     """One row. `work` in FLOP, bytes or other counts gives `rate` = work / seconds (1e-9 of it for GFLOP/s and GB/s).

@@ -47,12 +47,12 @@ def _sweeps(bench: Bench) -> Iterator[Measurement]:
         for stage in ("calibrate", "map"):
             for order in ("published", "layer"):
                 for name, noise in (("exact", 0.0), ("noisy", NOISE)):
-                    ways[f"{stage} {order} {name}"] = _epoch(stage, order, noise, k, blocks)
+                    ways[f"{stage} {order} {name}"] = epoch(stage, order, noise, k, blocks)
         yield from _pairs("noise-sweep", ways, bench, {"k": k, "blocks": blocks}, 2 if bench.quick else 7)
 
 
-def _epoch(stage: str, order: str, noise: float, k: int, blocks: int) -> Callable[[], object]:
-    """epoch(): one of the stage, as it runs it."""
+def epoch(stage: str, order: str, noise: float, k: int, blocks: int) -> Callable[[], object]:
+    """epoch(): one of the stage, as it runs it, of so many cores of k modes with readout noise."""
     imperfect = msgspec.structs.replace(PRESETS["l2ight-2021"], readout_noise=noise)
     chip = CoreChip((1, blocks), Mesh("rectangular", k), imperfect, seed=1, dtype=np.float32)
     rng, search = np.random.default_rng(0), Search("zcd", order=order, shuffle=stage == "calibrate")
@@ -63,10 +63,6 @@ def _epoch(stage: str, order: str, noise: float, k: int, blocks: int) -> Callabl
         problem, phases = mapping.problem(chip, aim), mapping.start_phases(aim, None)
     state = zeroth.start(problem, search, phases)
     return lambda: METHODS["zcd"](problem, search, state, rng)
-
-
-def _here(case: Callable[[Bench], Iterator[Measurement]], bench: Bench) -> Iterator[Measurement]:
-    return iter(()) if bench.device.numbers else case(bench)
 
 
 def _pairs(
@@ -80,6 +76,6 @@ def _pairs(
 
 
 CASES = (
-    *((f"noise-{model}", partial(_here, partial(_step, model))) for model in ("cnn-s", "cnn-l", "vgg8")),
-    ("noise-sweep", partial(_here, _sweeps)),
+    *((f"noise-{model}", partial(_step, model)) for model in ("cnn-s", "cnn-l", "vgg8")),
+    ("noise-sweep", _sweeps),
 )  # fmt: skip

@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 from benchmarks import sleeper
-from benchmarks.measure import Bench, Measurement
+from benchmarks.measure import Bench, LeftOut, Measurement
 from l2sim.sweep import agenda
 from l2sim.sweep import local as sweep_local
 from l2sim.sweep import plan as sweep_plan
@@ -33,7 +33,7 @@ def sleeping(bench: Bench) -> Iterator[Measurement]:
     """Sleeping points on four workers: `a_point`, seconds of a worker besides the sleep, with the start of the workers
     and the tables, and that as a share of points of ten seconds, `overhead`."""
     if bench.threads > 1:
-        return
+        raise LeftOut("it is measured with one thread")
     before = list(sweep_local.WORKER)
     sleeper.use()
     try:
@@ -82,7 +82,7 @@ def many(bench: Bench) -> Iterator[Measurement]:
     """A plan checked, run without work, taken up again, its tables written: seconds, and the most memory that this
     process ever had (`mebibytes`)."""
     if bench.threads > 1:
-        return
+        raise LeftOut("it is measured with one thread")
     for points in (1000, 2000) if bench.quick else (10_000, 100_000):
         with tempfile.TemporaryDirectory() as place:
             for name, taken in steps(points, Path(place) / "s"):

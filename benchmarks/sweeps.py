@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks import chips
-from benchmarks.measure import FMA, GFLOPS, Bench, Measurement
+from benchmarks.measure import FMA, GFLOPS, Bench, LeftOut, Measurement
 from l2sim.backend import Device, host
 from l2sim.chip.core_chip import CoreChip
 from l2sim.learn.search import calibrate, mapping, zeroth
@@ -131,7 +131,7 @@ def bank(bench: Bench) -> Iterator[Measurement]:
     of the whole bank, without fabrication and decomposition, which are the host's.
     """
     if not bench.device.numbers:
-        return
+        raise LeftOut("it needs a GPU")
     blocks, epochs, k = (3, 1, 2) if bench.quick else (BANK_PART, 3, 9)
     weight = np.random.default_rng(0).standard_normal((k, k * blocks)).astype(np.float32) / np.sqrt(k)
     work = 4.0 * (k * (k - 1) // 2) * BANK_BLOCKS * flops(k) * sum(EPOCHS.values())

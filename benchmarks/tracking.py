@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.measure import Bench, Measurement
+from benchmarks.measure import Bench, LeftOut, Measurement
 from l2sim.job import job as jobs
 from l2sim.job.job import Job
 from l2sim.runs import track
@@ -63,7 +63,7 @@ def alone(spec: str, epochs: int) -> None:
 def tracked(bench: Bench) -> Iterator[Measurement]:
     """Every kind of tracker whose package is there."""
     if bench.threads > 1:
-        return
+        raise LeftOut("it is measured with one thread")
     epochs = 70 if bench.quick else EPOCHS
     for name, spec in PLACES.items():
         if spec and not track.readers([spec], say=lambda line: None):

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from benchmarks import __main__ as program
 from benchmarks import decomposition, propagation
+from benchmarks.__main__ import cases
+from benchmarks.measure import Bench, LeftOut, Measurement
+from l2sim.mesh import unitary
 from l2sim.mesh.mesh import Mesh
 from l2sim.mesh.orthogonal import decompose
 from tests.places import ROOT
@@ -40,6 +46,42 @@ def test_a_case_writes_its_figures(only: str, sizes: set[str], tmp_path: Path) -
         assert row["case"] == "limit" or row.keys() >= sizes
 
 
+def test_every_case_runs_in_its_quick_form(tmp_path: Path) -> None:
+    """And says why where it does not: on this machine, not because something is broken."""
+    path = tmp_path / "figures.json"
+    done = bench("--quick", "--threads", "1", "--json", str(path))
+    assert done.returncode == 0, done.stderr
+    absent = re.findall(r"^([a-z0-9-]+) is left out: (.+)$", done.stderr, re.MULTILINE)
+    assert {name for name, _ in absent} <= {"bank-ic-pm", "gui-first"} or any("Qt" in why for _, why in absent), absent
+    found = {row["case"] for row in json.loads(path.read_text())}
+    for name in set(cases()) - {name for name, _ in absent}:
+        assert NAMED.get(name, name) in found, name
+
+
+NAMED = {"points-sweep": "points", "points-sweep-many": "points", "stream-open": "stream"}
+"""Cases whose rows are called otherwise."""
+
+
+def test_a_case_that_fails_ends_no_other(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def broken(bench: Bench) -> Iterator[Measurement]:
+        yield Measurement("first", "", 1.0, 1.0, "times/s")
+        raise ValueError("no element under the point")
+
+    def whole(bench: Bench) -> Iterator[Measurement]:
+        yield Measurement("second", "", 1.0, 1.0, "times/s")
+
+    def elsewhere(bench: Bench) -> Iterator[Measurement]:
+        raise LeftOut("it needs a lake")
+        yield
+
+    monkeypatch.setattr(program, "cases", lambda: {"broken": broken, "elsewhere": elsewhere, "whole": whole})
+    assert program.main(["--quick", "--threads", "1"]) == 1
+    seen = capsys.readouterr()
+    assert "first" in seen.out and "second" in seen.out
+    assert "no element under the point" in seen.err and "failed: broken" in seen.err
+    assert "elsewhere is left out: it needs a lake" in seen.err
+
+
 def test_it_names_its_cases() -> None:
     assert "step-vgg8" in bench("--list").stdout
     wrong = bench("--only", "nothing-of-the-kind")
@@ -66,4 +108,6 @@ def test_baselines_do_the_same() -> None:
     mesh = Mesh("rectangular", 7)
     turns = np.linalg.qr(rng.standard_normal((3, 7, 7)))[0]
     np.testing.assert_allclose(np.abs(decomposition.nulled(turns)), np.tile(np.eye(7), (3, 1, 1)), atol=1e-12)
+    left = decomposition.complex_nulled(unitary.haar_matrix(rng, 7))
+    np.testing.assert_allclose(np.abs(left), np.eye(7), atol=1e-12)
     np.testing.assert_allclose(decomposition.rebuilt(mesh, *decompose(mesh, turns)), turns, atol=1e-12)

@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.desktop.window import absent
-from benchmarks.measure import Bench, Measurement
+from benchmarks.desktop.painting import needed
+from benchmarks.measure import Bench, LeftOut, Measurement
 
 ROUNDS = 3
 """Starts with a warm cache, of which the median counts."""
@@ -32,13 +32,12 @@ PATIENCE = 300.0
 
 def first(bench: Bench) -> Iterator[Measurement]:
     """`gui-first`: seconds from the start of the program to the first picture and to the start page."""
-    if absent("gui-first"):
-        return
+    needed()
     if not os.environ.get("DISPLAY"):
-        print("gui-first is left out: it looks at a display, e.g. that of xvfb-run", file=sys.stderr)
-        return
+        raise LeftOut("it looks at a display, e.g. that of xvfb-run")
     _outside("_starts(1)")  # compiled
-    for kind, cold, count in (("warm", False, 1 if bench.quick else ROUNDS), ("nothing compiled", True, 1)):
+    empty = [] if bench.quick else [("nothing compiled", True, 1)]
+    for kind, cold, count in (("warm", False, 1 if bench.quick else ROUNDS), *empty):
         rows = _outside(f"_starts({count})", cold)
         for name, values in zip(("picture", "start page"), zip(*rows)):
             yield Measurement("gui-first", f"{name}, {kind}", statistics.median(values), 1.0, "starts/s", dtype="")
@@ -46,10 +45,9 @@ def first(bench: Bench) -> Iterator[Measurement]:
 
 def card(bench: Bench) -> Iterator[Measurement]:
     """`gui-card`: seconds from a click on a card to its run on the screen."""
-    if absent("gui-card"):
-        return
+    needed()
     _outside("_cards()")
-    for kind, cold in (("warm", False), ("nothing compiled", True)):
+    for kind, cold in (("warm", False), *([] if bench.quick else [("nothing compiled", True)])):
         for name, seconds in zip(("first", "second", "third"), _outside("_cards()", cold)[0]):
             yield Measurement("gui-card", f"{name} card, {kind}", seconds, 1.0, "cards/s", dtype="")
 

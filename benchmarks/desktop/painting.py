@@ -9,29 +9,34 @@ from __future__ import annotations
 import importlib.util
 import os
 import statistics
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
-from benchmarks.measure import Bench, Measurement
+from benchmarks.measure import Bench, LeftOut, Measurement
 
 SIZE = (1200, 800)
+
+
+def needed() -> None:
+    """LeftOut where Qt is not installed."""
+    if importlib.util.find_spec("pyqtgraph") is None:
+        raise LeftOut('it needs Qt; pip install "l2sim[gui]"')
 
 
 def view(modes: int) -> tuple[Any, Any]:
     """(a mesh view of one rectangular mesh with phases that change from frame to frame, the application)."""
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
-    import pyqtgraph as pg
     from l2sim.gui.base.model import Frame, Layer, Part, Selection
     from l2sim.gui.mesh import values as mesh_values
     from l2sim.gui.mesh import view as mesh_view
+    from l2sim.gui.window.app import start_qt
 
     from l2sim.job.job import Job
     from l2sim.mesh.mesh import Mesh
 
-    application = pg.mkQApp()
+    application = start_qt()
     mesh = Mesh("rectangular", modes)
     rng = np.random.default_rng(0)
     frames = rng.uniform(0, 2 * np.pi, (8, 2 * mesh.count + modes)).astype(np.float32)
@@ -75,9 +80,7 @@ def view(modes: int) -> tuple[Any, Any]:
 
 def mesh(bench: Bench) -> Iterator[Measurement]:
     """Median and 95th percentile of `frame` (new phases) and `view` (panned by a pixel)."""
-    if importlib.util.find_spec("pyqtgraph") is None:
-        print('gui-mesh is left out: it needs Qt; pip install "l2sim[gui]"', file=sys.stderr)
-        return
+    needed()
     for modes in (16,) if bench.quick else (64, 256, 512):
         shown, application = view(modes)
         canvas = shown.canvas

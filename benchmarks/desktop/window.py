@@ -13,10 +13,8 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import importlib.util
 import os
 import statistics
-import sys
 import tempfile
 import time
 import zlib
@@ -27,6 +25,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from benchmarks.desktop.painting import needed
 from benchmarks.measure import Bench, Measurement
 
 SIZE = (1200, 800)
@@ -127,18 +126,9 @@ class Stream:
         self.log.flush()
 
 
-def absent(case: str) -> bool:
-    """Say so where Qt is not installed."""
-    if importlib.util.find_spec("pyqtgraph") is None:
-        print(f'{case} is left out: it needs Qt; pip install "l2sim[gui]"', file=sys.stderr)
-        return True
-    return False
-
-
 def window(bench: Bench) -> Iterator[Measurement]:
     """`gui-open` and `gui-window`: 256 modes, two curves of a million points."""
-    if absent("gui-window"):
-        return
+    needed()
     modes, steps = (16, 5_000) if bench.quick else (256, 1_000_000)
     sizes = {"modes": modes, "points": 2 * steps, "width": SIZE[0], "height": SIZE[1]}
     with tempfile.TemporaryDirectory() as root:
@@ -170,8 +160,7 @@ def window(bench: Bench) -> Iterator[Measurement]:
 
 def memory(bench: Bench) -> Iterator[Measurement]:
     """`gui-memory`: growth of the resident memory while a job of 30 steps a second is watched."""
-    if absent("gui-memory"):
-        return
+    needed()
     modes, minutes = (16, 0.2) if bench.quick else (64, bench.minutes)
     with tempfile.TemporaryDirectory() as root, running(Path(root), modes, "--pace", str(PACE)) as (shown, application):
         begin, count, resident = time.monotonic(), 0, []
@@ -204,6 +193,7 @@ def running(root: Path, modes: int, *more: str, settings: tuple[str, ...] = ()) 
 
     job = [f"insitu.modes={modes}", "learn.epochs=100000", *settings]
     process = launch.start("insitu-digits", job, name="watched", runs=root, more=more)
+    shown: Any = None
     try:
         _until(lambda: process.ready or process.code is not None)
         shown, application = opened(process.folder)
@@ -213,13 +203,13 @@ def running(root: Path, modes: int, *more: str, settings: tuple[str, ...] = ()) 
         with contextlib.suppress(RunError):  # it may have ended by itself
             launch.kill(process.folder)
         process.let_go()
-    shown.close_quietly()
+        if shown is not None:
+            shown.close_quietly()
 
 
 def click(bench: Bench) -> Iterator[Measurement]:
     """`gui-click`: how soon a click is answered while the simulator runs in its own process, and in recorded runs."""
-    if absent("gui-click"):
-        return
+    needed()
     count = 5 if bench.quick else 200
     for modes in (16,) if bench.quick else (64, 256):
         with tempfile.TemporaryDirectory() as root, running(Path(root), modes) as (shown, application):
@@ -252,8 +242,7 @@ def _spread(seconds: list[float], kind: str) -> Iterator[Measurement]:
 
 def frames(bench: Bench) -> Iterator[Measurement]:
     """`gui-frames`: pictures of the mesh that are painted, and steps that these show, in a second."""
-    if absent("gui-frames"):
-        return
+    needed()
     seconds = 2.0 if bench.quick else 10.0
     for modes in (16,) if bench.quick else (64, 256):
         # A small batch: a step of 256 modes takes less than the thirtieth of a second that a picture may take.
@@ -313,11 +302,8 @@ def _answers(bench: Bench, shown: Any, application: Any, count: int) -> list[flo
             time.sleep(0.01)
             shown.tick()
             application.processEvents()
-        colour, number = mesh.colour("theta")
-        pick = canvas.raster().pick
-        heaters = np.flatnonzero((pick >= colour) & (pick < colour + number))
-        place = np.unravel_index(heaters[i * 7919 % heaters.size], pick.shape)
-        at = QtCore.QPoint(int(place[1]), int(place[0]))
+        heaters = _points(canvas.raster().pick, canvas.devicePixelRatioF(), *mesh.colour("theta"))
+        at = QtCore.QPoint(*heaters[i * 7919 % len(heaters)])
         wanted = canvas.thing_at(QtCore.QPointF(at)).element
         begin = bench.clock()
         shown.tick()
@@ -326,6 +312,14 @@ def _answers(bench: Bench, shown: Any, application: Any, count: int) -> list[flo
         seconds.append(bench.clock() - begin)
         assert shown.selection.element == wanted, "the click was not answered"
     return seconds[3:]
+
+
+def _points(pick: np.ndarray, ratio: float, first: int, count: int) -> list[tuple[int, int]]:
+    """Where on the widget (x, y) the pixel under the pointer has one of `count` colours; `ratio` pixels a point."""
+    height, width = (int(size / ratio) for size in pick.shape)
+    rows, columns = (np.arange(height) * ratio).astype(int), (np.arange(width) * ratio).astype(int)
+    seen = pick[np.ix_(rows, columns)]
+    return [(int(x), int(y)) for y, x in np.argwhere((seen >= first) & (seen < first + count))]
 
 
 def _until(holds: Callable[[], object]) -> None:

@@ -1,0 +1,1 @@
+"""The table of docs/performance.md: what users run, beside its limits and, where they are installed, beside others."""
