@@ -94,13 +94,15 @@ class Meter:
         """The counts by stage, those of the parts added: sums to read, not to write."""
         if not self.parts:
             return self.own
-        totals: dict[str, Counts] = {}
-        for meter in (self, *self.parts.values()):
-            for stage, counts in meter.own.items():
-                total = totals.setdefault(stage, Counts())
-                for name in COUNTED:
-                    setattr(total, name, getattr(total, name) + getattr(counts, name))
-        return totals
+        stages = dict.fromkeys(stage for meter in (self, *self.parts.values()) for stage in meter.own)
+        return {stage: self.spent(stage) for stage in stages}
+
+    def spent(self, stage: str) -> Counts:
+        """The counts of one stage, those of the parts added; zeros where nothing was asked."""
+        counted = [meter.own[stage] for meter in (self, *self.parts.values()) if stage in meter.own]
+        if len(counted) == 1:
+            return counted[0]
+        return Counts(**{name: sum([getattr(counts, name) for counts in counted]) for name in COUNTED})
 
     def wait(self, seconds: float) -> None:
         """Let chip time pass. ChipError unless it goes forward."""
@@ -175,7 +177,7 @@ class Meter:
 
     def state(self) -> Told:
         """Everything counted so far, as plain numbers."""
-        return {stage: {name: _plain(getattr(c, name)) for name in COUNTED} for stage, c in self.stages.items()}
+        return {stage: plain(counts) for stage, counts in self.stages.items()}
 
     def restore(self, state: Told, parts: dict[str, Told] | None = None) -> None:
         """Continue from what `state` returned, of the whole and of its parts by chip."""
@@ -209,5 +211,7 @@ class Settling:
 COUNTED = tuple(item.name for item in fields(Counts))
 
 
-def _plain(count: float) -> int | float:
-    return count if isinstance(count, float) else int(count)
+def plain(counts: Counts) -> dict[str, Any]:
+    """Counts by name as plain numbers, which wait for those of a GPU."""
+    values = [(name, getattr(counts, name)) for name in COUNTED]
+    return {name: value if isinstance(value, float) else int(value) for name, value in values}

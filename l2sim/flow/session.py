@@ -17,7 +17,7 @@ from l2sim.backend import Array, generator, host
 from l2sim.chip import energy
 from l2sim.chip.core_chip import CoreChip
 from l2sim.chip.mesh_chip import MeshChip
-from l2sim.chip.meter import Meter, Told
+from l2sim.chip.meter import Meter, Told, plain
 from l2sim.data import sets as data
 from l2sim.errors import RunError
 from l2sim.job import job as jobs
@@ -178,9 +178,9 @@ class Session(ABC):
         """What a stage cost so far by the job's device table. None where the chips were asked nothing, or a checkpoint
         did not know who was asked."""
         at = self.geometry()
-        counts = {name: self.meter.of(name).state().get(stage, {}) for name in at}
+        counts = {name: plain(own[stage]) if stage in (own := self.meter.of(name).own) else {} for name in at}
         known = sum(its.get("core_calls", 0) for its in counts.values())
-        if not any(counts.values()) or known != self.meter.state()[stage]["core_calls"]:
+        if not any(counts.values()) or known != self.meter.spent(stage).core_calls:
             return None
         return bill(self.job, counts, at)
 

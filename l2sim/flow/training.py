@@ -93,7 +93,7 @@ def _batches(
 def _spent(session: Session, stage: str) -> bool:
     """Whether the stage has had the core calls that it may have."""
     most = getattr(getattr(session.job, stage), "core_calls", 0)
-    return most > 0 and stage in session.meter.stages and int(session.meter.stages[stage].core_calls) >= most
+    return most > 0 and int(session.meter.spent(stage).core_calls) >= most
 
 
 def _until_spent(

@@ -70,7 +70,7 @@ def serve(
                 cores.served(layers)
         idle = job.policy == "none" or (job.policy == "triggered" and not acted.recalibrated)
         kept = before if idle else _tested(session)
-        spent = session.meter.stages["upkeep"]
+        spent = session.meter.spent("upkeep")
         row = before | {f"kept_{name}": value for name, value in kept.items() if name in ("accuracy", "loss")} | {
             "recalibrated": float(acted.recalibrated), "lost": float(acted.lost),
             "core_calls": float(spent.core_calls), "evaluations": float(spent.evaluations),

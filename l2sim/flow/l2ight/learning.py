@@ -106,7 +106,7 @@ class Tally:
         return {
             "images": before["images"] + images,
             "images_offered": before["images_offered"] + int(session.data.train_y.size),
-            "core_calls": int(session.meter.stages["learn"].core_calls),
+            "core_calls": int(session.meter.spent("learn").core_calls),
             **session.told_cost("learn"),
         }
 

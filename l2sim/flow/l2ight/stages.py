@@ -21,7 +21,7 @@ import numpy as np
 from l2sim import naming
 from l2sim.backend import Array, host
 from l2sim.chip.core_chip import CoreChip
-from l2sim.chip.meter import Counts, Meter
+from l2sim.chip.meter import Meter
 from l2sim.chip.nonidealities import Nonidealities
 from l2sim.chip.protocol import PARTS, Commands, command
 from l2sim.flow import oracle, pretrained, training, upkeep
@@ -299,7 +299,7 @@ def _spread(session: L2ight, stage: str, scales: dict[str, Array] | float) -> di
     states = session.searches.items()
     best = _flat([state.best * (scales if isinstance(scales, float) else scales[name]) for name, state in states])
     p10, p50, p90 = np.percentile(best, (10, 50, 90))
-    counts = session.meter.stages.get(stage, Counts())
+    counts = session.meter.spent(stage)
     loss = _mean([state.loss for state in session.searches.values()])
     return {
         "loss": loss, "best": float(np.mean(best)), "best_p10": float(p10), "best_p50": float(p50),

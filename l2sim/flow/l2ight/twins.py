@@ -11,7 +11,6 @@ from functools import partial
 import numpy as np
 
 from l2sim.backend import Array, host
-from l2sim.chip.meter import Counts
 from l2sim.chip.protocol import Commands, command
 from l2sim.errors import RunError
 from l2sim.flow import oracle
@@ -43,7 +42,7 @@ def calibrate(session: L2ight, done: int) -> Iterator[Event]:
         p10, p50, p90 = (float(p) for p in np.percentile(misfit, (10, 50, 90)))
         scalars = {
             "loss": (mean := float(misfit.mean())), "best": mean, "best_p10": p10, "best_p50": p50, "best_p90": p90,
-            "evaluations": float(session.meter.stages.get("calibrate", Counts()).evaluations),
+            "evaluations": float(session.meter.spent("calibrate").evaluations),
             **session.told_cost("calibrate"),
         }  # fmt: skip
         yield Epoch("calibrate", number_, len(names), session.step, scalars, session.told(name))

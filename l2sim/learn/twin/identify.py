@@ -23,7 +23,6 @@ import numpy as np
 
 from l2sim.backend import Array, Stream, host
 from l2sim.chip import grid
-from l2sim.chip.meter import Counts
 from l2sim.chip.nonidealities import Nonidealities
 from l2sim.chip.protocol import Hardware, check
 from l2sim.errors import ChipError
@@ -111,10 +110,10 @@ def identify(
     for turn in range(1 + retries):
         mask = np.zeros(cores, bool)
         mask[lost] = True
-        before = hardware.meter.stages.get(hardware.meter.current, Counts()).evaluations
+        before = hardware.meter.spent(hardware.meter.current).evaluations
         walk = _by_powers if readout == "power" else _by_quadratures
         seen, bias = walk(hardware, drive, sheet, stream(f"probes{turn}"), mask.reshape(shape), 0 if turn else extra)
-        spent = hardware.meter.stages[hardware.meter.current].evaluations - before
+        spent = hardware.meter.spent(hardware.meter.current).evaluations - before
         twins.evaluations[lost] += spent // max(1, len(lost))
         probes = seen if probes is None else probes.then(seen)
         start = twins.of(lost)
