@@ -48,12 +48,11 @@ def nine(a, b, c, u, v, w, out):
 
 
 @njit(cache=True, nogil=True)
-def grams_of(begin, end, x, out):
-    """Blocks `begin` to `end` of `grams`. Where k is no multiple of three, the last rows are there twice."""
+def grams_piece(begin, end, x, out):
+    """Blocks `begin` to `end` of `add_grams`. Where k is no multiple of three, the last rows are there twice."""
     k, sums = out.shape[1], np.empty(9, x.dtype)
     for q in range(begin, end):
         block, own = x[q * k : (q + 1) * k], out[q]
-        own[:] = 0.0
         last = block.shape[0] - 1
         for at in range(0, x.shape[1], RUN):
             to = min(at + RUN, x.shape[1])  # each row is cut by itself: then the compiler knows that it is contiguous
@@ -70,9 +69,9 @@ def grams_of(begin, end, x, out):
                 own[m, n] = own[n, m]
 
 
-def grams(x, out):
-    """x x' of every block of k rows of x (rows, N): out (blocks, k, k); rows that are missing are dark."""
-    threads.share(grams_of, len(out), 0.04 * x.size * out.shape[1], x, out)
+def add_grams(x, out):
+    """Add x x' of every block of k rows of x (rows, N) to out (blocks, k, k); rows that are missing are dark."""
+    threads.share(grams_piece, len(out), 0.04 * x.size * out.shape[1], x, out)
 
 
 @njit(fastmath={"contract"})
