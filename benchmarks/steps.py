@@ -23,7 +23,10 @@ DIRECT = 50_000
 
 
 class Products:
-    """The matrix products of one step, on arrays of their own: forward, weight gradient, input gradient."""
+    """The matrix products of one step, on arrays of their own: forward, weight gradient, input gradient.
+
+    Of the rows and columns that a layer has, not of all that its grid of cores has: as the step takes them.
+    """
 
     def __init__(self, net: Network, batch: int, rng: np.random.Generator) -> None:
         self.jobs: list[tuple[Array, Array, Array, Array, Array, Array, Array, int]] = []
@@ -32,34 +35,36 @@ class Products:
                 continue
             k, image = item.layer.k, isinstance(item.layer, models.Conv)
             columns = batch * (item.output[1] * item.output[2] if image else 1)
-            rows, across = (-(-n // k) * k for n in models.matrix_shape(item))
-            shapes = (rows, across), (across, columns), (rows, columns)
-            m, x, y = (net.device.put(rng.standard_normal(shape).astype(net.dtype)) for shape in shapes)
-            mask = rng.random((rows // k, across // k)) >= SPARSITY
-            self.jobs.append((m, x, y, np.empty_like(y), np.empty_like(m), np.empty_like(x), mask, k if image else -k))
+            rows, across = models.matrix_shape(item)
+            p, q = -(-rows // k), -(-across // k)
+            shapes = (p * k, q * k), (across, columns), (rows, columns), (rows, across)
+            grid, x, y, m = (net.device.put(rng.standard_normal(shape).astype(net.dtype)) for shape in shapes)
+            mask = rng.random((p, q)) >= SPARSITY
+            outs = np.empty_like(y), np.empty_like(m), np.empty_like(x)
+            self.jobs.append((grid, x, y, *outs, mask, k if image else -k))
 
     def flops(self, forward: bool = True) -> float:
         """Of the dense step (or of its backward products)."""
-        sizes = [2.0 * m.size * x.shape[1] for m, x, *_ in self.jobs]
+        sizes = [2.0 * len(y) * x.size for _, x, y, *_ in self.jobs]
         return sum(sizes) * (3 if forward else 2) - sizes[0]
 
     def forward(self) -> None:
-        for m, x, _, y, *_ in self.jobs:
-            np.matmul(m, x, out=y)
+        for grid, x, _, y, *_ in self.jobs:
+            np.matmul(grid[: len(y), : len(x)], x, out=y)
 
     def backward(self) -> None:
-        for i, (m, x, dy, _, dm, dx, _, _) in enumerate(self.jobs):
+        for i, (grid, x, dy, _, dm, dx, _, _) in enumerate(self.jobs):
             np.matmul(dy, x.T, out=dm)
             if i:
-                np.matmul(m.T, dy, out=dx)
+                np.matmul(grid[: len(dy), : len(x)].T, dy, out=dx)
 
     def sampled(self) -> None:
         """Backward with blocks and columns left out (columns of convolutions, not of the first layer)."""
-        for i, (m, x, dy, _, dm, _, mask, k) in enumerate(self.jobs):
+        for i, (grid, x, dy, _, dm, _, mask, k) in enumerate(self.jobs):
             kept = round((1.0 - SPARSITY) * x.shape[1]) if i and k > 0 else x.shape[1]
             np.matmul(dy[:, :kept], x[:, :kept].T, out=dm)
             if i:
-                blocks.product_back(m, mask, dy, abs(k))
+                blocks.product_back(grid, mask, dy, abs(k))
 
     def dense(self) -> None:
         self.forward()

@@ -127,11 +127,11 @@ def inside(run, size, count, stride, shift):
 
 
 @njit(cache=True, nogil=True)
-def gather(x, kernel, stride, padding, some, out):
-    """The columns `out` (C R^2, n B) of some windows, given as `runs`, of the images (C, H, W, B)."""
+def gather_piece(begin, end, x, kernel, stride, padding, some, out):
+    """`gather` for the rows from `begin` to `end`."""
     height, width, b = x.shape[1], x.shape[2], x.shape[3]
     count = (width + 2 * padding - kernel) // stride + 1
-    for row in range(out.shape[0]):
+    for row in range(begin, end):
         c, r, s = row // (kernel * kernel), row // kernel % kernel, row % kernel
         line = out[row]
         for i in range(some.shape[0]):
@@ -153,12 +153,17 @@ def gather(x, kernel, stride, padding, some, out):
                     put(line[at + w * b : at + (w + 1) * b], source[first : first + b])
 
 
+def gather(x, kernel, stride, padding, some, out):
+    """The columns `out` (C R^2, n B) of some windows, given as `runs`, of the images (C, H, W, B)."""
+    threads.share(gather_piece, out.shape[0], 0.3 * out.size, x, kernel, stride, padding, some, out)
+
+
 @njit(cache=True, nogil=True)
-def scatter(columns, kernel, stride, padding, some, out):
-    """The columns (C R^2, n B) of some windows, given as `runs`, added to the images `out` (C, H, W, B)."""
+def scatter_piece(begin, end, columns, kernel, stride, padding, some, out):
+    """`scatter` for the channels from `begin` to `end`."""
     height, width, b = out.shape[1], out.shape[2], out.shape[3]
     count = (width + 2 * padding - kernel) // stride + 1
-    for row in range(columns.shape[0]):
+    for row in range(begin * kernel * kernel, end * kernel * kernel):
         c, r, s = row // (kernel * kernel), row // kernel % kernel, row % kernel
         line = columns[row]
         for i in range(some.shape[0]):
@@ -175,6 +180,11 @@ def scatter(columns, kernel, stride, padding, some, out):
                 for w in range(left, right):
                     first = (w * stride + s - padding) * b
                     add(target[first : first + b], line[at + w * b : at + (w + 1) * b])
+
+
+def scatter(columns, kernel, stride, padding, some, out):
+    """The columns (C R^2, n B) of some windows, given as `runs`, added to the images `out` (C, H, W, B)."""
+    threads.share(scatter_piece, out.shape[0], 0.3 * columns.size, columns, kernel, stride, padding, some, out)
 
 
 @njit(inline="always")

@@ -20,51 +20,58 @@ from numba import njit
 from . import threads
 from .blocks import WHOLE
 from .draws import TILE, desk, several
-from .lanes import LANES, copy, fast
 
 DRAWN = 4
 """Numbers an entry: e1, e2, h1 and the chi-square."""
-RUN = 512
+RUN = 1024
 """Numbers of a row that are worked at a time: k rows of them stay in the first-level cache."""
 
 
-@fast
-def products(to, x, y):
-    """to (LANES,) += x y (RUN,), four at a time."""
-    w = LANES
-    for t in range(0, RUN, 4 * w):
-        for l in range(LANES):
-            near = x[t + l] * y[t + l] + x[t + w + l] * y[t + w + l]
-            to[l] += near + (x[t + 2 * w + l] * y[t + 2 * w + l] + x[t + 3 * w + l] * y[t + 3 * w + l])
+@njit(fastmath={"contract", "reassoc"}, nogil=True)
+def nine(a, b, c, u, v, w, out):
+    """out (9,) <- the products of each of three rows a, b, c with each of u, v, w: six loads for nine multiply-adds,
+    and the sums in registers."""
+    au = av = aw = bu = bv = bw = cu = cv = cw = a.dtype.type(0.0)
+    for t in range(a.size):
+        au += a[t] * u[t]
+        av += a[t] * v[t]
+        aw += a[t] * w[t]
+        bu += b[t] * u[t]
+        bv += b[t] * v[t]
+        bw += b[t] * w[t]
+        cu += c[t] * u[t]
+        cv += c[t] * v[t]
+        cw += c[t] * w[t]
+    out[0], out[1], out[2] = au, av, aw
+    out[3], out[4], out[5] = bu, bv, bw
+    out[6], out[7], out[8] = cu, cv, cw
 
 
 @njit(cache=True, nogil=True)
-def grams_of(begin, end, x, out):
-    """Blocks `begin` to `end` of `grams`."""
-    k, count = out.shape[1], x.shape[1]
-    some, sums = np.empty((k, RUN), x.dtype), np.empty((k, k, LANES), x.dtype)
+def grams_piece(begin, end, x, out):
+    """Blocks `begin` to `end` of `add_grams`. Where k is no multiple of three, the last rows are there twice."""
+    k, sums = out.shape[1], np.empty(9, x.dtype)
     for q in range(begin, end):
         block, own = x[q * k : (q + 1) * k], out[q]
-        sums[:] = 0.0
-        for at in range(0, count, RUN):
-            width = min(RUN, count - at)
-            for i in range(block.shape[0]):
-                copy(some[i, :width], block[i, at : at + width])
-                some[i, width:] = 0.0
-            for i in range(block.shape[0]):
-                for j in range(i, block.shape[0]):
-                    products(sums[i, j], some[i], some[j])
-        for i in range(k):
-            for j in range(k):
-                total = x.dtype.type(0.0)
-                for l in range(LANES):
-                    total += sums[min(i, j), max(i, j), l]
-                own[i, j] = total
+        last = block.shape[0] - 1
+        for at in range(0, x.shape[1], RUN):
+            to = min(at + RUN, x.shape[1])  # each row is cut by itself: then the compiler knows that it is contiguous
+            for i in range(0, last + 1, 3):
+                a, b, c = block[i, at:to], block[min(i + 1, last), at:to], block[min(i + 2, last), at:to]
+                for j in range(i, last + 1, 3):
+                    u, v, w = block[j, at:to], block[min(j + 1, last), at:to], block[min(j + 2, last), at:to]
+                    nine(a, b, c, u, v, w, sums)
+                    for m in range(i, min(i + 3, last + 1)):
+                        for n in range(j, min(j + 3, last + 1)):
+                            own[m, n] += sums[3 * (m - i) + n - j]
+        for m in range(k):
+            for n in range(m):
+                own[m, n] = own[n, m]
 
 
-def grams(x, out):
-    """x x' of every block of k rows of x (rows, N): out (blocks, k, k); rows that are missing are dark."""
-    threads.share(grams_of, len(out), 0.05 * x.size * out.shape[1], x, out)
+def add_grams(x, out):
+    """Add x x' of every block of k rows of x (rows, N) to out (blocks, k, k); rows that are missing are dark."""
+    threads.share(grams_piece, len(out), 0.04 * x.size * out.shape[1], x, out)
 
 
 @njit(fastmath={"contract"})

@@ -213,3 +213,20 @@ def clip_back_piece(begin, end, dy, y, limit, dx):
 def clip_back(dy, y, limit, dx):
     """`dy` (C, n) where the clipped `y` lies inside (0, limit), else 0."""
     threads.share(clip_back_piece, y.shape[0], 0.15 * y.size, dy, y, limit, dx)
+
+
+@njit(cache=True, nogil=True)
+def amplitude_back_piece(begin, end, dy, x, y, tiny, out):
+    """`amplitude_back` for the rows from `begin` to `end`."""
+    for c in range(begin, end):
+        error, line, size, target = dy[c], x[c], y[c], out[c]
+        for i in range(size.shape[0]):
+            share = error[i] / (tiny if size[i] < tiny else size[i])
+            target[2 * i] = line[2 * i] * share
+            target[2 * i + 1] = line[2 * i + 1] * -share
+
+
+def amplitude_back(dy, x, y, tiny, out):
+    """dy conj(x) / |x| of fields `x` (N, 2 B), real and imaginary parts in turns, with |x| = `y` (N, B), at least
+    `tiny`; `dy` (N, B), `out` as `x`."""
+    threads.share(amplitude_back_piece, y.shape[0], 1.0 * y.size, dy, x, y, tiny, out)

@@ -22,6 +22,8 @@ FREE = 1 << 29
 LINE = 64
 """Arrays begin at a multiple of so many bytes: those of a line of the cache and of a vector register."""
 
+Block = tuple[Array, int]
+"""Bytes, and the first of them that lies on a line."""
 _own = threading.local()
 """Of each thread its blocks of memory by size: two threads never look for a free one in the same place."""
 
@@ -32,18 +34,17 @@ def empty(shape: tuple[int, ...], dtype: DTypeLike) -> Array:
     size = math.prod(shape) * kind.itemsize
     if size < SMALL:
         return np.empty(shape, kind)
-    blocks: dict[int, list[Array]] = _own.__dict__.setdefault("blocks", {})
+    blocks: dict[int, list[Block]] = _own.__dict__.setdefault("blocks", {})
     room = _rounded(size)
     mine = blocks.setdefault(room, [])
-    for block in mine:
+    for block, first in mine:
         if sys.getrefcount(block) == _HELD:
-            break
-    else:
-        _tidy(blocks)
-        block = np.empty(room + LINE, np.uint8)
-        mine.append(block)
+            return np.ndarray(shape, kind, block, first)
+    _tidy(blocks)
+    block = np.empty(room + LINE, np.uint8)
     first = -block.ctypes.data % LINE
-    return block[first : first + size].view(kind).reshape(shape)
+    mine.append((block, first))
+    return np.ndarray(shape, kind, block, first)
 
 
 def like(a: Array, shape: tuple[int, ...]) -> Array:
@@ -58,25 +59,25 @@ def _rounded(size: int) -> int:
     return -(-size // step) * step
 
 
-def _tidy(blocks: dict[int, list[Array]]) -> None:
+def _tidy(blocks: dict[int, list[Block]]) -> None:
     """Let go of what nobody uses, where that is more than `FREE`."""
     unused = {room: _unused(some) for room, some in blocks.items()}
     if sum(room * count for room, count in unused.items()) > FREE:
         for some in blocks.values():
-            some[:] = [block for block in some if sys.getrefcount(block) > _HELD]
+            some[:] = [(block, first) for block, first in some if sys.getrefcount(block) > _HELD]
 
 
-def _unused(blocks: list[Array]) -> int:
+def _unused(blocks: list[Block]) -> int:
     """How many of some blocks nobody uses."""
     count = 0
-    for block in blocks:
+    for block, _ in blocks:
         count += sys.getrefcount(block) == _HELD
     return count
 
 
 def _held() -> int:
     """The references that a loop over a list sees of a block that nobody uses; Pythons count them differently."""
-    for block in [np.empty(1)]:
+    for block, _ in [(np.empty(1), 0)]:
         return sys.getrefcount(block)
     return 0
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from l2sim.backend import Array
+from l2sim.backend import Array, namespace
 from l2sim.chip.nonidealities import Nonidealities, even_step
 
 
@@ -33,11 +33,8 @@ def of_cores(sigma: Array, ratio: Array, sheet: Nonidealities) -> tuple[Array, A
 
     sigma = gain cos(phase), gain = max |sigma|.
     """
-    size = np.abs(sigma)
-    gain = size[:, 0].copy()
-    for i in range(1, size.shape[1]):  # a reduction along so short an axis is slow
-        np.maximum(gain, size[:, i], out=gain)
-    gain = gain[:, None]
+    across = np.abs(namespace(sigma).ascontiguousarray(sigma.T))  # a reduction along the short axis as it lies is slow
+    gain: Array = across.max(axis=0)[:, None]
     if sheet.exact_sigma:
         return sigma.copy(), gain
     # A core whose sigma is all zero has no gain to divide by: its attenuators are closed.

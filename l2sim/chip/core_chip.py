@@ -220,9 +220,7 @@ class CoreChip:
         Through the cores of the mask (p, q) only; the first `rows` of the result, where nobody reads the others. The
         noise of the sum is drawn at once. Here and below, rows missing at the end of what is sent are dark.
         """
-        grid = self._grid()
-        if cores is not None:
-            grid = blocks.kept(grid, cores, self.mesh.modes)
+        grid = self._grid() if cores is None else blocks.kept(self._grid(), cores, self.mesh.modes)
         if not isinstance(x, Pieces):
             grid = like(x, grid)
         return self._noisy(pieces.times(grid[:rows, : len(x)], x), x, 1, cores)
@@ -265,11 +263,13 @@ class CoreChip:
         writes = 2 * (turned + np.count_nonzero(self._sigma != 1.0))
         self.meter.count(core_calls=2 * sent * self.shape[0], writes=writes, vectors=2 * count, settled=2)
         k = self.mesh.modes
-        outer = blocks.outer(dy, x, (self.shape[0] * k, self.shape[1] * k))
+        sums = np.zeros((self.shape[1], k, k), self.dtype)  # what noise asks for of x, seen on its way to dy x'
+        see = partial(blocks.add_grams, out=sums) if noise > 0.0 else None
+        outer = blocks.outer(dy, x, (self.shape[0] * k, self.shape[1] * k), see)
         gradient = blocks.diagonals(left, self._home.put(outer), right)
         if noise > 0.0:
-            scales = float(full_scale(x)), float(full_scale(dy))
-            blocks.add_noise(self._noise, gradient, left, right, x, dy, vectors, (noise * scales[0], noise * scales[1]))
+            scales = noise * float(full_scale(x)), noise * float(full_scale(dy))
+            blocks.add_noise(self._noise, gradient, left, right, sums, dy, vectors, scales)
         return gradient
 
     def _passes(self, rest: Commands) -> tuple[Array, Array, Count]:

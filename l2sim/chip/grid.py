@@ -61,9 +61,9 @@ def product(hardware: Hardware, x: Array | Pieces, cores: Array | None = None, r
     N core calls per core; as many sequential additions a vector as the longest row of cores has, less one.
     """
     (p, q), k, count = hardware.shape, hardware.mesh.modes, x.shape[1]
-    longest = q if cores is None else cores.sum(axis=1).max()
+    added = q - 1 if cores is None else np.maximum(cores.sum(axis=1).max() - 1, 0)
     with hardware.meter.during("forward"):
-        hardware.meter.count(accumulation_steps=np.maximum(longest - 1, 0) * count, loads=_blocks(hardware, cores))
+        hardware.meter.count(accumulation_steps=added * count, loads=_blocks(hardware, cores))
         if fused(hardware, "product"):
             return hardware.product(x, cores, rows)  # type: ignore[arg-type]  # pieces where it takes them
         x = whole(x)
@@ -102,8 +102,8 @@ def product_back_into(hardware: PiecewiseHardware, y: Array, cores: Array | None
 
 def _count_back(hardware: Hardware, count: int, cores: Array | None) -> None:
     """Meter the additions and the blocks of `count` vectors sent backwards."""
-    longest = hardware.shape[0] if cores is None else cores.sum(axis=0).max()
-    hardware.meter.count(accumulation_steps=np.maximum(longest - 1, 0) * count, loads=_blocks(hardware, cores))
+    added = hardware.shape[0] - 1 if cores is None else np.maximum(cores.sum(axis=0).max() - 1, 0)
+    hardware.meter.count(accumulation_steps=added * count, loads=_blocks(hardware, cores))
 
 
 def sigma_gradient(

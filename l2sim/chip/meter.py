@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import msgspec
 import numpy as np
@@ -13,7 +13,7 @@ import numpy as np
 from l2sim.given import scalar
 
 
-@dataclass(slots=True)
+@dataclass
 class Counts:
     """Totals of one stage, over all cores.
 
@@ -49,6 +49,22 @@ Told = dict[str, dict[str, Any]]
 Count = int | np.intp | np.int64
 """A whole number. One of a GPU counts as such: nobody waits for it."""
 
+
+class Counted(TypedDict, total=False):
+    """What `Meter.count` is told."""
+
+    core_calls: Count
+    evaluations: Count
+    writes: Count
+    accumulation_steps: Count
+    tap_readings: Count
+    vectors: int
+    settled: int
+    loads: Count
+
+
+BY_PASS = ("core_calls", "accumulation_steps")
+"""What is counted once more under the pass of a network."""
 PASSES = ("forward", "weight_gradient", "input_gradient")
 """What light is sent for in a network; searches for phases are none of these."""
 
@@ -108,34 +124,20 @@ class Meter:
         """Let chip time pass. ChipError unless it goes forward."""
         self._passed(scalar(seconds, "a time to wait, s,", 0.0))
 
-    def count(
-        self,
-        *,
-        core_calls: Count = 0,
-        evaluations: Count = 0,
-        writes: Count = 0,
-        accumulation_steps: Count = 0,
-        tap_readings: Count = 0,
-        vectors: int = 0,
-        settled: int = 0,
-        loads: Count = 0,
-    ) -> None:
+    def count(self, **numbers: Unpack[Counted]) -> None:
         """Add whole numbers to the current stage; those that may be on a GPU nobody waits for."""
         root = self.whole
         counts = self.own.get(root.stage_now) or self.own.setdefault(root.stage_now, Counts())
         if self._longest is not None:
-            self._longest, vectors = max(self._longest, vectors), 0
-        numbers: dict[str, Count] = {
-            "core_calls": core_calls, "evaluations": evaluations, "writes": writes,
-            "accumulation_steps": accumulation_steps, "tap_readings": tap_readings, "vectors": vectors,
-            "settled": settled, "loads": loads,
-        }  # fmt: skip
-        if root.pass_now:
-            numbers[f"{root.pass_now}_core_calls"] = core_calls
-            numbers[f"{root.pass_now}_accumulation_steps"] = accumulation_steps
+            self._longest, numbers["vectors"] = max(self._longest, numbers.get("vectors", 0)), 0
+        own, sent_for = counts.__dict__, root.pass_now
         for name, number in numbers.items():
-            if type(number) is not int or number:  # an array of a GPU is not asked
-                setattr(counts, name, getattr(counts, name) + number)
+            if type(number) is int and not number:  # an array of a GPU is not asked
+                continue
+            own[name] += number
+            if sent_for and name in BY_PASS:
+                own[f"{sent_for}_{name}"] += number
+        vectors, settled = numbers.get("vectors", 0), numbers.get("settled", 0)
         if vectors or settled:
             self._passed(vectors * root.call_seconds + settled * root.settle_seconds)
 
@@ -165,15 +167,9 @@ class Meter:
         finally:
             root.stage_now = before
 
-    @contextmanager
-    def during(self, sent_for: str) -> Iterator[None]:
+    def during(self, sent_for: str) -> During:
         """Count what the block does under a pass of `PASSES` too."""
-        root = self.whole
-        before, root.pass_now = root.pass_now, sent_for
-        try:
-            yield
-        finally:
-            root.pass_now = before
+        return During(self.whole, sent_for)
 
     def state(self) -> Told:
         """Everything counted so far, as plain numbers."""
@@ -189,6 +185,19 @@ class Meter:
             for stage, counts in counted.items():
                 for name, number in counts.items():
                     setattr(self.own[stage], name, getattr(self.own[stage], name) - number)
+
+
+class During:
+    """The block of `Meter.during`: a small step has several, and a generator would cost it three times as much."""
+
+    def __init__(self, root: Meter, sent_for: str) -> None:
+        self._root, self._sent_for = root, sent_for
+
+    def __enter__(self) -> None:
+        self._before, self._root.pass_now = self._root.pass_now, self._sent_for
+
+    def __exit__(self, *error: object) -> None:
+        self._root.pass_now = self._before
 
 
 class Settling:

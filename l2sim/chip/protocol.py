@@ -298,11 +298,13 @@ def lacks(chip: object, kind: type = Hardware, *needs: str) -> list[str]:
     What counts is what the chip does when asked, on every Python: a wrapper that passes names on by `__getattr__`
     lacks nothing, whereas a method that cannot be called and an attribute that is None are lacking.
     """
-    unknown = set(needs) - set(vars(kind))
+    members = vars(kind)
+    unknown = [name for name in needs if name not in members]
     if unknown:
         raise ValueError(f"{kind.__name__} has no {', '.join(sorted(unknown))}")
-    wanted = {n: member for n, member in vars(kind).items() if (n in needs if needs else not n.startswith("_"))}
-    return [name for name, member in wanted.items() if not _answers(chip, name, member)]
+    wanted = needs or [name for name in members if not name.startswith("_")]
+    lacking = [name for name in wanted if not _answers(chip, name, members[name])]
+    return [name for name in members if name in lacking] if lacking else lacking
 
 
 def check(chip: object, kind: type = Hardware, *needs: str) -> None:

@@ -62,7 +62,9 @@ def field(y: Array, sheet: Nonidealities, normal: Normal, gain: Array | float = 
         y = y * turned(_reference(y, sheet, normal))
     y = y.astype(np.result_type(y.dtype, np.complex64), copy=False)
     if sheet.readout_noise:
-        y = y + gain * (sheet.readout_noise * complex_of(normal(y.shape), normal(y.shape)))
+        y = y.copy()
+        for part in (y.real, y.imag):
+            part += gain * (sheet.readout_noise * normal(y.shape))
     return y
 
 

@@ -81,7 +81,7 @@ def measure(
     scale_x, scale_g = row_norm(x, scale == "row"), row_norm(g, scale == "row")
     if scale == "peak":
         scale_g = peak(g, 1.0) / peak(x, peak(g, 1.0))
-    x, g = x / scale_x, g / scale_g
+    x, g = divided(x, scale_x), divided(g, scale_g)
     measured: Gradient | None = None
     if hasattr(hardware, "noisy_gradient") and not loss_per_column:
         measured = hardware.noisy_gradient(x, g, scheme)
@@ -105,9 +105,26 @@ def row_norm(x: Array, wanted: bool) -> Scalar:
     if namespace(x) is not np:  # what is not finite is the hardware's to tell
         largest = np.sqrt((x.real**2 + x.imag**2).sum(axis=1).max())
         return np.where(largest > 0, largest, 1.0).astype(largest.dtype) if wanted else 1.0
-    if not np.isfinite(x).all():
+    parts = _parts(x)
+    squares = np.einsum("nb,nb->n", parts, parts)
+    if not np.isfinite(squares).all() and not np.isfinite(x).all():
         raise NotFinite("light or cotangents hold values that are not finite; nothing was sent")
-    return float(np.sqrt((x.real**2 + x.imag**2).sum(axis=1).max(initial=0.0))) or 1.0 if wanted else 1.0
+    return float(np.sqrt(squares.max(initial=0.0))) or 1.0 if wanted else 1.0
+
+
+def _parts(x: Array) -> Array:
+    """x (N, B) of the host as real numbers, a complex one as its real and imaginary parts in turns (N, 2 B)."""
+    plain = np.ascontiguousarray(x, np.result_type(x, np.float32))
+    return plain.view(plain.real.dtype)
+
+
+def divided(x: Array, scale: Scalar) -> Array:
+    """x / scale for a real `scale`, without the division by a complex number that NumPy makes of it."""
+    if namespace(x) is not np:
+        there: Array = x / scale
+        return there
+    parts = _parts(x) / scale
+    return parts.view(np.result_type(parts, np.complex64)) if np.iscomplexobj(x) else parts
 
 
 def depths(mesh: Mesh) -> Taps:

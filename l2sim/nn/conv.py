@@ -7,6 +7,7 @@ with contiguous runs over the batch, and a convolution is `M @ im2col(x)` reshap
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 
 import numpy as np
 
@@ -275,6 +276,7 @@ class AdaptiveAveragePool(Layer):
         return whole.reshape(c, h, w, b)
 
 
+@lru_cache(64)
 def bins(size: int, out: int) -> Array:
     """The averaging matrix (out, size) of adaptive pooling: bin i is floor(i size/out) to ceil((i+1) size/out).
 

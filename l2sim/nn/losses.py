@@ -23,7 +23,7 @@ def cross_entropy(logits: Array, labels: Array) -> tuple[Scalar, Array]:
     shifted = logits - logits.max(axis=0)  # exp cannot overflow
     gradient = np.exp(shifted)
     total = gradient.sum(axis=0)
-    loss = number(np.mean(np.log(total) - shifted[picked]))
+    loss = number((np.log(total) - shifted[picked]).sum() / labels.size)
     gradient /= total
     gradient[picked] -= 1.0
     gradient /= labels.size

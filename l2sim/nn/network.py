@@ -72,7 +72,8 @@ class Network:
                 f"but got {images.shape}; resize the data or describe the model for this size"
             )
         dtype = np.result_type(self.dtype, np.complex64) if np.iscomplexobj(images) else self.dtype
-        x = self.device.xp.ascontiguousarray(np.moveaxis(self.device.put(images), 0, -1), dtype)
+        batch_last = self.device.put(images).transpose(*range(1, images.ndim), 0)
+        x = self.device.xp.ascontiguousarray(batch_last, dtype)
         if images.dtype == np.uint8:
             x /= 255
         if train:

@@ -14,7 +14,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from l2sim.backend import Array, namespace
+from l2sim import pages
+from l2sim.backend import Array, kernels, namespace
 from l2sim.chip.protocol import Gradient, MeshHardware, check
 from l2sim.errors import ModelError
 from l2sim.nn.layers import Layer
@@ -144,9 +145,14 @@ class Abs(Layer):
 
     def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
         """Cotangents of x (N, B): Re(dy) conj(x) / |x|, 0 where x is dark."""
-        tiny = np.finfo(self._y.dtype).tiny
-        share = dy.real / np.maximum(self._y, tiny)
-        return _conjugate(self._x, share)
+        tiny, error = np.finfo(self._y.dtype).tiny, dy.real
+        if namespace(error) is not np or np.isrealobj(self._x) or error.dtype != self._y.dtype:
+            return _conjugate(self._x, error / np.maximum(self._y, tiny))
+        g = pages.empty(self._x.shape, self._x.dtype)
+        light, amplitudes, error = (np.ascontiguousarray(a) for a in (self._x, self._y, error))
+        kind = error.dtype
+        kernels.pointwise.amplitude_back(error, light.view(kind), amplitudes, kind.type(tiny), g.view(kind))
+        return g
 
 
 class Power(Layer):

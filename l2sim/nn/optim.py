@@ -10,7 +10,7 @@ bit. The update rules follow PyTorch's `torch.optim` to the placement of eps.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -37,6 +37,8 @@ __all__ = [
 
 STEPS = naming.name("optimiser", "steps", "count")
 """What the step count is called among the arrays of `state`."""
+PIECE = 1 << 15
+"""Numbers that are updated at a time: they stay in the cache across the dozen passes of an update."""
 
 
 @dataclass
@@ -46,14 +48,30 @@ class Optimiser:
     name: str
     steps: int
     arrays: dict[str, Array]
+    groups: list[Group]
+
+
+class Group(NamedTuple):
+    """Parameters that are updated at once, and their memory, slot by slot: of several small ones (numbers,), whose
+    views are in `Optimiser.arrays`."""
+
+    keys: list[str]
+    memory: list[Array]
 
 
 def start(name: str, parameters: Mapping[str, Array]) -> Optimiser:
     """A fresh optimiser `name` (a key of `OPTIMISERS`) for these parameters. ModelError for an unknown name."""
     if name not in OPTIMISERS:
         raise ModelError(f"optimiser {name!r} is unknown; use one of {', '.join(OPTIMISERS)}")
-    slots, own = OPTIMISERS[name].slots, parameters.items()
-    return Optimiser(name, 0, {naming.name(key, slot): np.zeros_like(p) for slot in slots for key, p in own})
+    groups = [Group(keys, []) for keys in _grouped(parameters)]
+    arrays: dict[str, Array] = {}
+    for slot in OPTIMISERS[name].slots:
+        for keys, memory in groups:
+            own = [parameters[key] for key in keys]
+            memory.append(np.zeros_like(own[0] if len(own) == 1 else _flat(own)))
+            views = memory[-1:] if len(own) == 1 else _cut(memory[-1], own)
+            arrays |= {naming.name(key, slot): view for key, view in zip(keys, views)}
+    return Optimiser(name, 0, arrays, groups)
 
 
 def step(
@@ -61,11 +79,17 @@ def step(
 ) -> None:
     """One update of all parameters, in place. `settings` are the rule's own: weight_decay, momentum, betas, ..."""
     optimiser.steps += 1
-    slots, update = OPTIMISERS[optimiser.name]
-    for key, p in parameters.items():
-        memory = (optimiser.arrays[naming.name(key, slot)] for slot in slots)
-        for piece in _pieces(p, gradients[key], *memory):
-            update(*piece, steps=optimiser.steps, lr=lr, **settings)
+    update = OPTIMISERS[optimiser.name].update
+    for keys, memory in optimiser.groups:
+        own, slopes = [parameters[key] for key in keys], [gradients[key] for key in keys]
+        if len(keys) == 1:
+            for piece in _pieces(own[0], slopes[0], *memory):
+                update(*piece, steps=optimiser.steps, lr=lr, **settings)
+            continue
+        flat = _flat(own)
+        update(flat, _flat(slopes), *memory, steps=optimiser.steps, lr=lr, **settings)
+        for p, now in zip(own, _cut(flat, own)):
+            p[...] = now
 
 
 def state(optimiser: Optimiser) -> dict[str, Array]:
@@ -94,14 +118,42 @@ def load(optimiser: Optimiser, arrays: Mapping[str, Array]) -> None:
         a[...] = like(a, arrays[key])
 
 
-def _pieces(p: Array, *others: Array, size: int = 1 << 15) -> Iterator[tuple[Array, ...]]:
+def _grouped(parameters: Mapping[str, Array]) -> Iterator[list[str]]:
+    """The parameters, small neighbours of one number type together: a dozen calls then update all of them. On a GPU
+    each alone."""
+    keys: list[str] = []
+    for key, p in parameters.items():
+        some = [parameters[other] for other in keys]
+        fits = namespace(p) is np and sum(a.size for a in some) + p.size <= PIECE
+        if keys and not (fits and some[0].dtype == p.dtype):
+            yield keys
+            keys = []
+        keys = [*keys, key]
+    if keys:
+        yield keys
+
+
+def _flat(arrays: Sequence[Array]) -> Array:
+    """The numbers of all arrays, one after the other."""
+    return np.concatenate([a.reshape(-1) for a in arrays])
+
+
+def _cut(flat: Array, arrays: Sequence[Array]) -> Iterator[Array]:
+    """What `_flat` gave, in the shapes of the arrays."""
+    at = 0
+    for a in arrays:
+        yield flat[at : at + a.size].reshape(a.shape)
+        at += a.size
+
+
+def _pieces(p: Array, *others: Array) -> Iterator[tuple[Array, ...]]:
     """The arrays in slices that stay in the cache across the dozen passes of an update; the arithmetic is the same."""
-    if p.size <= size or namespace(p) is not np or not p.flags.c_contiguous:
+    if p.size <= PIECE or namespace(p) is not np or not p.flags.c_contiguous:
         yield p, *others
         return
     flat = [a.reshape(-1) for a in (p, *others)]
-    for i in range(0, p.size, size):
-        yield tuple(a[i : i + size] for a in flat)
+    for i in range(0, p.size, PIECE):
+        yield tuple(a[i : i + PIECE] for a in flat)
 
 
 def sgd(

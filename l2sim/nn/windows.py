@@ -61,12 +61,14 @@ class Windows(Pieces):
 
     @cached_property
     def largest(self) -> float:
-        """That of the image, where every pixel is in some window."""
+        """That of the image, where every pixel is in some window; else of the pixels that are."""
         kernel, stride, padding = self._window
         over = [(size + 2 * padding - kernel) % stride for size in self.image.shape[1:3]]
-        if self.only is not None or stride > kernel or any(over):
-            return super().largest
-        return peak(self.image)
+        if self.only is None and stride <= kernel and not any(over):
+            return peak(self.image)
+        low, high = self.image.min(axis=0).min(axis=2), self.image.max(axis=0).max(axis=2)
+        seen = Windows(np.maximum(high, -low)[None, :, :, None], *self._window, self.only)
+        return max((peak(piece) for _, piece in seen.reading()), default=0.0)
 
     def _pieces(self) -> Iterator[tuple[slice, Array, Array]]:
         """Which columns, the runs of windows that they are, and room for them."""

@@ -43,7 +43,7 @@ def test_grams_are_products_of_blocks_and_missing_rows_are_dark(rows: int, count
     x = generator(1, "gram").normal(size=(rows, count)).astype(dtype)
     whole = grid.padded(x, -(-rows // k) * k).reshape(-1, k, count)
     close = 1e-3 if dtype == np.float32 else 1e-9
-    made = blocks.grams(x, len(whole), k, x.dtype)
+    made = blocks.grams(x, (len(whole), k, k), x.dtype)
     np.testing.assert_allclose(made, whole @ whole.swapaxes(1, 2), rtol=1e-4, atol=close)
 
 
@@ -88,7 +88,8 @@ def test_threads_do_not_change_it() -> None:
     for threads in (1, 2):
         kernels.threads.use(threads)
         gradient = dot.copy()
-        blocks.add_noise(Stream(1, "g"), gradient, left, right, x, dy, None, (0.1, 0.2))
+        sent = blocks.grams(x, (5, 4, 4), x.dtype)
+        blocks.add_noise(Stream(1, "g"), gradient, left, right, sent, dy, None, (0.1, 0.2))
         found.append(gradient)
     kernels.threads.use(before)
     np.testing.assert_array_equal(*found)

@@ -9,11 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from l2sim.backend import generator
+from l2sim.chip.fused import aggregate
 from l2sim.chip.mesh_chip import MeshChip
 from l2sim.chip.nonidealities import Nonidealities
 from l2sim.chip.protocol import SCHEMES
 from l2sim.chip.recorded import MeshRecorder, MeshReplay
-from l2sim.errors import ChipError
+from l2sim.errors import ChipError, NotFinite
+from l2sim.learn import insitu
 from l2sim.learn.insitu import Gradient, measure
 from l2sim.mesh.layouts import LAYOUTS
 from l2sim.mesh.mesh import NODES, Mesh
@@ -300,3 +303,29 @@ def test_dark_inputs_have_no_gradient() -> None:
     dark = np.zeros((4, 2))
     for part in measure(Sealed(chip), dark, dark):
         assert not part.any()
+
+
+@pytest.mark.parametrize("real", (True, False))
+@pytest.mark.parametrize("dtype", (np.float32, np.float64))
+def test_products_of_fields_are_taken_by_their_parts(real: bool, dtype: type) -> None:
+    rng = generator(9, "parts")
+    a, b, c, d = rng.standard_normal((4, 6, 20)).astype(dtype)
+    x, back = (a if real else a + 1j * b), c + 1j * d
+    returned, close = np.conj(back), {"atol": kernel(dtype, 20) * 20}
+    forward, behind, cross = aggregate.correlations(x, back)
+    np.testing.assert_allclose(forward, x @ np.conj(x.T), **close)
+    np.testing.assert_allclose(behind, returned @ np.conj(returned.T), **close)
+    np.testing.assert_allclose(cross, returned @ np.conj(x.T), **close)
+    np.testing.assert_allclose(aggregate.covariance(x), x @ np.conj(x.T), **close)
+    assert behind.dtype == cross.dtype == back.dtype
+
+
+def test_the_norm_of_rows_and_light_divided_by_it() -> None:
+    rng = generator(9, "rows")
+    for x in (rng.standard_normal((3, 5)), rng.standard_normal((3, 5)) + 1j, np.arange(6).reshape(2, 3)):
+        expected = np.linalg.norm(x, axis=1).max()
+        assert insitu.row_norm(x, True) == pytest.approx(expected)
+        np.testing.assert_allclose(insitu.divided(x, expected), x / expected)
+    assert insitu.row_norm(np.full((2, 2), 1e30, np.float32), False) == 1.0  # squares are not finite, the light is
+    with pytest.raises(NotFinite):
+        insitu.row_norm(np.array([[1.0, np.inf]]), False)

@@ -296,3 +296,16 @@ def test_a_rank_above_k_of_the_model() -> None:
 
     with pytest.raises(JobError, match=r"learn\.rank = 10 is above k = 9 of conv1"):
         open_session(Job.preset("digits", {"learn.rank": 10}), None)
+
+
+def test_quantiles_are_those_of_numpy() -> None:
+    rng = np.random.default_rng(0)
+    for dtype in (np.float32, np.float64):
+        for count in (1, 2, 5, 11, 57):
+            for share in (0.0, 0.3, 0.5, 0.6, 0.95):
+                a = rng.standard_normal((count, 3)).astype(dtype)
+                for values in (a, a[:, 0]):
+                    expected = np.quantile(values, share, axis=0)
+                    found = sampling.quantile(values, share)
+                    assert found.dtype == expected.dtype
+                    np.testing.assert_array_equal(found, expected)

@@ -126,6 +126,27 @@ def test_state_resumes_bit_for_bit(name):
     assert saved[optim.STEPS] == 2
 
 
+@pytest.mark.parametrize("name", optim.OPTIMISERS)
+def test_parameters_together_are_updated_as_each_alone(name):
+    """Small ones of a number type are one array to the rule; every bit is the same, and shapes stay."""
+    rng = generator(3)
+    shapes = {"a": (3, 4), "b": (5,), "wide": (2, optim.PIECE), "c": (2, 2, 2), "d": (1,)}
+    types = dict.fromkeys(shapes, np.float32) | {"d": np.float64}
+    start = {key: rng.standard_normal(shape).astype(types[key]) for key, shape in shapes.items()}
+    together, alone = ({key: p.copy() for key, p in start.items()} for _ in range(2))
+    all_, each = optim.start(name, together), {key: optim.start(name, {key: p}) for key, p in alone.items()}
+    for _ in range(3):
+        slopes = {key: rng.standard_normal(p.shape).astype(p.dtype) for key, p in start.items()}
+        optim.step(all_, together, slopes, lr=0.1, weight_decay=0.1)
+        for key, p in alone.items():
+            optim.step(each[key], {key: p}, slopes, lr=0.1, weight_decay=0.1)
+    assert [group.keys for group in all_.groups] == [["a", "b"], ["wide"], ["c"], ["d"]]
+    for key, p in alone.items():
+        np.testing.assert_array_equal(together[key], p)
+        for text, a in each[key].arrays.items():
+            np.testing.assert_array_equal(all_.arrays[text], a)
+
+
 def test_optimiser_errors():
     with pytest.raises(ModelError, match="use one of sgd, adam, adamw"):
         optim.start("lion", {})

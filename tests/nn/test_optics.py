@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from l2sim.backend import Array, generator
+from l2sim.chip import readout
 from l2sim.data import as_light
 from l2sim.errors import ModelError
 from l2sim.nn import losses, models, network, optics, optim
@@ -157,6 +158,20 @@ def spec(name: str) -> ModelSpec:
         body = (models.Mesh(5, screen=True), models.ElectroOptic())
         return ModelSpec(name, (5,), 2, (models.Residual(body), models.Power(), models.Ports(2, 2)))
     return models.onn(3, (4,), 5, 2, nonlinearity=name)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_gradient_of_amplitudes_is_the_formula_bit_for_bit(dtype: Any) -> None:
+    rng, layer = generator(5, "amplitudes"), optics.Abs()
+    x = readout.complex_of(*rng.standard_normal((2, 7, 33)).astype(dtype))
+    x[2], x[3, 4] = 0.0, np.nan
+    dy = rng.standard_normal(x.shape).astype(dtype)
+    y = layer.forward(x, train=True)
+    share = dy / np.maximum(y, np.finfo(dtype).tiny)
+    found = layer.backward(dy)
+    assert found is not None and found.dtype == x.dtype
+    np.testing.assert_array_equal(found.real, x.real * share)
+    np.testing.assert_array_equal(found.imag, x.imag * -share)
 
 
 @pytest.mark.parametrize("name", ["abs", "power", "electro-optic", "saturable", "mixed", "residual"])

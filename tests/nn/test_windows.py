@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from l2sim.backend import generator
+from l2sim.backend import generator, kernels
 from l2sim.chip.core_chip import CoreChip
 from l2sim.chip.fused.pieces import Pieces, peak
 from l2sim.chip.nonidealities import Nonidealities
@@ -88,3 +88,19 @@ def test_a_noisy_convolution_in_pieces_has_the_noise_of_the_whole_one(
     np.testing.assert_allclose(one.std(axis=0)[lit], spread[lit], rtol=0.13)
     assert min(stats.ks_2samp(a, b).pvalue for a, b in zip(one.T[lit], two.T[lit])) > 1e-5
     assert np.abs(np.corrcoef(one.T[lit]) - np.eye(lit.sum())).max() < 0.14, "no two of them share noise"
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_threads_do_not_change_it(shape: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels.threads, "SMALL", 0)
+    before, found = kernels.threads.count(), []
+    for threads in (1, 2):
+        kernels.threads.use(threads)
+        some = Windows(image(5, 8, 7, 3), *shape).some(np.array([0, 2, 3, 5]))
+        columns, back = some.whole(), Windows(np.empty((5, 8, 7, 3)), *shape)
+        for at, room in back.adding():
+            room[...] = at.start + np.arange(room.size).reshape(room.shape)
+        found.append((columns, back.image))
+    kernels.threads.use(before)
+    for one, two in zip(*found):
+        np.testing.assert_array_equal(one, two)

@@ -18,6 +18,7 @@ import numpy as np
 
 from l2sim.backend import Array
 from l2sim.chip.protocol import SCHEMES, Gradient, Taps
+from l2sim.chip.readout import complex_of
 
 __all__ = ["WEIGHTS", "Lossless", "gradient"]
 
@@ -63,26 +64,49 @@ def gradient(chip: Lossless, x: Array, g: Array, scheme: str, read: Callable[[Ta
     `read` makes readings of the two sums."""
     arrived = chip.passed(chip.modulated(g), True)
     back_in = chip.read(arrived, "field")
-    forward, returned = _covariance(chip.modulated(x)), np.conj(back_in)
-    behind = _covariance(returned)
-    form = np.zeros_like(behind)
     if chip.sends_exactly:
-        cross = returned @ np.conj(x.T)
+        forward, behind, cross = correlations(x, back_in)
+    else:
+        forward, behind, returned = covariance(chip.modulated(x)), np.conj(covariance(back_in)), np.conj(back_in)
+    form = np.zeros_like(behind)
     for turn, weight in WEIGHTS[scheme]:
         turn = form.dtype.type(turn)
         if chip.sends_exactly:  # (x + t r)(x + t r)^+, of which x is not sent anew
             mixed = turn * cross
             both = forward + behind + mixed + np.conj(mixed.T)
         else:
-            both = _covariance(chip.modulated(x + turn * returned))
+            both = covariance(chip.modulated(x + turn * returned))
         form += (weight**2 + 1j * weight) * both
     if scheme == "digital":
-        true = behind if back_in is arrived else _covariance(np.conj(arrived))
+        true = behind if back_in is arrived else np.conj(covariance(arrived))
         form += (0.25 - 0.5j) * (forward + true)
     return Gradient(*read(*chip.forms(form)), back_in)
 
 
-def _covariance(light: Array) -> Array:
+def covariance(light: Array) -> Array:
     """X X^+ of light X (N, B)."""
-    covariance: Array = light @ np.conj(light.T)
-    return covariance
+    if np.isrealobj(light):
+        real: Array = light @ light.T
+        return real
+    own = _parts(light.real, light.imag)
+    return complex_of(own[0, 0] + own[1, 1], own[1, 0] - own[0, 1])
+
+
+def correlations(x: Array, back: Array) -> tuple[Array, Array, Array]:
+    """X X^+, R R^+ and R X^+ of light X, which may be real, and R = conj(`back`), (N, B) each."""
+    if np.isrealobj(x):
+        own = _parts(back.real, back.imag, x)
+        forward, cross = own[2, 2], complex_of(own[0, 2], -own[1, 2])
+    else:
+        own = _parts(back.real, back.imag, x.real, x.imag)
+        forward = complex_of(own[2, 2] + own[3, 3], own[3, 2] - own[2, 3])
+        cross = complex_of(own[0, 2] - own[1, 3], -own[1, 2] - own[0, 3])
+    return forward, complex_of(own[0, 0] + own[1, 1], own[0, 1] - own[1, 0]), cross
+
+
+def _parts(*parts: Array) -> Array:
+    """A B' of every two of some real arrays (N, B), (parts, parts, N, N). As one symmetric product, of which BLAS works
+    one half: a third to a half of the work of complex ones."""
+    rows = np.concatenate(parts)
+    every: Array = (rows @ rows.T).reshape(len(parts), len(parts[0]), len(parts), -1).swapaxes(1, 2)
+    return every

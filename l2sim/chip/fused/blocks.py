@@ -23,12 +23,16 @@ def assemble(u: Array, sigma: Array, v: Array) -> Array:
     return out
 
 
-def outer(y: Array, x: Array | pieces.Pieces, shape: tuple[int, int]) -> Array:
-    """y x' in the first rows and columns of a matrix of `shape`, zeros elsewhere: `y` (P, N), `x` (R, N)."""
+def outer(
+    y: Array, x: Array | pieces.Pieces, shape: tuple[int, int], see: Callable[[Array], object] | None = None
+) -> Array:
+    """y x' in the first rows and columns of a matrix of `shape`, zeros elsewhere: `y` (P, N), `x` (R, N); `see` as in
+    `pieces.outer`."""
     out = pages.like(y, shape)
-    out[len(y) :] = 0.0
-    out[: len(y), len(x) :] = 0.0
-    pieces.outer(y, x, out[: len(y), : len(x)])
+    if out.shape != (len(y), len(x)):
+        out[len(y) :] = 0.0
+        out[: len(y), len(x) :] = 0.0
+    pieces.outer(y, x, out[: len(y), : len(x)], see)
     return out
 
 
@@ -42,32 +46,31 @@ def diagonals(left: Array, matrix: Array, right: Array) -> Array:
 
 
 def add_noise(
-    stream: Stream, gradient: Array, left: Array, right: Array, x: Array | pieces.Pieces, dy: Array,
-    vectors: Array | None, amplitudes: tuple[float, float],
+    stream: Stream, gradient: Array, left: Array, right: Array, sent: Array, dy: Array, vectors: Array | None,
+    amplitudes: tuple[float, float],
 ) -> None:  # fmt: skip
     """Add to sigma's `gradient` (p, q, k) of x and dy what noise of these amplitudes, forward and back, adds to it
-    (`kernels.noisy`); arguments as in `CoreChip.sigma_gradient`, `left` and `right` (p q, k, k) the two passes."""
-    (p, q, k), dtype = gradient.shape, gradient.dtype
-    sent, dy = grams(x, q, k, dtype), np.ascontiguousarray(dy, dtype)
+    (`kernels.noisy`); arguments as in `CoreChip.sigma_gradient`, `left` and `right` (p q, k, k) the two passes, `sent`
+    (q, k, k) the grams of x."""
+    p, q, k = gradient.shape
     if vectors is None:
-        counts, back = np.full(q, dy.shape[1]), grams(dy, p, k, dtype)[:, None]
+        counts, back = np.full(q, dy.shape[1]), grams(dy, (p, k, k), gradient.dtype)[:, None]
     else:
         counts = np.count_nonzero(vectors, axis=1)
-        back = np.stack([grams(dy[:, mask], p, k, dtype) for mask in vectors], axis=1)
+        back = np.stack([grams(dy[:, mask], (p, k, k), gradient.dtype) for mask in vectors], axis=1)
     kernels.noisy.add(stream.turn(), stream.key, left, right, sent, back, counts, amplitudes, gradient)
 
 
-def grams(x: Array | pieces.Pieces, blocks: int, k: int, dtype: np.dtype) -> Array:
-    """x x' of every block of k rows of `x` (rows, N), (blocks, k, k)."""
-    out: Array = np.empty((blocks, k, k), dtype)
-    if not isinstance(x, pieces.Pieces):
-        kernels.noisy.grams(np.ascontiguousarray(x, dtype), out)
-        return out
-    more, out = out, np.zeros_like(out)
-    for _, piece in x.reading():
-        kernels.noisy.grams(np.ascontiguousarray(piece, dtype), more)
-        out += more
+def grams(x: Array, shape: tuple[int, int, int], dtype: np.dtype[np.generic]) -> Array:
+    """x x' of every block of k rows of `x` (rows, N), of `shape` (blocks, k, k)."""
+    out: Array = np.zeros(shape, dtype)
+    add_grams(x, out)
     return out
+
+
+def add_grams(x: Array, out: Array) -> None:
+    """Add the `grams` of more columns `x` to `out`."""
+    kernels.noisy.add_grams(np.ascontiguousarray(x, out.dtype), out)
 
 
 SPARSE = 0.75
@@ -103,10 +106,11 @@ def product_back(matrix: Array, cores: Array, y: Array, k: int, out: Array | Non
     outputs = of.outputs(k)
     vectors = of.REGISTERS // outputs
     width = vectors * of.VECTOR // matrix.dtype.itemsize
+    lit = np.repeat(cores.T, k, axis=1)[:, : len(y)]  # rows of M, by block column
     starts = np.zeros(q + 1, np.int64)
-    np.cumsum(k * np.count_nonzero(cores, axis=0), out=starts[1:])
-    rows = (k * np.nonzero(cores.T)[1][:, None] + np.arange(k)).reshape(-1)
-    tiles = pages.empty((-(-y.shape[1] // width), p * k, width), matrix.dtype)
+    np.cumsum(np.count_nonzero(lit, axis=1), out=starts[1:])
+    rows = np.ascontiguousarray(np.nonzero(lit)[1])
+    tiles = pages.empty((-(-y.shape[1] // width), len(y), width), matrix.dtype)
     of.tile(np.ascontiguousarray(y, matrix.dtype), tiles)
     whole = out if out is not None and len(out) == q * k else pages.empty((q * k, y.shape[1]), matrix.dtype)
     of.sparse(starts, rows, matrix, tiles, k, (0,) * outputs, (0,) * vectors, whole)

@@ -6,7 +6,7 @@ the copy that makes it and the product that reads it, or between the product tha
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 
 import numpy as np
@@ -80,17 +80,21 @@ def back(matrix: Array, y: Array, out: Array | None = None) -> Array:
     return times(turned, y) if out is None else np.matmul(turned, y, out=out)
 
 
-def outer(y: Array, x: Array | Pieces, out: Array) -> None:
-    """y x' into `out` (P, R): `y` (P, N), `x` (R, N)."""
+def outer(y: Array, x: Array | Pieces, out: Array, see: Callable[[Array], object] | None = None) -> None:
+    """y x' into `out` (P, R): `y` (P, N), `x` (R, N); `see` is shown the columns of `x` that are at hand."""
     if namespace(y) is not np:
         out[...] = y @ whole(x).T
         return
     if not isinstance(x, Pieces):
         np.matmul(y, x.T, out=out)
+        if see is not None:
+            see(x)
         return
     # Turned round, the products of short pieces are a tenth faster. One that is all is not worth turning back.
     total = more = out
     for at, piece in x.reading():
+        if see is not None:
+            see(piece)
         if at.start == 0 and at.stop == y.shape[1]:
             np.matmul(y, piece.T, out=out)
         elif at.start == 0:
