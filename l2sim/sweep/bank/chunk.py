@@ -86,10 +86,10 @@ def made(bank: Bank, job: Job, number: int) -> tuple[dict[str, Array], Meter]:
     aim = replace(
         mapping.target(chip, side_by_side), outputs=put(blocks.outputs[None]), inputs=put(blocks.inputs[None])
     )
-    found = (_by_twin if bank.by == "twin" else _by_search)(chip, aim, job, number)
+    own = (_by_twin if bank.by == "twin" else _by_search)(chip, aim, job, number)
     above, below = (host(part)[0] for part in oracle.mapping_error(chip, aim))
     error = above / np.where(below > 0.0, below, np.nan)
-    return {"error": error.astype(np.float32)} | found, meter
+    return {"error": error.astype(np.float32)} | own, meter
 
 
 def _by_twin(chip: CoreChip, aim: Target, job: Job, number: int) -> dict[str, Array]:

@@ -64,7 +64,7 @@ def opened(path: Path) -> list[Matrix]:
             array = np.load(path, mmap_mode="r", allow_pickle=False)
             if array.dtype.kind != "f":
                 raise DataError(f"{path} holds {array.dtype}, and weights are real numbers; write float32 or float64")
-            return [_matrix(path, path.stem, array, flat=array.ndim == 1)]
+            return [_matrix(path, "the array", array, flat=array.ndim == 1)]
         arrays = list(_npz(path) if path.suffix == ".npz" else _safetensors(path))
     except DataError:
         raise
@@ -72,10 +72,10 @@ def opened(path: Path) -> list[Matrix]:
         raise DataError(f"{path} cannot be read: {error.strerror or error}; name a file of weights") from None
     except Exception as error:  # a damaged file raises anything
         raise DataError(f"{path} is damaged ({type(error).__name__}); write or fetch it again") from None
-    found = [_matrix(path, name, a, short=short) for name, a, short in arrays if a.ndim > 1]
-    if not found:
+    matrices = [_matrix(path, name, a, short=short) for name, a, short in arrays if a.ndim > 1]
+    if not matrices:
         raise DataError(f"{path} holds no matrix of real numbers; a layer's weight is (out, in) or (out, in, h, w)")
-    return found
+    return matrices
 
 
 def _matrix(path: Path, name: str, array: Array, flat: bool = False, short: bool = False) -> Matrix:
