@@ -69,7 +69,7 @@ class CoreChip:
         self.dtype = real_type(dtype)
         self._cores = shape[0] * shape[1]
         heaters = (self._cores, mesh.count)
-        self._heaters = {part: fabricate(seed, name, part, heaters) for part in PARTS}
+        self._heaters = fabrication.Remade(seed, name, dict.fromkeys(PARTS, heaters))
         self._device, self._home = device, spread.home(device, self._cores, mesh, self.dtype.itemsize)
         self.xp = xp = self._home.xp
         self._unsound: Array | np.bool_ | None = None
@@ -182,9 +182,8 @@ class CoreChip:
         def each(values: Array | int, *shape: int) -> Array:  # not copied where they are the same
             return np.broadcast_to(xp.asarray(values), (*self.shape, *shape)).reshape(cores, *shape)
 
-        phases = pages.copy(self._phases[part])
         on = {
-            "phases": phases, "loss": xp.array(loss, self.dtype).reshape(cores),
+            "phases": pages.copy(self._phases[part]), "loss": xp.array(loss, self.dtype).reshape(cores),
             "writes": xp.zeros(cores, np.int64), "ratio": ratio, "fixed": fixed, "bias": bias,
             "carry": xp.zeros(cores, bool) if carry is None else xp.array(carry, bool).reshape(cores),
             "lr": xp.array(np.broadcast_to(lr, self.shape), self.dtype).reshape(cores), "flip": flip, "signs": signs,
@@ -327,12 +326,13 @@ class CoreChip:
 
     def oracle_fabrication(self) -> dict[str, Array]:
         """The unit draws of the fabrication, "part.noise_draw": what the noise of this chip is made of."""
-        return fabrication.arrays({**self._heaters, "sigma": self._attenuators})
+        return fabrication.arrays({**self._heaters.whole(), "sigma": self._attenuators})
 
     def refabricate(self, arrays: dict[str, Array]) -> None:
         """Become the chip whose `oracle_fabrication` gave `arrays`."""
-        heaters = fabrication.replaced({**self._heaters, "sigma": self._attenuators}, arrays)
-        self._attenuators, self._heaters = heaters.pop("sigma"), heaters
+        heaters = fabrication.replaced({**self._heaters.whole(), "sigma": self._attenuators}, arrays)
+        self._attenuators = heaters.pop("sigma")
+        self._heaters.update(heaters)
         self.nonidealities = self._nonidealities
 
     def wander_as(self, wander: Wander) -> None:
