@@ -51,7 +51,8 @@ def batches(
         chunk = max(1, cores)
     for lo in range(0, cores, chunk):
         some = {name: a[lo : lo + chunk] for name, a in on.items()}
-        some |= {name: namespace(some[name]).array(some[name], dtype, order="C") for name in ("gain", "target", "read")}
+        xp = namespace(some["loss"])
+        some |= {name: xp.ascontiguousarray(some[name].astype(dtype)) for name in ("gain", "target", "read")}
         if stream is not None and noise is not None:
             some["variates"] = stream.readings(noise.of(slice(lo, lo + chunk)), page, lo, probes, dtype)
         yield some
