@@ -53,6 +53,13 @@ def like(a: Array, shape: tuple[int, ...]) -> Array:
     return made
 
 
+def copy(a: Array) -> Array:
+    """A contiguous copy of an array, where it lives."""
+    made = like(a, a.shape)
+    made[...] = a
+    return made
+
+
 def _rounded(size: int) -> int:
     """`size` or up to a quarter more, so that few sizes are told apart."""
     step = 1 << (size.bit_length() - 3)

@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from l2sim import naming
+from l2sim import naming, pages
 from l2sim.backend import CPU, Array, Device, kernels_of, like, namespace, real_type, resident
 from l2sim.chip import attenuators, fabrication, readout
 from l2sim.chip.drift import Wander
@@ -69,7 +69,7 @@ class CoreChip:
         self.dtype = real_type(dtype)
         self._cores = shape[0] * shape[1]
         heaters = (self._cores, mesh.count)
-        self._heaters = {part: fabricate(seed, name, part, heaters) for part in PARTS}
+        self._heaters = fabrication.Remade(seed, name, dict.fromkeys(PARTS, heaters))
         self._device, self._home = device, spread.home(device, self._cores, mesh, self.dtype.itemsize)
         self.xp = xp = self._home.xp
         self._unsound: Array | np.bool_ | None = None
@@ -178,24 +178,24 @@ class CoreChip:
         k, cores, xp, noise = self.mesh.modes, self._cores, self.xp, self._nonidealities.readout_noise
         ratio, fixed, bias, *shared = self._chain[part]
         flip, signs = self.mesh.resolve_signs(self._signs[part])
-        read = xp.ones((cores, k), self.dtype) if outputs is None else xp.array(outputs, self.dtype).reshape(cores, k)
+
+        def each(values: Array | int, *shape: int) -> Array:  # not copied where they are the same
+            return np.broadcast_to(xp.asarray(values), (*self.shape, *shape)).reshape(cores, *shape)
+
         on = {
-            "phases": self._phases[part].copy(), "loss": xp.array(loss, self.dtype).reshape(cores),
+            "phases": pages.copy(self._phases[part]), "loss": xp.array(loss, self.dtype).reshape(cores),
             "writes": xp.zeros(cores, np.int64), "ratio": ratio, "fixed": fixed, "bias": bias,
             "carry": xp.zeros(cores, bool) if carry is None else xp.array(carry, bool).reshape(cores),
             "lr": xp.array(np.broadcast_to(lr, self.shape), self.dtype).reshape(cores), "flip": flip, "signs": signs,
             "rest": self._matrix("v" if part == "u" else "u"), "sigma": self._realised, "scale": self._scale,
-            "gain": xp.array(np.broadcast_to(gain, (*self.shape, k)), self.dtype).reshape(cores, k),
-            "target": xp.array(np.broadcast_to(target, (*self.shape, k, k)), self.dtype).reshape(cores, k, k),
-            "read": read,
+            "gain": each(gain, k), "target": each(target, k, k), "read": each(1 if outputs is None else outputs, k),
         }  # fmt: skip
         heaters, columns = (self.mesh.by_column(part, order), order) if by_column else (order, None)
         there = bool(self._device.numbers)
         run = partial(spread.descend, self._device) if there else partial(descent.here, columns=columns)
-        for some in descent.batches(on, self._noise, self.mesh) if noise > 0.0 else [on]:
+        for some in descent.batches(on, self.dtype, self.mesh, self._noise if noise > 0.0 else None, whole=there):
             run(some, tuple(shared), part=part, rule=rule, mesh=self.mesh, order=heaters, noise=noise)
-        writes = on["writes"].sum()
-        self._descended(writes if there else int(writes))
+        self._descended(on["writes"].sum() if there else int(on["writes"].sum()))
         self._phases[part] = on["phases"]
         self._forget(part)
         return self.mesh.scatter(on["phases"]).reshape(*self.shape, *self.mesh.shape), on["loss"].reshape(self.shape)
@@ -326,12 +326,13 @@ class CoreChip:
 
     def oracle_fabrication(self) -> dict[str, Array]:
         """The unit draws of the fabrication, "part.noise_draw": what the noise of this chip is made of."""
-        return fabrication.arrays({**self._heaters, "sigma": self._attenuators})
+        return fabrication.arrays({**self._heaters.whole(), "sigma": self._attenuators})
 
     def refabricate(self, arrays: dict[str, Array]) -> None:
         """Become the chip whose `oracle_fabrication` gave `arrays`."""
-        heaters = fabrication.replaced({**self._heaters, "sigma": self._attenuators}, arrays)
-        self._attenuators, self._heaters = heaters.pop("sigma"), heaters
+        heaters = fabrication.replaced({**self._heaters.whole(), "sigma": self._attenuators}, arrays)
+        self._attenuators = heaters.pop("sigma")
+        self._heaters.update(heaters)
         self.nonidealities = self._nonidealities
 
     def wander_as(self, wander: Wander) -> None:
@@ -406,7 +407,7 @@ class CoreChip:
 
     def _command(self, part: str, phases: Array) -> None:
         if self._written(phases, self._phases[part]):
-            self._phases[part] = phases.copy()
+            self._phases[part] = phases
             self._forget(part)
 
     def _forget(self, part: str) -> None:
@@ -414,13 +415,13 @@ class CoreChip:
 
     def _effective(self, part: str, phases: Array) -> Array:
         ratio, fixed, bias, around, *rest = self._chain[part]
-        out = np.empty_like(phases)
+        out = pages.like(phases, phases.shape)
         kernels_of(phases).chain.apply(phases, ratio, fixed, bias, around, *rest, out)
         return out
 
     def _build(self, part: str, phases: Array, signs: Array) -> Array:
         flip, signs = self.mesh.resolve_signs(signs)
-        out: Array = self.xp.empty((self._cores, self.mesh.modes, self.mesh.modes), self.dtype)
+        out: Array = pages.like(phases, (self._cores, self.mesh.modes, self.mesh.modes))
         rails = resident(out, self.mesh.rail)
         kernels_of(out).mesh.matrices(self._effective(part, phases), flip, signs, rails, out)
         return out

@@ -78,6 +78,22 @@ def fabricate(seed: int, name: str, part: str, shape: tuple[int, int]) -> Heater
     )
 
 
+class Remade(dict[str, Heaters]):
+    """The heaters (M, n) of the parts of the chip `name`, drawn again from the seed whenever somebody asks: what is
+    made of them is all that a chip needs, and they would be half of its memory. What is put in stays."""
+
+    def __init__(self, seed: int, name: str, shapes: Mapping[str, tuple[int, int]]) -> None:
+        super().__init__()
+        self._seed, self._name, self._shapes = seed, name, shapes
+
+    def __missing__(self, part: str) -> Heaters:
+        return fabricate(self._seed, self._name, part, self._shapes[part])
+
+    def whole(self) -> dict[str, Heaters]:
+        """Those of all parts."""
+        return {part: self[part] for part in self._shapes}
+
+
 def fates(seed: int, name: str, part: str, shape: tuple[int, int]) -> Array:
     """The draw alone that decides which heaters are dead or stuck, as `fabricate` makes it."""
     return generator(seed, "fabrication", name, part, "fate").uniform(size=shape)

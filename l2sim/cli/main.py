@@ -20,6 +20,7 @@ import click
 
 from l2sim import files, plugins
 from l2sim._version import __version__
+from l2sim.cli.bank import bank
 from l2sim.cli.cost import cost
 from l2sim.cli.data import data, place
 from l2sim.cli.progress import Progress, Sayings, job_of
@@ -256,6 +257,7 @@ def _heater(text: str) -> Heater:
 
 command.add_command(run)
 command.add_command(sweep)
+command.add_command(bank)
 command.add_command(cost)
 command.add_command(data)
 

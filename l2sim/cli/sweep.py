@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import rich.progress
 
     from l2sim.sweep.agenda import Counts
-    from l2sim.sweep.cluster import Client, Cluster
+    from l2sim.sweep.cluster import Client, Cluster, Section
     from l2sim.sweep.local import Engine
     from l2sim.sweep.plan import Plan
 
@@ -58,8 +58,8 @@ def sweep(
         return
     _fetch(planned, data, quiet)
     progress.hint = f"run the same command again, or `l2sim sweep {out}`"
-    engine = _engine(planned, out, workers, scheduler)
-    with _Watch(len(planned), quiet) as watch:
+    engine = engine_of(planned.cluster, planned.threads, out, workers, scheduler)
+    with Watch(len(planned), quiet) as watch:
         counts = sweeps.run(planned, out, engine, data, watch.see, watch.say)
     click.echo(out / "report.html")
     if counts.failed:
@@ -97,12 +97,13 @@ def _fetch(planned: Plan, data: Path | None, quiet: bool) -> None:
         sets.locate(name, data, quiet)
 
 
-def _engine(planned: Plan, out: Path, workers: int | None, scheduler: str | None) -> Callable[[], Engine]:
-    """What opens the engine that the command line or the file ask for."""
+def engine_of(
+    section: Section, threads: int, out: Path, workers: int | None, scheduler: str | None
+) -> Callable[[], Engine]:
+    """What opens the engine that the command line or the `section` of a file ask for, `threads` a task."""
     from l2sim.sweep import cluster as clusters  # late: --help is instant
     from l2sim.sweep.local import Local  # late: --help is instant
 
-    section, threads = planned.cluster, planned.threads
     shared = section.shared
     if scheduler == "local":
         section, scheduler = clusters.Section("local"), None
@@ -140,24 +141,25 @@ def _tell(planned: Plan, out: Path) -> None:
                 click.echo(f"{entry.name} failed, {entry.attempts} times: {entry.error}")
 
 
-class _Watch:
-    """Shows a sweep while it goes on: a bar on a terminal, a line now and then elsewhere."""
+class Watch:
+    """Shows a sweep or a bank while it goes on: a bar on a terminal, a line now and then elsewhere; `noun` says what
+    there are so many of."""
 
-    def __init__(self, points: int, quiet: bool) -> None:
+    def __init__(self, points: int, quiet: bool, noun: str = "points") -> None:
         from l2sim.runs.console import screen  # late: --help is instant
 
-        self._console, self._quiet, self._told = screen(), quiet, time.monotonic()
+        self._console, self._quiet, self._told, self._noun = screen(), quiet, time.monotonic(), noun
         self._bar: rich.progress.Progress | None = None
         if not quiet and self._console.is_terminal:
             # late: --help is instant
             from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
             from rich.progress import Progress as Bar
 
-            columns = TextColumn("points"), BarColumn(30), MofNCompleteColumn(), TextColumn("{task.fields[note]}")
+            columns = TextColumn(noun), BarColumn(30), MofNCompleteColumn(), TextColumn("{task.fields[note]}")
             self._bar = Bar(*columns, console=self._console, refresh_per_second=4)
             self._task = self._bar.add_task("", total=points, note="")
 
-    def __enter__(self) -> _Watch:
+    def __enter__(self) -> Watch:
         if self._bar:
             self._bar.start()
         return self
@@ -172,7 +174,7 @@ class _Watch:
             self._bar.update(self._task, completed=counts.done + counts.failed, note=_note(counts))
         elif not self._quiet and time.monotonic() - self._told > LINES_EVERY:
             self._told = time.monotonic()
-            print(f"{counts.done:,} of {counts.points:,} points done, {_note(counts)}", flush=True)
+            print(f"{counts.done:,} of {counts.points:,} {self._noun} done, {_note(counts)}", flush=True)
 
     def say(self, line: str) -> None:
         """Show a line that people should read."""

@@ -14,6 +14,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike
 
+from l2sim import pages
 from l2sim.backend import Array, kernels, namespace, resident
 from l2sim.errors import ChipError
 from l2sim.given import real, whole, word
@@ -231,20 +232,38 @@ class Mesh:
         columns = steps if part == "u" else self.columns - 1 - steps
         return np.concatenate([np.arange(self.first[c], self.first[c + 1]) for c in columns], dtype=np.int64)
 
+    @cached_property
+    def _flat(self) -> tuple[Array, Array]:
+        """Where each heater (n,) stands in a flat mesh array, and which heater stands at each place there, n for none.
+        """
+        at = np.ravel_multi_index((self.column, self.top), self.shape)
+        back = np.full(self.shape[0] * self.shape[1], self.count)
+        back[at] = np.arange(self.count)
+        return at, back
+
     def gather(self, phases: Array) -> Array:
         """Mesh arrays (..., C, N - 1) to travel order (..., n), contiguous."""
-        there: Array = phases[..., resident(phases, self.column), resident(phases, self.top)].copy()
-        return there
+        if namespace(phases) is np and phases.flags.c_contiguous:
+            there: Array = pages.empty((*phases.shape[:-2], self.count), phases.dtype)
+            return np.take(phases.reshape(*phases.shape[:-2], -1), self._flat[0], axis=-1, out=there, mode="clip")
+        return phases[..., resident(phases, self.column), resident(phases, self.top)].copy()
 
     def scatter(self, phases: Array) -> Array:
         """Travel order (..., n) to mesh arrays (..., C, N - 1), zero where there is no MZI."""
-        out: Array = namespace(phases).zeros((*phases.shape[:-1], *self.shape), phases.dtype)
+        out: Array = pages.like(phases, (*phases.shape[:-1], *self.shape))
+        if namespace(phases) is np:
+            padded = pages.empty((*phases.shape[:-1], self.count + 1), phases.dtype)
+            padded[..., :-1], padded[..., -1] = phases, 0.0
+            np.take(padded, self._flat[1], axis=-1, out=out.reshape(*phases.shape[:-1], -1), mode="clip")
+            return out
+        out[...] = 0.0
         out[..., resident(phases, self.column), resident(phases, self.top)] = phases
         return out
 
     def resolve_signs(self, signs: Array) -> tuple[Array, Array]:
         """Signs (M, N) at this mesh's ports to (`flip` (M, n), output signs (M, N)) as the kernels take them."""
-        flip = namespace(signs).ones((signs.shape[0], self.count), signs.dtype)
+        flip = pages.like(signs, (signs.shape[0], self.count))
+        flip[...] = 1.0
         if self.inner_signs and self.kind == "rectangular":
             last = self.modes - 1
             # A sign on a rail turns the rotations that follow on that rail: R(phi) diag(1, -1) = diag(1, -1) R(-phi).

@@ -23,7 +23,7 @@ from l2sim import files
 from l2sim.errors import RunError
 from l2sim.store.door import parsed
 from l2sim.store.source import parse
-from l2sim.sweep.agenda import pack, read, unpack
+from l2sim.sweep.agenda import pack, unpack
 from l2sim.sweep.cluster import Client, Cluster, Future
 from l2sim.sweep.local import Child
 from l2sim.sweep.point import VERSIONS, Outcome, Task
@@ -34,6 +34,8 @@ FETCH = 60.0
 """Seconds that a finished result may take to arrive; after that its point is run again."""
 KEPT = 8
 """Shared checkpoints held by Dask at a time."""
+HEADS = ("sweep.json", "bank.json")
+"""The files by which a folder is known."""
 LOOK = 1.0
 """Seconds between looks at which workers there are."""
 
@@ -118,7 +120,7 @@ class Dask:
         """The shared checkpoint a task starts from, for workers that do not see it: a future of its files."""
         if self._shared or not task.source:
             return None
-        if self._shared is None and all(self._sees().values()):
+        if self._shared is None and all(self._sees(task.sweep).values()):
             return None
         source = parse(task.source)
         run, stage = str(source.folder), source.stage
@@ -132,11 +134,10 @@ class Dask:
             return self._sent[run]
         return None
 
-    def _sees(self) -> dict[str, bool]:
-        """Which workers see the sweep's folder."""
+    def _sees(self, sweep: str) -> dict[str, bool]:
+        """Which workers see the folder of the sweep of this id."""
         if set(self._seen) != set(self._workers):
-            place = str(self._out.absolute() / "sweep.json")
-            answers = self._client.run(sees, place, read(self._out).id, on_error="return")
+            answers = self._client.run(sees, str(self._out.absolute()), sweep, on_error="return")
             self._seen = {address: answer is True for address, answer in answers.items()}
         return self._seen
 
@@ -198,12 +199,12 @@ class _Named(msgspec.Struct):
     id: str
 
 
-def sees(place: str, sweep: str) -> bool:
-    """Whether this process sees the folder of the sweep of that id, by its file sweep.json."""
-    try:
-        return parsed(Path(place).read_bytes(), _Named).id == sweep
-    except (OSError, ValueError):
-        return False
+def sees(folder: str, sweep: str) -> bool:
+    """Whether this process sees the folder of the sweep or the bank of that id, by its sweep.json or bank.json."""
+    for name in HEADS:
+        with contextlib.suppress(OSError, ValueError):
+            return parsed((Path(folder) / name).read_bytes(), _Named).id == sweep
+    return False
 
 
 _mine = threading.local()
@@ -227,7 +228,7 @@ def _worked(task: Task, source: dict[str, bytes] | None, place: Path) -> Outcome
     """What becomes of a task whose files, where this worker does not use the sweep's folder, go to the folder `place`.
     """
     root = Path(task.root)
-    apart = task.shared is False or not sees(str(root / "sweep.json"), task.sweep)
+    apart = task.shared is False or not sees(task.root, task.sweep)
     if apart and task.shared:
         line = f"its worker does not see {root}; mount it there, or leave out shared = true"
         return Outcome("failed", error=line, unfit=True)

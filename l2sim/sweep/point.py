@@ -55,6 +55,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     root: str
     sweep: str
     job: dict[str, object]
+    bank: dict[str, object] | msgspec.UnsetType = msgspec.UNSET
+    """Where the task is a chunk of a bank (`l2sim.sweep.bank`), not a run: the bank, but for its job."""
     data: str
     threads: int
     source: str
@@ -103,6 +105,8 @@ def _line(error: object) -> str:
 
 
 def _made(task: Task, out: Path) -> Outcome:
+    if task.bank:
+        return _chunk(task, out)
     from l2sim.job import job as jobs  # late: before there is a task nothing heavy is imported
     from l2sim.runs.execute import execute  # late: the same
     from l2sim.store.events import Checkpoint  # late: the same
@@ -124,6 +128,15 @@ def _made(task: Task, out: Path) -> Outcome:
         except files.Busy:
             time.sleep(WAIT)  # the worker of a client that was killed, say; it will be done, or gone
         fresh = False
+
+
+def _chunk(task: Task, out: Path) -> Outcome:
+    """Make a chunk of a bank."""
+    from l2sim.sweep.bank import chunk  # late: before there is a task nothing heavy is imported
+    from l2sim.sweep.bank.plan import Bank  # late: the same
+
+    bank = msgspec.convert({**(task.bank or {}), "job": task.job}, Bank)
+    return Outcome("done", row=dict(chunk.make(bank, task.index, out, task.threads)))
 
 
 def _start(task: Task, out: Path, fresh: bool) -> tuple[bool, str | None]:

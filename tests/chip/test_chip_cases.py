@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -15,7 +14,7 @@ from l2sim.chip.mesh_chip import MeshChip
 from l2sim.chip.nonidealities import Nonidealities
 from l2sim.chip.svd_chip import SvdChip
 from l2sim.errors import ChipError, L2simError
-from l2sim.flow.l2ight import stages
+from l2sim.flow.l2ight import seek
 from l2sim.job.imperfections import chip_nonidealities
 from l2sim.job.job import Job
 from l2sim.learn.search import selfconfigure
@@ -100,8 +99,7 @@ def settled(chip: Any) -> int:
 def test_no_step_of_a_search_is_smaller_than_a_level_of_a_voltage_drive() -> None:
     job = Job.preset("digits", {"nonidealities.base": "silicon"})
     levels = chip_nonidealities(job).levels()
-    session: Any = SimpleNamespace(job=job)
-    floor = stages._search(session, job.map, 0.1).floor
+    floor = seek.search(job, job.map, 0.1).floor
     gaps = np.diff(levels[levels < 2.0 * np.pi])
     assert gaps.size == 246 and (gaps > floor).sum() == 0
 

@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from l2sim.chip import fabrication
 from l2sim.chip.complex_core_chip import ComplexChip
 from l2sim.chip.core_chip import CoreChip
 from l2sim.chip.mesh_chip import MeshChip
@@ -22,6 +23,7 @@ from l2sim.job import imperfections
 from l2sim.job import job as jobs
 from l2sim.job.job import Job
 from l2sim.mesh.mesh import Mesh
+from tests.doubles import PUBLISHED
 
 FIELDS = {name: get_args(annotation) for name, annotation in declared().items()}
 NUMBERS = [name for name, (kind, _) in FIELDS.items() if kind in (int, float)]
@@ -187,3 +189,21 @@ def test_a_chip_takes_no_other_mesh(kind: type, mesh: object) -> None:
     first = ((1, 1), mesh) if issubclass(kind, CoreChip) else (mesh,)
     with pytest.raises(ChipError, match=r"use l2sim\.Mesh"):
         kind(*first, Nonidealities(), seed=1)
+
+
+def test_the_draws_of_a_chip_are_made_again_from_its_seed() -> None:
+    mesh = Mesh("rectangular", 4)
+    chip = CoreChip((2, 3), mesh, PUBLISHED, seed=9, name="again")
+    wanted = {part: fabrication.fabricate(9, "again", part, (6, mesh.count)) for part in "uv"}
+    first = chip.oracle_fabrication()
+    for key, values in fabrication.arrays(wanted).items():
+        np.testing.assert_array_equal(first[key], values)
+    matrix = chip.oracle_matrix("u")
+    chip.nonidealities = PRESETS["ideal"]
+    chip.nonidealities = PUBLISHED
+    np.testing.assert_array_equal(chip.oracle_matrix("u"), matrix)
+    other = CoreChip((2, 3), mesh, PUBLISHED, seed=10)
+    other.refabricate(first)
+    np.testing.assert_array_equal(other.oracle_matrix("u"), matrix)
+    other.nonidealities = PUBLISHED  # what was put in stays
+    np.testing.assert_array_equal(other.oracle_matrix("u"), matrix)

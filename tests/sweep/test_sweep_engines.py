@@ -105,7 +105,7 @@ def hold(self, counts):
         time.sleep(0.02)
 if __name__ == "__main__":
     sleeper.use()
-    sweep_command._Watch.see = hold
+    sweep_command.Watch.see = hold
     cli.main(sys.argv[1:])
 """
 """Hands out no more once three points are done, until there is a file `go`: else a sweep of sleepers may be over before

@@ -19,6 +19,8 @@ from l2sim.streams import Law, Stream, chi_squares, weighted
 RULES = {"zcd": 0, "ztp": 1}
 VARIATES_BYTES = 1 << 24
 """Readout variates are drawn for at most this many bytes of cores at a time: they stay in the cache."""
+CORES = 1024
+"""Cores that are worked on at a time without noise."""
 UNEVEN_FROM = 8
 """Modes from which on descent by column beats the direct one also where V moves in calibration."""
 
@@ -32,14 +34,27 @@ def law(gain: Array, read: Array) -> Law:
     return weighted(size * size, rows - 1)
 
 
-def batches(on: dict[str, Array], stream: Stream, mesh: Mesh) -> Iterator[dict[str, Array]]:
-    """The cores of `on`, some at a time, with the variates of their readings in an epoch from one page of `stream`."""
-    probes, dtype = 2 * mesh.count, on["gain"].dtype
-    whole, page = law(host(on["gain"]), host(on["read"])), stream.turn()
-    chunk = max(1, VARIATES_BYTES // (probes * (whole.normals + 1) * dtype.itemsize))
-    for lo in range(0, len(on["loss"]), chunk):
+def batches(
+    on: dict[str, Array], dtype: np.dtype, mesh: Mesh, stream: Stream | None, whole: bool
+) -> Iterator[dict[str, Array]]:
+    """The cores of `on`, some at a time, so that what is made of them stays in the cache; with the variates of their
+    readings in an epoch from one page of `stream`, if there is one. `whole`: without it, all at once.
+
+    `gain`, `target` and `read` come in `dtype`, one copy a core. Phases, loss and writes are views of those of `on`.
+    """
+    cores, probes = len(on["loss"]), 2 * mesh.count
+    chunk, noise, page = CORES, None, 0
+    if stream is not None:
+        noise, page = law(host(on["gain"]).astype(dtype), host(on["read"]).astype(dtype)), stream.turn()
+        chunk = max(1, VARIATES_BYTES // (probes * (noise.normals + 1) * dtype.itemsize))
+    elif whole:
+        chunk = max(1, cores)
+    for lo in range(0, cores, chunk):
         some = {name: a[lo : lo + chunk] for name, a in on.items()}
-        some["variates"] = stream.readings(whole.of(slice(lo, lo + chunk)), page, lo, probes, dtype)
+        xp = namespace(some["loss"])
+        some |= {name: xp.ascontiguousarray(some[name].astype(dtype)) for name in ("gain", "target", "read")}
+        if stream is not None and noise is not None:
+            some["variates"] = stream.readings(noise.of(slice(lo, lo + chunk)), page, lo, probes, dtype)
         yield some
 
 
@@ -60,10 +75,13 @@ def ends(on: dict[str, Array], part: str, noise: float) -> tuple[Array, Array, A
     amplitudes = xp.abs(gain * on["scale"] * noise).astype(gain.dtype)
     least = xp.where(amplitudes > 0.0, amplitudes, xp.inf).min(axis=1)
     least = xp.where(xp.isfinite(least), least, 0.0).astype(gain.dtype)
-    dark = (on["target"] ** 2 * ((gain == 0.0)[:, None, :] | (on["read"] == 0.0)[:, :, None])).sum(axis=(1, 2))
+    dark = xp.zeros(len(gain), gain.dtype)
+    if noise > 0.0:
+        blind = (gain == 0.0)[:, None, :] | (on["read"] == 0.0)[:, :, None]
+        dark = (on["target"] ** 2 * blind).sum(axis=(1, 2)).astype(gain.dtype)
     return (
         xp.ascontiguousarray(start), xp.ascontiguousarray(rows), xp.ascontiguousarray(target),
-        (amplitudes, least, dark.astype(gain.dtype)),
+        (amplitudes, least, dark),
     )  # fmt: skip
 
 

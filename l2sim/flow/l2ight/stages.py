@@ -26,7 +26,7 @@ from l2sim.chip.nonidealities import Nonidealities
 from l2sim.chip.protocol import PARTS, Commands, command
 from l2sim.flow import oracle, pretrained, training, upkeep
 from l2sim.flow import session as sessions
-from l2sim.flow.l2ight import learning, twins
+from l2sim.flow.l2ight import learning, seek, twins
 from l2sim.flow.l2ight import session as l2ight
 from l2sim.flow.l2ight.compare import Comparison
 from l2sim.flow.l2ight.service import Cores
@@ -87,7 +87,7 @@ def calibrate(session: L2ight, done: int) -> Iterator[Event]:
 
     def searches() -> dict[str, zeroth.Search]:
         now = session.job.calibrate
-        search = _search(session, now, calibration.RESTART_ABOVE, shuffle=now.method == "zcd")
+        search = seek.search(session.job, now, calibration.RESTART_ABOVE, shuffle=now.method == "zcd")
         return dict.fromkeys(session.chips, search)
 
     def observe() -> dict[str, float]:
@@ -176,7 +176,7 @@ def _refine(session: L2ight, name: str, epochs: int) -> None:
     problem = mapping.problem(chip, session.aims[name], session.job.chip.readout)
     chip.set_signs(**mapped.signs)
     chip.set_sigma(weight.sigma)
-    search = _search(session, session.job.map, mapping.RESTART_ABOVE)
+    search = seek.search(session.job, session.job.map, mapping.RESTART_ABOVE)
     search = replace(search, lr=search.floor, adaptive=False)
     state = zeroth.start(problem, search, {part: mapped.phases[part].copy() for part in PARTS})
     for epoch in range(epochs):
@@ -216,12 +216,12 @@ def _renew(session: L2ight) -> None:
     """Make the last layer ready to learn: its random matrix as deployed, and its own calibration."""
     name, job = list(session.chips)[-1], session.job.calibrate
     chip, aim = session.chips[name], session.aims[name]
-    search = _search(session, job, calibration.RESTART_ABOVE, shuffle=job.method == "zcd")
+    search = seek.search(session.job, job, calibration.RESTART_ABOVE, shuffle=job.method == "zcd")
     with session.meter.stage("calibrate"):
         problem = calibration.problem(chip, session.job.chip.readout)
         state, done = zeroth.start(problem, search, calibration.zero_phases(chip)), 0
-        while _unfinished({name: state}, job, done):
-            _search_epoch(problem, search, state, job, done, session.stream("calibrate", name, done))
+        while seek.unfinished([state], job, done):
+            seek.epoch(problem, search, state, job, done, session.stream("calibrate", name, done))
             done += 1
         session.rest[name] = calibration.pseudo_identities(chip, state)
         mapping.deploy(chip, aim)
@@ -260,38 +260,17 @@ def _seek(
     with session.meter.stage(stage):
         if done == 0 or not session.searches:
             session.searches = {name: zeroth.start(problems[name], searches()[name], starts[name]) for name in problems}
-    while _unfinished(session.searches, job, done):
+    while seek.unfinished(session.searches.values(), job, done):
         ways = searches()
         with session.meter.stage(stage):
             for name, problem in problems.items():
                 stream = session.stream(stage, name, done)
-                _search_epoch(problem, ways[name], session.searches[name], job, done, stream)
+                seek.epoch(problem, ways[name], session.searches[name], job, done, stream)
         done += 1
         session.step += 1
         scalars = _spread(session, stage, scales) | observe()
         yield Epoch(stage, done, job.epochs, session.step, scalars, _frames(session, stage, done, job.epochs))
         yield from sessions.checkpoint(session, stage, done, keep=done in snapshots)
-
-
-def _unfinished(states: dict[str, zeroth.State], job: Calibrate | Map, done: int) -> bool:
-    polish = min(job.polish, job.epochs)
-    return any(s.polished < polish or not zeroth.searched(s, job.epochs - polish, done) for s in states.values())
-
-
-def _search_epoch(
-    problem: zeroth.Problem,
-    search: zeroth.Search,
-    state: zeroth.State,
-    job: Calibrate | Map,
-    done: int,
-    rng: np.random.Generator,
-) -> None:
-    """One epoch of the job's method, or, when its epochs are over, of the polish that closes the search."""
-    polish = min(job.polish, job.epochs)
-    if state.polished == 0 and not zeroth.searched(state, job.epochs - polish, done):
-        zeroth.METHODS[search.method](problem, search, state, rng)
-    elif state.polished < polish:
-        zeroth.polish(problem, search, state, rng)
 
 
 def _spread(session: L2ight, stage: str, scales: dict[str, Array] | float) -> dict[str, float]:
@@ -305,14 +284,6 @@ def _spread(session: L2ight, stage: str, scales: dict[str, Array] | float) -> di
         "loss": loss, "best": float(np.mean(best)), "best_p10": float(p10), "best_p50": float(p50),
         "best_p90": float(p90), "evaluations": float(counts.evaluations), **session.told_cost(stage),
     }  # fmt: skip
-
-
-def _search(session: L2ight, job: Calibrate | Map, threshold: float, shuffle: bool = False) -> zeroth.Search:
-    """The search of a stage's job; no step is smaller than one of the chip's drive."""
-    return zeroth.Search(
-        job.method, lr=job.lr, decay=job.decay, floor=chip_nonidealities(session.job).step() or zeroth.STEP,
-        best_record=job.best_record, adaptive=job.adaptive, threshold=threshold, order=job.order, shuffle=shuffle,
-    )  # fmt: skip
 
 
 def _mapping_task(
@@ -330,7 +301,7 @@ def _mapping_task(
 
 def _mapping_searches(session: L2ight) -> dict[str, zeroth.Search]:
     """How mapping searches, by layer."""
-    search = replace(_search(session, session.job.map, mapping.RESTART_ABOVE), threshold_growth=1.02)
+    search = replace(seek.search(session.job, session.job.map, mapping.RESTART_ABOVE), threshold_growth=seek.GROWTH)
     return {name: replace(search, error_scale=mapping.error_scale(aim)) for name, aim in session.aims.items()}
 
 
@@ -377,10 +348,10 @@ def _mapped_copy(session: L2ight, imperfect: Nonidealities, offset: dict[str, Co
     searches = _mapping_searches(session)
     states = {name: zeroth.start(problems[name], searches[name], starts[name]) for name in chips}
     curve: list[float] = []
-    while _unfinished(states, session.job.map, len(curve)):
+    while seek.unfinished(states.values(), session.job.map, len(curve)):
         for name, state in states.items():
             stream = session.stream("map", name, len(curve))
-            _search_epoch(problems[name], searches[name], state, session.job.map, len(curve), stream)
+            seek.epoch(problems[name], searches[name], state, session.job.map, len(curve), stream)
         curve.append(_mean([state.best * mapping.error_scale(session.aims[name]) for name, state in states.items()]))
     for name, chip in chips.items():
         _project(session, chip, name, problems[name], states[name], network)

@@ -12,7 +12,7 @@ from types import ModuleType
 
 import numpy as np
 
-from l2sim.backend import Array, host, kernels_of, resident
+from l2sim.backend import Array, host, kernels, kernels_of, resident
 from l2sim.chip.nonidealities import GAMMA, Nonidealities
 from l2sim.errors import ChipError
 from l2sim.given import TURN, wrapped
@@ -190,6 +190,8 @@ def fit(
     `xp`: the module of the arrays to compute with; what is given and returned is on the host."""
     from threadpoolctl import threadpool_limits  # late: only a fit needs it
 
+    if xp is np and _whole(probes):
+        return _fit_whole(mesh, drive, sheet, probes, start, drift)
     cores = len(probes.seen)
     chunk = max(1, CHUNK_BYTES // (8 * (4 * mesh.count + 1) ** 2 * 4))
     out = start.of(np.arange(cores))
@@ -200,12 +202,18 @@ def fit(
     return out
 
 
-def _fit(
-    mesh: Mesh, drive: Drive, sheet: Nonidealities, probes: Probes, start: Twin, drift: float | None, xp: ModuleType
-) -> Twin:
-    n, cores, there = mesh.count, len(probes.seen), xp.asarray
-    size, diagonal = 4 * n + 1, there(np.arange(4 * n + 1))
-    noise = max(sheet.readout_noise, NOISE_FLOOR)
+def _whole(probes: Probes) -> bool:
+    """Whether these are whole responses with sigma of +1 and -1: then the fast way fits (`kernels.twin_fit`)."""
+    k = probes.sigma.shape[-1]
+    square = not probes.power and probes.light.shape[1:] == (k, k)
+    return square and bool((np.abs(probes.sigma) == 1.0).all() and (probes.light == np.eye(k)).all())
+
+
+def _prior(
+    mesh: Mesh, drive: Drive, sheet: Nonidealities, start: Twin, drift: float | None
+) -> tuple[Array, Array, Array]:
+    """Where a fit starts, and what holds it: inverse variances and centres (M, 4 n + 1) of bias, ratio, crosstalk."""
+    n = mesh.count
     here = np.concatenate((start.bias, start.ratio, start.crosstalk[:, None]), axis=1)
     stuck = np.zeros(here.shape, bool)
     stuck[:, 2 * n : 4 * n] = start.ratio == 0.0
@@ -215,6 +223,47 @@ def _fit(
     else:
         moved = np.concatenate((np.full(2 * n, drift), np.zeros(2 * n + 1)))
         precision, centre = np.where(stuck, HOLD, 1.0 / (start.spread**2 + moved**2)), here.copy()
+    return here, precision, centre
+
+
+def _fitted(
+    probes: Probes, start: Twin, noise: float, precision: Array, best: Array, misfit: Array, variance: Array
+) -> Twin:
+    """The twins of a fit that ended at `best` (M, 4 n + 1), with what it left and the variances there."""
+    cores, size = best.shape
+    n = size // 4
+    # What priors hold is not fitted: it takes no degree of freedom.
+    freedom = np.maximum(1.0, probes.seen[0].size - (1.0 - precision * variance).sum(axis=1))
+    level, spread = misfit / noise**2 / freedom, np.sqrt(variance)
+    return Twin(
+        best[:, : 2 * n], best[:, 2 * n : 4 * n], best[:, -1], level,
+        level < 1.0 + SURE * np.sqrt(2.0 / freedom), start.evaluations, spread,
+        np.zeros(cores, bool), np.zeros((cores, 2, 4, n), np.float32),
+    )  # fmt: skip
+
+
+def _fit_whole(
+    mesh: Mesh, drive: Drive, sheet: Nonidealities, probes: Probes, start: Twin, drift: float | None
+) -> Twin:
+    noise = max(sheet.readout_noise, NOISE_FLOOR)
+    here, precision, centre = _prior(mesh, drive, sheet, start, drift)
+    misfit, variance = np.empty(len(here)), np.empty(here.shape)
+    kernels.twin_fit.fit(
+        np.ascontiguousarray(drive.driven(probes.drive), float), np.ascontiguousarray(probes.sigma, float),
+        np.ascontiguousarray(probes.seen, np.float32), mesh.around, drive.rewrap, mesh.rail, mesh.first, precision,
+        centre, noise, ROUNDS, here, misfit, variance,
+    )  # fmt: skip
+    return _fitted(probes, start, noise, precision, here, misfit, variance)
+
+
+def _fit(
+    mesh: Mesh, drive: Drive, sheet: Nonidealities, probes: Probes, start: Twin, drift: float | None, xp: ModuleType
+) -> Twin:
+    n, cores, there = mesh.count, len(probes.seen), xp.asarray
+    size, diagonal = 4 * n + 1, there(np.arange(4 * n + 1))
+    noise = max(sheet.readout_noise, NOISE_FLOOR)
+    here, precision, centre = _prior(mesh, drive, sheet, start, drift)
+    stuck = precision == HOLD
     best, damping = here.copy(), np.full(cores, 1e-3)
     hessian, gradient, misfit = xp.zeros((cores, size, size)), np.zeros((cores, size)), np.full(cores, np.inf)
     cost, left = np.full(cores, np.inf), np.arange(cores)
@@ -249,14 +298,7 @@ def _fit(
         here[left] = best[left] + host(xp.linalg.solve(normal, there(gradient[left][..., None])))[..., 0]
         here[stuck] = 0.0  # to the last digit: what is below none would wrap to a whole turn of heat
     variance = np.maximum(host(xp.linalg.inv(hessian)[:, diagonal, diagonal]), 0.0)
-    # What priors hold is not fitted: it takes no degree of freedom.
-    freedom = np.maximum(1.0, probes.seen[0].size - (1.0 - precision * variance).sum(axis=1))
-    level, spread = misfit / noise**2 / freedom, np.sqrt(variance)
-    return Twin(
-        best[:, : 2 * n], best[:, 2 * n : 4 * n], best[:, -1], level,
-        level < 1.0 + SURE * np.sqrt(2.0 / freedom), start.evaluations, spread,
-        np.zeros(cores, bool), np.zeros((cores, 2, 4, n), np.float32),
-    )  # fmt: skip
+    return _fitted(probes, start, noise, precision, best, misfit, variance)
 
 
 def priors(sheet: Nonidealities, n: int) -> Array:
