@@ -132,7 +132,8 @@ def device(name: str) -> Device:
             xp = cupy
             count = xp.cuda.runtime.getDeviceCount()
     except ImportError as error:
-        raise JobError(f'device {name} needs {error.name or "CuPy"}; pip install "l2sim[gpu]", or use cpu') from None
+        cure = 'pip install "l2sim[gpu]" for a driver of CUDA 13, "l2sim[gpu12]" for one of CUDA 12'
+        raise JobError(f'device {name} needs {error.name or "CuPy"}; {cure}, or use cpu') from None
     except Exception as error:  # a driver that is missing or too old raises what it likes
         reason = str(error).partition("\n")[0]
         raise JobError(f"device {name}: no GPU answers ({reason}); `l2sim doctor` says why, or use cpu") from None
