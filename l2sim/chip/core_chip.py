@@ -70,7 +70,7 @@ class CoreChip:
         self._cores = shape[0] * shape[1]
         heaters = (self._cores, mesh.count)
         self._heaters = {part: fabricate(seed, name, part, heaters) for part in PARTS}
-        self._device, self._home = device, spread.home(device, self._cores, mesh, self.dtype.itemsize)
+        self._device, self._home = device, spread.home(device, self._cores, mesh, self.dtype.itemsize, self)
         self.xp = xp = self._home.xp
         self._unsound: Array | np.bool_ | None = None
         self._attenuators = fabricate(seed, name, "sigma", (self._cores, mesh.modes))
