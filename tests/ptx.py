@@ -13,7 +13,9 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from hashlib import blake2b
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -125,6 +127,15 @@ def assembled(ptx: str, cc: tuple[int, int]) -> str | None:
             return None
 
 
+def kept(kernel: Any, signature: tuple) -> str | None:
+    """Digest of what a kernel's file in the cache is found by, but for the machine; None where none is kept."""
+    cache_of = kernel._cache
+    if not isinstance(cache_of, dispatcher.CUDACache):
+        return None
+    there = SimpleNamespace(magic_tuple=lambda: ("any CUDA", (9, 0)))
+    return blake2b(repr(cache_of._index_key(signature, there)).encode(), digest_size=8).hexdigest()
+
+
 def main(dtype: str, *capabilities: str) -> None:
     """Compile everything in one precision."""
     real, ccs = {"float32": float32, "float64": float64}[dtype], [(int(cc[0]), int(cc[2])) for cc in capabilities]
@@ -137,6 +148,7 @@ def main(dtype: str, *capabilities: str) -> None:
                 "kernel": name, "cc": capability, "dtype": dtype,
                 "entry": ".entry" in ptx and f".target sm_{cc[0]}{cc[1]}" in ptx, "spills": spills,
                 "registers": registers, "hot": name.split()[0] in HOT, "doubles": ptx.count(".f64"),
+                "signature": str(signature), "kept": kept(kernel, signature), "folder": kernel._cache.cache_path,
             }  # fmt: skip
             print(json.dumps(row), flush=True)
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from numba import cuda
 
-from .launch import spread
+from .launch import entry, spread
 
 
-@cuda.jit
+@entry
 def weights(u, sigma, v, out):
     """The loop of `assemble`: a thread for every number of the whole matrix."""
     k, wide = u.shape[1], out.shape[1]
@@ -25,7 +25,7 @@ def weights(u, sigma, v, out):
         out[row, column] = total
 
 
-@cuda.jit
+@entry
 def diagonals(left, grid, right, out):
     """The loop of `project`: a thread for every sigma."""
     k, q = left.shape[1], out.shape[1]

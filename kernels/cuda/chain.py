@@ -5,13 +5,13 @@ from __future__ import annotations
 from numba import cuda
 
 from .. import chain
-from .launch import device, scratch, spread
+from .launch import device, entry, scratch, spread
 
 drive = device(chain.drive)
 couple = device(chain.couple)
 
 
-@cuda.jit
+@entry
 def drive_all(phases, ratio, fixed, lsb, levels, thresholds, rewrap, out):
     """What every heater is driven to, `out` (M, n): steps 1 to 3 of the chain."""
     n = phases.shape[1]
@@ -20,7 +20,7 @@ def drive_all(phases, ratio, fixed, lsb, levels, thresholds, rewrap, out):
         out[m, i] = drive(phases[m, i], ratio[m, i], fixed[m, i], lsb, levels, thresholds, rewrap)
 
 
-@cuda.jit
+@entry
 def couple_all(driven, around, crosstalk, bias, out):
     """What the light sees of every heater, `out` (M, n): steps 4 and 5 of the chain."""
     n = driven.shape[1]

@@ -20,7 +20,7 @@ from numba import cuda, float32, float64
 
 from .. import descent as cpu
 from .chain import couple, drive
-from .launch import SHARED_BYTES, SIMULATED, device, run, scratch
+from .launch import SHARED_BYTES, SIMULATED, device, entry, run, scratch
 
 REGISTERS = 32
 """A column of more numbers than this lies in the block's memory."""
@@ -64,7 +64,7 @@ def kernel(rails, k, reverse, noisy, even, dtype):
     room = (cores, count, 2) if shared else (1, 1, 1)
     # Numbers that a kernel finds around itself are constants to the compiler.
 
-    @cuda.jit
+    @entry
     def descend_cores(
         rule, phases, loss, carry, lr, order, ratio, fixed, bias, around, lsb, levels, thresholds, crosstalk, rewrap,
         flip, start, rows, target, amplitudes, least, dark, variates, writes, every, walls,

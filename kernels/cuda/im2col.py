@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from numba import cuda
 
-from .launch import spread
+from .launch import entry, spread
 
 
-@cuda.jit
+@entry
 def gather(x, kernel, stride, padding, height, width, out):
     """The loop of `im2col`: a thread for every value of the columns."""
     channels, rows, columns, batch = x.shape
@@ -23,7 +23,7 @@ def gather(x, kernel, stride, padding, height, width, out):
         out[row, at] = value
 
 
-@cuda.jit
+@entry
 def collect(columns, kernel, stride, padding, height, width, out):
     """The loop of `col2im`: a thread for every pixel."""
     _, rows, wide, batch = out.shape
@@ -42,7 +42,7 @@ def collect(columns, kernel, stride, padding, height, width, out):
         out[c, y, z, b] = total
 
 
-@cuda.jit
+@entry
 def pool(x, kernel, stride, padding, out, winner):
     """The loop of `max_pool`: a thread for every window."""
     _, height, width, batch = out.shape
@@ -62,7 +62,7 @@ def pool(x, kernel, stride, padding, out, winner):
         winner[c, h, w, b] = place
 
 
-@cuda.jit
+@entry
 def pool_back(dy, winner, kernel, stride, padding, out):
     """The loop of `max_pool_back`: a thread for every pixel."""
     _, rows, wide, batch = out.shape

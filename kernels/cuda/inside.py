@@ -5,7 +5,7 @@ from __future__ import annotations
 from numba import cuda, float64
 
 from .couplers import cossin
-from .launch import spread
+from .launch import entry, spread
 from .propagate import layout, turn
 
 
@@ -40,7 +40,7 @@ def copied(out, m, at, b):
             out[m, at + 1, plane, i, b] = out[m, at, plane, i, b]
 
 
-@cuda.jit
+@entry
 def trace_all(theta, phi, splitters, amplitudes, top, bottom, starts, screen, reverse, out):
     """The loop of `trace`: a thread for every column of the batch."""
     columns, modes, batch = starts.shape[0] - 1, out.shape[3], out.shape[4]
@@ -66,7 +66,7 @@ def trace_all(theta, phi, splitters, amplitudes, top, bottom, starts, screen, re
                 factor(field, at + 1, i, b, 1.0, screen[m, i])
 
 
-@cuda.jit
+@entry
 def tap_all(theta, phi, splitters, amplitudes, top, bottom, screen, reverse, field, taps):
     """The loop of `tap`: a thread for every column of the batch."""
     n, modes, batch = top.shape[0], field.shape[2], field.shape[3]

@@ -6,7 +6,11 @@ stream that `follow` was given (`l2sim.backend` gives CuPy's) and nobody waits f
 
 from __future__ import annotations
 
+import os
+import tempfile
 from functools import cache
+from hashlib import blake2b
+from pathlib import Path
 from types import FunctionType
 from typing import Any
 
@@ -20,7 +24,7 @@ try:  # numba-cuda has settings of its own
 except ImportError:
     from numba.core import config
 
-settings: Any = config
+settings: Any = config  # of the CPU's compiler too, where that is installed
 SIMULATED = bool(settings.ENABLE_CUDASIM)
 """Whether Numba's simulator stands in for a GPU: one Python thread for every CUDA thread."""
 THREADS = 2 if SIMULATED else 256
@@ -34,8 +38,46 @@ WARP = 3 if SIMULATED else 32
 if SIMULATED:
     simulated.steady()
 
+
+def cache_folder():
+    """Where compiled kernels are kept: of every state of the sources in a folder of its own.
+
+    A kernel is made of functions of several files, and Numba asks only whether that of the kernel itself has changed.
+    Its own key has the types, the compute capability of the GPU in use, and the versions of CUDA and of numba-cuda.
+    """
+    here = Path(__file__).parent
+    digest = blake2b(digest_size=8)
+    for path in sorted((*here.parent.glob("*.py"), *here.glob("*.py"))):
+        digest.update(path.read_bytes())
+    beside, home = here / "__pycache__", Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "numba"
+    named = os.environ.get("NUMBA_CACHE_DIR")
+    for base in (Path(named),) if named else (beside, home):
+        folder = base / f"cuda-{digest.hexdigest()}"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=folder).close()
+        except OSError:
+            continue
+        return str(folder)
+    return ""
+
+
 settings.CUDA_ARRAY_INTERFACE_SYNC = False  # one stream for CuPy and for us: nothing to wait for
 settings.CUDA_LOW_OCCUPANCY_WARNINGS = False  # small layers fill no GPU, and that is no news
+
+FOLDER = "" if SIMULATED else cache_folder()
+
+
+def entry(function):
+    """A kernel that is launched, kept in `FOLDER` once it is compiled. Numba asks for its folder here, and the CPU's
+    kernels have another."""
+    if not FOLDER:
+        return cuda.jit(function)
+    before, settings.CACHE_DIR = settings.CACHE_DIR, FOLDER
+    try:
+        return cuda.jit(cache=True)(function)
+    finally:
+        settings.CACHE_DIR = before
 
 
 _current = None
@@ -49,7 +91,12 @@ def follow(current):
 
 def stream():
     """The stream to launch on."""
-    return _external(_current()) if _current is not None else 0
+    return _external(_current(), device_number()) if _current is not None else 0
+
+
+def device_number():
+    """The GPU in use."""
+    return getattr(cuda.get_current_device(), "id", 0)
 
 
 def gpu(number):
@@ -58,7 +105,8 @@ def gpu(number):
 
 
 @cache
-def _external(address):
+def _external(address, number):
+    """The stream at an address, of GPU `number`: two GPUs may have a stream at the same one."""
     return cuda.external_stream(address) if address else cuda.legacy_default_stream()
 
 

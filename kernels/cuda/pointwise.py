@@ -6,7 +6,7 @@ import math
 
 from numba import cuda, float64
 
-from .launch import SIMULATED, run, spread
+from .launch import SIMULATED, entry, run, spread
 
 SIDE = 2 if SIMULATED else 256
 """Threads of a channel; a power of two, for the tree."""
@@ -28,7 +28,7 @@ def tree(value, shared):
     return shared[0]
 
 
-@cuda.jit
+@entry
 def forward(x, weight, bias, eps, mean, var, inverse, y):
     """The loop of `normalise`: a block of threads for every channel."""
     shared = cuda.shared.array(SIDE, float64)
@@ -51,7 +51,7 @@ def forward(x, weight, bias, eps, mean, var, inverse, y):
         mean[c], var[c], inverse[c] = centre, spread_, by
 
 
-@cuda.jit
+@entry
 def backward(dy, x, weight, mean, inverse, dweight, dbias, dx):
     """The loop of `normalise_back`: a block of threads for every channel."""
     shared = cuda.shared.array(SIDE, float64)
@@ -72,7 +72,7 @@ def backward(dy, x, weight, mean, inverse, dweight, dbias, dx):
             dx[c, i] = scale * (dy[c, i] - drop - (x[c, i] - centre) * tilt)
 
 
-@cuda.jit
+@entry
 def clip_all(x, limit, y):
     """The loop of `clip`: a thread for every value."""
     n, zero = x.shape[1], x.dtype.type(0.0)
@@ -83,7 +83,7 @@ def clip_all(x, limit, y):
         y[index // n, index % n] = limit if a > limit else a
 
 
-@cuda.jit
+@entry
 def clip_back_all(dy, y, limit, dx):
     """The loop of `clip_back`: a thread for every value."""
     n, zero = y.shape[1], y.dtype.type(0.0)

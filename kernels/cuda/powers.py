@@ -10,7 +10,7 @@ from functools import cache
 
 from numba import cuda
 
-from .launch import run, scratch, spread
+from .launch import entry, run, scratch, spread
 from .propagate import THREADS, behind, capacity, collect_both, forth, layout, real_of, room, screened
 
 
@@ -44,7 +44,7 @@ def watcher(real, rails, width):
     shape, side = ((1, 2, rails, width), width) if width else ((1, 1, 1, 1), 1)
     half = rails // 2
 
-    @cuda.jit
+    @entry
     def watch(e, splitters, top, bottom, starts, screen, reverse, field, far, sums):
         near = cuda.shared.array(shape, real)
         notes = cuda.shared.array((rails, side), real)
@@ -90,7 +90,7 @@ def watcher(real, rails, width):
     return watch
 
 
-@cuda.jit
+@entry
 def added(sums, blocks, amplitudes, reverse, by_theta, by_phi):
     """The blocks' sums of powers added up, `by_theta` and `by_phi` (M, n), each as its tap sees it."""
     n = by_theta.shape[1]
@@ -106,7 +106,7 @@ def added(sums, blocks, amplitudes, reverse, by_theta, by_phi):
         by_phi[m, t] = phi / loss if reverse else phi * loss
 
 
-@cuda.jit
+@entry
 def watch_each(e, amplitudes, top, bottom, screen, field, by_theta, by_phi):
     """The loop of `each`: a thread for every column of the batch."""
     batch = field.shape[3]
