@@ -6,6 +6,7 @@ stream that `follow` was given (`l2sim.backend` gives CuPy's) and nobody waits f
 
 from __future__ import annotations
 
+import ctypes
 import os
 import tempfile
 from functools import cache
@@ -15,7 +16,9 @@ from types import FunctionType
 from typing import Any
 
 import numpy as np
-from numba import cuda
+from numba import cuda, float32, int64
+from numba.core.types import none
+from numba.np.numpy_support import as_dtype
 
 from . import simulated
 
@@ -110,6 +113,23 @@ def _external(address, number):
     return cuda.external_stream(address) if address else cuda.legacy_default_stream()
 
 
+CASTS = {
+    "bits": ("float_as_int", np.float32, np.int32), "real": ("int_as_float", np.int32, np.float32),
+    "bits_2": ("double_as_longlong", np.float64, np.int64), "real_2": ("longlong_as_double", np.int64, np.float64),
+}  # fmt: skip
+"""The bits of one type as another (`kernels.draws.same_bits`): what the GPU's library calls it, and both types."""
+
+
+def cast(name):
+    """One of `CASTS`."""
+    theirs, given, made = CASTS[name]
+    if SIMULATED:
+        return lambda x: given(x).view(made)
+    from numba.cuda import libdevice  # late: the simulator has none
+
+    return getattr(libdevice, theirs)
+
+
 def device(function):
     """A scalar function of a CPU family as a device function; what it calls is compiled with it."""
     plain = getattr(function, "py_func", function)
@@ -117,6 +137,8 @@ def device(function):
     for name in plain.__code__.co_names:
         if hasattr(around.get(name), "py_func"):
             around[name] = device(around[name])
+        elif name in CASTS:
+            around[name] = cast(name)
     if not SIMULATED:
         from . import scalars  # late: it compiles for a GPU
 
@@ -127,12 +149,52 @@ def device(function):
 def run(kernel, blocks, threads, *args):
     """Launch `blocks` of `threads`, unless there are none."""
     if np.prod(blocks):
+        simulated.counted["launches"] += 1
         kernel[blocks, threads, stream()](*[_handed(a) for a in args])
 
 
 def spread(kernel, count, *args):
     """Launch a kernel that walks over `count` things, one thread each."""
     run(kernel, min(-(-count // THREADS), BLOCKS), THREADS, *args)
+
+
+def address(a):
+    """Where an array of the device begins."""
+    return a.inner.ctypes.data if SIMULATED else a.data.ptr
+
+
+@cache
+def memory(real):
+    """load(address, index) and store(address, index, value) of numbers `real` at addresses that a kernel is told."""
+    if SIMULATED:
+        kind = ctypes.c_float if real == float32 else ctypes.c_double
+        size, number = ctypes.sizeof(kind), as_dtype(real).type
+
+        def load(start, index):
+            return number(kind.from_address(int(start + size * index)).value)
+
+        def store(start, index, value):
+            kind.from_address(int(start + size * index)).value = value
+
+        return load, store
+    from numba.cuda.extending import intrinsic  # late: numba-cuda has it, its simulator and Numba itself have not
+
+    def place(context, builder, args):
+        return builder.gep(builder.inttoptr(args[0], context.get_value_type(real).as_pointer()), [args[1]])
+
+    @intrinsic
+    def load(typing, start, index):
+        return real(int64, int64), lambda context, builder, _, args: builder.load(place(context, builder, args))
+
+    @intrinsic
+    def store(typing, start, index, value):
+        def code(context, builder, _, args):
+            builder.store(args[2], place(context, builder, args))
+            return context.get_dummy_value()
+
+        return none(int64, int64, real), code
+
+    return load, store
 
 
 def scratch(like, shape, dtype=None):
@@ -144,4 +206,7 @@ def _handed(a):
     """`a` as a kernel takes it: of a simulated array what it holds. An array of the host is a mistake."""
     if isinstance(a, np.ndarray):
         raise TypeError("a kernel on the GPU was given an array of the host")
-    return getattr(a, "inner", a)
+    inner = getattr(a, "inner", a)
+    if SIMULATED and isinstance(inner, np.ndarray) and not inner.flags.writeable:
+        return inner.copy()  # the simulator writes back whatever it was given
+    return inner
