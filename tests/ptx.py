@@ -59,8 +59,17 @@ def signatures(real: Any) -> Iterator[tuple[str, Any, tuple]]:
     yield "collect", of.im2col.collect, (f2, *window, int64, int64, f4)
     yield "pool", of.im2col.pool, (f4, *window, f4, byte4)
     yield "pool_back", of.im2col.pool_back, (f4, byte4, *window, f4)
-    yield "normalise", of.pointwise.forward, (f2, f1, f1, float64, f1, f1, f1, f2)
-    yield "normalise_back", of.pointwise.backward, (f2, f2, f1, f1, f1, f1, f1, f2)
+    yield "normalise", of.pointwise.forward, (f2, f1, f1, float64, real, real, float64, f1, f1, f1, f1, f2)
+    yield "normalise_back", of.pointwise.backward, (f2, f2, f1, f1, f1, f1, real, real, f1, f1, f2)
+    yield "affine_all", of.pointwise.affine_all, (f2, f1, f1, f1, real, real, f2)
+    yield "adam_all", of.pointwise.adam(real), (i2, i1, *(float64,) * 7)
+    yield "sgd_all", of.pointwise.sgd(real), (i2, i1, float64, float64, boolean, float64)
+    yield "attenuate_all", of.chain.attenuate_all, (f2, a(2, float64), real, boolean, f2, f2, f2, i1)
+    yield "normal_all", of.draws.normal_all, (int64, int64, int64, f1)
+    yield "add_all", of.draws.add_all, (int64, int64, int64, f1, f2)
+    yield "readings_all", of.draws.readings_all, (
+        int64, int64, int64, int64, i1, a(1, float64), a(2, types.uint32), i2, f3,
+    )  # fmt: skip
     yield "clip_all", of.pointwise.clip_all, (f2, real, f2)
     yield "clip_back_all", of.pointwise.clip_back_all, (f2, f2, real, f2)
     yield "weights", of.blocks.weights, (f3, f3, f3, f2)

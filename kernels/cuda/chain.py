@@ -1,10 +1,13 @@
-"""The noise chain (`kernels.chain`): one thread for every heater of every mesh."""
+"""The noise chain (`kernels.chain`), a thread for every heater of every mesh; attenuators, a thread for every core."""
 
 from __future__ import annotations
 
-from numba import cuda
+import math
+
+from numba import cuda, float64
 
 from .. import chain
+from . import scalars
 from .launch import device, entry, scratch, spread
 
 drive = device(chain.drive)
@@ -27,6 +30,41 @@ def couple_all(driven, around, crosstalk, bias, out):
     for index in range(cuda.grid(1), driven.shape[0] * n, cuda.gridsize(1)):
         m, i = index // n, index % n
         out[m, i] = couple(driven[m], around, i, crosstalk, bias[m, i])
+
+
+@entry
+def attenuate_all(wanted, ratio, lsb, exact, sigma, out, gain, told):
+    """The loop of `attenuate`: a thread for every core."""
+    real, k = sigma.dtype.type, sigma.shape[1]
+    for m in range(cuda.grid(1), sigma.shape[0], cuda.gridsize(1)):
+        changed, odd, turned, most = 0, 0, 0, real(0.0)
+        for i in range(k):
+            value = wanted[m, i]
+            changed += value != sigma[m, i]
+            odd += not (abs(value) < math.inf)
+            turned += value != real(1.0)
+            sigma[m, i] = value
+            most = abs(value) if abs(value) > most else most
+        gain[m, 0] = most
+        for i in range(k):
+            if odd > 0 or exact:  # what is not finite is told, and stays
+                out[m, i] = wanted[m, i]
+                continue
+            share = wanted[m, i] / (most if most > real(0.0) else real(1.0))
+            phase = real(math.acos(share))
+            if lsb > real(0.0):
+                phase = real(scalars.rint(real(phase / lsb)) * lsb)
+            phase = real(float64(phase) * ratio[m, i])
+            out[m, i] = real(math.cos(phase)) * most
+        cuda.atomic.add(told, 0, changed)
+        cuda.atomic.add(told, 1, odd)
+        cuda.atomic.add(told, 2, turned)
+
+
+def attenuate(wanted, ratio, lsb, exact, sigma, out, gain, told):
+    """`l2sim.chip.attenuators.of_cores` of `wanted` (M, k), which becomes `sigma`: what is realised to `out`, the gain
+    (M, 1). Added to `told` (3,): how many of sigma changed, are not finite, and are not one."""
+    spread(attenuate_all, len(sigma), wanted, ratio, lsb, exact, sigma, out, gain, told)
 
 
 def apply(phases, ratio, fixed, bias, around, lsb, levels, thresholds, crosstalk, rewrap, out):

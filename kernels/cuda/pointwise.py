@@ -1,15 +1,22 @@
-"""Batch normalisation and clipping (`kernels.pointwise`): a block for every channel, its sums a tree in float64."""
+"""Batch normalisation and clipping (`kernels.pointwise`): a block for every channel, its sums a tree in float64.
+
+And the optimisers (`l2sim.nn.optim`): all parameters in one launch, a row of blocks for each. Their addresses stand in
+a table (P, 2 + slots) of the parameter, its gradient and its memory, beside their sizes (P,).
+"""
 
 from __future__ import annotations
 
 import math
+from functools import cache
 
-from numba import cuda, float64
+from numba import cuda, float32, float64
 
-from .launch import SIMULATED, entry, run, spread
+from .launch import SIMULATED, THREADS, entry, memory, run, spread
 
 SIDE = 2 if SIMULATED else 256
 """Threads of a channel; a power of two, for the tree."""
+ROW = 1 if SIMULATED else 1 << 8
+"""The most blocks of a parameter."""
 
 
 @cuda.jit(device=True)
@@ -29,7 +36,7 @@ def tree(value, shared):
 
 
 @entry
-def forward(x, weight, bias, eps, mean, var, inverse, y):
+def forward(x, weight, bias, eps, low, high, momentum, running_mean, running_var, mean, inverse, y):
     """The loop of `normalise`: a block of threads for every channel."""
     shared = cuda.shared.array(SIDE, float64)
     c, n = cuda.blockIdx.x, x.shape[1]
@@ -46,30 +53,50 @@ def forward(x, weight, bias, eps, mean, var, inverse, y):
     by = real(1.0 / math.sqrt(spread_ + eps))
     scale, shift = weight[c] * by, bias[c]
     for i in range(cuda.threadIdx.x, n, SIDE):
-        y[c, i] = (x[c, i] - centre) * scale + shift
+        a = (x[c, i] - centre) * scale + shift
+        a = low if a < low else a
+        y[c, i] = high if a > high else a
     if cuda.threadIdx.x == 0:
-        mean[c], var[c], inverse[c] = centre, spread_, by
+        mean[c], inverse[c] = centre, by
+        running_mean[c] += momentum * (centre - running_mean[c])
+        running_var[c] += momentum * (spread_ * n / (n - 1.0) - running_var[c])
 
 
 @entry
-def backward(dy, x, weight, mean, inverse, dweight, dbias, dx):
+def backward(dy, x, weight, bias, mean, inverse, low, high, dweight, dbias, dx):
     """The loop of `normalise_back`: a block of threads for every channel."""
     shared = cuda.shared.array(SIDE, float64)
     c, n = cuda.blockIdx.x, x.shape[1]
     centre, by = mean[c], inverse[c]
+    scale, shift = weight[c] * by, bias[c]
     plain, weighted = 0.0, 0.0
     for i in range(cuda.threadIdx.x, n, SIDE):
-        plain += dy[c, i]
-        weighted += dy[c, i] * (x[c, i] - centre)
+        a = (x[c, i] - centre) * scale + shift
+        if low < a and a < high:
+            plain += dy[c, i]
+            weighted += dy[c, i] * (x[c, i] - centre)
     plain, weighted = tree(plain, shared), tree(weighted, shared)
     if cuda.threadIdx.x == 0:
         dbias[c] = plain
         dweight[c] = weighted * by
     if dx.shape[0] > 0:
         real = x.dtype.type
-        scale, drop, tilt = weight[c] * by, real(plain / n), real(weighted * by * by / n)
+        drop, tilt = real(plain / n), real(weighted * by * by / n)
         for i in range(cuda.threadIdx.x, n, SIDE):
-            dx[c, i] = scale * (dy[c, i] - drop - (x[c, i] - centre) * tilt)
+            a = (x[c, i] - centre) * scale + shift
+            own = dy[c, i] if low < a and a < high else real(0.0)
+            dx[c, i] = scale * (own - drop - (x[c, i] - centre) * tilt)
+
+
+@entry
+def affine_all(x, mean, scale, bias, low, high, y):
+    """The loop of `affine_clip`: a thread for every value."""
+    n = x.shape[1]
+    for index in range(cuda.grid(1), x.size, cuda.gridsize(1)):
+        c, i = index // n, index % n
+        a = (x[c, i] - mean[c]) * scale[c] + bias[c]
+        a = low if a < low else a
+        y[c, i] = high if a > high else a
 
 
 @entry
@@ -92,14 +119,23 @@ def clip_back_all(dy, y, limit, dx):
         dx[c, i] = dy[c, i] if zero < y[c, i] and y[c, i] < limit else zero
 
 
-def normalise(x, weight, bias, eps, mean, var, inverse, y):
-    """As `kernels.pointwise.normalise`."""
-    run(forward, x.shape[0], SIDE, x, weight, bias, eps, mean, var, inverse, y)
+def normalise(x, weight, bias, eps, low, high, momentum, running_mean, running_var, mean, inverse, y):
+    """`kernels.pointwise.normalise`, what it gives clipped to [low, high]; running statistics move by `momentum` to
+    those of the batch."""
+    run(
+        forward, x.shape[0], SIDE, x, weight, bias, eps, low, high, momentum, running_mean, running_var, mean, inverse,
+        y,
+    )  # fmt: skip
 
 
-def normalise_back(dy, x, weight, mean, inverse, dweight, dbias, dx):
-    """As `kernels.pointwise.normalise_back`."""
-    run(backward, x.shape[0], SIDE, dy, x, weight, mean, inverse, dweight, dbias, dx)
+def normalise_back(dy, x, weight, bias, mean, inverse, low, high, dweight, dbias, dx):
+    """The gradients of `normalise`, as `kernels.pointwise.normalise_back` and `normalise_clip_back`."""
+    run(backward, x.shape[0], SIDE, dy, x, weight, bias, mean, inverse, low, high, dweight, dbias, dx)
+
+
+def affine_clip(x, mean, scale, bias, low, high, y):
+    """As `kernels.pointwise.affine_clip`."""
+    spread(affine_all, x.size, x, mean, scale, bias, low, high, y)
 
 
 def clip(x, limit, y):
@@ -110,3 +146,51 @@ def clip(x, limit, y):
 def clip_back(dy, y, limit, dx):
     """As `kernels.pointwise.clip_back`."""
     spread(clip_back_all, y.size, dy, y, limit, dx)
+
+
+# -- optimisers --------------------------------------------------------------------------------------------------------
+
+
+@cache
+def adam(real):
+    """The kernel of `l2sim.nn.optim.adam`, and with `shrink` of `adamw`."""
+    load, store = memory(real)
+
+    @entry
+    def adam_all(table, sizes, decay, shrink, first, second, root, eps, rate):
+        row, one = table[cuda.blockIdx.y], real(1.0)
+        for i in range(cuda.grid(1), sizes[cuda.blockIdx.y], cuda.gridsize(1)):
+            p = load(row[0], i) * real(shrink)
+            g = load(row[1], i) + real(decay) * p
+            mean = load(row[2], i)
+            mean += (one - real(first)) * (g - mean)
+            square = load(row[3], i) * real(second) + g * g * (one - real(second))
+            store(row[2], i, mean)
+            store(row[3], i, square)
+            store(row[0], i, real(p - real(rate) * (mean / (math.sqrt(square) / real(root) + real(eps)))))
+
+    return adam_all
+
+
+@cache
+def sgd(real):
+    """The kernel of `l2sim.nn.optim.sgd`."""
+    load, store = memory(real)
+
+    @entry
+    def sgd_all(table, sizes, decay, momentum, nesterov, rate):
+        row = table[cuda.blockIdx.y]
+        for i in range(cuda.grid(1), sizes[cuda.blockIdx.y], cuda.gridsize(1)):
+            p = load(row[0], i)
+            g = load(row[1], i) + real(decay) * p
+            velocity = load(row[2], i) * real(momentum) + g
+            store(row[2], i, velocity)
+            store(row[0], i, p - real(rate) * (g + real(momentum) * velocity if nesterov else velocity))
+
+    return sgd_all
+
+
+def updated(rule, real, largest, table, sizes, *scalars):
+    """One step by a rule, `adam` or `sgd`, of parameters of type `real`, the largest of so many numbers."""
+    blocks = min(-(-largest // THREADS), ROW)
+    run(rule(float32 if real == "float32" else float64), (blocks, sizes.size), THREADS, table, sizes, *scalars)

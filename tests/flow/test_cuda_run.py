@@ -165,7 +165,8 @@ def test_probes_and_products(noise: float) -> None:
     ):  # fmt: skip
         wanted = getattr(cpu, name)(*args)
         found = getattr(gpu, name)(*(put(a) for a in args))
-        np.testing.assert_allclose(host(found), wanted, rtol=0, atol=1e-12, err_msg=name)
+        # Normal numbers have the 24 bits of single precision, the last of which may differ.
+        np.testing.assert_allclose(host(found), wanted, rtol=0, atol=1e-12 + 1e-5 * noise, err_msg=name)
     assert gpu.meter.state() == cpu.meter.state()
 
 

@@ -26,8 +26,10 @@ def assemble(u: Array, sigma: Array, v: Array) -> Array:
 def outer(y: Array, x: Array | pieces.Pieces, shape: tuple[int, int]) -> Array:
     """y x' in the first rows and columns of a matrix of `shape`, zeros elsewhere: `y` (P, N), `x` (R, N)."""
     out = pages.like(y, shape)
-    out[len(y) :] = 0.0
-    out[: len(y), len(x) :] = 0.0
+    if len(y) < shape[0]:
+        out[len(y) :] = 0.0
+    if len(x) < shape[1]:
+        out[: len(y), len(x) :] = 0.0
     pieces.outer(y, x, out[: len(y), : len(x)])
     return out
 
