@@ -54,6 +54,7 @@ CASES = (
 """What is measured, the most telling first, and for how many seconds at most."""
 TESTS = (
     ("tests of kernels", 120.0, "tests/kernels/test_cuda_kernels.py"),
+    ("tests of steps", 60.0, "tests/kernels/test_cuda_step.py"),
     ("tests of runs", 90.0, "tests/flow/test_cuda_run.py"),
     ("tests of whole meshes", 60.0, "tests/flow/test_cuda_insitu.py"),
 )

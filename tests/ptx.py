@@ -86,7 +86,7 @@ def signatures(real: Any) -> Iterator[tuple[str, Any, tuple]]:
     yield "there_and_back", light.LOSSY[str(real)], (f3, d3, i1, i1, f2, f4, f4, int64, f4, f4, f2)
     yield "gather", light.gather, (f2, int64, f2, f2, f2)
     yield "added", of.powers.added, (a(2, float64), int64, d3, boolean, a(2, float64), a(2, float64))
-    yield "watch_each", of.powers.watch_each, (f3, d3, i1, i1, f2, f4, f3, f3)
+    yield "watch_each", of.powers.watch_each, (f3, d3, i1, i1, i1, f2, f4, f3, f3)
     twin, q3, q2, q1 = of.twin, d3, a(2, float64), a(1, float64)
     yield "twin drive_all", twin.drive_all, (q3, q2, q2, q1, i2, boolean, q3, q3, q3, f3, f3)
     yield "twin send_all", twin.send_all, (f3, f3, q3, f2, i1, f3, f4, f4)
@@ -95,7 +95,7 @@ def signatures(real: Any) -> Iterator[tuple[str, Any, tuple]]:
     yield "twin collect_all", twin.collect_all, (q3, f4, q3)
     yield "twin edge_all", twin.edge_all, (q3, f3, f3, q1, i2, q3, q2)
     yield "trace_all", of.inside.trace_all, (f2, f2, d3, d3, i1, i1, i1, f2, boolean, f5)
-    yield "tap_all", of.inside.tap_all, (f2, f2, d3, d3, i1, i1, f2, boolean, f4, f5)
+    yield "tap_all", of.inside.tap_all, (f2, f2, d3, d3, i1, i1, i1, f2, boolean, f4, f5)
 
 
 def compiled(kernel: Any, signature: tuple, capabilities: list[tuple[int, int]]) -> list[str]:
@@ -157,6 +157,7 @@ def main(dtype: str, *capabilities: str) -> None:
                 "kernel": name, "cc": capability, "dtype": dtype,
                 "entry": ".entry" in ptx and f".target sm_{cc[0]}{cc[1]}" in ptx, "spills": spills,
                 "registers": registers, "hot": name.split()[0] in HOT, "doubles": ptx.count(".f64"),
+                "wide": len(re.findall(r"\b(?:div|rem)\.[su]64", ptx)),
                 "signature": str(signature), "kept": kept(kernel, signature), "folder": kernel._cache.cache_path,
             }  # fmt: skip
             print(json.dumps(row), flush=True)

@@ -16,7 +16,7 @@ from types import FunctionType
 from typing import Any
 
 import numpy as np
-from numba import cuda, float32, int64
+from numba import cuda, float32, int64, uint32
 from numba.core.types import none
 from numba.np.numpy_support import as_dtype
 
@@ -151,6 +151,24 @@ def run(kernel, blocks, threads, *args):
     if np.prod(blocks):
         simulated.counted["launches"] += 1
         kernel[blocks, threads, stream()](*[_handed(a) for a in args])
+
+
+@cuda.jit(device=True)
+def parted(index, by):
+    """index // by and what is left, of numbers below 2^32: a GPU divides 64 bits in some hundred instructions."""
+    many = uint32(uint32(index) // uint32(by))
+    return int64(many), int64(uint32(uint32(index) - uint32(many * uint32(by))))
+
+
+NARROW = 1 << 32
+"""What `parted` and its callers count up to."""
+
+
+def narrow(count):
+    """`count`, which a kernel walks over in 32 bits. OverflowError where it cannot."""
+    if count >= NARROW:
+        raise OverflowError(f"{count:,} values in one launch; take fewer samples at a time")
+    return count
 
 
 def spread(kernel, count, *args):

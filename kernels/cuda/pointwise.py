@@ -11,7 +11,7 @@ from functools import cache
 
 from numba import cuda, float32, float64
 
-from .launch import SIMULATED, THREADS, entry, memory, run, spread
+from .launch import SIMULATED, THREADS, entry, memory, narrow, parted, run, spread
 
 SIDE = 2 if SIMULATED else 256
 """Threads of a channel; a power of two, for the tree."""
@@ -93,7 +93,7 @@ def affine_all(x, mean, scale, bias, low, high, y):
     """The loop of `affine_clip`: a thread for every value."""
     n = x.shape[1]
     for index in range(cuda.grid(1), x.size, cuda.gridsize(1)):
-        c, i = index // n, index % n
+        c, i = parted(index, n)
         a = (x[c, i] - mean[c]) * scale[c] + bias[c]
         a = low if a < low else a
         y[c, i] = high if a > high else a
@@ -104,10 +104,11 @@ def clip_all(x, limit, y):
     """The loop of `clip`: a thread for every value."""
     n, zero = x.shape[1], x.dtype.type(0.0)
     for index in range(cuda.grid(1), x.size, cuda.gridsize(1)):
-        a = x[index // n, index % n]
+        c, i = parted(index, n)
+        a = x[c, i]
         if a < zero:
             a = zero
-        y[index // n, index % n] = limit if a > limit else a
+        y[c, i] = limit if a > limit else a
 
 
 @entry
@@ -115,7 +116,7 @@ def clip_back_all(dy, y, limit, dx):
     """The loop of `clip_back`: a thread for every value."""
     n, zero = y.shape[1], y.dtype.type(0.0)
     for index in range(cuda.grid(1), y.size, cuda.gridsize(1)):
-        c, i = index // n, index % n
+        c, i = parted(index, n)
         dx[c, i] = dy[c, i] if zero < y[c, i] and y[c, i] < limit else zero
 
 
@@ -135,17 +136,17 @@ def normalise_back(dy, x, weight, bias, mean, inverse, low, high, dweight, dbias
 
 def affine_clip(x, mean, scale, bias, low, high, y):
     """As `kernels.pointwise.affine_clip`."""
-    spread(affine_all, x.size, x, mean, scale, bias, low, high, y)
+    spread(affine_all, narrow(x.size), x, mean, scale, bias, low, high, y)
 
 
 def clip(x, limit, y):
     """As `kernels.pointwise.clip`."""
-    spread(clip_all, x.size, x, limit, y)
+    spread(clip_all, narrow(x.size), x, limit, y)
 
 
 def clip_back(dy, y, limit, dx):
     """As `kernels.pointwise.clip_back`."""
-    spread(clip_back_all, y.size, dy, y, limit, dx)
+    spread(clip_back_all, narrow(y.size), dy, y, limit, dx)
 
 
 # -- optimisers --------------------------------------------------------------------------------------------------------

@@ -29,6 +29,9 @@ THREADS, WIDE, NARROW = (4, 2, 2) if SIMULATED else (256, 32, 4)
 BLOCKS = 128
 """About as many as a GPU works on at once."""
 
+ACROSS = 2 if SIMULATED else 8
+"""Columns of the batch to a block whose fields stay in the device's memory: what one access to it brings."""
+
 _layouts: dict[tuple[int, int, int], object] = {}
 
 
@@ -353,6 +356,12 @@ def gather(sums, blocks, by_theta, by_phi, by_screen):
             by_phi[m, at - n] = total
         else:
             by_screen[m, at - 2 * n] = total
+
+
+def run_in_place(kernel, meshes, batch, *args):
+    """Launch a kernel that works on fields in the device's memory: a strip of `ACROSS` columns of the batch to a block,
+    whose other threads have the other couplers of a column."""
+    run(kernel, (room(meshes, batch, ACROSS, 0), meshes), THREADS, *args)
 
 
 def real_of(field):

@@ -156,6 +156,25 @@ def test_large_meshes_share_the_memory_of_a_block_or_of_the_device(monkeypatch: 
     cuda.descent.kernel.cache_clear()
 
 
+def test_blocks_leave_few_threads_idle_and_cores_read_from_banks_of_their_own() -> None:
+    assert [cuda.descent.beside(k) for k in (4, 8, 9, 16, 24, 32, 33)] == [8, 4, 7, 2, 4, 1, 1]
+    for k in range(2, 33):
+        cores = cuda.descent.beside(k)
+        threads = 32 * -(-cores * k // 32)
+        assert threads <= 128 and (cores * k >= 27 / 32 * threads or k > 16), k
+        # Banks of the first of two numbers that the cores of a warp read at once.
+        place = (cuda.descent.wall(Mesh("rectangular", k).rail, k)[1] | 1) * 2
+        for first in range(0, cores * k, 32):
+            there = {thread // k for thread in range(first, min(first + 32, cores * k))}
+            assert len({core * place % 32 for core in there}) == len(there), k
+
+
+def test_what_is_counted_in_32_bits_is_refused_beyond() -> None:
+    assert cuda.launch.narrow((1 << 32) - 1) == (1 << 32) - 1
+    with pytest.raises(OverflowError, match="4,294,967,296 values in one launch"):
+        cuda.launch.narrow(1 << 32)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("k", (2, 3, 9, 16))
 def test_the_wall_of_bricks_is_the_mesh(kind: str, k: int) -> None:

@@ -123,11 +123,13 @@ def test_words_are_those_of_the_host_bit_for_bit(page: int, key: tuple[int, int]
 if GPU:
     from numba import cuda as compiler
 
+    words = cuda.draws.words
+
     @compiler.jit
     def WORDS(first: int, page: int, attempt: int, k0: int, k1: int, out: Any) -> None:
         """Words of places from `first` on."""
         for at in range(compiler.grid(1), out.shape[1], compiler.gridsize(1)):
-            out[0, at], out[1, at], out[2, at], out[3, at] = cuda.draws.words(first + at, page, attempt, k0, k1)
+            out[0, at], out[1, at], out[2, at], out[3, at] = words(first + at, page, attempt, k0, k1)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
