@@ -33,7 +33,7 @@ def couple_all(driven, around, crosstalk, bias, out):
 
 
 @entry
-def attenuate_all(wanted, ratio, lsb, exact, sigma, out, gain, told):
+def attenuate_all(wanted, ratio, lsb, exact, sigma, out, gain, tally):
     """The loop of `attenuate`: a thread for every core."""
     real, k = sigma.dtype.type, sigma.shape[1]
     for m in range(cuda.grid(1), sigma.shape[0], cuda.gridsize(1)):
@@ -56,15 +56,15 @@ def attenuate_all(wanted, ratio, lsb, exact, sigma, out, gain, told):
                 phase = real(scalars.rint(real(phase / lsb)) * lsb)
             phase = real(float64(phase) * ratio[m, i])
             out[m, i] = real(math.cos(phase)) * most
-        cuda.atomic.add(told, 0, changed)
-        cuda.atomic.add(told, 1, odd)
-        cuda.atomic.add(told, 2, turned)
+        cuda.atomic.add(tally, 0, changed)
+        cuda.atomic.add(tally, 1, odd)
+        cuda.atomic.add(tally, 2, turned)
 
 
-def attenuate(wanted, ratio, lsb, exact, sigma, out, gain, told):
+def attenuate(wanted, ratio, lsb, exact, sigma, out, gain, tally):
     """`l2sim.chip.attenuators.of_cores` of `wanted` (M, k), which becomes `sigma`: what is realised to `out`, the gain
-    (M, 1). Added to `told` (3,): how many of sigma changed, are not finite, and are not one."""
-    spread(attenuate_all, len(sigma), wanted, ratio, lsb, exact, sigma, out, gain, told)
+    (M, 1). Added to `tally` (3,): how many of sigma changed, are not finite, and are not one."""
+    spread(attenuate_all, len(sigma), wanted, ratio, lsb, exact, sigma, out, gain, tally)
 
 
 def apply(phases, ratio, fixed, bias, around, lsb, levels, thresholds, crosstalk, rewrap, out):

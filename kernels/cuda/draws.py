@@ -70,13 +70,13 @@ def attempt_at(shape, x, word):
 @cuda.jit(device=True)
 def gamma_at(shape, place, page, k0, k1, x, word):
     """A gamma of `shape`, by as many attempts as it takes (`kernels.draws.again`)."""
-    found = attempt_at(shape, float64(x), word)
+    gamma = attempt_at(shape, float64(x), word)
     attempt = 1
-    while found == 0.0 and attempt < 256:
+    while gamma == 0.0 and attempt < 256:
         a, b, c, _ = words(place, page, attempt, k0, k1)
-        found = attempt_at(shape, float64(pair(uint32(a), uint32(b))[0]), c)
+        gamma = attempt_at(shape, float64(pair(uint32(a), uint32(b))[0]), c)
         attempt += 1
-    return found if found > 0.0 else shape
+    return gamma if gamma > 0.0 else shape
 
 
 @entry

@@ -16,9 +16,8 @@ from types import FunctionType
 from typing import Any
 
 import numpy as np
-from numba import cuda, float32, int64, uint32
+from numba import cuda, int64, uint32
 from numba.core.types import none
-from numba.np.numpy_support import as_dtype
 
 from . import simulated
 
@@ -181,36 +180,41 @@ def address(a):
     return a.inner.ctypes.data if SIMULATED else a.data.ptr
 
 
-@cache
-def memory(real):
-    """load(address, index) and store(address, index, value) of numbers `real` at addresses that a kernel is told."""
+def memory():
+    """load(address, index, like) and store(address, index, value): numbers at addresses that a kernel is told, of the
+    type of `like` or `value`."""
     if SIMULATED:
-        kind = ctypes.c_float if real == float32 else ctypes.c_double
-        size, number = ctypes.sizeof(kind), as_dtype(real).type
 
-        def load(start, index):
-            return number(kind.from_address(int(start + size * index)).value)
+        def place(start, index, kind):
+            number = ctypes.c_float if kind is np.float32 else ctypes.c_double
+            return number.from_address(int(start + ctypes.sizeof(number) * index))
+
+        def load(start, index, like):
+            return type(like)(place(start, index, type(like)).value)
 
         def store(start, index, value):
-            kind.from_address(int(start + size * index)).value = value
+            place(start, index, type(value)).value = value
 
         return load, store
     from numba.cuda.extending import intrinsic  # late: numba-cuda has it, its simulator and Numba itself have not
 
-    def place(context, builder, args):
+    def reach(context, builder, args, real):
         return builder.gep(builder.inttoptr(args[0], context.get_value_type(real).as_pointer()), [args[1]])
 
     @intrinsic
-    def load(typing, start, index):
-        return real(int64, int64), lambda context, builder, _, args: builder.load(place(context, builder, args))
+    def load(typing, start, index, like):
+        def code(context, builder, _, args):
+            return builder.load(reach(context, builder, args, like))
+
+        return like(int64, int64, like), code
 
     @intrinsic
     def store(typing, start, index, value):
         def code(context, builder, _, args):
-            builder.store(args[2], place(context, builder, args))
+            builder.store(args[2], reach(context, builder, args, value))
             return context.get_dummy_value()
 
-        return none(int64, int64, real), code
+        return none(int64, int64, value), code
 
     return load, store
 

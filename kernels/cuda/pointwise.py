@@ -7,9 +7,8 @@ a table (P, 2 + slots) of the parameter, its gradient and its memory, beside the
 from __future__ import annotations
 
 import math
-from functools import cache
 
-from numba import cuda, float32, float64
+from numba import cuda, float64
 
 from .launch import SIMULATED, THREADS, entry, memory, narrow, parted, run, spread
 
@@ -152,46 +151,38 @@ def clip_back(dy, y, limit, dx):
 # -- optimisers --------------------------------------------------------------------------------------------------------
 
 
-@cache
-def adam(real):
-    """The kernel of `l2sim.nn.optim.adam`, and with `shrink` of `adamw`."""
-    load, store = memory(real)
-
-    @entry
-    def adam_all(table, sizes, decay, shrink, first, second, root, eps, rate):
-        row, one = table[cuda.blockIdx.y], real(1.0)
-        for i in range(cuda.grid(1), sizes[cuda.blockIdx.y], cuda.gridsize(1)):
-            p = load(row[0], i) * real(shrink)
-            g = load(row[1], i) + real(decay) * p
-            mean = load(row[2], i)
-            mean += (one - real(first)) * (g - mean)
-            square = load(row[3], i) * real(second) + g * g * (one - real(second))
-            store(row[2], i, mean)
-            store(row[3], i, square)
-            store(row[0], i, real(p - real(rate) * (mean / (math.sqrt(square) / real(root) + real(eps)))))
-
-    return adam_all
+# In the module: around a kernel they would be part of what it is kept by on disk, and new in every process.
+load, store = memory()
 
 
-@cache
-def sgd(real):
-    """The kernel of `l2sim.nn.optim.sgd`."""
-    load, store = memory(real)
+@entry
+def adam(table, sizes, one, decay, shrink, first, second, root, eps, rate):
+    """`l2sim.nn.optim.adam`, and with `shrink` `adamw`. All scalars are of the parameters' type."""
+    row = table[cuda.blockIdx.y]
+    for i in range(cuda.grid(1), sizes[cuda.blockIdx.y], cuda.gridsize(1)):
+        p = load(row[0], i, one) * shrink
+        g = load(row[1], i, one) + decay * p
+        mean = load(row[2], i, one)
+        mean += (one - first) * (g - mean)
+        square = load(row[3], i, one) * second + g * g * (one - second)
+        store(row[2], i, mean)
+        store(row[3], i, square)
+        store(row[0], i, p - rate * (mean / (type(one)(math.sqrt(square)) / root + eps)))
 
-    @entry
-    def sgd_all(table, sizes, decay, momentum, nesterov, rate):
-        row = table[cuda.blockIdx.y]
-        for i in range(cuda.grid(1), sizes[cuda.blockIdx.y], cuda.gridsize(1)):
-            p = load(row[0], i)
-            g = load(row[1], i) + real(decay) * p
-            velocity = load(row[2], i) * real(momentum) + g
-            store(row[2], i, velocity)
-            store(row[0], i, p - real(rate) * (g + real(momentum) * velocity if nesterov else velocity))
 
-    return sgd_all
+@entry
+def sgd(table, sizes, one, decay, momentum, nesterov, rate):
+    """`l2sim.nn.optim.sgd`; `nesterov` 0 or 1."""
+    row = table[cuda.blockIdx.y]
+    for i in range(cuda.grid(1), sizes[cuda.blockIdx.y], cuda.gridsize(1)):
+        p = load(row[0], i, one)
+        g = load(row[1], i, one) + decay * p
+        velocity = load(row[2], i, one) * momentum + g
+        store(row[2], i, velocity)
+        store(row[0], i, p - rate * (g + momentum * velocity if nesterov > 0 else velocity))
 
 
 def updated(rule, real, largest, table, sizes, *scalars):
-    """One step by a rule, `adam` or `sgd`, of parameters of type `real`, the largest of so many numbers."""
+    """One step by a rule, `adam` or `sgd`, of parameters of NumPy's type `real`, the largest of so many numbers."""
     blocks = min(-(-largest // THREADS), ROW)
-    run(rule(float32 if real == "float32" else float64), (blocks, sizes.size), THREADS, table, sizes, *scalars)
+    run(rule, (blocks, sizes.size), THREADS, table, sizes, real(1.0), *map(real, scalars))

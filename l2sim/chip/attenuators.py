@@ -50,7 +50,7 @@ def commanded(wanted: Array, sigma: Array, ratio: Array, sheet: Nonidealities) -
     """`of_cores` of `wanted` (M, k) on a GPU, in one launch; `sigma` becomes it. The third: how many of sigma changed,
     are not finite, and are not one, (3,)."""
     lsb = sigma.dtype.type(even_step(sheet.phase_bits) / 2.0 if sheet.phase_bits else 0.0)
-    out, gain, told = np.empty_like(sigma), np.empty_like(sigma[:, :1]), np.zeros_like(sigma, np.int64, shape=(3,))
+    out, gain, tally = np.empty_like(sigma), np.empty_like(sigma[:, :1]), np.zeros_like(sigma, np.int64, shape=(3,))
     wanted = namespace(sigma).ascontiguousarray(wanted)
-    kernels.cuda.chain.attenuate(wanted, ratio, lsb, sheet.exact_sigma, sigma, out, gain, told)
-    return out, gain, told
+    kernels.cuda.chain.attenuate(wanted, ratio, lsb, sheet.exact_sigma, sigma, out, gain, tally)
+    return out, gain, tally

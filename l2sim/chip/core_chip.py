@@ -132,9 +132,9 @@ class CoreChip:
         wanted = wanted.reshape(self._sigma.shape)
         if self.xp is not np:  # as below, in one launch
             made = attenuators.commanded(wanted, self._sigma, self._gamma, self._nonidealities)
-            (self._realised, self._scale, told), self._weight_grid = made, None
-            self._unsound, self._turned = told[1] if self._unsound is None else self._unsound + told[1], told[2]
-            self.meter.count(writes=told[0])
+            (self._realised, self._scale, tally), self._weight_grid = made, None
+            self._unsound, self._turned = tally[1] if self._unsound is None else self._unsound + tally[1], tally[2]
+            self.meter.count(writes=tally[0])
             self._settling.wrote()
         elif self._written(wanted, self._sigma):
             self._sigma = wanted.copy()

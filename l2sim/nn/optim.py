@@ -104,7 +104,7 @@ def _at_once(
         optimiser.places = places
     rule = getattr(of.pointwise, "sgd" if optimiser.name == "sgd" else "adam")
     own = scalars(steps=optimiser.steps, lr=lr, **settings)
-    of.pointwise.updated(rule, kind.name, places.largest, places.table, places.sizes, *own)
+    of.pointwise.updated(rule, kind.type, places.largest, places.table, places.sizes, *own)
     return True
 
 
