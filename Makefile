@@ -15,7 +15,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 .NOTPARALLEL:
 .PHONY: run gui screenshots test test-display test-pyside test-pythons test-bare test-newest test-lowest test-gpu same \
-	test-sweep smoke fuzz bench bench-table bench-check bench-peers bench-gpu lint requirements clean
+	test-sweep smoke fuzz bench bench-table bench-check bench-peers bench-gpu gpu-first lint requirements clean
 
 run: $(VENV)/run.$(READY)
 	$(BIN)/l2sim run $(ARGS)
@@ -77,8 +77,10 @@ same: $(VENV)/dev.$(READY)
 	@$(BIN)/python -m l2sim.system window
 	$(BIN)/python tests/same_results.py $(OLD) . $(ARGS)
 
-# On a machine with an NVIDIA GPU: all tests, those of GPU code on the GPU instead of in Numba's simulator.
-test-gpu: $(VENV)/gpu.$(READY)
+# On a machine with an NVIDIA GPU: all tests, those of GPU code on the GPU instead of in Numba's simulator. GPU=gpu12
+# for a driver of CUDA 12.
+GPU ?= gpu
+test-gpu: $(VENV)/$(GPU).$(READY)
 	L2SIM_TEST_GPU=1 $(BIN)/python -m pytest $(ARGS)
 
 # A few steps on synthetic data, seconds each (ResNet18: half a minute), of every preset; of the experiments of L2ight every model with every one of
@@ -112,8 +114,13 @@ bench-peers:
 bench-check: $(VENV)/run.$(READY)
 	$(BIN)/python -m benchmarks.table --check $(ARGS)
 
-bench-gpu: $(VENV)/gpu.$(READY)
+bench-gpu: $(VENV)/$(GPU).$(READY)
 	$(BIN)/python -m benchmarks --device cuda --json docs/results/bench-gpu.json $(ARGS)
+
+# The first twelve minutes on a GPU: installs the set that fits the driver, tests the kernels, measures, and writes
+# docs/results/bench-gpu.json, row by row. make gpu-first ARGS=--rehearse goes through it in Numba's simulator.
+gpu-first:
+	@python=$$(requirements/python.sh $(PYTHON)) && $$python -m benchmarks.first_gpu --venv $(VENV)/gpu $(ARGS)
 
 lint: $(VENV)/dev.$(READY)
 	$(BIN)/ruff check .

@@ -13,6 +13,12 @@ from l2sim.nn import models, network
 from l2sim.nn.network import Network
 from l2sim.nn.photonic import PhotonicWeight
 
+TINY = models.ModelSpec(
+    "cnn-s", (1, 3, 3), 3,
+    (models.Conv(2, 2, 1, 0, k=2), models.BatchNorm(), models.ReLUN(6.0), models.MaxPool(2, 2), models.Flatten(),
+     models.Linear(3, k=3)),
+)  # fmt: skip
+"""What stands for every model where Numba's simulator stands for the GPU."""
 DEVICE = CPU
 """Where chips and networks are made; set once, by `--device`."""
 
@@ -53,4 +59,5 @@ def photonic(model: str, rng: np.random.Generator, dtype: str = "float32", kind:
         own.set_sigma(sigma)
         return PhotonicWeight(own, out_features, in_features, mapped, rest, sigma)
 
-    return network.build(models.get(model), make, np.dtype(dtype), device=DEVICE)
+    simulated = DEVICE.numbers and not hasattr(DEVICE.xp, "cuda")
+    return network.build(TINY if simulated else models.get(model), make, np.dtype(dtype), device=DEVICE)

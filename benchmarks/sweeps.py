@@ -121,6 +121,9 @@ class Share(Device):
     def free(self, number: int | None = None) -> int:
         return int(super().free(number) * self.share)
 
+    def room(self, number: int | None = None) -> int:
+        return int(super().room(number) * self.share)
+
 
 def bank(bench: Bench) -> Iterator[Measurement]:
     """A bank of a billion weights, k = 9, on a GPU: part of it measured, with the same part of the GPU's memory.

@@ -41,8 +41,8 @@ LEAST, MOST = 1e-7, 1e6
 HELD = 1e11
 """Inverse variance from which on an unknown that is none stays so to the last digit: below none, heat would wrap."""
 
-summed = njit(fastmath=SUMMED, _nrt=False)
-plain = njit(_nrt=False)
+summed = njit(fastmath=SUMMED, _nrt=False)  # type: ignore[call-overload]
+plain = njit(_nrt=False)  # type: ignore[call-overload]
 
 
 @fast

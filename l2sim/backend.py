@@ -100,6 +100,13 @@ class Device:
         with self.xp.cuda.Device(self.numbers[0] if number is None else number):
             return int(self.xp.cuda.runtime.memGetInfo()[0] + self.xp.get_default_memory_pool().free_bytes())
 
+    def room(self, number: int | None = None) -> int:
+        """Bytes of a GPU (the first one) that this process has or can have."""
+        if not hasattr(self.xp, "cuda"):
+            return int(self.xp.memory["limit"])
+        with self.xp.cuda.Device(self.numbers[0] if number is None else number):
+            return int(self.xp.cuda.runtime.memGetInfo()[0] + self.xp.get_default_memory_pool().total_bytes())
+
     def settle(self) -> None:
         """Wait until everything launched on this device is done."""
         if self.numbers and hasattr(self.xp, "cuda"):
@@ -132,7 +139,8 @@ def device(name: str) -> Device:
             xp = cupy
             count = xp.cuda.runtime.getDeviceCount()
     except ImportError as error:
-        raise JobError(f'device {name} needs {error.name or "CuPy"}; pip install "l2sim[gpu]", or use cpu') from None
+        cure = 'pip install "l2sim[gpu]" for a driver of CUDA 13, "l2sim[gpu12]" for one of CUDA 12'
+        raise JobError(f'device {name} needs {error.name or "CuPy"}; {cure}, or use cpu') from None
     except Exception as error:  # a driver that is missing or too old raises what it likes
         reason = str(error).partition("\n")[0]
         raise JobError(f"device {name}: no GPU answers ({reason}); `l2sim doctor` says why, or use cpu") from None
@@ -177,9 +185,11 @@ def resident(a: object, constant: Array) -> Array:
     """The array `constant` of the host where `a` lives. It is as old as the program, so that it is taken there once."""
     if namespace(a) is np:
         return constant
-    key = id(constant), getattr(getattr(a, "device", None), "id", 0)
+    there: Any = getattr(a, "device", None)
+    key = id(constant), getattr(there, "id", 0)
     if key not in _resident:
-        _resident[key] = constant, like(a, constant)
+        with there if hasattr(there, "__enter__") else nullcontext():  # GPU in use and GPU of `a` may differ
+            _resident[key] = constant, like(a, constant)
     return _resident[key][1]
 
 

@@ -10,12 +10,13 @@ import math
 from collections.abc import Mapping
 from functools import lru_cache
 from hashlib import blake2b
+from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from l2sim.backend import Array, kernels
+from l2sim.backend import Array, kernels_of, namespace
 from l2sim.errors import RunError
 
 PAGES = 1 << 56
@@ -55,21 +56,29 @@ class Stream:
         self.page += 1
         return self.page - 1
 
-    def normal(self, shape: tuple[int, ...], dtype: DTypeLike = np.float64) -> Array:
-        """Standard normal numbers."""
-        out: Array = np.empty(shape, dtype)
-        kernels.draws.normal(self.turn(), self.key, out.reshape(-1))
+    def normal(self, shape: tuple[int, ...], dtype: DTypeLike = np.float64, xp: ModuleType = np) -> Array:
+        """Standard normal numbers, as an array of `xp`."""
+        out: Array = xp.empty(shape, dtype)
+        kernels_of(out).draws.normal(self.turn(), self.key, out.reshape(-1))
         return out
 
     def add(self, std: Array, out: Array) -> None:
-        """Add to `out` (rows, columns), contiguous, normal numbers times std (rows,)."""
-        kernels.draws.add(self.turn(), self.key, np.ascontiguousarray(std, out.dtype), out)
+        """Add to `out` (rows, columns) normal numbers times std (rows,)."""
+        xp = namespace(out)
+        if out.flags.c_contiguous:
+            std = xp.ascontiguousarray(std, out.dtype)
+            kernels_of(out).draws.add(self.turn(), self.key, std, out)
+        else:
+            out += std[:, None] * self.normal(out.shape, out.dtype, xp)
 
-    def readings(self, law: Law, page: int, first: int, count: int, dtype: DTypeLike) -> Array:
+    def readings(
+        self, law: Law, page: int, first: int, count: int, dtype: DTypeLike, xp: ModuleType = np
+    ) -> Array:
         """The normal numbers and the chi-square of `count` readings of the cores of `law`, (cores, count, normals + 1);
         `first`: the place of the first core on the page."""
-        out: Array = np.empty((len(law.kind), count, law.normals + 1), dtype)
-        kernels.draws.readings(page, self.key, first, law.kind, law.shapes, law.thresholds, law.aliases, out)
+        out: Array = xp.empty((len(law.kind), count, law.normals + 1), dtype)
+        tables = [a if xp is np else xp.asarray(a) for a in (law.kind, law.shapes, law.thresholds, law.aliases)]
+        kernels_of(out).draws.readings(page, self.key, first, *tables, out)
         return out
 
     def state(self) -> dict[str, object]:

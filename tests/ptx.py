@@ -13,7 +13,9 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from hashlib import blake2b
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -57,8 +59,17 @@ def signatures(real: Any) -> Iterator[tuple[str, Any, tuple]]:
     yield "collect", of.im2col.collect, (f2, *window, int64, int64, f4)
     yield "pool", of.im2col.pool, (f4, *window, f4, byte4)
     yield "pool_back", of.im2col.pool_back, (f4, byte4, *window, f4)
-    yield "normalise", of.pointwise.forward, (f2, f1, f1, float64, f1, f1, f1, f2)
-    yield "normalise_back", of.pointwise.backward, (f2, f2, f1, f1, f1, f1, f1, f2)
+    yield "normalise", of.pointwise.forward, (f2, f1, f1, float64, real, real, float64, f1, f1, f1, f1, f2)
+    yield "normalise_back", of.pointwise.backward, (f2, f2, f1, f1, f1, f1, real, real, f1, f1, f2)
+    yield "affine_all", of.pointwise.affine_all, (f2, f1, f1, f1, real, real, f2)
+    yield "adam_all", of.pointwise.adam, (i2, i1, *(real,) * 8)
+    yield "sgd_all", of.pointwise.sgd, (i2, i1, *(real,) * 5)
+    yield "attenuate_all", of.chain.attenuate_all, (f2, a(2, float64), real, boolean, f2, f2, f2, i1)
+    yield "normal_all", of.draws.normal_all, (int64, int64, int64, f1)
+    yield "add_all", of.draws.add_all, (int64, int64, int64, f1, f2)
+    yield "readings_all", of.draws.readings_all, (
+        int64, int64, int64, int64, i1, a(1, float64), a(2, types.uint32), i2, f3,
+    )  # fmt: skip
     yield "clip_all", of.pointwise.clip_all, (f2, real, f2)
     yield "clip_back_all", of.pointwise.clip_back_all, (f2, f2, real, f2)
     yield "weights", of.blocks.weights, (f3, f3, f3, f2)
@@ -75,7 +86,7 @@ def signatures(real: Any) -> Iterator[tuple[str, Any, tuple]]:
     yield "there_and_back", light.LOSSY[str(real)], (f3, d3, i1, i1, f2, f4, f4, int64, f4, f4, f2)
     yield "gather", light.gather, (f2, int64, f2, f2, f2)
     yield "added", of.powers.added, (a(2, float64), int64, d3, boolean, a(2, float64), a(2, float64))
-    yield "watch_each", of.powers.watch_each, (f3, d3, i1, i1, f2, f4, f3, f3)
+    yield "watch_each", of.powers.watch_each, (f3, d3, i1, i1, i1, f2, f4, f3, f3)
     twin, q3, q2, q1 = of.twin, d3, a(2, float64), a(1, float64)
     yield "twin drive_all", twin.drive_all, (q3, q2, q2, q1, i2, boolean, q3, q3, q3, f3, f3)
     yield "twin send_all", twin.send_all, (f3, f3, q3, f2, i1, f3, f4, f4)
@@ -84,7 +95,7 @@ def signatures(real: Any) -> Iterator[tuple[str, Any, tuple]]:
     yield "twin collect_all", twin.collect_all, (q3, f4, q3)
     yield "twin edge_all", twin.edge_all, (q3, f3, f3, q1, i2, q3, q2)
     yield "trace_all", of.inside.trace_all, (f2, f2, d3, d3, i1, i1, i1, f2, boolean, f5)
-    yield "tap_all", of.inside.tap_all, (f2, f2, d3, d3, i1, i1, f2, boolean, f4, f5)
+    yield "tap_all", of.inside.tap_all, (f2, f2, d3, d3, i1, i1, i1, f2, boolean, f4, f5)
 
 
 def compiled(kernel: Any, signature: tuple, capabilities: list[tuple[int, int]]) -> list[str]:
@@ -125,6 +136,15 @@ def assembled(ptx: str, cc: tuple[int, int]) -> str | None:
             return None
 
 
+def kept(kernel: Any, signature: tuple) -> str | None:
+    """Digest of what a kernel's file in the cache is found by, but for the machine; None where none is kept."""
+    cache_of = kernel._cache
+    if not isinstance(cache_of, dispatcher.CUDACache):
+        return None
+    there = SimpleNamespace(magic_tuple=lambda: ("any CUDA", (9, 0)))
+    return blake2b(repr(cache_of._index_key(signature, there)).encode(), digest_size=8).hexdigest()
+
+
 def main(dtype: str, *capabilities: str) -> None:
     """Compile everything in one precision."""
     real, ccs = {"float32": float32, "float64": float64}[dtype], [(int(cc[0]), int(cc[2])) for cc in capabilities]
@@ -137,6 +157,8 @@ def main(dtype: str, *capabilities: str) -> None:
                 "kernel": name, "cc": capability, "dtype": dtype,
                 "entry": ".entry" in ptx and f".target sm_{cc[0]}{cc[1]}" in ptx, "spills": spills,
                 "registers": registers, "hot": name.split()[0] in HOT, "doubles": ptx.count(".f64"),
+                "wide": len(re.findall(r"\b(?:div|rem)\.[su]64", ptx)),
+                "signature": str(signature), "kept": kept(kernel, signature), "folder": kernel._cache.cache_path,
             }  # fmt: skip
             print(json.dumps(row), flush=True)
 

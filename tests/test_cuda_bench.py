@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from benchmarks import __main__ as program
-from benchmarks import chips, steps, sweeps
+from benchmarks import chips, first_gpu, steps, sweeps
 from benchmarks.measure import FLOOR
-from l2sim.nn import models
 from tests.device import GPU, xp
-from tests.flow.test_cuda_run import TINY
 
 KEYS = {"case", "variant", "threads", "seconds", "rate", "unit", "fraction", "limit"}
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Steps of a model that the simulator can do; and what `--device` sets is put back."""
-    monkeypatch.setattr(models, "get", lambda name: TINY)
+    """Steps of one model; and what `--device` sets is put back."""
     monkeypatch.setattr(steps, "CASES", steps.CASES[:1])
     monkeypatch.setattr(chips, "DEVICE", chips.DEVICE)
 
@@ -51,3 +51,55 @@ def test_a_part_of_the_bank_meets_the_same_part_of_the_memory(monkeypatch: pytes
     chip = chips.chip(3, 2, device=on)
     assert chip.xp is not xp, "its arrays stay on the host, as those of the bank would"
     assert chips.chip(3, 2, device=sweeps.Share("cuda", xp, (0,), 1.0)).xp is xp
+
+
+# -- make gpu-first ----------------------------------------------------------------------------------------------------
+
+
+def test_the_first_minutes_on_a_gpu_are_rehearsed(tmp_path: Path) -> None:
+    path = tmp_path / "bench-gpu.json"
+    assert first_gpu.main(["--rehearse", "--json", str(path)]) == 0
+    rows = json.loads(path.read_text())
+    measured = [row for row in rows if row["case"] != "first-gpu"]
+    assert {row["case"] for row in measured} == {"limit", *first_gpu.REHEARSED}
+    assert [row["variant"] for row in measured if row["case"] == "limit"] == [
+        "matrix product float32", "matrix product float64", "copy float32",
+    ], "once, of the first process"  # fmt: skip
+    assert rows[: len(measured)] == measured, "figures come first"
+    heads = {row["variant"]: row for row in rows if row["case"] == "first-gpu"}
+    assert heads.pop("machine")["rehearsal"] is True
+    assert all(row["outcome"] == "done" and row["seconds"] > 0 for row in heads.values())
+    assert heads["a kernel runs"]["passed"] == 1 and heads["tests of kernels"]["passed"] >= 2
+
+
+def test_a_part_that_fails_or_hangs_ends_no_other(tmp_path: Path) -> None:
+    figures, report = tmp_path / "figures.json", first_gpu.Report(tmp_path / "out.json")
+    writes = f"import time; open({str(figures)!r}, 'w').write('[{{\"case\": \"x\"}}]'); time.sleep(60)"
+    parts = (
+        first_gpu.Part("fails", 30.0, (sys.executable, "-c", "print('why'); raise SystemExit(3)")),
+        first_gpu.Part("is not there", 30.0, (str(tmp_path / "nobody"),)),
+        first_gpu.Part("hangs", 2.0, (sys.executable, "-c", writes), figures),
+        first_gpu.Part("ends well", 30.0, (sys.executable, "-c", "")),
+    )
+    begin = time.monotonic()
+    assert [first_gpu.carry_out(part, 30.0, report, dict(os.environ)) for part in parts] == [False] * 3 + [True]
+    assert first_gpu.carry_out(parts[3], 0.0, report, dict(os.environ)) is False
+    assert time.monotonic() - begin < 60, "the budget of the part that hangs is two seconds"
+    rows = json.loads(report.path.read_text())
+    assert rows[0] == {"case": "x"}, "what was cut short leaves what it has"
+    assert [row["outcome"] for row in rows[1:]] == ["failed", "failed", "cut short", "done", "no time left"]
+    assert rows[1]["said"] == ["why"]
+
+
+def test_what_pytest_says_is_counted() -> None:
+    said = "a.py::test_one PASSED [ 1%]\na.py::test_two[x y] FAILED [ 2%]\na.py::test_three SKIPPED (no GPU)\n"
+    assert first_gpu.told(said) == {"passed": 1, "skipped": 1, "failed": ["a.py::test_two[x y]"]}
+    assert first_gpu.told("a line") == {}
+
+
+def test_a_machine_without_network_goes_on_with_what_it_has(tmp_path: Path) -> None:
+    assert first_gpu.able(tmp_path / "none", Path(sys.executable)) == sys.executable
+    has = tmp_path / "python"
+    has.write_text("#!/bin/sh\n")
+    has.chmod(0o755)
+    assert first_gpu.able(has, Path(sys.executable)) == str(has)

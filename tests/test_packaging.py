@@ -108,6 +108,7 @@ def pins(name: str, python: str) -> dict[str, str]:
 @pytest.mark.parametrize("name, extras", (
     ("run", ()), ("gui", ("gui",)), ("dev", ("dev", "gui", "cluster", "cuda", "test")),
     ("gpu", ("gpu", "dev", "gui", "cluster", "cuda", "test")), ("pyside", ("pyside", "test")),
+    ("gpu12", ("gpu12", "dev", "gui", "cluster", "cuda12", "test")),
 ))  # fmt: skip
 def test_known_sets_hold_what_is_asked_for(name: str, extras: tuple[str, ...], python: str) -> None:
     """`make requirements` was run after the last change of a bound."""
@@ -115,8 +116,19 @@ def test_known_sets_hold_what_is_asked_for(name: str, extras: tuple[str, ...], p
     assert "setuptools" in pinned
     for requirement in (*required(), *(r for extra in extras for r in EXTRAS[extra])):
         assert requirement.specifier.contains(pinned[canonicalize_name(requirement.name)]), requirement
-    assert {p: v for p, v in pinned.items() if pins("gpu", python).get(p, v) != v} == {}
+    # What is in several sets has one version in all of them; CUDA's own packages are of the CUDA that a set is for.
+    apart = re.compile("cuda-|nvidia-" if name == "gpu12" else "$^")
+    assert {p: v for p, v in pinned.items() if pins("gpu", python).get(p, v) != v and not apart.match(p)} == {}
     assert list(fits.known(lambda package: pinned.get(canonicalize_name(package)))) == []
+
+
+def test_each_gpu_set_is_of_one_cuda() -> None:
+    for name, major in (("gpu", "13"), ("gpu12", "12")):
+        pinned = pins(name, "3.11")
+        assert {p for p in pinned if p.startswith("cupy-cuda")} == {f"cupy-cuda{major}x"}
+        assert pinned["cuda-bindings"].split(".")[0] == pinned["cuda-toolkit"].split(".")[0] == major
+        assert all(p.endswith("-cu12") == (name == "gpu12") for p in pinned if p.startswith("nvidia-"))
+        assert doctor.CUDA[int(major)] == name
 
 
 def test_the_lowest_set_is_the_lower_bounds() -> None:
@@ -130,6 +142,6 @@ def test_the_lowest_set_is_the_lower_bounds() -> None:
 
 def test_the_sets_are_those_that_are_resolved() -> None:
     text = (ROOT / "requirements" / "resolve.py").read_text(encoding="utf-8")
-    assert all(f'"{name}"' in text for name in SETS) and len(SETS) == 6
+    assert all(f'"{name}"' in text for name in SETS) and len(SETS) == 7
     for path in (ROOT / "requirements").glob("*.txt"):
         assert not re.search(r"https?://|--(extra-)?index|--find-links", path.read_text(encoding="utf-8"))

@@ -7,31 +7,31 @@ from __future__ import annotations
 
 from numba import cuda
 
-from .launch import spread
+from .launch import entry, narrow, parted, spread
 
 
-@cuda.jit
+@entry
 def weights(u, sigma, v, out):
     """The loop of `assemble`: a thread for every number of the whole matrix."""
     k, wide = u.shape[1], out.shape[1]
     q = wide // k
     for index in range(cuda.grid(1), out.size, cuda.gridsize(1)):
-        row, column = index // wide, index % wide
-        p, c = row // k, column // k
-        m, i, j = p * q + c, row % k, column % k
+        row, column = parted(index, wide)
+        (p, i), (c, j) = parted(row, k), parted(column, k)
+        m = p * q + c
         total = u.dtype.type(0.0)
         for l in range(k):
             total += u[m, i, l] * (sigma[p, c, l] * v[m, l, j])
         out[row, column] = total
 
 
-@cuda.jit
+@entry
 def diagonals(left, grid, right, out):
     """The loop of `project`: a thread for every sigma."""
     k, q = left.shape[1], out.shape[1]
     for index in range(cuda.grid(1), out.size, cuda.gridsize(1)):
-        m, l = index // k, index % k
-        p, c = m // q, m % q
+        m, l = parted(index, k)
+        p, c = parted(m, q)
         total = left.dtype.type(0.0)
         for j in range(k):
             part = left.dtype.type(0.0)
@@ -43,9 +43,9 @@ def diagonals(left, grid, right, out):
 
 def assemble(u, sigma, v, depth, out):
     """As `kernels.blocks.assemble`."""
-    spread(weights, out.size, u, sigma, v, out)
+    spread(weights, narrow(out.size), u, sigma, v, out)
 
 
 def project(left, grid, right, depth, out):
     """As `kernels.blocks.project`."""
-    spread(diagonals, out.size, left, grid, right, out)
+    spread(diagonals, narrow(out.size), left, grid, right, out)

@@ -1,17 +1,20 @@
-"""The noise chain (`kernels.chain`): one thread for every heater of every mesh."""
+"""The noise chain (`kernels.chain`), a thread for every heater of every mesh; attenuators, a thread for every core."""
 
 from __future__ import annotations
 
-from numba import cuda
+import math
+
+from numba import cuda, float64
 
 from .. import chain
-from .launch import device, scratch, spread
+from . import scalars
+from .launch import device, entry, scratch, spread
 
 drive = device(chain.drive)
 couple = device(chain.couple)
 
 
-@cuda.jit
+@entry
 def drive_all(phases, ratio, fixed, lsb, levels, thresholds, rewrap, out):
     """What every heater is driven to, `out` (M, n): steps 1 to 3 of the chain."""
     n = phases.shape[1]
@@ -20,13 +23,48 @@ def drive_all(phases, ratio, fixed, lsb, levels, thresholds, rewrap, out):
         out[m, i] = drive(phases[m, i], ratio[m, i], fixed[m, i], lsb, levels, thresholds, rewrap)
 
 
-@cuda.jit
+@entry
 def couple_all(driven, around, crosstalk, bias, out):
     """What the light sees of every heater, `out` (M, n): steps 4 and 5 of the chain."""
     n = driven.shape[1]
     for index in range(cuda.grid(1), driven.shape[0] * n, cuda.gridsize(1)):
         m, i = index // n, index % n
         out[m, i] = couple(driven[m], around, i, crosstalk, bias[m, i])
+
+
+@entry
+def attenuate_all(wanted, ratio, lsb, exact, sigma, out, gain, tally):
+    """The loop of `attenuate`: a thread for every core."""
+    real, k = sigma.dtype.type, sigma.shape[1]
+    for m in range(cuda.grid(1), sigma.shape[0], cuda.gridsize(1)):
+        changed, odd, turned, most = 0, 0, 0, real(0.0)
+        for i in range(k):
+            value = wanted[m, i]
+            changed += value != sigma[m, i]
+            odd += not (abs(value) < math.inf)
+            turned += value != real(1.0)
+            sigma[m, i] = value
+            most = abs(value) if abs(value) > most else most
+        gain[m, 0] = most
+        for i in range(k):
+            if odd > 0 or exact:  # what is not finite is told, and stays
+                out[m, i] = wanted[m, i]
+                continue
+            share = wanted[m, i] / (most if most > real(0.0) else real(1.0))
+            phase = real(math.acos(share))
+            if lsb > real(0.0):
+                phase = real(scalars.rint(real(phase / lsb)) * lsb)
+            phase = real(float64(phase) * ratio[m, i])
+            out[m, i] = real(math.cos(phase)) * most
+        cuda.atomic.add(tally, 0, changed)
+        cuda.atomic.add(tally, 1, odd)
+        cuda.atomic.add(tally, 2, turned)
+
+
+def attenuate(wanted, ratio, lsb, exact, sigma, out, gain, tally):
+    """`l2sim.chip.attenuators.of_cores` of `wanted` (M, k), which becomes `sigma`: what is realised to `out`, the gain
+    (M, 1). Added to `tally` (3,): how many of sigma changed, are not finite, and are not one."""
+    spread(attenuate_all, len(sigma), wanted, ratio, lsb, exact, sigma, out, gain, tally)
 
 
 def apply(phases, ratio, fixed, bias, around, lsb, levels, thresholds, crosstalk, rewrap, out):

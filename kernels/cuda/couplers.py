@@ -5,13 +5,13 @@ from __future__ import annotations
 from numba import cuda, float64
 
 from .. import couplers as cpu
-from .launch import device, spread
+from .launch import device, entry, spread
 
 cossin = device(cpu.cossin)
 element = device(cpu.element)
 
 
-@cuda.jit
+@entry
 def split(left, right, out):
     """The loop of `splitters`: a thread for every coupler."""
     n = left.shape[1]
@@ -21,7 +21,7 @@ def split(left, right, out):
         out[m, 2, t], out[m, 3, t] = cossin(0.7853981633974483 + right[m, t])
 
 
-@cuda.jit
+@entry
 def build(theta, phi, splitters, amplitudes, out):
     """The loop of `elements`: a thread for every coupler."""
     n = theta.shape[1]

@@ -6,8 +6,11 @@ its rails are free on a column of its rail's parity; that is the same product, s
 commute. Bricks that are missing rotate by nothing. Two columns of bricks are k - 1 rotations, one on every pair of
 rails: a fixed pattern that the compiler unrolls, so that the column never leaves the registers.
 
-A block is one warp with as many cores as it has room for (several warps where k > 32): cores go through the same
-steps, so that all threads meet at every barrier, and where a core has nothing to do its threads keep what they had.
+A block is as many warps, four at most, as leave the fewest threads idle (`beside`): at k = 9 seven cores on two of
+them, 63 of 64 threads, where three on one would be 27 of 32. More warps would fill them no better, wait longer at
+barriers, and share the registers of a multiprocessor among fewer cores. Cores go through the same steps, so that all
+threads meet at every barrier, and where a core has nothing to do its threads keep what they had. A wall has an odd
+number of places of two numbers each: the cores of a warp then read from banks of their own.
 """
 
 from __future__ import annotations
@@ -20,8 +23,10 @@ from numba import cuda, float32, float64
 
 from .. import descent as cpu
 from .chain import couple, drive
-from .launch import SHARED_BYTES, SIMULATED, device, run, scratch
+from .launch import SHARED_BYTES, SIMULATED, device, entry, run, scratch
 
+WARPS = 4
+"""Warps of a block, at most."""
 REGISTERS = 32
 """A column of more numbers than this lies in the block's memory."""
 
@@ -43,10 +48,21 @@ def wall(rails, k):
     return slots, -(-int(free.max(initial=0)) // 2) * (k - 1)
 
 
+def beside(k):
+    """Cores of a block: those that fill the fewest warps; more warps only where they use a twentieth more threads."""
+    if k > REGISTERS:
+        return 1
+    used = {warps: 32 * warps // k * k / (32 * warps) for warps in range(1, WARPS + 1)}
+    best = 1
+    for warps, share in used.items():
+        best = warps if share > 1.05 * used[best] else best
+    return 32 * best // k
+
+
 def in_block(cores, count, k, itemsize):
     """Whether the walls of a block's cores fit into what it shares, beside the columns if they are there; else they lie
     in the device's memory."""
-    return (2 * cores * count + cores * k + (k * k if k > REGISTERS else 0)) * itemsize <= SHARED_BYTES
+    return (2 * cores * (count | 1) + cores * k + (k * k if k > REGISTERS else 0)) * itemsize <= SHARED_BYTES
 
 
 @cache
@@ -57,14 +73,14 @@ def kernel(rails, k, reverse, noisy, even, dtype):
     slots = slots.astype(np.int32)
     real = float32 if dtype == np.float32 else float64
     deep = k > REGISTERS
-    cores = 1 if deep else 2 if SIMULATED else max(1, 32 // k)  # columns that are not in registers belong to one core
+    cores = min(2, beside(k)) if SIMULATED else beside(k)  # columns that are not in registers belong to one core
     heaters, pairs, sign = len(slots), count // (k - 1), np.dtype(dtype).type(-1 if reverse else 1)
     first, step, early, late = (pairs - 1, -1, 1, 0) if reverse else (0, 1, 0, 1)
     shared = in_block(cores, count, k, np.dtype(dtype).itemsize)
-    room = (cores, count, 2) if shared else (1, 1, 1)
+    room = (cores, count | 1, 2) if shared else (1, 1, 1)
     # Numbers that a kernel finds around itself are constants to the compiler.
 
-    @cuda.jit
+    @entry
     def descend_cores(
         rule, phases, loss, carry, lr, order, ratio, fixed, bias, around, lsb, levels, thresholds, crosstalk, rewrap,
         flip, start, rows, target, amplitudes, least, dark, variates, writes, every, walls,

@@ -4,51 +4,68 @@ from __future__ import annotations
 
 from numba import cuda
 
-from .launch import spread
+from .launch import entry, narrow, parted, spread
 
 
-@cuda.jit
+@cuda.jit(device=True)
+def pixel(index, rows, wide, batch):
+    """Channel, row, column and sample of a value of an image (channels, rows, wide, batch)."""
+    up, b = parted(index, batch)
+    up, z = parted(up, wide)
+    c, y = parted(up, rows)
+    return c, y, z, b
+
+
+@cuda.jit(device=True)
+def window(place, stride, count):
+    """The window, of `count`, that begins at `place`; -1 where none does."""
+    if place < 0:
+        return -1
+    at, rest = parted(place, stride)
+    return at if rest == 0 and at < count else -1
+
+
+@entry
 def gather(x, kernel, stride, padding, height, width, out):
     """The loop of `im2col`: a thread for every value of the columns."""
     channels, rows, columns, batch = x.shape
     size = height * width * batch
     for index in range(cuda.grid(1), channels * kernel * kernel * size, cuda.gridsize(1)):
-        row, at = index // size, index % size
-        c, r, s = row // (kernel * kernel), row // kernel % kernel, row % kernel
-        y = at // (width * batch) * stride + r - padding
-        z = at // batch % width * stride + s - padding
+        row, at = parted(index, size)
+        up, s = parted(row, kernel)
+        c, r = parted(up, kernel)
+        h, rest = parted(at, width * batch)
+        w, b = parted(rest, batch)
+        y, z = h * stride + r - padding, w * stride + s - padding
         value = x.dtype.type(0.0)
         if 0 <= y < rows and 0 <= z < columns:
-            value = x[c, y, z, at % batch]
+            value = x[c, y, z, b]
         out[row, at] = value
 
 
-@cuda.jit
+@entry
 def collect(columns, kernel, stride, padding, height, width, out):
     """The loop of `col2im`: a thread for every pixel."""
     _, rows, wide, batch = out.shape
     for index in range(cuda.grid(1), out.size, cuda.gridsize(1)):
-        c, y = index // (rows * wide * batch), index // (wide * batch) % rows
-        z, b = index // batch % wide, index % batch
+        c, y, z, b = pixel(index, rows, wide, batch)
         total = columns.dtype.type(0.0)
         for r in range(kernel):
-            h = y + padding - r
-            if h >= 0 and h % stride == 0 and h // stride < height:
+            down = window(y + padding - r, stride, height)
+            if down >= 0:
                 for s in range(kernel):
-                    w = z + padding - s
-                    if w >= 0 and w % stride == 0 and w // stride < width:
-                        at = (h // stride * width + w // stride) * batch + b
-                        total += columns[(c * kernel + r) * kernel + s, at]
+                    across = window(z + padding - s, stride, width)
+                    if across >= 0:
+                        total += columns[(c * kernel + r) * kernel + s, (down * width + across) * batch + b]
         out[c, y, z, b] = total
 
 
-@cuda.jit
+@entry
 def pool(x, kernel, stride, padding, out, winner):
     """The loop of `max_pool`: a thread for every window."""
     _, height, width, batch = out.shape
     for index in range(cuda.grid(1), out.size, cuda.gridsize(1)):
-        c, h = index // (height * width * batch), index // (width * batch) % height
-        w, b = index // batch % width, index % batch
+        c, h, w, b = pixel(index, height, width, batch)
         best, place = -x.dtype.type(float("inf")), 0
         for r in range(kernel):
             y = h * stride + r - padding
@@ -62,41 +79,39 @@ def pool(x, kernel, stride, padding, out, winner):
         winner[c, h, w, b] = place
 
 
-@cuda.jit
+@entry
 def pool_back(dy, winner, kernel, stride, padding, out):
     """The loop of `max_pool_back`: a thread for every pixel."""
     _, rows, wide, batch = out.shape
     for index in range(cuda.grid(1), out.size, cuda.gridsize(1)):
-        c, y = index // (rows * wide * batch), index // (wide * batch) % rows
-        z, b = index // batch % wide, index % batch
+        c, y, z, b = pixel(index, rows, wide, batch)
         total = dy.dtype.type(0.0)
         # Windows from the first that has this pixel, as the CPU adds them up.
         for r in range(kernel - 1, -1, -1):
-            h = y + padding - r
-            if h >= 0 and h % stride == 0 and h // stride < dy.shape[1]:
+            down = window(y + padding - r, stride, dy.shape[1])
+            if down >= 0:
                 for s in range(kernel - 1, -1, -1):
-                    w = z + padding - s
-                    inside = w >= 0 and w % stride == 0 and w // stride < dy.shape[2]
-                    if inside and winner[c, h // stride, w // stride, b] == r * kernel + s:
-                        total += dy[c, h // stride, w // stride, b]
+                    across = window(z + padding - s, stride, dy.shape[2])
+                    if across >= 0 and winner[c, down, across, b] == r * kernel + s:
+                        total += dy[c, down, across, b]
         out[c, y, z, b] = total
 
 
 def im2col(x, kernel, stride, padding, height, width, out):
     """As `kernels.im2col.im2col`."""
-    spread(gather, out.size, x, kernel, stride, padding, height, width, out)
+    spread(gather, narrow(out.size), x, kernel, stride, padding, height, width, out)
 
 
 def col2im(columns, kernel, stride, padding, height, width, out):
     """As `kernels.im2col.col2im`."""
-    spread(collect, out.size, columns, kernel, stride, padding, height, width, out)
+    spread(collect, narrow(out.size), columns, kernel, stride, padding, height, width, out)
 
 
 def max_pool(x, kernel, stride, padding, out, winner):
     """As `kernels.im2col.max_pool`."""
-    spread(pool, out.size, x, kernel, stride, padding, out, winner)
+    spread(pool, narrow(out.size), x, kernel, stride, padding, out, winner)
 
 
 def max_pool_back(dy, winner, kernel, stride, padding, out):
     """As `kernels.im2col.max_pool_back`."""
-    spread(pool_back, out.size, dy, winner, kernel, stride, padding, out)
+    spread(pool_back, narrow(out.size), dy, winner, kernel, stride, padding, out)

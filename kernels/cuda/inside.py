@@ -1,12 +1,16 @@
-"""The field inside a complex mesh (`kernels.inside`): one thread for every column of the batch."""
+"""The field inside a complex mesh (`kernels.inside`): a strip of the batch to a block.
+
+Threads that follow each other have columns of the batch that do, and the rest of the block has the other couplers of a
+column of the mesh, or rails; all meet before the next one.
+"""
 
 from __future__ import annotations
 
 from numba import cuda, float64
 
 from .couplers import cossin
-from .launch import spread
-from .propagate import layout, turn
+from .launch import entry
+from .propagate import ACROSS, layout, run_in_place, turn
 
 
 @cuda.jit(device=True)
@@ -33,72 +37,87 @@ def piece(which, t, theta, phi, splitters, amplitudes, top, bottom, mesh, field,
 
 
 @cuda.jit(device=True)
-def copied(out, m, at, b):
-    """Column b of picture `at` of mesh m to the next."""
-    for plane in range(2):
-        for i in range(out.shape[3]):
-            out[m, at + 1, plane, i, b] = out[m, at, plane, i, b]
+def copied(out, m, at, b, y, many):
+    """Column b of picture `at` of mesh m to the next: rails y, y + many, ..."""
+    for i in range(y, out.shape[3], many):
+        out[m, at + 1, 0, i, b] = out[m, at, 0, i, b]
+        out[m, at + 1, 1, i, b] = out[m, at, 1, i, b]
 
 
-@cuda.jit
+@entry
 def trace_all(theta, phi, splitters, amplitudes, top, bottom, starts, screen, reverse, out):
-    """The loop of `trace`: a thread for every column of the batch."""
-    columns, modes, batch = starts.shape[0] - 1, out.shape[3], out.shape[4]
-    for index in range(cuda.grid(1), out.shape[0] * batch, cuda.gridsize(1)):
-        m, b, at = index // batch, index % batch, 0
-        field = out[m]
+    """The loop of `trace`."""
+    x, y, many = cuda.threadIdx.x % ACROSS, cuda.threadIdx.x // ACROSS, cuda.blockDim.x // ACROSS
+    m, columns, modes, batch = cuda.blockIdx.y, starts.shape[0] - 1, out.shape[3], out.shape[4]
+    field = out[m]
+    for strip in range(cuda.blockIdx.x, (batch + ACROSS - 1) // ACROSS, cuda.gridDim.x):
+        b, at = strip * ACROSS + x, 0
         if reverse:
-            copied(out, m, at, b)
+            if b < batch:
+                copied(out, m, at, b, y, many)
+                for i in range(y, modes, many):
+                    factor(field, 1, i, b, 1.0, screen[m, i])
             at = 1
-            for i in range(modes):
-                factor(field, at, i, b, 1.0, screen[m, i])
+            cuda.syncthreads()
         for s in range(columns):
             column = columns - 1 - s if reverse else s
             for k in range(4):
-                copied(out, m, at, b)
+                if b < batch:
+                    copied(out, m, at, b, y, many)
+                cuda.syncthreads()
                 at += 1
-                for t in range(starts[column], starts[column + 1]):
-                    which = 3 - k if reverse else k
-                    piece(which, t, theta, phi, splitters, amplitudes, top, bottom, m, field, at, b)
-        if not reverse:
-            copied(out, m, at, b)
-            for i in range(modes):
+                if b < batch:
+                    for t in range(starts[column] + y, starts[column + 1], many):
+                        which = 3 - k if reverse else k
+                        piece(which, t, theta, phi, splitters, amplitudes, top, bottom, m, field, at, b)
+                cuda.syncthreads()
+        if not reverse and b < batch:
+            copied(out, m, at, b, y, many)
+            for i in range(y, modes, many):
                 factor(field, at + 1, i, b, 1.0, screen[m, i])
 
 
-@cuda.jit
-def tap_all(theta, phi, splitters, amplitudes, top, bottom, screen, reverse, field, taps):
-    """The loop of `tap`: a thread for every column of the batch."""
-    n, modes, batch = top.shape[0], field.shape[2], field.shape[3]
-    for index in range(cuda.grid(1), field.shape[0] * batch, cuda.gridsize(1)):
-        m, b = index // batch, index % batch
-        if reverse:
-            for i in range(modes):
+@entry
+def tap_all(theta, phi, splitters, amplitudes, top, bottom, starts, screen, reverse, field, taps):
+    """The loop of `tap`."""
+    x, y, many = cuda.threadIdx.x % ACROSS, cuda.threadIdx.x // ACROSS, cuda.blockDim.x // ACROSS
+    m, columns, modes, batch = cuda.blockIdx.y, starts.shape[0] - 1, field.shape[2], field.shape[3]
+    for strip in range(cuda.blockIdx.x, (batch + ACROSS - 1) // ACROSS, cuda.gridDim.x):
+        b = strip * ACROSS + x
+        if reverse and b < batch:
+            for i in range(y, modes, many):
                 factor(field, m, i, b, 1.0, screen[m, i])
-        for s in range(n):
-            t = n - 1 - s if reverse else s
-            for k in range(4):
-                which = 3 - k if reverse else k
-                piece(which, t, theta, phi, splitters, amplitudes, top, bottom, m, field, m, b)
-                # Between phi and the left coupler, and between theta and the right one, whatever the direction.
-                if (which == 0 or which == 2) != reverse:
-                    shifter = 1 if which >= 2 else 0
-                    for plane in range(2):
-                        taps[m, shifter, plane, t, b] = field[m, plane, top[t], b]
-        if not reverse:
-            for i in range(modes):
+        cuda.syncthreads()
+        for s in range(columns):
+            column = columns - 1 - s if reverse else s
+            if b < batch:
+                for t in range(starts[column] + y, starts[column + 1], many):
+                    for k in range(4):
+                        which = 3 - k if reverse else k
+                        piece(which, t, theta, phi, splitters, amplitudes, top, bottom, m, field, m, b)
+                        # Between phi and the left coupler, and between theta and the right one, either way.
+                        if (which == 0 or which == 2) != reverse:
+                            shifter = 1 if which >= 2 else 0
+                            taps[m, shifter, 0, t, b] = field[m, 0, top[t], b]
+                            taps[m, shifter, 1, t, b] = field[m, 1, top[t], b]
+            cuda.syncthreads()
+        if not reverse and b < batch:
+            for i in range(y, modes, many):
                 factor(field, m, i, b, 1.0, screen[m, i])
 
 
 def trace(theta, phi, splitters, amplitudes, top, bottom, starts, screen, reverse, out):
     """As `kernels.inside.trace`."""
     top, bottom, _ = layout(top, bottom)
-    count = out.shape[0] * out.shape[4]
-    spread(trace_all, count, theta, phi, splitters, amplitudes, top, bottom, starts, screen, reverse, out)
+    run_in_place(
+        trace_all, out.shape[0], out.shape[4], theta, phi, splitters, amplitudes, top, bottom, starts, screen, reverse,
+        out,
+    )  # fmt: skip
 
 
 def tap(theta, phi, splitters, amplitudes, top, bottom, screen, reverse, field, taps):
     """As `kernels.inside.tap`."""
-    top, bottom, _ = layout(top, bottom)
-    count = field.shape[0] * field.shape[3]
-    spread(tap_all, count, theta, phi, splitters, amplitudes, top, bottom, screen, reverse, field, taps)
+    run_in_place(
+        tap_all, field.shape[0], field.shape[3], theta, phi, splitters, amplitudes, *layout(top, bottom), screen,
+        reverse, field, taps,
+    )  # fmt: skip

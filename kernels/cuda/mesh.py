@@ -6,10 +6,10 @@ import math
 
 from numba import cuda
 
-from .launch import spread
+from .launch import entry, spread
 
 
-@cuda.jit
+@entry
 def build(phases, flip, signs, rails, out):
     """The loop of `matrices`: a thread for every column of every matrix."""
     k = out.shape[1]

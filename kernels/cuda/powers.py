@@ -1,7 +1,7 @@
 """Power at every phase shifter of a complex mesh (`kernels.powers`), summed over the batch or of every sample.
 
 Sums are found as those of the adjoint are (`propagate`): a strip of the batch to a block, added up in a second launch,
-in float64. Of every sample: one thread for every column of the batch.
+in float64. Of every sample: fields stay in the device's memory, a strip of the batch to a block.
 """
 
 from __future__ import annotations
@@ -10,8 +10,20 @@ from functools import cache
 
 from numba import cuda
 
-from .launch import run, scratch, spread
-from .propagate import THREADS, behind, capacity, collect_both, forth, layout, real_of, room, screened
+from .launch import entry, run, scratch, spread
+from .propagate import (
+    ACROSS,
+    THREADS,
+    behind,
+    capacity,
+    collect_both,
+    forth,
+    layout,
+    real_of,
+    room,
+    run_in_place,
+    screened,
+)  # fmt: skip
 
 
 @cuda.jit(device=True)
@@ -44,7 +56,7 @@ def watcher(real, rails, width):
     shape, side = ((1, 2, rails, width), width) if width else ((1, 1, 1, 1), 1)
     half = rails // 2
 
-    @cuda.jit
+    @entry
     def watch(e, splitters, top, bottom, starts, screen, reverse, field, far, sums):
         near = cuda.shared.array(shape, real)
         notes = cuda.shared.array((rails, side), real)
@@ -90,7 +102,7 @@ def watcher(real, rails, width):
     return watch
 
 
-@cuda.jit
+@entry
 def added(sums, blocks, amplitudes, reverse, by_theta, by_phi):
     """The blocks' sums of powers added up, `by_theta` and `by_phi` (M, n), each as its tap sees it."""
     n = by_theta.shape[1]
@@ -106,18 +118,23 @@ def added(sums, blocks, amplitudes, reverse, by_theta, by_phi):
         by_phi[m, t] = phi / loss if reverse else phi * loss
 
 
-@cuda.jit
-def watch_each(e, amplitudes, top, bottom, screen, field, by_theta, by_phi):
-    """The loop of `each`: a thread for every column of the batch."""
-    batch = field.shape[3]
-    for index in range(cuda.grid(1), field.shape[0] * batch, cuda.gridsize(1)):
-        m, b = index // batch, index % batch
-        for t in range(top.shape[0]):
-            theta, phi = onward(e, t, top[t], bottom[t], field, m, b, m)
-            by_theta[m, t, b] = theta
-            by_phi[m, t, b] = phi * (amplitudes[m, 2, t] * amplitudes[m, 2, t])
-        for i in range(field.shape[2]):
-            screened(screen, field, m, i, b, m, 1)
+@entry
+def watch_each(e, amplitudes, top, bottom, starts, screen, field, by_theta, by_phi):
+    """The loop of `each`: a strip of the batch to a block, the couplers of a column side by side."""
+    x, y, many = cuda.threadIdx.x % ACROSS, cuda.threadIdx.x // ACROSS, cuda.blockDim.x // ACROSS
+    m, modes, batch = cuda.blockIdx.y, field.shape[2], field.shape[3]
+    for strip in range(cuda.blockIdx.x, (batch + ACROSS - 1) // ACROSS, cuda.gridDim.x):
+        b = strip * ACROSS + x
+        for column in range(starts.shape[0] - 1):
+            if b < batch:
+                for t in range(starts[column] + y, starts[column + 1], many):
+                    theta, phi = onward(e, t, top[t], bottom[t], field, m, b, m)
+                    by_theta[m, t, b] = theta
+                    by_phi[m, t, b] = phi * (amplitudes[m, 2, t] * amplitudes[m, 2, t])
+            cuda.syncthreads()
+        if b < batch:
+            for i in range(y, modes, many):
+                screened(screen, field, m, i, b, m, 1)
 
 
 def powers(elements, splitters, amplitudes, top, bottom, screen, reverse, field, by_theta, by_phi):
@@ -138,6 +155,7 @@ def powers(elements, splitters, amplitudes, top, bottom, screen, reverse, field,
 
 def each(elements, amplitudes, top, bottom, screen, field, by_theta, by_phi):
     """As `kernels.powers.each`."""
-    count = field.shape[0] * field.shape[3]
-    top, bottom, _ = layout(top, bottom)
-    spread(watch_each, count, elements, amplitudes, top, bottom, screen, field, by_theta, by_phi)
+    run_in_place(
+        watch_each, field.shape[0], field.shape[3], elements, amplitudes, *layout(top, bottom), screen, field, by_theta,
+        by_phi,
+    )  # fmt: skip

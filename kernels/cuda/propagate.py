@@ -17,7 +17,7 @@ import numpy as np
 from numba import cuda, float32, float64
 
 from .couplers import cossin
-from .launch import SHARED_BYTES, SIMULATED, WARP, run, scratch, spread
+from .launch import SHARED_BYTES, SIMULATED, WARP, device_number, entry, run, scratch, spread
 
 TRAIL_BYTES = 1 << 28
 """Fields that a lossy adjoint keeps on the way, in all blocks together."""
@@ -28,6 +28,9 @@ THREADS, WIDE, NARROW = (4, 2, 2) if SIMULATED else (256, 32, 4)
 """Threads of a block; the most columns of the batch that it takes at a time, and the fewest where more would fit."""
 BLOCKS = 128
 """About as many as a GPU works on at once."""
+
+ACROSS = 2 if SIMULATED else 8
+"""Columns of the batch to a block whose fields stay in the device's memory: what one access to it brings."""
 
 _layouts: dict[tuple[int, int, int], object] = {}
 
@@ -45,7 +48,7 @@ def levels(top, bottom):
 
 def layout(top, bottom):
     """`top`, `bottom` and `levels` on the GPU in use."""
-    key = id(top), id(bottom), getattr(cuda.get_current_device(), "id", 0)
+    key = id(top), id(bottom), device_number()
     if key not in _layouts:
         there = tuple(cuda.to_device(a) for a in (top, bottom, levels(top, bottom)))
         _layouts[key] = (top, bottom), there  # the arrays of the host are kept, so that no other has their id
@@ -122,7 +125,7 @@ def sender(real, rails, width):
     """The kernel of `forward`, `backward` and `matrices` for one size of tile; `width` 0: it lies in `far`."""
     shape, side = ((1, 2, rails, width), width) if width else ((1, 1, 1, 1), 1)
 
-    @cuda.jit
+    @entry
     def send(e, top, bottom, starts, screen, back, unit, field, far):
         near = cuda.shared.array(shape, real)
         x, y, many = cuda.threadIdx.x % side, cuda.threadIdx.x // side, cuda.blockDim.x // side
@@ -202,7 +205,7 @@ def reverser(real, rails, width):
     shape, side = ((1, 2, rails, width), width) if width else ((1, 1, 1, 1), 1)
     half = rails // 2
 
-    @cuda.jit
+    @entry
     def reverse(e, splitters, top, bottom, starts, screen, unit, field, cotangent, far, sums):
         near = cuda.shared.array(shape, real)
         beside = cuda.shared.array(shape, real)
@@ -272,7 +275,7 @@ def reverser(real, rails, width):
 def lossy(real):
     """The adjoint with loss: the way there is kept, the way back meets it."""
 
-    @cuda.jit
+    @entry
     def there_and_back(e, splitters, top, bottom, screen, field, cotangent, strips, work, trail, sums):
         squares = cuda.shared.array((2, WARP, WARP), real)
         lane, n, modes, batch = cuda.threadIdx.x, top.shape[0], field.shape[2], field.shape[3]
@@ -337,7 +340,7 @@ def lossy(real):
 LOSSY = {"float32": lossy(float32), "float64": lossy(float64)}
 
 
-@cuda.jit
+@entry
 def gather(sums, blocks, by_theta, by_phi, by_screen):
     """The blocks' sums of gradients added up: `by_theta`, `by_phi` (M, n) and `by_screen` (M, N)."""
     n, modes = by_theta.shape[1], by_screen.shape[1]
@@ -353,6 +356,12 @@ def gather(sums, blocks, by_theta, by_phi, by_screen):
             by_phi[m, at - n] = total
         else:
             by_screen[m, at - 2 * n] = total
+
+
+def run_in_place(kernel, meshes, batch, *args):
+    """Launch a kernel that works on fields in the device's memory: a strip of `ACROSS` columns of the batch to a block,
+    whose other threads have the other couplers of a column."""
+    run(kernel, (room(meshes, batch, ACROSS, 0), meshes), THREADS, *args)
 
 
 def real_of(field):

@@ -8,7 +8,7 @@ import numpy as np
 from numba import cuda
 
 float64 = np.float64
-uint64 = np.uint64
+int32, int64, uint32, uint64 = np.int32, np.int64, np.uint32, np.uint64
 
 
 @cuda.jit(device=True)
@@ -40,3 +40,9 @@ def searchsorted(a, x, side):
         else:
             hi = middle
     return lo
+
+
+@cuda.jit(device=True)
+def sqrt(x):
+    """The square root, in the precision of x."""
+    return math.sqrt(x)

@@ -22,6 +22,9 @@ WAITING = {"argwhere", "bincount", "extract", "flatnonzero", "nonzero", "percent
 """Functions that make CuPy wait for the GPU, since what they return, or refuse, depends on values."""
 memory = {"limit": 1 << 40, "trips": 0}
 """Bytes that one array may have, and how often the host has waited for a value."""
+counted = {"launches": 0, "operations": 0}
+"""Kernels of ours that were launched (`launch.run`), and operations on arrays that CuPy launches one for, or more: what
+gives a view, or memory of any values, is none."""
 
 
 class OutOfMemoryError(MemoryError):
@@ -41,6 +44,7 @@ class Array(np.lib.mixins.NDArrayOperatorsMixin):
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: object, **options: object) -> object:
         out = options.get("out")
+        counted["operations"] += 1
         result = getattr(ufunc, method)(*_inner(inputs), **_inner(options))
         return out[0] if isinstance(out, tuple) else _wrapped(result)
 
@@ -57,11 +61,14 @@ class Array(np.lib.mixins.NDArrayOperatorsMixin):
 
     def __getitem__(self, key: object) -> object:
         _masked(key)
-        return _wrapped(self.inner[_inner(key)])
+        result = self.inner[_inner(key)]
+        counted["operations"] += isinstance(result, np.ndarray) and not np.may_share_memory(result, self.inner)
+        return _wrapped(result)
 
     def __setitem__(self, key: object, value: object) -> None:
         if isinstance(value, Array) and value.ndim:
             _masked(key)
+        counted["operations"] += 1
         self.inner[_inner(key)] = _inner(value)
 
     def __len__(self) -> int:
@@ -84,11 +91,13 @@ def asarray(a: object, dtype: DTypeLike | None = None) -> Array:
     if isinstance(a, Array):
         there: Array = a if dtype is None or a.dtype == dtype else a.astype(dtype)
         return there
+    counted["operations"] += 1
     return Array(np.array(a, dtype))
 
 
 def array(a: object, dtype: DTypeLike | None = None) -> Array:
     """A copy of `a` on the device."""
+    counted["operations"] += 1
     return Array(np.array(a.inner if isinstance(a, Array) else a, dtype))
 
 
@@ -111,7 +120,22 @@ def _call(function: Callable[..., object], args: tuple[object, ...], options: Ma
     if FOREIGN & options.keys() and name != "copyto":
         raise TypeError(f"CuPy's {name} does not take {', '.join(FOREIGN & options.keys())}")
     memory["trips"] += name in WAITING
-    return _wrapped(function(*_inner(args), **_inner(options)))
+    result = function(*_inner(args), **_inner(options))
+    counted["operations"] += _computed(function, result, args, options)
+    return _wrapped(result)
+
+
+def _computed(
+    function: Callable[..., object], result: object, args: tuple[object, ...], options: Mapping[str, object]
+) -> bool:
+    """Whether `result` of NumPy's `function` is more than a view of what went in, or memory of any values."""
+    if getattr(function, "__name__", "") in ("empty", "empty_like"):
+        return False
+    if result is None or "out" in options or isinstance(result, np.generic):
+        return True
+    given = (getattr(function, "__self__", None), *(a.inner for a in args if isinstance(a, Array)))
+    shared = any(np.may_share_memory(result, a) for a in given if isinstance(a, np.ndarray) and a is not None)
+    return isinstance(result, np.ndarray) and not shared
 
 
 def _masked(key: object) -> None:

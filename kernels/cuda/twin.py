@@ -13,12 +13,12 @@ import math
 from numba import cuda
 
 from .. import twin as cpu
-from .launch import device, scratch, spread
+from .launch import device, entry, scratch, spread
 
 driven_phases = device(cpu.driven_phases)
 
 
-@cuda.jit
+@entry
 def drive_all(q, ratio, bias, crosstalk, around, rewrap, heat, leak, phases, cosines, sines):
     """Phases of every setting of every core: (cores, M, 2 n)."""
     cores, settings, heaters = cosines.shape
@@ -40,7 +40,7 @@ def turn(field, r, b, c, s):
     field[r + 1, b] = s * x + c * y
 
 
-@cuda.jit
+@entry
 def send_all(cosines, sines, sigma, signs, rails, light, inner, out):
     """As `kernels.twin.answer`: `inner` and `out` (cores, M, k, B)."""
     cores, settings, k, width = out.shape
@@ -60,7 +60,7 @@ def send_all(cosines, sines, sigma, signs, rails, light, inner, out):
             y[i, b] *= signs[m % signs.shape[0], i]
 
 
-@cuda.jit
+@entry
 def suffix_all(cosines, sines, sigma, rails, running, behind):
     """Rows i, j of the product behind every heater, from the outputs inwards: `behind` (cores, M, 2 n, 2, k)."""
     cores, settings, k = running.shape[:3]
@@ -80,7 +80,7 @@ def suffix_all(cosines, sines, sigma, rails, running, behind):
             turn(rows, r, a, cosines[m, t, h], -sines[m, t, h])
 
 
-@cuda.jit
+@entry
 def slope_all(cosines, sines, rails, behind, seen, power, inner, running, out, rest, jacobian):
     """As `kernels.twin.tangents` and `compare`: `rest` (cores, M, k B), `jacobian` (cores, M, 2 n, k B).
 
@@ -106,7 +106,7 @@ def slope_all(cosines, sines, rails, behind, seen, power, inner, running, out, r
             turn(x, r, b, cosines[m, t, h], -sines[m, t, h])
 
 
-@cuda.jit
+@entry
 def collect_all(q, gram, full):
     """The blocks of the normal matrix by bias and ratio, of `gram` (cores, M, 2 n, 2 n) of all settings."""
     cores, settings, d = gram.shape[:3]
@@ -124,7 +124,7 @@ def collect_all(q, gram, full):
         full[m, d + i, d + j] = both
 
 
-@cuda.jit
+@entry
 def edge_all(q, away, slope, crosstalk, around, full, down):
     """The column of the crosstalk, of `away` = gram @ leak, and the gradient, of `slope` (cores, M, 2 n)."""
     cores, settings, d = slope.shape

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from l2sim.backend import Array, namespace
+from l2sim.backend import Array, kernels, namespace
 from l2sim.chip.nonidealities import Nonidealities, even_step
 
 
@@ -41,3 +41,13 @@ def of_cores(sigma: Array, ratio: Array, sheet: Nonidealities) -> tuple[Array, A
     out = realised(sigma / np.where(gain > 0, gain, 1.0), ratio, sheet)
     out *= gain
     return out, gain
+
+
+def commanded(wanted: Array, sigma: Array, ratio: Array, sheet: Nonidealities) -> tuple[Array, Array, Array]:
+    """`of_cores` of `wanted` (M, k) on a GPU, in one launch; `sigma` becomes it. The third: how many of sigma changed,
+    are not finite, and are not one, (3,)."""
+    lsb = sigma.dtype.type(even_step(sheet.phase_bits) / 2.0 if sheet.phase_bits else 0.0)
+    out, gain, tally = np.empty_like(sigma), np.empty_like(sigma[:, :1]), np.zeros_like(sigma, np.int64, shape=(3,))
+    wanted = namespace(sigma).ascontiguousarray(wanted)
+    kernels.cuda.chain.attenuate(wanted, ratio, lsb, sheet.exact_sigma, sigma, out, gain, tally)
+    return out, gain, tally

@@ -70,13 +70,13 @@ class CoreChip:
         self._cores = shape[0] * shape[1]
         heaters = (self._cores, mesh.count)
         self._heaters = fabrication.Remade(seed, name, dict.fromkeys(PARTS, heaters))
-        self._device, self._home = device, spread.home(device, self._cores, mesh, self.dtype.itemsize)
+        self._device, self._home = device, spread.home(device, self._cores, mesh, self.dtype.itemsize, self)
         self.xp = xp = self._home.xp
         self._unsound: Array | np.bool_ | None = None
+        self._turned: Count | None = None
         self._attenuators = fabricate(seed, name, "sigma", (self._cores, mesh.modes))
         self._wander = Wander(seed, name, dict.fromkeys(PARTS, heaters), np.stack((mesh.column, mesh.top), axis=1))
-        self._settling = Settling()
-        self._noise = Stream(seed, "readout", name)
+        self._settling, self._noise = Settling(), Stream(seed, "readout", name)
         self._phases = {part: xp.zeros(heaters, self.dtype) for part in PARTS}
         self._signs = {part: xp.ones((self._cores, mesh.modes), self.dtype) for part in PARTS}
         self._sigma = xp.ones((self._cores, mesh.modes), self.dtype)
@@ -128,8 +128,15 @@ class CoreChip:
 
     def set_sigma(self, sigma: ArrayLike) -> None:
         """Command the attenuators and the electronic gain behind each core: any real numbers, (p, q, k)."""
-        wanted = self._checked(sigma, (*self.shape, self.mesh.modes), "sigma").reshape(self._sigma.shape)
-        if self._written(wanted, self._sigma):
+        wanted = self._checked(sigma, (*self.shape, self.mesh.modes), "sigma", self.xp is not np)
+        wanted = wanted.reshape(self._sigma.shape)
+        if self.xp is not np:  # as below, in one launch
+            made = attenuators.commanded(wanted, self._sigma, self._gamma, self._nonidealities)
+            (self._realised, self._scale, tally), self._weight_grid = made, None
+            self._unsound, self._turned = tally[1] if self._unsound is None else self._unsound + tally[1], tally[2]
+            self.meter.count(writes=tally[0])
+            self._settling.wrote()
+        elif self._written(wanted, self._sigma):
             self._sigma = wanted.copy()
             self._realise_sigma()
 
@@ -205,9 +212,7 @@ class CoreChip:
         probes = 2 * self.mesh.count
         self._settling.wrote()
         calls, k = probes * self._cores, self.mesh.modes
-        self.meter.count(
-            evaluations=calls, core_calls=calls * k, writes=writes, vectors=probes * k, settled=probes
-        )
+        self.meter.count(evaluations=calls, core_calls=calls * k, writes=writes, vectors=probes * k, settled=probes)
 
     @property
     def in_pieces(self) -> bool:
@@ -260,7 +265,7 @@ class CoreChip:
         sent = x.shape[1] * self.shape[1] if vectors is None else np.count_nonzero(vectors)
         count = x.shape[1] if vectors is None else int(vectors.sum(axis=1).max())  # columns side by side
         self._settling.wrote()
-        writes = 2 * (turned + np.count_nonzero(self._sigma != 1.0))
+        writes = 2 * (turned + (np.count_nonzero(self._sigma != 1.0) if self._turned is None else self._turned))
         self.meter.count(core_calls=2 * sent * self.shape[0], writes=writes, vectors=2 * count, settled=2)
         k = self.mesh.modes
         sums = np.zeros((self.shape[1], k, k), self.dtype)  # what noise asks for of x, seen on its way to dy x'
@@ -364,12 +369,12 @@ class CoreChip:
 
     # -- inside --------------------------------------------------------------------------------------------------------
 
-    def _checked(self, values: ArrayLike, shape: tuple[int, ...], what: str) -> Array:
+    def _checked(self, values: ArrayLike, shape: tuple[int, ...], what: str, unasked: bool = False) -> Array:
         with np.errstate(over="ignore"):  # what single precision cannot hold becomes infinite, and is refused below
             array = self._home.put(reals(values, what), self.dtype)
         if array.shape != shape:
             raise ChipError(f"{what} have shape {array.shape}; this chip takes {shape}")
-        return self._sound(array, what)
+        return array if unasked else self._sound(array, what)
 
     def _sound(self, array: Array, what: str) -> Array:
         """`array`, unless it holds values that are not finite: then a ChipError, on a GPU as late as in `state`."""
@@ -437,7 +442,7 @@ class CoreChip:
 
     def _realise_sigma(self) -> None:
         self._realised, self._scale = attenuators.of_cores(self._sigma, self._gamma, self._nonidealities)
-        self._weight_grid = None
+        self._weight_grid = self._turned = None
 
     def _grid(self) -> Array:
         """The whole matrix M (p k, q k), kept until something changes."""
@@ -481,18 +486,12 @@ class CoreChip:
         noise = self._nonidealities.readout_noise
         if noise > 0.0:
             std = like(product, self._spread(axis, cores)[: len(product)]) * (full_scale(sent) * noise)
-            if namespace(product) is np and product.flags.c_contiguous:
-                self._noise.add(std, product)
-            else:
-                product += std[:, None] * like(product, self._normal(product.shape))
+            self._noise.add(std, product)
         return product
 
     def _variates(self, shape: tuple[int, ...]) -> Array:
         """Standard normal variates of the readout's stream, where the chip computes."""
-        return self._home.put(self._normal(shape))
-
-    def _normal(self, shape: tuple[int, ...]) -> Array:
-        return self._noise.normal(shape, self.dtype)
+        return self._noise.normal(shape, self.dtype, self.xp)
 
 
 def turned(angle: Array) -> Array:

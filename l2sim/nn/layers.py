@@ -119,7 +119,7 @@ class BatchNorm(Layer):
 
     Training normalises with the biased variance of the batch and moves the running statistics by `MOMENTUM` towards
     the batch mean and its unbiased variance; evaluation uses the running statistics. (Ioffe & Szegedy 2015, Alg. 1.)
-    With a `limit`, the `ReLUN` of that limit behind it is done in the same pass over memory; on the CPU only.
+    With a `limit`, the `ReLUN` of that limit behind it is done in the same pass over memory.
     Raises ModelError when a training batch holds one value per channel, whose variance is undefined.
     """
 
@@ -153,14 +153,18 @@ class BatchNorm(Layer):
         mean, var, inverse = (np.empty_like(self.weight) for _ in range(3))
         y: Array = pages.like(self.weight, flat.shape)
         given, made = (flat, self.weight, self.bias, self.EPS), (mean, var, inverse, y)
-        if self._limit is None:
-            kernels_of(x).pointwise.normalise(*given, *made)
+        if xp is not np:
+            running = self.running_mean, self.running_var
+            kernels.cuda.pointwise.normalise(*given, *self._range(), self.MOMENTUM, *running, mean, inverse, y)
         else:
-            kernels.pointwise.normalise_clip(*given, self._limit, *made)
-        self.running_mean *= 1.0 - self.MOMENTUM
-        self.running_mean += self.MOMENTUM * mean
-        self.running_var *= 1.0 - self.MOMENTUM
-        self.running_var += self.MOMENTUM * (n / (n - 1)) * var
+            if self._limit is None:
+                kernels.pointwise.normalise(*given, *made)
+            else:
+                kernels.pointwise.normalise_clip(*given, self._limit, *made)
+            self.running_mean *= 1.0 - self.MOMENTUM
+            self.running_mean += self.MOMENTUM * mean
+            self.running_var *= 1.0 - self.MOMENTUM
+            self.running_var += self.MOMENTUM * (n / (n - 1)) * var
         self._x, self._mean, self._inverse = flat, mean, inverse
         return y.reshape(x.shape)
 
@@ -168,30 +172,32 @@ class BatchNorm(Layer):
         """Store dL/dweight and dL/dbias (C,); if `need_dx` return dL/dx (C, ..., B), by the batch's statistics too."""
         xp = namespace(dy)
         flat = xp.ascontiguousarray(dy.reshape(len(dy), -1))
-        dx: Array = pages.like(flat, flat.shape if need_dx or self._limit is not None else (0, 0))
-        self._dweight, self._dbias = np.empty_like(self.weight), np.empty_like(self.bias)
+        whole = need_dx or (xp is np and self._limit is not None)
+        dx: Array = pages.like(flat, flat.shape if whole else (0, 0))
         gradients = self._dweight, self._dbias, dx
-        if self._limit is None:
-            kernels_of(dy).pointwise.normalise_back(flat, self._x, self.weight, self._mean, self._inverse, *gradients)
+        seen = flat, self._x, self.weight
+        if xp is not np:
+            given = *seen, self.bias, self._mean, self._inverse, *self._range()
+            kernels.cuda.pointwise.normalise_back(*given, *gradients)
+        elif self._limit is None:
+            kernels.pointwise.normalise_back(*seen, self._mean, self._inverse, *gradients)
         else:
             kernels.pointwise.normalise_clip_back(
-                flat, self._x, self.weight, self.bias, self._mean, self._inverse, self._limit, *gradients
+                *seen, self.bias, self._mean, self._inverse, self._limit, *gradients
             )
         return dx.reshape(dy.shape) if need_dx else None
+
+    def _range(self) -> tuple[Array, Array]:
+        """What y is clipped to."""
+        kind = self.weight.dtype.type
+        return (kind(-np.inf), kind(np.inf)) if self._limit is None else (kind(0.0), kind(self._limit))
 
     def _evaluated(self, flat: Array) -> Array:
         """`flat` (C, n) by the running statistics."""
         scale = self.weight / np.sqrt(self.running_var + self.EPS)
-        if namespace(flat) is np:
-            kind = self.weight.dtype.type
-            low, high = (kind(-np.inf), kind(np.inf)) if self._limit is None else (kind(0.0), self._limit)
-            y = pages.empty(flat.shape, kind)
-            kernels.pointwise.affine_clip(flat, self.running_mean, scale, self.bias, low, high, y)
-            return y
-        out: Array = flat - self.running_mean[:, None]
-        out *= scale[:, None]
-        out += self.bias[:, None]
-        return out
+        y: Array = pages.like(self.weight, flat.shape)
+        kernels_of(flat).pointwise.affine_clip(flat, self.running_mean, scale, self.bias, *self._range(), y)
+        return y
 
     def parameters(self) -> dict[str, Array]:
         """Scale `weight` and shift `bias` of every channel, (C,) each, live."""

@@ -147,9 +147,9 @@ def build(
             if make_mesh is None:
                 raise ModelError(f"{item.name}: a mesh needs hardware; pass make_mesh to build")
             leaves[item.name] = make_mesh(item.name, item.layer)
-        elif isinstance(item.layer, models.BatchNorm) and isinstance(after, models.ReLUN) and not device.numbers:
+        elif isinstance(item.layer, models.BatchNorm) and isinstance(after, models.ReLUN):
             leaves[item.name] = layers.BatchNorm(item.input[0], dtype, device, after.limit)
-        elif isinstance(item.layer, models.ReLUN) and isinstance(before, models.BatchNorm) and not device.numbers:
+        elif isinstance(item.layer, models.ReLUN) and isinstance(before, models.BatchNorm):
             leaves[item.name] = layers.Chain({})
         else:
             leaves[item.name] = _leaf(item, make_weight, dtype, device)

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from l2sim import naming
-from l2sim.backend import Array, like, namespace
+from l2sim.backend import Array, kernels, like, namespace
 from l2sim.errors import ModelError
 
 __all__ = [
@@ -49,6 +49,7 @@ class Optimiser:
     steps: int
     arrays: dict[str, Array]
     groups: list[Group]
+    places: Places | None = field(default=None, repr=False, compare=False)
 
 
 class Group(NamedTuple):
@@ -57,6 +58,16 @@ class Group(NamedTuple):
 
     keys: list[str]
     memory: list[Array]
+
+
+class Places(NamedTuple):
+    """Where parameters, gradients and memory lie on a GPU: `addresses` as the host knows them, and there `table`
+    (P, 2 + slots) and `sizes` (P,); `largest` of the sizes."""
+
+    addresses: list[list[int]]
+    table: Array
+    sizes: Array
+    largest: int
 
 
 def start(name: str, parameters: Mapping[str, Array]) -> Optimiser:
@@ -79,6 +90,8 @@ def step(
 ) -> None:
     """One update of all parameters, in place. `settings` are the rule's own: weight_decay, momentum, betas, ..."""
     optimiser.steps += 1
+    if _at_once(optimiser, parameters, gradients, lr, settings):
+        return
     update = OPTIMISERS[optimiser.name].update
     for keys, memory in optimiser.groups:
         own, slopes = [parameters[key] for key in keys], [gradients[key] for key in keys]
@@ -90,6 +103,33 @@ def step(
         update(flat, _flat(slopes), *memory, steps=optimiser.steps, lr=lr, **settings)
         for p, now in zip(own, _cut(flat, own)):
             p[...] = now
+
+
+def _at_once(
+    optimiser: Optimiser, parameters: Mapping[str, Array], gradients: Mapping[str, Array], lr: float,
+    settings: Mapping[str, Any],
+) -> bool:  # fmt: skip
+    """`step` on a GPU in one launch, where all arrays are of one real type and contiguous. False where it was not."""
+    if not parameters or namespace(next(iter(parameters.values()))) is np:
+        return False
+    slots, _, scalars = OPTIMISERS[optimiser.name]
+    rows = [
+        (p, gradients[key], *(optimiser.arrays[naming.name(key, slot)] for slot in slots))
+        for key, p in parameters.items()
+    ]
+    kind, xp = rows[0][0].dtype, namespace(rows[0][0])
+    if kind.kind != "f" or not all(a.dtype == kind and a.flags.c_contiguous for row in rows for a in row):
+        return False
+    of, places = kernels.cuda, optimiser.places
+    addresses = [[of.launch.address(a) for a in row] for row in rows]
+    if places is None or places.addresses != addresses:
+        sizes = [row[0].size for row in rows]
+        places = Places(addresses, xp.asarray(np.array(addresses)), xp.asarray(np.array(sizes)), max(sizes))
+        optimiser.places = places
+    rule = getattr(of.pointwise, "sgd" if optimiser.name == "sgd" else "adam")
+    own = scalars(steps=optimiser.steps, lr=lr, **settings)
+    of.pointwise.updated(rule, kind.type, places.largest, places.table, places.sizes, *own)
+    return True
 
 
 def state(optimiser: Optimiser) -> dict[str, Array]:
@@ -221,16 +261,36 @@ def adamw(
 
 
 class Rule(NamedTuple):
-    """The arrays a rule remembers per parameter, and the rule itself: update(p, g, *slots, steps=, lr=, ...)."""
+    """The arrays a rule remembers per parameter, and the rule itself: update(p, g, *slots, steps=, lr=, ...). On a GPU:
+    scalars(steps=, lr=, ...), what its kernel is told (`kernels.cuda.pointwise`)."""
 
     slots: tuple[str, ...]
     update: Callable[..., None]
+    scalars: Callable[..., tuple[float | bool, ...]]
+
+
+def _of_sgd(
+    *, steps: int, lr: float, weight_decay: float = 0.0, momentum: float = 0.9, nesterov: bool = True
+) -> tuple[float | bool, ...]:
+    return weight_decay, momentum, nesterov, lr
+
+
+def _of_adam(
+    *, steps: int, lr: float, weight_decay: float = 0.0, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
+    shrink: float = 1.0,
+) -> tuple[float | bool, ...]:  # fmt: skip
+    root, rate = math.sqrt(1.0 - betas[1] ** steps), lr / (1.0 - betas[0] ** steps)
+    return weight_decay, shrink, *betas, root, eps, rate
+
+
+def _of_adamw(*, lr: float, weight_decay: float = 0.01, **more: Any) -> tuple[float | bool, ...]:
+    return _of_adam(lr=lr, shrink=1.0 - lr * weight_decay, **more)
 
 
 OPTIMISERS = {
-    "sgd": Rule(("velocity",), sgd),
-    "adam": Rule(("mean", "square"), adam),
-    "adamw": Rule(("mean", "square"), adamw),
+    "sgd": Rule(("velocity",), sgd, _of_sgd),
+    "adam": Rule(("mean", "square"), adam, _of_adam),
+    "adamw": Rule(("mean", "square"), adamw, _of_adamw),
 }
 
 

@@ -136,9 +136,10 @@ class PhotonicWeight:
             mask, more = self.vectors((self.hardware.shape[1], x.shape[1]), rng)
             vectors, scale = like(dy, mask), factor * more
             self.drawn["vectors"] = vectors
-        self.gradient[...] = scale * grid.sigma_gradient(
+        measured = grid.sigma_gradient(
             self.hardware, x, dy, self.mapped, self.rest, self.sigma, self.readout, vectors
         )
+        self.gradient[...] = measured if isinstance(scale, float) and scale == 1.0 else scale * measured
         if self.rank is not None and rng is not None:
             self.gradient[...] = self.rank(self.sigma, self.gradient, rng)
 

@@ -72,7 +72,7 @@ def test_a_broken_qt_is_told_and_not_raised(monkeypatch: pytest.MonkeyPatch) -> 
 def installed(monkeypatch: pytest.MonkeyPatch, **versions: str) -> None:
     """Pretend that the GPU packages are these."""
     real = doctor._version
-    names = {"cupy_cuda13x": "cupy-cuda13x", "cupy_cuda12x": "cupy-cuda12x", "runtime": "nvidia-cuda-runtime"}
+    names = {f"cupy_cuda{n}x": f"cupy-cuda{n}x" for n in (11, 12, 13)} | {"bindings": "cuda-bindings"}
     told = {names[name]: version for name, version in versions.items()}
     gpu = lambda name: "cuda" in name or name == "cupy"  # noqa: E731
     monkeypatch.setattr(doctor, "_version", lambda name: told.get(name) if gpu(name) else real(name))
@@ -82,23 +82,35 @@ def installed(monkeypatch: pytest.MonkeyPatch, **versions: str) -> None:
 @pytest.mark.parametrize(
     "versions, found",
     (
-        ({"cupy_cuda13x": "14.2", "runtime": "13.5"}, "13 throughout"),
-        ({"cupy_cuda12x": "13.6", "runtime": "13.5"}, "cupy is of CUDA 12"),
-        ({"cupy_cuda13x": "14.2", "runtime": "12.9"}, "the CUDA of numba-cuda is of CUDA 12"),
+        ({"cupy_cuda13x": "14.2", "bindings": "13.5.0"}, "13 throughout"),
+        ({"cupy_cuda12x": "14.2", "bindings": "12.9.10"}, "12 throughout"),
+        ({"cupy_cuda12x": "13.6", "bindings": "13.5.0"}, "cupy is of CUDA 12"),
+        ({"cupy_cuda13x": "14.2", "bindings": "12.9.10"}, "the CUDA of numba-cuda is 12"),
+        ({"cupy_cuda11x": "13.6", "bindings": "11.8.0"}, "l2sim knows CUDA 13 and 12"),
         ({"cupy_cuda13x": "14.2", "cupy_cuda12x": "13.6"}, "cupy-cuda12x and cupy-cuda13x are one too many"),
     ),
 )
 def test_versions_that_do_not_agree(versions: dict[str, str], found: str, monkeypatch: pytest.MonkeyPatch) -> None:
     installed(monkeypatch, **versions)
     finding = findings()["CUDA"]
-    assert found in finding.value and (finding.state == "ok") == (found == "13 throughout")
+    assert found in finding.value and (finding.state == "ok") == found.endswith("throughout")
     assert finding.state == "ok" or "l2sim[gpu]" in finding.cure
 
 
 def test_a_driver_that_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
     installed(monkeypatch, cupy_cuda13x="14.2")
     monkeypatch.setattr(doctor, "_driver", lambda: 12)
-    assert "too old" in doctor._agreement("NVIDIA H200", True)[0].value
+    finding = doctor._agreement("NVIDIA H200", True)[0]
+    assert "too old for CUDA 13" in finding.value
+    assert finding.cure == 'pip uninstall --yes cupy-cuda13x; pip install "l2sim[gpu12]"'
+    monkeypatch.setattr(doctor, "_driver", lambda: 11)
+    finding = doctor._agreement("NVIDIA H200", False)[0]
+    assert "knows CUDA 13 and 12" in finding.value and "a driver" in finding.cure
+
+
+@pytest.mark.parametrize("driver, extra", ((0, "gpu"), (12, "gpu12"), (13, "gpu"), (14, "gpu")))
+def test_the_extra_that_the_driver_serves(driver: int, extra: str) -> None:
+    assert doctor._extra(driver) == extra
 
 
 def versions(**those: str | None) -> fits.Versions:

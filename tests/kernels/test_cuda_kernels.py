@@ -156,6 +156,25 @@ def test_large_meshes_share_the_memory_of_a_block_or_of_the_device(monkeypatch: 
     cuda.descent.kernel.cache_clear()
 
 
+def test_blocks_leave_few_threads_idle_and_cores_read_from_banks_of_their_own() -> None:
+    assert [cuda.descent.beside(k) for k in (4, 8, 9, 16, 24, 32, 33)] == [8, 4, 7, 2, 4, 1, 1]
+    for k in range(2, 33):
+        cores = cuda.descent.beside(k)
+        threads = 32 * -(-cores * k // 32)
+        assert threads <= 128 and (cores * k >= 27 / 32 * threads or k > 16), k
+        # Banks of the first of two numbers that the cores of a warp read at once.
+        place = (cuda.descent.wall(Mesh("rectangular", k).rail, k)[1] | 1) * 2
+        for first in range(0, cores * k, 32):
+            there = {thread // k for thread in range(first, min(first + 32, cores * k))}
+            assert len({core * place % 32 for core in there}) == len(there), k
+
+
+def test_what_is_counted_in_32_bits_is_refused_beyond() -> None:
+    assert cuda.launch.narrow((1 << 32) - 1) == (1 << 32) - 1
+    with pytest.raises(OverflowError, match="4,294,967,296 values in one launch"):
+        cuda.launch.narrow(1 << 32)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("k", (2, 3, 9, 16))
 def test_the_wall_of_bricks_is_the_mesh(kind: str, k: int) -> None:
@@ -207,18 +226,34 @@ def test_windows(kernel_: int, stride: int, padding: int) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_normalisation(dtype: type) -> None:
-    rng = generator(2)
+@pytest.mark.parametrize("limit", (None, 0.7))
+def test_normalisation(limit: float | None, dtype: type) -> None:
+    """As the CPU's kernels, and the running statistics that `BatchNorm` keeps there."""
+    rng, cpu = generator(2), kernels.pointwise
     x, dy = (rng.normal(1, 2, (3, 17)).astype(dtype) for _ in range(2))
-    weight, bias = (rng.normal(size=3).astype(dtype) for _ in range(2))
-    mean, var, inverse = (np.zeros(3, dtype) for _ in range(3))
-    both("pointwise", "normalise", x, weight, bias, 1e-5, mean, var, inverse, np.zeros_like(x), atol=kernel(dtype))
-    kernels.pointwise.normalise(x, weight, bias, 1e-5, mean, var, inverse, np.zeros_like(x))
+    weight, bias, running, other = (rng.uniform(0.5, 1, 3).astype(dtype) for _ in range(4))
+    mean, var, inverse, y, dx = (np.zeros(shape, dtype) for shape in (3, 3, 3, (3, 17), (3, 17)))
+    cut = () if limit is None else (dtype(limit),)
+    getattr(cpu, "normalise_clip" if cut else "normalise")(x, weight, bias, 1e-5, *cut, mean, var, inverse, y)
+    low, high = (dtype(0.0), dtype(limit)) if cut else (dtype(-np.inf), dtype(np.inf))
+    there = [put(np.copy(a)) for a in (x, weight, bias, running, other)]
+    found = [put(np.zeros_like(a)) for a in (mean, inverse, y)]
+    cuda.pointwise.normalise(*there[:3], 1e-5, low, high, 0.1, *there[3:], *found)
+    wanted = mean, inverse, y, 0.9 * running + 0.1 * mean, 0.9 * other + 0.1 * var * 17 / 16
+    for a, b in zip((*found, *there[3:]), wanted):
+        np.testing.assert_allclose(host(a), b, rtol=0, atol=kernel(dtype))
+    own = [np.zeros(3, dtype), np.zeros(3, dtype), dx]
+    if cut:
+        cpu.normalise_clip_back(dy, x, weight, bias, mean, inverse, *cut, *own)
+    else:
+        cpu.normalise_back(dy, x, weight, mean, inverse, *own)
     for need in (np.zeros_like(x), np.zeros((0, 0), dtype)):
-        both(
-            "pointwise", "normalise_back", dy, x, weight, mean, inverse, np.zeros(3, dtype), np.zeros(3, dtype), need,
-            atol=kernel(dtype, 8),
-        )  # fmt: skip
+        theirs = [put(np.zeros(3, dtype)), put(np.zeros(3, dtype)), put(need)]
+        given = put(dy), put(x), put(weight), put(bias), put(mean), put(inverse)
+        cuda.pointwise.normalise_back(*given, low, high, *theirs)
+        for a, b in zip(theirs, own if need.size else own[:2]):
+            np.testing.assert_allclose(host(a), b, rtol=0, atol=kernel(dtype, 8))
+    both("pointwise", "affine_clip", x, mean, weight, bias, low, high, np.zeros_like(x), atol=kernel(dtype))
 
 
 def test_clipping() -> None:
@@ -416,10 +451,11 @@ def test_a_kernel_refuses_arrays_of_the_host() -> None:
         ("blocks", ("assemble", "project")),
         ("chain", ("apply",)),
         ("couplers", ("splitters", "elements")),
+        ("draws", ("normal", "add", "readings")),
         ("im2col", ("im2col", "col2im", "max_pool", "max_pool_back")),
         ("inside", ("tap", "trace")),
         ("mesh", ("matrices",)),
-        ("pointwise", ("normalise", "normalise_back", "clip", "clip_back")),
+        ("pointwise", ("affine_clip", "clip", "clip_back")),
         ("powers", ("powers", "each")),
         ("propagate", ("forward", "backward", "matrices", "adjoint", "gradients", "adjoint_lossy")),
         ("descent", ("descend",)),

@@ -34,6 +34,21 @@ def test_every_kernel_compiles_and_no_hot_one_spills() -> None:
     assert all(row["entry"] for row in rows)
     names = {cc: {row["kernel"] for row in rows if row["cc"] == cc} for cc in CAPABILITIES}
     assert len(names["7.5"]) > 28 and names["7.5"] == names["8.0"] == names["9.0"]
+    wide = {"gather_windows", "collect", "pool", "pool_back", "weights", "diagonals", "clip_all", "affine_all"}
+    # Once a thread, for how many turns its loop has (and the blocks of a row): for every value in 32 bits.
+    assert [row for row in rows if row["kernel"] in wide and row["wide"] > 1 + (row["kernel"] == "weights")] == []
+    # All are kept on disk, in the folder of these sources, where another process finds them.
+    assert all(row["kept"] and "cuda-" in row["folder"] for row in rows)
+    for name, keys in found(rows).items():
+        assert len(keys) == 1, name
     if any(row["spills"] is None for row in rows):
         pytest.skip('compiled, but spills cannot be told: needs nvJitLink (pip install "l2sim[gpu]") or ptxas')
     assert [row for row in rows if row["hot"] and row["spills"]] == []
+
+
+def found(rows: list[dict[str, object]]) -> dict[object, set[object]]:
+    """What each kernel is found by in the cache, by name and signature."""
+    keys: dict[object, set[object]] = {}
+    for row in rows:
+        keys.setdefault((row["kernel"], row["signature"]), set()).add(row["kept"])
+    return keys

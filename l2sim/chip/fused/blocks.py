@@ -29,8 +29,9 @@ def outer(
     """y x' in the first rows and columns of a matrix of `shape`, zeros elsewhere: `y` (P, N), `x` (R, N); `see` as in
     `pieces.outer`."""
     out = pages.like(y, shape)
-    if out.shape != (len(y), len(x)):
+    if len(y) < shape[0]:
         out[len(y) :] = 0.0
+    if len(x) < shape[1]:
         out[: len(y), len(x) :] = 0.0
     pieces.outer(y, x, out[: len(y), : len(x)], see)
     return out

@@ -18,7 +18,8 @@ from l2sim.streams import Law, Stream, chi_squares, weighted
 
 RULES = {"zcd": 0, "ztp": 1}
 VARIATES_BYTES = 1 << 24
-"""Readout variates are drawn for at most this many bytes of cores at a time: they stay in the cache."""
+"""Readout variates are drawn for at most this many bytes of cores at a time: they stay in the cache. On a GPU for
+64 times as many, so that a launch fills it."""
 CORES = 1024
 """Cores that are worked on at a time without noise."""
 UNEVEN_FROM = 8
@@ -46,7 +47,8 @@ def batches(
     chunk, noise, page = CORES, None, 0
     if stream is not None:
         noise, page = law(host(on["gain"]).astype(dtype), host(on["read"]).astype(dtype)), stream.turn()
-        chunk = max(1, VARIATES_BYTES // (probes * (noise.normals + 1) * dtype.itemsize))
+        most = VARIATES_BYTES << 6 if whole else VARIATES_BYTES
+        chunk = max(1, most // (probes * (noise.normals + 1) * dtype.itemsize))
     elif whole:
         chunk = max(1, cores)
     for lo in range(0, cores, chunk):
@@ -54,7 +56,7 @@ def batches(
         xp = namespace(some["loss"])
         some |= {name: xp.ascontiguousarray(some[name].astype(dtype)) for name in ("gain", "target", "read")}
         if stream is not None and noise is not None:
-            some["variates"] = stream.readings(noise.of(slice(lo, lo + chunk)), page, lo, probes, dtype)
+            some["variates"] = stream.readings(noise.of(slice(lo, lo + chunk)), page, lo, probes, dtype, xp)
         yield some
 
 

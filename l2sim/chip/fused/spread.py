@@ -7,6 +7,7 @@ the arrays themselves; elsewhere it is a copy, and what changed is copied back.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -17,20 +18,33 @@ from l2sim.mesh.mesh import Mesh
 UPDATED = ("phases", "loss", "writes")
 """What descent changes."""
 ROOM = 0.8
-"""A batch is planned for this share of the memory that is free: pools round up."""
+"""The share of the memory that is planned with, for chips and for a batch of what is free: pools round up."""
 HEADROOM = 3
 """Descent needs this many times the bytes of its arrays: what it starts from and aims at is laid out anew."""
 STATE = 24
 """Numbers a heater that a chip and its search hold."""
+FULL = 1 << 16
+"""Cores of a batch beyond which a GPU gains nothing: an H200 has 270,000 threads at once, nine of them a core."""
+ARRAYS = 6
+"""Numbers a heater of a batch's arrays; beside them three k x k matrices a core."""
+
+_promised: dict[int, WeakKeyDictionary[object, int]] = {}
+"""By GPU: bytes promised to every chip that is alive. A chip takes most of its own later, when it is searched."""
 
 
-def home(device: Device, cores: int, mesh: Mesh, itemsize: int) -> Device:
-    """Where the arrays of a chip are to live: on `device`, unless they would fill more than half of what is free."""
+def home(device: Device, cores: int, mesh: Mesh, itemsize: int, owner: object) -> Device:
+    """Where the arrays of the chip `owner` are to live: on `device` where they fit, beside what was promised to other
+    chips and one batch of descent; else on the host, from where they stream through."""
     if not device.numbers:
         return device
-    k = mesh.modes
+    k, number = mesh.modes, device.numbers[0]
     needed = cores * itemsize * (STATE * mesh.count + 8 * k * k)
-    return device if needed <= device.free() / 2 else CPU
+    batch = HEADROOM * min(cores, FULL) * itemsize * (ARRAYS * mesh.count + 3 * k * k)
+    others = _promised.setdefault(number, WeakKeyDictionary())
+    if sum(others.values()) + needed + batch > ROOM * device.room() or needed > device.free():
+        return CPU
+    others[owner] = needed
+    return device
 
 
 def shares(count: int, most: int, ways: int) -> Iterator[list[slice]]:
