@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         reference,
         threads,
         twin,
+        vectors,
     )
 
 __all__ = [
@@ -62,6 +63,7 @@ __all__ = [
     "reference",
     "threads",
     "twin",
+    "vectors",
 ]
 
 

@@ -20,12 +20,20 @@ from numba import njit
 from . import threads
 from .blocks import WHOLE
 from .draws import TILE, desk, several
-from .lanes import LANES, copy, fast
+from .lanes import fast
 
 DRAWN = 4
 """Numbers an entry: e1, e2, h1 and the chi-square."""
 RUN = 512
 """Numbers of a row that are worked at a time: k rows of them stay in the first-level cache."""
+LANES = 32
+
+
+@fast
+def copy(to, origin):
+    """to <- origin, one-dimensional."""
+    for l in range(to.size):
+        to[l] = origin[l]
 
 
 @fast
