@@ -12,6 +12,8 @@ from numba import njit
 
 from l2sim.backend import CPU, Device, kernels
 
+view = kernels.vectors.view
+
 MATMUL, FMA, COPY = "matrix product", "fused multiply-add", "copy"
 FLOOR = "FLOP or byte floor"
 """Of a fraction: the longer of the times that its FLOP and its bytes take at these limits."""
@@ -45,23 +47,16 @@ class Measurement:
 
 @njit(fastmath={"contract"}, nogil=True)
 def multiply_add(begin, end, x, rounds):
-    """Eight FMAs on every value of `x` (tasks, 4, n) and round, four independent chains; the values stay in L1. Of the
-    tasks from `begin` to `end`."""
+    """Eight FMAs on every vector of `x` (tasks, 4, n, width) and round, four independent chains; the values stay in L1.
+    Of the tasks from `begin` to `end`."""
+    every = view(x)
     for task in range(begin, end):
-        p, q, r, s = x[task, 0], x[task, 1], x[task, 2], x[task, 3]
-        a, b = x.dtype.type(0.999), x.dtype.type(0.001)
         for _ in range(rounds):
-            for i in range(p.shape[0]):
-                t, u, v, w = p[i], q[i], r[i], s[i]
-                t, u, v, w = t * a + b, u * a + b, v * a + b, w * a + b
-                t, u, v, w = t * a + b, u * a + b, v * a + b, w * a + b
-                t, u, v, w = t * a + b, u * a + b, v * a + b, w * a + b
-                t, u, v, w = t * a + b, u * a + b, v * a + b, w * a + b
-                t, u, v, w = t * a + b, u * a + b, v * a + b, w * a + b
-                t, u, v, w = t * a + b, u * a + b, v * a + b, w * a + b
-                t, u, v, w = t * a + b, u * a + b, v * a + b, w * a + b
-                t, u, v, w = t * a + b, u * a + b, v * a + b, w * a + b
-                p[i], q[i], r[i], s[i] = t, u, v, w
+            for i in range(every.shape[2]):
+                t, u, v, w = every[task, 0, i], every[task, 1, i], every[task, 2, i], every[task, 3, i]
+                for _ in range(8):
+                    t, u, v, w = t * 0.999 + 0.001, u * 0.999 + 0.001, v * 0.999 + 0.001, w * 0.999 + 0.001
+                every[task, 0, i], every[task, 1, i], every[task, 2, i], every[task, 3, i] = t, u, v, w
 
 
 @njit(nogil=True)
@@ -150,7 +145,9 @@ class Bench:
         return 2.0 * n**3 / self.time(lambda: np.matmul(a, a, out=out), 5)
 
     def _fma(self, dtype: str) -> float:
-        x = np.ones((self.threads, 4, 4096 // np.dtype(dtype).itemsize), dtype)
+        x = kernels.lanes.room(4 * self.threads, 64, np.empty(0, dtype))
+        x = x.reshape(self.threads, 4, *x.shape[1:])
+        x[:] = 1.0
         rounds = 200 if self.quick else 4000
         return 16.0 * x.size * rounds / self.time(lambda: shared(multiply_add, x, rounds), 7)
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         threads,
         twin,
         twin_fit,
+        vectors,
     )
 
 __all__ = [
@@ -64,6 +65,7 @@ __all__ = [
     "threads",
     "twin",
     "twin_fit",
+    "vectors",
 ]
 
 

@@ -101,16 +101,23 @@ def drive_row(phases, ratio, fixed, lsb, levels, thresholds, rewrap, out):
 @njit(cache=True, nogil=True)
 def apply_piece(begin, end, phases, ratio, fixed, bias, around, lsb, levels, thresholds, crosstalk, rewrap, out):
     """`apply` for the meshes from `begin` to `end`."""
+    n = phases.shape[1]
+    driven, leak = np.empty(n + 1, phases.dtype), np.zeros(n, phases.dtype)
+    driven[n] = 0.0  # where the -1 of a missing neighbour leads
+    beside = np.empty((around.shape[1], n), np.int64)
+    for t in range(beside.shape[0]):
+        for i in range(n):
+            beside[t, i] = around[i, t] if around[i, t] >= 0 else n
     for m in range(begin, end):
-        driven, leak = np.empty(phases.shape[1] + 1, phases.dtype), np.zeros(phases.shape[1], phases.dtype)
         drive_row(phases[m], ratio[m], fixed[m], lsb, levels, thresholds, rewrap, driven)
-        driven[-1] = 0.0  # where the -1 of a missing neighbour leads
         if crosstalk > 0.0:
-            for i in range(leak.size):
-                for t in range(around.shape[1]):
-                    leak[i] += driven[around[i, t]]
+            leak[:] = 0.0
+            for t in range(beside.shape[0]):
+                side = beside[t]
+                for i in range(n):
+                    leak[i] += driven[side[i]]
         row, turn = out[m], bias[m]
-        for i in range(leak.size):
+        for i in range(n):
             row[i] = driven[i] + crosstalk * leak[i] + turn[i]
 
 

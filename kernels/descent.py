@@ -21,10 +21,13 @@ the whole residual r of what has noise is as one column: |r|^2 + 2 A |r| z + A^2
 has the normal numbers, one or one a column, and the chi-square in units of the least A^2; with noise every reading is
 fresh, as it is in a lab.
 
-Layout: structure of arrays, `lanes.LANES` lanes side by side, so that every loop over lanes is a few vector operations:
-all cores visit the same heater at once and differ in their angles and decisions only. A core of more than `WIDEST`
-modes takes several lanes, each with its share of the columns of X, so that few large cores fill the lanes as well. Lane
-l of a group is share l // (cores a group) of core l % (cores a group).
+Layout: a core a lane (`kernels.lanes`), and every function sees vectors as numbers: all cores visit the same heater at
+once and differ in their angles and decisions only. A core of more than `WIDEST` modes takes several lanes, each with
+its share of the columns of X, so that few large cores fill the lanes as well. Lane l of a vector is share
+l // (cores a vector) of core l % (cores a vector).
+
+A column of P X stays in registers from the first rotation to the last: so k is known when compiling, and rotations
+stand as a brick wall (`wall`), whose layers turn every other pair of rails.
 
 Arrays: M cores, n heaters in travel order, k modes. `rails` (n,), `around` (n, 6), `order` (n,) visiting order.
 """
@@ -34,19 +37,103 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
+from numba import njit, types
+from numba.core import cgutils
+from numba.core.cgutils import ir
+from numba.extending import intrinsic
 
 from . import threads
-from .lanes import LANES, copy, drives, fast, negate, room, rotate, spread, turned
+from .lanes import drive, fast, flat, negate, room, spread, turned, width
+from .vectors import FUSED, full, root, size, view, where
 
 ZCD = 0
 ZTP = 1
-WIDEST = 9
-"""Columns of X that a lane holds at most: the response of all lanes then stays in the first-level cache."""
+WIDEST = 16
+"""Columns of X that a lane holds at most: what a vector of cores needs then stays in the nearest caches."""
 
-# Rows of the buffer of a group, LANES numbers each: offsets in one array tell the compiler that they do not overlap.
-ROWS = 9
-PHASE, LR, HERE, OLD, TRIAL, DRIVEN, PLUS, TOTAL, WRITES = (LANES * row for row in range(ROWS))
+LR, HERE, WRITES, DARK, LEAST, TOTAL = range(6)
+"""Vectors of a group: step, last reading, writes, the noise's (see `descend`), and one that is read lane by lane."""
+
+
+def wall(rails, k, reverse):
+    """Rotations as layers, (slot of each (n,), number of slots, layers, whether the first turns odd rails).
+
+    A layer turns every other pair of rails, from rail 0 or from rail 1 on, one after the other; a rotation is in the
+    first that it can be in, which does not change the product, since rotations of different rails commute. Slots that
+    no rotation has turn by nothing. `reverse`: the layers from the last to the first.
+    """
+    free, layer = np.zeros(k, np.int64), np.empty(rails.size, np.int64)
+    for t, r in enumerate(rails.tolist()):
+        level = max(free[r], free[r + 1])
+        layer[t] = level + (level + r) % 2
+        free[r] = free[r + 1] = layer[t] + 1
+    count = int(free.max(initial=0))
+    if reverse:
+        layer = count - 1 - layer
+    odd = bool(reverse and count % 2 == 0)
+    sizes = [(k - (number + odd) % 2) // 2 for number in range(count)]
+    begins = np.concatenate(([0], np.cumsum(sizes))).astype(np.int64)
+    return begins[layer] + rails // 2, int(begins[-1]), count, odd
+
+
+@intrinsic
+def column(typing, x, g, want, tables, layers, odd, by_row, rows, modes):
+    """The sum over i of (g_i (P x)_i - want_i)^2, of vectors.
+
+    `x`, `g`, `want` (k,), `tables` (slots, 2) of the `wall`; with `by_row`, rows (k,) += the squares. `modes` is a
+    tuple of length k, which so is part of the types.
+
+    Written as instructions, because a loop that Numba offers keeps no array in registers.
+    """
+    k = modes.count
+
+    def code(context, builder, sig, args):
+        data = [context.make_array(kind)(context, builder, a).data for kind, a in zip(sig.args[:4], args[:4])]
+        sums = context.make_array(sig.args[7])(context, builder, args[7]).data
+        index = ir.IntType(64)
+
+        def at(pointer, i):
+            return builder.gep(pointer, [index(i) if isinstance(i, int) else i])
+
+        def times(a, b):
+            return builder.fmul(a, b, flags=FUSED)
+
+        cells = [cgutils.alloca_once_value(builder, builder.load(at(data[0], i))) for i in range(k)]
+        place = cgutils.alloca_once_value(builder, data[3])
+
+        def layer(first):
+            here, rails = builder.load(place), range(first, k - 1, 2)
+            for n, r in enumerate(rails):
+                c, s = builder.load(at(here, 2 * n)), builder.load(at(here, 2 * n + 1))
+                p, q = builder.load(cells[r]), builder.load(cells[r + 1])
+                builder.store(builder.fsub(times(c, p), times(s, q), flags=FUSED), cells[r])
+                builder.store(builder.fadd(times(s, p), times(c, q), flags=FUSED), cells[r + 1])
+            builder.store(at(here, 2 * len(rails)), place)
+
+        with builder.if_then(args[5]):
+            layer(1)
+        left = builder.sub(args[4], builder.zext(args[5], index))
+        with cgutils.for_range(builder, builder.ashr(left, index(1)), intp=index):
+            layer(0)
+            layer(1)
+        with builder.if_then(builder.trunc(left, ir.IntType(1))):
+            layer(0)
+
+        def residual(i):
+            product = times(builder.load(at(data[1], i)), builder.load(cells[i]))
+            return builder.fsub(product, builder.load(at(data[2], i)), flags=FUSED)
+
+        with builder.if_then(args[6]):
+            for i in range(k):
+                d = residual(i)
+                builder.store(builder.fadd(builder.load(at(sums, i)), times(d, d), flags=FUSED), at(sums, i))
+        total = context.get_data_type(x.dtype)([0.0] * x.dtype.width)
+        for i in range(k):
+            d = residual(i)
+            total = builder.fadd(total, times(d, d), flags=FUSED)
+        return total
+
+    return x.dtype(x, g, want, tables, types.int64, types.boolean, types.boolean, rows, modes), code
 
 
 @fast
@@ -59,52 +146,42 @@ def shares(k):
 
 
 @fast
-def squared(g, want, work, sums):
-    """Squared residuals (g work - want)^2, summed over the rows of (k, columns LANES), into `sums` (columns LANES,)."""
-    sums[:] = 0.0
-    for i in range(want.shape[0]):
-        a, x, b = g[i], work[i], want[i]
-        for t in range(sums.size):
-            d = a[t] * x[t] - b[t]
-            sums[t] += d * d
-
-
-@fast
-def add_four(to, a, b, c, d):
-    """to += a + b + c + d: four at a time, for the compiler unrolls shorter loops and does not vectorise them."""
-    for l in range(LANES):
-        to[l] += (a[l] + b[l]) + (c[l] + d[l])
-
-
-@fast
-def residuals(tables, rails, reverse, problem, total, parts):
-    """k^2 L without noise into `total` (LANES,), from the angles' (cos, sin) in `tables` (n, 2, LANES).
-
-    `problem`: X, g (of every column), T and the response (k, columns, LANES); sums of squares of its columns
-    (columns + 3, LANES), of which the last three are zero.
-    """
-    start, g, want, work, sums = problem
-    n, (k, columns, _) = rails.size, work.shape
-    copy(work.reshape(-1), start.reshape(-1))
-    for step in range(n):
-        t = n - 1 - step if reverse else step
-        rotate(work[rails[t]], work[rails[t] + 1], tables[t, 0], tables[t, 1])
-    squared(g.reshape(k, -1), want.reshape(k, -1), work.reshape(k, -1), sums.reshape(-1)[: columns * LANES])
-    total[:] = 0.0
-    for b in range(0, columns, 4):
-        add_four(total, sums[b], sums[b + 1], sums[b + 2], sums[b + 3])
-    gather(total, parts)
-
-
-@fast
 def gather(total, parts):
-    """The sum over the shares of every core, in all of its lanes."""
-    width = LANES // parts
+    """The sum over the shares of every core, in all of its lanes; `total` (lanes,) numbers."""
+    wide = total.size // parts
     for part in range(1, parts):
-        for l in range(width):
-            total[l] += total[part * width + l]
-    for l in range(width, LANES if parts > 1 else width):
-        total[l] = total[l - width]
+        for l in range(wide):
+            total[l] += total[part * wide + l]
+    for l in range(wide, total.size if parts > 1 else wide):
+        total[l] = total[l - wide]
+
+
+@flat
+def whole(total, parts, z, numbers):
+    """The sum over the shares of every core of a vector, in all of its lanes."""
+    if parts == 1:
+        return total
+    z[TOTAL] = total
+    gather(numbers[TOTAL], parts)
+    return z[TOTAL]
+
+
+@fast
+def residuals(problem, tables, layout, by_row, z, numbers, sums, own, modes):
+    """k^2 L of all lanes without noise. `sums` (columns + 3,): of every column, and zeros; with `by_row`, `own` (k,):
+    of every row, over the columns of a lane."""
+    x, g, want = problem
+    layers, odd, parts = layout
+    zero = full(g[0], 0.0)
+    if by_row:
+        for i in range(own.size):
+            own[i] = zero
+    for j in range(x.shape[0]):
+        sums[j] = column(x[j], g, want[j], tables, layers, odd, by_row, own, modes)
+    total = zero
+    for j in range(0, x.shape[0], 4):
+        total += (sums[j] + sums[j + 1]) + (sums[j + 2] + sums[j + 3])
+    return whole(total, parts, z, numbers)
 
 
 @njit
@@ -125,198 +202,167 @@ def even_reading(total, dark, least, drawn):
 
 
 @fast
-def norms(reverse, problem, parts, own):
-    """Squared norms own (k, LANES) of the columns of every core's residual, which are rows where the problem is
-    transposed; in the first LANES / parts lanes."""
-    _, g, want, work, sums = problem
-    k, columns, width = own.shape[0], work.shape[1], LANES // parts
-    for b in range(k):
-        to = own[b]
-        if reverse:
-            to[:] = 0.0
-            for j in range(columns):
-                a, x, c = g[b, j], work[b, j], want[b, j]
-                for l in range(to.size):
-                    d = a[l] * x[l] - c[l]
-                    to[l] += d * d
-            gather(to, parts)
-        else:
-            first, line = b // columns * width, sums[b % columns]
-            for l in range(width):
-                to[l] = line[first + l]
+def norms(by_row, columns, parts, sums, own, numbers):
+    """Squared norms `own` (k,) of the columns of every core's residual, which are rows where the problem is transposed;
+    in the first lanes, one a core. `numbers` (columns + 3 + k, lanes): those of `sums`, then of `own`."""
+    wide, first = numbers.shape[1] // parts, columns + 3
+    if by_row:
+        if parts > 1:
+            for b in range(own.size):
+                gather(numbers[first + b], parts)
+    elif parts == 1:
+        for b in range(own.size):
+            own[b] = sums[b]
+    else:
+        for b in range(own.size):
+            for l in range(wide):
+                numbers[first + b, l] = numbers[b % columns, b // columns * wide + l]
 
 
 @fast
-def read(number, lo, reverse, problem, noise, z, parts):
-    """Make reading `number` of an epoch of every core from row TOTAL, in place."""
-    _, (_, least, dark), variates, (size, own, drawn) = noise
-    k, last, width = own.shape[0], variates.shape[0] - 1, LANES // parts
-    if variates.shape[2] == 2:
-        for l in range(LANES):
-            m = min(lo + l % width, last)
-            z[TOTAL + l] = even_reading(z[TOTAL + l], dark[m], least[m], variates[m, number])
-        return
-    norms(reverse, problem, parts, own)
-    for l in range(width):
-        m = min(lo + l, last)
-        some = variates[m, number]
-        for b in range(k):
-            drawn[b, l] = some[b]
-        z[TOTAL + l] += least[m] * least[m] * some[k]
-    total = z[TOTAL : TOTAL + LANES]
-    for b in range(k):
-        a, x, norm = size[b], drawn[b], own[b]
-        for l in range(width):
-            n = a[l] * x[l]
-            total[l] += (n + n) * np.sqrt(norm[l]) + n * n
-    for l in range(width, LANES):
-        total[l] = total[l - width]
+def lit(total, number, lo, by_row, columns, parts, noise, z, scratch, numbers):
+    """Reading `number` of an epoch of every core, from its k^2 L without noise."""
+    _, variates, amplitudes, drawn, drawn_numbers = noise
+    sums, own, line = scratch
+    last, wide = variates.shape[0] - 1, size(total) // parts
+    for l in range(size(total)):
+        some = variates[min(lo + l % wide, last), number]
+        for b in range(some.size):
+            drawn_numbers[b, l] = some[b]
+    least, count = z[LEAST], variates.shape[2] - 1
+    if count == 1:
+        rest, one = total - z[DARK], least * drawn[0]
+        return total + (one + one) * root(where(rest > 0.0, rest, 0.0)) + one * one + least * least * drawn[1]
+    norms(by_row, columns, parts, sums, own, line)
+    total = total + least * least * drawn[count]
+    for b in range(count):
+        one = amplitudes[b] * drawn[b]
+        total = total + ((one + one) * root(own[b]) + one * one)
+    if parts > 1:  # only a core's first lane has its norms
+        z[TOTAL] = total
+        for l in range(wide, size(total)):
+            numbers[TOTAL, l] = numbers[TOTAL, l - wide]
+        total = z[TOTAL]
+    return total
 
 
 @fast
-def command(i, driven, bias, flip, around, crosstalk, tables, z):
-    """Drive heater `i` of all lanes to row DRIVEN: turn its rotation and those that it heats."""
-    to = driven[i]
-    for l in range(to.size):
-        to[l] = z[DRIVEN + l]
-    turned(i, driven, bias, flip, around, crosstalk, tables)
+def command(i, to, driven, bias, flip, around, crosstalk, slots, tables):
+    """Drive heater `i` of all lanes to `to`: turn its rotation and those that it heats."""
+    driven[i] = to
+    tables[slots[i], 0], tables[slots[i], 1] = turned(i, driven, bias, flip, around, crosstalk)
     if crosstalk > 0.0:
         for t in range(6):
-            if around[i, t] >= 0:
-                turned(around[i, t], driven, bias, flip, around, crosstalk, tables)
+            j = around[i, t]
+            if j >= 0:
+                tables[slots[j], 0], tables[slots[j], 1] = turned(j, driven, bias, flip, around, crosstalk)
 
 
-@fast
-def judge(noisy, mean, z):
-    """PLUS <- the loss of the trial in row TOTAL; without noise it is HERE by construction where nothing changed."""
-    for l in range(LANES):
-        value = z[TOTAL + l] * mean
-        same = (not noisy) and z[DRIVEN + l] == z[OLD + l]
-        z[PLUS + l] = z[HERE + l] if same else value
-
-
-@fast
-def second(rule, z):
-    """The phase of the second probe: for ZCD that of the decision."""
-    for l in range(LANES):
-        up, two = z[PHASE + l] + z[LR + l], z[LR + l] + z[LR + l]
-        take = rule == ZCD and z[PLUS + l] < z[HERE + l]
-        z[TRIAL + l] = up if take else up - two
-        z[WRITES + l] += 1.0 if take else 2.0
-        z[OLD + l] = z[DRIVEN + l]
-
-
-@fast
-def settle(rule, noisy, mean, z):
-    """Decide by the second probe; TRIAL gets the phase to keep, HERE its loss."""
-    for l in range(LANES):
-        here, plus, up = z[HERE + l], z[PLUS + l], z[PHASE + l] + z[LR + l]
-        value = z[TOTAL + l] * mean
-        same = (not noisy) and z[DRIVEN + l] == z[OLD + l]
-        minus = plus if same else value
-        low = rule == ZCD or (minus <= here and minus <= plus)
-        stay = (not low) and here <= plus
-        other = z[PHASE + l] if stay else up
-        z[TRIAL + l] = z[TRIAL + l] if low else other
-        rest = here if stay else plus
-        z[HERE + l] = minus if low else rest
-        z[WRITES + l] += 0.0 if low else 1.0
-
-
-@fast
-def group(rule, lo, reverse, lanes, static, problem, noise, keep, scratch, tables, z):
-    """One epoch of the cores from `lo` on, whose arrays are in lane layout already."""
+@flat
+def group(rule, lo, lanes, static, problem, layout, noise, keep, scratch, tables, z, numbers, modes):
+    """One epoch of the cores of a vector, from `lo` on, whose arrays are in lane layout already."""
     phase, ratio, fixed, bias, flip, driven = lanes
-    order, rails, around, lsb, levels, thresholds, crosstalk, rewrap, parts, mean = static
-    total, trial, drive = scratch
-    noisy = noise[0]
-    for i in range(rails.size):
-        drives(phase[i], ratio[i], fixed[i], lsb, levels, thresholds, rewrap, driven[i])
-    for i in range(rails.size):
-        turned(i, driven, bias, flip, around, crosstalk, tables)
+    order, slots, around, lsb, levels, thresholds, crosstalk, rewrap, by_row, mean = static
+    sums, own, _ = scratch
+    noisy, columns, parts = noise[0], problem[0].shape[0], layout[2]
+    for i in range(slots.size):
+        driven[i] = drive(phase[i], ratio[i], fixed[i], lsb, levels, thresholds, rewrap)
+    for i in range(slots.size):
+        tables[slots[i], 0], tables[slots[i], 1] = turned(i, driven, bias, flip, around, crosstalk)
+    by_row = by_row and noisy
     # Noise-free loss of the state that the rotations hold, kept beside the last reading.
-    residuals(tables, rails, reverse, problem, total, parts)
-    for l in range(LANES):
-        z[HERE + l] = z[HERE + l] if noisy or keep[l] else z[TOTAL + l] * mean
+    if not noisy:
+        start = residuals(problem, tables, layout, by_row, z, numbers, sums, own, modes) * mean
+        z[HERE] = where(keep == 1.0, z[HERE], start)
+    one, lr = full(z[LR], 1.0), z[LR]
     for v in range(order.size):
         i = order[v]
-        here, now = phase[i], driven[i]
-        for l in range(here.size):
-            z[PHASE + l] = here[l]
-            z[TRIAL + l] = here[l] + z[LR + l]
-            z[OLD + l] = now[l]
+        now, here, plus, minus = phase[i], z[HERE], one, one
+        up, down, take = now + lr, now + lr - (lr + lr), one < one
         for probe in range(2):
-            drives(trial, ratio[i], fixed[i], lsb, levels, thresholds, rewrap, drive)
-            command(i, driven, bias, flip, around, crosstalk, tables, z)
-            residuals(tables, rails, reverse, problem, total, parts)
+            trial = up if probe == 0 else where(take, up, down)
+            old = driven[i]
+            to = drive(trial, ratio[i], fixed[i], lsb, levels, thresholds, rewrap)
+            command(i, to, driven, bias, flip, around, crosstalk, slots, tables)
+            total = residuals(problem, tables, layout, by_row, z, numbers, sums, own, modes)
             if noisy:
-                read(2 * v + probe, lo, reverse, problem, noise, z, parts)
+                total = lit(total, 2 * v + probe, lo, by_row, columns, parts, noise, z, scratch, numbers)
+            total = total * mean
             if probe == 0:
-                judge(noisy, mean, z)
-                second(rule, z)
-        settle(rule, noisy, mean, z)
-        for l in range(here.size):
-            here[l] = z[TRIAL + l]
-        if rule == ZTP:
-            drives(trial, ratio[i], fixed[i], lsb, levels, thresholds, rewrap, drive)
-            command(i, driven, bias, flip, around, crosstalk, tables, z)
+                # Without noise the loss is equal by construction where nothing changed.
+                plus = total if noisy else where(to == old, here, total)
+                if rule == ZCD:
+                    take = plus < here
+            else:
+                minus = total if noisy else where(to == old, plus, total)
+        if rule == ZCD:
+            phase[i], z[HERE] = where(take, up, down), minus
+            z[WRITES] += where(take, one, one + one)
+            continue
+        low, stay = (minus <= here) & (minus <= plus), here <= plus
+        phase[i] = where(low, down, where(stay, now, up))
+        z[HERE] = where(low, minus, where(stay, here, plus))
+        z[WRITES] += where(low, one + one, one + one + one)
+        to = drive(phase[i], ratio[i], fixed[i], lsb, levels, thresholds, rewrap)
+        command(i, to, driven, bias, flip, around, crosstalk, slots, tables)
 
 
 @njit(cache=True, nogil=True)
 def piece(
-    first, last, rule, phases, loss, carry, lr, order, chain, flip, rails, reverse, start, rows, target, noisy,
-    amplitudes, variates, writes,
+    first, last, rule, phases, loss, carry, lr, order, chain, flip, bricks, reverse, start, rows, target, noisy,
+    amplitudes, variates, writes, modes,
 ):  # fmt: skip
-    """The groups of cores from `first` to `last`, with scratch of their own."""
+    """The vectors of cores from `first` to `last`, with scratch of their own."""
     ratio, fixed, bias, around, lsb, levels, thresholds, crosstalk, rewrap = chain
-    (cores, n), k = phases.shape, start.shape[1]
+    slots, count, layers, odd = bricks
+    (cores, n), k, lanes = phases.shape, start.shape[1], width(start)
     parts = shares(k)
-    width, columns = LANES // parts, -(-k // parts)
-    arrays = room(6 * n + 1, 1, start).reshape(6 * n + 1, LANES)
-    lanes = arrays[:n], arrays[n : 2 * n], arrays[2 * n : 3 * n], arrays[3 * n : 4 * n], arrays[4 * n : 5 * n]
-    driven = arrays[5 * n :]
+    wide, columns = lanes // parts, -(-k // parts)
+    arrays = room(6 * n + 1, 1, start).reshape(6 * n + 1, lanes)
+    phase, own_ratio, own_fixed = arrays[:n], arrays[n : 2 * n], arrays[2 * n : 3 * n]
+    own_bias, own_flip, driven = arrays[3 * n : 4 * n], arrays[4 * n : 5 * n], arrays[5 * n :]
     driven[n] = 0.0
-    matrices = room(4 * k, columns, start)
-    x, g, t, work = matrices[:k], matrices[k : 2 * k], matrices[2 * k : 3 * k], matrices[3 * k :]
-    sums = room(columns + 3, 1, start).reshape(columns + 3, LANES)
-    sums[:] = 0.0
-    tables = room(n, 2, start)
-    buffer = room(ROWS, 1, start).reshape(ROWS, LANES)
-    z, keep = buffer.reshape(-1), np.empty(LANES, np.bool_)
-    noisy_room = room(3 * k, 1, start).reshape(3 * k, LANES)
-    size, own, drawn = noisy_room[:k], noisy_room[k : 2 * k], noisy_room[2 * k :]
-    scratch = buffer[TOTAL // LANES], buffer[TRIAL // LANES], buffer[DRIVEN // LANES]
-    static = order, rails, around, lsb, levels, thresholds, crosstalk, rewrap, parts, start.dtype.type(1.0 / (k * k))
+    own = view(phase), view(own_ratio), view(own_fixed), view(own_bias), view(own_flip), view(driven)
+    x, t, g = room(columns, k, start), room(columns, k, start), room(k, 1, start).reshape(k, lanes)
+    line = room(columns + 3 + k, 1, start).reshape(columns + 3 + k, lanes)
+    line[:] = 0.0
+    sums = view(line)
+    turns = room(count, 2, start)
+    turns[:, 0], turns[:, 1] = 1.0, 0.0
+    numbers, keep = room(TOTAL + 1, 1, start).reshape(TOTAL + 1, lanes), room(1, 1, start).reshape(1, lanes)
+    size, drawn = room(k, 1, start).reshape(k, lanes), room(k + 1, 1, start).reshape(k + 1, lanes)
+    noise, z = (noisy, variates, view(size), view(drawn), drawn), view(numbers)
+    static = order, slots, around, lsb, levels, thresholds, crosstalk, rewrap, reverse, start.dtype.type(1.0 / (k * k))
     for number in range(first, last):
-        lo = number * width
-        spread(phases, lo, width, lanes[0])
-        spread(ratio, lo, width, lanes[1])
-        spread(fixed, lo, width, lanes[2])
-        spread(bias, lo, width, lanes[3])
-        spread(flip, lo, width, lanes[4])
+        lo = number * wide
+        spread(phases, lo, wide, phase)
+        spread(ratio, lo, wide, own_ratio)
+        spread(fixed, lo, wide, own_fixed)
+        spread(bias, lo, wide, own_bias)
+        spread(flip, lo, wide, own_flip)
         if reverse:  # the transposed rotations
-            negate(lanes[4])
-        spread(amplitudes[0], lo, width, size)
-        for l in range(LANES):
-            m, share = min(lo + l % width, cores - 1), l // width
-            z[LR + l], z[HERE + l], z[WRITES + l], keep[l] = lr[m], loss[m], 0.0, carry[m]
+            negate(own_flip)
+        spread(amplitudes[0], lo, wide, size)
+        spread(rows, lo, wide, g)
+        for l in range(lanes):
+            m, share = min(lo + l % wide, cores - 1), l // wide
+            numbers[LR, l], numbers[HERE, l], numbers[WRITES, l], keep[0, l] = lr[m], loss[m], 0.0, carry[m]
+            numbers[LEAST, l], numbers[DARK, l] = amplitudes[1][m], amplitudes[2][m]
             for j in range(columns):
                 b = share * columns + j
                 for i in range(k):
-                    x[i, j, l] = start[m, i, b] if b < k else 0.0
-                    t[i, j, l] = target[m, i, b] if b < k else 0.0
-                    g[i, j, l] = rows[m, i]
+                    x[j, i, l] = start[m, i, b] if b < k else 0.0
+                    t[j, i, l] = target[m, i, b] if b < k else 0.0
         group(
-            rule, lo, reverse, (*lanes, driven), static, (x, g, t, work, sums),
-            (noisy, amplitudes, variates, (size, own, drawn)),
-            keep, scratch, tables, z,
+            rule, lo, own, static, (view(x), view(g), view(t)), (layers, odd, parts), noise, view(keep)[0],
+            (sums[: columns + 3], sums[columns + 3 :], line), view(turns), z, numbers, modes,
         )  # fmt: skip
-        for l in range(min(width, cores - lo)):
+        for l in range(min(wide, cores - lo)):
             m = lo + l
-            loss[m] = z[HERE + l]
-            writes[m] += np.int64(z[WRITES + l])
+            loss[m] = numbers[HERE, l]
+            writes[m] += np.int64(numbers[WRITES, l])
             for i in range(n):
-                phases[m, i] = lanes[0][i, l]
+                phases[m, i] = phase[i, l]
 
 
 def descend(
@@ -333,9 +379,9 @@ def descend(
     (M,) what entries without noise add to k^2 L. Two evaluations a heater, whatever the rule.
     """
     k, n = start.shape[1], rails.size
-    width = LANES // shares.py_func(k)
-    groups = -(-phases.shape[0] // width)
+    wide = width.py_func(start.dtype) // shares.py_func(k)
+    groups = -(-phases.shape[0] // wide)
     threads.share(
-        piece, groups, 0.25 * groups * width * n * n * k, rule, phases, loss, carry, lr, order, chain, flip, rails,
-        reverse, start, rows, target, noisy, amplitudes, variates, writes,
+        piece, groups, 0.25 * groups * wide * n * n * k, rule, phases, loss, carry, lr, order, chain, flip,
+        wall(rails, k, reverse), reverse, start, rows, target, noisy, amplitudes, variates, writes, (0,) * k,
     )  # fmt: skip

@@ -23,8 +23,8 @@ carried along like E. They are symmetric: only what lies on and above the diagon
 Readout noise needs the whole residual only, where its amplitudes are alike (`kernels.descent`): the loss without noise
 is carried along, and readings of it decide.
 
-Layout: structure of arrays, the lane (core) innermost, so that every loop over lanes is one vector operation. Rails are
-padded by two on either side; what lies outside is zero. Angles of V count backwards (`sense` = -1), its columns too.
+Layout: a core a lane (`kernels.lanes`), and every function sees vectors as numbers. Rails are padded by two on either
+side; what lies outside is zero. Angles of V count backwards (`sense` = -1), its columns too.
 """
 
 from __future__ import annotations
@@ -33,319 +33,249 @@ import numpy as np
 from numba import njit
 
 from . import threads
-from .descent import ZCD, even_reading
-from .descent_window import (
-    BASE,
-    C0,
-    C2,
-    C4,
-    CHOSEN,
-    DARK,
-    DDOWN,
-    DOWNS,
-    DUP,
-    HERE,
-    LEAST,
-    LR,
-    MINUS,
-    NEGATIVE,
-    NEXT,
-    ONE,
-    PLUS,
-    ROWS,
-    STAY,
-    TRUE,
-    UPS,
-    WINDOW,
-    WRITES,
-    outside,
-    probe,
-    quadratic,
-    rest_quadratic,
-    rest_trace,
-    trace,
-    unturned,
-)
-from .lanes import LANES, both, columns, copy, dot, drives, fast, flat, room, rows, spread, turn, turned
+from .descent import ZCD
+from .descent_window import WINDOW, outside, quadratic, rest_quadratic, rest_trace, trace
+from .lanes import added, both, columns, drive, flat, merged, room, rows, sincos, spread, turn, turned, width
+from .vectors import corner, full, root, size, view, where
+
+LR, HERE, TRUE, WRITES, LEAST, DARK = range(6)
+"""Vectors of a group: step, last reading, loss without noise, writes, the noise's least amplitude, k^2 L of entries
+without noise."""
 
 
 @flat
-def choose(rule, phase, driven, z):
-    """Settle one heater of all lanes by the rule of `kernels.descent`; CHOSEN gets (cos, sin) of delta and epsilon."""
-    w = LANES
-    if rule == ZCD:
-        for l in range(LANES):
-            up = phase[l] + z[LR * w + l]
-            take = z[PLUS * w + l] < z[HERE * w + l]
-            phase[l] = up if take else up - (z[LR * w + l] + z[LR * w + l])
-            driven[l] = z[DUP * w + l] if take else z[DDOWN * w + l]
-            z[HERE * w + l] = z[PLUS * w + l] if take else z[MINUS * w + l]
-            z[(CHOSEN + 0) * w + l] = z[(UPS + 0) * w + l] if take else z[(DOWNS + 0) * w + l]
-            z[(CHOSEN + 1) * w + l] = z[(UPS + 1) * w + l] if take else z[(DOWNS + 1) * w + l]
-            z[(CHOSEN + 2) * w + l] = z[(UPS + 2) * w + l] if take else z[(DOWNS + 2) * w + l]
-            z[(CHOSEN + 3) * w + l] = z[(UPS + 3) * w + l] if take else z[(DOWNS + 3) * w + l]
-            z[WRITES * w + l] += z[ONE * w + l] if take else z[ONE * w + l] + z[ONE * w + l]
-        return
-    for l in range(LANES):
-        here, plus, minus = z[HERE * w + l], z[PLUS * w + l], z[MINUS * w + l]
-        low = minus <= here and minus <= plus
-        stay = (not low) and here <= plus
-        up = phase[l] + z[LR * w + l]
-        moved = up - (z[LR * w + l] + z[LR * w + l]) if low else up
-        phase[l] = phase[l] if stay else moved
-        to = z[DDOWN * w + l] if low else z[DUP * w + l]
-        driven[l] = driven[l] if stay else to
-        value = minus if low else plus
-        z[HERE * w + l] = here if stay else value
-        for t in range(4):
-            turned = z[(DOWNS + t) * w + l] if low else z[(UPS + t) * w + l]
-            z[(CHOSEN + t) * w + l] = z[(ONE + t % 2) * w + l] if stay else turned
-        z[WRITES * w + l] += 2 if low else 3
+def lit(uncertain, number, total, mean, noise, z):
+    """Reading `number` of an epoch of the losses `total` of all lanes."""
+    if not uncertain:
+        return total
+    _, lo, variates, drawn, room = noise
+    last = variates.shape[0] - 1
+    for l in range(size(total)):
+        some = variates[min(lo + l, last), number]
+        room[0, l], room[1, l] = some[0], some[1]
+    value, least = total / mean, z[LEAST]
+    rest, one = value - z[DARK], least * drawn[0]
+    value = value + (one + one) * root(where(rest > 0.0, rest, 0.0)) + one * one + least * least * drawn[1]
+    return value * mean
 
 
-@fast
-def noisy(row, number, lo, variates, mean, z, out):
-    """Row `out` <- reading `number` of an epoch of the losses in `row`, of every lane."""
-    w, last = LANES, variates.shape[0] - 1
-    for l in range(LANES):
-        drawn = variates[min(lo + l, last), number]
-        z[out * w + l] = even_reading(z[row * w + l] / mean, z[DARK * w + l], z[LEAST * w + l], drawn) * mean
+@merged
+def start_group(uneven, problem, first, rails, tables, sense, e, h, q):
+    """Fill E, H and K at the first column visited; returns k^2 L.
 
-
-@fast
-def read(rule, number, lo, variates, mean, z):
-    """Read the two probes, of true losses PLUS and MINUS, in place; NEXT gets the true loss of what `choose` takes."""
-    w = LANES
-    for l in range(LANES):
-        z[(CHOSEN + 0) * w + l], z[(CHOSEN + 1) * w + l] = z[PLUS * w + l], z[MINUS * w + l]
-    noisy(PLUS, number, lo, variates, mean, z, PLUS)
-    noisy(MINUS, number + 1, lo, variates, mean, z, MINUS)
-    for l in range(LANES):
-        here, plus, minus = z[HERE * w + l], z[PLUS * w + l], z[MINUS * w + l]
-        low = (not plus < here) if rule == ZCD else (minus <= here and minus <= plus)
-        stay = rule != ZCD and (not low) and here <= plus
-        moved = z[(CHOSEN + 1) * w + l] if low else z[(CHOSEN + 0) * w + l]
-        z[NEXT * w + l] = z[TRUE * w + l] if stay else moved
-
-
-@fast
-def start_group(uneven, problem, first, rails, tables, sense, e, h, q, total, minus):
-    """Fill E, H and K at the first column visited, and `total` (LANES,) with k^2 L.
-
-    X, T (k, columns, LANES) with columns padded with zeros to a multiple of four; g (k, LANES).
+    X, T (k, k), g (k,).
     """
     x, target, gains = problem
-    k, width = x.shape[0], 4 * LANES
-    total[:] = 0.0
-    if uneven:
-        h[:] = 0.0
-        q[:] = 0.0
+    k, zero = gains.size, full(gains[0], 0.0)
+    total = zero
     for i in range(k):
-        a, g = x[i].reshape(-1), gains[i]
-        own = target[i].reshape(-1)
-        for t in range(0, a.size, width):
-            dot(total, own[t : t + width], own[t : t + width])
-            if uneven:
-                dot(h[i + 2, i + 2], a[t : t + width], a[t : t + width])
-            else:
-                dot(total, a[t : t + width], a[t : t + width])
-        if uneven:
-            product(q[i + 2, i + 2], g, g)
+        own, other = zero, zero
         for j in range(k):
-            to, b = e[i + 2, j + 2], target[j].reshape(-1)
-            to[:] = 0.0
-            for t in range(0, a.size, width):
-                dot(to, a[t : t + width], b[t : t + width])
-            product(to, to, gains[j])
-    columns_count = first.size - 1
-    for step in range(columns_count - 1, 0, -1):
-        c = step if sense > 0 else columns_count - 1 - step
+            own += x[i, j] * x[i, j]
+            other += target[i, j] * target[i, j]
+        total += other
+        if uneven:
+            for j in range(h.shape[0]):
+                h[i + 2, j], q[i + 2, j] = zero, zero
+            h[i + 2, i + 2], q[i + 2, i + 2] = own, gains[i] * gains[i]
+        else:
+            total += own
+        for j in range(k):
+            to = zero
+            for t in range(k):
+                to += x[i, t] * target[j, t]
+            e[i + 2, j + 2] = to * gains[j]
+    count = first.size - 1
+    for step in range(count - 1, 0, -1):
+        c = step if sense > 0 else count - 1 - step
         for i in range(first[c], first[c + 1]):
             columns(e, rails[i] + 2, tables[i, 0], tables[i, 1])
             if uneven:
-                negative(minus, tables[i, 1])
-                both(q, rails[i] + 2, tables[i, 0], minus)
+                both(q, rails[i] + 2, tables[i, 0], -tables[i, 1])
     # tr(A_0 E), and tr(K A_0 H A_0') with H diagonal.
-    c = 0 if sense > 0 else columns_count - 1
+    c = 0 if sense > 0 else count - 1
     for r in range(2, k + 2):
-        own, a, b = e[r, r], h[r, r], q[r, r]
-        for l in range(total.size):
-            total[l] -= own[l] + own[l]
-            if uneven:
-                total[l] += b[l] * a[l]
+        total -= e[r, r] + e[r, r]
+        if uneven:
+            total += q[r, r] * h[r, r]
     for i in range(first[c], first[c + 1]):
-        a = rails[i] + 2
-        for l in range(LANES):
-            cc, ss = tables[i, 0, l], tables[i, 1, l]
-            e00, e01, e10, e11 = e[a, a, l], e[a, a + 1, l], e[a + 1, a, l], e[a + 1, a + 1, l]
-            change = (cc * e00 - ss * e10 + ss * e01 + cc * e11) - (e00 + e11)
-            total[l] -= change + change
-            if uneven:
-                h0, h1 = h[a, a, l], h[a + 1, a + 1, l]
-                q0, q1, qx = q[a, a, l], q[a + 1, a + 1, l], q[a, a + 1, l]
-                z00, z11, z01 = cc * cc * h0 + ss * ss * h1, ss * ss * h0 + cc * cc * h1, cc * ss * (h0 - h1)
-                total[l] += q0 * z00 + q1 * z11 + (qx + qx) * z01 - q0 * h0 - q1 * h1
+        a, cc, ss = rails[i] + 2, tables[i, 0], tables[i, 1]
+        e00, e01, e10, e11 = e[a, a], e[a, a + 1], e[a + 1, a], e[a + 1, a + 1]
+        change = (cc * e00 - ss * e10 + ss * e01 + cc * e11) - (e00 + e11)
+        total -= change + change
+        if uneven:
+            h0, h1 = h[a, a], h[a + 1, a + 1]
+            q0, q1, qx = q[a, a], q[a + 1, a + 1], q[a, a + 1]
+            z00, z11, z01 = cc * cc * h0 + ss * ss * h1, ss * ss * h0 + cc * cc * h1, cc * ss * (h0 - h1)
+            total += q0 * z00 + q1 * z11 + (qx + qx) * z01 - q0 * h0 - q1 * h1
+    return total
 
 
-@fast
-def product(to, x, y):
-    """to <- x y."""
-    for l in range(to.size):
-        to[l] = x[l] * y[l]
-
-
-@fast
-def negative(to, x):
-    """to <- -x."""
-    for l in range(to.size):
-        to[l] = -x[l]
-
-
-@fast
-def carry(uneven, near, far, onward, first, rails, tables, e, h, q, minus):
+@merged
+def carry(uneven, near, far, onward, first, rails, tables, e, h, q):
     """Carry E, H and K to a neighbouring column: from `near` to `far`, or back if not `onward`."""
     for i in range(first[near], first[near + 1]):
-        negative(minus, tables[i, 1])
-        a, b = (tables[i, 1], minus) if onward else (minus, tables[i, 1])
-        rows(e, rails[i] + 2, tables[i, 0], a)
+        s = tables[i, 1] if onward else -tables[i, 1]
+        rows(e, rails[i] + 2, tables[i, 0], s)
         if uneven:
-            both(h, rails[i] + 2, tables[i, 0], a)
+            both(h, rails[i] + 2, tables[i, 0], s)
     for i in range(first[far], first[far + 1]):
-        negative(minus, tables[i, 1])
-        a, b = (tables[i, 1], minus) if onward else (minus, tables[i, 1])
-        columns(e, rails[i] + 2, tables[i, 0], b)
+        s = tables[i, 1] if onward else -tables[i, 1]
+        columns(e, rails[i] + 2, tables[i, 0], -s)
         if uneven:
-            both(q, rails[i] + 2, tables[i, 0], a)
+            both(q, rails[i] + 2, tables[i, 0], s)
 
 
-@flat
-def settle(uneven, i, prev, follow, beside, rails, tables, z, e, h, q):
+@merged
+def settle(uneven, i, turns, prev, follow, beside, rails, tables, e, h, q):
     """Turn what the accepted step of heater `i` turns: its MZI, its column's, and those of E, H and K."""
-    w = LANES
-    dc, ds = z[CHOSEN * w : (CHOSEN + 1) * w], z[(CHOSEN + 1) * w : (CHOSEN + 2) * w]
-    ec, es = z[(CHOSEN + 2) * w : (CHOSEN + 3) * w], z[(CHOSEN + 3) * w : (CHOSEN + 4) * w]
-    minus = z[NEGATIVE * w : (NEGATIVE + 1) * w]
-    negative(minus, es)
-    turn(tables[i, 0], tables[i, 1], dc, ds)
+    dc, ds, ec, es = turns
+    turn(tables, i, dc, ds)
     for t in range(2):
         if beside[t] >= 0:
-            turn(tables[beside[t], 0], tables[beside[t], 1], ec, es)
+            turn(tables, beside[t], ec, es)
         j = prev[t]
         if j >= 0:
-            turn(tables[j, 0], tables[j, 1], ec, es)
+            turn(tables, j, ec, es)
             rows(e, rails[j] + 2, ec, es)
             if uneven:
                 both(h, rails[j] + 2, ec, es)
         j = follow[t]
         if j >= 0:
-            turn(tables[j, 0], tables[j, 1], ec, es)
+            turn(tables, j, ec, es)
             columns(e, rails[j] + 2, ec, es)
             if uneven:
-                both(q, rails[j] + 2, ec, minus)
+                both(q, rails[j] + 2, ec, -es)
 
 
 @flat
-def windows(uneven, at, heaters, tables, e, h, q, f, hw, kw, rows, z):
-    """Copy the windows of E (less the cross term), H and K (above the diagonal) from padded rail `at` on."""
-    size = WINDOW * LANES
-    for a in range(WINDOW):
-        copy(f[a * size : (a + 1) * size], e[at + a, at : at + WINDOW].reshape(-1))
+def step(driven, to, crosstalk, sense):
+    """(cos, sin) of delta and epsilon where a heater is driven from `driven` to `to`."""
+    delta = to - driven
+    ds, dc = sincos(delta)
+    es, ec = sincos(crosstalk * delta)
+    return dc, sense * ds, ec, sense * es
+
+
+@flat
+def beheld(j, tables, ec, es):
+    """Cos and sin of a neighbour in the column and of the same further by epsilon, or of no turn for none (j < 0)."""
+    if j < 0:
+        one, zero = full(ec, 1.0), full(ec, 0.0)
+        return one, zero
+    return added(tables[j, 0], tables[j, 1], ec, es)
+
+
+@flat
+def apart(j, ec, es):
+    """Epsilon where there is a neighbour, else no turn."""
+    return (ec, es) if j >= 0 else (full(ec, 1.0), full(ec, 0.0))
+
+
+@flat
+def probe(uneven, turns, i, beside, prev, follow, tables, f, hw, kw, left, right):
+    """k^2 L of the window where heater `i` makes the step `turns`."""
+    dc, ds, ec, es = turns
+    c0, s0 = beheld(beside[0], tables, ec, es)
+    c2, s2 = added(tables[i, 0], tables[i, 1], dc, ds)
+    c4, s4 = beheld(beside[1], tables, ec, es)
+    a, b = apart(prev[0], ec, es)
+    c, d = apart(prev[1], ec, es)
+    p, q = apart(follow[0], ec, es)
+    r, s = apart(follow[1], ec, es)
+    whole = c0, s0, c2, s2, c4, s4, a, b, c, d, p, q, r, s
+    total = trace(f, whole)
     if uneven:
-        outside(f, h, q, at, heaters, tables, z, rows)
-        for a in range(WINDOW):
-            copy(hw[a * size : (a + 1) * size], h[at + a, at : at + WINDOW].reshape(-1))
-            copy(kw[a * size : (a + 1) * size], q[at + a, at : at + WINDOW].reshape(-1))
+        total += quadratic(hw, kw, whole, left, right)
+    return total
 
 
 @flat
-def heater(rule, uneven, i, number, column, phase, ratio, fixed, driven, static, noise, sense, scratch):
+def at_rest(uneven, i, beside, tables, f, hw, kw):
+    """The same where it stays."""
+    one, zero = full(tables[i, 0], 1.0), full(tables[i, 0], 0.0)
+    c0, s0 = beheld(beside[0], tables, one, zero)
+    c4, s4 = beheld(beside[1], tables, one, zero)
+    c2, s2 = tables[i, 0], tables[i, 1]
+    total = rest_trace(f, c0, s0, c2, s2, c4, s4)
+    if uneven:
+        total += rest_quadratic(hw, kw, c0, s0, c2, s2, c4, s4)
+    return total
+
+
+@merged
+def heater(rule, uneven, i, number, column, lanes, static, noise, sense, scratch):
     """Probe heater `i` up and down, readings `number` and the next, and settle it, in all lanes."""
-    uncertain, lo, variates = noise
-    around, rails, _first, column_heaters, lsb, levels, thresholds, crosstalk, rewrap, mean = static
-    tables, e, h, q, buffers, z = scratch
-    f, hw, kw, left, right = buffers
-    w = LANES
+    phase, ratio, fixed, _bias, _signs, driven = lanes
+    around, rails, _first, heaters, lsb, levels, thresholds, crosstalk, rewrap, mean = static
+    tables, e, h, q, buffers, w, z = scratch
+    left, right, uncertain, at = buffers[1], buffers[2], noise[0], rails[i]
     beside, before, after = around[i, 0:2], around[i, 2:4], around[i, 4:6]
     prev, follow = (before, after) if sense > 0 else (after, before)
-    dup, ddown, lr = z[DUP * w : (DUP + 1) * w], z[DDOWN * w : (DDOWN + 1) * w], z[LR * w : (LR + 1) * w]
-    trial = z[BASE * w : (BASE + 1) * w]
-    for l in range(LANES):
-        trial[l] = phase[l] + lr[l]
-    drives(trial, ratio, fixed, lsb, levels, thresholds, rewrap, dup)
-    for l in range(LANES):
-        trial[l] = trial[l] - (lr[l] + lr[l])
-    drives(trial, ratio, fixed, lsb, levels, thresholds, rewrap, ddown)
-    windows(uneven, rails[i], column_heaters[column], tables, e, h, q, f, hw, kw, left, z)
-    still = z[ONE * w : (ONE + 2) * w]
-    own = tables[i].reshape(-1)
-    above = tables[beside[0]].reshape(-1) if beside[0] >= 0 else still
-    below = tables[beside[1]].reshape(-1) if beside[1] >= 0 else still
-    for row, angles in ((C0, above), (C2, own), (C4, below)):
-        to = z[(STAY + row) * w : (STAY + row + 2) * w]
-        copy(to, angles)
-    base, angles = z[BASE * w : (BASE + 1) * w], z[STAY * w : (STAY + 18) * w]
-    rest_trace(f, angles, base)
+    now, lr, here, true = driven[i], z[LR], z[HERE], z[TRUE]
+    up = phase[i] + lr
+    down = up - (lr + lr)
+    dup = drive(up, ratio[i], fixed[i], lsb, levels, thresholds, rewrap)
+    ddown = drive(down, ratio[i], fixed[i], lsb, levels, thresholds, rewrap)
+    f, hw, kw = corner(e, at, at), corner(h, at, at), corner(q, at, at)
     if uneven:
-        rest_quadratic(hw, kw, angles, base)
-    for driven_to, row, out in ((dup, UPS, PLUS), (ddown, DOWNS, MINUS)):
-        angles = z[row * w : (row + 18) * w]
-        probe(driven, driven_to, crosstalk, sense, own, above, below, prev, follow, angles)
-        if beside[0] < 0:
-            unturned(angles, C0)
-        if beside[1] < 0:
-            unturned(angles, C4)
-        to = z[out * w : (out + 1) * w]
-        trace(f, angles, to)
-        if uneven:
-            quadratic(hw, kw, angles, left, right, to)
+        outside(buffers[0], f, h, q, at, heaters[column], tables, w)
+        f = buffers[0]
+    base = at_rest(uneven, i, beside, tables, f, hw, kw)
+    ups, downs = step(now, dup, crosstalk, sense), step(now, ddown, crosstalk, sense)
+    plus = true + (probe(uneven, ups, i, beside, prev, follow, tables, f, hw, kw, left, right) - base) * mean
+    minus = true + (probe(uneven, downs, i, beside, prev, follow, tables, f, hw, kw, left, right) - base) * mean
     # An unchanged driven phase has an equal loss by construction, so that ties fall as in exact arithmetic.
-    for l in range(LANES):
-        here, base = z[TRUE * w + l], z[BASE * w + l]
-        plus = here + (z[PLUS * w + l] - base) * mean
-        minus = here + (z[MINUS * w + l] - base) * mean
-        z[PLUS * w + l] = here if z[DUP * w + l] == driven[l] else plus
-        z[MINUS * w + l] = here if z[DDOWN * w + l] == driven[l] else minus
-    if uncertain:
-        read(rule, number, lo, variates, mean, z)
-    choose(rule, phase, driven, z)
-    if uncertain:
-        copy(z[TRUE * w : (TRUE + 1) * w], z[NEXT * w : (NEXT + 1) * w])
-        if rule == ZCD:  # the state of the decision is read again
-            noisy(TRUE, number + 1, lo, variates, mean, z, HERE)
+    plus, minus = where(dup == now, true, plus), where(ddown == now, true, minus)
+    seen_plus = lit(uncertain, number, plus, mean, noise, z)
+    seen_minus = lit(uncertain, number + 1, minus, mean, noise, z)
+    one = full(plus, 1.0)
+    if rule == ZCD:
+        take = seen_plus < here
+        phase[i], driven[i] = where(take, up, down), where(take, dup, ddown)
+        z[TRUE] = where(take, plus, minus)
+        # The state of the decision is read again.
+        z[HERE] = lit(uncertain, number + 1, z[TRUE], mean, noise, z)
+        z[WRITES] += where(take, one, one + one)
+        dc, ds = where(take, ups[0], downs[0]), where(take, ups[1], downs[1])
+        ec, es = where(take, ups[2], downs[2]), where(take, ups[3], downs[3])
     else:
-        copy(z[TRUE * w : (TRUE + 1) * w], z[HERE * w : (HERE + 1) * w])
-    settle(uneven, i, prev, follow, beside, rails, tables, z, e, h, q)
+        low = (seen_minus <= here) & (seen_minus <= seen_plus)
+        stay = here <= seen_plus
+        phase[i] = where(low, down, where(stay, phase[i], up))
+        driven[i] = where(low, ddown, where(stay, now, dup))
+        z[TRUE] = where(low, minus, where(stay, true, plus))
+        z[HERE] = where(low, seen_minus, where(stay, here, seen_plus))
+        z[WRITES] += where(low, one + one, one + one + one)
+        dc, ds = where(low, downs[0], where(stay, one, ups[0])), where(low, downs[1], where(stay, 0.0, ups[1]))
+        ec, es = where(low, downs[2], where(stay, one, ups[2])), where(low, downs[3], where(stay, 0.0, ups[3]))
+    settle(uneven, i, (dc, ds, ec, es), prev, follow, beside, rails, tables, e, h, q)
 
 
 @flat
 def group(rule, uneven, lanes, problem, static, noise, sense, steps, scratch):
-    """One epoch of LANES cores, whose arrays, (n, LANES), (k, columns, LANES), ..., are in lane layout already."""
+    """One epoch of the cores of a vector, whose arrays, (n,), (k, k), ..., are in lane layout already."""
     phase, ratio, fixed, bias, signs, driven = lanes
-    around, rails, first, _column_heaters, lsb, levels, thresholds, crosstalk, rewrap, mean = static
-    tables, e, h, q, _buffers, z = scratch
-    total, spare = z[TRUE * LANES : (TRUE + 1) * LANES], z[BASE * LANES : (BASE + 1) * LANES]
-    columns_count = first.size - 1
+    around, rails, first, _heaters, lsb, levels, thresholds, crosstalk, rewrap, mean = static
+    tables, e, h, q, _buffers, _w, z = scratch
+    count = first.size - 1
     for i in range(rails.size):
-        drives(phase[i], ratio[i], fixed[i], lsb, levels, thresholds, rewrap, driven[i])
+        driven[i] = drive(phase[i], ratio[i], fixed[i], lsb, levels, thresholds, rewrap)
     for i in range(rails.size):
-        turned(i, driven, bias, signs, around, crosstalk, tables)
-    start_group(uneven, problem, first, rails, tables, sense, e, h, q, total, spare)
-    for l in range(total.size):
-        total[l] *= mean
+        tables[i, 0], tables[i, 1] = turned(i, driven, bias, signs, around, crosstalk)
+    z[TRUE] = start_group(uneven, problem, first, rails, tables, sense, e, h, q) * mean
     if not noise[0]:
-        copy(z[HERE * LANES : (HERE + 1) * LANES], total)
+        z[HERE] = z[TRUE]
     at, number = 0, 0
     for step in steps:
         while at != step:
             near = min(at, at + 1 if step > at else at - 1)
-            a, b = (near, near + 1) if sense > 0 else (columns_count - 1 - near, columns_count - 2 - near)
-            carry(uneven, a, b, step > at, first, rails, tables, e, h, q, spare)
+            a, b = (near, near + 1) if sense > 0 else (count - 1 - near, count - 2 - near)
+            carry(uneven, a, b, step > at, first, rails, tables, e, h, q)
             at += 1 if step > at else -1
-        column = at if sense > 0 else columns_count - 1 - at
+        column = at if sense > 0 else count - 1 - at
         for i in range(first[column], first[column + 1]):
-            heater(
-                rule, uneven, i, number, column, phase[i], ratio[i], fixed[i], driven[i], static, noise, sense, scratch
-            )
+            heater(rule, uneven, i, number, column, lanes, static, noise, sense, scratch)
             number += 2
 
 
@@ -354,46 +284,44 @@ def piece(
     begin, end, rule, uneven, phases, loss, lr, chain, rails, first, column_heaters, sense, steps, start, gains, target,
     uncertain, amplitudes, variates, writes,
 ):
-    """The groups of LANES cores from `begin` to `end`, with scratch of their own."""
+    """The vectors of cores from `begin` to `end`, with scratch of their own."""
     ratio, fixed, bias, around, lsb, levels, thresholds, crosstalk, rewrap = chain
-    (cores, n), k, dtype = phases.shape, start.shape[1], phases.dtype
-    padded = -(-k // 4) * 4
-    tables, matrices = room(n, 2, start), room(3 * (k + 4), k + 4, start)
+    (cores, n), k, dtype, lanes = phases.shape, start.shape[1], phases.dtype, width(phases)
+    matrices = room(3 * (k + 4), k + 4, start)
     matrices[:] = 0.0
-    e, h, q = matrices[: k + 4], matrices[k + 4 : 2 * k + 8], matrices[2 * k + 8 :]
-    b, z = room(5, 36, start).reshape(5, 36 * LANES), room(ROWS, 1, start).reshape(ROWS * LANES)
-    z[:] = 0.0
-    z[ONE * LANES : (ONE + 1) * LANES] = 1.0
-    scratch = tables, e, h, q, (b[0], b[1], b[2], b[3], b[4]), z
+    whole, b = view(matrices), view(room(18, WINDOW, start))
+    e, h, q = whole[: k + 4], whole[k + 4 : 2 * k + 8], whole[2 * k + 8 :]
+    numbers, drawn = room(DARK + 1, 1, start).reshape(DARK + 1, lanes), room(2, 1, start).reshape(2, lanes)
+    z = view(numbers)
+    scratch = view(room(n, 2, start)), e, h, q, (b[:6], b[6:12], b[12:]), view(room(k + 4, WINDOW, start)), z
     mean = dtype.type(1.0 / (k * k))
     static = around, rails, first, column_heaters, lsb, levels, thresholds, crosstalk, rewrap, mean
-    rest = room(6 * n + 1 + k, 1, start).reshape(6 * n + 1 + k, LANES)
+    rest = room(6 * n + 1 + k, 1, start).reshape(6 * n + 1 + k, lanes)
     phase, own_ratio, own_fixed = rest[:n], rest[n : 2 * n], rest[2 * n : 3 * n]
     own_bias, signs, driven, g = rest[3 * n : 4 * n], rest[4 * n : 5 * n], rest[5 * n : 6 * n + 1], rest[6 * n + 1 :]
     signs[:], driven[n] = sense, 0.0
-    both = room(2 * k, padded, start)
-    both[:] = 0.0
-    x, t = both[:k], both[k:]
+    own = view(phase), view(own_ratio), view(own_fixed), view(own_bias), view(signs), view(driven)
+    x, t = room(k, k, start), room(k, k, start)
+    problem = view(x), view(t), view(g)
     for number in range(begin, end):
-        lo = number * LANES
-        spread(phases, lo, LANES, phase)
-        spread(ratio, lo, LANES, own_ratio)
-        spread(fixed, lo, LANES, own_fixed)
-        spread(bias, lo, LANES, own_bias)
-        spread(gains, lo, LANES, g)
-        for l in range(LANES):
+        lo = number * lanes
+        spread(phases, lo, lanes, phase)
+        spread(ratio, lo, lanes, own_ratio)
+        spread(fixed, lo, lanes, own_fixed)
+        spread(bias, lo, lanes, own_bias)
+        spread(gains, lo, lanes, g)
+        for l in range(lanes):
             m = min(lo + l, cores - 1)
-            z[LR * LANES + l], z[WRITES * LANES + l], z[HERE * LANES + l] = lr[m], 0.0, loss[m]
-            z[LEAST * LANES + l], z[DARK * LANES + l] = amplitudes[0][m], amplitudes[1][m]
+            numbers[LR, l], numbers[WRITES, l], numbers[HERE, l] = lr[m], 0.0, loss[m]
+            numbers[LEAST, l], numbers[DARK, l] = amplitudes[0][m], amplitudes[1][m]
             for i in range(k):
                 for j in range(k):
                     x[i, j, l], t[i, j, l] = start[m, i, j], target[m, i, j]
-        lanes = phase, own_ratio, own_fixed, own_bias, signs, driven
-        group(rule, uneven, lanes, (x, t, g), static, (uncertain, lo, variates), sense, steps, scratch)
-        for l in range(min(LANES, cores - lo)):
+        group(rule, uneven, own, problem, static, (uncertain, lo, variates, view(drawn), drawn), sense, steps, scratch)
+        for l in range(min(lanes, cores - lo)):
             m = lo + l
-            loss[m] = z[HERE * LANES + l]
-            writes[m] += np.int64(z[WRITES * LANES + l])
+            loss[m] = numbers[HERE, l]
+            writes[m] += np.int64(numbers[WRITES, l])
             for i in range(n):
                 phases[m, i] = phase[i, l]
 
@@ -410,8 +338,9 @@ def descend(
     visited, counted from the one nearest sigma, `gains` (M, k) the g of above
     (`uneven`: not all of magnitude one).
     """
-    groups = -(-phases.shape[0] // LANES)
+    lanes = width.py_func(phases.dtype)
+    groups = -(-phases.shape[0] // lanes)
     threads.share(
-        piece, groups, 2.5 * LANES * groups * rails.size * start.shape[1], rule, uneven, phases, loss, lr, chain,
+        piece, groups, 2.5 * lanes * groups * rails.size * start.shape[1], rule, uneven, phases, loss, lr, chain,
         rails, first, column_heaters, sense, steps, start, gains, target, uncertain, amplitudes, variates, writes,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The 6 x 6 window of `kernels.descent_by_column`: the loss of one probe from what it turns, 32 cores at a time.
+"""The 6 x 6 window of `kernels.descent_by_column`: the loss of one probe from what it turns, a vector of cores at once.
 
 The window of a heater on rails r, r + 1 holds rails r - 2 to r + 3. Numbered from 0, a probe turns the pairs (1, 2) and
 (3, 4) of the column before (D), (0, 1), (2, 3), (4, 5) of its own (A), and (1, 2), (3, 4) of the one after (D'), by
@@ -11,119 +11,46 @@ is all that is stored, and all that is read.
 
 tr(K M H M') = tr(K1 A H1 A'), H1 = D H D', K1 = D'' K D' (D'' the transpose of D'), is a sum over pairs of the 2 x 2
 blocks that A turns, of <K1_ab, R_a H1_ab R_b'>, each bilinear in (cos, sin) of its two angles.
+
+Every function sees vectors as numbers. `turns` of a probe: (cos, sin) of the pairs (0, 1), (2, 3), (4, 5) of A, then of
+D and of D', 14 in all.
 """
 
 from __future__ import annotations
 
-from .lanes import LANES, copy, fast, flat, sincos
+from .lanes import fast, flat, middle
 
 WINDOW = 6
 
-# Rows of the work buffer `z`, LANES numbers each. One buffer with constant offsets lets the loops over lanes vectorise.
-LR, HERE, DUP, DDOWN, PLUS, MINUS, BASE, ONE, ZERO, NEGATIVE, WRITES = range(11)
-# Rows of one probe's angles, from UPS and DOWNS on: delta; epsilon; the MZI, the one above, the one below, turned;
-# epsilon or no turn for the column before (two MZIs) and after.
-DC, DS, EC, ES, C0, S0, C2, S2, C4, S4, PC1, PS1, PC2, PS2, NC1, NS1, NC2, NS2 = range(18)
-STAY, UPS, DOWNS, CHOSEN = 11, 29, 47, 65
-TRUE, NEXT, DARK, LEAST = 69, 70, 71, 72
-"""Rows of noise: the loss without it, now and after the step; what entries without noise add to k^2 L; amplitudes."""
-ROWS = 73
+
+@flat
+def trace(f, turns):
+    """-2 tr(M F) of the window `f`. Only what the trace needs is computed."""
+    c0, s0, c2, s2, c4, s4, a, b, c, d, e, g, h, i = turns
+    f10, f11, f12 = a * f[1, 0] - b * f[2, 0], a * f[1, 1] - b * f[2, 1], a * f[1, 2] - b * f[2, 2]
+    f21, f22 = b * f[1, 1] + a * f[2, 1], b * f[1, 2] + a * f[2, 2]
+    f23, f24 = b * f[1, 3] + a * f[2, 3], b * f[1, 4] + a * f[2, 4]
+    f31, f32 = c * f[3, 1] - d * f[4, 1], c * f[3, 2] - d * f[4, 2]
+    f33, f34 = c * f[3, 3] - d * f[4, 3], c * f[3, 4] - d * f[4, 4]
+    f43, f44, f45 = d * f[3, 3] + c * f[4, 3], d * f[3, 4] + c * f[4, 4], d * f[3, 5] + c * f[4, 5]
+    x11, x12 = s0 * f[0, 1] + c0 * f11, s0 * f[0, 2] + c0 * f12
+    x21, x22 = c2 * f21 - s2 * f31, c2 * f22 - s2 * f32
+    x33, x34 = s2 * f23 + c2 * f33, s2 * f24 + c2 * f34
+    x43, x44 = c4 * f43 - s4 * f[5, 3], c4 * f44 - s4 * f[5, 4]
+    near = e * (x11 + x22) + g * (x12 - x21)
+    far = h * (x33 + x44) + i * (x34 - x43)
+    total = (((c0 * f[0, 0] - s0 * f10) + near) + far) + (s4 * f45 + c4 * f[5, 5])
+    return -(total + total)
 
 
 @flat
-def probe(driven, to, crosstalk, sense, own, above, below, prev, follow, z):
-    """Angles of the step of one heater from `driven` to `to` (LANES,), into `z` (the rows DC to NS2).
-
-    `own`, `above`, `below` (2 LANES,): (cos, sin) of the heater and of its neighbours in the column, or of no turn.
-    """
-    w = LANES
-    for l in range(LANES):
-        delta = to[l] - driven[l]
-        s, c = sincos(delta)
-        z[DC * w + l] = c
-        z[DS * w + l] = sense * s
-        s, c = sincos(crosstalk * delta)
-        z[EC * w + l] = c
-        z[ES * w + l] = sense * s
-    for l in range(LANES):
-        dc, ds, ec, es = z[DC * w + l], z[DS * w + l], z[EC * w + l], z[ES * w + l]
-        z[C2 * w + l] = own[l] * dc - own[w + l] * ds
-        z[S2 * w + l] = own[w + l] * dc + own[l] * ds
-        z[C0 * w + l] = above[l] * ec - above[w + l] * es
-        z[S0 * w + l] = above[w + l] * ec + above[l] * es
-        z[C4 * w + l] = below[l] * ec - below[w + l] * es
-        z[S4 * w + l] = below[w + l] * ec + below[l] * es
-    for t in range(2):
-        neighbour(z, PC1 + 2 * t, prev[t] >= 0)
-        neighbour(z, NC1 + 2 * t, follow[t] >= 0)
-
-
-@flat
-def unturned(z, row):
-    """No turn in rows `row` (cos) and `row` + 1 (sin)."""
-    z[row * LANES : (row + 1) * LANES] = 1.0
-    z[(row + 1) * LANES : (row + 2) * LANES] = 0.0
-
-
-@flat
-def neighbour(z, row, exists):
-    """(cos, sin) of epsilon into rows `row`, `row` + 1, or of no turn where there is no neighbour."""
-    if exists:
-        copy(z[row * LANES : (row + 2) * LANES], z[EC * LANES : (EC + 2) * LANES])
-    else:
-        unturned(z, row)
-
-
-@fast
-def trace(f, z, out):
-    """-2 tr(M F) of the window `f` (36 LANES,), row by row, into `out`; `z` the angles of one probe.
-
-    Only what the trace needs is computed.
-    """
-    w = LANES
-    for l in range(LANES):
-        a, b = z[PC1 * w + l], z[PS1 * w + l]
-        f10 = a * f[6 * w + l] - b * f[12 * w + l]
-        f11 = a * f[7 * w + l] - b * f[13 * w + l]
-        f12 = a * f[8 * w + l] - b * f[14 * w + l]
-        f21 = b * f[7 * w + l] + a * f[13 * w + l]
-        f22 = b * f[8 * w + l] + a * f[14 * w + l]
-        f23 = b * f[9 * w + l] + a * f[15 * w + l]
-        f24 = b * f[10 * w + l] + a * f[16 * w + l]
-        a, b = z[PC2 * w + l], z[PS2 * w + l]
-        f31 = a * f[19 * w + l] - b * f[25 * w + l]
-        f32 = a * f[20 * w + l] - b * f[26 * w + l]
-        f33 = a * f[21 * w + l] - b * f[27 * w + l]
-        f34 = a * f[22 * w + l] - b * f[28 * w + l]
-        f43 = b * f[21 * w + l] + a * f[27 * w + l]
-        f44 = b * f[22 * w + l] + a * f[28 * w + l]
-        f45 = b * f[23 * w + l] + a * f[29 * w + l]
-        x00 = z[C0 * w + l] * f[l] - z[S0 * w + l] * f10
-        x11 = z[S0 * w + l] * f[w + l] + z[C0 * w + l] * f11
-        x12 = z[S0 * w + l] * f[2 * w + l] + z[C0 * w + l] * f12
-        x21 = z[C2 * w + l] * f21 - z[S2 * w + l] * f31
-        x22 = z[C2 * w + l] * f22 - z[S2 * w + l] * f32
-        x33 = z[S2 * w + l] * f23 + z[C2 * w + l] * f33
-        x34 = z[S2 * w + l] * f24 + z[C2 * w + l] * f34
-        x43 = z[C4 * w + l] * f43 - z[S4 * w + l] * f[33 * w + l]
-        x44 = z[C4 * w + l] * f44 - z[S4 * w + l] * f[34 * w + l]
-        x55 = z[S4 * w + l] * f45 + z[C4 * w + l] * f[35 * w + l]
-        near = z[NC1 * w + l] * (x11 + x22) + z[NS1 * w + l] * (x12 - x21)
-        far = z[NC2 * w + l] * (x33 + x44) + z[NS2 * w + l] * (x34 - x43)
-        total = ((x00 + near) + far) + x55
-        out[l] = -(total + total)
-
-
-@fast
-def rest_trace(f, z, out):
+def rest_trace(f, c0, s0, c2, s2, c4, s4):
     """`trace` where D and D' turn nothing."""
-    w = LANES
-    for l in range(LANES):
-        near = z[C0 * w + l] * (f[l] + f[7 * w + l]) + z[S0 * w + l] * (f[w + l] - f[6 * w + l])
-        own = z[C2 * w + l] * (f[14 * w + l] + f[21 * w + l]) + z[S2 * w + l] * (f[15 * w + l] - f[20 * w + l])
-        far = z[C4 * w + l] * (f[28 * w + l] + f[35 * w + l]) + z[S4 * w + l] * (f[29 * w + l] - f[34 * w + l])
-        total = (near + own) + far
-        out[l] = -(total + total)
+    near = c0 * (f[0, 0] + f[1, 1]) + s0 * (f[0, 1] - f[1, 0])
+    own = c2 * (f[2, 2] + f[3, 3]) + s2 * (f[2, 3] - f[3, 2])
+    far = c4 * (f[4, 4] + f[5, 5]) + s4 * (f[4, 5] - f[5, 4])
+    total = (near + own) + far
+    return -(total + total)
 
 
 @flat
@@ -133,25 +60,19 @@ def pair(x, y, c, s):
 
 
 @flat
-def middle(x, y, z, c, s):
-    """The symmetric [[x, y], [y, z]] turned on both sides."""
-    d = x - z
-    rise = s * (s * d + (c + c) * y)  # x - x'
-    return x - rise, c * s * d + (c * c - s * s) * y, z + rise
+def own_block(k, h, a, c, s):
+    """tr(K R H R') of the blocks of the symmetric K and H from rail `a` on."""
+    x, y, z = middle(h[a, a], h[a, a + 1], h[a + 1, a + 1], c, s)
+    b = k[a, a + 1]
+    return k[a, a] * x + k[a + 1, a + 1] * z + (b + b) * y
 
 
 @flat
-def own_block(a, b, d, p, q, r, c, s):
-    """tr(K R H R') of the symmetric K = [[a, b], [b, d]] and H = [[p, q], [q, r]]."""
-    x, y, z = middle(p, q, r, c, s)
-    return a * x + d * z + (b + b) * y
-
-
-@flat
-def two_blocks(a, b, c, d, p, q, r, s, c0, s0, c1, s1):
-    """2 <K, R_0 H R_1'> of K = [[a, b], [c, d]] and H = [[p, q], [r, s]]."""
-    p, r = pair(p, r, c0, s0)
-    q, s = pair(q, s, c0, s0)
+def two_blocks(k, h, i, j, c0, s0, c1, s1):
+    """2 <K, R_0 H R_1'> of the blocks of K and H on rails i, i + 1 and j, j + 1."""
+    a, b, c, d = k[i, j], k[i, j + 1], k[i + 1, j], k[i + 1, j + 1]
+    p, r = pair(h[i, j], h[i + 1, j], c0, s0)
+    q, s = pair(h[i, j + 1], h[i + 1, j + 1], c0, s0)
     along = (a * p + b * q) + (c * r + d * s)
     across = (b * p - a * q) + (d * r - c * s)
     half = c1 * along + s1 * across
@@ -159,149 +80,120 @@ def two_blocks(a, b, c, d, p, q, r, s, c0, s0, c1, s1):
 
 
 @fast
-def rest_quadratic(h, k, z, out):
+def rest_quadratic(h, k, c0, s0, c2, s2, c4, s4):
     """`quadratic` where D and D' turn nothing."""
-    w = LANES
-    for l in range(LANES):
-        a, b = z[C0 * w + l], z[S0 * w + l]
-        c, d = z[C2 * w + l], z[S2 * w + l]
-        e, f = z[C4 * w + l], z[S4 * w + l]
-        own = own_block(k[l], k[w + l], k[7 * w + l], h[l], h[w + l], h[7 * w + l], a, b)
-        own += own_block(
-            k[14 * w + l], k[15 * w + l], k[21 * w + l], h[14 * w + l], h[15 * w + l], h[21 * w + l], c, d
-        )  # fmt: skip
-        own += own_block(
-            k[28 * w + l], k[29 * w + l], k[35 * w + l], h[28 * w + l], h[29 * w + l], h[35 * w + l], e, f
-        )  # fmt: skip
-        two = two_blocks(
-            k[2 * w + l], k[3 * w + l], k[8 * w + l], k[9 * w + l],
-            h[2 * w + l], h[3 * w + l], h[8 * w + l], h[9 * w + l], a, b, c, d,
-        )  # fmt: skip
-        two += two_blocks(
-            k[4 * w + l], k[5 * w + l], k[10 * w + l], k[11 * w + l],
-            h[4 * w + l], h[5 * w + l], h[10 * w + l], h[11 * w + l], a, b, e, f,
-        )  # fmt: skip
-        two += two_blocks(
-            k[16 * w + l], k[17 * w + l], k[22 * w + l], k[23 * w + l],
-            h[16 * w + l], h[17 * w + l], h[22 * w + l], h[23 * w + l], c, d, e, f,
-        )  # fmt: skip
-        out[l] += own + two
+    own = own_block(k, h, 0, c0, s0) + own_block(k, h, 2, c2, s2) + own_block(k, h, 4, c4, s4)
+    two = two_blocks(k, h, 0, 2, c0, s0, c2, s2) + two_blocks(k, h, 0, 4, c0, s0, c4, s4)
+    return own + (two + two_blocks(k, h, 2, 4, c2, s2, c4, s4))
 
 
 @fast
-def congruent(h, z, row, sign, to):
-    """Both sides of the symmetric window `h` turned on (1, 2) and (3, 4) by the angles from row `row` on, into `to`.
-
-    With `sign` -1 they are turned back.
-    """
-    w = LANES
-    for l in range(LANES):
-        c, s = z[row * w + l], sign * z[(row + 1) * w + l]
-        to[l], to[5 * w + l], to[35 * w + l] = h[l], h[5 * w + l], h[35 * w + l]
-        to[w + l], to[2 * w + l] = pair(h[w + l], h[2 * w + l], c, s)
-        to[11 * w + l], to[17 * w + l] = pair(h[11 * w + l], h[17 * w + l], c, s)
-        to[7 * w + l], to[8 * w + l], to[14 * w + l] = middle(h[7 * w + l], h[8 * w + l], h[14 * w + l], c, s)
-        h13, h23 = pair(h[9 * w + l], h[15 * w + l], c, s)
-        h14, h24 = pair(h[10 * w + l], h[16 * w + l], c, s)
-        c, s = z[(row + 2) * w + l], sign * z[(row + 3) * w + l]
-        to[9 * w + l], to[10 * w + l] = pair(h13, h14, c, s)
-        to[15 * w + l], to[16 * w + l] = pair(h23, h24, c, s)
-        to[3 * w + l], to[4 * w + l] = pair(h[3 * w + l], h[4 * w + l], c, s)
-        to[23 * w + l], to[29 * w + l] = pair(h[23 * w + l], h[29 * w + l], c, s)
-        to[21 * w + l], to[22 * w + l], to[28 * w + l] = middle(h[21 * w + l], h[22 * w + l], h[28 * w + l], c, s)
+def congruent(h, c, s, d, t, to):
+    """Both sides of the symmetric window `h` turned on (1, 2) by (c, s) and on (3, 4) by (d, t), into `to`."""
+    to[0, 0], to[0, 5], to[5, 5] = h[0, 0], h[0, 5], h[5, 5]
+    to[0, 1], to[0, 2] = pair(h[0, 1], h[0, 2], c, s)
+    to[1, 5], to[2, 5] = pair(h[1, 5], h[2, 5], c, s)
+    to[1, 1], to[1, 2], to[2, 2] = middle(h[1, 1], h[1, 2], h[2, 2], c, s)
+    h13, h23 = pair(h[1, 3], h[2, 3], c, s)
+    h14, h24 = pair(h[1, 4], h[2, 4], c, s)
+    to[1, 3], to[1, 4] = pair(h13, h14, d, t)
+    to[2, 3], to[2, 4] = pair(h23, h24, d, t)
+    to[0, 3], to[0, 4] = pair(h[0, 3], h[0, 4], d, t)
+    to[3, 5], to[4, 5] = pair(h[3, 5], h[4, 5], d, t)
+    to[3, 3], to[3, 4], to[4, 4] = middle(h[3, 3], h[3, 4], h[4, 4], d, t)
 
 
 @flat
-def quadratic(h, k, z, left, right, out):
-    """Add tr(K M H M') of the windows `h`, `k` (36 LANES,) to `out`; `z` the angles of one probe, the rest scratch."""
-    congruent(h, z, PC1, 1, right)
-    congruent(k, z, NC1, -1, left)
-    rest_quadratic(right, left, z, out)
+def quadratic(h, k, turns, left, right):
+    """tr(K M H M') of the windows `h`, `k`; `left` and `right` are scratch."""
+    c0, s0, c2, s2, c4, s4, a, b, c, d, e, g, p, q = turns
+    congruent(h, a, b, c, d, right)
+    congruent(k, e, -g, p, -q, left)
+    return rest_quadratic(right, left, c0, s0, c2, s2, c4, s4)
+
+
+@flat
+def beside(o, at, size):
+    """Where row `o` of a symmetric (size, size), stored above the diagonal, has column `at`, and how far apart its
+    columns are."""
+    return (o * size + at, 1) if o < at else (at * size + o, size)
 
 
 @fast
-def beyond(f, x, y, u, v, c, s):
-    """F -= H_wo R' K_ow for two rails o: `x`, `y` (6 LANES,) their rows of H, `u`, `v` of K, R by `c`, `s` (LANES,).
-
-    What `trace` does not read of F is left out.
-    """
-    w = LANES
-    for l in range(LANES):
-        a, b = c[l], -s[l]
-        u0, v0 = pair(u[l], v[l], a, b)
-        u1, v1 = pair(u[w + l], v[w + l], a, b)
-        u2, v2 = pair(u[2 * w + l], v[2 * w + l], a, b)
-        u3, v3 = pair(u[3 * w + l], v[3 * w + l], a, b)
-        u4, v4 = pair(u[4 * w + l], v[4 * w + l], a, b)
-        u5, v5 = pair(u[5 * w + l], v[5 * w + l], a, b)
-        p, q = x[l], y[l]
-        f[l] -= p * u0 + q * v0
-        f[w + l] -= p * u1 + q * v1
-        f[2 * w + l] -= p * u2 + q * v2
-        p, q = x[w + l], y[w + l]
-        f[6 * w + l] -= p * u0 + q * v0
-        f[7 * w + l] -= p * u1 + q * v1
-        f[8 * w + l] -= p * u2 + q * v2
-        f[9 * w + l] -= p * u3 + q * v3
-        f[10 * w + l] -= p * u4 + q * v4
-        p, q = x[2 * w + l], y[2 * w + l]
-        f[12 * w + l] -= p * u0 + q * v0
-        f[13 * w + l] -= p * u1 + q * v1
-        f[14 * w + l] -= p * u2 + q * v2
-        f[15 * w + l] -= p * u3 + q * v3
-        f[16 * w + l] -= p * u4 + q * v4
-        p, q = x[3 * w + l], y[3 * w + l]
-        f[19 * w + l] -= p * u1 + q * v1
-        f[20 * w + l] -= p * u2 + q * v2
-        f[21 * w + l] -= p * u3 + q * v3
-        f[22 * w + l] -= p * u4 + q * v4
-        f[23 * w + l] -= p * u5 + q * v5
-        p, q = x[4 * w + l], y[4 * w + l]
-        f[25 * w + l] -= p * u1 + q * v1
-        f[26 * w + l] -= p * u2 + q * v2
-        f[27 * w + l] -= p * u3 + q * v3
-        f[28 * w + l] -= p * u4 + q * v4
-        f[29 * w + l] -= p * u5 + q * v5
-        p, q = x[5 * w + l], y[5 * w + l]
-        f[33 * w + l] -= p * u3 + q * v3
-        f[34 * w + l] -= p * u4 + q * v4
-        f[35 * w + l] -= p * u5 + q * v5
-
-
-@fast
-def outside(f, h, k, at, heaters, tables, z, rows):
-    """F <- F - N, N = H_wo A_o' K_ow the cross term of the window from padded rail `at` on to the rails o outside it.
-
-    `heaters` (padded rails,): the heater whose MZI starts on a rail in this column, -1 for none. `rows` is scratch.
-    """
-    w, size, end = LANES, WINDOW * LANES, h.shape[0] - 2
-    x, y = rows[:size], rows[size : 2 * size]
-    u, v = rows[2 * size : 3 * size], rows[3 * size : 4 * size]
-    above, below = h.reshape(-1), k.reshape(-1)
+def turned_rows(k, at, heaters, tables, w):
+    """Rows o outside the window from `at` on of A_o' K_ow, into `w` (size, WINDOW); `k` (size^2,), flat."""
+    size = w.shape[0]
     o = 2
-    while o < end:
+    while o < size - 2:
         if at <= o < at + WINDOW:
             o = at + WINDOW
             continue
         i = heaters[o]
-        beside(above, o, at, h.shape[0], x)
-        beside(below, o, at, h.shape[0], u)
+        x, step = beside(o, at, size)
         if i >= 0:
-            beside(above, o + 1, at, h.shape[0], y)
-            beside(below, o + 1, at, h.shape[0], v)
-            beyond(f, x, y, u, v, tables[i, 0], tables[i, 1])
+            y = beside(o + 1, at, size)[0]
+            c, s = tables[i, 0], tables[i, 1]
+            for b in range(WINDOW):
+                p, q = k[x + b * step], k[y + b * step]
+                w[o, b] = c * p + s * q
+                w[o + 1, b] = c * q - s * p
+            o += 2
         else:
-            y[:], v[:] = 0.0, 0.0
-            beyond(f, x, y, u, v, z[ONE * w : (ONE + 1) * w], z[ZERO * w : (ZERO + 1) * w])
-        o += 1 if i < 0 else 2
+            for b in range(WINDOW):
+                w[o, b] = k[x + b * step]
+            o += 1
+
+
+@fast
+def upper_rows(f, e, h, at, w):
+    """The first three rows of the window of E less the cross term, as far as `trace` reads them; `h` flat."""
+    size = w.shape[0]
+    f00, f01, f02 = e[0, 0], e[0, 1], e[0, 2]
+    f10, f11, f12, f13, f14 = e[1, 0], e[1, 1], e[1, 2], e[1, 3], e[1, 4]
+    f20, f21, f22, f23, f24 = e[2, 0], e[2, 1], e[2, 2], e[2, 3], e[2, 4]
+    for o in range(2, size - 2):
+        if at <= o < at + WINDOW:
+            continue
+        x, step = beside(o, at, size)
+        p, q, r = h[x], h[x + step], h[x + 2 * step]
+        a, b, c, d, g = w[o, 0], w[o, 1], w[o, 2], w[o, 3], w[o, 4]
+        f00, f01, f02 = f00 - p * a, f01 - p * b, f02 - p * c
+        f10, f11, f12, f13, f14 = f10 - q * a, f11 - q * b, f12 - q * c, f13 - q * d, f14 - q * g
+        f20, f21, f22, f23, f24 = f20 - r * a, f21 - r * b, f22 - r * c, f23 - r * d, f24 - r * g
+    f[0, 0], f[0, 1], f[0, 2] = f00, f01, f02
+    f[1, 0], f[1, 1], f[1, 2], f[1, 3], f[1, 4] = f10, f11, f12, f13, f14
+    f[2, 0], f[2, 1], f[2, 2], f[2, 3], f[2, 4] = f20, f21, f22, f23, f24
+
+
+@fast
+def lower_rows(f, e, h, at, w):
+    """The last three rows of the same."""
+    size = w.shape[0]
+    f31, f32, f33, f34, f35 = e[3, 1], e[3, 2], e[3, 3], e[3, 4], e[3, 5]
+    f41, f42, f43, f44, f45 = e[4, 1], e[4, 2], e[4, 3], e[4, 4], e[4, 5]
+    f53, f54, f55 = e[5, 3], e[5, 4], e[5, 5]
+    for o in range(2, size - 2):
+        if at <= o < at + WINDOW:
+            continue
+        x, step = beside(o, at, size)
+        p, q, r = h[x + 3 * step], h[x + 4 * step], h[x + 5 * step]
+        a, b, c, d, g = w[o, 1], w[o, 2], w[o, 3], w[o, 4], w[o, 5]
+        f31, f32, f33, f34, f35 = f31 - p * a, f32 - p * b, f33 - p * c, f34 - p * d, f35 - p * g
+        f41, f42, f43, f44, f45 = f41 - q * a, f42 - q * b, f43 - q * c, f44 - q * d, f45 - q * g
+        f53, f54, f55 = f53 - r * c, f54 - r * d, f55 - r * g
+    f[3, 1], f[3, 2], f[3, 3], f[3, 4], f[3, 5] = f31, f32, f33, f34, f35
+    f[4, 1], f[4, 2], f[4, 3], f[4, 4], f[4, 5] = f41, f42, f43, f44, f45
+    f[5, 3], f[5, 4], f[5, 5] = f53, f54, f55
 
 
 @flat
-def beside(h, o, at, size, to):
-    """Row `o` of the symmetric `h`, stored above the diagonal (size^2 LANES,), from column `at` on into `to`."""
-    w = LANES
-    if o < at:
-        copy(to, h[(o * size + at) * w : (o * size + at + WINDOW) * w])
-        return
-    for i in range(WINDOW):
-        copy(to[i * w : (i + 1) * w], h[((at + i) * size + o) * w : ((at + i) * size + o + 1) * w])
+def outside(f, e, h, k, at, heaters, tables, w):
+    """F = E - N of the window, `e` its corner of E: N = H_wo A_o' K_ow is the cross term of the window from padded rail
+    `at` on to the rails o outside it.
+
+    `heaters` (padded rails,): the heater whose MZI starts on a rail in this column, -1 for none. `w` is scratch.
+    """
+    above, below = h.reshape(-1), k.reshape(-1)
+    turned_rows(below, at, heaters, tables, w)
+    upper_rows(f, e, above, at, w)
+    lower_rows(f, e, above, at, w)

@@ -1,9 +1,7 @@
-"""Operations on lanes: many cores side by side, the lane innermost, so that each loop is a few vector instructions.
+"""Operations on lanes: as many cores side by side as a vector has numbers, each core in a lane of its own.
 
-The building blocks of `kernels.descent`, `descent_by_column` and `kernels.mesh`. A matrix of all lanes is stored as
-(rows, columns, LANES) and taken apart by integer indices; windows and work buffers are one-dimensional with constant
-offsets, which is what lets the compiler vectorise without checks for overlap. It unrolls loops over lanes of fewer than
-some ten instructions, and then does not vectorise them: such short ones count to an array's size instead.
+The building blocks of `kernels.descent`, `descent_by_column` and `kernels.mesh`. Memory is (rows, columns, lanes) of
+numbers while cores are put into lanes and taken out, and (rows, columns) of vectors (`kernels.vectors`) between.
 """
 
 from __future__ import annotations
@@ -13,111 +11,118 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from .chain import below, wrapped
+from .chain import TAU, below
+from .vectors import BYTES, floor, get, put, rint, size, where
 
-LANES = 32
 # pi/2 in parts of 18 bits, so that small multiples of the first three are exact in either precision (Cody and Waite).
 P1, P2, P3, P4 = 1.5707931518554688, 3.1749368645250797e-06, 2.5633384304057927e-12, 5.721188726109832e-18
 
 
-OPTIONS: dict[str, Any] = {"fastmath": {"contract"}, "_nrt": False}
-"""Fused multiply-adds, and nothing that reorders a sum; and no reference counts, for two atomic operations a view cost
-more than the arithmetic on it. So these functions take views and never allocate."""
+OPTIONS: dict[str, Any] = {
+    "fastmath": {"contract"}, "_nrt": False, "no_cpython_wrapper": True, "no_cfunc_wrapper": True,
+}  # fmt: skip
+"""Fused multiply-adds, and nothing that reorders a sum; no reference counts, for two atomic operations a view cost more
+than the arithmetic on it; and no doors from Python, which take long to compile. So these functions take views, never
+allocate, and are called by kernels only."""
 fast = njit(**OPTIONS)
 flat = njit(forceinline=True, **OPTIONS)
 """For what is called with many arrays: a call passes each of them as some ten words, which cost more than the work."""
+merged = njit(inline="always", **OPTIONS)
+"""For the large ones among these with one caller: they become part of it before they are compiled, so once."""
 
 
-@njit(inline="always", fastmath={"contract"})
+@njit
+def width(like):
+    """Lanes of an array, or dtype, of numbers."""
+    return BYTES // like.itemsize
+
+
+@fast
 def sincos(x):
-    """(sin x, cos x) without a branch, so that loops over lanes vectorise: Taylor terms on [-pi/4, pi/4]."""
-    f = type(x)
-    n = np.rint(x * f(0.6366197723675814))
-    y = (((x - n * f(P1)) - n * f(P2)) - n * f(P3)) - n * f(P4)
-    half = np.floor(n * f(0.5))
-    odd = n - f(2.0) * half
-    turned = half - f(2.0) * np.floor(half * f(0.5))
+    """(sin x, cos x) of a vector: Taylor terms on [-pi/4, pi/4]."""
+    n = rint(x * 0.6366197723675814)
+    y = (((x - n * P1) - n * P2) - n * P3) - n * P4
+    half = floor(n * 0.5)
+    odd = n - 2.0 * half
+    turned = half - 2.0 * floor(half * 0.5)
     z = y * y
-    s = f(-1.0 / 1307674368000.0) + z * f(1.0 / 355687428096000.0)
-    s = f(-1.0 / 39916800.0) + z * (f(1.0 / 6227020800.0) + z * s)
-    s = f(-1.0 / 5040.0) + z * (f(1.0 / 362880.0) + z * s)
-    s = f(-1.0 / 6.0) + z * (f(1.0 / 120.0) + z * s)
+    s = z * (1.0 / 355687428096000.0) + -1.0 / 1307674368000.0
+    s = -1.0 / 39916800.0 + z * (1.0 / 6227020800.0 + z * s)
+    s = -1.0 / 5040.0 + z * (1.0 / 362880.0 + z * s)
+    s = -1.0 / 6.0 + z * (1.0 / 120.0 + z * s)
     s = y + y * (z * s)
-    c = f(-1.0 / 87178291200.0) + z * (f(1.0 / 20922789888000.0) + z * f(-1.0 / 6402373705728000.0))
-    c = f(-1.0 / 3628800.0) + z * (f(1.0 / 479001600.0) + z * c)
-    c = f(-1.0 / 720.0) + z * (f(1.0 / 40320.0) + z * c)
-    c = f(-0.5) + z * (f(1.0 / 24.0) + z * c)
-    c = f(1.0) + z * c
-    a = c if odd > f(0.5) else s
-    b = s if odd > f(0.5) else c
-    a = -a if turned > f(0.5) else a
-    b = -b if (odd > f(0.5)) != (turned > f(0.5)) else b
-    return a, b
-
-
-@njit(inline="always", fastmath={"contract"})
-def held(phase, fixed, rewrap):
-    """Step 3 of the noise chain, behind the heater: a broken one gives its fixed phase instead."""
-    phase = fixed if fixed == fixed else phase
-    return wrapped(phase) if rewrap else phase
+    c = -1.0 / 87178291200.0 + z * (1.0 / 20922789888000.0 + z * (-1.0 / 6402373705728000.0))
+    c = -1.0 / 3628800.0 + z * (1.0 / 479001600.0 + z * c)
+    c = -1.0 / 720.0 + z * (1.0 / 40320.0 + z * c)
+    c = -0.5 + z * (1.0 / 24.0 + z * c)
+    c = 1.0 + z * c
+    swap = odd > 0.5
+    a, b = where(swap, c, s), where(swap, s, c)
+    # The sign of sin changes in the third and fourth quarter, that of cos in the second and third.
+    return where(turned > 0.5, -a, a), where(odd + turned == 1.0, -b, b)
 
 
 @fast
-def drives(phase, ratio, fixed, lsb, levels, thresholds, rewrap, out):
+def wrapped(x):
+    """`chain.wrapped` of a vector."""
+    y = x - TAU * floor(x * (1.0 / TAU))
+    y = where(y < 0.0, y + TAU, y)
+    return where(y >= TAU, y - TAU, y)
+
+
+@fast
+def level(phase, levels, thresholds):
+    """What a driver in volts gives instead of the wrapped phases of a vector."""
+    for l in range(size(phase)):
+        phase = put(phase, l, levels[below(thresholds, get(phase, l))])
+    return phase
+
+
+@fast
+def drive(phase, ratio, fixed, lsb, levels, thresholds, rewrap):
     """Steps 1-3 (and the wrap of step 4) of the noise chain (`kernels.chain.drive`) for one heater of all lanes."""
+    phase = wrapped(phase)
     if levels.size > 0:
-        for l in range(LANES):
-            level = levels[below(thresholds, wrapped(phase[l]))]
-            out[l] = held(level * ratio[l], fixed[l], rewrap)
+        phase = level(phase, levels, thresholds)
     elif lsb > 0.0:
-        for l in range(LANES):
-            out[l] = held(lsb * np.rint(wrapped(phase[l]) / lsb) * ratio[l], fixed[l], rewrap)
-    else:
-        for l in range(LANES):
-            out[l] = held(wrapped(phase[l]) * ratio[l], fixed[l], rewrap)
+        phase = lsb * rint(phase / lsb)
+    phase = phase * ratio
+    phase = where(fixed == fixed, fixed, phase)
+    if rewrap:
+        phase = wrapped(phase)
+    return phase
 
 
 @fast
-def turned(i, driven, bias, flip, around, crosstalk, tables):
-    """Steps 4-5 for heater `i` of all lanes, and (cos, flip sin) of its phase into `tables` (n, 2, LANES).
+def turned(i, driven, bias, flip, around, crosstalk):
+    """Steps 4-5 for heater `i` of all lanes: (cos, flip sin) of its phase.
 
-    `driven` (n + 1, LANES) ends in zeros, which is where the -1 of a missing neighbour leads.
+    `driven` (n + 1,) ends in zero, which is where the -1 of a missing neighbour leads.
     """
-    cosine, sine, own, turn, sign = tables[i, 0], tables[i, 1], driven[i], bias[i], flip[i]
+    phase = driven[i]
     if crosstalk > 0.0:
         a, b, c = driven[around[i, 0]], driven[around[i, 1]], driven[around[i, 2]]
         d, e, f = driven[around[i, 3]], driven[around[i, 4]], driven[around[i, 5]]
-        for l in range(LANES):
-            sine[l] = own[l] + crosstalk * (a[l] + b[l] + c[l] + d[l] + e[l] + f[l]) + turn[l]
-    else:
-        for l in range(sine.size):
-            sine[l] = own[l] + turn[l]
-    angles(cosine, sine, sign)
-
-
-@fast
-def angles(cosine, sine, sign):
-    """(cos, sign sin) of the phases of all lanes, which stand in `sine`: in place, for overlap stops vectorisation."""
-    for l in range(LANES):
-        s, c = sincos(sine[l])
-        cosine[l] = c
-        sine[l] = sign[l] * s
+        phase = phase + crosstalk * (a + b + c + d + e + f)
+    s, c = sincos(phase + bias[i])
+    return c, flip[i] * s
 
 
 @njit
 def room(rows, columns, like):
-    """An empty (rows, columns, LANES) of the dtype of `like` from a cache line on: no register load straddles two."""
-    size = rows * columns * LANES
-    memory = np.empty(size + 64 // like.itemsize, like.dtype)
-    start = (-memory.ctypes.data % 64) // like.itemsize
-    return memory[start : start + size].reshape(rows, columns, LANES)
+    """Numbers (rows, columns, lanes) of the dtype of `like` from a cache line on, as vectors must stand."""
+    lanes = width(like)
+    count = rows * columns * lanes
+    memory = np.empty(count + lanes, like.dtype)
+    start = (-memory.ctypes.data % BYTES) // like.itemsize
+    return memory[start : start + count].reshape(rows, columns, lanes)
 
 
 @njit
-def spread(array, lo, width, to):
-    """Rows of `array` (M, n) of the `width` cores from `lo` on into the lanes of `to` (n, LANES), again and again."""
-    for l in range(LANES):
-        row = array[min(lo + l % width, array.shape[0] - 1)]
+def spread(array, lo, wide, to):
+    """Rows of `array` (M, n) of the `wide` cores from `lo` on into the lanes of `to` (n, lanes), again and again."""
+    for l in range(to.shape[1]):
+        row = array[min(lo + l % wide, array.shape[0] - 1)]
         for i in range(row.size):
             to[i, l] = row[i]
 
@@ -132,73 +137,60 @@ def negate(to):
 
 @fast
 def rotate(x, y, c, s):
-    """Rotate two rows (columns, LANES) of a matrix in place."""
-    for j in range(x.shape[0]):
-        a, b = x[j], y[j]
-        for l in range(LANES):
-            p, q = a[l], b[l]
-            a[l] = c[l] * p - s[l] * q
-            b[l] = s[l] * p + c[l] * q
+    """Rotate two rows (columns,) of a matrix in place."""
+    for j in range(x.size):
+        p, q = x[j], y[j]
+        x[j] = c * p - s * q
+        y[j] = s * p + c * q
 
 
 @fast
 def rows(e, a, c, s):
-    """Rotate rows a, a + 1 of `e` (size, size, LANES), padded, from the left: e <- R e."""
-    end = e.shape[1] - 2
-    rotate(e[a, 2:end], e[a + 1, 2:end], c, s)
+    """Rotate rows a, a + 1 of `e` (size, size), padded, from the left: e <- R e."""
+    for j in range(2, e.shape[1] - 2):
+        p, q = e[a, j], e[a + 1, j]
+        e[a, j] = c * p - s * q
+        e[a + 1, j] = s * p + c * q
 
 
 @fast
 def columns(e, a, c, s):
     """Rotate columns a, a + 1 of `e` from the right: e <- e R."""
     for i in range(2, e.shape[0] - 2):
-        x, y = e[i, a], e[i, a + 1]
-        for l in range(LANES):
-            p, q = x[l], y[l]
-            x[l] = c[l] * p + s[l] * q
-            y[l] = c[l] * q - s[l] * p
+        p, q = e[i, a], e[i, a + 1]
+        e[i, a] = c * p + s * q
+        e[i, a + 1] = c * q - s * p
+
+
+@flat
+def middle(x, y, z, c, s):
+    """The symmetric [[x, y], [y, z]] turned on both sides."""
+    d = x - z
+    rise = s * (s * d + (c + c) * y)  # x - x'
+    return x - rise, c * s * d + (c * c - s * s) * y, z + rise
 
 
 @fast
 def both(h, a, c, s):
     """h <- R h R' on rows, columns a, a + 1 of a symmetric `h` (padded), of which the upper triangle is stored."""
-    end = h.shape[0] - 2
     for i in range(2, a):
-        x, y = h[i, a], h[i, a + 1]
-        for l in range(LANES):
-            p, q = x[l], y[l]
-            x[l] = c[l] * p - s[l] * q
-            y[l] = s[l] * p + c[l] * q
-    x, y, z = h[a, a], h[a, a + 1], h[a + 1, a + 1]
-    for l in range(LANES):
-        p, q, r, cc, ss = x[l], y[l], z[l], c[l], s[l]
-        rise = ss * (ss * (p - r) + (cc + cc) * q)
-        x[l], z[l] = p - rise, r + rise
-        y[l] = cc * ss * (p - r) + (cc * cc - ss * ss) * q
-    rotate(h[a, a + 2 : end], h[a + 1, a + 2 : end], c, s)
+        p, q = h[i, a], h[i, a + 1]
+        h[i, a] = c * p - s * q
+        h[i, a + 1] = s * p + c * q
+    h[a, a], h[a, a + 1], h[a + 1, a + 1] = middle(h[a, a], h[a, a + 1], h[a + 1, a + 1], c, s)
+    for j in range(a + 2, h.shape[1] - 2):
+        p, q = h[a, j], h[a + 1, j]
+        h[a, j] = c * p - s * q
+        h[a + 1, j] = s * p + c * q
+
+
+@flat
+def added(c, s, dc, ds):
+    """(cos, sin) of the angle (c, s) plus that of (dc, ds)."""
+    return c * dc - s * ds, s * dc + c * ds
 
 
 @fast
-def dot(to, x, y):
-    """to += x_0 y_0 + ... + x_3 y_3 for rows of four numbers (4 LANES,)."""
-    w = LANES
-    for l in range(LANES):
-        near = x[l] * y[l] + x[w + l] * y[w + l]
-        to[l] += near + (x[2 * w + l] * y[2 * w + l] + x[3 * w + l] * y[3 * w + l])
-
-
-@fast
-def turn(c, s, dc, ds):
-    """(c, s) <- the angle plus that of (dc, ds)."""
-    for l in range(LANES):
-        p, q = c[l], s[l]
-        c[l] = p * dc[l] - q * ds[l]
-        s[l] = q * dc[l] + p * ds[l]
-
-
-
-@fast
-def copy(to, origin):
-    """to <- origin, one-dimensional."""
-    for l in range(to.size):
-        to[l] = origin[l]
+def turn(tables, i, dc, ds):
+    """The rotation `i` of `tables` (n, 2) turned further by (dc, ds)."""
+    tables[i, 0], tables[i, 1] = added(tables[i, 0], tables[i, 1], dc, ds)

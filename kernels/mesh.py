@@ -14,42 +14,39 @@ from __future__ import annotations
 from numba import njit
 
 from . import threads
-from .lanes import LANES, angles, copy, fast, room, rotate, spread
+from .lanes import fast, room, rotate, sincos, spread, width
+from .vectors import full, view
 
 
 @fast
-def build(phase, flip, signs, rails, tables, out):
-    """The matrices `out` (k, k, LANES) of all lanes from phases, flips (n, LANES) and signs (k, LANES)."""
+def build(phase, flip, signs, rails, out):
+    """The matrices `out` (k, k) of all lanes from phases, flips (n,) and signs (k,)."""
     k = out.shape[0]
-    out[:] = 0.0
     for i in range(k):
-        out[i, i, :] = 1.0
-    for t in range(rails.size):
-        copy(tables[t, 1], phase[t])
-        angles(tables[t, 0], tables[t, 1], flip[t])
-        rotate(out[rails[t]], out[rails[t] + 1], tables[t, 0], tables[t, 1])
-    for i in range(k):
-        row, sign = out[i], signs[i]
         for j in range(k):
-            x = row[j]
-            for l in range(x.size):
-                x[l] *= sign[l]
+            out[i, j] = full(signs[0], 1.0 if i == j else 0.0)
+    for t in range(rails.size):
+        s, c = sincos(phase[t])
+        rotate(out[rails[t]], out[rails[t] + 1], c, flip[t] * s)
+    for i in range(k):
+        for j in range(k):
+            out[i, j] = out[i, j] * signs[i]
 
 
 @njit(cache=True, nogil=True)
 def matrices_piece(begin, end, phases, flip, signs, rails, out):
-    """`matrices` for the groups of LANES meshes from `begin` to `end`."""
-    (cores, n), k = phases.shape, out.shape[1]
-    rest = room(2 * n + k, 1, phases).reshape(2 * n + k, LANES)
+    """`matrices` for the vectors of meshes from `begin` to `end`."""
+    (cores, n), k, lanes = phases.shape, out.shape[1], width(phases)
+    rest = room(2 * n + k, 1, phases).reshape(2 * n + k, lanes)
     phase, own_flip, own_signs = rest[:n], rest[n : 2 * n], rest[2 * n :]
-    tables, u = room(n, 2, phases), room(k, k, phases)
+    u = room(k, k, phases)
     for group in range(begin, end):
-        lo = group * LANES
-        spread(phases, lo, LANES, phase)
-        spread(flip, lo, LANES, own_flip)
-        spread(signs, lo, LANES, own_signs)
-        build(phase, own_flip, own_signs, rails, tables, u)
-        for l in range(min(LANES, cores - lo)):
+        lo = group * lanes
+        spread(phases, lo, lanes, phase)
+        spread(flip, lo, lanes, own_flip)
+        spread(signs, lo, lanes, own_signs)
+        build(view(phase), view(own_flip), view(own_signs), rails, view(u))
+        for l in range(min(lanes, cores - lo)):
             to = out[lo + l]
             for i in range(k):
                 for j in range(k):
@@ -58,6 +55,7 @@ def matrices_piece(begin, end, phases, flip, signs, rails, out):
 
 def matrices(phases, flip, signs, rails, out):
     """Effective phases (M, n) in travel order to matrices `out` (M, k, k). `signs` (M, k), `rails` (n,) upper rails."""
-    groups = -(-phases.shape[0] // LANES)
-    work = 0.1 * groups * LANES * rails.size * (out.shape[1] + 4)
+    lanes = width.py_func(phases.dtype)
+    groups = -(-phases.shape[0] // lanes)
+    work = 0.1 * groups * lanes * rails.size * (out.shape[1] + 4)
     threads.share(matrices_piece, groups, work, phases, flip, signs, rails, out)

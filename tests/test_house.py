@@ -119,7 +119,8 @@ def test_a_circle_is_seen() -> None:
 
 def private(tree: ast.AST) -> list[str]:
     """Private attributes of objects that are not of the class around: `other._x`, unless a method compares its kind."""
-    public = {"_replace", "_fields", "_asdict", "_make", "_exit", "_Unpickler"}  # of named tuples, os and pickle
+    # Of named tuples, os, pickle and Numba's structures.
+    public = {"_replace", "_fields", "_asdict", "_make", "_exit", "_Unpickler", "_getvalue"}
     own = {
         id(node)
         for kind in ast.walk(tree)

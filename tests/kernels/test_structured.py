@@ -16,6 +16,7 @@ from tests.assembly import wide_multiply_adds
 from tests.goldens import golden_chip
 from tests.learn.search.test_golden_calibrate_map import calibration
 from tests.learn.search.test_golden_calibrate_map import mapping as golden_mapping
+from tests.tolerances import DTYPES
 
 CHIPS = {
     "published": PRESETS["l2ight-2021"],
@@ -105,45 +106,99 @@ def test_the_threads_change_nothing() -> None:
         np.testing.assert_array_equal(one, two)
 
 
-def test_the_hot_loops_are_vectorised() -> None:
-    """Multiply-adds of the loops over lanes work on whole registers."""
+def test_the_hot_loops_fill_registers() -> None:
+    """Multiply-adds work on whole registers."""
     from numba import types
 
-    single, two, three = types.float32, types.Array(types.float32, 2, "C"), types.Array(types.float32, 3, "C")
-    one = types.Array(single, 1, "C")
-    lanes, direct, window = kernels.lanes, kernels.descent, kernels.descent_window
+    vector = kernels.vectors.Vector(types.float32)
+    one, two = types.Array(vector, 1, "C"), types.Array(vector, 2, "C")
+    lanes, window = kernels.lanes, kernels.descent_window
     hot = (
-        (lanes.rotate, (two, two, one, one), 2),
-        (lanes.columns, (three, types.int64, one, one), 2),
-        (lanes.angles, (one, one, one), 15),
-        (lanes.both, (three, types.int64, one, one), 2),
-        (window.trace, (one, one, one), 20),
-        (window.congruent, (one, one, types.int64, types.int64, one), 20),
-        (window.rest_quadratic, (one, one, one, one), 20),
-        (window.beyond, (*(one,) * 7,), 20),
-        (lanes.dot, (one, one, one), 4),
-        (direct.squared, (two, two, two, one), 2),
+        (lanes.rotate, (one, one, vector, vector), 2),
+        (lanes.columns, (two, types.int64, vector, vector), 2),
+        (lanes.sincos, (vector,), 15),
+        (lanes.both, (two, types.int64, vector, vector), 2),
+        (window.trace, (two, types.UniTuple(vector, 14)), 20),
+        (window.congruent, (two, *(vector,) * 4, two), 20),
+        (window.rest_quadratic, (two, two, *(vector,) * 6), 20),
+        (window.upper_rows, (two, two, one, types.int64, two), 13),
     )
     for function, signature, least in hot:
         assert wide_multiply_adds(function, signature) >= least, function.__name__
 
 
-def test_sine_and_cosine() -> None:
+def in_vectors(x: np.ndarray) -> np.ndarray:
+    """A copy of numbers, a multiple of a vector, as rows of vectors that stand where vectors must."""
+    lanes = kernels.lanes
+    out: np.ndarray = lanes.room(x.size // lanes.width(x), 1, x)[:, 0]
+    out[:] = x.reshape(out.shape)
+    return out
+
+
+def test_vectors_compute_as_numpy_does() -> None:
     from numba import njit
 
-    sincos = kernels.lanes.sincos
+    v, view = kernels.vectors, kernels.vectors.view
 
     @njit
-    def all_of(x, s, c):
+    def some(a, b, out):
+        x, y, z = view(a), view(b), view(out)
         for i in range(x.size):
-            s[i], c[i] = sincos(x[i])
+            p, q = x[i], y[i]
+            p = v.where((p < q) | (q >= 1.0), p / q, -p)
+            p -= v.floor(q)
+            p += 0.5
+            z[i] = v.put(v.where((p == p) & (p <= 3.0), v.rint(p), v.full(p, 2.0)) + v.root(q), 1, v.get(q, 0))
+
+    for dtype in DTYPES:
+        a, b = np.random.default_rng(0).uniform(0.1, 2.0, (2, 320)).astype(dtype)
+        a[7] = np.nan
+        one, two, three = in_vectors(a), in_vectors(b), in_vectors(a)
+        some(one, two, three)
+        p = np.where((a < b) | (b >= 1.0), a / b, -a) - np.floor(b) + dtype(0.5)
+        want = (np.where(p <= 3.0, np.rint(p), dtype(2.0)) + np.sqrt(b)).reshape(three.shape)
+        want[:, 1] = two[:, 0]
+        np.testing.assert_array_equal(three, want)
+
+
+def test_sine_cosine_and_wrapping() -> None:
+    from numba import njit
+
+    lanes, view = kernels.lanes, kernels.vectors.view
+
+    @njit
+    def all_of(x, s, c, w):
+        angles, sines, cosines, rest = view(x), view(s), view(c), view(w)
+        for i in range(angles.size):
+            sines[i], cosines[i] = lanes.sincos(angles[i])
+            rest[i] = lanes.wrapped(angles[i])
 
     for dtype, error in ((np.float64, 3e-16), (np.float32, 1.2e-7)):
-        x = np.linspace(-20.0, 20.0, 100_001).astype(dtype)
-        s, c = np.empty_like(x), np.empty_like(x)
-        all_of(x, s, c)
-        assert np.abs(s - np.sin(x.astype(np.float64))).max() < error
-        assert np.abs(c - np.cos(x.astype(np.float64))).max() < error
+        x = np.linspace(-20.0, 20.0, 100_000).astype(dtype)
+        x[0] = -1e-17
+        y, s, c, w = in_vectors(x), in_vectors(x), in_vectors(x), in_vectors(x)
+        all_of(y, s, c, w)
+        assert np.abs(s.reshape(-1) - np.sin(x.astype(np.float64))).max() < error
+        assert np.abs(c.reshape(-1) - np.cos(x.astype(np.float64))).max() < error
+        scalar = np.array([kernels.chain.wrapped.py_func(value) for value in x])
+        np.testing.assert_allclose(w.reshape(-1), scalar, atol=20 * error)
+        assert (w >= 0.0).all() and (w < 2.0 * np.pi).all()
+
+
+def test_a_wall_is_the_same_product() -> None:
+    """Layers one after the other, each of every other pair of rails, both ways."""
+    for kind in KINDS:
+        for k in (2, 3, 4, 9, 12):
+            rails = Mesh(kind, k).rail
+            for reverse in (False, True):
+                slots, count, layers, odd = kernels.descent.wall(rails, k, reverse)
+                at = [r for number in range(layers) for r in range((number + odd) % 2, k - 1, 2)]
+                assert len(at) == count and len(set(slots)) == rails.size
+                assert [at[slot] for slot in slots] == rails.tolist()
+                for t in range(rails.size):  # rotations that share a rail stay in order
+                    for other in range(t):
+                        if abs(rails[t] - rails[other]) < 2:
+                            assert (slots[other] < slots[t]) != reverse
 
 
 @pytest.mark.parametrize("calibrating", [False, True])

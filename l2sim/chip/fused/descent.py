@@ -68,23 +68,22 @@ def ends(on: dict[str, Array], part: str, noise: float) -> tuple[Array, Array, A
     """
     xp = namespace(on["gain"])
     gain, target = xp.ascontiguousarray(on["gain"]), on["target"]
-    start = on["sigma"][:, :, None]
     if part == "u":
-        start, rows = start * on["rest"] * gain[:, None, :], on["signs"] * on["read"]
+        start, left, right, rows = on["rest"], on["sigma"], gain, on["signs"] * on["read"]
     else:
-        start = start * on["rest"].swapaxes(1, 2) * on["signs"][:, :, None] * on["read"][:, None, :]
-        rows, target = gain, target.swapaxes(1, 2)
-    amplitudes = xp.abs(gain * on["scale"] * noise).astype(gain.dtype)
-    least = xp.where(amplitudes > 0.0, amplitudes, xp.inf).min(axis=1)
-    least = xp.where(xp.isfinite(least), least, 0.0).astype(gain.dtype)
-    dark = xp.zeros(len(gain), gain.dtype)
+        start, left, right, rows = on["rest"].swapaxes(1, 2), on["sigma"] * on["signs"], on["read"], gain
+        target = target.swapaxes(1, 2)
+    start = start * left[:, :, None]
+    start *= right[:, None, :]
+    none = xp.zeros(len(gain), gain.dtype)
+    amplitudes = xp.zeros_like(gain), none, none
     if noise > 0.0:
-        blind = (gain == 0.0)[:, None, :] | (on["read"] == 0.0)[:, :, None]
-        dark = (on["target"] ** 2 * blind).sum(axis=(1, 2)).astype(gain.dtype)
-    return (
-        xp.ascontiguousarray(start), xp.ascontiguousarray(rows), xp.ascontiguousarray(target),
-        (amplitudes, least, dark),
-    )  # fmt: skip
+        each = xp.abs(gain * on["scale"] * noise).astype(gain.dtype)
+        least = xp.where(each > 0.0, each, xp.inf).min(axis=1)
+        least = xp.where(xp.isfinite(least), least, 0.0).astype(gain.dtype)
+        dark = (on["target"] ** 2 * ((gain == 0.0)[:, None, :] | (on["read"] == 0.0)[:, :, None])).sum(axis=(1, 2))
+        amplitudes = each, least, dark.astype(gain.dtype)
+    return xp.ascontiguousarray(start), xp.ascontiguousarray(rows), xp.ascontiguousarray(target), amplitudes
 
 
 def here(
