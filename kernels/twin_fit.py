@@ -26,7 +26,9 @@ from numba import njit
 from . import threads
 from .chain import wrapped
 from .couplers import SUMMED
-from .lanes import fast, sincos
+from .lanes import fast, sincos, width
+from .lanes import room as aligned
+from .vectors import view
 
 LANES = 16
 """Settings come in multiples of this."""
@@ -101,11 +103,11 @@ def heated(q, ratio, bias, crosstalk, around, rewrap, tables, leak):
 
 @fast
 def turned(cosine, sine):
-    """Cosine and sine of the phases in `sine`."""
-    for t in range(sine.size):
-        s, c = sincos(sine[t])
-        cosine[t] = c
-        sine[t] = s
+    """Cosine and sine of the phases in `sine`; both begin where vectors may stand."""
+    wide = width(sine)
+    c, s = view(cosine.reshape(cosine.size // wide, wide)), view(sine.reshape(sine.size // wide, wide))
+    for t in range(s.size):
+        s[t], c[t] = sincos(s[t])
 
 
 @summed
@@ -429,7 +431,8 @@ def fit_piece(
     lanes = (settings + LANES - 1) // LANES * LANES
     f = seen.dtype
     q, signs, weight = np.zeros((d, lanes), f), np.ones((k, lanes), f), np.zeros(lanes, f)
-    tables, leak, slope = np.empty((d, 2, lanes), f), np.empty((d, lanes), f), np.empty((d, lanes), f)
+    tables = aligned(2 * d, lanes // width(seen), seen).reshape(d, 2, lanes)
+    leak, slope = np.empty((d, lanes), f), np.empty((d, lanes), f)
     field, back, wanted = np.empty((k, k, lanes), f), np.empty((k, k, lanes), f), np.empty((k, k, lanes), f)
     full, root, room = np.empty((size, size)), np.empty((size, size)), np.empty((size, size))
     down, grad, step, trial, there = np.empty(size), np.empty(size), np.empty(size), np.empty(size), np.empty(size)

@@ -234,8 +234,7 @@ class Mesh:
 
     @cached_property
     def _flat(self) -> tuple[Array, Array]:
-        """Where each heater (n,) stands in a flat mesh array, and which heater stands at each place there, n for none.
-        """
+        """Where each heater (n,) stands in a flat mesh array, and which heater stands at each place there, n for none."""
         at = np.ravel_multi_index((self.column, self.top), self.shape)
         back = np.full(self.shape[0] * self.shape[1], self.count)
         back[at] = np.arange(self.count)
@@ -244,8 +243,9 @@ class Mesh:
     def gather(self, phases: Array) -> Array:
         """Mesh arrays (..., C, N - 1) to travel order (..., n), contiguous."""
         if namespace(phases) is np and phases.flags.c_contiguous:
+            places = self.shape[0] * self.shape[1]
             there: Array = pages.empty((*phases.shape[:-2], self.count), phases.dtype)
-            return np.take(phases.reshape(*phases.shape[:-2], -1), self._flat[0], axis=-1, out=there, mode="clip")
+            return np.take(phases.reshape(*phases.shape[:-2], places), self._flat[0], axis=-1, out=there, mode="clip")
         return phases[..., resident(phases, self.column), resident(phases, self.top)].copy()
 
     def scatter(self, phases: Array) -> Array:
@@ -254,7 +254,9 @@ class Mesh:
         if namespace(phases) is np:
             padded = pages.empty((*phases.shape[:-1], self.count + 1), phases.dtype)
             padded[..., :-1], padded[..., -1] = phases, 0.0
-            np.take(padded, self._flat[1], axis=-1, out=out.reshape(*phases.shape[:-1], -1), mode="clip")
+            np.take(
+                padded, self._flat[1], axis=-1, out=out.reshape(*phases.shape[:-1], self._flat[1].size), mode="clip"
+            )
             return out
         out[...] = 0.0
         out[..., resident(phases, self.column), resident(phases, self.top)] = phases

@@ -36,7 +36,8 @@ def test_normal_matrix_and_gradient_are_those_of_the_derivatives(modes: int, wra
     q, signs, weight = (np.zeros((rows, lanes), np.float32) for rows in (2 * n, modes, 1))
     q[:, :settings], signs[:, :settings], weight[0, :settings] = drive[0].T, sigma[0].T, 2.0
     signs[:, settings:] = 1.0
-    tables, leak, slope = (np.empty((2 * n, *rest, lanes), np.float32) for rest in ((2,), (), ()))
+    tables = kernels.lanes.room(4 * n, lanes // kernels.lanes.width(seen), seen).reshape(2 * n, 2, lanes)
+    leak, slope = np.empty((2, 2 * n, lanes), np.float32)
     field, back, wanted = np.zeros((3, modes, modes, lanes), np.float32)
     wanted[..., :settings] = seen[0].transpose(1, 2, 0)
     down, full = np.empty(size), np.empty((size, size))
