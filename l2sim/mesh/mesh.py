@@ -234,7 +234,7 @@ class Mesh:
 
     @cached_property
     def _flat(self) -> tuple[Array, Array]:
-        """Where each heater (n,) stands in a flat mesh array, and which heater stands at each place there, n for none."""
+        """Where each heater (n,) stands in a flat mesh array, and which heater stands at each place, n for none."""
         at = np.ravel_multi_index((self.column, self.top), self.shape)
         back = np.full(self.shape[0] * self.shape[1], self.count)
         back[at] = np.arange(self.count)
