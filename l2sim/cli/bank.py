@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -72,12 +71,11 @@ def _show(made: Summary, out: Path) -> None:
     from rich.table import Table  # late: --help is instant
 
     from l2sim.runs.console import screen  # late: --help is instant
-    from l2sim.sweep.bank import running, summary  # late: --help is instant
+    from l2sim.sweep.bank import chunk, running, summary  # late: --help is instant
 
     sheet = Table(box=None, padding=(0, 1, 0, 0), show_header=False)
     sheet.add_column("")
     sheet.add_column("", justify="right")
-    here = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    for row in summary.rows(made, summary.used(out / running.USAGE), here):
+    for row in summary.rows(made, summary.used(out / running.USAGE), chunk.peak()):
         sheet.add_row(*row)
     screen().print(sheet)

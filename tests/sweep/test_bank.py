@@ -288,6 +288,13 @@ def test_two_workers_are_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert {line.chunk for line in usage} == {0, 1, 2} and all(line.peak_mib < 1024 for line in usage)
 
 
+def test_a_worker_tells_its_own_memory_and_not_that_of_who_started_it() -> None:
+    held = np.ones(1 << 26)  # half a gigabyte
+    code = "from l2sim.sweep.bank.chunk import peak; print(peak())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert 10 < float(done.stdout) < 400 < held.nbytes / 2**20 + chunk.peak()
+
+
 def test_memory_is_that_of_a_chunk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second half of the chunks takes no more than the first."""
     monkeypatch.setattr(plan, "WEIGHTS", 1 << 14)
