@@ -70,6 +70,7 @@ def signatures(real: Any) -> Iterator[tuple[str, Any, tuple]]:
     yield "readings_all", of.draws.readings_all, (
         int64, int64, int64, int64, i1, a(1, float64), a(2, types.uint32), i2, f3,
     )  # fmt: skip
+    yield "noisy add_all", of.noisy.add_all, (int64, int64, int64, f3, f3, f3, f4, i1, f1, f1, f3)
     yield "clip_all", of.pointwise.clip_all, (f2, real, f2)
     yield "clip_back_all", of.pointwise.clip_back_all, (f2, f2, real, f2)
     yield "weights", of.blocks.weights, (f3, f3, f3, f2)

@@ -251,16 +251,12 @@ class CoreChip:
         std: Array = np.repeat(np.sqrt(power.sum(axis=axis)), self.mesh.modes)
         return std
 
-    def sigma_gradient(
-        self, x: Array | Pieces, dy: Array, rest: Commands, vectors: Array | None = None
-    ) -> Array | None:
-        """dL/dsigma (p, q, k) as `l2sim.chip.grid.sigma_gradient` measures it; None on a GPU where readings are noisy.
+    def sigma_gradient(self, x: Array | Pieces, dy: Array, rest: Commands, vectors: Array | None = None) -> Array:
+        """dL/dsigma (p, q, k) as `l2sim.chip.grid.sigma_gradient` measures it.
 
         `x` is dark already where `vectors` (q, N) has False; they are metered.
         """
         noise = self._nonidealities.readout_noise
-        if noise > 0.0 and not (self.xp is namespace(dy) is np):
-            return None
         left, right, turned = self._passes(rest)
         sent = x.shape[1] * self.shape[1] if vectors is None else np.count_nonzero(vectors)
         count = x.shape[1] if vectors is None else int(vectors.sum(axis=1).max())  # columns side by side
@@ -268,12 +264,13 @@ class CoreChip:
         writes = 2 * (turned + (np.count_nonzero(self._sigma != 1.0) if self._turned is None else self._turned))
         self.meter.count(core_calls=2 * sent * self.shape[0], writes=writes, vectors=2 * count, settled=2)
         k = self.mesh.modes
-        sums = np.zeros((self.shape[1], k, k), self.dtype)  # what noise asks for of x, seen on its way to dy x'
-        see = partial(blocks.add_grams, out=sums) if noise > 0.0 else None
+        # What noise asks for of x, seen on its way to dy x'.
+        sums = namespace(dy).zeros((self.shape[1], k, k), self.dtype) if noise > 0.0 else None
+        see = None if sums is None else partial(blocks.add_grams, out=sums)
         outer = blocks.outer(dy, x, (self.shape[0] * k, self.shape[1] * k), see)
         gradient = blocks.diagonals(left, self._home.put(outer), right)
-        if noise > 0.0:
-            scales = noise * float(full_scale(x)), noise * float(full_scale(dy))
+        if sums is not None:
+            scales = noise * full_scale(x), noise * full_scale(dy)
             blocks.add_noise(self._noise, gradient, left, right, sums, dy, vectors, scales)
         return gradient
 

@@ -28,6 +28,7 @@ from l2sim.nn import models
 from l2sim.nn.photonic import PhotonicWeight
 from l2sim.store.events import Checkpoint, Done, Epoch
 from tests.device import GPU, host, put, xp
+from tests.tolerances import DTYPES
 
 TINY = models.ModelSpec(
     "cnn-s", (1, 3, 3), 3,
@@ -167,6 +168,32 @@ def test_probes_and_products(noise: float) -> None:
         found = getattr(gpu, name)(*(put(a) for a in args))
         # Normal numbers have the 24 bits of single precision, the last of which may differ.
         np.testing.assert_allclose(host(found), wanted, rtol=0, atol=1e-12 + 1e-5 * noise, err_msg=name)
+    assert gpu.meter.state() == cpu.meter.state()
+
+
+@pytest.mark.parametrize("sampled", (False, True))
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_noisy_gradients_are_drawn_from_the_law_of_the_host(
+    sampled: bool, dtype: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backend.kernels.cuda.noisy, "MASKED_BYTES", 300)  # a block row at a time
+    it = Nonidealities(phase_bits=6, phase_bias=1.0, readout_noise=0.02)
+    cpu, gpu = map(commanded, chips(it, dtype=dtype))
+    beside = commanded(chips(it, dtype=dtype)[0])  # its arrays on the host, where they do not fit
+    rng, shape = generator(6, "light"), (2, 2, *cpu.mesh.shape)
+    mask = generator(7).random((2, 5)) < 0.6 if sampled else None
+    x = rng.normal(size=(6, 5)).astype(dtype) * (1 if mask is None else np.repeat(mask, 3, axis=0))
+    dy, rest = rng.normal(size=(5, 5)).astype(dtype), rng.uniform(0, 6, shape)
+    found = []
+    for chip, side in ((cpu, lambda a: a), (gpu, put), (beside, put)):
+        still = chip.xp.asarray(rest), chip.xp.ones((2, 2, 3), dtype)
+        commands = mapping.Commands(*({part: a for part in "uv"} for a in still))
+        before = 0 if GPU else xp.memory["trips"]
+        gradients = [chip.sigma_gradient(side(x), side(dy), commands, side(mask)) for _ in range(2)]
+        assert GPU or sampled or chip is beside or xp.memory["trips"] == before, "nobody waits"
+        found.append(list(map(host, gradients)))
+    assert np.abs(found[0][0] - found[0][1]).max() > 0.01
+    np.testing.assert_allclose(found[1:], [found[0]] * 2, rtol=0, atol=1e-5)
     assert gpu.meter.state() == cpu.meter.state()
 
 

@@ -462,6 +462,7 @@ def test_a_kernel_refuses_arrays_of_the_host() -> None:
         ("im2col", ("im2col", "col2im", "max_pool", "max_pool_back")),
         ("inside", ("tap", "trace")),
         ("mesh", ("matrices",)),
+        ("noisy", ("add_grams", "masked_grams", "add")),
         ("pointwise", ("affine_clip", "clip", "clip_back")),
         ("powers", ("powers", "each")),
         ("propagate", ("forward", "backward", "matrices", "adjoint", "gradients", "adjoint_lossy")),

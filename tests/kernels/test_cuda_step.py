@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -14,12 +15,15 @@ from l2sim.chip import attenuators
 from l2sim.chip.nonidealities import PRESETS, Nonidealities
 from l2sim.nn import models, optim
 from tests.device import GPU, host, put, xp
+from tests.kernels.test_cuda_kernels import both
 from tests.tolerances import DTYPES, kernel
 
 cuda = kernels.cuda
 BEFORE = {False: 51 + 518, True: 51 + 687}
 """Launches and operations on arrays of a step of VGG8, dense and sampled, when each parameter was updated by a dozen
 operations of its own and each chip took some thirty to take in its sigma."""
+NOISY = {False: 154 + 1000, True: 154 + 1144}
+"""The same with readout noise, when gradients of sigma were read one reading after the other."""
 
 
 @pytest.mark.skipif(GPU, reason="only the simulator counts")
@@ -35,7 +39,8 @@ def test_a_step_of_vgg8_launches_less_than_half_of_what_it_did(monkeypatch: pyte
             monkeypatch.setattr(family, "run", run)
     monkeypatch.setattr(chips, "DEVICE", backend.device("cuda"))
     monkeypatch.setattr(chips, "TINY", models.get("vgg8"))
-    step = steps.stepper(chips.photonic("vgg8", generator(1)), 2)
+    network = chips.photonic("vgg8", generator(1))
+    step = steps.stepper(network, 2)
     with np.errstate(all="ignore"):  # of memory that nobody filled
         step(False)
         for sampled, before in BEFORE.items():
@@ -44,6 +49,14 @@ def test_a_step_of_vgg8_launches_less_than_half_of_what_it_did(monkeypatch: pyte
             counted = dict(cuda.simulated.counted)
             assert 40 < counted["launches"] <= 48, counted
             assert sum(counted.values()) <= before / 2, counted
+        for weight in network.weights.values():
+            own = weight.hardware
+            own.nonidealities = msgspec.structs.replace(own.nonidealities, readout_noise=0.01)
+        for sampled, before in NOISY.items():
+            step(sampled)  # a chip whose imperfections changed is built anew
+            cuda.simulated.counted.update(launches=0, operations=0)
+            step(sampled)
+            assert sum(cuda.simulated.counted.values()) <= before / 2, cuda.simulated.counted
 
 
 # -- optimisers --------------------------------------------------------------------------------------------------------
@@ -161,3 +174,24 @@ def test_readings_are_those_of_the_host(law: streams.Law, dtype: type) -> None:
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
     part = host(ours.readings(law.of(slice(2, 4)), 5, 5, 40, dtype, xp))
     assert np.array_equal(part, found[2:]), "in pieces as at once"
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("own", (False, True))
+def test_sums_of_noisy_products_are_those_of_the_host(own: bool, dtype: type) -> None:
+    """`own`: every block column has errors of its own."""
+    p, q, k, rng = 2, 3, 3, generator(4, "noisy")
+    left, right = (rng.normal(size=(p * q, k, k)).astype(dtype) for _ in range(2))
+    x, dy, dot = (rng.normal(size=size).astype(dtype) for size in ((8, 6), (5, 6), (p, q, k)))
+    masks, close = rng.random((q, 6)) < 0.5, kernel(dtype, 8)
+    sent, back = np.zeros((q, k, k), dtype), np.zeros((p, q if own else 1, k, k), dtype)
+    both("noisy", "add_grams", x, sent, atol=close)
+    both("noisy", "masked_grams", dy, masks, np.zeros((p, q, k, k), dtype), atol=close)
+    kernels.noisy.add_grams(x, sent)
+    kernels.noisy.masked_grams(dy, masks if own else masks[:1], back)
+    known, amplitudes = (left, right, sent, back, np.array([6, 2, 1])), tuple(map(np.array, (0.2, 0.3)))
+    where, wanted, found = (7, np.array((3, 4), np.uint32)), np.copy(dot), put(dot)
+    kernels.noisy.add(*where, *known, amplitudes, wanted)
+    cuda.noisy.add(*where, *map(put, known), tuple(map(put, amplitudes)), found)
+    np.testing.assert_allclose(host(found), wanted, rtol=1e-5, atol=1e-5)
+    assert np.abs(wanted - dot).max() > 0.1
