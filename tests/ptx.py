@@ -48,7 +48,7 @@ def signatures(real: Any) -> Iterator[tuple[str, Any, tuple]]:
             for noisy in (False, True) if reverse and k == 9 and real is float32 else (reverse and k == 9,):
                 kernel, _ = of.descent.kernel(Mesh("rectangular", k).top.tobytes(), k, reverse, noisy, False, dtype)
                 yield f"descent {k} {'v' if reverse else 'u'}{' noisy' * noisy}", kernel, (
-                    int64, f2, f1, a(1, boolean), f1, i1, f2, f2, f2, i2, real, f1, f1, real, boolean, f2, f3, f2, f3,
+                    int64, f2, f1, a(1, boolean), f1, i2, f2, f2, f2, i2, real, f1, f1, real, boolean, f2, f3, f2, f3,
                     f2, f1, f1, f3, i1, f2, f3,
                 )  # fmt: skip
     yield "drive_all", of.chain.drive_all, (f2, f2, f2, real, f1, f1, boolean, f2)

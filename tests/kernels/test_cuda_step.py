@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -12,8 +13,11 @@ from benchmarks import chips, steps
 from l2sim import backend, streams
 from l2sim.backend import generator, kernels
 from l2sim.chip import attenuators
+from l2sim.chip.core_chip import CoreChip
 from l2sim.chip.nonidealities import PRESETS, Nonidealities
+from l2sim.learn.search import calibrate, zeroth
 from l2sim.nn import models, optim
+from l2sim.nn.network import Network
 from tests.device import GPU, host, put, xp
 from tests.kernels.test_cuda_kernels import both
 from tests.tolerances import DTYPES, kernel
@@ -26,9 +30,13 @@ NOISY = {False: 154 + 1000, True: 154 + 1144}
 """The same with readout noise, when gradients of sigma were read one reading after the other."""
 
 
-@pytest.mark.skipif(GPU, reason="only the simulator counts")
-def test_a_step_of_vgg8_launches_less_than_half_of_what_it_did(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Counted by a whole step whose kernels do nothing: the simulator would take hours for them."""
+SWEEPS = {0.0: 48 + 492, 0.01: 60 + 744}
+"""The same of an epoch of calibration, by readout noise, when each layer descended in launches of its own."""
+
+
+@pytest.fixture
+def vgg8(monkeypatch: pytest.MonkeyPatch) -> Network:
+    """VGG8 on chips whose kernels do nothing: the simulator would take hours for them."""
 
     def run(kernel: Any, blocks: Any, *_: Any) -> None:
         cuda.simulated.counted["launches"] += bool(np.prod(blocks))
@@ -39,24 +47,60 @@ def test_a_step_of_vgg8_launches_less_than_half_of_what_it_did(monkeypatch: pyte
             monkeypatch.setattr(family, "run", run)
     monkeypatch.setattr(chips, "DEVICE", backend.device("cuda"))
     monkeypatch.setattr(chips, "TINY", models.get("vgg8"))
-    network = chips.photonic("vgg8", generator(1))
-    step = steps.stepper(network, 2)
+    return chips.photonic("vgg8", generator(1))
+
+
+def counted(work: Callable[[], object]) -> dict[str, int]:
+    """What `work` launches, and its operations on arrays; without those that the first time takes."""
     with np.errstate(all="ignore"):  # of memory that nobody filled
-        step(False)
-        for sampled, before in BEFORE.items():
-            cuda.simulated.counted.update(launches=0, operations=0)
-            step(sampled)
-            counted = dict(cuda.simulated.counted)
-            assert 40 < counted["launches"] <= 48, counted
-            assert sum(counted.values()) <= before / 2, counted
-        for weight in network.weights.values():
-            own = weight.hardware
-            own.nonidealities = msgspec.structs.replace(own.nonidealities, readout_noise=0.01)
-        for sampled, before in NOISY.items():
-            step(sampled)  # a chip whose imperfections changed is built anew
-            cuda.simulated.counted.update(launches=0, operations=0)
-            step(sampled)
-            assert sum(cuda.simulated.counted.values()) <= before / 2, cuda.simulated.counted
+        work()
+        cuda.simulated.counted.update(launches=0, operations=0)
+        work()
+    return dict(cuda.simulated.counted)
+
+
+def chips_of(network: Network, noise: float) -> list[CoreChip]:
+    """The chips of a network, with readout noise."""
+    own = [weight.hardware for weight in network.weights.values()]
+    for chip in own:
+        chip.nonidealities = msgspec.structs.replace(chip.nonidealities, readout_noise=noise)
+    return own
+
+
+@pytest.mark.skipif(GPU, reason="only the simulator counts")
+def test_a_step_of_vgg8_launches_less_than_half_of_what_it_did(vgg8: Network) -> None:
+    step = steps.stepper(vgg8, 2)
+    for sampled, before in BEFORE.items():
+        now = counted(lambda sampled=sampled: step(sampled))
+        assert 40 < now["launches"] <= 48, now
+        assert sum(now.values()) <= before / 2, now
+    chips_of(vgg8, 0.01)
+    for sampled, before in NOISY.items():
+        now = counted(lambda sampled=sampled: step(sampled))
+        assert sum(now.values()) <= before / 2, now
+
+
+@pytest.mark.skipif(GPU, reason="only the simulator counts")
+@pytest.mark.parametrize("noise", SWEEPS)
+def test_all_layers_of_vgg8_descend_in_two_launches(
+    noise: float, vgg8: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    way, searches, cores = zeroth.Search("zcd", shuffle=True), [], []
+    real = cuda.descent.descend
+
+    def noted(*args: Any) -> None:
+        cores.append(len(args[1]))
+        real(*args)
+
+    monkeypatch.setattr(cuda.descent, "descend", noted)
+    own = chips_of(vgg8, noise)
+    for chip in own:
+        problem = calibrate.problem(chip)
+        with np.errstate(all="ignore"):
+            searches.append((problem, way, zeroth.start(problem, way, calibrate.zero_phases(chip))))
+    now = counted(lambda: zeroth.together(zeroth.zcd_steps(*one, generator(2)) for one in searches))
+    assert cores == 2 * 2 * [sum(chip.shape[0] * chip.shape[1] for chip in own)], "U and V"
+    assert sum(now.values()) < SWEEPS[noise], now
 
 
 # -- optimisers --------------------------------------------------------------------------------------------------------
