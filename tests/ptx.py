@@ -84,7 +84,7 @@ def signatures(real: Any) -> Iterator[tuple[str, Any, tuple]]:
     yield "watch", of.powers.watcher(real, *tiles), (*head, f4, a(2, float64))
     if real is float32:
         yield "reverse beside shared memory", light.reverser(real, 8192, 0), (*head, f4, f4, f2)
-    yield "there_and_back", light.LOSSY[str(real)], (f3, d3, i1, i1, f2, f4, f4, int64, f4, f4, f2)
+    yield "there_and_back", light.lossy(real, *tiles), (f3, d3, i1, i1, i1, f2, f4, f4, f4, f4, f2)
     yield "gather", light.gather, (f2, int64, f2, f2, f2)
     yield "added", of.powers.added, (a(2, float64), int64, d3, boolean, a(2, float64), a(2, float64))
     yield "watch_each", of.powers.watch_each, (f3, d3, i1, i1, i1, f2, f4, f3, f3)
