@@ -1,7 +1,5 @@
 """What noise of readings costs: training steps on chips and epochs of search, beside the same without noise.
 
-On the CPU: on a GPU noisy gradients still take the public path, reading by reading.
-
 The `fraction` is of the time without: 1 over it is how many times as long it takes (at most 1.4 is aimed at).
 """
 

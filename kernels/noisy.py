@@ -74,6 +74,16 @@ def add_grams(x, out):
     threads.share(grams_piece, len(out), 0.04 * x.size * out.shape[1], x, out)
 
 
+def masked_grams(x, masks, out):
+    """out (p, q, k, k) <- x x' of every block of k rows of x (rows, N), of the columns that each of the `masks` (q, N)
+    chooses."""
+    out[...] = 0.0
+    for j, mask in enumerate(masks):
+        own = np.zeros_like(out[:, j])
+        add_grams(np.ascontiguousarray(x[:, mask]), own)
+        out[:, j] = own
+
+
 @njit(fastmath={"contract"})
 def norms(cores, gram, depth, square):
     """square (k,) <- the diagonal of C' G C, C the (k, k) that `cores` begins with and G = `gram` (k, k).
@@ -135,4 +145,5 @@ def add(page, key, left, right, sent, back, counts, amplitudes, out):
     """
     k = out.shape[2]
     cost = 5.0 * out.size * k
-    threads.share(add_rows, len(out), cost, page, key, left, right, sent, back, counts, *amplitudes, (0,) * k, out)
+    a, b = map(float, amplitudes)
+    threads.share(add_rows, len(out), cost, page, key, left, right, sent, back, counts, a, b, (0,) * k, out)

@@ -18,8 +18,8 @@ from l2sim.mesh.mesh import Mesh
 
 KINDS = (Hardware, MeshHardware, SvdHardware)
 PUBLIC = frozenset(name for kind in KINDS for name in vars(kind) if not name.startswith("_"))
-FUSED = {"fuses", "product", "product_back", "sigma_gradient", "descend", "gradient", "noisy_gradient", "tap_sums"}
-FUSED |= {"rewind", "xp"}
+FUSED = {"fuses", "product", "product_back", "sigma_gradient", "descend", "sweep", "gradient", "noisy_gradient"}
+FUSED |= {"rewind", "tap_sums", "xp"}
 
 PUBLISHED = Nonidealities(phase_bits=8, phase_bias=1.0, gamma_std=0.002, crosstalk=0.005)
 

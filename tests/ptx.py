@@ -48,7 +48,7 @@ def signatures(real: Any) -> Iterator[tuple[str, Any, tuple]]:
             for noisy in (False, True) if reverse and k == 9 and real is float32 else (reverse and k == 9,):
                 kernel, _ = of.descent.kernel(Mesh("rectangular", k).top.tobytes(), k, reverse, noisy, False, dtype)
                 yield f"descent {k} {'v' if reverse else 'u'}{' noisy' * noisy}", kernel, (
-                    int64, f2, f1, a(1, boolean), f1, i1, f2, f2, f2, i2, real, f1, f1, real, boolean, f2, f3, f2, f3,
+                    int64, f2, f1, a(1, boolean), f1, i2, f2, f2, f2, i2, real, f1, f1, real, boolean, f2, f3, f2, f3,
                     f2, f1, f1, f3, i1, f2, f3,
                 )  # fmt: skip
     yield "drive_all", of.chain.drive_all, (f2, f2, f2, real, f1, f1, boolean, f2)
@@ -70,6 +70,7 @@ def signatures(real: Any) -> Iterator[tuple[str, Any, tuple]]:
     yield "readings_all", of.draws.readings_all, (
         int64, int64, int64, int64, i1, a(1, float64), a(2, types.uint32), i2, f3,
     )  # fmt: skip
+    yield "noisy add_all", of.noisy.add_all, (int64, int64, int64, f3, f3, f3, f4, i1, f1, f1, f3)
     yield "clip_all", of.pointwise.clip_all, (f2, real, f2)
     yield "clip_back_all", of.pointwise.clip_back_all, (f2, f2, real, f2)
     yield "weights", of.blocks.weights, (f3, f3, f3, f2)
@@ -83,7 +84,7 @@ def signatures(real: Any) -> Iterator[tuple[str, Any, tuple]]:
     yield "watch", of.powers.watcher(real, *tiles), (*head, f4, a(2, float64))
     if real is float32:
         yield "reverse beside shared memory", light.reverser(real, 8192, 0), (*head, f4, f4, f2)
-    yield "there_and_back", light.LOSSY[str(real)], (f3, d3, i1, i1, f2, f4, f4, int64, f4, f4, f2)
+    yield "there_and_back", light.lossy(real, *tiles), (f3, d3, i1, i1, i1, f2, f4, f4, f4, f4, f2)
     yield "gather", light.gather, (f2, int64, f2, f2, f2)
     yield "added", of.powers.added, (a(2, float64), int64, d3, boolean, a(2, float64), a(2, float64))
     yield "watch_each", of.powers.watch_each, (f3, d3, i1, i1, i1, f2, f4, f3, f3)

@@ -12,8 +12,8 @@ import importlib
 from types import ModuleType
 
 FAMILIES = (
-    "blocks", "chain", "couplers", "descent", "draws", "im2col", "inside", "launch", "mesh", "pointwise", "powers",
-    "propagate", "simulated", "twin",
+    "blocks", "chain", "couplers", "descent", "draws", "im2col", "inside", "launch", "mesh", "noisy", "pointwise",
+    "powers", "propagate", "simulated", "twin",
 )  # fmt: skip
 
 

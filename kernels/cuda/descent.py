@@ -98,7 +98,7 @@ def kernel(rails, k, reverse, noisy, even, dtype):
             x, mid = cuda.shared.array((k, k), real), j
         else:
             x, mid = cuda.local.array((k, 1), real), 0
-        driven, reach = every[mine], around.shape[1] + 1
+        driven, reach, visits = every[mine], around.shape[1] + 1, order[m if order.shape[0] > 1 else 0]
 
         for h in range(j, heaters, k):
             driven[h] = drive(phases[m, h], ratio[m, h], fixed[m, h], lsb, levels, thresholds, rewrap)
@@ -119,7 +119,7 @@ def kernel(rails, k, reverse, noisy, even, dtype):
         steps = 2 + rule
         for v in range(-1, heaters * steps):
             stage = v % steps if v >= 0 else -1
-            i = order[v // steps if v >= 0 else 0]
+            i = visits[v // steps if v >= 0 else 0]
             moved = v < 0
             if stage >= 0:
                 if stage == 0:
@@ -236,7 +236,8 @@ def descend(
     rule, phases, loss, carry, lr, order, chain, flip, rails, reverse, start, rows, target, noisy, amplitudes, variates,
     writes,
 ):
-    """As `kernels.descent.descend`; `rails` is an array of the host, since it chooses the code."""
+    """As `kernels.descent.descend`; `order` (n,), or (cores, n) of every core its own; `rails` is an array of the host,
+    since it chooses the code."""
     cores, k = start.shape[:2]
     layout, even = np.ascontiguousarray(rails).tobytes(), variates.shape[2] == 2
     compiled, side = kernel(layout, k, bool(reverse), bool(noisy), even, phases.dtype.type)
@@ -245,7 +246,8 @@ def descend(
     count = wall(rails, k)[1]
     fits = in_block(side, count, k, phases.dtype.itemsize)
     walls = scratch(phases, (1, 1, 1) if fits else (blocks * side, count, 2))
+    visits = order if order.ndim == 2 else order[None]
     run(
-        compiled, blocks, side * k, rule, phases, loss, carry, lr, order, *chain, flip, start, rows, target,
+        compiled, blocks, side * k, rule, phases, loss, carry, lr, visits, *chain, flip, start, rows, target,
         *amplitudes, variates, writes, every, walls,
     )  # fmt: skip

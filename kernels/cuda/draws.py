@@ -79,10 +79,29 @@ def gamma_at(shape, place, page, k0, k1, x, word):
     return gamma if gamma > 0.0 else shape
 
 
+@cuda.jit(device=True)
+def numbers_at(place, page, k0, k1, a, b, c, shape, out):
+    """out (m,) <- m - 1 normal numbers of a place and twice a gamma of `shape` (0: none); words a, b, c are of
+    the first attempt."""
+    last = out.shape[0] - 1
+    x, z = pair(uint32(a), uint32(b))
+    out[0] = z
+    out[last] = 2.0 * gamma_at(shape, place, page, k0, k1, x, c) if shape > 0.0 else 0.0
+    for n in range(1, last, 2):
+        if n % 4 == 1:
+            a, b, c, d = words(uint64(place) | uint64((n + 3) // 4) << uint64(BLOCK), page, 0, k0, k1)
+            x, z = pair(uint32(a), uint32(b))
+        else:
+            x, z = pair(uint32(c), uint32(d))
+        out[n] = x
+        if n + 1 < last:
+            out[n + 1] = z
+
+
 @entry
 def readings_all(page, k0, k1, first, kind, shapes, thresholds, aliases, out):
     """The loop of `readings`: a thread for every reading."""
-    each, last, size = out.shape[1], out.shape[2] - 1, thresholds.shape[1]
+    each, size = out.shape[1], thresholds.shape[1]
     for index in range(cuda.grid(1), out.shape[0] * each, cuda.gridsize(1)):
         core, at = index // each, index % each
         place, own = first * each + index, kind[core]
@@ -92,18 +111,7 @@ def readings_all(page, k0, k1, first, kind, shapes, thresholds, aliases, out):
             scaled = uint64(d) * uint64(size)
             number = int(scaled >> uint64(32))
             shape += number if (scaled & uint64(0xFFFFFFFF)) < uint64(thresholds[own, number]) else aliases[own, number]
-        x, z = pair(uint32(a), uint32(b))
-        out[core, at, 0] = z
-        out[core, at, last] = 2.0 * gamma_at(shape, place, page, k0, k1, x, c) if shape > 0.0 else 0.0
-        for n in range(1, last, 2):
-            if n % 4 == 1:
-                a, b, c, d = words(uint64(place) | uint64((n + 3) // 4) << uint64(BLOCK), page, 0, k0, k1)
-                x, z = pair(uint32(a), uint32(b))
-            else:
-                x, z = pair(uint32(c), uint32(d))
-            out[core, at, n] = x
-            if n + 1 < last:
-                out[core, at, n + 1] = z
+        numbers_at(place, page, k0, k1, a, b, c, shape, out[core, at])
 
 
 def normal(page, key, out):

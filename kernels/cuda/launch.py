@@ -34,8 +34,6 @@ BLOCKS = 1 if SIMULATED else 1 << 15
 """Threads of a block of an elementwise kernel, and the most blocks."""
 SHARED_BYTES = 47_000
 """What the threads of a block may share."""
-WARP = 3 if SIMULATED else 32
-"""Threads that work side by side in a kernel that shares memory."""
 
 if SIMULATED:
     simulated.steady()

@@ -17,12 +17,10 @@ import numpy as np
 from numba import cuda, float32, float64
 
 from .couplers import cossin
-from .launch import SHARED_BYTES, SIMULATED, WARP, device_number, entry, run, scratch, spread
+from .launch import SHARED_BYTES, SIMULATED, device_number, entry, run, scratch, spread
 
-TRAIL_BYTES = 1 << 28
-"""Fields that a lossy adjoint keeps on the way, in all blocks together."""
 SUM_BYTES = 1 << 29
-"""The blocks' own sums of gradients, all together."""
+"""The blocks' own sums of gradients, and the fields that a lossy adjoint keeps on the way, all together."""
 MOST_BLOCKS = 2 if SIMULATED else 1 << 12
 THREADS, WIDE, NARROW = (4, 2, 2) if SIMULATED else (256, 32, 4)
 """Threads of a block; the most columns of the batch that it takes at a time, and the fewest where more would fit."""
@@ -162,24 +160,6 @@ def sender(real, rails, width):
 
 
 @cuda.jit(device=True)
-def settle(square, lane, many, sums, first, step):
-    """Add up what the threads noted of `many` shifters, and add it to sums[first], sums[first + step], ..."""
-    cuda.syncthreads()
-    if lane < many:
-        total = square[lane, 0]
-        for other in range(1, WARP):
-            total += square[lane, other]
-        sums[first + step * lane] += total
-    cuda.syncthreads()
-
-
-@cuda.jit(device=True)
-def least(a, b):
-    """The smaller of two numbers."""
-    return a if a < b else b
-
-
-@cuda.jit(device=True)
 def collect(notes, row, width, sums, at):
     """Add up what the threads noted of one shifter; each row from another place on, since a bank of the shared memory
     serves one thread at a time. `width` is a power of two."""
@@ -272,72 +252,82 @@ def reverser(real, rails, width):
     return reverse
 
 
-def lossy(real):
-    """The adjoint with loss: the way there is kept, the way back meets it."""
+@cuda.jit(device=True)
+def met(e, splitters, t, i, j, kept, a, m, b, at):
+    """Send cotangents back through coupler t of mesh m, column b of `a` at `at`, and meet the field that was `kept` in
+    front of it: (slope by theta, by phi)."""
+    real = a.dtype.type
+    kr, ks = real(splitters[m, 2, t]), real(splitters[m, 3, t])
+    xr, xi, yr, yi = kept[t, 0, b], kept[t, 1, b], kept[t, 2, b], kept[t, 3, b]
+    z0r, z0i, z1r, z1i = e[m, 8, t], e[m, 9, t], e[m, 10, t], e[m, 11, t]
+    hr = z0r * xr - z0i * xi + z1r * yr - z1i * yi
+    hi = z0r * xi + z0i * xr + z1r * yi + z1i * yr
+    ur = kr * a[at, 0, i, b] - ks * a[at, 1, j, b]
+    ui = kr * a[at, 1, i, b] + ks * a[at, 0, j, b]
+    behind(e, t, i, j, a, m, b, at)
+    return -(ur * hi + ui * hr), -(a[at, 0, i, b] * xi + a[at, 1, i, b] * xr)
+
+
+@cache
+def lossy(real, rails, width):
+    """The adjoint with loss for one size of tile (see `sender`): the way there is kept, the way back meets it."""
+    shape, side = ((1, 2, rails, width), width) if width else ((1, 1, 1, 1), 1)
+    half = rails // 2
 
     @entry
-    def there_and_back(e, splitters, top, bottom, screen, field, cotangent, strips, work, trail, sums):
-        squares = cuda.shared.array((2, WARP, WARP), real)
-        lane, n, modes, batch = cuda.threadIdx.x, top.shape[0], field.shape[2], field.shape[3]
-        m, block, blocks = cuda.blockIdx.y, cuda.blockIdx.x, cuda.gridDim.x
-        own = m * blocks + block
-        out = sums[own]
-        for index in range(lane, 2 * n + modes, WARP):
+    def there_and_back(e, splitters, top, bottom, starts, screen, field, cotangent, far, trail, sums):
+        near = cuda.shared.array(shape, real)
+        beside = cuda.shared.array(shape, real)
+        notes = cuda.shared.array((rails, side), real)
+        thread, threads = cuda.threadIdx.x, cuda.blockDim.x
+        x, y, many = thread % side, thread // side, threads // side
+        m, modes, batch, columns = cuda.blockIdx.y, field.shape[2], field.shape[3], starts.shape[0] - 1
+        n, block = top.shape[0], m * cuda.gridDim.x + cuda.blockIdx.x
+        f, own = (near, 0) if width else (far, 2 * block)
+        a, other = (beside, 0) if width else (far, 2 * block + 1)
+        kept, out = trail[block], sums[block]
+        for index in range(thread, 2 * n + modes, threads):
             out[index] = 0.0
-        for strip in range(block, strips, blocks):
-            b = strip * WARP + lane
-            alive = b < batch
-            if alive:
-                for i in range(modes):
-                    work[own, 0, i, lane], work[own, 1, i, lane] = field[m, 0, i, b], field[m, 1, i, b]
-                for t in range(n):
+        for strip in range(cuda.blockIdx.x, (batch + side - 1) // side, cuda.gridDim.x):
+            b = strip * side + x
+            for i in range(y, modes, many):
+                xr, xi, ur, ui = real(0.0), real(0.0), real(0.0), real(0.0)
+                if b < batch:
+                    xr, xi = field[m, 0, i, b], field[m, 1, i, b]
+                    ur, ui = cotangent[m, 0, i, b], cotangent[m, 1, i, b]
+                f[own, 0, i, x], f[own, 1, i, x] = xr, xi
+                a[other, 0, i, x], a[other, 1, i, x] = ur, ui
+            cuda.syncthreads()
+            for s in range(columns):
+                for t in range(starts[s] + y, starts[s + 1], many):
                     i, j = top[t], bottom[t]
-                    trail[own, t, 0, lane], trail[own, t, 1, lane] = work[own, 0, i, lane], work[own, 1, i, lane]
-                    trail[own, t, 2, lane], trail[own, t, 3, lane] = work[own, 0, j, lane], work[own, 1, j, lane]
-                    pair(
-                        work, own, i, j, lane, e[m, 0, t], e[m, 1, t], e[m, 2, t], e[m, 3, t],
-                        e[m, 4, t], e[m, 5, t], e[m, 6, t], e[m, 7, t],
-                    )  # fmt: skip
-            for first in range(0, modes, WARP):
-                many = least(WARP, modes - first)
-                for i in range(first, first + many):
-                    slope = real(0.0)
-                    if alive:
-                        cosine, sine = cossin(float64(screen[m, i]))
-                        turn(work, own, i, lane, real(cosine), real(sine))
-                        slope = -(
-                            cotangent[m, 0, i, b] * work[own, 1, i, lane]
-                            + cotangent[m, 1, i, b] * work[own, 0, i, lane]
-                        )
-                        turn(cotangent, m, i, b, real(cosine), real(sine))
-                    squares[0, i - first, lane] = slope
-                settle(squares[0], lane, many, out, 2 * n + first, 1)
-            for last in range(n - 1, -1, -WARP):
-                many = least(WARP, last + 1)
-                for t in range(last, last - many, -1):
-                    by_theta, by_phi = real(0.0), real(0.0)
-                    if alive:
-                        i, j = top[t], bottom[t]
-                        kr, ks = real(splitters[m, 2, t]), real(splitters[m, 3, t])
-                        xr, xi = trail[own, t, 0, lane], trail[own, t, 1, lane]
-                        yr, yi = trail[own, t, 2, lane], trail[own, t, 3, lane]
-                        z0r, z0i, z1r, z1i = e[m, 8, t], e[m, 9, t], e[m, 10, t], e[m, 11, t]
-                        hr = z0r * xr - z0i * xi + z1r * yr - z1i * yi
-                        hi = z0r * xi + z0i * xr + z1r * yi + z1i * yr
-                        ur = kr * cotangent[m, 0, i, b] - ks * cotangent[m, 1, j, b]
-                        ui = kr * cotangent[m, 1, i, b] + ks * cotangent[m, 0, j, b]
-                        by_theta = -(ur * hi + ui * hr)
-                        behind(e, t, i, j, cotangent, m, b, m)
-                        by_phi = -(cotangent[m, 0, i, b] * xi + cotangent[m, 1, i, b] * xr)
-                    squares[0, last - t, lane] = by_theta
-                    squares[1, last - t, lane] = by_phi
-                settle(squares[0], lane, many, out, last, -1)
-                settle(squares[1], lane, many, out, n + last, -1)
+                    kept[t, 0, x], kept[t, 1, x] = f[own, 0, i, x], f[own, 1, i, x]
+                    kept[t, 2, x], kept[t, 3, x] = f[own, 0, j, x], f[own, 1, j, x]
+                    forth(e, t, i, j, f, m, x, own)
+                cuda.syncthreads()
+            for i in range(y, modes, many):
+                screened(screen, f, m, i, x, own, 1)
+                notes[i, x] = -(a[other, 0, i, x] * f[own, 1, i, x] + a[other, 1, i, x] * f[own, 0, i, x])
+                screened(screen, a, m, i, x, other, 1)
+            cuda.syncthreads()
+            for i in range(thread, modes, threads):
+                collect(notes, i, side, out, 2 * n + i)
+            cuda.syncthreads()
+            for s in range(columns):
+                first = starts[columns - 1 - s]
+                count = starts[columns - s] - first
+                for c in range(y, count, many):
+                    t = first + c
+                    notes[c, x], notes[half + c, x] = met(e, splitters, t, top[t], bottom[t], kept, a, m, x, other)
+                cuda.syncthreads()
+                collect_both(notes, half, side, first, count, n, out)
+                cuda.syncthreads()
+            for i in range(y, modes, many):
+                if b < batch:
+                    cotangent[m, 0, i, b], cotangent[m, 1, i, b] = a[other, 0, i, x], a[other, 1, i, x]
+            cuda.syncthreads()
 
     return there_and_back
-
-
-LOSSY = {"float32": lossy(float32), "float64": lossy(float64)}
 
 
 @entry
@@ -370,7 +360,7 @@ def real_of(field):
 
 
 def room(meshes, batch, width, row):
-    """Blocks for each mesh: a strip each, as long as their sums of `row` bytes do not fill the memory. One at least, so
+    """Blocks for each mesh: a strip each, as long as the `row` bytes of each do not fill the memory. One at least, so
     that no sum is left unwritten."""
     most = min(MOST_BLOCKS, SUM_BYTES // max(1, row)) // max(1, meshes)
     return max(1, min(-(-batch // max(1, width)), most))
@@ -403,12 +393,6 @@ def matrices(elements, top, bottom, screen, out):
     _send(elements, top, bottom, screen, out, False, True)
 
 
-def in_strips(field, most):
-    """Strips of the batch, and the blocks of a mesh that share them: one at least, so that no sum is left unwritten."""
-    strips = -(-field.shape[3] // WARP)
-    return strips, max(1, min(strips, most // max(1, field.shape[0])))
-
-
 def _reverse(elements, splitters, top, bottom, screen, unit, field, cotangent, by_theta, by_phi, by_screen):
     meshes, _, modes, batch = field.shape
     size = 2 * top.shape[0] + modes
@@ -436,14 +420,16 @@ def gradients(elements, splitters, top, bottom, screen, product, by_theta, by_ph
 
 def adjoint_lossy(elements, splitters, top, bottom, screen, field, cotangent, by_theta, by_phi, by_screen):
     """As `kernels.propagate.adjoint_lossy`."""
-    meshes, n, modes = field.shape[0], top.shape[0], field.shape[2]
-    top, bottom, _ = layout(top, bottom)
-    strips, blocks = in_strips(field, min(MOST_BLOCKS, TRAIL_BYTES // (4 * max(1, n) * WARP * field.dtype.itemsize)))
-    work = scratch(field, (meshes * blocks, 2, modes, WARP))
-    trail = scratch(field, (meshes * blocks, n, 4, WARP))
-    sums = scratch(field, (meshes * blocks, 2 * n + modes))
+    meshes, _, modes, batch = field.shape
+    n, itemsize = top.shape[0], field.dtype.itemsize
+    top, bottom, starts = layout(top, bottom)
+    rails, width = capacity(modes, batch, 5, itemsize)
+    side = max(1, width)
+    blocks = room(meshes, batch, width, (2 * n + modes + 4 * n * side) * itemsize)
+    sums, trail = scratch(field, (meshes * blocks, 2 * n + modes)), scratch(field, (meshes * blocks, n, 4, side))
+    far = scratch(field, (1 if width else 2 * meshes * blocks, 2, 1 if width else modes, 1))
     run(
-        LOSSY[str(field.dtype)], (blocks, meshes), WARP, elements, splitters, top, bottom, screen, field, cotangent,
-        strips, work, trail, sums,
+        lossy(real_of(field), rails, width), (blocks, meshes), THREADS, elements, splitters, top, bottom, starts,
+        screen, field, cotangent, far, trail, sums,
     )  # fmt: skip
     spread(gather, by_theta.size * 2 + by_screen.size, sums, blocks, by_theta, by_phi, by_screen)

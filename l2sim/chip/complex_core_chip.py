@@ -93,7 +93,7 @@ class ComplexChip(CoreChip):
     def _refused(self, *arguments: object, **options: object) -> NoReturn:
         raise ChipError("complex cores have no fused operations; take the public path (`l2sim.chip.grid`)")
 
-    descend = product = product_back = sigma_gradient = _refused
+    sweep = descend = product = product_back = sigma_gradient = _refused
 
     def _build(self, part: str, phases: Array, signs: Array) -> Array:
         sheet = self._nonidealities

@@ -9,6 +9,7 @@ What only an observer may see is named `oracle_...`.
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -18,7 +19,8 @@ from l2sim.backend import CPU, Array, Device, kernels_of, like, namespace, real_
 from l2sim.chip import attenuators, fabrication, readout
 from l2sim.chip.drift import Wander
 from l2sim.chip.fabrication import chain_parameters, fabricate
-from l2sim.chip.fused import blocks, descent, pieces, spread
+from l2sim.chip.fused import blocks, pieces, spread
+from l2sim.chip.fused.descent import Sweep
 from l2sim.chip.fused.pieces import Pieces
 from l2sim.chip.grid import full_scale
 from l2sim.chip.meter import Count, Meter, Settling
@@ -160,29 +162,27 @@ class CoreChip:
         """Whether readings of this kind have noise that the fused operations can draw in aggregate."""
         return readout == "quadrature" and readout in self.readouts and self._nonidealities.reference_phase_std == 0.0
 
-    def descend(
-        self,
-        part: str,
-        rule: str,
-        gain: Array,
-        target: Array,
-        order: Array,
-        lr: Array,
-        loss: Array,
-        carry: Array | None = None,
-        by_column: bool = False,
-        outputs: Array | None = None,
-    ) -> tuple[Array, Array]:
-        """Coordinate descent over every heater of U or V (`kernels.descent`), two evaluations a heater.
+    def descend(self, *asked: Any, **by_name: Any) -> tuple[Array, Array]:
+        """A `sweep`, done at once."""
+        sweep = self.sweep(*asked, **by_name)
+        spread.do([sweep])
+        return self.swept(sweep)
+
+    def sweep(
+        self, part: str, rule: str, gain: Array, target: Array, order: Array, lr: Array, loss: Array,
+        carry: Array | None = None, by_column: bool = False, outputs: Array | None = None,
+    ) -> Sweep:  # fmt: skip
+        """Coordinate descent over every heater of U or V (`kernels.descent`), two evaluations a heater, yet to be done
+        (`spread.do`, then `swept`).
 
         `gain` (p, q, k) per input, `target` (p, q, k, k), `order` (n,) of heaters in travel order, or
         (C,) of columns counted from sigma if `by_column`, `lr` and `loss` (p, q); `carry` (p, q) marks losses to take
-        as they are; `outputs` (p, q, k) is 0 where nobody reads (`learn.zeroth.Problem`). Returns the commanded phases
-        and the last losses. Noise-free descent by column takes `kernels.descent_by_column`.
+        as they are; `outputs` (p, q, k) is 0 where nobody reads (`learn.zeroth.Problem`). Noise-free descent by column
+        takes `kernels.descent_by_column`.
         """
         if self._drifts:
             self._age()
-        k, cores, xp, noise = self.mesh.modes, self._cores, self.xp, self._nonidealities.readout_noise
+        k, cores, xp = self.mesh.modes, self._cores, self.xp
         ratio, fixed, bias, *shared = self._chain[part]
         flip, signs = self.mesh.resolve_signs(self._signs[part])
 
@@ -198,21 +198,25 @@ class CoreChip:
             "gain": each(gain, k), "target": each(target, k, k), "read": each(1 if outputs is None else outputs, k),
         }  # fmt: skip
         heaters, columns = (self.mesh.by_column(part, order), order) if by_column else (order, None)
-        there = bool(self._device.numbers)
-        run = partial(spread.descend, self._device) if there else partial(descent.here, columns=columns)
-        for some in descent.batches(on, self.dtype, self.mesh, self._noise if noise > 0.0 else None, whole=there):
-            run(some, tuple(shared), part=part, rule=rule, mesh=self.mesh, order=heaters, noise=noise)
-        self._descended(on["writes"].sum() if there else int(on["writes"].sum()))
-        self._phases[part] = on["phases"]
-        self._forget(part)
-        return self.mesh.scatter(on["phases"]).reshape(*self.shape, *self.mesh.shape), on["loss"].reshape(self.shape)
+        sheet, kind = self._nonidealities, None
+        if xp is not np and not self._drifts:  # how far biases drift depends on who went before
+            kind = sheet, part, rule, self.dtype, k, self.mesh.rail.tobytes()
+        return Sweep(
+            self._device, on, tuple(shared), part, rule, self.mesh, heaters, columns, sheet.readout_noise, self._noise,
+            kind,
+        )  # fmt: skip
 
-    def _descended(self, writes: Count) -> None:
-        """Meter an epoch of descent: before every probe some heater is written."""
-        probes = 2 * self.mesh.count
+    def swept(self, sweep: Sweep) -> tuple[Array, Array]:
+        """Meter a `sweep` that was done (before every probe some heater was written), and take in what it reached: the
+        commanded phases and the last losses."""
+        on, probes, k = sweep.on, 2 * self.mesh.count, self.mesh.modes
+        writes = on["writes"].sum() if self._device.numbers else int(on["writes"].sum())
         self._settling.wrote()
-        calls, k = probes * self._cores, self.mesh.modes
+        calls = probes * self._cores
         self.meter.count(evaluations=calls, core_calls=calls * k, writes=writes, vectors=probes * k, settled=probes)
+        self._phases[sweep.part] = on["phases"]
+        self._forget(sweep.part)
+        return self.mesh.scatter(on["phases"]).reshape(*self.shape, *self.mesh.shape), on["loss"].reshape(self.shape)
 
     @property
     def in_pieces(self) -> bool:
@@ -251,16 +255,12 @@ class CoreChip:
         std: Array = np.repeat(np.sqrt(power.sum(axis=axis)), self.mesh.modes)
         return std
 
-    def sigma_gradient(
-        self, x: Array | Pieces, dy: Array, rest: Commands, vectors: Array | None = None
-    ) -> Array | None:
-        """dL/dsigma (p, q, k) as `l2sim.chip.grid.sigma_gradient` measures it; None on a GPU where readings are noisy.
+    def sigma_gradient(self, x: Array | Pieces, dy: Array, rest: Commands, vectors: Array | None = None) -> Array:
+        """dL/dsigma (p, q, k) as `l2sim.chip.grid.sigma_gradient` measures it.
 
         `x` is dark already where `vectors` (q, N) has False; they are metered.
         """
         noise = self._nonidealities.readout_noise
-        if noise > 0.0 and not (self.xp is namespace(dy) is np):
-            return None
         left, right, turned = self._passes(rest)
         sent = x.shape[1] * self.shape[1] if vectors is None else np.count_nonzero(vectors)
         count = x.shape[1] if vectors is None else int(vectors.sum(axis=1).max())  # columns side by side
@@ -268,12 +268,13 @@ class CoreChip:
         writes = 2 * (turned + (np.count_nonzero(self._sigma != 1.0) if self._turned is None else self._turned))
         self.meter.count(core_calls=2 * sent * self.shape[0], writes=writes, vectors=2 * count, settled=2)
         k = self.mesh.modes
-        sums = np.zeros((self.shape[1], k, k), self.dtype)  # what noise asks for of x, seen on its way to dy x'
-        see = partial(blocks.add_grams, out=sums) if noise > 0.0 else None
+        # What noise asks for of x, seen on its way to dy x'.
+        sums = namespace(dy).zeros((self.shape[1], k, k), self.dtype) if noise > 0.0 else None
+        see = None if sums is None else partial(blocks.add_grams, out=sums)
         outer = blocks.outer(dy, x, (self.shape[0] * k, self.shape[1] * k), see)
         gradient = blocks.diagonals(left, self._home.put(outer), right)
-        if noise > 0.0:
-            scales = noise * float(full_scale(x)), noise * float(full_scale(dy))
+        if sums is not None:
+            scales = noise * full_scale(x), noise * full_scale(dy)
             blocks.add_noise(self._noise, gradient, left, right, sums, dy, vectors, scales)
         return gradient
 

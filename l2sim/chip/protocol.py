@@ -118,8 +118,8 @@ class FusedHardware(Hardware, Protocol):
         """M' y of the whole grid, (p k, N) -> (q k, N), through the cores of the mask (p, q) only."""
         ...
 
-    def sigma_gradient(self, x: Array, dy: Array, rest: Commands, vectors: Array | None = None) -> Array | None:
-        """dL/dsigma (p, q, k); None where it can not after all."""
+    def sigma_gradient(self, x: Array, dy: Array, rest: Commands, vectors: Array | None = None) -> Array:
+        """dL/dsigma (p, q, k)."""
         ...
 
 

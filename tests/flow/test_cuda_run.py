@@ -14,6 +14,7 @@ from l2sim import backend
 from l2sim.backend import Device, generator
 from l2sim.chip.core_chip import CoreChip
 from l2sim.chip.fused import spread
+from l2sim.chip.meter import Meter
 from l2sim.chip.nonidealities import PRESETS, Nonidealities
 from l2sim.data import sets
 from l2sim.errors import ChipError, JobError, RunError
@@ -28,6 +29,7 @@ from l2sim.nn import models
 from l2sim.nn.photonic import PhotonicWeight
 from l2sim.store.events import Checkpoint, Done, Epoch
 from tests.device import GPU, host, put, xp
+from tests.tolerances import DTYPES
 
 TINY = models.ModelSpec(
     "cnn-s", (1, 3, 3), 3,
@@ -121,17 +123,18 @@ def test_nobody_waits_inside_an_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, name, counted)
 
     watched(train, "epoch")
-    real = dict(zeroth.METHODS)
+    real = zeroth.together
 
-    def searched(*args: Any) -> None:
+    def searched(steps: Any) -> None:
+        steps = list(steps)
         before = xp.memory["trips"]
-        real["zcd"](*args)
-        waits.append(("zcd", xp.memory["trips"] - before))
+        real(steps)
+        waits.append(("search", xp.memory["trips"] - before))
 
-    monkeypatch.setitem(zeroth.METHODS, "zcd", searched)
+    monkeypatch.setattr(zeroth, "together", searched)
     for stage in ("calibrate", "map", "learn"):
         list(STAGES[stage](session, 0))
-    assert {name for name, _ in waits} == {"epoch", "zcd"}
+    assert {name for name, _ in waits} == {"epoch", "search"}
     assert [wait for wait in waits if wait[1]] == []
 
 
@@ -167,6 +170,32 @@ def test_probes_and_products(noise: float) -> None:
         found = getattr(gpu, name)(*(put(a) for a in args))
         # Normal numbers have the 24 bits of single precision, the last of which may differ.
         np.testing.assert_allclose(host(found), wanted, rtol=0, atol=1e-12 + 1e-5 * noise, err_msg=name)
+    assert gpu.meter.state() == cpu.meter.state()
+
+
+@pytest.mark.parametrize("sampled", (False, True))
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_noisy_gradients_are_drawn_from_the_law_of_the_host(
+    sampled: bool, dtype: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backend.kernels.cuda.noisy, "MASKED_BYTES", 300)  # a block row at a time
+    it = Nonidealities(phase_bits=6, phase_bias=1.0, readout_noise=0.02)
+    cpu, gpu = map(commanded, chips(it, dtype=dtype))
+    beside = commanded(chips(it, dtype=dtype)[0])  # its arrays on the host, where they do not fit
+    rng, shape = generator(6, "light"), (2, 2, *cpu.mesh.shape)
+    mask = generator(7).random((2, 5)) < 0.6 if sampled else None
+    x = rng.normal(size=(6, 5)).astype(dtype) * (1 if mask is None else np.repeat(mask, 3, axis=0))
+    dy, rest = rng.normal(size=(5, 5)).astype(dtype), rng.uniform(0, 6, shape)
+    found = []
+    for chip, side in ((cpu, lambda a: a), (gpu, put), (beside, put)):
+        still = chip.xp.asarray(rest), chip.xp.ones((2, 2, 3), dtype)
+        commands = mapping.Commands(*({part: a for part in "uv"} for a in still))
+        before = 0 if GPU else xp.memory["trips"]
+        gradients = [chip.sigma_gradient(side(x), side(dy), commands, side(mask)) for _ in range(2)]
+        assert GPU or sampled or chip is beside or xp.memory["trips"] == before, "nobody waits"
+        found.append(list(map(host, gradients)))
+    assert np.abs(found[0][0] - found[0][1]).max() > 0.01
+    np.testing.assert_allclose(found[1:], [found[0]] * 2, rtol=0, atol=1e-5)
     assert gpu.meter.state() == cpu.meter.state()
 
 
@@ -281,6 +310,71 @@ def test_a_layer_too_large_for_the_device_streams_through(noise: float, monkeypa
         x = generator(8, "x").normal(size=(9, 2))
         np.testing.assert_allclose(host(gpu.product(put(x))), cpu.product(x), rtol=0, atol=1e-12)
         assert gpu.meter.state() == cpu.meter.state()
+
+
+def searched_layers(device: Device, it: Nonidealities, way: zeroth.Search, apart: bool = False) -> tuple:
+    """Two epochs and a polish of layers of 3, 3, 2 and 3 modes, of one meter."""
+    meter, tasks = Meter(1e-6, 1e-3), []
+    for name, (shape, k) in {"a": ((3, 1), 3), "b": ((2, 2), 3), "c": ((1, 2), 2), "d": ((1, 3), 3)}.items():
+        chip = CoreChip(shape, Mesh("rectangular", k), it, seed=5, name=name, meter=meter.of(name), device=device)
+        problem = calibrate.problem(chip)
+        state = zeroth.start(problem, way, calibrate.zero_phases(chip))
+        tasks.append((problem, way, state))
+    for epoch in range(3):
+        ways = zeroth.polish_steps if epoch == 2 else zeroth.STEPS[way.method]
+        steps = [ways(*task, generator(epoch, str(number))) for number, task in enumerate(tasks)]
+        for some in [[one] for one in steps] if apart else [steps]:
+            zeroth.together(some)
+    arrays = [{name: host(a) for name, a in state.arrays().items()} for _, _, state in tasks]
+    return arrays, [problem.hardware.state()[1] for problem, _, _ in tasks], meter.state()
+
+
+@pytest.mark.parametrize("noise, order", ((0.0, "published"), (0.0, "layer"), (0.02, "published")))
+def test_layers_of_equal_cores_descend_in_one_launch(noise: float, order: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    it = Nonidealities(phase_bits=6, phase_bias=1.0, crosstalk=0.02, readout_noise=noise)
+    way, launches = zeroth.Search("zcd", order=order, shuffle=True), kernel_calls(monkeypatch)
+    found = []
+    for full, apart in ((spread.FULL, False), (spread.FULL, True), (8, False), (6, False)):
+        monkeypatch.setattr(spread, "FULL", full)
+        launches.clear()
+        found.append(searched_layers(DEVICE, it, way, apart))
+        # What is more than half of a full launch goes alone.
+        wanted = [3, 4, 2, 3] if apart else {8: [7, 2, 3], 6: [4, 2, 6]}.get(full, [10, 2])
+        assert sorted(launches) == sorted(3 * 2 * wanted), full
+    for other in found[1:]:
+        for ours, wanted in zip(found[0][0], other[0]):
+            for name, a in wanted.items():
+                assert np.array_equal(ours[name], a), name
+        assert other[1] == found[0][1], "the same pages of noise"
+        assert totals(other[2]) == totals(found[0][2])
+    cpu = searched_layers(backend.CPU, it, way)
+    for ours, wanted in zip(found[0][0], cpu[0]):
+        for name, a in wanted.items():
+            np.testing.assert_allclose(ours[name], a, rtol=0, atol=1e-12 + 1e-5 * noise, err_msg=name)
+    assert totals(found[0][2]) == totals(cpu[2])
+
+
+def totals(meter: Any) -> Any:
+    """What a meter has counted; its clock adds up in the order of the chips, and so to rounding."""
+    return {stage: {name: round(a, 12) for name, a in counts.items()} for stage, counts in meter.items()}
+
+
+@pytest.mark.skipif(GPU, reason="one GPU cannot be two")
+def test_layers_that_descend_together_are_dealt_out_to_all_gpus() -> None:
+    way = zeroth.Search("ztp", shuffle=True)
+    one, two = (searched_layers(device, Nonidealities(), way) for device in (DEVICE, Device("cuda", xp, (0, 1))))
+    for ours, wanted in zip(two[0], one[0]):
+        for name, a in wanted.items():
+            assert np.array_equal(ours[name], a), name
+
+
+def test_where_biases_drift_every_layer_goes_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    it, launches = Nonidealities(phase_bias=1.0, drift_std=0.1), kernel_calls(monkeypatch)
+    found = [searched_layers(device, it, zeroth.Search("zcd")) for device in (DEVICE, backend.CPU)]
+    assert launches == 3 * [3, 3, 4, 4, 2, 2, 3, 3]
+    for ours, wanted in zip(found[0][0], found[1][0]):
+        np.testing.assert_allclose(ours["u"], wanted["u"], rtol=0, atol=1e-9)
+    assert found[0][2] == found[1][2]
 
 
 def kernel_calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:

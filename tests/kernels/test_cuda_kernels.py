@@ -373,10 +373,16 @@ def test_meshes_too_large_for_a_block(reverse: bool, monkeypatch: pytest.MonkeyP
                 np.testing.assert_allclose(ours[m], wanted, rtol=0, atol=1e-11)
 
 
-def test_gradients_with_loss() -> None:
-    light = make("rectangular", 3, loss=1.0)
+@pytest.mark.parametrize(
+    "kind, modes, bytes_", (("rectangular", 3, 1 << 15), ("triangular", 4, 1 << 15), ("rectangular", 3, 100))
+)
+def test_gradients_with_loss(kind: str, modes: int, bytes_: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of strips in what a block shares, and of such as do not fit there."""
+    monkeypatch.setattr(cuda.propagate, "SHARED_BYTES", bytes_)
+    light = make(kind, modes, loss=1.0)
     x, g = waves(light, 5, "x"), waves(light, 5, "g")
-    (_, sent), slopes = There(light).slopes("adjoint_lossy", x, g)
+    (kept, sent), slopes = There(light).slopes("adjoint_lossy", x, g)
+    assert np.array_equal(kept, x)
     for m in range(light.meshes):
         np.testing.assert_allclose(sent[m], reference.complex_matrix(*light.dense(m)).T @ g[m], rtol=0, atol=1e-12)
         for ours, wanted in zip(slopes, reference.complex_gradients(x[m], g[m], *light.dense(m))):
@@ -462,6 +468,7 @@ def test_a_kernel_refuses_arrays_of_the_host() -> None:
         ("im2col", ("im2col", "col2im", "max_pool", "max_pool_back")),
         ("inside", ("tap", "trace")),
         ("mesh", ("matrices",)),
+        ("noisy", ("add_grams", "masked_grams", "add")),
         ("pointwise", ("affine_clip", "clip", "clip_back")),
         ("powers", ("powers", "each")),
         ("propagate", ("forward", "backward", "matrices", "adjoint", "gradients", "adjoint_lossy")),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -11,20 +13,30 @@ from benchmarks import chips, steps
 from l2sim import backend, streams
 from l2sim.backend import generator, kernels
 from l2sim.chip import attenuators
+from l2sim.chip.core_chip import CoreChip
 from l2sim.chip.nonidealities import PRESETS, Nonidealities
+from l2sim.learn.search import calibrate, zeroth
 from l2sim.nn import models, optim
+from l2sim.nn.network import Network
 from tests.device import GPU, host, put, xp
+from tests.kernels.test_cuda_kernels import both
 from tests.tolerances import DTYPES, kernel
 
 cuda = kernels.cuda
 BEFORE = {False: 51 + 518, True: 51 + 687}
 """Launches and operations on arrays of a step of VGG8, dense and sampled, when each parameter was updated by a dozen
 operations of its own and each chip took some thirty to take in its sigma."""
+NOISY = {False: 154 + 1000, True: 154 + 1144}
+"""The same with readout noise, when gradients of sigma were read one reading after the other."""
 
 
-@pytest.mark.skipif(GPU, reason="only the simulator counts")
-def test_a_step_of_vgg8_launches_less_than_half_of_what_it_did(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Counted by a whole step whose kernels do nothing: the simulator would take hours for them."""
+SWEEPS = {0.0: 48 + 492, 0.01: 60 + 744}
+"""The same of an epoch of calibration, by readout noise, when each layer descended in launches of its own."""
+
+
+@pytest.fixture
+def vgg8(monkeypatch: pytest.MonkeyPatch) -> Network:
+    """VGG8 on chips whose kernels do nothing: the simulator would take hours for them."""
 
     def run(kernel: Any, blocks: Any, *_: Any) -> None:
         cuda.simulated.counted["launches"] += bool(np.prod(blocks))
@@ -35,15 +47,60 @@ def test_a_step_of_vgg8_launches_less_than_half_of_what_it_did(monkeypatch: pyte
             monkeypatch.setattr(family, "run", run)
     monkeypatch.setattr(chips, "DEVICE", backend.device("cuda"))
     monkeypatch.setattr(chips, "TINY", models.get("vgg8"))
-    step = steps.stepper(chips.photonic("vgg8", generator(1)), 2)
+    return chips.photonic("vgg8", generator(1))
+
+
+def counted(work: Callable[[], object]) -> dict[str, int]:
+    """What `work` launches, and its operations on arrays; without those that the first time takes."""
     with np.errstate(all="ignore"):  # of memory that nobody filled
-        step(False)
-        for sampled, before in BEFORE.items():
-            cuda.simulated.counted.update(launches=0, operations=0)
-            step(sampled)
-            counted = dict(cuda.simulated.counted)
-            assert 40 < counted["launches"] <= 48, counted
-            assert sum(counted.values()) <= before / 2, counted
+        work()
+        cuda.simulated.counted.update(launches=0, operations=0)
+        work()
+    return dict(cuda.simulated.counted)
+
+
+def chips_of(network: Network, noise: float) -> list[CoreChip]:
+    """The chips of a network, with readout noise."""
+    own = [weight.hardware for weight in network.weights.values()]
+    for chip in own:
+        chip.nonidealities = msgspec.structs.replace(chip.nonidealities, readout_noise=noise)
+    return own
+
+
+@pytest.mark.skipif(GPU, reason="only the simulator counts")
+def test_a_step_of_vgg8_launches_less_than_half_of_what_it_did(vgg8: Network) -> None:
+    step = steps.stepper(vgg8, 2)
+    for sampled, before in BEFORE.items():
+        now = counted(lambda sampled=sampled: step(sampled))
+        assert 40 < now["launches"] <= 48, now
+        assert sum(now.values()) <= before / 2, now
+    chips_of(vgg8, 0.01)
+    for sampled, before in NOISY.items():
+        now = counted(lambda sampled=sampled: step(sampled))
+        assert sum(now.values()) <= before / 2, now
+
+
+@pytest.mark.skipif(GPU, reason="only the simulator counts")
+@pytest.mark.parametrize("noise", SWEEPS)
+def test_all_layers_of_vgg8_descend_in_two_launches(
+    noise: float, vgg8: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    way, searches, cores = zeroth.Search("zcd", shuffle=True), [], []
+    real = cuda.descent.descend
+
+    def noted(*args: Any) -> None:
+        cores.append(len(args[1]))
+        real(*args)
+
+    monkeypatch.setattr(cuda.descent, "descend", noted)
+    own = chips_of(vgg8, noise)
+    for chip in own:
+        problem = calibrate.problem(chip)
+        with np.errstate(all="ignore"):
+            searches.append((problem, way, zeroth.start(problem, way, calibrate.zero_phases(chip))))
+    now = counted(lambda: zeroth.together(zeroth.zcd_steps(*one, generator(2)) for one in searches))
+    assert cores == 2 * 2 * [sum(chip.shape[0] * chip.shape[1] for chip in own)], "U and V"
+    assert sum(now.values()) < SWEEPS[noise], now
 
 
 # -- optimisers --------------------------------------------------------------------------------------------------------
@@ -161,3 +218,24 @@ def test_readings_are_those_of_the_host(law: streams.Law, dtype: type) -> None:
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
     part = host(ours.readings(law.of(slice(2, 4)), 5, 5, 40, dtype, xp))
     assert np.array_equal(part, found[2:]), "in pieces as at once"
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("own", (False, True))
+def test_sums_of_noisy_products_are_those_of_the_host(own: bool, dtype: type) -> None:
+    """`own`: every block column has errors of its own."""
+    p, q, k, rng = 2, 3, 3, generator(4, "noisy")
+    left, right = (rng.normal(size=(p * q, k, k)).astype(dtype) for _ in range(2))
+    x, dy, dot = (rng.normal(size=size).astype(dtype) for size in ((8, 6), (5, 6), (p, q, k)))
+    masks, close = rng.random((q, 6)) < 0.5, kernel(dtype, 8)
+    sent, back = np.zeros((q, k, k), dtype), np.zeros((p, q if own else 1, k, k), dtype)
+    both("noisy", "add_grams", x, sent, atol=close)
+    both("noisy", "masked_grams", dy, masks, np.zeros((p, q, k, k), dtype), atol=close)
+    kernels.noisy.add_grams(x, sent)
+    kernels.noisy.masked_grams(dy, masks if own else masks[:1], back)
+    known, amplitudes = (left, right, sent, back, np.array([6, 2, 1])), tuple(map(np.array, (0.2, 0.3)))
+    where, wanted, found = (7, np.array((3, 4), np.uint32)), np.copy(dot), put(dot)
+    kernels.noisy.add(*where, *known, amplitudes, wanted)
+    cuda.noisy.add(*where, *map(put, known), tuple(map(put, amplitudes)), found)
+    np.testing.assert_allclose(host(found), wanted, rtol=1e-5, atol=1e-5)
+    assert np.abs(wanted - dot).max() > 0.1

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 
 from l2sim import pages
-from l2sim.backend import Array, kernels, kernels_of, like, namespace
+from l2sim.backend import Array, Scalar, host, kernels_of, like, namespace
 from l2sim.chip.fused import pieces
 from l2sim.errors import ChipError
 from l2sim.streams import Stream
@@ -48,30 +48,33 @@ def diagonals(left: Array, matrix: Array, right: Array) -> Array:
 
 def add_noise(
     stream: Stream, gradient: Array, left: Array, right: Array, sent: Array, dy: Array, vectors: Array | None,
-    amplitudes: tuple[float, float],
+    amplitudes: tuple[Scalar, Scalar],
 ) -> None:  # fmt: skip
     """Add to sigma's `gradient` (p, q, k) of x and dy what noise of these amplitudes, forward and back, adds to it
     (`kernels.noisy`); arguments as in `CoreChip.sigma_gradient`, `left` and `right` (p q, k, k) the two passes, `sent`
-    (q, k, k) the grams of x."""
+    (q, k, k) the grams of x. What lives elsewhere goes where the gradient is."""
     p, q, k = gradient.shape
+    xp, there = namespace(dy), host if namespace(gradient) is np else partial(like, gradient)
     if vectors is None:
-        counts, back = np.full(q, dy.shape[1]), grams(dy, (p, k, k), gradient.dtype)[:, None]
+        counts, back = xp.full(q, dy.shape[1]), grams(dy, (p, k, k), gradient.dtype)[:, None]
     else:
-        counts = np.count_nonzero(vectors, axis=1)
-        back = np.stack([grams(dy[:, mask], (p, k, k), gradient.dtype) for mask in vectors], axis=1)
-    kernels.noisy.add(stream.turn(), stream.key, left, right, sent, back, counts, amplitudes, gradient)
+        counts, back = np.count_nonzero(vectors, axis=1), xp.empty((p, q, k, k), gradient.dtype)
+        kernels_of(dy).noisy.masked_grams(dy, vectors, back)
+    made = map(there, (sent, back, counts, *map(xp.asarray, amplitudes)))
+    sent, back, counts, *both = made
+    kernels_of(gradient).noisy.add(stream.turn(), stream.key, left, right, sent, back, counts, both, gradient)
 
 
 def grams(x: Array, shape: tuple[int, int, int], dtype: np.dtype[np.generic]) -> Array:
     """x x' of every block of k rows of `x` (rows, N), of `shape` (blocks, k, k)."""
-    out: Array = np.zeros(shape, dtype)
+    out: Array = namespace(x).zeros(shape, dtype)
     add_grams(x, out)
     return out
 
 
 def add_grams(x: Array, out: Array) -> None:
     """Add the `grams` of more columns `x` to `out`."""
-    kernels.noisy.add_grams(np.ascontiguousarray(x, out.dtype), out)
+    kernels_of(x).noisy.add_grams(namespace(x).ascontiguousarray(x, out.dtype), out)
 
 
 SPARSE = 0.75

@@ -3,16 +3,17 @@
 `on` holds arrays by core, M cores of k modes and n heaters: phases (M, n), loss, writes, carry and lr (M,); ratio,
 fixed and bias (M, n) of the noise chain, flip and signs of the part that moves; the matrices `rest` (M, k, k) of the
 other, sigma and gain (M, k), scale (M, 1), target (M, k, k); read (M, k), 0 where nobody reads; with noise, variates.
-`CoreChip.descend` gathers them; `l2sim.chip.fused.spread` takes them to GPUs.
+`CoreChip.sweep` gathers them; `l2sim.chip.fused.spread` takes them to GPUs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
-from l2sim.backend import Array, host, kernels, namespace
+from l2sim.backend import Array, Device, host, kernels, namespace
 from l2sim.mesh.mesh import Mesh
 from l2sim.streams import Law, Stream, chi_squares, weighted
 
@@ -24,6 +25,30 @@ CORES = 1024
 """Cores that are worked on at a time without noise."""
 UNEVEN_FROM = 8
 """Modes from which on descent by column beats the direct one also where V moves in calibration."""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """An epoch of descent over a part of a chip, yet to be done (`l2sim.chip.fused.spread.do`): `on` as in the module,
+    `chain` what the noise chain of all cores shares, from `around` on, `order` and `columns` as in `here`, `stream` of
+    the readings' noise. `kind`: sweeps of equal kind can be done in one launch; None where it gains nothing."""
+
+    device: Device
+    on: dict[str, Array]
+    chain: tuple[object, ...]
+    part: str
+    rule: str
+    mesh: Mesh
+    order: Array
+    columns: Array | None
+    noise: float
+    stream: Stream
+    kind: Hashable | None
+
+    def batches(self) -> Iterator[dict[str, Array]]:
+        """Its cores, some at a time."""
+        stream, there = self.stream if self.noise > 0.0 else None, bool(self.device.numbers)
+        return batches(self.on, self.on["phases"].dtype, self.mesh, stream, there)
 
 
 def law(gain: Array, read: Array) -> Law:

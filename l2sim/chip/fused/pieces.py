@@ -82,11 +82,12 @@ def back(matrix: Array, y: Array, out: Array | None = None) -> Array:
 
 def outer(y: Array, x: Array | Pieces, out: Array, see: Callable[[Array], object] | None = None) -> None:
     """y x' into `out` (P, R): `y` (P, N), `x` (R, N); `see` is shown the columns of `x` that are at hand."""
-    if namespace(y) is not np:
-        out[...] = y @ whole(x).T
-        return
-    if not isinstance(x, Pieces):
-        np.matmul(y, x.T, out=out)
+    if namespace(y) is not np or not isinstance(x, Pieces):
+        x = whole(x)
+        if namespace(y) is np:
+            np.matmul(y, x.T, out=out)
+        else:
+            out[...] = y @ x.T
         if see is not None:
             see(x)
         return

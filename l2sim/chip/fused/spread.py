@@ -1,4 +1,4 @@
-"""Descent on GPUs: the cores in batches that fit the memory, dealt out to all GPUs.
+"""Descent where a chip computes. On GPUs: the cores in batches that fit the memory, dealt out to all GPUs.
 
 A layer's arrays live on the first GPU, or on the host where they do not fit (`home`). A batch on the first GPU works on
 the arrays themselves; elsewhere it is a copy, and what changed is copied back.
@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from l2sim.backend import CPU, Array, Device, host, kernels, namespace
-from l2sim.chip.fused.descent import RULES, ends
+from l2sim.chip.fused.descent import RULES, Sweep, ends, here
 from l2sim.mesh.mesh import Mesh
 
 UPDATED = ("phases", "loss", "writes")
@@ -58,13 +58,51 @@ def shares(count: int, most: int, ways: int) -> Iterator[list[slice]]:
             yield some
 
 
-def descend(
-    device: Device, arrays: dict[str, Array], chain: tuple[object, ...], *, part: str, rule: str, mesh: Mesh,
-    order: Array, noise: float,
-) -> None:  # fmt: skip
-    """As `descent.here`, on GPUs: `arrays` (its `on`) are on the host or on the first GPU, those `UPDATED` change."""
-    count = len(arrays["loss"])
-    each = max(1, HEADROOM * sum(a.nbytes for a in arrays.values()) // count)
+def do(sweeps: list[Sweep]) -> None:
+    """Do these epochs of descent; those of equal kind together, as many cores as fill a GPU. A small layer takes as
+    long as a large one: what a core does it does one step after the other."""
+    waiting: dict[object, list[tuple[Sweep, dict[str, Array]]]] = {}
+    for one in sweeps:
+        for on in one.batches():
+            count = len(on["loss"])
+            if not one.device.numbers:
+                here(on, one.chain, part=one.part, rule=one.rule, mesh=one.mesh, order=one.order, columns=one.columns,
+                     noise=one.noise)  # fmt: skip
+            elif one.kind is None or count > FULL // 2:
+                descend(one, on, one.order[None])
+            else:
+                key = one.kind, on["variates"].shape[2] if one.noise > 0.0 else 0
+                others = waiting.setdefault(key, [])
+                if count + sum(len(other["loss"]) for _, other in others) > FULL:
+                    _together(others)
+                    others.clear()
+                others.append((one, on))
+    for others in waiting.values():
+        _together(others)
+
+
+def _together(pieces: list[tuple[Sweep, dict[str, Array]]]) -> None:
+    """Batches of sweeps of equal kind in one launch, each core by the order of its own."""
+    first, on = pieces[0]
+    if len(pieces) == 1:
+        descend(first, on, first.order[None])
+        return
+    xp, counts = first.device.xp, [len(on["loss"]) for _, on in pieces]
+    joint = {name: xp.concatenate([on[name] for _, on in pieces]) for name in on}
+    orders = xp.repeat(xp.asarray(np.stack([one.order for one, _ in pieces])), counts, axis=0)
+    descend(first, joint, orders)
+    lo = 0
+    for (_, own), count in zip(pieces, counts):
+        for name in UPDATED:
+            own[name][...] = joint[name][lo : lo + count]
+        lo += count
+
+
+def descend(sweep: Sweep, arrays: dict[str, Array], order: Array) -> None:
+    """As `descent.here`, on GPUs: `arrays` (its `on`) are on the host or on the first GPU, those `UPDATED` change.
+    `order` (1, n), or (M, n) of every core its own."""
+    device, count = sweep.device, len(arrays["loss"])
+    each = max(1, HEADROOM * sum(a.nbytes for a in arrays.values()) // max(1, count))
     most = int(min(device.free(number) for number in device.numbers) * ROOM) // each
     for slices in shares(count, most, len(device.numbers)):
         work = []
@@ -72,8 +110,7 @@ def descend(
             own = {name: a[at] for name, a in arrays.items()}
             with device.on(number):
                 there = {name: device.here(a, number) for name, a in own.items()}
-                _batch(there, tuple(device.here(a, number) for a in chain), part=part, rule=rule,
-                       mesh=mesh, order=order, noise=noise, device=device, number=number)
+                _batch(sweep, there, device.here(order if len(order) == 1 else order[at], number), number)
             work.append((own, there))
         for own, there in work:  # only now, so that one GPU does not wait for another
             for name in UPDATED:
@@ -81,15 +118,13 @@ def descend(
                     own[name][...] = host(there[name]) if namespace(own[name]) is np else there[name].copy()
 
 
-def _batch(
-    on: dict[str, Array], chain: tuple[object, ...], *, part: str, rule: str, mesh: Mesh, order: Array, noise: float,
-    device: Device, number: int,
-) -> None:  # fmt: skip
+def _batch(sweep: Sweep, on: dict[str, Array], order: Array, number: int) -> None:
     """One batch, its arrays on the GPU in use."""
-    start, rows, target, amplitudes = ends(on, part, noise)
+    device, noise = sweep.device, sweep.noise
+    start, rows, target, amplitudes = ends(on, sweep.part, noise)
+    chain = (on["ratio"], on["fixed"], on["bias"], *(device.here(a, number) for a in sweep.chain))
     kernels.cuda.descent.descend(
-        RULES[rule], on["phases"], on["loss"], on["carry"], on["lr"], device.here(order, number),
-        (on["ratio"], on["fixed"], on["bias"], *chain), on["flip"], mesh.rail, part == "v",
-        start, rows, target, noise > 0.0, amplitudes,
+        RULES[sweep.rule], on["phases"], on["loss"], on["carry"], on["lr"], order, chain, on["flip"], sweep.mesh.rail,
+        sweep.part == "v", start, rows, target, noise > 0.0, amplitudes,
         on["variates"] if noise > 0.0 else device.xp.empty((0, 1, 2), start.dtype), on["writes"],
     )  # fmt: skip

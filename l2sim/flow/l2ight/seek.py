@@ -13,6 +13,7 @@ from l2sim.learn.search import zeroth
 GROWTH = 1.02
 """Factor by epoch on the error above which mapping starts a core again."""
 
+
 def search(job: Imperfect, stage: Calibrate | Map, threshold: float, shuffle: bool = False) -> zeroth.Search:
     """The search of a stage of a job; no step is smaller than one of the chip's drive."""
     return zeroth.Search(
@@ -27,17 +28,17 @@ def unfinished(states: Iterable[zeroth.State], stage: Calibrate | Map, done: int
     return any(s.polished < polish or not zeroth.searched(s, stage.epochs - polish, done) for s in states)
 
 
-def epoch(
+def steps(
     problem: zeroth.Problem,
     way: zeroth.Search,
     state: zeroth.State,
     stage: Calibrate | Map,
     done: int,
     rng: np.random.Generator,
-) -> None:
-    """One epoch of the stage's method, or, when its epochs are over, of the polish that closes the search."""
+) -> zeroth.Steps:
+    """One epoch of the stage's method, or, when its epochs are over, of the polish that closes the search; for
+    `zeroth.together`."""
     polish = min(stage.polish, stage.epochs)
     if state.polished == 0 and not zeroth.searched(state, stage.epochs - polish, done):
-        zeroth.METHODS[way.method](problem, way, state, rng)
-    elif state.polished < polish:
-        zeroth.polish(problem, way, state, rng)
+        return zeroth.STEPS[way.method](problem, way, state, rng)
+    return zeroth.polish_steps(problem, way, state, rng) if state.polished < polish else iter(())

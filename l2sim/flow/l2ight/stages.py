@@ -221,7 +221,7 @@ def _renew(session: L2ight) -> None:
         problem = calibration.problem(chip, session.job.chip.readout)
         state, done = zeroth.start(problem, search, calibration.zero_phases(chip)), 0
         while seek.unfinished([state], job, done):
-            seek.epoch(problem, search, state, job, done, session.stream("calibrate", name, done))
+            zeroth.together([seek.steps(problem, search, state, job, done, session.stream("calibrate", name, done))])
             done += 1
         session.rest[name] = calibration.pseudo_identities(chip, state)
         mapping.deploy(chip, aim)
@@ -263,9 +263,10 @@ def _seek(
     while seek.unfinished(session.searches.values(), job, done):
         ways = searches()
         with session.meter.stage(stage):
-            for name, problem in problems.items():
-                stream = session.stream(stage, name, done)
-                seek.epoch(problem, ways[name], session.searches[name], job, done, stream)
+            zeroth.together(
+                seek.steps(problem, ways[name], session.searches[name], job, done, session.stream(stage, name, done))
+                for name, problem in problems.items()
+            )
         done += 1
         session.step += 1
         scalars = _spread(session, stage, scales) | observe()
@@ -349,9 +350,11 @@ def _mapped_copy(session: L2ight, imperfect: Nonidealities, offset: dict[str, Co
     states = {name: zeroth.start(problems[name], searches[name], starts[name]) for name in chips}
     curve: list[float] = []
     while seek.unfinished(states.values(), session.job.map, len(curve)):
-        for name, state in states.items():
-            stream = session.stream("map", name, len(curve))
-            seek.epoch(problems[name], searches[name], state, session.job.map, len(curve), stream)
+        number, job = len(curve), session.job.map
+        zeroth.together(
+            seek.steps(problems[name], searches[name], state, job, number, session.stream("map", name, number))
+            for name, state in states.items()
+        )
         curve.append(_mean([state.best * mapping.error_scale(session.aims[name]) for name, state in states.items()]))
     for name, chip in chips.items():
         _project(session, chip, name, problems[name], states[name], network)

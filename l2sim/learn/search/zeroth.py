@@ -1,7 +1,8 @@
 """Zeroth-order search over the heaters of a grid of cores: ZCD, ZTP and ZGD over any least-squares objective.
 
-All cores are searched together and independently. One epoch of each method is one function; the stage calls it for
-every layer in turn. Sources: L2ight (NeurIPS 2021) sections 3.2-3.3 and its public reference (spec sections c, d).
+All cores are searched together and independently. One epoch of each method is one function, of `METHODS`. It is made of
+`STEPS`, which say which sweeps over heaters are to be done: `together` does those of several layers at once. Sources:
+L2ight (NeurIPS 2021) sections 3.2-3.3 and its public reference (spec sections c, d).
 
     zcd  coordinate descent: phi + lr if that lowers the loss, else phi - lr, unseen
     ztp  ternary probing: the best of phi - lr, phi, phi + lr
@@ -10,12 +11,15 @@ every layer in turn. Sources: L2ight (NeurIPS 2021) sections 3.2-3.3 and its pub
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
+from functools import wraps
 
 import numpy as np
 
 from l2sim.backend import Array, like
+from l2sim.chip.fused import spread
+from l2sim.chip.fused.descent import Sweep
 from l2sim.chip.grid import arrays, fused, respond
 from l2sim.chip.nonidealities import even_step
 from l2sim.chip.protocol import PARTS, Hardware
@@ -138,15 +142,37 @@ def start(problem: Problem, search: Search, phases: dict[str, Array]) -> State:
     return state
 
 
-def zcd(problem: Problem, search: Search, state: State, rng: np.random.Generator) -> None:
+Steps = Iterator[Sweep]
+"""An epoch on the way: what it asks for is to be done before it goes on."""
+Method = Callable[[Problem, Search, State, np.random.Generator], None]
+"""An epoch of one layer."""
+
+
+def together(epochs: Iterable[Steps]) -> None:
+    """Epochs of several layers. One after the other as far as nobody gains by waiting; then sweeps of all of them that
+    can be done in one launch."""
+    epochs = list(epochs)
+    while epochs:
+        waiting = []
+        for one in epochs:
+            for sweep in one:
+                if sweep.kind is not None:
+                    waiting.append((one, sweep))
+                    break
+                spread.do([sweep])
+        spread.do([sweep for _, sweep in waiting])
+        epochs = [one for one, _ in waiting]
+
+
+def zcd_steps(problem: Problem, search: Search, state: State, rng: np.random.Generator) -> Steps:
     """One epoch of coordinate descent: every heater of U, then every heater of V, in the same order."""
-    _coordinates("zcd", problem, search, state, rng)
+    yield from _coordinates("zcd", problem, search, state, rng)
     _next_epoch(problem, search, state)
 
 
-def ztp(problem: Problem, search: Search, state: State, rng: np.random.Generator) -> None:
+def ztp_steps(problem: Problem, search: Search, state: State, rng: np.random.Generator) -> Steps:
     """One epoch of ternary probing: every heater of U, then every heater of V, in the same order."""
-    _coordinates("ztp", problem, search, state, rng)
+    yield from _coordinates("ztp", problem, search, state, rng)
     if search.legacy == "calibrate":
         # The reference's schedule lags an epoch: the first two epochs both use lr.
         state.lr[:] = np.maximum(search.lr * search.decay**state.clock, search.floor)
@@ -155,7 +181,7 @@ def ztp(problem: Problem, search: Search, state: State, rng: np.random.Generator
         _next_epoch(problem, search, state)
 
 
-def zgd(problem: Problem, search: Search, state: State, rng: np.random.Generator) -> None:
+def zgd_steps(problem: Problem, search: Search, state: State, rng: np.random.Generator) -> Steps:
     """One epoch of gradient descent: n steps, each of `samples` perturbations of all phases and one reading more."""
 
     def draw() -> tuple[Array, Array]:
@@ -164,11 +190,28 @@ def zgd(problem: Problem, search: Search, state: State, rng: np.random.Generator
             like(state.v, search.sigma * rng.standard_normal(state.v.shape) * problem.hardware.mesh.mask),
         )
 
+    yield from ()
     gradient_steps(problem, search, state, draw)
     _next_epoch(problem, search, state)
 
 
-METHODS: dict[str, Callable[[Problem, Search, State, np.random.Generator], None]] = {"zcd": zcd, "ztp": ztp, "zgd": zgd}
+STEPS: dict[str, Callable[[Problem, Search, State, np.random.Generator], Steps]] = {
+    "zcd": zcd_steps, "ztp": ztp_steps, "zgd": zgd_steps,
+}  # fmt: skip
+
+
+def _whole(steps: Callable[[Problem, Search, State, np.random.Generator], Steps]) -> Method:
+    """The epoch of one layer that is made of `steps`."""
+
+    @wraps(steps)
+    def epoch(problem: Problem, search: Search, state: State, rng: np.random.Generator) -> None:
+        together([steps(problem, search, state, rng)])
+
+    return epoch
+
+
+METHODS = {name: _whole(steps) for name, steps in STEPS.items()}
+zcd, ztp, zgd = METHODS.values()
 
 
 def gradient_steps(problem: Problem, search: Search, state: State, draw: Callable[[], tuple[Array, Array]]) -> None:
@@ -191,7 +234,7 @@ def gradient_steps(problem: Problem, search: Search, state: State, draw: Callabl
         _record(state, search, PARTS)
 
 
-def _coordinates(rule: str, problem: Problem, search: Search, state: State, rng: np.random.Generator) -> None:
+def _coordinates(rule: str, problem: Problem, search: Search, state: State, rng: np.random.Generator) -> Steps:
     """One epoch of descent over both meshes by the rule "zcd" or "ztp", without the schedule that follows."""
     mesh, by_column = problem.hardware.mesh, search.order == "layer"
     order = compact_order(mesh)
@@ -200,7 +243,7 @@ def _coordinates(rule: str, problem: Problem, search: Search, state: State, rng:
     for part in PARTS:
         if by_column:
             order = there_and_back(mesh.columns, rng)
-        descend(rule, problem, state, part, order, search.legacy == "calibrate", by_column)
+        yield from _descent(rule, problem, state, part, order, search.legacy == "calibrate", by_column)
         if not search.legacy:
             _record(state, search, PARTS)
         elif rule == "zcd" and search.legacy == "calibrate":
@@ -228,13 +271,22 @@ def descend(
 
     Takes the hardware's fused descent where it has one for this readout, else single probes.
     """
+    together([_descent(rule, problem, state, part, order, legacy, by_column)])
+
+
+def _descent(
+    rule: str, problem: Problem, state: State, part: str, order: Array, legacy: bool, by_column: bool
+) -> Steps:
+    """`descend`."""
     hardware, phases = problem.hardware, state.phases()[part]
     hardware.set_phases(**{part: phases})
-    if fused(hardware, "descend", problem.readout) and not (legacy and rule == "ztp"):
-        phases[:], state.loss = hardware.descend(  # type: ignore[attr-defined]
+    if fused(hardware, "sweep", problem.readout) and not (legacy and rule == "ztp"):
+        sweep = hardware.sweep(  # type: ignore[attr-defined]
             part, rule, problem.gain, problem.target, order, state.lr, state.loss, state.stale, by_column,
             problem.outputs,
         )  # fmt: skip
+        yield sweep
+        phases[:], state.loss = hardware.swept(sweep)  # type: ignore[attr-defined]
     else:
         order = hardware.mesh.by_column(part, order) if by_column else order
         state.loss = _probe_by_probe(rule, problem, phases, state.lr, state.loss, part, order, legacy)
@@ -310,7 +362,7 @@ def _next_epoch(problem: Problem, search: Search, state: State) -> None:
             state.lr[far] = np.maximum(search.lr, search.floor)
 
 
-def polish(problem: Problem, search: Search, state: State, rng: np.random.Generator) -> None:
+def polish_steps(problem: Problem, search: Search, state: State, rng: np.random.Generator) -> Steps:
     """One closing epoch: ternary probing, which takes no step for the worse, from the best phases of the search.
 
     ZCD has to move every heater at least by one level of the drive, so its last state jitters around a minimum that it
@@ -320,8 +372,11 @@ def polish(problem: Problem, search: Search, state: State, rng: np.random.Genera
         state.u[:], state.v[:] = state.best_u, state.best_v
         problem.hardware.set_phases(**state.phases())
         state.loss = problem.loss()
-    _coordinates("ztp", problem, search, state, rng)
+    yield from _coordinates("ztp", problem, search, state, rng)
     state.polished += 1
+
+
+polish = _whole(polish_steps)
 
 
 def searched(state: State, epochs: int, done: int) -> bool:

@@ -123,7 +123,8 @@ def _by_search(chip: CoreChip, aim: Target, job: Job, number: int) -> dict[str, 
         state = zeroth.start(problem, way, calibration.zero_phases(chip))
         done = 0
         while seek.unfinished([state], job.calibrate, done):
-            seek.epoch(problem, way, state, job.calibrate, done, generator(job.seed, "calibrate", number, done))
+            rng = generator(job.seed, "calibrate", number, done)
+            zeroth.together([seek.steps(problem, way, state, job.calibrate, done, rng)])
             done += 1
         loss, rest = host(state.best)[0], calibration.pseudo_identities(chip, state)
         command(chip, u=rest, v=rest)
@@ -136,7 +137,8 @@ def _by_search(chip: CoreChip, aim: Target, job: Job, number: int) -> dict[str, 
         starts = mapping.start_phases(aim, rest if job.map.start == "calibrated" else None)
         state, done = zeroth.start(problem, way, starts), 0
         while seek.unfinished([state], job.map, done):
-            seek.epoch(problem, way, state, job.map, done, generator(job.seed, "map", number, done))
+            rng = generator(job.seed, "map", number, done)
+            zeroth.together([seek.steps(problem, way, state, job.map, done, rng)])
             done += 1
         mapped = Commands({part: state.phases(best=True)[part] for part in PARTS}, aim.commands.signs)
         sigma = aim.sigma if readout == "power" else mapping.project(chip, aim, mapped, rest, readout)
