@@ -156,7 +156,7 @@ class MeshChip:
         if not simple or x.shape[1] <= self.mesh.modes or "tap_power" not in self.readouts:
             return None
         x, g = self._asked(x, g, scheme)
-        return aggregate.gradient(self, x, g, scheme, self.read_sums)
+        return aggregate.gradient(self, x, g, scheme, self.read_sums if self._nonidealities.tap_noise else None)
 
     def rewind(self) -> None:
         """Go back to the start of the noise: what is drawn next repeats what was drawn first."""
@@ -410,11 +410,6 @@ class MeshChip:
         return x, g
 
     @property
-    def taps_exactly(self) -> bool:
-        """Whether taps are read without noise."""
-        return not self._nonidealities.tap_noise
-
-    @property
     def sends_exactly(self) -> bool:
         """Whether modulators make the field that is asked for."""
         own = self._nonidealities
@@ -442,8 +437,6 @@ class MeshChip:
 
     def read_sums(self, sums: Taps, squares: Taps) -> Taps:
         """Weighted sums of powers as taps read them, from the sums and from those with the weights squared."""
-        if self.taps_exactly:
-            return sums
         own, draw = self._nonidealities, self._noise.normal
         return Taps(*(readout.tapped(total, power, own, draw) for total, power in zip(sums, squares)))
 

@@ -33,11 +33,6 @@ class Lossless(Protocol):
     """What is asked of a mesh, besides readings: what light does in it (`l2sim.chip.mesh_chip.MeshChip`)."""
 
     @property
-    def taps_exactly(self) -> bool:
-        """Whether taps are read without noise."""
-        ...
-
-    @property
     def sends_exactly(self) -> bool:
         """Whether modulators make the field that is asked for."""
         ...
@@ -70,14 +65,17 @@ WEIGHTS = {"digital": [(-1j, 0.5)], "analog": [(-1j, 0.25), (1j, -0.25)], "sweep
 """By scheme: what is sent is x + turn conj(a_in), and how its power counts. Digital subtracts those of x and a too."""
 
 
-def gradient(chip: Lossless, x: Array, g: Array, scheme: str, read: Callable[[Taps, Taps], Taps]) -> Gradient:
+Read = Callable[[Taps, Taps], Taps]
+
+
+def gradient(chip: Lossless, x: Array, g: Array, scheme: str, read: Read | None) -> Gradient:
     """What `l2sim.learn.insitu.measure` reads of a lossless `chip` by `scheme`, for light x and cotangents g (N, B);
-    `read` makes readings of the two sums."""
+    `read` makes readings of the two sums; None where taps have no noise."""
     arrived = chip.passed(chip.modulated(g), True)
     back_in = chip.read(arrived, "field")
-    if chip.sends_exactly and chip.taps_exactly:
+    if chip.sends_exactly and read is None:
         half = sums(x, arrived, back_in, scheme)
-        return Gradient(*read(*chip.forms(1j * (half + np.conj(half.T)))), back_in)
+        return Gradient(*chip.forms(1j * (half + np.conj(half.T)))[0], back_in)
     if chip.sends_exactly:
         forward, behind, cross = correlations(x, back_in)
     else:
@@ -95,7 +93,8 @@ def gradient(chip: Lossless, x: Array, g: Array, scheme: str, read: Callable[[Ta
         same = chip.sends_exactly and back_in is arrived
         true = behind if same else np.conj(covariance(arrived))
         form += (0.25 - 0.5j) * (forward + true)
-    return Gradient(*read(*chip.forms(form)), back_in)
+    total, squares = chip.forms(form)
+    return Gradient(*(read(total, squares) if read else total), back_in)
 
 
 def sums(x: Array, arrived: Array, back: Array, scheme: str) -> Array:
