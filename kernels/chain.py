@@ -104,7 +104,7 @@ def apply_piece(begin, end, phases, ratio, fixed, bias, around, lsb, levels, thr
     n = phases.shape[1]
     driven, leak = np.empty(n + 1, phases.dtype), np.zeros(n, phases.dtype)
     driven[n] = 0.0  # where the -1 of a missing neighbour leads
-    beside = np.empty((around.shape[1], n), np.int64)
+    beside = np.empty((around.shape[1] if crosstalk > 0.0 else 0, n), np.int64)
     for t in range(beside.shape[0]):
         for i in range(n):
             beside[t, i] = around[i, t] if around[i, t] >= 0 else n

@@ -18,73 +18,68 @@ import numpy as np
 from numba import njit
 
 from . import threads
-from .couplers import FUSED, SUMMED
-from .propagate import NANOSECONDS, NARROW, PARTS, WIDE, alone, gather, light, pack, room, slope, unscreen
+from .lanes import flat
+from .propagate import NANOSECONDS, NARROW, PARTS, WIDE, alone, gather, laid, light, pack, returned, unscreen
+from .vectors import full, total, view
 
 
-@njit(fastmath=FUSED)
-def along(kr, ks, xr, xi, yr, yi, ur, ui, vr, vi):
-    """One lane of Re conj(c) f between theta and the right coupler; `slope` is -Im of it."""
-    return (kr * ui - ks * vr) * (kr * xi - ks * yr) + (kr * ur + ks * vi) * (kr * xr + ks * yi)
+@flat
+def product(strip, i, j, w, ar, ai, br, bi, cr, ci, dr, di, kr, ks):
+    """f and c back through one coupler of the rails i and j; returns -Im and Re of conj(c) f at theta, and at phi."""
+    theta_im = full(strip[i, 0], 0.0)
+    theta_re, phi_im, phi_re = theta_im, theta_im, theta_im
+    for k in range(w):
+        xr, xi, ur, ui = strip[i, k], strip[i, k + w], strip[i, k + 2 * w], strip[i, k + 3 * w]
+        yr, yi, vr, vi = strip[j, k], strip[j, k + w], strip[j, k + 2 * w], strip[j, k + 3 * w]
+        fr, fi, gr, gi = kr * xr + ks * yi, kr * xi - ks * yr, kr * ur + ks * vi, kr * ui - ks * vr
+        theta_im = theta_im + gi * fr
+        theta_im = theta_im - gr * fi
+        theta_re = theta_re + gi * fi
+        theta_re = theta_re + gr * fr
+        xr, xi, yr, yi = returned(ar, ai, br, bi, cr, ci, dr, di, xr, xi, yr, yi)
+        ur, ui, vr, vi = returned(ar, ai, br, bi, cr, ci, dr, di, ur, ui, vr, vi)
+        phi_im = phi_im + ui * xr
+        phi_im = phi_im - ur * xi
+        phi_re = phi_re + ur * xr
+        phi_re = phi_re + ui * xi
+        strip[i, k], strip[i, k + w], strip[i, k + 2 * w], strip[i, k + 3 * w] = xr, xi, ur, ui
+        strip[j, k], strip[j, k + w], strip[j, k + 2 * w], strip[j, k + 3 * w] = yr, yi, vr, vi
+    return total(theta_im), total(theta_re), total(phi_im), total(phi_re)
 
 
-@njit(inline="always")
-def product(top, bottom, w, ar, ai, br, bi, cr, ci, dr, di, kr, ks):
-    """f and c back through one coupler; returns -Im and Re of conj(c) f at theta, and at phi."""
-    theta_im, theta_re = ar * 0, ar * 0
-    for j in range(w):
-        xr, xi, ur, ui = top[j], top[j + w], top[j + 2 * w], top[j + 3 * w]
-        yr, yi, vr, vi = bottom[j], bottom[j + w], bottom[j + 2 * w], bottom[j + 3 * w]
-        theta_im += slope(kr, ks, xr, xi, yr, yi, ur, ui, vr, vi)
-        theta_re += along(kr, ks, xr, xi, yr, yi, ur, ui, vr, vi)
-    alone(top, bottom, w, ar, ai, br, bi, cr, ci, dr, di)
-    alone(top[2 * w :], bottom[2 * w :], w, ar, ai, br, bi, cr, ci, dr, di)
-    phi_im, phi_re = ar * 0, ar * 0
-    for j in range(w):
-        phi_im += top[j + 3 * w] * top[j] - top[j + 2 * w] * top[j + w]
-        phi_re += top[j + 2 * w] * top[j] + top[j + 3 * w] * top[j + w]
-    return theta_im, theta_re, phi_im, phi_re
-
-
-@njit(inline="always")
+@flat
 def home(e, splitters, top, bottom, strip, w, lit, sums):
     """f and c back through all couplers, adding what `product` gives. Where c is not `lit` yet, it is zero."""
-    n = top.shape[0]
-    e0, e1, e2, e3, e4, e5, e6, e7 = e[0], e[1], e[2], e[3], e[4], e[5], e[6], e[7]
-    cosines, sines = splitters[2], splitters[3]
-    for s in range(n):
-        t = np.uint64(n - 1 - s)
+    for s in range(top.shape[0]):
+        t = np.uint64(top.shape[0] - 1 - s)
         i, j = np.uint64(top[t]), np.uint64(bottom[t])
+        ar, ai, br, bi, cr, ci, dr, di = e[0, t], e[1, t], e[2, t], e[3, t], e[4, t], e[5, t], e[6, t], e[7, t]
         if lit[i] or lit[j]:
             lit[i] = True
             lit[j] = True
-            kr, ks = strip.dtype.type(cosines[t]), strip.dtype.type(sines[t])
-            a, b, c, d = product(
-                strip[i], strip[j], w, e0[t], e1[t], e2[t], e3[t], e4[t], e5[t], e6[t], e7[t], kr, ks
-            )  # fmt: skip
+            kr, ks = e.dtype.type(splitters[2, t]), e.dtype.type(splitters[3, t])
+            a, b, c, d = product(strip, i, j, w, ar, ai, br, bi, cr, ci, dr, di, kr, ks)
             sums[0, t] += a
             sums[1, t] += b
             sums[2, t] += c
             sums[3, t] += d
         else:
-            alone(strip[i], strip[j], w, e0[t], e1[t], e2[t], e3[t], e4[t], e5[t], e6[t], e7[t])
+            alone(strip, i, j, w, ar, ai, br, bi, cr, ci, dr, di)
 
 
-@njit(fastmath=SUMMED)
+@njit
 def part(e, splitters, top, bottom, screen, form, first, last, w, sums):
     """`forms` for the strips from `first` to `last` of one mesh; its own sums (4, n)."""
-    strip, nowhere = room(form.shape[1], 4 * w, form), np.zeros(form.shape[1], form.dtype)
-    lit = np.empty(form.shape[1], np.bool_)
+    modes = form.shape[1]
+    memory, nowhere, lit = laid(modes, 4 * w, form), np.zeros(modes, form.dtype), np.empty(modes, np.bool_)
+    numbers, strip, wide = memory.reshape(modes, 4 * w), view(memory), memory.shape[1] // 4
     sums[:] = 0.0
     for index in range(first, last):
-        strip[:] = 0.0
-        pack(form, index * w, strip, 0, w, 1)
-        light(strip, 2 * w, w, index * w, lit)
-        unscreen(strip, w, screen, nowhere)
-        if w == WIDE:
-            home(e, splitters, top, bottom, strip, WIDE, lit, sums)
-        else:
-            home(e, splitters, top, bottom, strip, NARROW, lit, sums)
+        numbers[:] = 0.0
+        pack(form, index * w, numbers, 0, w, 1)
+        light(numbers, 2 * w, w, index * w, lit)
+        unscreen(strip, wide, screen, nowhere)
+        home(e, splitters, top, bottom, strip, wide, lit, sums)
 
 
 @njit(cache=True, nogil=True)

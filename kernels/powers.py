@@ -13,78 +13,70 @@ import numpy as np
 from numba import njit
 
 from . import threads
-from .couplers import SUMMED
-from .propagate import NANOSECONDS, NARROW, WIDE, cut, dealt, gather, pack, pair, room, turn, unpack
+from .lanes import flat
+from .propagate import NANOSECONDS, NARROW, WIDE, cut, dealt, gather, laid, pack, pair, turn, unpack
+from .vectors import full, total, view
 
 
-@njit(inline="always")
-def alone(x, w):
-    """Power in one row of a strip."""
-    total = x[0] * 0
-    for j in range(2 * w):
-        total += x[j] * x[j]
-    return total
+@flat
+def alone(strip, i, w):
+    """Power in rail i of a strip of `w` vectors."""
+    power = full(strip[i, 0], 0.0)
+    for k in range(2 * w):
+        power = power + strip[i, k] * strip[i, k]
+    return total(power)
 
 
-@njit(inline="always")
-def mixed(x, y, w, ar, ai, br, bi):
-    """Power of a x + b y for two rows of a strip."""
-    total = ar * 0
-    for j in range(w):
-        hr = ar * x[j] - ai * x[j + w] + br * y[j] - bi * y[j + w]
-        hi = ar * x[j + w] + ai * x[j] + br * y[j + w] + bi * y[j]
-        total += hr * hr + hi * hi
-    return total
+@flat
+def mixed(strip, i, j, w, ar, ai, br, bi):
+    """Power of a x + b y for the rails i and j of a strip."""
+    power = full(strip[i, 0], 0.0)
+    for k in range(w):
+        hr = ar * strip[i, k] - ai * strip[i, k + w] + br * strip[j, k] - bi * strip[j, k + w]
+        hi = ar * strip[i, k + w] + ai * strip[i, k] + br * strip[j, k + w] + bi * strip[j, k]
+        power = power + hr * hr
+        power = power + hi * hi
+    return total(power)
 
 
-@njit(inline="always")
+@flat
 def onward(e, top, bottom, strip, w, by_theta, by_phi):
     """All couplers over a strip, adding |field in front of phi|^2 and |field behind theta|^2 on the top arms."""
-    e0, e1, e2, e3, e4, e5, e6, e7 = e[0], e[1], e[2], e[3], e[4], e[5], e[6], e[7]
-    e8, e9, e10, e11 = e[8], e[9], e[10], e[11]
     for t in range(top.shape[0]):
         i, j = np.uint64(top[t]), np.uint64(bottom[t])
-        by_phi[t] += alone(strip[i], w)
-        by_theta[t] += mixed(strip[i], strip[j], w, e8[t], e9[t], e10[t], e11[t])
-        pair(strip[i], strip[j], w, e0[t], e1[t], e2[t], e3[t], e4[t], e5[t], e6[t], e7[t])
+        by_phi[t] += alone(strip, i, w)
+        by_theta[t] += mixed(strip, i, j, w, e[8, t], e[9, t], e[10, t], e[11, t])
+        pair(strip, i, j, w, e[0, t], e[1, t], e[2, t], e[3, t], e[4, t], e[5, t], e[6, t], e[7, t])
 
 
-@njit(inline="always")
+@flat
 def homeward(e, splitters, top, bottom, strip, w, by_theta, by_phi):
     """The same for light sent into the outputs: between right coupler and theta, and behind phi."""
-    e0, e1, e2, e3, e4, e5, e6, e7 = e[0], e[1], e[2], e[3], e[4], e[5], e[6], e[7]
-    cosines, sines = splitters[2], splitters[3]
     for s in range(top.shape[0]):
         t = np.uint64(top.shape[0] - 1 - s)
         i, j = np.uint64(top[t]), np.uint64(bottom[t])
-        kr, ks = strip.dtype.type(cosines[t]), strip.dtype.type(sines[t])
-        by_theta[t] += mixed(strip[i], strip[j], w, kr, kr * 0, kr * 0, ks)
-        pair(strip[i], strip[j], w, e0[t], e1[t], e4[t], e5[t], e2[t], e3[t], e6[t], e7[t])
-        by_phi[t] += alone(strip[i], w)
+        kr, ks = e.dtype.type(splitters[2, t]), e.dtype.type(splitters[3, t])
+        by_theta[t] += mixed(strip, i, j, w, kr, kr * 0, kr * 0, ks)
+        pair(strip, i, j, w, e[0, t], e[1, t], e[4, t], e[5, t], e[2, t], e[3, t], e[6, t], e[7, t])
+        by_phi[t] += alone(strip, i, w)
 
 
-@njit(fastmath=SUMMED)
+@njit
 def part(e, splitters, top, bottom, screen, reverse, field, first, last, w, sums):
     """Sums (2 n,) of the powers at theta and phi over the strips from `first` to `last` of one mesh."""
-    n = top.shape[0]
-    strip = room(field.shape[1], 2 * w, field)
+    n, memory = top.shape[0], laid(field.shape[1], 2 * w, field)
+    numbers, strip, wide = memory.reshape(field.shape[1], 2 * w), view(memory), memory.shape[1] // 2
     sums[:] = 0.0
     by_theta, by_phi = sums[:n], sums[n : 2 * n]
     for index in range(first, last):
-        pack(field, index * w, strip, 0, w, 1)
+        pack(field, index * w, numbers, 0, w, 1)
         if reverse:
-            turn(strip, w, screen)
-            if w == WIDE:
-                homeward(e, splitters, top, bottom, strip, WIDE, by_theta, by_phi)
-            else:
-                homeward(e, splitters, top, bottom, strip, NARROW, by_theta, by_phi)
+            turn(strip, wide, screen)
+            homeward(e, splitters, top, bottom, strip, wide, by_theta, by_phi)
         else:
-            if w == WIDE:
-                onward(e, top, bottom, strip, WIDE, by_theta, by_phi)
-            else:
-                onward(e, top, bottom, strip, NARROW, by_theta, by_phi)
-            turn(strip, w, screen)
-        unpack(strip, 0, w, 1, index * w, field)
+            onward(e, top, bottom, strip, wide, by_theta, by_phi)
+            turn(strip, wide, screen)
+        unpack(numbers, 0, w, 1, index * w, field)
 
 
 @njit(cache=True, nogil=True)
@@ -133,31 +125,21 @@ def seen(x, y, w, count, ar, ai, br, bi, out):
         out[j] = hr * hr + hi * hi
 
 
-@njit(inline="always")
-def watched(e, top, bottom, strip, w, lo, hi, by_theta, by_phi):
-    """`onward` with the power of every column from `lo` to `hi`."""
-    e0, e1, e2, e3, e4, e5, e6, e7 = e[0], e[1], e[2], e[3], e[4], e[5], e[6], e[7]
-    e8, e9, e10, e11 = e[8], e[9], e[10], e[11]
-    one, none = strip.dtype.type(1.0), strip.dtype.type(0.0)
-    for t in range(top.shape[0]):
-        x, y = strip[np.uint64(top[t])], strip[np.uint64(bottom[t])]
-        seen(x, y, w, hi - lo, one, none, none, none, by_phi[t, lo:hi])
-        seen(x, y, w, hi - lo, e8[t], e9[t], e10[t], e11[t], by_theta[t, lo:hi])
-        pair(x, y, w, e0[t], e1[t], e2[t], e3[t], e4[t], e5[t], e6[t], e7[t])
-
-
-@njit(fastmath=SUMMED)
+@njit(fastmath={"contract"})
 def watched_strip(e, top, bottom, screen, field, lo, w, by_theta, by_phi):
-    """`each` for one strip of `w` columns of the batch from `lo` on."""
-    strip = room(field.shape[1], 2 * w, field)
-    pack(field, lo, strip, 0, w, 1)
+    """`each` for one strip of `w` columns of the batch from `lo` on: `onward` with the power of every column."""
+    memory, one, none = laid(field.shape[1], 2 * w, field), field.dtype.type(1.0), field.dtype.type(0.0)
+    numbers, strip, wide = memory.reshape(field.shape[1], 2 * w), view(memory), memory.shape[1] // 2
+    pack(field, lo, numbers, 0, w, 1)
     hi = min(lo + w, field.shape[2])
-    if w == WIDE:
-        watched(e, top, bottom, strip, WIDE, lo, hi, by_theta, by_phi)
-    else:
-        watched(e, top, bottom, strip, NARROW, lo, hi, by_theta, by_phi)
-    turn(strip, w, screen)
-    unpack(strip, 0, w, 1, lo, field)
+    for t in range(top.shape[0]):
+        i, j = np.uint64(top[t]), np.uint64(bottom[t])
+        x, y = numbers[i], numbers[j]
+        seen(x, y, w, hi - lo, one, none, none, none, by_phi[t, lo:hi])
+        seen(x, y, w, hi - lo, e[8, t], e[9, t], e[10, t], e[11, t], by_theta[t, lo:hi])
+        pair(strip, i, j, wide, e[0, t], e[1, t], e[2, t], e[3, t], e[4, t], e[5, t], e[6, t], e[7, t])
+    turn(strip, wide, screen)
+    unpack(numbers, 0, w, 1, lo, field)
 
 
 @njit(cache=True, nogil=True)

@@ -32,7 +32,9 @@ import numpy as np
 from numba import njit
 
 from . import threads
-from .couplers import FUSED, SUMMED, cossin
+from .couplers import cossin
+from .lanes import flat, room, width
+from .vectors import full, total, view
 
 WIDE = 64
 """Columns of the batch in a strip: wide enough to hide what a coupler costs once, narrow enough for the cache."""
@@ -44,42 +46,39 @@ NANOSECONDS = 0.2
 """What a coupler takes on one column of the batch, roughly; with gradients four times that."""
 
 
-# -- strips (N, 2 w): w real parts, then w imaginary parts of every rail -----------------------------------------------
+# -- strips ------------------------------------------------------------------------------------------------------------
 #
-# The width w reaches every loop as a constant, by inlining: only then are the loops unrolled into whole registers, with
-# one test per coupler that its two rows do not overlap.
+# Of w columns, as numbers (N, 2 w lanes) or as vectors (N, 2 w): w vectors of real parts, then w of imaginary parts of
+# every rail. What runs over couplers takes vectors (`kernels.vectors`), what fills and empties strips numbers.
 
 
 @njit
-def room(rows, columns, like):
-    """An empty strip of the dtype of `like` that starts on a cache line: no register load then straddles two."""
-    memory = np.empty(rows * columns + 64 // like.itemsize, like.dtype)
-    start = (-memory.ctypes.data % 64) // like.itemsize
-    return memory[start : start + rows * columns].reshape(rows, columns)
+def laid(rows, columns, like):
+    """Memory of a strip: rows of so many numbers of the dtype of `like`, from a cache line on."""
+    lanes = width(like)
+    return room(rows, columns // lanes, like)
 
 
-@njit(inline="always")
-def pair(top, bottom, w, ar, ai, br, bi, cr, ci, dr, di):
-    """(top, bottom) <- [[a, b], [c, d]] (top, bottom), two rows of a strip in place."""
-    for j in range(w):
-        xr, xi, yr, yi = top[j], top[j + w], bottom[j], bottom[j + w]
-        top[j] = ar * xr - ai * xi + br * yr - bi * yi
-        top[j + w] = ar * xi + ai * xr + br * yi + bi * yr
-        bottom[j] = cr * xr - ci * xi + dr * yr - di * yi
-        bottom[j + w] = cr * xi + ci * xr + dr * yi + di * yr
+@flat
+def pair(strip, i, j, w, ar, ai, br, bi, cr, ci, dr, di):
+    """(x, y) <- [[a, b], [c, d]] (x, y) for the rails i and j of a strip of `w` vectors."""
+    for k in range(w):
+        xr, xi, yr, yi = strip[i, k], strip[i, k + w], strip[j, k], strip[j, k + w]
+        strip[i, k] = ar * xr - ai * xi + br * yr - bi * yi
+        strip[i, k + w] = ar * xi + ai * xr + br * yi + bi * yr
+        strip[j, k] = cr * xr - ci * xi + dr * yr - di * yi
+        strip[j, k + w] = cr * xi + ci * xr + dr * yi + di * yr
 
 
-@njit(inline="always")
+@flat
 def turn(strip, w, screen):
-    """Every row of a strip times e^{i screen}."""
+    """Every rail of a strip times e^{i screen}."""
     for i in range(strip.shape[0]):
-        cosine, sine = cossin(np.float64(screen[i]))
-        c, s = strip.dtype.type(cosine), strip.dtype.type(sine)
-        row = strip[i]
-        for j in range(w):
-            xr, xi = row[j], row[j + w]
-            row[j] = c * xr - s * xi
-            row[j + w] = c * xi + s * xr
+        c, s = cossin(np.float64(screen[i]))
+        for k in range(w):
+            xr, xi = strip[i, k], strip[i, k + w]
+            strip[i, k] = c * xr - s * xi
+            strip[i, k + w] = c * xi + s * xr
 
 
 @njit(inline="always")
@@ -118,68 +117,58 @@ def light(strip, at, w, lo, lit):
         lit[lo + j] = True
 
 
-@njit(inline="always")
+@flat
 def ahead(e, top, bottom, strip, w, lit):
     """All couplers over a strip. Pairs of rails that are not `lit` (N,) carry no light yet and are passed over."""
-    e0, e1, e2, e3, e4, e5, e6, e7 = e[0], e[1], e[2], e[3], e[4], e[5], e[6], e[7]
     for t in range(top.shape[0]):
         i, j = np.uint64(top[t]), np.uint64(bottom[t])  # unsigned: no test for indices from the end
         if lit[i] or lit[j]:
             lit[i] = True
             lit[j] = True
-            pair(strip[i], strip[j], w, e0[t], e1[t], e2[t], e3[t], e4[t], e5[t], e6[t], e7[t])
+            pair(strip, i, j, w, e[0, t], e[1, t], e[2, t], e[3, t], e[4, t], e[5, t], e[6, t], e[7, t])
 
 
-@njit(inline="always")
+@flat
 def behind(e, top, bottom, strip, w):
     """All couplers transposed over a strip, the last first."""
-    e0, e1, e2, e3, e4, e5, e6, e7 = e[0], e[1], e[2], e[3], e[4], e[5], e[6], e[7]
     for s in range(top.shape[0]):
         t = np.uint64(top.shape[0] - 1 - s)
         i, j = np.uint64(top[t]), np.uint64(bottom[t])
-        pair(strip[i], strip[j], w, e0[t], e1[t], e4[t], e5[t], e2[t], e3[t], e6[t], e7[t])
+        pair(strip, i, j, w, e[0, t], e[1, t], e[4, t], e[5, t], e[2, t], e[3, t], e[6, t], e[7, t])
 
 
-@njit(fastmath=FUSED)
+@njit
 def forward_strip(e, top, bottom, screen, field, lo, w):
     """`forward` for one strip of `w` columns of the batch from `lo` on."""
-    strip = room(field.shape[1], 2 * w, field)
-    pack(field, lo, strip, 0, w, 1)
-    lit = np.ones(field.shape[1], np.bool_)
-    if w == WIDE:
-        ahead(e, top, bottom, strip, WIDE, lit)
-    else:
-        ahead(e, top, bottom, strip, NARROW, lit)
-    turn(strip, w, screen)
-    unpack(strip, 0, w, 1, lo, field)
+    memory, lit = laid(field.shape[1], 2 * w, field), np.ones(field.shape[1], np.bool_)
+    numbers, strip, wide = memory.reshape(field.shape[1], 2 * w), view(memory), memory.shape[1] // 2
+    pack(field, lo, numbers, 0, w, 1)
+    ahead(e, top, bottom, strip, wide, lit)
+    turn(strip, wide, screen)
+    unpack(numbers, 0, w, 1, lo, field)
 
 
-@njit(fastmath=FUSED)
+@njit
 def backward_strip(e, top, bottom, screen, field, lo, w):
     """`backward` for one strip of `w` columns of the batch from `lo` on."""
-    strip = room(field.shape[1], 2 * w, field)
-    pack(field, lo, strip, 0, w, 1)
-    turn(strip, w, screen)
-    if w == WIDE:
-        behind(e, top, bottom, strip, WIDE)
-    else:
-        behind(e, top, bottom, strip, NARROW)
-    unpack(strip, 0, w, 1, lo, field)
+    memory = laid(field.shape[1], 2 * w, field)
+    numbers, strip, wide = memory.reshape(field.shape[1], 2 * w), view(memory), memory.shape[1] // 2
+    pack(field, lo, numbers, 0, w, 1)
+    turn(strip, wide, screen)
+    behind(e, top, bottom, strip, wide)
+    unpack(numbers, 0, w, 1, lo, field)
 
 
-@njit(fastmath=FUSED)
+@njit
 def matrix_strip(e, top, bottom, screen, field, lo, w):
     """`matrices` for one strip of `w` columns from `lo` on."""
-    strip = room(field.shape[1], 2 * w, field)
-    strip[:] = 0.0
-    lit = np.empty(field.shape[1], np.bool_)
-    light(strip, 0, w, lo, lit)
-    if w == WIDE:
-        ahead(e, top, bottom, strip, WIDE, lit)
-    else:
-        ahead(e, top, bottom, strip, NARROW, lit)
-    turn(strip, w, screen)
-    unpack(strip, 0, w, 1, lo, field)
+    memory, lit = laid(field.shape[1], 2 * w, field), np.empty(field.shape[1], np.bool_)
+    numbers, strip, wide = memory.reshape(field.shape[1], 2 * w), view(memory), memory.shape[1] // 2
+    numbers[:] = 0.0
+    light(numbers, 0, w, lo, lit)
+    ahead(e, top, bottom, strip, wide, lit)
+    turn(strip, wide, screen)
+    unpack(numbers, 0, w, 1, lo, field)
 
 
 def cut(batch):
@@ -241,117 +230,112 @@ def matrices(elements, top, bottom, screen, out):
 # -- gradients: strips (N, 4 w) of the field f and of c = conj(a), real and imaginary parts ----------------------------
 
 
-@njit(inline="always")
-def alone(top, bottom, w, ar, ai, br, bi, cr, ci, dr, di):
-    """(f_top, f_bottom) <- T^+ (f_top, f_bottom) for T = [[a, b], [c, d]]; c stays."""
-    for j in range(w):
-        xr, xi, yr, yi = top[j], top[j + w], bottom[j], bottom[j + w]
-        top[j] = ar * xr + ai * xi + cr * yr + ci * yi
-        top[j + w] = ar * xi - ai * xr + cr * yi - ci * yr
-        bottom[j] = br * xr + bi * xi + dr * yr + di * yi
-        bottom[j + w] = br * xi - bi * xr + dr * yi - di * yr
+@flat
+def returned(ar, ai, br, bi, cr, ci, dr, di, xr, xi, yr, yi):
+    """T^+ (x, y) for T = [[a, b], [c, d]]."""
+    return (
+        ar * xr + ai * xi + cr * yr + ci * yi, ar * xi - ai * xr + cr * yi - ci * yr,
+        br * xr + bi * xi + dr * yr + di * yi, br * xi - bi * xr + dr * yi - di * yr,
+    )  # fmt: skip
 
 
-@njit(fastmath=FUSED)
-def slope(kr, ks, xr, xi, yr, yi, ur, ui, vr, vi):
-    """One lane of dL/dtheta. Only sums over lanes may be in any order: were the terms of one lane, a compiled kernel
-    and the same one from the cache, which was optimised once more, would differ in the last digit."""
-    return (kr * ui - ks * vr) * (kr * xr + ks * yi) - (kr * ur + ks * vi) * (kr * xi - ks * yr)
+@flat
+def alone(strip, i, j, w, ar, ai, br, bi, cr, ci, dr, di):
+    """(f_top, f_bottom) <- T^+ (f_top, f_bottom) for the rails i and j; c stays."""
+    for k in range(w):
+        strip[i, k], strip[i, k + w], strip[j, k], strip[j, k + w] = returned(
+            ar, ai, br, bi, cr, ci, dr, di, strip[i, k], strip[i, k + w], strip[j, k], strip[j, k + w]
+        )
 
 
-@njit(inline="always")
-def both(top, bottom, w, ar, ai, br, bi, cr, ci, dr, di, kr, ks):
+@flat
+def both(strip, i, j, w, ar, ai, br, bi, cr, ci, dr, di, kr, ks):
     """The same for f and c at once; returns dL/dtheta and dL/dphi of this coupler.
 
     Between theta and the right coupler f is h = kr f_top - i ks f_bottom, and c follows suit.
     """
-    by_theta = ar * 0
-    for j in range(w):
-        xr, xi, ur, ui = top[j], top[j + w], top[j + 2 * w], top[j + 3 * w]
-        yr, yi, vr, vi = bottom[j], bottom[j + w], bottom[j + 2 * w], bottom[j + 3 * w]
-        by_theta += slope(kr, ks, xr, xi, yr, yi, ur, ui, vr, vi)
-    alone(top, bottom, w, ar, ai, br, bi, cr, ci, dr, di)
-    alone(top[2 * w :], bottom[2 * w :], w, ar, ai, br, bi, cr, ci, dr, di)
-    by_phi = ar * 0
-    for j in range(w):
-        by_phi += top[j + 3 * w] * top[j] - top[j + 2 * w] * top[j + w]
-    return by_theta, by_phi
+    by_theta = full(strip[i, 0], kr * 0)
+    by_phi = by_theta
+    for k in range(w):
+        xr, xi, ur, ui = strip[i, k], strip[i, k + w], strip[i, k + 2 * w], strip[i, k + 3 * w]
+        yr, yi, vr, vi = strip[j, k], strip[j, k + w], strip[j, k + 2 * w], strip[j, k + 3 * w]
+        by_theta = by_theta + (kr * ui - ks * vr) * (kr * xr + ks * yi)
+        by_theta = by_theta - (kr * ur + ks * vi) * (kr * xi - ks * yr)
+        xr, xi, yr, yi = returned(ar, ai, br, bi, cr, ci, dr, di, xr, xi, yr, yi)
+        ur, ui, vr, vi = returned(ar, ai, br, bi, cr, ci, dr, di, ur, ui, vr, vi)
+        by_phi = by_phi + ui * xr
+        by_phi = by_phi - ur * xi
+        strip[i, k], strip[i, k + w], strip[i, k + 2 * w], strip[i, k + 3 * w] = xr, xi, ur, ui
+        strip[j, k], strip[j, k + w], strip[j, k + 2 * w], strip[j, k + 3 * w] = yr, yi, vr, vi
+    return total(by_theta), total(by_phi)
 
 
-@njit(fastmath=SUMMED)
+@flat
 def unscreen(strip, w, screen, by_screen):
     """f and c at the outputs to before the screen, adding its gradient."""
     for i in range(strip.shape[0]):
-        cosine, sine = cossin(np.float64(screen[i]))
-        c, s = strip.dtype.type(cosine), strip.dtype.type(sine)
-        row = strip[i]
-        total = c * 0
-        for j in range(w):
-            total += row[j + 3 * w] * row[j] - row[j + 2 * w] * row[j + w]
-        for at in range(0, 4 * w, 2 * w):
-            for j in range(at, at + w):
-                xr, xi = row[j], row[j + w]
-                row[j] = c * xr + s * xi
-                row[j + w] = c * xi - s * xr
-        by_screen[i] += total
+        c, s = cossin(np.float64(screen[i]))
+        slope = full(strip[i, 0], by_screen[i] * 0)
+        for k in range(w):
+            xr, xi, ur, ui = strip[i, k], strip[i, k + w], strip[i, k + 2 * w], strip[i, k + 3 * w]
+            slope = slope + ui * xr
+            slope = slope - ur * xi
+            strip[i, k], strip[i, k + w] = c * xr + s * xi, c * xi - s * xr
+            strip[i, k + 2 * w], strip[i, k + 3 * w] = c * ur + s * ui, c * ui - s * ur
+        by_screen[i] += total(slope)
 
 
-@njit(inline="always")
+@flat
 def reverse(e, splitters, top, bottom, strip, w, lit, by_theta, by_phi):
     """f and c of a lossless mesh back through all couplers, adding the gradients. Not `lit`: c is zero there."""
-    e0, e1, e2, e3, e4, e5, e6, e7 = e[0], e[1], e[2], e[3], e[4], e[5], e[6], e[7]
-    cosines, sines = splitters[2], splitters[3]
     for s in range(top.shape[0]):
         t = np.uint64(top.shape[0] - 1 - s)
         i, j = np.uint64(top[t]), np.uint64(bottom[t])
+        ar, ai, br, bi, cr, ci, dr, di = e[0, t], e[1, t], e[2, t], e[3, t], e[4, t], e[5, t], e[6, t], e[7, t]
         if lit[i] or lit[j]:
             lit[i] = True
             lit[j] = True
-            kr, ks = strip.dtype.type(cosines[t]), strip.dtype.type(sines[t])
-            g, h = both(strip[i], strip[j], w, e0[t], e1[t], e2[t], e3[t], e4[t], e5[t], e6[t], e7[t], kr, ks)
+            kr, ks = e.dtype.type(splitters[2, t]), e.dtype.type(splitters[3, t])
+            g, h = both(strip, i, j, w, ar, ai, br, bi, cr, ci, dr, di, kr, ks)
             by_theta[t] += g
             by_phi[t] += h
         else:
-            alone(strip[i], strip[j], w, e0[t], e1[t], e2[t], e3[t], e4[t], e5[t], e6[t], e7[t])
+            alone(strip, i, j, w, ar, ai, br, bi, cr, ci, dr, di)
 
 
-@njit(fastmath=SUMMED)
-def reverse_strip(e, splitters, top, bottom, screen, strip, lit, sums):
+@flat
+def reverse_strip(e, splitters, top, bottom, screen, strip, w, lit, sums):
     """Field and cotangent of a strip sent back through one mesh; adds what every phase does to `sums` (2 n + N,)."""
     n = top.shape[0]
-    w = strip.shape[1] // 4
     unscreen(strip, w, screen, sums[2 * n :])
-    if w == WIDE:
-        reverse(e, splitters, top, bottom, strip, WIDE, lit, sums[:n], sums[n : 2 * n])
-    else:
-        reverse(e, splitters, top, bottom, strip, NARROW, lit, sums[:n], sums[n : 2 * n])
+    reverse(e, splitters, top, bottom, strip, w, lit, sums[:n], sums[n : 2 * n])
 
 
 @njit
 def adjoint_part(e, splitters, top, bottom, screen, field, cotangent, first, last, w, sums):
     """`adjoint` for the strips from `first` to `last` of one mesh; its own sums."""
-    strip = room(field.shape[1], 4 * w, field)
-    lit = np.ones(field.shape[1], np.bool_)
+    memory, lit = laid(field.shape[1], 4 * w, field), np.ones(field.shape[1], np.bool_)
+    numbers, strip, wide = memory.reshape(field.shape[1], 4 * w), view(memory), memory.shape[1] // 4
     sums[:] = 0.0
     for index in range(first, last):
-        pack(field, index * w, strip, 0, w, 1)
-        pack(cotangent, index * w, strip, 2 * w, w, -1)
-        reverse_strip(e, splitters, top, bottom, screen, strip, lit, sums)
-        unpack(strip, 0, w, 1, index * w, field)
-        unpack(strip, 2 * w, w, -1, index * w, cotangent)
+        pack(field, index * w, numbers, 0, w, 1)
+        pack(cotangent, index * w, numbers, 2 * w, w, -1)
+        reverse_strip(e, splitters, top, bottom, screen, strip, wide, lit, sums)
+        unpack(numbers, 0, w, 1, index * w, field)
+        unpack(numbers, 2 * w, w, -1, index * w, cotangent)
 
 
 @njit
 def gradient_part(e, splitters, top, bottom, screen, product, first, last, w, sums):
     """`gradients` for the strips from `first` to `last` of one mesh; its own sums."""
-    strip = room(product.shape[1], 4 * w, product)
-    lit = np.empty(product.shape[1], np.bool_)
+    memory, lit = laid(product.shape[1], 4 * w, product), np.empty(product.shape[1], np.bool_)
+    numbers, strip, wide = memory.reshape(product.shape[1], 4 * w), view(memory), memory.shape[1] // 4
     sums[:] = 0.0
     for index in range(first, last):
-        strip[:] = 0.0
-        pack(product, index * w, strip, 0, w, 1)
-        light(strip, 2 * w, w, index * w, lit)
-        reverse_strip(e, splitters, top, bottom, screen, strip, lit, sums)
+        numbers[:] = 0.0
+        pack(product, index * w, numbers, 0, w, 1)
+        light(numbers, 2 * w, w, index * w, lit)
+        reverse_strip(e, splitters, top, bottom, screen, strip, wide, lit, sums)
 
 
 def dealt(meshes, strips, numbers, dtype):
@@ -427,48 +411,61 @@ def gradients(elements, splitters, top, bottom, screen, product, by_theta, by_ph
 # -- lossy meshes: the fields cannot be had by running light in reverse ------------------------------------------------
 
 
-@njit(fastmath=SUMMED)
+@flat
+def again(e, top, bottom, strip, trail, w):
+    """`ahead` for the whole light, with what every coupler is met by kept in `trail` (n, 4 w)."""
+    for t in range(top.shape[0]):
+        i, j = np.uint64(top[t]), np.uint64(bottom[t])
+        for k in range(2 * w):
+            trail[t, k], trail[t, k + 2 * w] = strip[i, k], strip[j, k]
+        pair(strip, i, j, w, e[0, t], e[1, t], e[2, t], e[3, t], e[4, t], e[5, t], e[6, t], e[7, t])
+
+
+@flat
+def lossy_reverse(e, splitters, top, bottom, strip, trail, w, by_theta, by_phi):
+    """The cotangent in `strip` back through all couplers, which `trail` says what light met, adding the gradients."""
+    for s in range(top.shape[0]):
+        t = np.uint64(top.shape[0] - 1 - s)
+        i, j = np.uint64(top[t]), np.uint64(bottom[t])
+        kr, ks = e.dtype.type(splitters[2, t]), e.dtype.type(splitters[3, t])
+        z0r, z0i, z1r, z1i = e[8, t], e[9, t], e[10, t], e[11, t]
+        slope = full(strip[i, 0], 0.0)
+        for k in range(w):
+            xr, xi, yr, yi = trail[t, k], trail[t, k + w], trail[t, k + 2 * w], trail[t, k + 3 * w]
+            ur, ui, vr, vi = strip[i, k], strip[i, k + w], strip[j, k], strip[j, k + w]
+            slope = slope - (kr * ur - ks * vi) * (z0r * xi + z0i * xr + z1r * yi + z1i * yr)
+            slope = slope - (kr * ui + ks * vr) * (z0r * xr - z0i * xi + z1r * yr - z1i * yi)
+        by_theta[t] += total(slope)
+        pair(strip, i, j, w, e[0, t], e[1, t], e[4, t], e[5, t], e[2, t], e[3, t], e[6, t], e[7, t])
+        slope = full(strip[i, 0], 0.0)
+        for k in range(w):
+            slope = slope - strip[i, k] * trail[t, k + w]
+            slope = slope - strip[i, k + w] * trail[t, k]
+        by_phi[t] += total(slope)
+
+
+@njit
 def lossy_part(e, splitters, top, bottom, screen, field, cotangent, first, last, sums):
     """`adjoint_lossy` for the strips from `first` to `last` of one mesh; its own sums."""
     n, modes, w = top.shape[0], field.shape[1], NARROW
-    strip, other, trail = room(modes, 2 * w, field), room(modes, 2 * w, field), room(n, 4 * w, field)
-    by_theta, by_phi, by_screen = sums[:n], sums[n : 2 * n], sums[2 * n :]
+    memory, memory_back = laid(modes, 2 * w, field), laid(modes, 2 * w, field)
+    numbers, back = memory.reshape(modes, 2 * w), memory_back.reshape(modes, 2 * w)
+    strip, other, trail, wide = view(memory), view(memory_back), view(laid(n, 4 * w, field)), memory.shape[1] // 2
     sums[:] = 0.0
     for index in range(first, last):
-        pack(field, index * w, strip, 0, w, 1)
-        pack(cotangent, index * w, other, 0, w, 1)
-        for t in range(n):
-            x, y, seen = strip[top[t]], strip[bottom[t]], trail[t]
-            for j in range(2 * w):
-                seen[j] = x[j]
-                seen[j + 2 * w] = y[j]
-            pair(x, y, w, e[0, t], e[1, t], e[2, t], e[3, t], e[4, t], e[5, t], e[6, t], e[7, t])
-        turn(strip, w, screen)
+        pack(field, index * w, numbers, 0, w, 1)
+        pack(cotangent, index * w, back, 0, w, 1)
+        again(e, top, bottom, strip, trail, wide)
+        turn(strip, wide, screen)
         for i in range(modes):
-            x, u = strip[i], other[i]
-            total = x[0] * 0
-            for j in range(w):
-                total -= u[j] * x[j + w] + u[j + w] * x[j]
-            by_screen[i] += total
-        turn(other, w, screen)
-        for s in range(n):
-            t = n - 1 - s
-            u, v, seen = other[top[t]], other[bottom[t]], trail[t]
-            kr, ks = strip.dtype.type(splitters[2, t]), strip.dtype.type(splitters[3, t])
-            z0r, z0i, z1r, z1i = e[8, t], e[9, t], e[10, t], e[11, t]
-            total = kr * 0
-            for j in range(w):
-                xr, xi, yr, yi = seen[j], seen[j + w], seen[j + 2 * w], seen[j + 3 * w]
-                hr = z0r * xr - z0i * xi + z1r * yr - z1i * yi
-                hi = z0r * xi + z0i * xr + z1r * yi + z1i * yr
-                total -= (kr * u[j] - ks * v[j + w]) * hi + (kr * u[j + w] + ks * v[j]) * hr
-            by_theta[t] += total
-            pair(u, v, w, e[0, t], e[1, t], e[4, t], e[5, t], e[2, t], e[3, t], e[6, t], e[7, t])
-            total = kr * 0
-            for j in range(w):
-                total -= u[j] * seen[j + w] + u[j + w] * seen[j]
-            by_phi[t] += total
-        unpack(other, 0, w, 1, index * w, cotangent)
+            slope = full(strip[i, 0], 0.0)
+            for k in range(wide):
+                slope = slope - other[i, k] * strip[i, k + wide]
+                slope = slope - other[i, k + wide] * strip[i, k]
+            sums[2 * n + i] += total(slope)
+        turn(other, wide, screen)
+        lossy_reverse(e, splitters, top, bottom, other, trail, wide, sums[:n], sums[n : 2 * n])
+        unpack(back, 0, w, 1, index * w, cotangent)
 
 
 @njit(cache=True, nogil=True)

@@ -249,3 +249,19 @@ def put(typing, x, lane, number):
         return builder.insert_element(args[0], args[2], args[1])
 
     return x(x, types.intp, x.number), code
+
+
+@intrinsic
+def total(typing, x):
+    """The sum of the lanes, by halves: always in the same order."""
+
+    def code(context, builder, sig, args):
+        rest, count = args[0], x.width
+        while count > 1:
+            count //= 2
+            lanes = ir.VectorType(ir.IntType(32), count)
+            low, high = (ir.Constant(lanes, list(range(at, at + count))) for at in (0, count))
+            rest = builder.fadd(builder.shuffle_vector(rest, rest, low), builder.shuffle_vector(rest, rest, high))
+        return builder.extract_element(rest, ir.IntType(32)(0))
+
+    return x.number(x), code

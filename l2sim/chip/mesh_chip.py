@@ -156,7 +156,7 @@ class MeshChip:
         if not simple or x.shape[1] <= self.mesh.modes or "tap_power" not in self.readouts:
             return None
         x, g = self._asked(x, g, scheme)
-        return aggregate.gradient(self, x, g, scheme, self.read_sums)
+        return aggregate.gradient(self, x, g, scheme, self.read_sums if self._nonidealities.tap_noise else None)
 
     def rewind(self) -> None:
         """Go back to the start of the noise: what is drawn next repeats what was drawn first."""
@@ -417,15 +417,15 @@ class MeshChip:
 
     def modulated(self, x: Array) -> Array:
         """The field that modulators make where `x` is asked for."""
-        return x if self.sends_exactly else readout.modulated(x, self._nonidealities, self._noise.normal)
+        return x if self.sends_exactly else self._noise.modulated(x, self._nonidealities)
 
     def read(self, y: Array, kind: str) -> Array:
         """Readings of the field y (N, B) at the far end: of its "field" or its "power"."""
         sheet = self._nonidealities
-        y = readout.modulated(y, sheet, self._noise.normal)
+        y = self._noise.modulated(y, sheet)
         if kind == "power":
             return readout.power(y, readout.intensity(y), sheet, self._noise.normal)
-        return readout.field(y, sheet, self._noise.normal)
+        return self._noise.field(y, sheet)
 
     def read_taps(self, powers: Taps) -> Taps:
         """Readings of powers at the shifters, or of sums of powers. Passive couplers have no taps."""
@@ -437,8 +437,6 @@ class MeshChip:
 
     def read_sums(self, sums: Taps, squares: Taps) -> Taps:
         """Weighted sums of powers as taps read them, from the sums and from those with the weights squared."""
-        if not self._nonidealities.tap_noise:
-            return sums
         own, draw = self._nonidealities, self._noise.normal
         return Taps(*(readout.tapped(total, power, own, draw) for total, power in zip(sums, squares)))
 

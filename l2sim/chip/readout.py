@@ -15,7 +15,8 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from l2sim.backend import Array, Device, generator
+from l2sim import pages
+from l2sim.backend import Array, Device, generator, kernels, namespace
 from l2sim.chip.nonidealities import Nonidealities
 from l2sim.errors import RunError
 from l2sim.streams import Stream
@@ -129,6 +130,35 @@ class Noise:
             self._rng.bit_generator.state = self._before(at)
             self._tape[at:] = [(self._drawn(shape), self._rng.bit_generator.state)]
         return self._tape[at][0]
+
+    def modulated(self, light: Array, sheet: Nonidealities) -> Array:
+        """`modulated` with this noise; of single precision, on the host, in one pass over the light."""
+        if not sheet.io_phase_error or not self._at_once(light):
+            return modulated(light, sheet, self.normal)
+        out = pages.empty(light.shape, np.complex64)
+        page = self._stream.turn()
+        if sheet.io_amplitude_error:
+            self._stream.turn()
+        kernels.ports.modulated(
+            page, self._stream.key, sheet.io_amplitude_error, np.pi * sheet.io_phase_error, light.reshape(-1),
+            out.view(np.float32).reshape(-1, 2),
+        )  # fmt: skip
+        return out
+
+    def field(self, light: Array, sheet: Nonidealities) -> Array:
+        """`field` with this noise; of single precision, on the host, in one pass over the light."""
+        if not sheet.readout_noise or sheet.reference_phase_std or not self._at_once(light):
+            return field(light, sheet, self.normal)
+        out = pages.empty(light.shape, np.complex64)
+        page = self._stream.turn()
+        self._stream.turn()  # of the other quadrature
+        parts = out.view(np.float32).reshape(-1, 2)
+        kernels.ports.read(page, self._stream.key, sheet.readout_noise, light.reshape(-1), parts)
+        return out
+
+    def _at_once(self, light: Array) -> bool:
+        fresh = self._tape is None and not self._old
+        return fresh and namespace(light) is np and light.dtype in (np.float32, np.complex64) and light.ndim > 0
 
     def position(self) -> Mapping[str, object]:
         """Where it stands."""

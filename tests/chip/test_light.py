@@ -15,7 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from l2sim.backend import kernels
+from l2sim.backend import CPU, generator, kernels
+from l2sim.chip import readout
+from l2sim.chip.fused import aggregate
 from l2sim.chip.mesh_chip import MeshChip
 from l2sim.chip.nonidealities import PRESETS, WAVELENGTH_NM, Nonidealities
 from l2sim.chip.protocol import MeshHardware, lacks
@@ -204,6 +206,36 @@ def test_noise_of_ports() -> None:
         both = lit_mesh(Mesh("rectangular", 4), it)
         spread = [np.std(repeated(some, some.forward), axis=1) for some in (both, chip)]
         assert np.all(spread[0] > 1.1 * spread[1])
+
+
+@pytest.mark.parametrize("errors", (
+    {"io_amplitude_error": 0.3, "io_phase_error": 0.02}, {"io_phase_error": 0.9}, {"io_amplitude_error": 0.02},
+    {"readout_noise": 0.1}, {"io_amplitude_error": 0.02, "io_phase_error": 0.02, "readout_noise": 0.1},
+))  # fmt: skip
+def test_noise_of_ports_in_one_pass_is_that_of_its_formulas(errors: dict[str, float]) -> None:
+    """The same draws, and the stream then stands in the same place."""
+    sheet, rng = Nonidealities(**errors), generator(1)
+    y = (rng.standard_normal((33, 70)) + 1j * rng.standard_normal((33, 70))).astype(np.complex64)
+    for sent in (y, np.ascontiguousarray(y.real), y.T, y[:, :3], y[:, :0]):
+        one, two = (readout.Noise(np.dtype(np.float32), CPU, 3, "ports") for _ in range(2))
+        at_once = one.field(one.modulated(sent, sheet), sheet)
+        wanted = readout.field(readout.modulated(sent, sheet, two.normal), sheet, two.normal)
+        assert at_once.dtype == wanted.dtype and one.position() == two.position()
+        close(at_once, wanted, 5e-6)
+        assert np.array_equal(one.normal((3,)), two.normal((3,)))
+
+
+@pytest.mark.parametrize("scheme", sorted(aggregate.WEIGHTS))
+@pytest.mark.parametrize("real", (False, True))
+def test_taps_without_noise_need_one_sum(scheme: str, real: bool) -> None:
+    """The gradient from it is the one from both sums."""
+    found = []
+    for read in (None, lambda sums, squares: sums):
+        chip = lit_mesh(Mesh("rectangular", 5), Nonidealities(readout_noise=0.3))
+        x, g = light(chip, 20, "x"), light(chip, 20, "g")
+        found.append(aggregate.gradient(chip, x.real if real else x, g, scheme, read))
+    for one, two in zip(*found):
+        close(one, two)
 
 
 def test_tap_noise_goes_as_the_amplitude() -> None:

@@ -362,13 +362,13 @@ def test_the_batch_around_it_changes_no_bit_of_a_sample() -> None:
 
 def test_the_hot_loops_are_vectorised() -> None:
     types, array = numba.types, numba.types.Array
-    single, rails, lit = types.float32, array(types.int64, 1, "C"), array(types.boolean, 1, "C")
+    single, rails = types.float32, array(types.int64, 1, "C")
     one, two, three = (array(single, d, "C") for d in (1, 2, 3))
     count = types.int64
     hot = (
         (propagate.forward_strip, (two, rails, rails, one, three, count, count), 12),
         (propagate.matrix_strip, (two, rails, rails, one, three, count, count), 12),
-        (propagate.reverse_strip, (two, array(types.float64, 2, "C"), rails, rails, one, two, lit, one), 40),
+        (propagate.gradient_part, (two, two, rails, rails, one, three, count, count, count, one), 40),
     )
     for function, signature, least in hot:
         assert wide_multiply_adds(function, signature) >= least, function.py_func.__name__

@@ -5,8 +5,14 @@ batch is P_j = sum_b |f_b|^2; its noise, sum_b s |f_b| n_b with normal n_b, is s
 
     sum_j w_j P_j + s sqrt(sum_j w_j^2 P_j) n
 
-with both sums at every shifter from one N x N matrix (`kernels.interference`). Noise of ports is drawn for each vector
-that is sent or read, as a laboratory has it; of readings that no scheme looks at, the far ends behind taps, none is.
+with both sums at every shifter from one N x N matrix (`kernels.interference`). Taps without noise need the first sum
+only, and where modulators make what is asked for, that of what was sent, with R = conj(a_in) as read and A as it is:
+
+    sum_j w_j (X + t_j R)(X + t_j R)^+ = M + M^+,   M = (sum_j w_j t_j) R X^+, as the others cancel,
+    digital, less (X X^+ + A A^+) / 2                M = -i R X^+ / 2 + (R - A)(R + A)^+ / 4.
+
+Noise of ports is drawn for each vector that is sent or read, as a laboratory has it; of readings that no scheme looks
+at, the far ends behind taps, none is.
 """
 
 from __future__ import annotations
@@ -59,16 +65,22 @@ WEIGHTS = {"digital": [(-1j, 0.5)], "analog": [(-1j, 0.25), (1j, -0.25)], "sweep
 """By scheme: what is sent is x + turn conj(a_in), and how its power counts. Digital subtracts those of x and a too."""
 
 
-def gradient(chip: Lossless, x: Array, g: Array, scheme: str, read: Callable[[Taps, Taps], Taps]) -> Gradient:
+Read = Callable[[Taps, Taps], Taps]
+
+
+def gradient(chip: Lossless, x: Array, g: Array, scheme: str, read: Read | None) -> Gradient:
     """What `l2sim.learn.insitu.measure` reads of a lossless `chip` by `scheme`, for light x and cotangents g (N, B);
-    `read` makes readings of the two sums."""
+    `read` makes readings of the two sums; None where taps have no noise."""
     arrived = chip.passed(chip.modulated(g), True)
     back_in = chip.read(arrived, "field")
+    if chip.sends_exactly and read is None:
+        half = sums(x, arrived, back_in, scheme)
+        return Gradient(*chip.forms(1j * (half + np.conj(half.T)))[0], back_in)
     if chip.sends_exactly:
         forward, behind, cross = correlations(x, back_in)
     else:
-        forward, behind, returned = covariance(chip.modulated(x)), np.conj(covariance(back_in)), np.conj(back_in)
-    form = np.zeros_like(behind)
+        forward, returned = covariance(chip.modulated(x)), np.conj(back_in)
+    form = np.zeros((len(x), len(x)), back_in.dtype)
     for turn, weight in WEIGHTS[scheme]:
         turn = form.dtype.type(turn)
         if chip.sends_exactly:  # (x + t r)(x + t r)^+, of which x is not sent anew
@@ -78,9 +90,26 @@ def gradient(chip: Lossless, x: Array, g: Array, scheme: str, read: Callable[[Ta
             both = covariance(chip.modulated(x + turn * returned))
         form += (weight**2 + 1j * weight) * both
     if scheme == "digital":
-        true = behind if back_in is arrived else np.conj(covariance(arrived))
+        same = chip.sends_exactly and back_in is arrived
+        true = behind if same else np.conj(covariance(arrived))
         form += (0.25 - 0.5j) * (forward + true)
-    return Gradient(*read(*chip.forms(form)), back_in)
+    total, squares = chip.forms(form)
+    return Gradient(*(read(total, squares) if read else total), back_in)
+
+
+def sums(x: Array, arrived: Array, back: Array, scheme: str) -> Array:
+    """M of the module's head, (N, N), for light x, and U^T g as it `arrived` and as it was read, `back`."""
+    half: Array
+    turned = back.dtype.type(sum(weight * turn for turn, weight in WEIGHTS[scheme]))
+    if np.isrealobj(x):
+        both = np.concatenate((back.real, back.imag)) @ x.T
+        half = turned * complex_of(both[: len(x)], -both[len(x) :])
+    else:
+        half = turned * np.conj(back @ x.T)
+    if scheme == "digital" and back is not arrived:
+        error, twice = back - arrived, back + arrived
+        half += np.conj(error @ np.conj(twice, out=twice).T) / 4
+    return half
 
 
 def covariance(light: Array) -> Array:
