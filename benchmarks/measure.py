@@ -85,10 +85,13 @@ class Bench:
         self.clock = time.process_time if busy else time.perf_counter
         self._limits: dict[tuple[str, str], float] = {}
 
-    def paired(self, functions: dict[str, Callable[[], object]], repeats: int = 0) -> dict[str, list[float]]:
+    def paired(
+        self, functions: dict[str, Callable[[], object]], repeats: int = 0, turn: float = 0.0
+    ) -> dict[str, list[float]]:
         """Seconds of each function, called in turn so that all see the same machine; each is warmed up first.
 
-        At least `repeats` times, and for `LEAST` seconds.
+        At least `repeats` times, and for `LEAST` seconds. A turn is one call, or as many as last `turn` seconds: then
+        its caches are its own, as where steps follow each other, and not those of who was before.
         """
         repeats = repeats or (3 if self.quick else 7)
         for function in functions.values():
@@ -99,10 +102,12 @@ class Bench:
         while repeats > 0 or self.clock() - start < least:
             repeats -= 1
             for name, function in functions.items():
-                begin = self.clock()
-                function()
-                self.device.settle()
-                seconds[name].append(self.clock() - begin)
+                begin, calls = self.clock(), 0
+                while calls == 0 or self.clock() - begin < turn:
+                    function()
+                    self.device.settle()
+                    calls += 1
+                seconds[name].append((self.clock() - begin) / calls)
         return seconds
 
     def time(self, function: Callable[[], object], repeats: int = 0) -> float:

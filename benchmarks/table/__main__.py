@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 blas.choose()  # before anything imports NumPy
 ROOT = Path(__file__).resolve().parents[2]
+TURN = 0.05
+"""Seconds of a turn: short steps follow each other, as in a run."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -83,7 +85,7 @@ def measured(bench: Bench, row: Row) -> dict[str, Any]:
     if row.timed:
         seconds = {name: [float(way()) for _ in range(row.repeats)] for name, way in row.ways.items()}  # type: ignore[arg-type]
     else:
-        seconds = bench.paired(row.ways, 2 if bench.quick else row.repeats)
+        seconds = bench.paired(row.ways, 2 if bench.quick else row.repeats, 0.0 if bench.quick else TURN)
     best = {name: min(runs) * row.scale.get(name, 1.0) for name, runs in seconds.items()}
     figure: dict[str, Any] = {"seconds": best, "target": row.target, "rounds": {n: len(r) for n, r in seconds.items()}}
     figure["ratios"] = {

@@ -48,8 +48,8 @@ def table(head: dict[str, Any], figures: dict[str, Any]) -> str:
     limits = ", ".join(f"{name} {rate / 1e9:.0f} {units[name]}" for name, rate in head["limits"].items())
     versions = ", ".join(f"{name} {number}" for name, number in head["versions"].items())
     lines = [
-        f"One thread of one {head['processor']}; {limits}; {versions}. In a row all ways took turns; times are the",
-        "shortest, ratios medians over rounds.", "",
+        f"One thread of one {head['processor']}; {limits}; {versions}. In a row all ways took turns, of 50 ms",
+        "or one call; times are the shortest, ratios medians over rounds.", "",
         "| work | ways | ratios | limit of the first way, and the fraction of it reached | aimed at |",
         "|---|---|---|---|---|",
     ]  # fmt: skip
