@@ -79,7 +79,7 @@ def batches(
     for lo in range(0, cores, chunk):
         some = {name: a[lo : lo + chunk] for name, a in on.items()}
         xp = namespace(some["loss"])
-        some |= {name: xp.ascontiguousarray(some[name].astype(dtype)) for name in ("gain", "target", "read")}
+        some |= {name: some[name].astype(dtype, order="C") for name in ("gain", "target", "read")}
         if stream is not None and noise is not None:
             some["variates"] = stream.readings(noise.of(slice(lo, lo + chunk)), page, lo, probes, dtype, xp)
         yield some
