@@ -15,7 +15,6 @@ what it has.
 from __future__ import annotations
 
 import argparse
-import ctypes
 import json
 import os
 import re
@@ -28,6 +27,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from l2sim import fits
 
 ROOT = Path(__file__).resolve().parents[1]
 Row = dict[str, Any]
@@ -165,16 +166,6 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             continue
 
 
-def driver() -> int:
-    """The CUDA of the driver, 0 where none answers; as `l2sim doctor` asks."""
-    try:
-        count = ctypes.c_int(0)
-        ctypes.CDLL("libcuda.so.1").cuDriverGetVersion(ctypes.byref(count))
-        return count.value // 1000
-    except (OSError, AttributeError):
-        return 0
-
-
 def machine() -> dict[str, Any]:
     """The GPU as nvidia-smi has it, and the CUDA of its driver."""
     query = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total,compute_cap,clocks.max.sm", "--format=csv"]
@@ -183,12 +174,13 @@ def machine() -> dict[str, Any]:
     except (OSError, subprocess.SubprocessError):
         lines = []
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
-    return {"gpu": lines[1:], "cuda": driver(), "cores": os.cpu_count(), "commit": commit, "time": time.strftime("%F")}
+    there = {"gpu": lines[1:], "cuda": fits.driver(), "cores": os.cpu_count()}
+    return there | {"commit": commit, "time": time.strftime("%F")}
 
 
 def install(report: Report, venv: Path, left: float, environment: dict[str, str]) -> str:
     """The Python with the set that fits the driver; where that cannot be installed, one that has what it takes."""
-    chosen = "gpu12" if driver() == 12 else "gpu"
+    chosen = fits.extra(fits.driver())
     command = (sys.executable, str(ROOT / "requirements" / "install.py"), chosen, str(venv))
     carry_out(Part(f"install {chosen}", 240.0, command), left, report, environment)
     return able(venv / "bin" / "python", ROOT / ".venv" / "bin" / "python", Path(sys.executable))

@@ -119,7 +119,7 @@ CPU = Device("cpu")
 def device(name: str) -> Device:
     """The device `cpu`, `cuda` (all GPUs that are visible) or `cuda:N` (that one). JobError where it is not to be had.
 
-    With NUMBA_ENABLE_CUDASIM=1 a GPU is Numba's simulator, on the arrays of `kernels.cuda.simulated`.
+    With NUMBA_ENABLE_CUDASIM=1 a GPU is Numba's simulator, on the arrays of `kernels.simulated`.
     """
     if name == "cpu":
         return CPU
@@ -131,7 +131,7 @@ def device(name: str) -> Device:
     fits.refuse("numba-cuda", JobError, f"device {name}")
     try:
         launch = kernels.cuda.launch
-        xp: ModuleType = kernels.cuda.simulated
+        xp: ModuleType = kernels.simulated
         count = 1
         if not launch.SIMULATED:
             import cupy  # late: an optional package

@@ -6,6 +6,7 @@ is imported late: `l2sim doctor` says that it is missing, where it is.
 
 from __future__ import annotations
 
+import ctypes
 import importlib.metadata
 import sys
 from collections.abc import Callable, Iterator
@@ -20,6 +21,25 @@ Versions = Callable[[str], str | None]
 """Gives the version of a package here, None where it is not installed."""
 PYTHON = ".".join(map(str, sys.version_info[:3]))
 """As pip compares it: without the + or rc of a build."""
+
+
+CUDA = {13: "gpu", 12: "gpu12"}
+"""By CUDA: the extra of it, the newest first. A driver serves its own and those before."""
+
+
+def driver() -> int:
+    """The newest CUDA that the driver of this machine knows, 0 where none answers."""
+    try:
+        count = ctypes.c_int(0)
+        ctypes.CDLL("libcuda.so.1").cuDriverGetVersion(ctypes.byref(count))
+        return count.value // 1000
+    except (OSError, AttributeError):
+        return 0
+
+
+def extra(driver: int) -> str:
+    """The extra for a driver of this CUDA: the newest that it serves; the newest of all where no driver answers."""
+    return next((extra for major, extra in CUDA.items() if major <= driver), CUDA[max(CUDA)])
 
 
 class Pair(NamedTuple):

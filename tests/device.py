@@ -18,7 +18,7 @@ from l2sim.backend import kernels  # noqa: E402
 if GPU:
     import cupy as xp
 else:
-    xp = kernels.cuda.simulated
+    xp = kernels.simulated
 
 
 def put(a: Any) -> Any:

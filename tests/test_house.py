@@ -20,7 +20,7 @@ from tests.test_floors import module_of, sources
 
 PRODUCT = ("l2sim", "kernels", "gui")
 FILES = sources(*PRODUCT)
-LARGE = {"kernels", "kernels/cuda", "l2sim/study"}
+LARGE = {"kernels", "l2sim/study"}
 """Folders of many files of one kind: a family of kernels, a study each."""
 WORDS = {"found", "it", "told", "held"}
 """What a value is not called: they do not say what it is."""

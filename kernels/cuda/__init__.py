@@ -3,7 +3,7 @@
 A family here holds what differs on a GPU: the loops and the launches. Its scalar mathematics is that of the CPU family,
 compiled a second time (`launch.device`). Where a signature has no counterpart on the GPU, `l2sim.chip.fused.blocks` and
 `l2sim.chip.core_chip` say what is done instead. With NUMBA_ENABLE_CUDASIM=1 the same code runs in Numba's simulator,
-on the arrays of `simulated`.
+on the arrays of `kernels.simulated`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from types import ModuleType
 
 FAMILIES = (
     "blocks", "chain", "couplers", "descent", "draws", "im2col", "inside", "launch", "mesh", "noisy", "pointwise",
-    "powers", "propagate", "simulated", "twin",
+    "powers", "propagate", "twin",
 )  # fmt: skip
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from numba import cuda, int64, uint32
 from numba.core.types import none
 
-from . import simulated
+from .. import simulated
 
 try:  # numba-cuda has settings of its own
     from numba.cuda.core import config

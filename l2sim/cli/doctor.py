@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import importlib
 import importlib.metadata
 import os
@@ -31,8 +30,6 @@ class Finding(NamedTuple):
 
 
 _version = fits.version
-CUDA = {13: "gpu", 12: "gpu12"}
-"""By CUDA: the extra of it, the newest first. A driver serves its own and those before."""
 _PACKAGES = (
     "numpy", "numba", "scipy", "msgspec", "click", "rich", "pooch", "requests", "pillow", "tomli-w", "threadpoolctl",
     "packaging", "matplotlib", "pyzmq",
@@ -213,51 +210,36 @@ def _gpu() -> list[Finding]:
     rows = [Finding("device", "; ".join(device.splitlines()))]
     if not device:
         rows = [Finding("device", "no NVIDIA GPU answers", "optional", "a GPU and its driver (nvidia-smi)")]
-    extra = _extra(_driver())
+    extra = fits.extra(fits.driver())
     packages = [_optional(module, extra) for module in ("cupy", "numba_cuda")]
     return rows + packages + _agreement(device, all(finding.state == "ok" for finding in packages))
-
-
-def _extra(driver: int) -> str:
-    """The extra for a driver of this CUDA: the newest that it serves; the newest of all where no driver answers."""
-    return next((extra for major, extra in CUDA.items() if major <= driver), CUDA[max(CUDA)])
 
 
 def _agreement(device: str, installed: bool) -> list[Finding]:
     """Whether CuPy, numba-cuda and the driver are of one CUDA: the one that is wrong, and what cures it."""
     wheels = {name: _version(name) for name in ("cupy-cuda11x", "cupy-cuda12x", "cupy-cuda13x", "cupy")}
     several = [name for name, version in wheels.items() if version]
-    most = _driver() if device else 0
-    anew = f"pip uninstall --yes {' '.join(several)}; pip install \"l2sim[{_extra(most)}]\""
+    most = fits.driver() if device else 0
+    anew = f"pip uninstall --yes {' '.join(several)}; pip install \"l2sim[{fits.extra(most)}]\""
     if len(several) > 1:
         return [Finding("CUDA", f"{' and '.join(several)} are one too many", "optional", anew)]
-    if most and most < min(CUDA):
-        line = f"the driver is of CUDA {most}, which is too old: l2sim knows CUDA {' and '.join(map(str, CUDA))}"
-        return [Finding("CUDA", line, "optional", f"a driver from nvidia.com, of CUDA {min(CUDA)} or newer")]
+    if most and most < min(fits.CUDA):
+        line = f"the driver is of CUDA {most}, which is too old: l2sim knows CUDA {' and '.join(map(str, fits.CUDA))}"
+        return [Finding("CUDA", line, "optional", f"a driver from nvidia.com, of CUDA {min(fits.CUDA)} or newer")]
     if not installed:
         return []
     cupy = re.fullmatch(r"cupy-cuda(\d+)x", several[0]) if several else None
     one, other = cupy[1] if cupy else "", (_version("cuda-bindings") or "").partition(".")[0]
     if one and other and one != other:
         return [Finding("CUDA", f"cupy is of CUDA {one}, the CUDA of numba-cuda is {other}", "optional", anew)]
-    major = one or other or str(max(CUDA))
-    if int(major) not in CUDA:
-        line = f"cupy is of CUDA {major}, l2sim knows CUDA {' and '.join(map(str, CUDA))}"
+    major = one or other or str(max(fits.CUDA))
+    if int(major) not in fits.CUDA:
+        line = f"cupy is of CUDA {major}, l2sim knows CUDA {' and '.join(map(str, fits.CUDA))}"
         return [Finding("CUDA", line, "optional", anew)]
     if most and most < int(major):
         line = f"the driver is of CUDA {most}, which is too old for CUDA {major}"
         return [Finding("CUDA", line, "optional", anew)]
     return [Finding("CUDA", f"{major} throughout")]
-
-
-def _driver() -> int:
-    """The newest CUDA that the driver knows, 0 if it does not say."""
-    try:
-        count = ctypes.c_int(0)
-        ctypes.CDLL("libcuda.so.1").cuDriverGetVersion(ctypes.byref(count))
-        return count.value // 1000
-    except (OSError, AttributeError):
-        return 0
 
 
 def _window() -> list[Finding]:

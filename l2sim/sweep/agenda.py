@@ -50,15 +50,21 @@ TABLES_EVERY = 30.0
 
 def begin(planned: Plan, out: Path) -> tuple[IO[str], str]:
     """Make the folder of a sweep, or see that it is this one's. Its lock, and the id it has. Raises RunError."""
+    return claimed(out, "points", "a sweep is going on", lambda: _id(planned, out))
+
+
+def claimed(out: Path, inside: str, going_on: str, identify: Callable[[], str]) -> tuple[IO[str], str]:
+    """A folder made with the folder `inside`, held, and identified once it is: its lock and its id. Raises RunError;
+    Busy says what is `going_on` there."""
     try:
-        (out / "points").mkdir(parents=True, exist_ok=True)
+        (out / inside).mkdir(parents=True, exist_ok=True)
         lock = files.hold(out)
     except OSError as error:
         raise RunError(f"cannot make the folder {out}: {error.strerror}; choose another with --out") from None
     except files.Busy:
-        raise files.Busy(f"a sweep is going on in {out}; wait for it, stop it, or choose another --out") from None
+        raise files.Busy(f"{going_on} in {out}; wait for it, stop it, or choose another --out") from None
     try:
-        return lock, _id(planned, out)
+        return lock, identify()
     except BaseException:
         lock.close()
         raise

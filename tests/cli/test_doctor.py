@@ -99,18 +99,18 @@ def test_versions_that_do_not_agree(versions: dict[str, str], found: str, monkey
 
 def test_a_driver_that_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
     installed(monkeypatch, cupy_cuda13x="14.2")
-    monkeypatch.setattr(doctor, "_driver", lambda: 12)
+    monkeypatch.setattr(fits, "driver", lambda: 12)
     finding = doctor._agreement("NVIDIA H200", True)[0]
     assert "too old for CUDA 13" in finding.value
     assert finding.cure == 'pip uninstall --yes cupy-cuda13x; pip install "l2sim[gpu12]"'
-    monkeypatch.setattr(doctor, "_driver", lambda: 11)
+    monkeypatch.setattr(fits, "driver", lambda: 11)
     finding = doctor._agreement("NVIDIA H200", False)[0]
     assert "knows CUDA 13 and 12" in finding.value and "a driver" in finding.cure
 
 
 @pytest.mark.parametrize("driver, extra", ((0, "gpu"), (12, "gpu12"), (13, "gpu"), (14, "gpu")))
 def test_the_extra_that_the_driver_serves(driver: int, extra: str) -> None:
-    assert doctor._extra(driver) == extra
+    assert fits.extra(driver) == extra
 
 
 def versions(**those: str | None) -> fits.Versions:

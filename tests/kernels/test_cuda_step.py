@@ -39,7 +39,7 @@ def vgg8(monkeypatch: pytest.MonkeyPatch) -> Network:
     """VGG8 on chips whose kernels do nothing: the simulator would take hours for them."""
 
     def run(kernel: Any, blocks: Any, *_: Any) -> None:
-        cuda.simulated.counted["launches"] += bool(np.prod(blocks))
+        kernels.simulated.counted["launches"] += bool(np.prod(blocks))
 
     every = [getattr(cuda, family) for family in cuda.FAMILIES]  # all are there before one of them is changed
     for family in every:
@@ -54,9 +54,9 @@ def counted(work: Callable[[], object]) -> dict[str, int]:
     """What `work` launches, and its operations on arrays; without those that the first time takes."""
     with np.errstate(all="ignore"):  # of memory that nobody filled
         work()
-        cuda.simulated.counted.update(launches=0, operations=0)
+        kernels.simulated.counted.update(launches=0, operations=0)
         work()
-    return dict(cuda.simulated.counted)
+    return dict(kernels.simulated.counted)
 
 
 def chips_of(network: Network, noise: float) -> list[CoreChip]:
@@ -120,9 +120,9 @@ def test_all_parameters_are_updated_in_one_launch(name: str, settings: dict[str,
     for number in range(3):
         gradients = {key: rng.normal(size=a.shape).astype(dtype) for key, a in here.items()}
         pushed = {key: put(a) for key, a in gradients.items()}
-        before = dict(cuda.simulated.counted)
+        before = dict(kernels.simulated.counted)
         optim.step(ours, there, pushed, lr=0.01, **settings)
-        assert GPU or cuda.simulated.counted["launches"] == before["launches"] + 1, number
+        assert GPU or kernels.simulated.counted["launches"] == before["launches"] + 1, number
         optim.step(theirs, here, gradients, lr=0.01, **settings)
     for key, wanted in here.items():
         np.testing.assert_allclose(host(there[key]), wanted, rtol=0, atol=kernel(dtype))

@@ -478,10 +478,15 @@ def test_what_several_readers_want_is_sent_once(slow: Run) -> None:
     client.take()
     client.seen.clear()
     first = client.ask("snapshot")[0].state.step
+
+    def steps() -> list[int]:
+        client.take()
+        return [header.step for topic, header, _ in client.seen if topic == "phase"]
+
     wait(lambda: client.ask("snapshot")[0].state.step > first + 80)
-    client.take()
-    steps = [header.step for topic, header, _ in client.seen if topic == "phase"]
-    assert len(steps) == len(set(steps)) and 1 < len(steps) <= 45  # a second's worth, thirty of eighty
+    wait(lambda: len(steps()) > 5)  # on a crowded machine the run gives pictures less of its time
+    seen = steps()
+    assert len(seen) == len(set(seen)) and 5 < len(seen) <= 45  # a second's worth, thirty of eighty
     client.close()
 
 

@@ -35,6 +35,8 @@ from l2sim.mesh.mesh import Mesh
 from l2sim.store import tensors
 from l2sim.sweep.bank.plan import Bank
 
+FOLDER = "chunks"
+"""Where chunks lie in the folder of a bank."""
 FILE = "cores.npz"
 """What a chunk's folder holds."""
 COUNTS = "counts"
@@ -43,7 +45,7 @@ COUNTS = "counts"
 
 def folder(number: int) -> str:
     """The folder of a chunk below that of its bank."""
-    return f"chunks/{number:07d}"
+    return f"{FOLDER}/{number:07d}"
 
 
 def make(bank: Bank, number: int, out: Path, threads: int) -> dict[str, float]:

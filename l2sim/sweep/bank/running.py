@@ -21,7 +21,7 @@ from l2sim._version import __version__
 from l2sim.errors import RunError
 from l2sim.job import job as jobs
 from l2sim.store.door import Newer, versioned
-from l2sim.sweep.agenda import LOSSES, Counts, unpack
+from l2sim.sweep.agenda import LOSSES, Counts, claimed, unpack
 from l2sim.sweep.bank import chunk, summary
 from l2sim.sweep.bank.plan import Bank
 from l2sim.sweep.local import Engine
@@ -45,18 +45,7 @@ class Begun(msgspec.Struct, frozen=True):
 
 def begin(bank: Bank, out: Path) -> tuple[IO[str], str]:
     """Make the folder of a bank, or see that it is this one's. Its lock, and the id it has. Raises RunError."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        lock = files.hold(out)
-    except OSError as error:
-        raise RunError(f"cannot make the folder {out}: {error.strerror}; choose another with --out") from None
-    except files.Busy:
-        raise files.Busy(f"a bank is being made in {out}; wait for it, stop it, or choose another --out") from None
-    try:
-        return lock, _id(bank, out)
-    except BaseException:
-        lock.close()
-        raise
+    return claimed(out, chunk.FOLDER, "a bank is being made", lambda: _id(bank, out))
 
 
 def _id(bank: Bank, out: Path) -> str:
@@ -65,7 +54,7 @@ def _id(bank: Bank, out: Path) -> str:
         if what := _difference(begun.bank, bank):
             raise RunError(f"{out} holds another bank (it has another {what}); choose another --out")
         return begun.id
-    if any(path.name != files.LOCK for path in out.iterdir()):
+    if any(path.name not in (chunk.FOLDER, files.LOCK) for path in out.iterdir()):
         raise RunError(f"{out} is in use; choose another folder with --out")
     begun = Begun("l2sim-bank", FORMAT, uuid.uuid4().hex, __version__, bank)
     files.write(out / "bank.json", (json.dumps(msgspec.to_builtins(begun), indent=1) + "\n").encode())

@@ -179,7 +179,8 @@ def steady() -> None:
         with lock:
             if key not in self._allocations:
                 self._allocations[key] = np.empty(shape, as_dtype(dtype) if isinstance(dtype, types.Type) else dtype)
-            return self._allocations[key]
+            made: np.ndarray = self._allocations[key]
+            return made
 
     FakeCUDAShared.array = array  # type: ignore[method-assign]
     sys.setswitchinterval(1e-5)
