@@ -26,8 +26,9 @@ SIZES = (9, 16)
 BLOCKS = 1024
 
 
-def _step(model: str, bench: Bench) -> Iterator[Measurement]:
-    batch, ways = (2 if bench.quick else BATCH), dict[str, Callable[[], object]]()
+def steps_of(model: str, batch: int) -> dict[str, Callable[[], object]]:
+    """Steps of a network, dense and sampled, on exact chips and on noisy ones."""
+    ways: dict[str, Callable[[], object]] = {}
     for name, noise in (("exact", 0.0), ("noisy", NOISE)):
         net = chips.photonic(model, np.random.default_rng(1))
         for weight in net.weights.values():
@@ -35,7 +36,12 @@ def _step(model: str, bench: Bench) -> Iterator[Measurement]:
             own.nonidealities = msgspec.structs.replace(own.nonidealities, readout_noise=noise)
         step = stepper(net, batch)
         ways |= {f"dense {name}": partial(step, False), f"sampled {name}": partial(step, True)}
-    yield from _pairs(f"noise-{model}", ways, bench, {"batch": batch}, 2 if bench.quick else 11)
+    return ways
+
+
+def _step(model: str, bench: Bench) -> Iterator[Measurement]:
+    batch = 2 if bench.quick else BATCH
+    yield from _pairs(f"noise-{model}", steps_of(model, batch), bench, {"batch": batch}, 2 if bench.quick else 11)
 
 
 def _sweeps(bench: Bench) -> Iterator[Measurement]:

@@ -24,11 +24,12 @@ def test_a_row_has_times_ratios_and_its_limit(only: str, tmp_path: Path, capsys:
     assert whole["rows"] and whole["machine"]["limits"]
     for name, row in whole["rows"].items():
         assert all(seconds > 0 for seconds in row["seconds"].values())
-        assert all(ratio > 0 for ratio in row["ratios"].values())
+        assert row["rounds"] >= 2 and row["ratios"].keys() == row["spread"].keys()
+        assert all(0 < low <= row["ratios"][pair] <= high for pair, (low, high) in row["spread"].items())
         assert "readout noise" in name or min(row["fraction"].values()) > 0
     written = text.read_text()
     assert written.startswith("before\n") and written.endswith("after\n") and "old" not in written
-    assert all(f"| {name} |" in written for name in whole["rows"])
+    assert all(f"| {name}, n = " in written for name in whole["rows"])
     before = figures.read_bytes(), written
     program.main(["--check", "--quick", "--only", only, "--json", str(figures), "--page", str(text)])
     assert (figures.read_bytes(), text.read_text()) == before, "a check writes nothing"

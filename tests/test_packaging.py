@@ -128,7 +128,7 @@ def test_each_gpu_set_is_of_one_cuda() -> None:
         assert {p for p in pinned if p.startswith("cupy-cuda")} == {f"cupy-cuda{major}x"}
         assert pinned["cuda-bindings"].split(".")[0] == pinned["cuda-toolkit"].split(".")[0] == major
         assert all(p.endswith("-cu12") == (name == "gpu12") for p in pinned if p.startswith("nvidia-"))
-        assert doctor.CUDA[int(major)] == name
+        assert fits.CUDA[int(major)] == name
 
 
 def test_the_lowest_set_is_the_lower_bounds() -> None:

@@ -87,10 +87,12 @@ def measured(bench: Bench, row: Row) -> dict[str, Any]:
     else:
         seconds = bench.paired(row.ways, 2 if bench.quick else row.repeats, 0.0 if bench.quick else TURN)
     best = {name: min(runs) * row.scale.get(name, 1.0) for name, runs in seconds.items()}
-    figure: dict[str, Any] = {"seconds": best, "target": row.target, "rounds": {n: len(r) for n, r in seconds.items()}}
-    figure["ratios"] = {
-        f"{a} / {b}": median([x / y for x, y in zip(seconds[a], seconds[b])]) for a, b in row.ratios
-    }  # fmt: skip
+    figure: dict[str, Any] = {"seconds": best, "target": row.target, "ratios": {}, "spread": {}}
+    figure["rounds"] = len(next(iter(seconds.values())))
+    for a, b in row.ratios:
+        each = [x / y for x, y in zip(seconds[a], seconds[b])]
+        figure["ratios"][f"{a} / {b}"] = median(each)
+        figure["spread"][f"{a} / {b}"] = min(each), max(each)
     if row.flops:
         by_flops, by_bytes = row.flops / bench.limit(row.rate, row.dtype), row.size / bench.limit(COPY, "float32")
         figure |= {"flops": row.flops, "bytes": row.size, "limit": row.rate if by_flops > by_bytes else COPY}

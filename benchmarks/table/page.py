@@ -49,20 +49,22 @@ def table(head: dict[str, Any], figures: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in head["versions"].items())
     lines = [
         f"One thread of one {head['processor']}; {limits}; {versions}. In a row all ways took turns, of 50 ms",
-        "or one call; times are the shortest, ratios medians over rounds.", "",
+        "or one call; times are the shortest, ratios medians over n rounds (in brackets the least and the",
+        "largest). Networks, chips and weights are drawn from one seed.", "",
         "| work | ways | ratios | limit of the first way, and the fraction of it reached | aimed at |",
         "|---|---|---|---|---|",
     ]  # fmt: skip
     for name, figure in figures.items():
         times = "<br>".join(f"{way} {_time(seconds)}" for way, seconds in figure["seconds"].items())
-        ratios = "<br>".join(f"{pair} **{ratio:.2f}**" for pair, ratio in figure["ratios"].items())
-        lines.append(f"| {name} | {times} | {ratios} | {_limit(figure)} | {figure['target']} |")
+        between = {pair: f"{low:.2f} to {high:.2f}" for pair, (low, high) in figure["spread"].items()}
+        ratios = "<br>".join(f"{pair} **{ratio:.2f}** ({between[pair]})" for pair, ratio in figure["ratios"].items())
+        lines.append(f"| {name}, n = {figure['rounds']} | {times} | {ratios} | {_limit(figure)} | {figure['target']} |")
     return "\n".join(lines) + "\n"
 
 
 def _limit(figure: dict[str, Any]) -> str:
     if "flops" not in figure:
-        return ""
+        return "that of the row without noise" if "exact" in figure["target"] else "none: a whole process"
     first = next(iter(figure["seconds"]))
     amount = f"{figure['flops'] / 1e9:.3g} GFLOP, {figure['bytes'] / 1e6:.3g} MB"
     return f"{amount}; {figure['limit']} {figure['fraction'][first]:.2f}"
@@ -78,7 +80,7 @@ def write(path: Path, head: dict[str, Any], figures: dict[str, Any]) -> None:
     _, end, after = rest.partition(END)
     if not mark or not end:
         raise SystemExit(f"{path} has no place for the table; put the lines {BEGIN} and {END} where it is to stand")
-    replace(path, f"{before}{BEGIN}\n{table(head, figures)}{END}{after}")
+    replace(path, f"{before}{BEGIN}\n{table(head, figures)}\n{END}{after}")
 
 
 def replace(path: Path, text: str) -> None:

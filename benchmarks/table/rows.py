@@ -18,7 +18,6 @@ from functools import partial
 from pathlib import Path
 from types import ModuleType
 
-import msgspec
 import numpy as np
 
 from benchmarks import chips, insitu, noise, steps, sweeps
@@ -73,15 +72,8 @@ def rows(bench: Bench, peers: ModuleType | None) -> Iterator[tuple[str, Callable
 
 
 def _noisy_step(bench: Bench, model: str) -> Row:
-    batch, ways = (2 if bench.quick else steps.BATCH), dict[str, Way]()
-    for name, value in (("exact", 0.0), ("noisy", noise.NOISE)):
-        net = chips.photonic(model, np.random.default_rng(1))
-        for weight in net.weights.values():
-            own = weight.hardware  # type: ignore[attr-defined]
-            own.nonidealities = msgspec.structs.replace(own.nonidealities, readout_noise=value)
-        step = steps.stepper(net, batch)
-        ways |= {f"dense, {name}": partial(step, False), f"sampled, {name}": partial(step, True)}
-    ratios = tuple((f"{way}, noisy", f"{way}, exact") for way in ("dense", "sampled"))
+    ways = noise.steps_of(model, 2 if bench.quick else steps.BATCH)
+    ratios = tuple((f"{way} noisy", f"{way} exact") for way in ("dense", "sampled"))
     return Row(ways, ratios=ratios, target="at most 1.4 times exact")
 
 
@@ -89,8 +81,8 @@ def _noisy_epoch(stage: str, k: int, blocks: int) -> Row:
     ways: dict[str, Way] = {}
     for order in ("published", "layer"):
         for name, value in (("exact", 0.0), ("noisy", noise.NOISE)):
-            ways[f"{_ORDERS[order]}, {name}"] = noise.epoch(stage, order, value, k, blocks)
-    ratios = tuple((f"{way}, noisy", f"{way}, exact") for way in _ORDERS.values())
+            ways[f"{_ORDERS[order]} {name}"] = noise.epoch(stage, order, value, k, blocks)
+    ratios = tuple((f"{way} noisy", f"{way} exact") for way in _ORDERS.values())
     return Row(ways, ratios=ratios, target="at most 1.4 times exact")
 
 
