@@ -135,19 +135,23 @@ class Live(Control):
         """What is wanted by any: it is sent to all at once, as often as who wants it most."""
         self._saving: list[tuple[bytes, object]] = []
         self._stopping = False
-        self._bind()
+        self._sockets: dict[str, Socket[bytes]] = {}
+        self._room: Path | None = None
+        self._context = self._zmq.Context()
+        try:
+            self._bind()
+        except BaseException:  # a context that is collected before its sockets waits for them for ever
+            self.close()
+            raise
 
     # -- the sockets ---------------------------------------------------------------------------------------------------
 
     def _bind(self) -> None:
         module = self._zmq
-        self._context = module.Context()
-        self._room: Path | None = None
         place = self._out.resolve()
         if len(os.fsencode(place / "live-control")) > PATH_BYTES:
             own = os.environ.get("XDG_RUNTIME_DIR", "")  # which may name what is not there: after su, in a container
             place = self._room = Path(tempfile.mkdtemp(prefix="l2sim-", dir=own if os.path.isdir(own) else None))
-        self._sockets: dict[str, Socket[bytes]] = {}
         before = os.umask(0o077)
         try:
             kinds = ("stream", module.XPUB, 100_000), ("frames", module.XPUB, 4), ("control", module.ROUTER, 1000)
@@ -156,7 +160,6 @@ class Live(Control):
                 socket.sndhwm, socket.linger = most, 0
                 socket.bind(f"ipc://{place / f'live-{name}'}")
         except module.ZMQError as error:
-            self.close()
             raise RunError(f"cannot serve the run in {place}: {error}; run without --live") from None
         finally:
             os.umask(before)

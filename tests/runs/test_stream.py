@@ -459,6 +459,19 @@ def test_a_forgotten_reader_does_not_hang(tmp_path: Path) -> None:
     assert done.stdout == "left\n", done.stderr
 
 
+def test_a_server_that_cannot_say_where_it_is_leaves_nothing_open(tmp_path: Path) -> None:
+    """Its sockets are bound before its address is written, which a disk may refuse."""
+    (tmp_path / f"{ADDRESS}.part").mkdir()
+    code = (
+        "import gc, sys; from pathlib import Path; from l2sim.runs.live import Live\n"
+        "try: Live(Path(sys.argv[1]), None)\n"
+        "except (OSError, AttributeError) as error: error.itself = error\n"
+        "gc.collect(); print('left', sorted(path.name for path in Path(sys.argv[1]).iterdir()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=60)
+    assert done.stdout == f"left ['{ADDRESS}.part']\n", done.stderr
+
+
 def test_a_run_that_is_not_served_says_so(tmp_path: Path) -> None:
     with pytest.raises(L2simError, match="not served; start it with `l2sim run --live`"):
         Reader(tmp_path)
