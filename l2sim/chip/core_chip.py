@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from l2sim import naming, pages
 from l2sim.backend import CPU, Array, Device, kernels_of, like, namespace, real_type, resident
-from l2sim.chip import attenuators, fabrication, readout
+from l2sim.chip import fabrication, readout
 from l2sim.chip.drift import Wander
 from l2sim.chip.fabrication import chain_parameters, fabricate
 from l2sim.chip.fused import blocks, pieces, spread
@@ -25,6 +25,7 @@ from l2sim.chip.fused.pieces import Pieces
 from l2sim.chip.grid import full_scale
 from l2sim.chip.meter import Count, Meter, Settling
 from l2sim.chip.nonidealities import GAMMA, Nonidealities, required
+from l2sim.chip.parts import attenuators
 from l2sim.chip.protocol import (
     PARTS,
     READOUTS,

@@ -111,6 +111,45 @@ class Nonidealities(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     drift_seconds: Annotated[float, _is("its correlation time in chip time", "s", 1e-9, 1e12)] = 86400.0
     step_std: Annotated[float, _is("size of a thermal step, rms over a mesh", "rad", 0, math.pi)] = 0.0
     step_seconds: Annotated[float, _is("mean chip time between thermal steps", "s", 1e-9, 1e12)] = 86400.0
+    # Heaters: their curves and converters, and where their heat goes (`kernels.chain`, `l2sim.chip.parts.heat`).
+    bend: Annotated[float, _is("how far the phase lags the curve at a full turn", "share", -0.3, 0.3)] = 0.0
+    bend_std: Annotated[float, _is("its spread from heater to heater", "share", 0, 0.3)] = 0.0
+    heater_inl: Annotated[float, _is("integral non-linearity of heaters' converters", "full scale", 0, 0.1)] = 0.0
+    crosstalk_range: Annotated[float, _is("distance in which it falls by e; 0: neighbours only", "pitch", 0, 20)] = 0.0
+    crosstalk_arms: Annotated[bool, _is("heat reaches both arms, and what counts is the difference")] = False
+    crosstalk_pairs: Annotated[float, _is("half range of each pair's own share", "share", 0, 1)] = 0.0
+    die_heat: Annotated[float, _is("std of what phases gain if all heaters hold pi", "rad", 0, 1)] = 0.0
+    lag: Annotated[float, _is("share of a heater's last heat that is left when light comes", "share", 0, 1)] = 0.0
+    lag_seconds: Annotated[float, _is("time in which that falls by e while the chip waits", "s", 1e-9, 1e6)] = 1e-5
+    leak_lag: Annotated[float, _is("the same of what heaters leak to each other and to the die", "share", 0, 1)] = 0.0
+    leak_seconds: Annotated[float, _is("time in which that falls by e", "s", 1e-9, 1e6)] = 1e-3
+    # Passive optics (`l2sim.chip.parts.optics`).
+    splitter_chip_std: Annotated[float, _is("std of the error that all splitters of a chip share", "rad", 0, 0.5)] = 0.0
+    splitter_length: Annotated[float, _is("distance over which they are alike; 0: none", "pitch", 0, 1e3)] = 0.0
+    splitter_gradient: Annotated[float, _is("std of their slope, from end to end of a mesh", "rad", 0, 0.5)] = 0.0
+    # Attenuators and pi shifters of cores (`l2sim.chip.parts.attenuators`).
+    attenuators: Annotated[
+        Literal["published", "mzi"], _is("bare shares and exact signs, or MZIs and shifters as in the meshes")
+    ] = "published"
+    phi: Annotated[bool, _is("every MZI of a core has a phi too, as those of whole meshes have")] = False
+    sigma_bias: Annotated[float, _is("half range of the attenuators' unknown phase offsets", "rad", 0, math.pi)] = 0.0
+    # Ports: modulators, detectors, converters, laser (`l2sim.chip.parts.ports`).
+    modulator_bits: Annotated[int, _is("resolution of modulated amplitudes; 0 is continuous", "bit", 0, 16)] = 0
+    modulator_inl: Annotated[float, _is("integral non-linearity of a modulator", "full scale", 0, 0.1)] = 0.0
+    adc_bits: Annotated[int, _is("resolution of readings; 0 is continuous", "bit", 0, 24)] = 0
+    adc_range: Annotated[float, _is("largest reading; beyond it readings are cut", "", 0.01, 100)] = 1.0
+    adc_inl: Annotated[float, _is("integral non-linearity of a reading", "full scale", 0, 0.1)] = 0.0
+    gain_std: Annotated[float, _is("spread of the gains of detectors around one", "share", 0, 0.5)] = 0.0
+    offset_std: Annotated[float, _is("spread of the readings of detectors in the dark", "", 0, 1)] = 0.0
+    saturation: Annotated[float, _is("share that is missing from a reading at unit level", "share", 0, 0.5)] = 0.0
+    intensity_noise: Annotated[float, _is("std of a power reading relative to the power", "share", 0, 0.5)] = 0.0
+    laser_std: Annotated[float, _is("std of the light of every probe around its mean", "share", 0, 0.5)] = 0.0
+    laser_walk: Annotated[float, _is("std by which it changes from probe to probe, a walk", "share", 0, 0.1)] = 0.0
+    laser_monitor: Annotated[bool, _is("a detector beside the chip divides the laser's changes out")] = False
+    reference_walk: Annotated[float, _is("std by which the reference's phase walks per probe", "rad", 0, 1)] = 0.0
+    reference_level: Annotated[float, _is("amplitude of the reference, in unit inputs", "", 0.1, 1000)] = 10.0
+    tap_floor: Annotated[float, _is("std of a tap's reading in the dark, in unit powers", "", 0, 10)] = 0.0
+    tap_share: Annotated[float, _is("power that a tap takes from its arm", "share", 0, 0.5)] = 0.0
 
     def __post_init__(self) -> None:
         for name, annotation in declared().items():
@@ -189,7 +228,9 @@ class Nonidealities(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     @property
     def real(self) -> bool:
         """Whether the cores of the L2ight flow are real: push-pull MZIs of exact splitters without loss."""
-        return not (self.single_arm or self.lossy or self.splitter_error_std or self.detuning_nm)
+        splitters = self.splitter_error_std or self.splitter_chip_std or self.splitter_gradient
+        shifters = self.single_arm or self.phi or self.attenuators == "mzi"
+        return not (shifters or self.lossy or splitters or self.detuning_nm)
 
     def lsb(self) -> float:
         """Step of the phase quantiser, rad; 0 where the drive is not quantised in phase."""

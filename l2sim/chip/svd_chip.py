@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from l2sim.backend import Array
-from l2sim.chip import attenuators
 from l2sim.chip.fabrication import fabricate
 from l2sim.chip.mesh_chip import MeshChip
 from l2sim.chip.meter import Meter, Settling
 from l2sim.chip.nonidealities import GAMMA, Nonidealities
+from l2sim.chip.parts import attenuators
 from l2sim.chip.protocol import MESH_READOUTS, PHASES, SvdTaps, Taps
 from l2sim.errors import ChipError
 from l2sim.given import real, word
@@ -27,7 +27,7 @@ from l2sim.mesh.mesh import Mesh
 class SvdChip:
     """Two meshes of one layout and an attenuator on every rail between them. Arguments as for `MeshChip`.
 
-    Phases start at zero and attenuators open, s = 1; how s is realised is in `l2sim.chip.attenuators`.
+    Phases start at zero and attenuators open, s = 1; how s is realised is in `l2sim.chip.parts.attenuators`.
     """
 
     def __init__(

@@ -12,9 +12,9 @@ import pytest
 from benchmarks import chips, steps
 from l2sim import backend, streams
 from l2sim.backend import generator, kernels
-from l2sim.chip import attenuators
 from l2sim.chip.core_chip import CoreChip
 from l2sim.chip.nonidealities import PRESETS, Nonidealities
+from l2sim.chip.parts import attenuators
 from l2sim.learn.search import calibrate, zeroth
 from l2sim.nn import models, optim
 from l2sim.nn.network import Network
