@@ -62,7 +62,7 @@ def attenuate_all(wanted, ratio, lsb, exact, sigma, out, gain, tally):
 
 
 def attenuate(wanted, ratio, lsb, exact, sigma, out, gain, tally):
-    """`l2sim.chip.parts.attenuators.of_cores` of `wanted` (M, k), which becomes `sigma`: what is realised to `out`, the gain
+    """`attenuators.of_cores` of `wanted` (M, k), which becomes `sigma`: what is realised to `out`, the gain
     (M, 1). Added to `tally` (3,): how many of sigma changed, are not finite, and are not one."""
     spread(attenuate_all, len(sigma), wanted, ratio, lsb, exact, sigma, out, gain, tally)
 
