@@ -33,7 +33,7 @@ def couple_all(driven, around, crosstalk, bias, out):
 
 
 @entry
-def attenuate_all(wanted, ratio, lsb, exact, sigma, out, gain, tally):
+def attenuate_all(wanted, ratio, tilt, lsb, exact, sigma, out, gain, tally):
     """The loop of `attenuate`: a thread for every core."""
     real, k = sigma.dtype.type, sigma.shape[1]
     for m in range(cuda.grid(1), sigma.shape[0], cuda.gridsize(1)):
@@ -55,16 +55,19 @@ def attenuate_all(wanted, ratio, lsb, exact, sigma, out, gain, tally):
             if lsb > real(0.0):
                 phase = real(scalars.rint(real(phase / lsb)) * lsb)
             phase = real(float64(phase) * ratio[m, i])
+            if tilt.shape[0] > 0:
+                phase = real(float64(phase) + tilt[m, i])
             out[m, i] = real(math.cos(phase)) * most
         cuda.atomic.add(tally, 0, changed)
         cuda.atomic.add(tally, 1, odd)
         cuda.atomic.add(tally, 2, turned)
 
 
-def attenuate(wanted, ratio, lsb, exact, sigma, out, gain, tally):
-    """`attenuators.of_cores` of `wanted` (M, k), which becomes `sigma`: what is realised to `out`, the gain
-    (M, 1). Added to `tally` (3,): how many of sigma changed, are not finite, and are not one."""
-    spread(attenuate_all, len(sigma), wanted, ratio, lsb, exact, sigma, out, gain, tally)
+def attenuate(wanted, ratio, tilt, lsb, exact, sigma, out, gain, tally):
+    """`attenuators.of_cores` of `wanted` (M, k), which becomes `sigma`: what is realised to `out`, the gain (M, 1);
+    `tilt` (M, k) are the offsets, of no rows where there are none. Added to `tally` (3,): how many of sigma changed, are
+    not finite, and are not one."""
+    spread(attenuate_all, len(sigma), wanted, ratio, tilt, lsb, exact, sigma, out, gain, tally)
 
 
 def apply(phases, ratio, fixed, bias, around, lsb, levels, thresholds, crosstalk, rewrap, out):

@@ -24,7 +24,7 @@ from l2sim.chip.fused.descent import Sweep
 from l2sim.chip.fused.pieces import Pieces
 from l2sim.chip.grid import full_scale
 from l2sim.chip.meter import Count, Meter, Settling
-from l2sim.chip.nonidealities import GAMMA, Nonidealities, required
+from l2sim.chip.nonidealities import Nonidealities, required
 from l2sim.chip.parts import attenuators
 from l2sim.chip.protocol import (
     PARTS,
@@ -99,7 +99,7 @@ class CoreChip:
         self._nonidealities = value
         made = {part: chain_parameters(self.mesh, self._heaters[part], value, self.dtype) for part in PARTS}
         self._chain = {part: fabrication.moved(chain, self._home.put) for part, chain in made.items()}
-        self._gamma = self._home.put(1.0 + self._attenuators.gamma * (value.gamma_std / GAMMA))
+        self._column = attenuators.Column(self._attenuators, value, self._home.put)
         self._still = {part: chain[2] for part, chain in made.items()}
         self._wander.tune(value, self.meter.clock)
         self._drifts = value.drift_std > 0.0 or value.step_std > 0.0
@@ -134,8 +134,7 @@ class CoreChip:
         wanted = self._checked(sigma, (*self.shape, self.mesh.modes), "sigma", self.xp is not np)
         wanted = wanted.reshape(self._sigma.shape)
         if self.xp is not np:  # as below, in one launch
-            made = attenuators.commanded(wanted, self._sigma, self._gamma, self._nonidealities)
-            (self._realised, self._scale, tally), self._weight_grid = made, None
+            (self._realised, self._scale, tally), self._weight_grid = self._column.command(wanted, self._sigma), None
             self._unsound, self._turned = tally[1] if self._unsound is None else self._unsound + tally[1], tally[2]
             self.meter.count(writes=tally[0])
             self._settling.wrote()
@@ -282,7 +281,7 @@ class CoreChip:
     def _passes(self, rest: Commands) -> tuple[Array, Array, Count]:
         """U I_V, (I_U V)' and the writes that it takes to rest both meshes; kept until one is commanded.
 
-        Sigma is one in both passes: zero attenuator phase, which every chip realises exactly.
+        Sigma is one in both passes: attenuators are open as far as their offsets let them.
         """
         if self._drifts:
             self._age()
@@ -293,6 +292,7 @@ class CoreChip:
                 flat, ends = self.mesh.gather(phases).reshape(self._cores, -1), signs.reshape(self._cores, -1)
                 turned += np.count_nonzero(flat != self._phases[part]) + np.count_nonzero(ends != self._signs[part])
                 still[part] = self._build(part, flat.astype(self.dtype), ends.astype(self.dtype))
+            u, still["u"] = self._column.opened(u), self._column.opened(still["u"])
             across = self.xp.ascontiguousarray((still["u"] @ v).swapaxes(1, 2))
             self._rested = rest, u @ still["v"], across, turned
         return self._rested[1:]
@@ -443,7 +443,7 @@ class CoreChip:
         return built
 
     def _realise_sigma(self) -> None:
-        self._realised, self._scale = attenuators.of_cores(self._sigma, self._gamma, self._nonidealities)
+        self._realised, self._scale = self._column.realise(self._sigma)
         self._weight_grid = self._turned = None
 
     def _grid(self) -> Array:

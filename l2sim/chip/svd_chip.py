@@ -47,7 +47,7 @@ class SvdChip:
         )
         self._settling = self._u.settling = self._v.settling = Settling()  # one wait for all that light passes
         self.dtype = self._u.dtype
-        self._gamma = fabricate(seed, name, "sigma", (1, mesh.modes)).gamma[0]
+        self._attenuators = fabricate(seed, name, "sigma", (1, mesh.modes))
         self._sigma = np.ones(mesh.modes, self.dtype)
         self._realise()
 
@@ -126,9 +126,11 @@ class SvdChip:
     # -- inside --------------------------------------------------------------------------------------------------------
 
     def _realise(self) -> None:
-        sheet, ratio = self.nonidealities, 1.0 + self._gamma * (self.nonidealities.gamma_std / GAMMA)
-        out = self._sigma if sheet.exact_sigma else attenuators.realised(self._sigma, ratio, sheet, exact=True)
-        self._realised = out.astype(self.dtype)[:, None]
+        sheet, heaters = self.nonidealities, self._attenuators
+        ratio, tilt = 1.0 + heaters.gamma * (sheet.gamma_std / GAMMA), attenuators.offsets(heaters, sheet)
+        told = self._sigma[None]
+        out = told if sheet.exact_sigma else attenuators.realised(told, ratio, sheet, tilt, exact=True)
+        self._realised = out[0].astype(self.dtype)[:, None]
 
     def _probe(self, x: ArrayLike, near: MeshChip, far: MeshChip, back: bool, readout: str) -> Array:
         if word(readout, "a readout") not in self.readouts or readout == "tap_power":

@@ -147,11 +147,13 @@ def test_attenuators(sheet: Nonidealities, dtype: type) -> None:
     sigma, before = (rng.uniform(-1, 1, (4, 3)).astype(dtype) for _ in range(2))
     sigma[1], before[2], sigma[3] = 0.0, sigma[2], 1.0
     ratio = 1.0 + 0.01 * rng.normal(size=(4, 3))
-    wanted = attenuators.of_cores(sigma, ratio, sheet)
-    kept = put(before)
-    *found, told = attenuators.commanded(put(sigma), kept, put(ratio), sheet)
-    for a, b in zip(found, wanted):
-        np.testing.assert_allclose(host(a), b, rtol=0, atol=kernel(dtype, 8))
+    for tilt in (rng.uniform(-0.5, 0.5, (4, 3)), None):
+        wanted = attenuators.of_cores(sigma, ratio, sheet, tilt)
+        kept = put(before)
+        there = None if tilt is None else put(tilt)
+        *found, told = attenuators.commanded(put(sigma), kept, put(ratio), sheet, there)
+        for a, b in zip(found, wanted):
+            np.testing.assert_allclose(host(a), b, rtol=0, atol=kernel(dtype, 8))
     assert np.array_equal(host(kept), sigma)
     assert host(told).tolist() == [np.count_nonzero(sigma != before), 0, np.count_nonzero(sigma != 1.0)]
     odd = sigma.copy()
