@@ -12,8 +12,8 @@ import importlib
 from types import ModuleType
 
 FAMILIES = (
-    "blocks", "chain", "couplers", "descent", "draws", "im2col", "inside", "launch", "mesh", "noisy", "pointwise",
-    "powers", "propagate", "twin",
+    "blocks", "chain", "couplers", "descent", "draws", "heat", "im2col", "inside", "launch", "mesh", "noisy",
+    "pointwise", "powers", "propagate", "twin",
 )  # fmt: skip
 
 

@@ -65,8 +65,8 @@ def attenuate_all(wanted, ratio, tilt, lsb, exact, sigma, out, gain, tally):
 
 def attenuate(wanted, ratio, tilt, lsb, exact, sigma, out, gain, tally):
     """`attenuators.of_cores` of `wanted` (M, k), which becomes `sigma`: what is realised to `out`, the gain (M, 1);
-    `tilt` (M, k) are the offsets, of no rows where there are none. Added to `tally` (3,): how many of sigma changed, are
-    not finite, and are not one."""
+    `tilt` (M, k) are the offsets, of no rows where there are none. Added to `tally` (3,): how many of sigma changed,
+    are not finite, and are not one."""
     spread(attenuate_all, len(sigma), wanted, ratio, tilt, lsb, exact, sigma, out, gain, tally)
 
 

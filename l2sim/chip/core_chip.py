@@ -26,6 +26,7 @@ from l2sim.chip.grid import full_scale
 from l2sim.chip.meter import Count, Meter, Settling
 from l2sim.chip.nonidealities import Nonidealities, required
 from l2sim.chip.parts import attenuators
+from l2sim.chip.parts.heat import Heat
 from l2sim.chip.protocol import (
     PARTS,
     READOUTS,
@@ -73,6 +74,7 @@ class CoreChip:
         self._cores = shape[0] * shape[1]
         heaters = (self._cores, mesh.count)
         self._heaters = fabrication.Remade(seed, name, dict.fromkeys(PARTS, heaters))
+        self._heat = Heat(seed, name, dict.fromkeys(PARTS, heaters))
         self._device, self._home = device, spread.home(device, self._cores, mesh, self.dtype.itemsize, self)
         self.xp = xp = self._home.xp
         self._unsound: Array | np.bool_ | None = None
@@ -99,6 +101,7 @@ class CoreChip:
         self._nonidealities = value
         made = {part: chain_parameters(self.mesh, self._heaters[part], value, self.dtype) for part in PARTS}
         self._chain = {part: fabrication.moved(chain, self._home.put) for part, chain in made.items()}
+        self._heat.tune(self.mesh, value, self.dtype, value.single_arm or value.phi, self._home.put)
         self._column = attenuators.Column(self._attenuators, value, self._home.put)
         self._still = {part: chain[2] for part, chain in made.items()}
         self._wander.tune(value, self.meter.clock)
@@ -162,6 +165,11 @@ class CoreChip:
         """Whether readings of this kind have noise that the fused operations can draw in aggregate."""
         return readout == "quadrature" and readout in self.readouts and self._nonidealities.reference_phase_std == 0.0
 
+    @property
+    def unfused(self) -> tuple[str, ...]:
+        """Fused operations that these heaters do not have: algorithms take the public path."""
+        return self._heat.unfused
+
     def descend(self, *asked: Any, **by_name: Any) -> tuple[Array, Array]:
         """A `sweep`, done at once."""
         sweep = self.sweep(*asked, **by_name)
@@ -221,7 +229,7 @@ class CoreChip:
     @property
     def in_pieces(self) -> bool:
         """Whether `product`, `sigma_gradient` and `product_back_into` take columns in pieces."""
-        return self.xp is np and self.fuses("quadrature")
+        return self.xp is np and self.fuses("quadrature") and "product" not in self.unfused
 
     def product(self, x: Array | Pieces, cores: Array | None = None, rows: int | None = None) -> Array:
         """M x of the whole grid, (q k, N) -> (p k, N): `forward` on every core and the sum over block columns.
@@ -333,13 +341,14 @@ class CoreChip:
 
     def oracle_fabrication(self) -> dict[str, Array]:
         """The unit draws of the fabrication, "part.noise_draw": what the noise of this chip is made of."""
-        return fabrication.arrays({**self._heaters.whole(), "sigma": self._attenuators})
+        return fabrication.arrays({**self._heaters.whole(), "sigma": self._attenuators}) | self._heat.arrays()
 
     def refabricate(self, arrays: dict[str, Array]) -> None:
         """Become the chip whose `oracle_fabrication` gave `arrays`."""
         heaters = fabrication.replaced({**self._heaters.whole(), "sigma": self._attenuators}, arrays)
         self._attenuators = heaters.pop("sigma")
         self._heaters.update(heaters)
+        self._heat.become(arrays)
         self.nonidealities = self._nonidealities
 
     def wander_as(self, wander: Wander) -> None:
@@ -355,7 +364,9 @@ class CoreChip:
         arrays = {naming.name(part, kind): of[part] for kind, of in kinds.items() for part in PARTS}
         arrays[naming.name("sigma", "commanded")] = self._sigma
         noise, drift, restless = self._noise.state(), self._wander.state(), self._settling.restless
-        return {key: a.copy() for key, a in arrays.items()}, ChipState(noise=noise, drift=drift, restless=restless)
+        held, heat = self._heat.state()
+        values = ChipState(noise=noise, drift=drift, restless=restless)
+        return {key: a.copy() for key, a in (arrays | held).items()}, values | heat
 
     def restore(self, arrays: dict[str, Array], values: ChipState) -> None:
         """Go on from what `state` returned."""
@@ -367,6 +378,7 @@ class CoreChip:
         if "drift" in values:
             self._wander.restore(values["drift"])
         self._settling.restless = values.get("restless", False)
+        self._heat.restore(arrays, values.get("heat", {}), self._home.put)
         self.nonidealities = self._nonidealities
 
     # -- inside --------------------------------------------------------------------------------------------------------
@@ -402,6 +414,7 @@ class CoreChip:
         if self.xp is np and not probed:  # a GPU is not asked
             return
         self.meter.count(core_calls=probed * vectors, vectors=vectors, settled=self._settling.waits())
+        self._heat.lit(self.meter)
 
     def _age(self) -> None:
         """Take in how far biases have wandered by now. A fused operation does so once, at its beginning."""
@@ -414,6 +427,7 @@ class CoreChip:
 
     def _command(self, part: str, phases: Array) -> None:
         if self._written(phases, self._phases[part]):
+            self._heat.before(part, self._phases[part], self._chain[part], self.meter)
             self._phases[part] = phases
             self._forget(part)
 
@@ -421,9 +435,11 @@ class CoreChip:
         self._matrices[part] = self._weight_grid = self._rested = None
 
     def _effective(self, part: str, phases: Array) -> Array:
-        ratio, fixed, bias, around, *rest = self._chain[part]
+        if not self._heat.plain:  # what is left of the last heat belongs to what is commanded
+            now = self.meter.clock if phases is self._phases[part] else None
+            return self._heat.phases(part, phases, self._chain[part], now)
         out = pages.like(phases, phases.shape)
-        kernels_of(phases).chain.apply(phases, ratio, fixed, bias, around, *rest, out)
+        kernels_of(phases).chain.apply(phases, *self._chain[part], out)
         return out
 
     def _build(self, part: str, phases: Array, signs: Array) -> Array:
@@ -438,7 +454,7 @@ class CoreChip:
         if self._drifts:
             self._age()
         built = self._matrices[part]
-        if built is None:
+        if built is None or self._heat.lags:
             built = self._matrices[part] = self._build(part, self._phases[part], self._signs[part])
         return built
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from l2sim.chip.nonidealities import GAMMA, Nonidealities
 from l2sim.errors import ChipError
 from l2sim.given import whole, word
 from l2sim.mesh.mesh import Mesh
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 
 class Neighbours(Protocol):
@@ -48,7 +51,7 @@ class Optics:
     arms: Array
 
 
-Draws = TypeVar("Draws", Heaters, Optics)
+Draws = TypeVar("Draws", bound="DataclassInstance")
 Chain = tuple[Array, Array, Array, Array, float, Array, Array, float, bool]
 """The arguments of `kernels.chain`: ratio, fixed, bias, around, lsb, levels, thresholds, crosstalk, rewrap."""
 
@@ -153,7 +156,7 @@ def arm_parameters(optics: Optics, nonidealities: Nonidealities) -> Array:
     return 10.0 ** (-loss / 20.0)
 
 
-def arrays(draws: Mapping[str, Heaters | Optics]) -> dict[str, Array]:
+def arrays(draws: Mapping[str, Any]) -> dict[str, Array]:
     """Draws by part as arrays, "part.noise_draw"."""
     return {drawn(part, item.name): getattr(own, item.name) for part, own in draws.items() for item in fields(own)}
 

@@ -51,7 +51,8 @@ def padded(x: Array, rows: int) -> Array:
 
 def fused(hardware: Hardware, operation: str, readout: str = "quadrature") -> TypeGuard[FusedHardware]:
     """Whether `hardware` offers this fused operation for such readings."""
-    return hasattr(hardware, operation) and hardware.fuses(readout)  # type: ignore[attr-defined]
+    offered: bool = hasattr(hardware, operation) and hardware.fuses(readout)  # type: ignore[attr-defined]
+    return offered and operation not in getattr(hardware, "unfused", ())
 
 
 def product(hardware: Hardware, x: Array | Pieces, cores: Array | None = None, rows: int | None = None) -> Array:

@@ -20,6 +20,7 @@ from l2sim.chip.fabrication import arm_parameters, chain_parameters, fabricate, 
 from l2sim.chip.fused import aggregate
 from l2sim.chip.meter import Count, Meter, Settling
 from l2sim.chip.nonidealities import WAVELENGTH_NM, Nonidealities, required
+from l2sim.chip.parts.heat import Heat
 from l2sim.chip.protocol import MESH_READOUTS, PHASES, SCHEMES, ChipState, Gradient, Taps, detectors, light_of_mesh
 from l2sim.errors import ChipError, NotFinite
 from l2sim.given import reals, word
@@ -56,6 +57,7 @@ class MeshChip:
         self._optics = fabricate_optics(seed, name, "mesh", (1, mesh.count))
         self._wiring, self._skipped = wiring(mesh), skipped(mesh)
         size = 2 * mesh.count + mesh.modes
+        self._heat = Heat(seed, name, {"mesh": (1, size)})
         self._wander = Wander(seed, name, {"mesh": (1, size)}, places(mesh))
         self.settling = Settling()  # light that passes several meshes waits once: they share one
         self._noise = readout.Noise(self.dtype, device, seed, "readout", name)
@@ -80,6 +82,7 @@ class MeshChip:
         chain = chain_parameters(self._wiring, self._heaters, value, self.dtype)
         self._chain = fabrication.moved(chain, put)
         self._still = chain[2]
+        self._heat.tune(self._wiring, value, self.dtype, True, put)
         self._wander.tune(value, self.meter.clock)
         self._drifts = value.drift_std > 0.0 or value.step_std > 0.0
         self._splitters = put(splitter_parameters(self.mesh, self._optics, value))
@@ -99,13 +102,14 @@ class MeshChip:
         """Command nominal phases, rad: theta, phi (n,) in travel order, screen (N,). None leaves them."""
         given = zip(PHASES, (theta, phi, screen))
         wanted = {part: self._checked(values, part) for part, values in given if values is not None}
-        changed: Count = 0
-        for part, values in wanted.items():
-            changed += np.count_nonzero(values != self._phases[part])
-            self._phases[part] = values
+        changed: Count = sum(np.count_nonzero(values != self._phases[part]) for part, values in wanted.items())
+        before = self._together() if self._heat.lags else None
+        self._phases |= wanted
         if wanted and (self.xp is not np or changed):  # a GPU is not asked: there, something may have changed
             self.meter.count(writes=changed)
             self.settling.wrote()
+            if before is not None:
+                self._heat.before("mesh", before, self._chain, self.meter)
             self._forget()
 
     @property
@@ -143,7 +147,7 @@ class MeshChip:
     def gradient(self, x: Array, g: Array, scheme: str) -> Gradient | None:
         """What `l2sim.learn.insitu.measure` reads where nothing is lost and nothing is noisy: the exact gradient, by
         running the mesh in reverse (`kernels.propagate.adjoint`, `gradients`). None elsewhere; metered as `scheme`."""
-        if self._noisy or not self._lossless or "tap_power" not in self.readouts:
+        if self._noisy or self._heat.lags or not self._lossless or "tap_power" not in self.readouts:
             return None
         x, g = self._asked(x, g, scheme)
         return self._adjoint(x, g.astype(self._complex, copy=False))
@@ -152,7 +156,8 @@ class MeshChip:
         """The same where readings are noisy: of the same distribution as `measure` by `tap_sums`, for a batch larger
         than N (`l2sim.chip.fused.aggregate`). None where something is lost, for a scheme whose readings are not added,
         for noise that repeats itself, which is that of every single reading, and on a GPU."""
-        simple = self.xp is np and self._lossless and not self._noise.repeats and scheme in aggregate.WEIGHTS
+        simple = self.xp is np and self._lossless and not (self._noise.repeats or self._heat.lags)
+        simple = simple and scheme in aggregate.WEIGHTS
         if not simple or x.shape[1] <= self.mesh.modes or "tap_power" not in self.readouts:
             return None
         x, g = self._asked(x, g, scheme)
@@ -204,13 +209,14 @@ class MeshChip:
 
     def oracle_fabrication(self) -> dict[str, Array]:
         """The unit draws of the fabrication, "part.noise_draw"."""
-        return fabrication.arrays({"heaters": self._heaters, "optics": self._optics})
+        return fabrication.arrays({"heaters": self._heaters, "optics": self._optics}) | self._heat.arrays()
 
     def refabricate(self, arrays: dict[str, Array]) -> None:
         """Become the chip whose `oracle_fabrication` gave `arrays`."""
         heaters = fabrication.replaced({"heaters": self._heaters}, arrays)
         self._optics = fabrication.replaced({"optics": self._optics}, arrays)["optics"]
         self._heaters = heaters["heaters"]
+        self._heat.become(arrays)
         self.nonidealities = self._nonidealities
 
     def wander_as(self, wander: Wander) -> None:
@@ -225,7 +231,8 @@ class MeshChip:
             raise NotFinite(f"mesh {self.name} was sent values that are not finite; lower the learning rate")
         restless = self.settling.restless
         values: ChipState = {"noise": self._noise.position(), "drift": self._wander.state(), "restless": restless}
-        return {naming.name(part, "phases"): a for part, a in self.commanded.items()}, values
+        held, heat = self._heat.state()
+        return {naming.name(part, "phases"): a for part, a in self.commanded.items()} | held, values | heat
 
     def restore(self, arrays: dict[str, Array], values: ChipState) -> None:
         """Go on from what `state` returned."""
@@ -235,6 +242,7 @@ class MeshChip:
         if "drift" in values:
             self._wander.restore(values["drift"])
         self.settling.restless = values.get("restless", False)
+        self._heat.restore(arrays, values.get("heat", {}), self._device.put)
         self._forget()
 
     # -- inside: what is built from the commands -----------------------------------------------------------------------
@@ -257,16 +265,29 @@ class MeshChip:
         if self._drifts:
             self._age()
         if self._seen is None:
-            commanded = np.concatenate([self._phases[part] for part in PHASES])[None]
+            commanded = self._together()
             out = np.empty_like(commanded)
-            ratio, fixed, bias, around, *rest = self._chain
-            self._kernels.chain.apply(commanded, ratio, fixed, bias, around, *rest, out)
+            if self._heat.plain:
+                self._kernels.chain.apply(commanded, *self._chain, out)
+            else:
+                out = self._heat.phases("mesh", commanded, self._chain, self.meter.clock)
             if self._nonidealities.detuning_nm:
                 out /= 1.0 + self._nonidealities.detuning_nm / WAVELENGTH_NM
             n = self.mesh.count
             out[0, : 2 * n] *= self._heated
             self._seen = out[:, :n].copy(), out[:, n : 2 * n].copy(), out[:, 2 * n :].copy()
         return self._seen
+
+    def _together(self) -> Array:
+        """All commanded phases, (1, 2 n + N)."""
+        return np.concatenate([self._phases[part] for part in PHASES])[None]
+
+    def warm(self) -> None:
+        """Take in what is left of the last heat, for light that is sent now."""
+        if self._heat.lags:
+            self._forget()
+            self._effective()
+            self._heat.lit(self.meter)
 
     def _elements(self) -> Array:
         if self._drifts:
@@ -397,6 +418,8 @@ class MeshChip:
 
     def count(self, vectors: int, tapped: int) -> None:
         """Meter so many vectors through the mesh, `tapped` of them read at every phase shifter."""
+        if vectors:
+            self.warm()
         taps = tapped * sum(self._sizes.values())
         self.meter.count(core_calls=vectors, tap_readings=taps, vectors=vectors, settled=self.settling.waits())
 

@@ -278,11 +278,13 @@ class SvdHardware(Protocol):
 
 class ChipState(TypedDict, total=False):
     """What a checkpoint keeps of a simulated chip beside its arrays: where its noise stream stands, how old its drift
-    is (`Wander.state`), and whether something was written that has not settled."""
+    is (`Wander.state`), whether something was written that has not settled, and of parts with heat left from before the
+    last write since when it cools and whether light has come (`parts.heat.Heat.state`)."""
 
     noise: Mapping[str, object]
     drift: list[list[float]]
     restless: bool
+    heat: dict[str, list[float]]
 
 
 # -- what a chip has ---------------------------------------------------------------------------------------------------

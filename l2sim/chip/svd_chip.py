@@ -137,12 +137,15 @@ class SvdChip:
             ports = [name for name in self.readouts if name != "tap_power"]
             raise ChipError(f"this chip has no {readout!r} readout at its ports; it has {', '.join(ports)}")
         sent = near.checked_light(x)
+        near.warm()
+        far.warm()
         self.meter.count(core_calls=sent.shape[1], vectors=sent.shape[1], settled=self._settling.waits())
         sent = near.modulated(sent)
         return far.read(far.passed(self._realised * near.passed(sent, back), back), readout)
 
     def _tapped(self, x: ArrayLike, back: bool, summed: bool) -> tuple[Array, SvdTaps]:
         near, far = (self._u, self._v) if back else (self._v, self._u)
+        far.warm()
         sent = near.tapped_light(x)
         far.count(0, sent.shape[1])
         inner, first = near.passed_with_powers(sent, back, summed)

@@ -12,9 +12,13 @@ from l2sim.mesh.mesh import Mesh
 
 
 class Wiring(NamedTuple):
-    """The heaters of a whole mesh: theta, then phi in travel order, then the screen. `around`: see `wiring`."""
+    """The heaters of a whole mesh: theta, then phi in travel order, then the screen. `around`: see `wiring`. (2 n + N,)
+    `column`, of heaters, and the rails `top` of the heated arm and `bottom` of the other, the same of the screen."""
 
     around: Array
+    column: Array
+    top: Array
+    bottom: Array
 
 
 @lru_cache(maxsize=4)
@@ -35,8 +39,11 @@ def wiring(mesh: Mesh) -> Wiring:
     rails = 2 * n + np.arange(modes)
     screens[1:, 0], screens[:-1, 1] = rails[:-1], rails[1:]
     around = np.concatenate([np.hstack(thetas), np.hstack(phis), screens]).astype(np.int64)
-    around.flags.writeable = False  # it is shared
-    return Wiring(around)
+    column = np.concatenate((2 * mesh.column + 1, 2 * mesh.column, np.full(modes, 2 * mesh.columns)))
+    top, bottom = (np.concatenate((rail, rail, np.arange(modes))) for rail in (mesh.top, mesh.bottom))
+    for array in (around, column, top, bottom):
+        array.flags.writeable = False  # it is shared
+    return Wiring(around, column, top, bottom)
 
 
 def places(mesh: Mesh) -> Array:

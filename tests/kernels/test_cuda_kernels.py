@@ -6,12 +6,14 @@ import inspect
 from itertools import pairwise
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
 from l2sim.backend import generator, kernels
 from l2sim.chip.fabrication import chain_parameters, fabricate
 from l2sim.chip.nonidealities import Nonidealities
+from l2sim.chip.parts import heat
 from l2sim.learn.twin import identify as twin
 from l2sim.mesh.mesh import KINDS, Mesh
 from tests.device import host, put, xp
@@ -51,6 +53,20 @@ def test_chain(it: Nonidealities, dtype: type) -> None:
     chain = chain_parameters(mesh, fabricate(1, "test", "u", (3, mesh.count)), it, np.dtype(dtype))
     phases = generator(1).uniform(-20, 20, (3, mesh.count)).astype(dtype)
     both("chain", "apply", phases, *chain, np.zeros_like(phases), atol=kernel(dtype))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("base", (Nonidealities(crosstalk=0.01), COARSE, VOLTS), ids=("ideal", "coarse", "volts"))
+def test_heat(base: Nonidealities, dtype: type) -> None:
+    mesh, number = Mesh("rectangular", 4), np.dtype(dtype)
+    for more in ({"bend_std": 0.05, "heater_inl": 0.01}, {"crosstalk_range": 1.0, "crosstalk_pairs": 0.5}):
+        it = msgspec.structs.replace(base, die_heat=0.01, **more)
+        chain = chain_parameters(mesh, fabricate(1, "test", "u", (3, mesh.count)), it, number)
+        warm = heat.parameters(mesh, heat.fabricate(1, "test", "u", (3, mesh.count)), it, number, False)
+        phases = generator(1).uniform(-20, 20, (3, mesh.count)).astype(dtype)
+        there = put(phases), tuple(put(a) for a in chain), tuple(tuple(put(a) for a in part) for part in warm)
+        for a, b in zip(heat.warmth(phases, chain, warm), heat.warmth(*there)):
+            np.testing.assert_allclose(host(b), a, rtol=0, atol=kernel(dtype, 3))
 
 
 def test_chain_by_its_definition() -> None:

@@ -1,9 +1,8 @@
 """Sigma as a column of attenuators realises it: one rule for cores and for the chip of any matrix.
 
 **Published** (spec section b). An attenuator lets the share cos(alpha) of the amplitude through, alpha = arccos(share)
-in [0, pi]. Its heater's phase is quantised evenly with LSB pi / (2^b - 1) and scaled by its gamma; no crosstalk. Ours: an
-unknown offset, uniform over [-sigma_bias, sigma_bias), adds to it.
-"""
+in [0, pi]. Its heater's phase is quantised evenly with LSB pi / (2^b - 1) and scaled by its gamma; no crosstalk. Ours:
+an unknown offset, uniform over [-sigma_bias, sigma_bias), adds to it."""
 
 from __future__ import annotations
 
