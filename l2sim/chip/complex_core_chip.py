@@ -17,6 +17,8 @@ from l2sim.chip.core_chip import CoreChip, turned
 from l2sim.chip.fabrication import Optics, arm_parameters, fabricate_optics, splitter_parameters
 from l2sim.chip.meter import Meter
 from l2sim.chip.nonidealities import WAVELENGTH_NM, Nonidealities
+from l2sim.chip.parts.attenuators import Column, Interferometers
+from l2sim.chip.parts.optics import Splitters, places
 from l2sim.chip.protocol import PARTS
 from l2sim.errors import ChipError
 from l2sim.mesh.mesh import Mesh, require
@@ -27,10 +29,11 @@ Passive = tuple[Array, Array]
 """Splitters (M, 4, n) and amplitudes of both arms (M, 2, n) of the meshes of one part."""
 
 
-def passive(mesh: Mesh, optics: Optics, nonidealities: Nonidealities) -> Passive:
-    """What light meets between the heaters. A core's MZI has the two arms beside its heaters only."""
+def passive(mesh: Mesh, optics: Optics, nonidealities: Nonidealities, errors: Array | None = None) -> Passive:
+    """What light meets between the heaters; `errors` as of `splitter_parameters`. A core's MZI has the two arms beside
+    its heaters only."""
     arms = arm_parameters(optics, nonidealities)[:, :2]
-    return splitter_parameters(mesh, optics, nonidealities), np.ascontiguousarray(arms)
+    return splitter_parameters(mesh, optics, nonidealities, errors), np.ascontiguousarray(arms)
 
 
 def matrices(mesh: Mesh, phases: Array, parts: Passive, signs: Array, nonidealities: Nonidealities) -> Array:
@@ -69,6 +72,8 @@ class ComplexChip(CoreChip):
         heaters = (shape[0] * shape[1], mesh.count)
         self._optics = {part: fabricate_optics(seed, name, part, heaters) for part in PARTS}
         self._scaled: tuple[Nonidealities, dict[str, Passive]] | None = None
+        self._splitters = Splitters(seed, name, PARTS, heaters[0])
+        self._mzis = Interferometers(seed, name, (heaters[0], mesh.modes))
         super().__init__(
             shape, mesh, nonidealities, seed=seed, name=name, meter=meter, dtype=dtype, readouts=readouts
         )
@@ -77,11 +82,15 @@ class ComplexChip(CoreChip):
         """Become the chip whose `oracle_fabrication` gave `arrays`."""
         optics = fabrication.replaced(self._named_optics(), arrays)
         self._optics, self._scaled = {part: optics[fabrication.optics_of(part)] for part in PARTS}, None
+        self._splitters.become(arrays)
+        self._mzis.become(arrays)
         super().refabricate(arrays)
 
     def oracle_fabrication(self) -> dict[str, Array]:
         """The unit draws of the fabrication, "part.noise_draw", also of the passive optics."""
-        return super().oracle_fabrication() | fabrication.arrays(self._named_optics())
+        own = super().oracle_fabrication() | fabrication.arrays(self._named_optics())
+        own |= self._splitters.arrays(self._nonidealities)
+        return own | (self._mzis.arrays() if self._column is self._mzis else {})
 
     def _named_optics(self) -> dict[str, Optics]:
         return {fabrication.optics_of(part): optics for part, optics in self._optics.items()}
@@ -89,6 +98,11 @@ class ComplexChip(CoreChip):
     def fuses(self, readout: str) -> bool:
         """Never: no fused operation knows complex cores."""
         return False
+
+    @property
+    def unfused(self) -> tuple[str, ...]:
+        """As of `CoreChip`. Descent does not know shifters that are not quite signs."""
+        return (*self._heat.unfused, *(("sweep",) if self._column is self._mzis else ()))
 
     def _refused(self, *arguments: object, **options: object) -> NoReturn:
         raise ChipError("complex cores have no fused operations; take the public path (`l2sim.chip.grid`)")
@@ -98,8 +112,17 @@ class ComplexChip(CoreChip):
     def _build(self, part: str, phases: Array, signs: Array) -> Array:
         sheet = self._nonidealities
         if self._scaled is None or self._scaled[0] is not sheet:
-            self._scaled = sheet, {part: passive(self.mesh, optics, sheet) for part, optics in self._optics.items()}
-        return matrices(self.mesh, self._effective(part, phases), self._scaled[1][part], signs, sheet)
+            at = places(self.mesh.column, self.mesh.top, self.mesh.bottom, sheet.phi)
+            found = {part: self._splitters.errors(part, optics, at, sheet) for part, optics in self._optics.items()}
+            self._scaled = sheet, {part: passive(self.mesh, self._optics[part], sheet, found[part]) for part in PARTS}
+        ends = self._column.ends(part, signs)
+        return matrices(self.mesh, self._effective(part, phases), self._scaled[1][part], ends, sheet)
+
+    def _hung(self, sheet: Nonidealities) -> Column:
+        """As of `CoreChip`; MZIs where attenuators are such."""
+        if sheet.attenuators == "published":
+            return super()._hung(sheet)
+        return self._mzis.tune(self._attenuators, sheet, self.dtype, sheet.single_arm or sheet.phi)
 
     def _passed(self, weights: Array, x: Array, kind: str) -> Array:
         """As of `CoreChip`. A quadrature that the reference does not turn needs the real part only."""

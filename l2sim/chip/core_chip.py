@@ -102,7 +102,7 @@ class CoreChip:
         made = {part: chain_parameters(self.mesh, self._heaters[part], value, self.dtype) for part in PARTS}
         self._chain = {part: fabrication.moved(chain, self._home.put) for part, chain in made.items()}
         self._heat.tune(self.mesh, value, self.dtype, value.single_arm or value.phi, self._home.put)
-        self._column = attenuators.Column(self._attenuators, value, self._home.put)
+        self._column = self._hung(value)
         self._still = {part: chain[2] for part, chain in made.items()}
         self._wander.tune(value, self.meter.clock)
         self._drifts = value.drift_std > 0.0 or value.step_std > 0.0
@@ -457,6 +457,10 @@ class CoreChip:
         if built is None or self._heat.lags:
             built = self._matrices[part] = self._build(part, self._phases[part], self._signs[part])
         return built
+
+    def _hung(self, sheet: Nonidealities) -> attenuators.Column:
+        """The attenuators with these imperfections."""
+        return attenuators.Column(self._attenuators, sheet, self._home.put)
 
     def _realise_sigma(self) -> None:
         self._realised, self._scale = self._column.realise(self._sigma)

@@ -141,9 +141,13 @@ def optics_in(fabrication: Mapping[str, Array], part: str) -> Optics:
     return Optics(*(fabrication[drawn(optics_of(part), item.name)] for item in fields(Optics)))
 
 
-def splitter_parameters(mesh: Mesh, optics: Optics, nonidealities: Nonidealities) -> Array:
-    """cos and sin of pi/4 + e of both splitters of every MZI, (M, 4, n), as `kernels.propagate` takes them."""
-    errors = nonidealities.splitter_error_std * optics.splitters
+def splitter_parameters(
+    mesh: Mesh, optics: Optics, nonidealities: Nonidealities, errors: Array | None = None
+) -> Array:
+    """cos and sin of pi/4 + e of both splitters of every MZI, (M, 4, n), as `kernels.propagate` takes them; `errors` e
+    (M, 2, n) where they are not independent (`l2sim.chip.parts.optics`)."""
+    if errors is None:
+        errors = nonidealities.splitter_error_std * optics.splitters
     if nonidealities.splitter_shared:
         errors = np.repeat(errors[:, :1], 2, axis=1)
     angles = (np.pi / 4 + mesh.splitters(errors)) * (1.0 + nonidealities.dispersion * nonidealities.detuning_nm)

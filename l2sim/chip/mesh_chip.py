@@ -20,6 +20,7 @@ from l2sim.chip.fabrication import arm_parameters, chain_parameters, fabricate, 
 from l2sim.chip.fused import aggregate
 from l2sim.chip.meter import Count, Meter, Settling
 from l2sim.chip.nonidealities import WAVELENGTH_NM, Nonidealities, required
+from l2sim.chip.parts import optics
 from l2sim.chip.parts.heat import Heat
 from l2sim.chip.protocol import MESH_READOUTS, PHASES, SCHEMES, ChipState, Gradient, Taps, detectors, light_of_mesh
 from l2sim.errors import ChipError, NotFinite
@@ -55,6 +56,7 @@ class MeshChip:
         self._sizes = dict(zip(PHASES, (mesh.count, mesh.count, mesh.modes)))
         self._heaters = fabricate(seed, name, "mesh", (1, 2 * mesh.count + mesh.modes))
         self._optics = fabricate_optics(seed, name, "mesh", (1, mesh.count))
+        self._grown = optics.Splitters(seed, name, ("mesh",), 1)
         self._wiring, self._skipped = wiring(mesh), skipped(mesh)
         size = 2 * mesh.count + mesh.modes
         self._heat = Heat(seed, name, {"mesh": (1, size)})
@@ -85,7 +87,9 @@ class MeshChip:
         self._heat.tune(self._wiring, value, self.dtype, True, put)
         self._wander.tune(value, self.meter.clock)
         self._drifts = value.drift_std > 0.0 or value.step_std > 0.0
-        self._splitters = put(splitter_parameters(self.mesh, self._optics, value))
+        at = optics.places(self.mesh.column, self.mesh.top, self.mesh.bottom, True)
+        errors = self._grown.errors("mesh", self._optics, at, value)
+        self._splitters = put(splitter_parameters(self.mesh, self._optics, value, errors))
         amplitudes = arm_parameters(self._optics, value)
         top, bottom, end = (10.0 ** (-2.0 * value.loss_db * columns / 20.0) for columns in self._skipped)
         amplitudes[:, 2] *= top
@@ -209,7 +213,8 @@ class MeshChip:
 
     def oracle_fabrication(self) -> dict[str, Array]:
         """The unit draws of the fabrication, "part.noise_draw"."""
-        return fabrication.arrays({"heaters": self._heaters, "optics": self._optics}) | self._heat.arrays()
+        own = fabrication.arrays({"heaters": self._heaters, "optics": self._optics})
+        return own | self._heat.arrays() | self._grown.arrays(self._nonidealities)
 
     def refabricate(self, arrays: dict[str, Array]) -> None:
         """Become the chip whose `oracle_fabrication` gave `arrays`."""
@@ -217,6 +222,7 @@ class MeshChip:
         self._optics = fabrication.replaced({"optics": self._optics}, arrays)["optics"]
         self._heaters = heaters["heaters"]
         self._heat.become(arrays)
+        self._grown.become(arrays)
         self.nonidealities = self._nonidealities
 
     def wander_as(self, wander: Wander) -> None:

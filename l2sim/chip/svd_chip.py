@@ -48,6 +48,7 @@ class SvdChip:
         self._settling = self._u.settling = self._v.settling = Settling()  # one wait for all that light passes
         self.dtype = self._u.dtype
         self._attenuators = fabricate(seed, name, "sigma", (1, mesh.modes))
+        self._mzis = attenuators.Interferometers(seed, name, (1, mesh.modes))
         self._sigma = np.ones(mesh.modes, self.dtype)
         self._realise()
 
@@ -129,6 +130,10 @@ class SvdChip:
         sheet, heaters = self.nonidealities, self._attenuators
         ratio, tilt = 1.0 + heaters.gamma * (sheet.gamma_std / GAMMA), attenuators.offsets(heaters, sheet)
         told = self._sigma[None]
+        if sheet.attenuators == "mzi" and not sheet.exact_sigma:
+            share = self._mzis.tune(heaters, sheet, self.dtype, single=True).share(told)[0]
+            self._realised = share.astype(np.result_type(self.dtype, np.complex64))[:, None]
+            return
         out = told if sheet.exact_sigma else attenuators.realised(told, ratio, sheet, tilt, exact=True)
         self._realised = out[0].astype(self.dtype)[:, None]
 

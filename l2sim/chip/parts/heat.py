@@ -286,7 +286,8 @@ class Heat:
         self.lags = False
 
     def tune(
-        self, layout: Layout, sheet: Nonidealities, dtype: np.dtype, single: bool, put: Callable[[Array], Array],
+        self, layout: Layout, sheet: Nonidealities, dtype: np.dtype, single: bool,
+        put: Callable[[Array], Array] = np.asarray,
         curves: Mapping[str, Array] | None = None,
     ) -> None:  # fmt: skip
         """Take these parameters; arrays go where `put` takes them. `curves` by part, of heaters that have their own."""
