@@ -18,6 +18,7 @@ from l2sim.chip.fabrication import Optics, arm_parameters, fabricate_optics, spl
 from l2sim.chip.meter import Meter
 from l2sim.chip.nonidealities import WAVELENGTH_NM, Nonidealities
 from l2sim.chip.parts.attenuators import Column, Interferometers
+from l2sim.chip.parts.given import Given
 from l2sim.chip.parts.optics import Splitters, places
 from l2sim.chip.protocol import PARTS
 from l2sim.errors import ChipError
@@ -29,10 +30,12 @@ Passive = tuple[Array, Array]
 """Splitters (M, 4, n) and amplitudes of both arms (M, 2, n) of the meshes of one part."""
 
 
-def passive(mesh: Mesh, optics: Optics, nonidealities: Nonidealities, errors: Array | None = None) -> Passive:
-    """What light meets between the heaters; `errors` as of `splitter_parameters`. A core's MZI has the two arms beside
-    its heaters only."""
-    arms = arm_parameters(optics, nonidealities)[:, :2]
+def passive(
+    mesh: Mesh, optics: Optics, nonidealities: Nonidealities, errors: Array | None = None, arms: Array | None = None
+) -> Passive:
+    """What light meets between the heaters; `errors` as of `splitter_parameters` and `arms` instead of those of
+    `arm_parameters` where these are not all. A core's MZI has the two arms beside its heaters only."""
+    arms = (arm_parameters(optics, nonidealities) if arms is None else arms)[:, :2]
     return splitter_parameters(mesh, optics, nonidealities, errors), np.ascontiguousarray(arms)
 
 
@@ -64,6 +67,7 @@ class ComplexChip(CoreChip):
         dtype: DTypeLike = np.float64,
         readouts: tuple[str, ...] = READOUTS,
         device: Device = CPU,
+        given: Given = None,
     ) -> None:
         if require(mesh).inner_signs:
             raise ChipError("complex cores have all signs at their outputs; use Mesh(kind, k) without inner_signs")
@@ -75,7 +79,7 @@ class ComplexChip(CoreChip):
         self._splitters = Splitters(seed, name, PARTS, heaters[0])
         self._mzis = Interferometers(seed, name, (heaters[0], mesh.modes))
         super().__init__(
-            shape, mesh, nonidealities, seed=seed, name=name, meter=meter, dtype=dtype, readouts=readouts
+            shape, mesh, nonidealities, seed=seed, name=name, meter=meter, dtype=dtype, readouts=readouts, given=given
         )
 
     def refabricate(self, arrays: dict[str, Array]) -> None:
@@ -112,17 +116,23 @@ class ComplexChip(CoreChip):
     def _build(self, part: str, phases: Array, signs: Array) -> Array:
         sheet = self._nonidealities
         if self._scaled is None or self._scaled[0] is not sheet:
-            at = places(self.mesh.column, self.mesh.top, self.mesh.bottom, sheet.phi)
-            found = {part: self._splitters.errors(part, optics, at, sheet) for part, optics in self._optics.items()}
-            self._scaled = sheet, {part: passive(self.mesh, self._optics[part], sheet, found[part]) for part in PARTS}
+            self._scaled = sheet, {part: self._passive(part, sheet) for part in PARTS}
         ends = self._column.ends(part, signs)
         return matrices(self.mesh, self._effective(part, phases), self._scaled[1][part], ends, sheet)
+
+    def _passive(self, part: str, sheet: Nonidealities) -> Passive:
+        """`passive` of a part: as was given, or as was drawn."""
+        mesh, optics, errors = self.mesh, self._optics[part], self._devices.splitters(part)
+        if errors is None:
+            at = places(mesh.column, mesh.top, mesh.bottom, sheet.phi)
+            errors = self._splitters.errors(part, optics, at, sheet)
+        return passive(mesh, optics, sheet, errors, self._devices.arms(part, arm_parameters(optics, sheet)))
 
     def _hung(self, sheet: Nonidealities) -> Column:
         """As of `CoreChip`; MZIs where attenuators are such."""
         if sheet.attenuators == "published":
             return super()._hung(sheet)
-        return self._mzis.tune(self._attenuators, sheet, self.dtype, sheet.single_arm or sheet.phi)
+        return self._mzis.tune(self._attenuators, sheet, self.dtype, sheet.single_arm or sheet.phi, self._devices)
 
     def _passed(self, weights: Array, x: Array, kind: str) -> Array:
         """As of `CoreChip`. A quadrature that the reference does not turn needs the real part only."""

@@ -26,6 +26,7 @@ from l2sim.chip.grid import full_scale
 from l2sim.chip.meter import Count, Meter, Settling
 from l2sim.chip.nonidealities import Nonidealities, required
 from l2sim.chip.parts import attenuators
+from l2sim.chip.parts.given import Devices, Given
 from l2sim.chip.parts.heat import Heat
 from l2sim.chip.protocol import (
     PARTS,
@@ -49,6 +50,7 @@ class CoreChip:
     `name` and `seed` choose the random streams of the fabrication and of the readout noise; chips of one network have
     different names. Phases (p, q, C, k - 1) and sigma (p, q, k) start at zero commanded phase and sigma = 1.
     `device` is where it computes; `xp` is the module of its arrays, which is NumPy where they do not fit the device.
+    `given` is what is known of single devices (`parts.given`), by name or in a file.
     """
 
     complex_cores = False
@@ -65,6 +67,7 @@ class CoreChip:
         dtype: DTypeLike = np.float64,
         readouts: tuple[str, ...] = READOUTS,
         device: Device = CPU,
+        given: Given = None,
     ) -> None:
         require_real(mesh)
         self.shape, self.mesh, self.name = grid_shape(shape), mesh, name
@@ -75,6 +78,7 @@ class CoreChip:
         heaters = (self._cores, mesh.count)
         self._heaters = fabrication.Remade(seed, name, dict.fromkeys(PARTS, heaters))
         self._heat = Heat(seed, name, dict.fromkeys(PARTS, heaters))
+        self._devices = self._known(given)
         self._device, self._home = device, spread.home(device, self._cores, mesh, self.dtype.itemsize, self)
         self.xp = xp = self._home.xp
         self._unsound: Array | np.bool_ | None = None
@@ -100,8 +104,10 @@ class CoreChip:
             raise ChipError("such imperfections make cores complex; fabricate a ComplexChip")
         self._nonidealities = value
         made = {part: chain_parameters(self.mesh, self._heaters[part], value, self.dtype) for part in PARTS}
+        made = {part: self._devices.chain(part, chain, value) for part, chain in made.items()}
         self._chain = {part: fabrication.moved(chain, self._home.put) for part, chain in made.items()}
-        self._heat.tune(self.mesh, value, self.dtype, value.single_arm or value.phi, self._home.put)
+        curves = self._devices.curves(value)
+        self._heat.tune(self.mesh, value, self.dtype, value.single_arm or value.phi, self._home.put, curves)
         self._column = self._hung(value)
         self._still = {part: chain[2] for part, chain in made.items()}
         self._wander.tune(value, self.meter.clock)
@@ -458,9 +464,15 @@ class CoreChip:
             built = self._matrices[part] = self._build(part, self._phases[part], self._signs[part])
         return built
 
+    def _known(self, given: Given) -> Devices:
+        """What is known of devices. ChipError for what makes cores complex where they are not."""
+        size = self._cores, self.mesh.count
+        heaters = {**dict.fromkeys(PARTS, size), "sigma": (self._cores, self.mesh.modes)}
+        return Devices(given, heaters, dict.fromkeys(PARTS, size) if self.complex_cores else {})
+
     def _hung(self, sheet: Nonidealities) -> attenuators.Column:
         """The attenuators with these imperfections."""
-        return attenuators.Column(self._attenuators, sheet, self._home.put)
+        return attenuators.Column(self._attenuators, sheet, self._home.put, self._devices)
 
     def _realise_sigma(self) -> None:
         self._realised, self._scale = self._column.realise(self._sigma)

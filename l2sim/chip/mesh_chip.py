@@ -21,6 +21,7 @@ from l2sim.chip.fused import aggregate
 from l2sim.chip.meter import Count, Meter, Settling
 from l2sim.chip.nonidealities import WAVELENGTH_NM, Nonidealities, required
 from l2sim.chip.parts import optics
+from l2sim.chip.parts.given import Devices, Given
 from l2sim.chip.parts.heat import Heat
 from l2sim.chip.protocol import MESH_READOUTS, PHASES, SCHEMES, ChipState, Gradient, Taps, detectors, light_of_mesh
 from l2sim.errors import ChipError, NotFinite
@@ -34,7 +35,8 @@ class MeshChip:
 
     `name` and `seed` choose the random streams of the fabrication and of the noise; meshes of one network have
     different names. Phases start at zero. `dtype` float32 or float64; fields are complex of the same precision.
-    `device` is where it computes, on the first of its GPUs; `xp` is the module of its arrays.
+    `device` is where it computes, on the first of its GPUs; `xp` is the module of its arrays. `given` is what is known
+    of single devices (`l2sim.chip.parts.given`), by name or in a file.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class MeshChip:
         dtype: DTypeLike = "float32",
         readouts: tuple[str, ...] = MESH_READOUTS,
         device: Device = CPU,
+        given: Given = None,
     ) -> None:
         self.mesh, self.name, self.readouts = require(mesh), name, detectors(readouts)
         self._device, self.xp, self._kernels = device, device.xp, kernels.cuda if device.numbers else kernels
@@ -60,6 +63,7 @@ class MeshChip:
         self._wiring, self._skipped = wiring(mesh), skipped(mesh)
         size = 2 * mesh.count + mesh.modes
         self._heat = Heat(seed, name, {"mesh": (1, size)})
+        self._devices = Devices(given, {"": (1, size)}, {"": (1, mesh.count)})
         self._wander = Wander(seed, name, {"mesh": (1, size)}, places(mesh))
         self.settling = Settling()  # light that passes several meshes waits once: they share one
         self._noise = readout.Noise(self.dtype, device, seed, "readout", name)
@@ -81,16 +85,19 @@ class MeshChip:
         noisy = value.io_amplitude_error or value.io_phase_error or value.tap_noise or value.readout_noise
         self._noisy = bool(noisy or value.reference_phase_std)
         put = self._device.put
-        chain = chain_parameters(self._wiring, self._heaters, value, self.dtype)
+        chain = self._devices.chain("", chain_parameters(self._wiring, self._heaters, value, self.dtype), value)
         self._chain = fabrication.moved(chain, put)
         self._still = chain[2]
-        self._heat.tune(self._wiring, value, self.dtype, True, put)
+        curves = self._devices.curves(value)
+        self._heat.tune(self._wiring, value, self.dtype, True, put, {"mesh": curves[""]} if curves else {})
         self._wander.tune(value, self.meter.clock)
         self._drifts = value.drift_std > 0.0 or value.step_std > 0.0
         at = optics.places(self.mesh.column, self.mesh.top, self.mesh.bottom, True)
-        errors = self._grown.errors("mesh", self._optics, at, value)
+        errors = self._devices.splitters("")
+        if errors is None:
+            errors = self._grown.errors("mesh", self._optics, at, value)
         self._splitters = put(splitter_parameters(self.mesh, self._optics, value, errors))
-        amplitudes = arm_parameters(self._optics, value)
+        amplitudes = self._devices.arms("", arm_parameters(self._optics, value))
         top, bottom, end = (10.0 ** (-2.0 * value.loss_db * columns / 20.0) for columns in self._skipped)
         amplitudes[:, 2] *= top
         amplitudes[:, 3] *= bottom

@@ -19,6 +19,7 @@ from l2sim.chip.complex_core_chip import ComplexChip
 from l2sim.chip.core_chip import CoreChip
 from l2sim.chip.fabrication import chain_parameters, optics_in
 from l2sim.chip.nonidealities import WAVELENGTH_NM
+from l2sim.chip.parts import drawn
 from l2sim.chip.protocol import PARTS
 from l2sim.flow import oracle
 from l2sim.given import wrapped
@@ -117,8 +118,9 @@ class Drive:
 
 def tune(chip: CoreChip, target: Target, seed: int) -> float:
     """Command a chip of one core, its `sigma` included, as near to its target as can be; returns the mapping error
-    reached: NaN, and nothing is done, above `MODES`. The chip's readings are without noise from then on."""
-    if chip.mesh.modes > MODES:
+    reached: NaN, and nothing is done, above `MODES` and of heaters, splitters and attenuators that are not the
+    published ones. The chip's readings are without noise from then on."""
+    if chip.mesh.modes > MODES or not drawn.published(chip.nonidealities):
         return float("nan")
     with threads(1):  # so small are its matrices that waking other threads takes longer, much longer on a busy machine
         return _tune(chip, target, seed)

@@ -35,8 +35,16 @@ TERMS: tuple[tuple[str, dict[str, float | bool | str], tuple[str, ...]], ...] = 
     ("phase errors", {"phase_error_std": 0.0}, ()),
     ("drift", {"drift_std": 0.0, "step_std": 0.0}, ("drift_seconds", "step_seconds")),
     ("heater spread", {"gamma_std": 0.0}, ()),
-    ("crosstalk", {"crosstalk": 0.0}, ("heat_wraps",)),
-    ("splitter errors", {"splitter_error_std": 0.0}, ("splitter_shared",)),
+    (
+        "crosstalk", {"crosstalk": 0.0, "die_heat": 0.0},
+        ("heat_wraps", "crosstalk_range", "crosstalk_arms", "crosstalk_pairs"),
+    ),
+    ("bent curves", {"bend": 0.0, "bend_std": 0.0}, ()),
+    ("heaters' converters", {"heater_inl": 0.0}, ()),
+    (
+        "splitter errors", {"splitter_error_std": 0.0, "splitter_chip_std": 0.0, "splitter_gradient": 0.0},
+        ("splitter_shared", "splitter_length"),
+    ),
     ("loss", {"loss_db": 0.0, "loss_db_std": 0.0}, ()),
     ("single-arm drive", {"single_arm": False}, ()),
     ("detuning", {"detuning_nm": 0.0}, ("dispersion",)),

@@ -20,10 +20,12 @@ from l2sim.chip import grid as grids
 from l2sim.chip.complex_core_chip import fabricated_as
 from l2sim.chip.core_chip import CoreChip
 from l2sim.chip.drift import Wander
-from l2sim.chip.fabrication import Heaters, Neighbours, chain_parameters
+from l2sim.chip.fabrication import Heaters, chain_parameters
 from l2sim.chip.mesh_chip import MeshChip
 from l2sim.chip.meter import Meter
 from l2sim.chip.nonidealities import WAVELENGTH_NM, Nonidealities
+from l2sim.chip.parts import drawn as parts
+from l2sim.chip.parts import heat
 from l2sim.chip.protocol import PARTS, PHASES
 from l2sim.errors import L2simError
 from l2sim.flow import oracle
@@ -206,6 +208,8 @@ class Rebuilt:
         mesh, dtype = grid.mesh, float_type(record.job.precision)
         if layer not in self._fabricated:
             self._fabricated[layer] = fabrication.of_cores(self.seed, layer, grid.p * grid.q, mesh)
+        if not parts.published(imperfect) and parts.KEY not in self._fabricated[layer]:
+            self._fabricated[layer] |= parts.of_cores(self.seed, layer, grid.p * grid.q, mesh)
         kind = fabricated_as(imperfect, record.job.chip.readout)
         chip = kind((1, 1), mesh, imperfect, seed=self.seed, name=layer, dtype=dtype)
         # The draws of one core of the grid take the place of those of a grid of one.
@@ -238,6 +242,8 @@ class Rebuilt:
         if side in PARTS:
             return core_truth(chip, side, phases["theta"])
         actual = chip.oracle_sigma()[0, 0]
+        if np.iscomplexobj(actual):  # MZIs: how much goes on, with the sign that was meant
+            actual = np.copysign(np.abs(actual), phases["sigma"])
         return {"actual": {"sigma": actual}, "terms": {"attenuators": {"sigma": actual - phases["sigma"]}}}
 
     def realised(self, layer: str, block: int, step: int | None) -> Array | None:
@@ -339,7 +345,7 @@ def heaters_of(chip: CoreChip | MeshChip, part: str = "") -> Heaters:
     return fabrication.heaters_in(chip.oracle_fabrication(), part or "heaters")
 
 
-def neighbours(chip: CoreChip | MeshChip) -> Neighbours:
+def neighbours(chip: CoreChip | MeshChip) -> heat.Layout:
     """Which heaters of a mesh of a chip stand beside each other."""
     return wiring(chip.mesh) if isinstance(chip, MeshChip) else chip.mesh
 
@@ -352,13 +358,14 @@ def faults(heaters: Heaters, imperfect: Nonidealities) -> tuple[Array, Array]:
 
 
 def terms(
-    commanded: Array, mesh: Neighbours, heaters: Heaters, imperfect: Nonidealities, drift: Array | None = None
-) -> dict[str, Array]:
+    commanded: Array, mesh: heat.Layout, heaters: Heaters, imperfect: Nonidealities, drift: Array | None = None,
+    fine: heat.Fine | None = None, single: bool = False,
+) -> dict[str, Array]:  # fmt: skip
     """What every non-ideality adds to the phases `commanded` (n,) of one mesh, rad; they sum, but for whole turns, to
-    actual - commanded. In the order of `kernels.chain`."""
-    ratio, fixed, _, around, lsb, levels, thresholds, share, rewrap = chain_parameters(
-        mesh, heaters, imperfect, np.dtype(np.float64)
-    )
+    actual - commanded. In the order of `kernels.chain`; `fine` are the draws of heaters that are not the published
+    ones, `single` whether they heat one arm. Heat has settled."""
+    chain = chain_parameters(mesh, heaters, imperfect, np.dtype(np.float64))
+    ratio, fixed, _, around, lsb, levels, thresholds, share, rewrap = chain
     phase = wrapped(np.asarray(commanded, float))
     driven, wanted, clipped = phase, phase, np.zeros(phase.shape, bool)
     if levels.size:
@@ -370,24 +377,42 @@ def terms(
     elif lsb > 0:
         driven = lsb * np.rint(phase / lsb)
     heated = driven * ratio[0]
-    heat = np.where(np.isnan(fixed[0]), heated, fixed[0])
-    warm = np.append(wrapped(heat) if rewrap else heat, 0.0)
-    leak = share * warm[around].sum(axis=1)
+    bent, heat_then, leak = heated, None, None
+    if fine is not None:
+        warm = heat.parameters(mesh, fine, imperfect, np.dtype(np.float64), single)
+        # Without faults, and before heat is taken modulo a turn: what the heater would do.
+        healthy = (*chain[:1], np.full_like(fixed, np.nan), *chain[2:8], False)
+        bent = heat.warmth(phase[None], healthy, warm)[0][0]
+        heat_then, leak = (values[0] for values in heat.warmth(phase[None], chain, warm))
+    held = np.where(np.isnan(fixed[0]), bent, fixed[0])
+    if heat_then is None or leak is None:
+        heat_then = wrapped(held) if rewrap else held
+        leak = share * np.append(heat_then, 0.0)[around].sum(axis=1)
     added = {
         "quantisation": np.where(clipped, 0.0, driven - wanted),
         "clipping": np.where(clipped, driven - wanted, 0.0),
         "gamma": heated - driven,
-        "stuck or dead": heat - heated,
+        "stuck or dead": held - bent,
         "crosstalk": leak,
         "bias": imperfect.phase_bias * heaters.bias[0],
         "fixed error": imperfect.phase_error_std * heaters.error[0],
     }
+    if fine is not None:
+        added["curve and converter"] = bent - heated
     if drift is not None:
         added["drift"] = drift
     if imperfect.detuning_nm:
-        whole = warm[:-1] + leak + added["bias"] + added["fixed error"] + (0.0 if drift is None else drift)
+        whole = heat_then + leak + added["bias"] + added["fixed error"] + (0.0 if drift is None else drift)
         added["detuning"] = whole / (1.0 + imperfect.detuning_nm / WAVELENGTH_NM) - whole
     return added
+
+
+def fine_of(chip: CoreChip | MeshChip, part: str = "mesh") -> heat.Fine | None:
+    """The draws of heaters that are not the published ones, of part "u" or "v", or of a whole mesh; None of others."""
+    if heat.published(chip.nonidealities):
+        return None
+    draws = chip.oracle_fabrication()
+    return heat.Fine(*(draws[fabrication.drawn(heat.named(part), field)] for field in heat.Fine.__dataclass_fields__))
 
 
 def core_truth(chip: CoreChip, part: str, commanded: Array) -> Truth:
@@ -395,7 +420,10 @@ def core_truth(chip: CoreChip, part: str, commanded: Array) -> Truth:
     heaters, imperfect = heaters_of(chip, part), chip.nonidealities
     stuck, dead = faults(heaters, imperfect)
     actual = chip.mesh.gather(chip.oracle_phases(part)[0, 0])
-    added = terms(commanded, chip.mesh, heaters, imperfect, drifted(chip, part))
+    single = imperfect.single_arm or imperfect.phi
+    added = terms(
+        commanded, chip.mesh, heaters, imperfect, drifted(chip, part), fine_of(chip, part), single
+    )
     return {
         "actual": {"theta": actual},
         "terms": {name: {"theta": by} for name, by in added.items()},
@@ -416,7 +444,7 @@ def mesh_truth(chip: MeshChip) -> Truth:
 
     actual = chip.oracle_phases()
     together = np.concatenate([commanded[part] for part in PHASES])
-    added = terms(together, neighbours(chip), heaters, imperfect, drifted(chip))
+    added = terms(together, neighbours(chip), heaters, imperfect, drifted(chip), fine_of(chip), single=True)
     return {
         "actual": actual,
         "terms": {name: by_kind(by) for name, by in added.items()},

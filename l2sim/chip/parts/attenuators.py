@@ -16,6 +16,7 @@ from l2sim.backend import Array, kernels, namespace
 from l2sim.chip import fabrication
 from l2sim.chip.fabrication import Chain, Heaters, Optics
 from l2sim.chip.nonidealities import GAMMA, WAVELENGTH_NM, Nonidealities, even_step
+from l2sim.chip.parts.given import Devices
 from l2sim.chip.parts.heat import Heat
 from l2sim.chip.parts.optics import Splitters, places
 from l2sim.chip.protocol import PARTS
@@ -25,9 +26,12 @@ from l2sim.mesh.mesh import Mesh
 class Column:
     """The attenuators of M cores of `heaters` (M, k), their numbers where `put` takes them."""
 
-    def __init__(self, heaters: Heaters, sheet: Nonidealities, put: Callable[[Array], Array]) -> None:
-        self._sheet, tilt = sheet, offsets(heaters, sheet)
-        self._ratio = put(1.0 + heaters.gamma * (sheet.gamma_std / GAMMA))
+    def __init__(
+        self, heaters: Heaters, sheet: Nonidealities, put: Callable[[Array], Array], devices: Devices
+    ) -> None:
+        self._sheet, ratio = sheet, 1.0 + heaters.gamma * (sheet.gamma_std / GAMMA)
+        ratio, tilt = devices.attenuators(ratio, offsets(heaters, sheet))
+        self._ratio = put(ratio)
         self._tilt = None if tilt is None else put(tilt)
 
     def realise(self, sigma: Array) -> tuple[Array, Array]:
@@ -75,11 +79,15 @@ class Interferometers(Column):
         self._shifters = {part: fabrication.fabricate(seed, name, f"{part}_signs", shape) for part in PARTS}
         self._heat, self._splitters = Heat(seed, name, {"sigma": shape}), Splitters(seed, name, ("sigma",), shape[0])
 
-    def tune(self, heaters: Heaters, sheet: Nonidealities, dtype: np.dtype, single: bool) -> Interferometers:
+    def tune(
+        self, heaters: Heaters, sheet: Nonidealities, dtype: np.dtype, single: bool, devices: Devices | None = None
+    ) -> Interferometers:
         """Take these parameters, and the draws of the attenuators' heaters; `single`: of one arm."""
         own = msgspec.structs.replace(sheet, phase_bias=sheet.sigma_bias, phase_error_std=0.0, lag=0.0, leak_lag=0.0)
         self._sheet, self._single = sheet, single
         self._chain = fabrication.chain_parameters(self._rails, heaters, own, dtype)
+        if devices is not None:
+            self._chain = devices.chain("sigma", self._chain, own)
         self._heat.tune(self._rails, own, dtype, self._single)
         alone = msgspec.structs.replace(own, crosstalk=0.0, stuck=0.0, dead=0.0)
         self._alone = {
