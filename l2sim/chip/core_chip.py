@@ -103,6 +103,7 @@ class CoreChip:
         if not (required(value).real or self.complex_cores):
             raise ChipError("such imperfections make cores complex; fabricate a ComplexChip")
         self._nonidealities = value
+        self._devices = self._devices.renewed(value.devices)
         made = {part: chain_parameters(self.mesh, self._heaters[part], value, self.dtype) for part in PARTS}
         made = {part: self._devices.chain(part, chain, value) for part, chain in made.items()}
         self._chain = {part: fabrication.moved(chain, self._home.put) for part, chain in made.items()}
@@ -347,7 +348,9 @@ class CoreChip:
 
     def oracle_fabrication(self) -> dict[str, Array]:
         """The unit draws of the fabrication, "part.noise_draw": what the noise of this chip is made of."""
-        return fabrication.arrays({**self._heaters.whole(), "sigma": self._attenuators}) | self._heat.arrays()
+        return fabrication.arrays({**self._heaters.whole(), "sigma": self._attenuators}) | self._heat.arrays() | (
+            self._devices.arrays()
+        )
 
     def refabricate(self, arrays: dict[str, Array]) -> None:
         """Become the chip whose `oracle_fabrication` gave `arrays`."""
@@ -355,6 +358,7 @@ class CoreChip:
         self._attenuators = heaters.pop("sigma")
         self._heaters.update(heaters)
         self._heat.become(arrays)
+        self._devices = self._devices.become(arrays)
         self.nonidealities = self._nonidealities
 
     def wander_as(self, wander: Wander) -> None:
@@ -372,7 +376,8 @@ class CoreChip:
         noise, drift, restless = self._noise.state(), self._wander.state(), self._settling.restless
         held, heat = self._heat.state()
         values = ChipState(noise=noise, drift=drift, restless=restless)
-        return {key: a.copy() for key, a in (arrays | held).items()}, values | heat
+        arrays |= held | self._devices.arrays()
+        return {key: a.copy() for key, a in arrays.items()}, values | heat
 
     def restore(self, arrays: dict[str, Array], values: ChipState) -> None:
         """Go on from what `state` returned."""
@@ -385,6 +390,7 @@ class CoreChip:
             self._wander.restore(values["drift"])
         self._settling.restless = values.get("restless", False)
         self._heat.restore(arrays, values.get("heat", {}), self._home.put)
+        self._devices = self._devices.become(arrays)
         self.nonidealities = self._nonidealities
 
     # -- inside --------------------------------------------------------------------------------------------------------
@@ -468,7 +474,7 @@ class CoreChip:
         """What is known of devices. ChipError for what makes cores complex where they are not."""
         size = self._cores, self.mesh.count
         heaters = {**dict.fromkeys(PARTS, size), "sigma": (self._cores, self.mesh.modes)}
-        return Devices(given, heaters, dict.fromkeys(PARTS, size) if self.complex_cores else {})
+        return Devices(given, heaters, dict.fromkeys(PARTS, size) if self.complex_cores else {}, self.name)
 
     def _hung(self, sheet: Nonidealities) -> attenuators.Column:
         """The attenuators with these imperfections."""

@@ -63,7 +63,7 @@ class MeshChip:
         self._wiring, self._skipped = wiring(mesh), skipped(mesh)
         size = 2 * mesh.count + mesh.modes
         self._heat = Heat(seed, name, {"mesh": (1, size)})
-        self._devices = Devices(given, {"": (1, size)}, {"": (1, mesh.count)})
+        self._devices = Devices(given, {"": (1, size)}, {"": (1, mesh.count)}, name)
         self._wander = Wander(seed, name, {"mesh": (1, size)}, places(mesh))
         self.settling = Settling()  # light that passes several meshes waits once: they share one
         self._noise = readout.Noise(self.dtype, device, seed, "readout", name)
@@ -85,6 +85,7 @@ class MeshChip:
         noisy = value.io_amplitude_error or value.io_phase_error or value.tap_noise or value.readout_noise
         self._noisy = bool(noisy or value.reference_phase_std)
         put = self._device.put
+        self._devices = self._devices.renewed(value.devices)
         chain = self._devices.chain("", chain_parameters(self._wiring, self._heaters, value, self.dtype), value)
         self._chain = fabrication.moved(chain, put)
         self._still = chain[2]
@@ -221,7 +222,7 @@ class MeshChip:
     def oracle_fabrication(self) -> dict[str, Array]:
         """The unit draws of the fabrication, "part.noise_draw"."""
         own = fabrication.arrays({"heaters": self._heaters, "optics": self._optics})
-        return own | self._heat.arrays() | self._grown.arrays(self._nonidealities)
+        return own | self._heat.arrays() | self._grown.arrays(self._nonidealities) | self._devices.arrays()
 
     def refabricate(self, arrays: dict[str, Array]) -> None:
         """Become the chip whose `oracle_fabrication` gave `arrays`."""
@@ -230,7 +231,10 @@ class MeshChip:
         self._heaters = heaters["heaters"]
         self._heat.become(arrays)
         self._grown.become(arrays)
-        self.nonidealities = self._nonidealities
+        self._devices = self._devices.become(arrays)
+        if self._devices:
+            self.nonidealities = self._nonidealities
+        self._forget()
 
     def wander_as(self, wander: Wander) -> None:
         """Let the biases be what `wander` makes of them from now on, by the clock of the chip's meter."""
@@ -245,6 +249,7 @@ class MeshChip:
         restless = self.settling.restless
         values: ChipState = {"noise": self._noise.position(), "drift": self._wander.state(), "restless": restless}
         held, heat = self._heat.state()
+        held |= self._devices.arrays()
         return {naming.name(part, "phases"): a for part, a in self.commanded.items()} | held, values | heat
 
     def restore(self, arrays: dict[str, Array], values: ChipState) -> None:
@@ -256,6 +261,9 @@ class MeshChip:
             self._wander.restore(values["drift"])
         self.settling.restless = values.get("restless", False)
         self._heat.restore(arrays, values.get("heat", {}), self._device.put)
+        self._devices = self._devices.become(arrays)
+        if self._devices:
+            self.nonidealities = self._nonidealities
         self._forget()
 
     # -- inside: what is built from the commands -----------------------------------------------------------------------

@@ -127,6 +127,8 @@ class Nonidealities(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     splitter_chip_std: Annotated[float, _is("std of the error that all splitters of a chip share", "rad", 0, 0.5)] = 0.0
     splitter_length: Annotated[float, _is("distance over which they are alike; 0: none", "pitch", 0, 1e3)] = 0.0
     splitter_gradient: Annotated[float, _is("std of their slope, from end to end of a mesh", "rad", 0, 0.5)] = 0.0
+    # Single devices (`l2sim.chip.parts.given`), in place of what the other fields draw.
+    devices: Annotated[str, _is("npz or CSV file of single heaters, splitters and arms; empty: none")] = ""
     # Attenuators and pi shifters of cores (`l2sim.chip.parts.attenuators`).
     attenuators: Annotated[
         Literal["published", "mzi"], _is("bare shares and exact signs, or MZIs and shifters as in the meshes")
@@ -342,6 +344,8 @@ def _wanted(annotation: object) -> str:
     kind, meta = get_args(annotation)
     if get_origin(kind) is Literal:
         return f"one of {', '.join(get_args(kind))}"
+    if kind is str:
+        return "the name of a file"
     if meta.ge is None:
         return "True or False" if kind is bool else "finite numbers"
     unit = meta.extra["unit"]

@@ -11,6 +11,7 @@ from math import tau
 from pathlib import Path
 from typing import Any, Protocol, Required, TypedDict
 
+import msgspec
 import numpy as np
 
 from l2sim import naming
@@ -25,6 +26,7 @@ from l2sim.chip.mesh_chip import MeshChip
 from l2sim.chip.meter import Meter
 from l2sim.chip.nonidealities import WAVELENGTH_NM, Nonidealities
 from l2sim.chip.parts import drawn as parts
+from l2sim.chip.parts import given as devices
 from l2sim.chip.parts import heat
 from l2sim.chip.protocol import PARTS, PHASES
 from l2sim.errors import L2simError
@@ -185,7 +187,15 @@ class Rebuilt:
     def mesh(self, layer: str) -> MeshChip:
         """The chip of a whole mesh as it was fabricated."""
         job, mesh = self._record.job, self._record.grids[layer].mesh
-        return MeshChip(mesh, chip_nonidealities(job), seed=self.seed, name=layer, dtype=float_type(job.precision))
+        imperfect, known = _without_file(chip_nonidealities(job)), self._given(layer)
+        return MeshChip(mesh, imperfect, self.seed, layer, dtype=float_type(job.precision), given=known)
+
+    def _given(self, layer: str) -> devices.Kept:
+        """What was given of single devices of a layer; the run keeps it in its checkpoints."""
+        if not any(chip_nonidealities(job).devices for _, job in self._record.jobs_until(None)):
+            return devices.Kept()
+        path = self._record.folder / "checkpoints" / "latest.safetensors"
+        return devices.kept(naming.of_layer(checkpoints.read(path)[0].arrays, layer))
 
     def _set(
         self, chip: MeshChip, layer: str, step: int | None, imperfect: Nonidealities, given: Commands | None = None
@@ -195,6 +205,7 @@ class Rebuilt:
         if not phases:
             return None
         self._aged(chip, layer, 0, step)
+        imperfect = _without_file(imperfect)
         if chip.nonidealities != imperfect:
             chip.nonidealities = imperfect
         chip.set_phases(**{part: phases[part] for part in PHASES})
@@ -210,8 +221,8 @@ class Rebuilt:
             self._fabricated[layer] = fabrication.of_cores(self.seed, layer, grid.p * grid.q, mesh)
         if not parts.published(imperfect) and parts.KEY not in self._fabricated[layer]:
             self._fabricated[layer] |= parts.of_cores(self.seed, layer, grid.p * grid.q, mesh)
-        kind = fabricated_as(imperfect, record.job.chip.readout)
-        chip = kind((1, 1), mesh, imperfect, seed=self.seed, name=layer, dtype=dtype)
+        kind, known = fabricated_as(imperfect, record.job.chip.readout), devices.of_core(self._given(layer), block)
+        chip = kind((1, 1), mesh, _without_file(imperfect), seed=self.seed, name=layer, dtype=dtype, given=known)
         # The draws of one core of the grid take the place of those of a grid of one.
         chip.refabricate({name: draws[block : block + 1] for name, draws in self._fabricated[layer].items()})
         self._aged(chip, layer, block, step)
@@ -281,6 +292,11 @@ class Rebuilt:
             light[port % chip.mesh.modes] = 1.0
             return {"forward": oracle.rows_between(chip.oracle_fields(light))}
         return oracle.core_powers(chip, 0, port) or None
+
+
+def _without_file(imperfect: Nonidealities) -> Nonidealities:
+    """The imperfections of a chip whose devices are given from a run's folder, not from the file of before."""
+    return msgspec.structs.replace(imperfect, devices="") if imperfect.devices else imperfect
 
 
 def decomposed(matrix: Array, grid: Grid) -> Aim:
@@ -407,6 +423,14 @@ def terms(
     return added
 
 
+def as_given(chip: CoreChip | MeshChip, commanded: Array, actual: Array, added: dict[str, Array]) -> dict[str, Array]:
+    """`added` with what devices that were given, and not drawn, make of it."""
+    if not devices.kept(chip.oracle_fabrication()):
+        return added
+    rest = actual - commanded - np.sum(list(added.values()), axis=0)
+    return added | {"given devices": np.mod(rest + np.pi, tau) - np.pi}
+
+
 def fine_of(chip: CoreChip | MeshChip, part: str = "mesh") -> heat.Fine | None:
     """The draws of heaters that are not the published ones, of part "u" or "v", or of a whole mesh; None of others."""
     if heat.published(chip.nonidealities):
@@ -424,6 +448,7 @@ def core_truth(chip: CoreChip, part: str, commanded: Array) -> Truth:
     added = terms(
         commanded, chip.mesh, heaters, imperfect, drifted(chip, part), fine_of(chip, part), single
     )
+    added = as_given(chip, commanded, actual, added)
     return {
         "actual": {"theta": actual},
         "terms": {name: {"theta": by} for name, by in added.items()},
@@ -445,6 +470,7 @@ def mesh_truth(chip: MeshChip) -> Truth:
     actual = chip.oracle_phases()
     together = np.concatenate([commanded[part] for part in PHASES])
     added = terms(together, neighbours(chip), heaters, imperfect, drifted(chip), fine_of(chip), single=True)
+    added = as_given(chip, together, np.concatenate([actual[part] for part in PHASES]), added)
     return {
         "actual": actual,
         "terms": {name: by_kind(by) for name, by in added.items()},

@@ -29,6 +29,7 @@ FIELDS = {name: get_args(annotation) for name, annotation in declared().items()}
 NUMBERS = [name for name, (kind, _) in FIELDS.items() if kind in (int, float)]
 SWITCHES = [name for name, (kind, _) in FIELDS.items() if kind is bool]
 LISTS = ("curve", "curve_volts")
+CHOICES = [name for name, (kind, _) in FIELDS.items() if get_origin(kind) is Literal]
 NAN, INF = math.nan, math.inf
 
 DOORS: dict[str, Callable[[str, Any], Nonidealities]] = {
@@ -45,8 +46,8 @@ def refused(name: str, value: object) -> None:
 
 
 def test_every_field_is_of_a_kind_that_is_tested() -> None:
-    assert {*NUMBERS, *SWITCHES, *LISTS, "drive"} == set(FIELDS) == set(Nonidealities.__struct_fields__)
-    assert len(FIELDS) == 31 and get_origin(FIELDS["drive"][0]) is Literal
+    assert {*NUMBERS, *SWITCHES, *LISTS, *CHOICES, "devices"} == set(FIELDS) == set(Nonidealities.__struct_fields__)
+    assert {"drive", "attenuators"} <= set(CHOICES)
     for name, (_, meta) in FIELDS.items():
         assert meta.description and meta.extra is not None and "unit" in meta.extra, name
 
@@ -96,9 +97,15 @@ def test_a_curve_is_a_list_of_finite_numbers(name: str) -> None:
             Nonidealities(**more | {name: wrong})
 
 
-def test_what_is_driven_is_one_of_two() -> None:
+@pytest.mark.parametrize("name", CHOICES)
+def test_a_choice_is_one_of_some(name: str) -> None:
     for wrong in ("current", "", 1, True, None, NAN):
-        refused("drive", wrong)
+        refused(name, wrong)
+
+
+def test_the_name_of_a_file_is_a_text() -> None:
+    for wrong in (1, True, None, NAN, ["a"]):
+        refused("devices", wrong)
 
 
 def test_a_copy_and_a_pickle_are_checked_and_the_same() -> None:

@@ -13,6 +13,9 @@ theta, phi and the screen.
     splitters    (M, 2, c)     rad, errors of the left and right splitters of c couplers
     loss         (M, 4, c)     dB of theta's arm, the one below, phi's and the one below it
 
+In the file that `nonidealities.devices` names, the chip stands in front: "conv1.u.bias", and a column `layer`; but what
+has no layer in front is of every chip. A run keeps what it read in its checkpoints.
+
 An npz file holds such arrays. A CSV file has a row for each heater that it says something of: `heater`, of cores also
 `part` and `core`, and any of bias, ratio, dead (1 or 0) and stuck_at; an empty cell leaves what was drawn. Heaters that
 are dead or stuck here are so beside those that the shares `dead` and `stuck` draw.
@@ -22,13 +25,14 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from l2sim import given as checks
+from l2sim import naming
 from l2sim.backend import Array
 from l2sim.chip.fabrication import Chain
 from l2sim.chip.nonidealities import Nonidealities
@@ -40,8 +44,13 @@ COUPLERS = ("splitters", "loss")
 VOLTS = "curve_volts"
 OF_SIGMA = ("bias", "ratio")
 """What may be given of attenuators."""
+WHOLE = "mesh"
+"""The part of a whole mesh among arrays at rest."""
 HIGHEST = {"bias": 1e3, "ratio": 100.0, "stuck_at": 1e3, "curve": 1e4, "splitters": np.pi, "loss": 1e3}
 """Beyond this, either way, a number is no such thing; ours."""
+
+KEPT = "given_"
+"""What kinds of arrays at rest begin with that were given."""
 
 Given = Mapping[str, ArrayLike] | str | os.PathLike[str] | None
 """Arrays by name, or the file that holds them."""
@@ -52,13 +61,16 @@ Sizes = Mapping[str, tuple[int, int]]
 class Devices:
     """What is given of a chip's devices, checked: `heaters` (M, n) and `couplers` (M, c) by part."""
 
-    def __init__(self, given: Given, heaters: Sizes, couplers: Sizes) -> None:
+    def __init__(self, given: Given, heaters: Sizes, couplers: Sizes, layer: str = "", file: str = "") -> None:
         self._arrays: dict[str, Array] = {}
+        self._sizes, self._layer, self.file = (heaters, couplers), layer, file
+        layer = layer if file else ""
         if given is None:
             return
-        sparse = isinstance(given, str | os.PathLike) and Path(given).suffix.lower() == ".csv"
-        named = _read(Path(given), heaters) if isinstance(given, str | os.PathLike) else dict(given)
-        for name, values in named.items():
+        table = isinstance(given, str | os.PathLike) and Path(given).suffix.lower() == ".csv"
+        sparse = table or isinstance(given, Kept)
+        named = _read(Path(given), heaters, layer) if isinstance(given, str | os.PathLike) else dict(given)
+        for name, values in _of_layer(named, layer, heaters).items():
             part, _, kind = name.rpartition(".")
             known = (kind in HEATERS and part in heaters) or (kind in COUPLERS and part in couplers)
             if part == "sigma":
@@ -89,9 +101,24 @@ class Devices:
             if self._arrays[name].shape[-1] != volts.size:
                 raise ChipError(f"{_what(name)} has {self._arrays[name].shape[-1]} phases a heater for {volts.size} V")
 
-    def of_core(self, row: int) -> dict[str, Array]:
-        """What is given of one core of a grid, as a chip of it alone takes it."""
-        return {name: a if name == VOLTS else a[row : row + 1] for name, a in self._arrays.items()}
+    def renewed(self, file: str) -> Devices:
+        """These, or what another `file` of a data sheet holds; "" is the one that names none."""
+        if file == self.file:
+            return self
+        return Devices(file or None, *self._sizes, self._layer, file)
+
+    def arrays(self) -> dict[str, Array]:
+        """What a checkpoint keeps: PART.given_KIND."""
+        out = {}
+        for name, array in self._arrays.items():
+            part, _, kind = name.rpartition(".")
+            out[naming.name(part or WHOLE, KEPT + kind)] = array.astype(float)
+        return out
+
+    def become(self, arrays: Mapping[str, Array]) -> Devices:
+        """What `arrays` gave; these where it has nothing of the kind."""
+        own = kept(arrays)
+        return Devices(own, *self._sizes, self._layer, self.file) if own else self
 
     def _of(self, part: str, kind: str) -> Array | None:
         return self._arrays.get(f"{part}.{kind}" if part else kind)
@@ -155,6 +182,59 @@ class Devices:
         return any(name.rpartition(".")[2] in COUPLERS for name in self._arrays)
 
 
+class Kept(dict[str, Array]):
+    """Arrays by name that were checked once: NaN is where a table had said nothing."""
+
+
+def kept(arrays: Mapping[str, Array]) -> Kept:
+    """What was given, by name, of the arrays of one chip at rest."""
+    own = Kept()
+    for name, array in arrays.items():
+        part, _, kind = name.rpartition(".")
+        if kind.startswith(KEPT):
+            part, kind = "" if part == WHOLE else part, kind.removeprefix(KEPT)
+            own[f"{part}.{kind}".lstrip(".")] = array.astype(bool) if kind == "dead" else array
+    return own
+
+
+def of_core(given: Kept, row: int) -> Kept:
+    """What is given of one core of a grid, as a chip of it alone takes it."""
+    return Kept({name: a if name == VOLTS else a[row : row + 1] for name, a in given.items()})
+
+
+def _of_layer(named: Mapping[str, ArrayLike], layer: str, heaters: Sizes) -> dict[str, ArrayLike]:
+    """Names as this chip knows them: without the layer in front; those of other layers are left out."""
+    if not layer:
+        return dict(named)
+    own = {name.removeprefix(f"{layer}."): a for name, a in named.items() if name.startswith(f"{layer}.")}
+    return {name: a for name, a in named.items() if _of_all(name, heaters)} | own
+
+
+def _of_all(name: str, heaters: Sizes) -> bool:
+    """Whether a name is of every chip: no layer stands in front."""
+    return name == VOLTS or (not name.endswith(f".{VOLTS}") and name.count(".") <= (0 if "" in heaters else 1))
+
+
+def check_layers(file: str, layers: Collection[str], whole: bool) -> None:
+    """ChipError where a file of devices names a layer that is none of `layers`; `whole`: of whole meshes."""
+    if not file:
+        return
+    heaters: Sizes = {"": (0, 0)} if whole else {}
+    for name in _names_in(Path(file)):
+        if not _of_all(name, heaters) and not any(name.startswith(f"{layer}.") for layer in layers):
+            raise ChipError(f"{file} has {name!r}, of no layer of this network; its layers are {', '.join(layers)}")
+
+
+def _names_in(path: Path) -> list[str]:
+    """The names in a file of arrays; those of layers in a table."""
+    if path.suffix.lower() == ".csv":
+        with path.open(newline="", encoding="utf-8") as table:
+            layers = {(row.get("layer") or "").strip() for row in csv.DictReader(table)}
+        return [f"{layer}.u.bias" for layer in sorted(layers - {""})]
+    with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+        return list(file.files)
+
+
 def _what(name: str) -> str:
     return f"{name} of devices"
 
@@ -199,12 +279,12 @@ def _dead(name: str, values: ArrayLike, size: tuple[int, int]) -> Array:
     return out.reshape(size)
 
 
-def _read(path: Path, heaters: Sizes) -> dict[str, ArrayLike]:
-    """The arrays of a file. ChipError where it is none."""
+def _read(path: Path, heaters: Sizes, layer: str) -> dict[str, ArrayLike]:
+    """The arrays of a file, of a table those of `layer`. ChipError where it is none."""
     try:
         if path.suffix.lower() == ".csv":
             with path.open(newline="", encoding="utf-8") as table:
-                return _table(list(csv.DictReader(table)), path, heaters)
+                return _table(list(csv.DictReader(table)), heaters, layer)
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
     except (OSError, ValueError, EOFError, AttributeError) as error:
@@ -213,11 +293,13 @@ def _read(path: Path, heaters: Sizes) -> dict[str, ArrayLike]:
         raise ChipError(f"{path} holds no devices: {why}; {cure}") from None
 
 
-def _table(rows: list[dict[str, str]], path: Path, heaters: Sizes) -> dict[str, ArrayLike]:
+def _table(rows: list[dict[str, str]], heaters: Sizes, layer: str) -> dict[str, ArrayLike]:
     """Rows of a CSV file as arrays; NaN where nothing is said."""
     out: dict[str, Array] = {}
     for number, row in enumerate(rows, 2):
         where, part = f"line {number}", (row.get("part") or "").strip()
+        if layer and (row.get("layer") or "").strip() not in ("", layer):
+            continue
         if part not in heaters:
             raise ValueError(f"{where} has part {part!r}; use {', '.join(map(repr, heaters))}")
         size = heaters[part]
@@ -225,7 +307,7 @@ def _table(rows: list[dict[str, str]], path: Path, heaters: Sizes) -> dict[str, 
         if not (0 <= core < size[0] and 0 <= heater < size[1]):
             raise ValueError(f"{where} is of core {core}, heater {heater}; there are {size[0]} of {size[1]}")
         for kind, text in row.items():
-            if kind in ("part", "core", "heater") or not (text or "").strip():
+            if kind in ("layer", "part", "core", "heater") or not (text or "").strip():
                 continue
             if kind not in HEATERS[:4]:
                 raise ValueError(f"{where} has a column {kind!r}; use {', '.join(HEATERS[:4])}")

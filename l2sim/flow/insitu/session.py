@@ -16,6 +16,7 @@ from l2sim import backend, naming
 from l2sim.backend import Array, float_type, generator, host
 from l2sim.chip import energy
 from l2sim.chip.mesh_chip import MeshChip
+from l2sim.chip.parts.given import check_layers
 from l2sim.chip.protocol import ChipState, Gradient, MeshHardware
 from l2sim.data import as_light, sets
 from l2sim.errors import JobError
@@ -204,3 +205,4 @@ def fabricate(session: Insitu) -> None:
     with session.meter.stage("deploy"):
         weights = network.electronic(session.stream("weights"), dtype, device)
         session.built = network.build(spec, weights, dtype, make, device)
+    check_layers(imperfect.devices, session.chips, whole=True)

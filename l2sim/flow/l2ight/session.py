@@ -14,6 +14,7 @@ from l2sim.chip import energy, nonidealities
 from l2sim.chip.complex_core_chip import fabricated_as
 from l2sim.chip.core_chip import CoreChip
 from l2sim.chip.meter import Meter
+from l2sim.chip.parts.given import check_layers
 from l2sim.chip.protocol import PARTS, ChipState, Commands
 from l2sim.data import sets
 from l2sim.data.sets import DataSet
@@ -244,6 +245,7 @@ def fabricate(session: L2ight, imperfect: nonidealities.Nonidealities, meter: Me
         return ElectronicWeight(np.empty((out_features, in_features), session.electronic.dtype))
 
     network.build(spec, make, session.electronic.dtype)
+    check_layers(imperfect.devices, chips, whole=False)
     return chips
 
 
