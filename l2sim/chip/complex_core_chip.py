@@ -1,12 +1,13 @@
 """Complex tensor cores: what splitter errors, loss and single-arm drive make of the cores of `core_chip`.
 
-The one MZI of both flows is in `kernels.cores`. Nothing here is fused: algorithms take the public path. How amplitudes
-are read is in `l2sim.chip.readout`.
+The one MZI of both flows is in `kernels.cores`. Cores with phi (`l2sim.mesh.thetaphi`) have fused operations, those of
+theta alone take the public path: so their noise is, to the bit, what it always was. How amplitudes are read is in
+`l2sim.chip.readout`.
 """
 
 from __future__ import annotations
 
-from typing import NoReturn
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -15,34 +16,47 @@ from l2sim.backend import CPU, Array, Device, kernels
 from l2sim.chip import fabrication, readout
 from l2sim.chip.core_chip import CoreChip, turned
 from l2sim.chip.fabrication import Optics, arm_parameters, fabricate_optics, splitter_parameters
+from l2sim.chip.fused import blocks
+from l2sim.chip.fused.descent import Sweep
 from l2sim.chip.meter import Meter
-from l2sim.chip.nonidealities import WAVELENGTH_NM, Nonidealities
+from l2sim.chip.nonidealities import WAVELENGTH_NM, Nonidealities, required
 from l2sim.chip.protocol import PARTS
 from l2sim.errors import ChipError
-from l2sim.mesh.mesh import Mesh, require
+from l2sim.mesh.mesh import Mesh, require_core
 
 READOUTS = ("power", "quadrature", "field")
 
 Passive = tuple[Array, Array]
-"""Splitters (M, 4, n) and amplitudes of both arms (M, 2, n) of the meshes of one part."""
+"""Splitters (M, 4, n) and amplitudes of the arms (M, 2, n), with phi (M, 4, n), of the meshes of one part."""
+
+
+def laid_out(mesh: Mesh, nonidealities: Nonidealities) -> Mesh:
+    """The mesh of cores of this layout and these imperfections, which say whether MZIs have phi."""
+    if not nonidealities.phi or require_core(mesh).phi:
+        return mesh
+    return Mesh(mesh.kind, mesh.modes, phi=True)
 
 
 def passive(mesh: Mesh, optics: Optics, nonidealities: Nonidealities) -> Passive:
-    """What light meets between the heaters. A core's MZI has the two arms beside its heaters only."""
-    arms = arm_parameters(optics, nonidealities)[:, :2]
-    return splitter_parameters(mesh, optics, nonidealities), np.ascontiguousarray(arms)
+    """What light meets between the heaters. A core's MZI has arms beside its heaters only: two, or four with phi."""
+    arms = arm_parameters(optics, nonidealities)[:, : 4 if mesh.phi else 2]
+    return splitter_parameters(mesh.mzis, optics, nonidealities), np.ascontiguousarray(arms)
 
 
 def matrices(mesh: Mesh, phases: Array, parts: Passive, signs: Array, nonidealities: Nonidealities) -> Array:
     """Effective phases (M, n) and signs (M, k) to complex matrices (M, k, k)."""
     phases = phases / (1.0 + nonidealities.detuning_nm / WAVELENGTH_NM)
     out = np.empty((len(phases), mesh.modes, mesh.modes), np.result_type(phases.dtype, np.complex64))
+    if mesh.phi:
+        kernels.cores.with_phi(phases, mesh.phases_of, *parts, signs, mesh.mzis.top, out)
+        return out
     kernels.cores.matrices(phases, *parts, nonidealities.single_arm, signs, mesh.rail, out)
     return out
 
 
 class ComplexChip(CoreChip):
-    """A `CoreChip` whose meshes are complex matrices. Arguments as there; it computes on the CPU only.
+    """A `CoreChip` whose meshes are complex matrices. Arguments as there; it computes on the CPU only. Where MZIs have
+    phi (`nonidealities.phi`, which stays as it was fabricated), its `mesh` is that of the heaters.
 
     With real cores' imperfections it gives what `CoreChip` gives (a test), and has the readout `field` besides.
     """
@@ -62,12 +76,13 @@ class ComplexChip(CoreChip):
         readouts: tuple[str, ...] = READOUTS,
         device: Device = CPU,
     ) -> None:
-        if require(mesh).inner_signs:
+        mesh = laid_out(mesh, required(nonidealities))
+        if require_core(mesh).inner_signs:
             raise ChipError("complex cores have all signs at their outputs; use Mesh(kind, k) without inner_signs")
         if device.numbers:
             raise ChipError(f"complex cores compute on the CPU, not on {device.name}; choose the device 'cpu'")
-        heaters = (shape[0] * shape[1], mesh.count)
-        self._optics = {part: fabricate_optics(seed, name, part, heaters) for part in PARTS}
+        couplers = (shape[0] * shape[1], mesh.mzis.count)
+        self._optics = {part: fabricate_optics(seed, name, part, couplers) for part in PARTS}
         self._scaled: tuple[Nonidealities, dict[str, Passive]] | None = None
         super().__init__(
             shape, mesh, nonidealities, seed=seed, name=name, meter=meter, dtype=dtype, readouts=readouts
@@ -86,20 +101,50 @@ class ComplexChip(CoreChip):
     def _named_optics(self) -> dict[str, Optics]:
         return {fabrication.optics_of(part): optics for part, optics in self._optics.items()}
 
+    def adopt(self, value: Nonidealities) -> None:
+        """As of `CoreChip`. ChipError where heaters would come or go: those are built."""
+        if required(value).phi != self.mesh.phi:
+            raise ChipError("nonidealities.phi says which heaters a chip has; fabricate another one to change it")
+        super().adopt(value)
+
     def fuses(self, readout: str) -> bool:
-        """Never: no fused operation knows complex cores."""
-        return False
+        """Whether cores have phi, and readings of this kind noise that can be drawn in aggregate."""
+        known = readout in ("quadrature", "field") and readout in self.readouts
+        return self.mesh.phi and known and self._nonidealities.reference_phase_std == 0.0
 
-    def _refused(self, *arguments: object, **options: object) -> NoReturn:
-        raise ChipError("complex cores have no fused operations; take the public path (`l2sim.chip.grid`)")
+    def sweep(self, *asked: Any, **by_name: Any) -> Sweep:
+        """As of `CoreChip`, of cores with phi. ChipError for others, which take the public path (`l2sim.chip.grid`)."""
+        if not self.mesh.phi:
+            raise ChipError("complex cores without phi have no fused descent; take the public path (`learn.search`)")
+        return super().sweep(*asked, **by_name)
 
-    sweep = descend = product = product_back = sigma_gradient = _refused
-
-    def _build(self, part: str, phases: Array, signs: Array) -> Array:
+    def _passive(self, part: str) -> Passive:
         sheet = self._nonidealities
         if self._scaled is None or self._scaled[0] is not sheet:
             self._scaled = sheet, {part: passive(self.mesh, optics, sheet) for part, optics in self._optics.items()}
-        return matrices(self.mesh, self._effective(part, phases), self._scaled[1][part], signs, sheet)
+        return self._scaled[1][part]
+
+    def _optics_of(self, part: str) -> dict[str, Array]:
+        splitters, arms = self._passive(part)
+        stretch = 1.0 / (1.0 + self._nonidealities.detuning_nm / WAVELENGTH_NM)
+        return {"splitters": splitters, "arms": arms, "stretch": np.full((self._cores, 1), stretch)}
+
+    def _build(self, part: str, phases: Array, signs: Array) -> Array:
+        return matrices(self.mesh, self._effective(part, phases), self._passive(part), signs, self._nonidealities)
+
+    def _grid(self) -> Array:
+        """What quadratures show of the whole matrix: Re M (p k, q k) = Re U diag(sigma) Re V* - Im U diag(sigma) Im V*."""
+        if self._drifts:
+            self._age()
+        if self._weight_grid is None:
+            sigma, u, v = self._realised, self._matrix("u"), self._matrix("v")
+            if np.iscomplexobj(sigma):
+                u, sigma = u * sigma[:, None, :], np.ones_like(sigma.real)
+            sigma = sigma.reshape(*self.shape, -1)
+            parts = [[np.ascontiguousarray(a) for a in (m.real, m.imag)] for m in (u, v)]
+            real, imaginary = (blocks.assemble(a, sigma, b) for a, b in zip(*parts))
+            self._weight_grid = np.subtract(real, imaginary, out=real)
+        return self._weight_grid
 
     def _passed(self, weights: Array, x: Array, kind: str) -> Array:
         """As of `CoreChip`. A quadrature that the reference does not turn needs the real part only."""

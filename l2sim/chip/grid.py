@@ -133,7 +133,7 @@ def sigma_gradient(
         additions = count if vectors is None else vectors.sum(axis=1).max()
         hardware.meter.count(accumulation_steps=additions, loads=p * q)
         if fused(hardware, "sigma_gradient", readout):
-            return hardware.sigma_gradient(x, dy, rest, vectors)  # type: ignore[arg-type]  # pieces as in `product`
+            return hardware.sigma_gradient(x, dy, rest, vectors, readout)  # type: ignore[arg-type]  # pieces as in `product`
         x = whole(x)
         scale_x, scale_y = full_scale(x), full_scale(dy)
         x, dy = padded(x, q * k), padded(dy, p * k)
