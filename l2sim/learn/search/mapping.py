@@ -10,6 +10,7 @@ from l2sim.backend import Array, host
 from l2sim.chip import grid
 from l2sim.chip.protocol import PARTS, Commands, Hardware, check, command
 from l2sim.learn.search.zeroth import Problem
+from l2sim.mesh import thetaphi
 from l2sim.mesh.orthogonal import decompose
 
 RESTART_ABOVE = 0.4
@@ -20,13 +21,15 @@ RESTART_ABOVE = 0.4
 class Target:
     """What a grid of cores is to become: `weight` blocks (p, q, k, k), and the commands and sigma (p, q, k) that would
     realise them on an ideal chip. `outputs`, `inputs` (p, q, k): 1 for ports of the matrix, 0 for those of the padding,
-    about which nobody cares; None where the blocks are whole."""
+    about which nobody cares; None where the blocks are whole. `still`: the phases at which an ideal mesh is an identity,
+    0 or (2 C + 1, k)."""
 
     weight: Array
     commands: Commands
     sigma: Array
     outputs: Array | None = None
     inputs: Array | None = None
+    still: Array | float = 0.0
 
     def wanted(self, seen: Array) -> Array:
         """The target (p, q, k, k), with what is `seen` of the padding, so that it asks for no change."""
@@ -48,13 +51,14 @@ def target(hardware: Hardware, weight: Array) -> Target:
     for part, matrices in (("u", u), ("v", v)):
         phases[part], signs[part] = map(there, decompose(hardware.mesh, matrices))
     commands = Commands(phases, signs)
+    still = there(thetaphi.identity(hardware.mesh)) if hardware.mesh.phi else 0.0
     if not (weight.shape[0] % k or weight.shape[1] % k):
-        return Target(there(blocks), commands, there(sigma))
+        return Target(there(blocks), commands, there(sigma), still=still)
     outputs, inputs = (
         np.broadcast_to((np.arange(whole * k) < real).reshape(shape).astype(blocks.dtype), sigma.shape)
         for whole, real, shape in zip(sigma.shape, weight.shape, ((-1, 1, k), (1, -1, k)))
     )
-    return Target(there(blocks), commands, there(sigma), there(outputs), there(inputs))
+    return Target(there(blocks), commands, there(sigma), there(outputs), there(inputs), still)
 
 
 def deploy(hardware: Hardware, aim: Target) -> None:
@@ -75,10 +79,11 @@ def problem(hardware: Hardware, aim: Target, readout: str = "quadrature") -> Pro
 
 
 def start_phases(aim: Target, rest: Commands | None) -> dict[str, Array]:
-    """Where mapping starts: the target's ideal phases, offset by the calibrated ones where there are any."""
+    """Where mapping starts: the target's ideal phases, offset by what the calibrated ones are off an ideal identity,
+    where there are any."""
     if rest is None:
         return {part: aim.commands.phases[part].copy() for part in PARTS}
-    return {part: aim.commands.phases[part] + rest.phases[part] for part in PARTS}
+    return {part: aim.commands.phases[part] + (rest.phases[part] - aim.still) for part in PARTS}
 
 
 def error_scale(aim: Target) -> Array:
@@ -97,10 +102,10 @@ def project(
         sigma = diag(I_U V W' U I_V)
 
     First U mapped and V resting shows U I_V; then U resting and V mapped is sent W' U I_V. Two evaluations a core. The
-    real part counts where the `readout` is "field". Where there is padding, W is what the core shows there: read first,
+    real part counts where the `readout` is "field", as it is of cores with phi (`grid.coherent`). Where there is padding, W is what the core shows there: read first,
     with the target's sigma; so the projection cannot end farther from the rest of W than it began.
     """
-    weight = aim.weight
+    weight, readout = aim.weight, grid.coherent(hardware, readout)
     if aim.outputs is not None:
         hardware.set_sigma(aim.sigma)
         command(hardware, u=mapped, v=mapped)
