@@ -13,6 +13,8 @@ from l2sim.learn.search.zeroth import Problem
 from l2sim.mesh import thetaphi
 from l2sim.mesh.orthogonal import decompose
 
+STILL = 1e-3
+"""Weight of the target's own sigma beside what is seen: it decides only where a response shows nothing. Ours."""
 RESTART_ABOVE = 0.4
 """Mapping error above which an adaptive search starts a core again."""
 
@@ -102,10 +104,14 @@ def project(
         sigma = diag(I_U V W' U I_V)
 
     First U mapped and V resting shows U I_V; then U resting and V mapped is sent W' U I_V. Two evaluations a core. The
-    real part counts where the `readout` is "field", as it is of cores with phi (`grid.coherent`). Where there is padding, W is what the core shows there: read first,
+    real part counts where the `readout` is "field". Where there is padding, W is what the core shows there: read first,
     with the target's sigma; so the projection cannot end farther from the rest of W than it began.
+
+    Of cores with phi it is `least`: their u_i v_i' are orthogonal to each other in both parts together only.
     """
-    weight, readout = aim.weight, grid.coherent(hardware, readout)
+    if hardware.mesh.phi:
+        return _seen_one_by_one(hardware, aim, mapped)
+    weight = aim.weight
     if aim.outputs is not None:
         hardware.set_sigma(aim.sigma)
         command(hardware, u=mapped, v=mapped)
@@ -121,6 +127,30 @@ def project(
     back = scale * hardware.forward(light / scale, readout=readout).real
     command(hardware, u=mapped, v=mapped)
     return np.diagonal(back, axis1=-2, axis2=-1).copy()
+
+
+def _seen_one_by_one(hardware: Hardware, aim: Target, mapped: Commands) -> Array:
+    """`least` of what quadratures show with one attenuator open after the other: k evaluations a core."""
+    command(hardware, u=mapped, v=mapped)
+    shown = []
+    for i in range(hardware.mesh.modes):
+        hardware.set_sigma(np.eye(hardware.mesh.modes)[i] * np.ones_like(aim.sigma))
+        shown.append(grid.respond(hardware))
+    return least(aim, np.stack(shown, axis=-3))
+
+
+def least(aim: Target, shown: Array) -> Array:
+    """The sigma (p, q, k) with which sum_i sigma_i R_i is nearest to the target, R_i = `shown` (p, q, k, k, k). What the
+    target does not ask for stays as it is there."""
+    there = 1.0 if aim.outputs is None or aim.inputs is None else aim.outputs[..., :, None] * aim.inputs[..., None, :]
+    weight = np.asarray(aim.weight, float) * there
+    rows = (np.asarray(shown, float) * (there if isinstance(there, float) else there[..., None, :, :])).reshape(*aim.sigma.shape, -1)
+    gram = rows @ rows.swapaxes(-1, -2)
+    still = STILL * np.trace(gram, axis1=-2, axis2=-1)[..., None]
+    gram += still[..., None] * np.eye(aim.sigma.shape[-1])
+    wanted = (rows @ weight.reshape(*weight.shape[:2], -1, 1))[..., 0] + still * aim.sigma
+    sigma: Array = np.linalg.solve(gram, wanted[..., None])[..., 0]
+    return sigma
 
 
 def keep_better(task: Problem, sigma: Array, before: Array) -> Array:
