@@ -133,7 +133,7 @@ def group(rule, lo, lanes, static, shared, problem, noise, keep, scratch, optics
     """One epoch of the cores of a vector, from `lo` on, whose arrays are in lane layout already."""
     phase, ratio, fixed, bias, driven = lanes
     order, earliest, rails, screens, lsb, levels, thresholds, rewrap, reverse, both, mean = static
-    around, crosstalk, stretch, stands, thetas, phis = shared
+    around, crosstalk, stretch, _, thetas, phis = shared
     x, g, want = problem
     turns, made, parts = optics
     known, strip = strips
@@ -209,8 +209,10 @@ def products(splitters, arms, out):
     for t in range(splitters.shape[1]):
         cl, sl, cr, sr = splitters[0, t], splitters[1, t], splitters[2, t], splitters[3, t]
         a0, a1, a2, a3 = arms[0, t], arms[1, t], arms[2, t], arms[3, t]
-        out[0, t], out[1, t], out[2, t], out[3, t] = cr * cl * a0 * a2, sr * sl * a1 * a2, sr * cl * a0 * a2, cr * sl * a1 * a2
-        out[4, t], out[5, t], out[6, t], out[7, t] = cr * sl * a0 * a3, sr * cl * a1 * a3, cr * cl * a1 * a3, sr * sl * a0 * a3
+        out[0, t], out[1, t] = cr * cl * a0 * a2, sr * sl * a1 * a2
+        out[2, t], out[3, t] = sr * cl * a0 * a2, cr * sl * a1 * a2
+        out[4, t], out[5, t] = cr * sl * a0 * a3, sr * cl * a1 * a3
+        out[6, t], out[7, t] = cr * cl * a1 * a3, sr * sl * a0 * a3
 
 
 @njit(cache=True, nogil=True)

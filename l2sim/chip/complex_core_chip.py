@@ -133,7 +133,7 @@ class ComplexChip(CoreChip):
         return matrices(self.mesh, self._effective(part, phases), self._passive(part), signs, self._nonidealities)
 
     def _grid(self) -> Array:
-        """What quadratures show of the whole matrix: Re M (p k, q k) = Re U diag(sigma) Re V* - Im U diag(sigma) Im V*."""
+        """What quadratures show of the whole matrix (p k, q k): Re M = Re U diag(s) Re V* - Im U diag(s) Im V*."""
         if self._drifts:
             self._age()
         if self._weight_grid is None:

@@ -129,8 +129,8 @@ def sigma_gradient(
     `x` (q k, N), `dy` (p k, N). `mapped` and `rest` are the commands of the mapped state and of the calibrated
     pseudo-identities; `sigma` is set again at the end. The first pass rests U and sets sigma to one, the
     second maps U again and rests V. Two core calls a vector; one addition a vector and core. Complex cores need the
-    `readout` "field", which those with phi are read by always: the gradient is the real part of the product. `vectors` (q, N) says which vectors the cores of a
-    block column take part in; the others are not sent.
+    `readout` "field", which those with phi are read by always: the gradient is the real part of the product. `vectors`
+    (q, N) says which vectors the cores of a block column take part in; the others are not sent.
     """
     (p, q), k, count = hardware.shape, hardware.mesh.modes, x.shape[1]
     readout = coherent(hardware, readout)
@@ -140,7 +140,8 @@ def sigma_gradient(
         additions = count if vectors is None else vectors.sum(axis=1).max()
         hardware.meter.count(accumulation_steps=additions, loads=p * q)
         if fused(hardware, "sigma_gradient", readout):
-            return hardware.sigma_gradient(x, dy, rest, vectors, readout)  # type: ignore[arg-type]  # pieces as in `product`
+            pieces: Array = x  # type: ignore[assignment]  # as in `product`
+            return hardware.sigma_gradient(pieces, dy, rest, vectors, readout)
         x = whole(x)
         scale_x, scale_y = full_scale(x), full_scale(dy)
         x, dy = padded(x, q * k), padded(dy, p * k)

@@ -370,8 +370,8 @@ PRESETS = {
     "silicon-push-pull": _FOUNDRY,
     # The MZI that labs build: theta and phi, one heated arm each, attenuators as MZIs too. Splitters as measured in
     # directional couplers (SiEPIC_Photonics_Package, commit 445ced1): 0.09 rad between two chips, so a deviation of
-    # 0.09 / sqrt(2), 0.01 to 0.02 rad within one, and 0.0040 to 0.0053 of the angle per nm, which matters off the design
-    # wavelength only. An integrated driver of 8 bits.
+    # 0.09 / sqrt(2), 0.01 to 0.02 rad within one, and 0.0040 to 0.0053 of the angle per nm, which matters off the
+    # design wavelength only. An integrated driver of 8 bits.
     "silicon": _SILICON,
     # The same chip driven by a lab's instruments: 12 to 16 bits are sold; 14 is ours.
     "silicon-lab": msgspec.structs.replace(_SILICON, phase_bits=14),

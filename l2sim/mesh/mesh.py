@@ -127,8 +127,8 @@ class Mesh:
         if self.phi:
             order, rails, last = self._heaters, np.arange(self.modes), 2 * self.mzis.columns
             column = np.concatenate((2 * column, 2 * column + 1, np.full(self.modes, last)))[order]
-            both = (np.concatenate((rail, rail, rails))[order] for rail in (top, bottom))
-            return column, *both, np.ones(len(order), bool)
+            top, bottom = (np.concatenate((rail, rail, rails))[order] for rail in (top, bottom))
+            return column, top, bottom, np.ones(len(order), bool)
         if self.node == "mzi":
             return column, top, bottom, np.ones(len(top), bool)
         first = self.node == "crossing"  # whether the MZI stands before its passive part

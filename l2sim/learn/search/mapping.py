@@ -23,8 +23,8 @@ RESTART_ABOVE = 0.4
 class Target:
     """What a grid of cores is to become: `weight` blocks (p, q, k, k), and the commands and sigma (p, q, k) that would
     realise them on an ideal chip. `outputs`, `inputs` (p, q, k): 1 for ports of the matrix, 0 for those of the padding,
-    about which nobody cares; None where the blocks are whole. `still`: the phases at which an ideal mesh is an identity,
-    0 or (2 C + 1, k)."""
+    about which nobody cares; None where the blocks are whole. `still`: the phases at which an ideal mesh is an
+    identity, 0 or (2 C + 1, k)."""
 
     weight: Array
     commands: Commands
@@ -140,16 +140,18 @@ def _seen_one_by_one(hardware: Hardware, aim: Target, mapped: Commands) -> Array
 
 
 def least(aim: Target, shown: Array) -> Array:
-    """The sigma (p, q, k) with which sum_i sigma_i R_i is nearest to the target, R_i = `shown` (p, q, k, k, k). What the
-    target does not ask for stays as it is there."""
-    there = 1.0 if aim.outputs is None or aim.inputs is None else aim.outputs[..., :, None] * aim.inputs[..., None, :]
-    weight = np.asarray(aim.weight, float) * there
-    rows = (np.asarray(shown, float) * (there if isinstance(there, float) else there[..., None, :, :])).reshape(*aim.sigma.shape, -1)
+    """The sigma (p, q, k) with which sum_i sigma_i R_i is nearest to the target, R_i = `shown` (p, q, k, k, k). What
+    the target does not ask for stays as it is there."""
+    there = np.ones(aim.weight.shape)
+    if aim.outputs is not None and aim.inputs is not None:
+        there = aim.outputs[..., :, None] * aim.inputs[..., None, :]
+    rows = (shown * there[:, :, None]).reshape(*aim.sigma.shape, -1)
+    weight = (aim.weight * there).reshape(*aim.sigma.shape[:2], -1, 1)
     gram = rows @ rows.swapaxes(-1, -2)
     still = STILL * np.trace(gram, axis1=-2, axis2=-1)[..., None]
     gram += still[..., None] * np.eye(aim.sigma.shape[-1])
-    wanted = (rows @ weight.reshape(*weight.shape[:2], -1, 1))[..., 0] + still * aim.sigma
-    sigma: Array = np.linalg.solve(gram, wanted[..., None])[..., 0]
+    wanted = rows @ weight + (still * aim.sigma)[..., None]
+    sigma: Array = np.linalg.solve(gram, wanted)[..., 0]
     return sigma
 
 
