@@ -7,6 +7,7 @@ theta alone take the public path: so their noise is, to the bit, what it always 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -101,33 +102,33 @@ class ComplexChip(CoreChip):
     def _named_optics(self) -> dict[str, Optics]:
         return {fabrication.optics_of(part): optics for part, optics in self._optics.items()}
 
-    def adopt(self, value: Nonidealities) -> None:
+    @CoreChip.nonidealities.setter  # type: ignore[attr-defined, untyped-decorator]
+    def nonidealities(self, value: Nonidealities) -> None:
         """As of `CoreChip`. ChipError where heaters would come or go: those are built."""
         if required(value).phi != self.mesh.phi:
             raise ChipError("nonidealities.phi says which heaters a chip has; fabricate another one to change it")
-        super().adopt(value)
+        CoreChip.nonidealities.fset(self, value)  # type: ignore[attr-defined]
 
     def fuses(self, readout: str) -> bool:
         """Whether cores have phi, and readings of this kind noise that can be drawn in aggregate."""
         known = readout in ("quadrature", "field") and readout in self.readouts
         return self.mesh.phi and known and self._nonidealities.reference_phase_std == 0.0
 
-    def sweep(self, *asked: Any, **by_name: Any) -> Sweep:
-        """As of `CoreChip`, of cores with phi. ChipError for others, which take the public path (`l2sim.chip.grid`)."""
+    def sweep(self, part: str, *asked: Any, readout: str = "quadrature", **by_name: Any) -> Sweep:
+        """As of `CoreChip`, of cores with phi and by a `readout` that `fuses`. ChipError for others."""
         if not self.mesh.phi:
             raise ChipError("complex cores without phi have no fused descent; take the public path (`learn.search`)")
-        return super().sweep(*asked, **by_name)
+        made = super().sweep(part, *asked, **by_name)
+        splitters, arms = self._passive(part)
+        stretch = np.full((self._cores, 1), 1.0 / (1.0 + self._nonidealities.detuning_nm / WAVELENGTH_NM))
+        optics = {"splitters": splitters, "arms": arms, "stretch": stretch}
+        return replace(made, on=made.on | optics, both=readout == "field")
 
     def _passive(self, part: str) -> Passive:
         sheet = self._nonidealities
         if self._scaled is None or self._scaled[0] is not sheet:
             self._scaled = sheet, {part: passive(self.mesh, optics, sheet) for part, optics in self._optics.items()}
         return self._scaled[1][part]
-
-    def _optics_of(self, part: str) -> dict[str, Array]:
-        splitters, arms = self._passive(part)
-        stretch = 1.0 / (1.0 + self._nonidealities.detuning_nm / WAVELENGTH_NM)
-        return {"splitters": splitters, "arms": arms, "stretch": np.full((self._cores, 1), stretch)}
 
     def _build(self, part: str, phases: Array, signs: Array) -> Array:
         return matrices(self.mesh, self._effective(part, phases), self._passive(part), signs, self._nonidealities)

@@ -27,15 +27,8 @@ from l2sim.chip.meter import Count, Meter, Settling
 from l2sim.chip.nonidealities import GAMMA, Nonidealities, required
 from l2sim.chip.parts import attenuators
 from l2sim.chip.protocol import (
-    PARTS,
-    READOUTS,
-    ChipState,
-    Commands,
-    detectors,
-    grid_shape,
-    light_of_cores,
-    mask_of_cores,
-)
+    PARTS, READOUTS, ChipState, Commands, detectors, grid_shape, light_of_cores, mask_of_cores,
+)  # fmt: skip
 from l2sim.errors import ChipError, NotFinite
 from l2sim.given import reals, word
 from l2sim.mesh.mesh import Mesh, require_core, require_real
@@ -94,10 +87,6 @@ class CoreChip:
 
     @nonidealities.setter
     def nonidealities(self, value: Nonidealities) -> None:
-        self.adopt(value)
-
-    def adopt(self, value: Nonidealities) -> None:
-        """What setting `nonidealities` does."""
         if not (required(value).real or self.complex_cores):
             raise ChipError("such imperfections make cores complex; fabricate a ComplexChip")
         self._nonidealities = value
@@ -175,15 +164,15 @@ class CoreChip:
 
     def sweep(
         self, part: str, rule: str, gain: Array, target: Array, order: Array, lr: Array, loss: Array,
-        carry: Array | None = None, by_column: bool = False, outputs: Array | None = None, readout: str = "quadrature",
+        carry: Array | None = None, by_column: bool = False, outputs: Array | None = None,
     ) -> Sweep:  # fmt: skip
         """Coordinate descent over every heater of U or V (`kernels.descent`), two evaluations a heater, yet to be done
         (`spread.do`, then `swept`).
 
         `gain` (p, q, k) per input, `target` (p, q, k, k), `order` (n,) of heaters in travel order, or
         (C,) of columns counted from sigma if `by_column`, `lr` and `loss` (p, q); `carry` (p, q) marks losses to take
-        as they are; `outputs` (p, q, k) is 0 where nobody reads (`learn.zeroth.Problem`); `readout` is one that
-        `fuses`. Noise-free descent by column takes `kernels.descent_by_column`.
+        as they are; `outputs` (p, q, k) is 0 where nobody reads (`learn.zeroth.Problem`). Noise-free descent by column
+        takes `kernels.descent_by_column`.
         """
         if self._drifts:
             self._age()
@@ -201,14 +190,14 @@ class CoreChip:
             "lr": xp.array(np.broadcast_to(lr, self.shape), self.dtype).reshape(cores), "flip": flip, "signs": signs,
             "rest": self._matrix("v" if part == "u" else "u"), "sigma": self._realised, "scale": self._scale,
             "gain": each(gain, k), "target": each(target, k, k), "read": each(1 if outputs is None else outputs, k),
-        } | self._optics_of(part)  # fmt: skip
+        }  # fmt: skip
         heaters, columns = (self.mesh.by_column(part, order), order) if by_column else (order, None)
         sheet, kind = self._nonidealities, None
         if xp is not np and not self._drifts:  # how far biases drift depends on who went before
             kind = sheet, part, rule, self.dtype, k, self.mesh.rail.tobytes()
         return Sweep(
             self._device, on, tuple(shared), part, rule, self.mesh, heaters, columns, sheet.readout_noise, self._noise,
-            kind, readout == "field",
+            kind,
         )  # fmt: skip
 
     def swept(self, sweep: Sweep) -> tuple[Array, Array]:
@@ -263,8 +252,7 @@ class CoreChip:
     def sigma_gradient(
         self, x: Array | Pieces, dy: Array, rest: Commands, vectors: Array | None = None, readout: str = "quadrature"
     ) -> Array:
-        """dL/dsigma (p, q, k) as `l2sim.chip.grid.sigma_gradient` measures it: of quadratures, or of fields as the
-        difference of what both parts give, for the real part of a product counts.
+        """dL/dsigma (p, q, k) as `l2sim.chip.grid.sigma_gradient` measures it, of quadratures or of fields.
 
         `x` is dark already where `vectors` (q, N) has False; they are metered.
         """
@@ -280,17 +268,13 @@ class CoreChip:
         sums = namespace(dy).zeros((self.shape[1], k, k), self.dtype) if noise > 0.0 else None
         see = None if sums is None else partial(blocks.add_grams, out=sums)
         outer = blocks.outer(dy, x, (self.shape[0] * k, self.shape[1] * k), see)
-        outer, parts = self._home.put(outer), []
-        for left, right in passes if readout == "field" else passes[:1]:
-            parts.append(blocks.diagonals(left, outer, right))
-            if sums is not None:
-                scales = noise * full_scale(x), noise * full_scale(dy)
-                blocks.add_noise(self._noise, parts[-1], left, right, sums, dy, vectors, scales)
-        return parts[0] - parts[1] if len(parts) > 1 else parts[0]
+        scales = (0.0, 0.0) if sums is None else (noise * full_scale(x), noise * full_scale(dy))
+        passes = passes if readout == "field" else passes[:1]
+        return blocks.measured(self._noise, passes, self._home.put(outer), sums, dy, vectors, scales)
 
     def _passes(self, rest: Commands) -> tuple[list[tuple[Array, Array]], Count]:
-        """U I_V and (I_U V)', their real parts and then, of complex cores, the imaginary ones; and the writes that it
-        takes to rest both meshes; kept until one is commanded.
+        """U I_V and (I_U V)' as `blocks.parted` has them, and the writes that it takes to rest both meshes; kept until
+        one is commanded.
 
         Sigma is one in both passes: zero attenuator phase, which every chip realises exactly.
         """
@@ -303,10 +287,7 @@ class CoreChip:
                 flat, ends = self.mesh.gather(phases).reshape(self._cores, -1), signs.reshape(self._cores, -1)
                 turned += np.count_nonzero(flat != self._phases[part]) + np.count_nonzero(ends != self._signs[part])
                 still[part] = self._build(part, flat.astype(self.dtype), ends.astype(self.dtype))
-            ways = u @ still["v"], (still["u"] @ v).swapaxes(1, 2)
-            parts = [[a.real, a.imag] if np.iscomplexobj(a) else [a] for a in ways]
-            passes = [tuple(map(self.xp.ascontiguousarray, pair)) for pair in zip(*parts)]
-            self._rested = rest, passes, turned
+            self._rested = rest, blocks.parted(u @ still["v"], (still["u"] @ v).swapaxes(1, 2)), turned
         return self._rested[1:]
 
     # -- what only an observer may see ---------------------------------------------------------------------------------
@@ -431,10 +412,6 @@ class CoreChip:
 
     def _forget(self, part: str) -> None:
         self._matrices[part] = self._weight_grid = self._rested = None
-
-    def _optics_of(self, part: str) -> dict[str, Array]:
-        """What else a descent has to know of the cores' optics: of ideal ones nothing."""
-        return {}
 
     def _effective(self, part: str, phases: Array) -> Array:
         ratio, fixed, bias, around, *rest = self._chain[part]
