@@ -27,7 +27,14 @@ from l2sim.chip.meter import Count, Meter, Settling
 from l2sim.chip.nonidealities import GAMMA, Nonidealities, required
 from l2sim.chip.parts import attenuators
 from l2sim.chip.protocol import (
-    PARTS, READOUTS, ChipState, Commands, detectors, grid_shape, light_of_cores, mask_of_cores,
+    PARTS,
+    READOUTS,
+    ChipState,
+    Commands,
+    detectors,
+    grid_shape,
+    light_of_cores,
+    mask_of_cores,
 )  # fmt: skip
 from l2sim.errors import ChipError, NotFinite
 from l2sim.given import reals, word
@@ -256,8 +263,7 @@ class CoreChip:
 
         `x` is dark already where `vectors` (q, N) has False; they are metered.
         """
-        noise = self._nonidealities.readout_noise
-        passes, turned = self._passes(rest)
+        noise, (passes, turned) = self._nonidealities.readout_noise, self._passes(rest)
         sent = x.shape[1] * self.shape[1] if vectors is None else np.count_nonzero(vectors)
         count = x.shape[1] if vectors is None else int(vectors.sum(axis=1).max())  # columns side by side
         self._settling.wrote()
