@@ -68,6 +68,8 @@ class Nonidealities(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     shot_noise: grows as the amplitude. reference_phase_std: fresh for each reading of a core.
     exact_sigma: the attenuators do exactly what they are told (as published for calibration and mapping).
     heat_wraps: a real heater leaks all of its heat, not what is left of it modulo 2 pi.
+    phi: cores of theta and phi in every MZI, one arm each, and a screen (`l2sim.mesh.thetaphi`); `single_arm` says
+        nothing about them.
     single_arm: diag(e^{2ia}, 1) for diag(e^{ia}, e^{-ia}). Whole meshes have theta and phi on the top arm always.
     loss_db: N(loss_db, loss_db_std) cut at zero; a rail that skips a column loses twice `loss_db` there, as an MZI
         without spread would.

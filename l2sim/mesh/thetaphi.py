@@ -40,6 +40,15 @@ def identity(mesh: Mesh) -> Array:
     return laid(mesh, straight, straight, np.zeros(mesh.modes))
 
 
+def place(mesh: Mesh, heater: int) -> str:
+    """Where a heater (in travel order) stands, in words."""
+    for kind, heaters in zip(("theta", "phi"), mesh.phases_of):
+        if heater in heaters:
+            i, plain = int(np.flatnonzero(heaters == heater)[0]), mesh.mzis
+            return f"{kind} of MZI {i}, column {plain.column[i]}, rails {plain.top[i]} and {plain.bottom[i]}"
+    return f"screen of rail {mesh.top[heater]}"
+
+
 def matrix(mesh: Mesh, phases: ArrayLike, signs: ArrayLike | None = None) -> Array:
     """The unitary matrices (..., N, N) of an ideal mesh at effective `phases` (..., 2 C + 1, N) and `signs` (..., N;
     default +1). Fields are columns: y = U x."""
