@@ -19,9 +19,9 @@ from l2sim.chip.core_chip import CoreChip, turned
 from l2sim.chip.fabrication import Optics, arm_parameters, fabricate_optics, splitter_parameters
 from l2sim.chip.fused import blocks
 from l2sim.chip.fused.descent import Sweep
-from l2sim.chip.meter import Meter
+from l2sim.chip.meter import Count, Meter
 from l2sim.chip.nonidealities import WAVELENGTH_NM, Nonidealities, required
-from l2sim.chip.protocol import PARTS
+from l2sim.chip.protocol import PARTS, Commands
 from l2sim.errors import ChipError
 from l2sim.mesh.mesh import Mesh, require_core
 
@@ -116,13 +116,21 @@ class ComplexChip(CoreChip):
 
     def sweep(self, part: str, *asked: Any, readout: str = "quadrature", **by_name: Any) -> Sweep:
         """As of `CoreChip`, of cores with phi and by a `readout` that `fuses`. ChipError for others."""
-        if not self.mesh.phi:
-            raise ChipError("complex cores without phi have no fused descent; take the public path (`learn.search`)")
+        self._require_phi()
         made = super().sweep(part, *asked, **by_name)
         splitters, arms = self._passive(part)
         stretch = np.full((self._cores, 1), 1.0 / (1.0 + self._nonidealities.detuning_nm / WAVELENGTH_NM))
         optics = {"splitters": splitters, "arms": arms, "stretch": stretch}
         return replace(made, on=made.on | optics, both=readout == "field")
+
+    def _require_phi(self) -> None:
+        if not self.mesh.phi:
+            raise ChipError("complex cores without phi have no fused operations; take the public path (`chip.grid`)")
+
+    def _passes(self, rest: Commands) -> tuple[list[tuple[Array, Array]], Count]:
+        """As of `CoreChip`, of cores with phi."""
+        self._require_phi()
+        return super()._passes(rest)
 
     def _passive(self, part: str) -> Passive:
         sheet = self._nonidealities
@@ -135,6 +143,7 @@ class ComplexChip(CoreChip):
 
     def _grid(self) -> Array:
         """What quadratures show of the whole matrix (p k, q k): Re M = Re U diag(s) Re V* - Im U diag(s) Im V*."""
+        self._require_phi()
         if self._drifts:
             self._age()
         if self._weight_grid is None:

@@ -143,9 +143,14 @@ def test_the_reference_turns_all_of_a_vector() -> None:
 def test_fused_operations_are_not_offered() -> None:
     chip = chip_of()
     assert not grid.fused(chip, "product") and lacks(chip) == []
-    for name in ("descend", "product", "product_back", "sigma_gradient"):
+    light, rest = np.ones((8, 1)), random_commands(chip, generator(1))
+    asked: dict[str, tuple[Any, ...]] = {
+        "descend": ("u",), "product": (light,), "product_back": (light[:4], None),
+        "sigma_gradient": (light, light[:4], rest),
+    }  # fmt: skip
+    for name, arguments in asked.items():
         with pytest.raises(ChipError, match="no fused operations"):
-            getattr(chip, name)()
+            getattr(chip, name)(*arguments)
 
 
 def test_refusals() -> None:
