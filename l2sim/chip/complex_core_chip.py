@@ -171,6 +171,12 @@ class ComplexChip(CoreChip):
         return seen.astype(np.result_type(self.dtype, np.complex64), copy=False)
 
 
+def perfect(shape: tuple[int, int], mesh: Mesh, **options: Any) -> CoreChip:
+    """A chip without imperfections that has the heaters of `mesh`."""
+    sheet = Nonidealities(phi=mesh.phi)
+    return fabricated_as(sheet, "quadrature")(shape, mesh, sheet, seed=0, **options)
+
+
 def fabricated_as(nonidealities: Nonidealities, readout: str) -> type[CoreChip]:
     """The chip that these imperfections and this readout need: `CoreChip`, unless something is complex."""
     return CoreChip if nonidealities.real and readout != "field" else ComplexChip
