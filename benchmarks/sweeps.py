@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 
 from benchmarks import chips
 from benchmarks.measure import FMA, GFLOPS, Bench, LeftOut, Measurement
 from l2sim.backend import Device, host
+from l2sim.chip.complex_core_chip import fabricated_as
 from l2sim.chip.core_chip import CoreChip
+from l2sim.chip.nonidealities import PRESETS
 from l2sim.learn.search import calibrate, mapping, zeroth
 from l2sim.learn.search.zeroth import METHODS, Search, there_and_back
+from l2sim.mesh.mesh import Mesh
 
 SIZES = (4, 8, 9, 16, 32)
 BLOCKS = (128, 1024, 50_000)
@@ -70,6 +74,31 @@ def ic(bench: Bench) -> Iterator[Measurement]:
 def pm(bench: Bench) -> Iterator[Measurement]:
     """Parallel mapping by ZCD."""
     return _sweep("sweep-pm", False, bench)
+
+
+def phi(bench: Bench) -> Iterator[Measurement]:
+    """An epoch of calibration of cores of `silicon`, theta and phi in every MZI, beside one of the published cores: as
+    many cores, but 2 k^2 heaters of complex matrices for k (k - 1) of real ones. With readout noise, and without."""
+    if bench.device.numbers:
+        raise LeftOut("complex cores compute on the CPU")
+    for k in (4, 9) if bench.quick else (4, 9, 16):
+        blocks, epochs = 32 if bench.quick else 1024, {}
+        for name in ("l2ight-2021", "silicon"):
+            for noise in (0.0, 0.01):
+                sheet = msgspec.structs.replace(PRESETS[name], readout_noise=noise)
+                kind = fabricated_as(sheet, "quadrature")
+                chip = kind((1, blocks), Mesh("rectangular", k), sheet, seed=1, dtype=np.dtype("float32"))
+                for structured in (False, True):
+                    way = f"{name}{', by column' if structured else ''}{', noisy' if noise else ''}"
+                    epochs[way] = _epoch(chip, np.linspace(1.0, 1.0 / k, k), np.eye(k), structured)
+        # Of silicon: a complex coupler is 28 a column, half of them are passed twice and all of them once.
+        for way, seconds in bench.paired(epochs, 3).items():
+            heaters, each = k * (k - 1), flops(k)
+            if "silicon" in way:
+                heaters, each = 2 * k * k, 28 * k * (k * (k - 1) // 2) * 3 // 4 + 5 * k * k
+            work = 2.0 * heaters * blocks * each
+            sizes = {"k": k, "blocks": blocks, "evaluations": 2 * heaters * blocks}
+            yield Measurement("sweep-phi", way, min(seconds), work, GFLOPS, FMA, sizes=sizes)
 
 
 def pace(bench: Bench, chip: CoreChip, order: str, epochs: int, weight: np.ndarray) -> dict[str, float]:
@@ -158,4 +187,4 @@ def carry(chip: CoreChip) -> None:
     chip.restore({name: host(a) for name, a in arrays.items()}, values)
 
 
-CASES = (("sweep-ic", ic), ("sweep-pm", pm), ("vgg8-ic-pm", vgg8), ("bank-ic-pm", bank))
+CASES = (("sweep-ic", ic), ("sweep-pm", pm), ("sweep-phi", phi), ("vgg8-ic-pm", vgg8), ("bank-ic-pm", bank))

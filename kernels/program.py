@@ -182,6 +182,13 @@ def clements(u, theta, phi, screen):
 
 
 @njit(cache=True, nogil=True)
+def clements_of_cores(u, theta, phi, screen):
+    """`clements` of M matrices u (M, N, N)."""
+    for m in range(len(u)):
+        clements(u[m], theta[m], phi[m], screen[m])
+
+
+@njit(cache=True, nogil=True)
 def flow(top, bottom, crossed, first, common, ahead, phi, screen):
     """Push phases on the rails through the couplers from `first` on, to the output: the common mode flow, in place.
 

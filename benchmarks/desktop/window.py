@@ -36,7 +36,7 @@ SAMPLES = 30
 LARGE = (1600, 1000)
 KINDS = {
     "cores": ("digits", ()),
-    "complex cores": ("digits", ("nonidealities.base=silicon", "nonidealities.single_arm=true")),
+    "complex cores": ("digits", ("nonidealities.base=silicon-push-pull", "nonidealities.single_arm=true")),
     "drifting cores": ("digits", ("nonidealities.drift_std=0.05",)),
     "a mesh": ("insitu-digits", ()),
     "a worn mesh": ("insitu-digits", ("nonidealities.base=silicon",)),

@@ -431,6 +431,10 @@ class _Moves:
 def _layer(name: str, grid: grids.Grid) -> Layer:
     mesh = grid.mesh
     place = mesh.modes, mesh.column, mesh.top, mesh.bottom - mesh.top
+    if mesh.phi:  # every heater has a tile over two rails; those of the screen stand one behind the other
+        screen = mesh.column == mesh.columns - 1
+        column = mesh.column + np.where(screen, mesh.top, 0)
+        place = mesh.modes, column, np.minimum(mesh.top, mesh.modes - 2), np.ones_like(mesh.top)
     if grid.whole:
         return Layer(name, 1, 1, grid.k, {"": Part(*place, True)}, None)
     parts = {side: Part(*place, False) for side in ("u", "v")}

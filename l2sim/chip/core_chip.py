@@ -37,10 +37,10 @@ from l2sim.chip.protocol import (
     grid_shape,
     light_of_cores,
     mask_of_cores,
-)
+)  # fmt: skip
 from l2sim.errors import ChipError, NotFinite
 from l2sim.given import reals, word
-from l2sim.mesh.mesh import Mesh, require_real
+from l2sim.mesh.mesh import Mesh, require_core, require_real
 from l2sim.streams import Stream
 
 
@@ -69,7 +69,7 @@ class CoreChip:
         device: Device = CPU,
         given: Given = None,
     ) -> None:
-        require_real(mesh)
+        (require_core if self.complex_cores else require_real)(mesh)
         self.shape, self.mesh, self.name = grid_shape(shape), mesh, name
         self.meter = Meter() if meter is None else meter
         self.readouts = detectors(readouts)
@@ -115,7 +115,7 @@ class CoreChip:
         self._drifts = value.drift_std > 0.0 or value.step_std > 0.0
         self._matrices: dict[str, Array | None] = dict.fromkeys(PARTS)
         self._weight_grid: Array | None = None
-        self._rested: tuple[Commands, Array, Array, Count] | None = None
+        self._rested: tuple[Commands, list[tuple[Array, Array]], Count] | None = None
         self._realise_sigma()
 
     # -- what a lab can do ---------------------------------------------------------------------------------------------
@@ -270,13 +270,14 @@ class CoreChip:
         std: Array = np.repeat(np.sqrt(power.sum(axis=axis)), self.mesh.modes)
         return std
 
-    def sigma_gradient(self, x: Array | Pieces, dy: Array, rest: Commands, vectors: Array | None = None) -> Array:
-        """dL/dsigma (p, q, k) as `l2sim.chip.grid.sigma_gradient` measures it.
+    def sigma_gradient(
+        self, x: Array | Pieces, dy: Array, rest: Commands, vectors: Array | None = None, readout: str = "quadrature"
+    ) -> Array:
+        """dL/dsigma (p, q, k) as `l2sim.chip.grid.sigma_gradient` measures it, of quadratures or of fields.
 
         `x` is dark already where `vectors` (q, N) has False; they are metered.
         """
-        noise = self._nonidealities.readout_noise
-        left, right, turned = self._passes(rest)
+        noise, (passes, turned) = self._nonidealities.readout_noise, self._passes(rest)
         sent = x.shape[1] * self.shape[1] if vectors is None else np.count_nonzero(vectors)
         count = x.shape[1] if vectors is None else int(vectors.sum(axis=1).max())  # columns side by side
         self._settling.wrote()
@@ -287,14 +288,13 @@ class CoreChip:
         sums = namespace(dy).zeros((self.shape[1], k, k), self.dtype) if noise > 0.0 else None
         see = None if sums is None else partial(blocks.add_grams, out=sums)
         outer = blocks.outer(dy, x, (self.shape[0] * k, self.shape[1] * k), see)
-        gradient = blocks.diagonals(left, self._home.put(outer), right)
-        if sums is not None:
-            scales = noise * full_scale(x), noise * full_scale(dy)
-            blocks.add_noise(self._noise, gradient, left, right, sums, dy, vectors, scales)
-        return gradient
+        scales = (0.0, 0.0) if sums is None else (noise * full_scale(x), noise * full_scale(dy))
+        passes = passes if readout == "field" else passes[:1]
+        return blocks.measured(self._noise, passes, self._home.put(outer), sums, dy, vectors, scales)
 
-    def _passes(self, rest: Commands) -> tuple[Array, Array, Count]:
-        """U I_V, (I_U V)' and the writes that it takes to rest both meshes; kept until one is commanded.
+    def _passes(self, rest: Commands) -> tuple[list[tuple[Array, Array]], Count]:
+        """U I_V and (I_U V)' as `blocks.parted` has them, and the writes that it takes to rest both meshes; kept until
+        one is commanded.
 
         Sigma is one in both passes: attenuators are open as far as their offsets let them.
         """
@@ -308,8 +308,7 @@ class CoreChip:
                 turned += np.count_nonzero(flat != self._phases[part]) + np.count_nonzero(ends != self._signs[part])
                 still[part] = self._build(part, flat.astype(self.dtype), ends.astype(self.dtype))
             u, still["u"] = self._column.opened(u), self._column.opened(still["u"])
-            across = self.xp.ascontiguousarray((still["u"] @ v).swapaxes(1, 2))
-            self._rested = rest, u @ still["v"], across, turned
+            self._rested = rest, blocks.parted(u @ still["v"], (still["u"] @ v).swapaxes(1, 2)), turned
         return self._rested[1:]
 
     # -- what only an observer may see ---------------------------------------------------------------------------------
@@ -472,9 +471,9 @@ class CoreChip:
 
     def _known(self, given: Given) -> Devices:
         """What is known of devices. ChipError for what makes cores complex where they are not."""
-        size = self._cores, self.mesh.count
+        size, couplers = (self._cores, self.mesh.count), (self._cores, self.mesh.mzis.count)
         heaters = {**dict.fromkeys(PARTS, size), "sigma": (self._cores, self.mesh.modes)}
-        return Devices(given, heaters, dict.fromkeys(PARTS, size) if self.complex_cores else {}, self.name)
+        return Devices(given, heaters, dict.fromkeys(PARTS, couplers) if self.complex_cores else {}, self.name)
 
     def _hung(self, sheet: Nonidealities) -> attenuators.Column:
         """The attenuators with these imperfections."""

@@ -67,8 +67,8 @@ class Geometry(NamedTuple):
 
 
 def blocked(grid: tuple[int, int], mesh: Mesh) -> Geometry:
-    """A grid (p, q) of cores U diag(sigma) V* of real meshes: a heater an MZI and an attenuator a port."""
-    return Geometry(grid[0] * grid[1], mesh.modes, 2 * mesh.count + mesh.modes, 2 * mesh.shape[0] + 1)
+    """A grid (p, q) of cores U diag(sigma) V*: all heaters of both meshes and an attenuator a port."""
+    return Geometry(grid[0] * grid[1], mesh.modes, 2 * mesh.count + mesh.modes, 2 * mesh.mzis.columns + 1)
 
 
 def whole(mesh: Mesh) -> Geometry:

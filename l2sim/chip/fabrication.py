@@ -117,7 +117,7 @@ def of_cores(seed: int, name: str, cores: int, mesh: Mesh) -> dict[str, Array]:
     draws: dict[str, Heaters | Optics] = {"sigma": fabricate(seed, name, "sigma", (cores, mesh.modes))}
     for part in ("u", "v"):
         draws[part] = fabricate(seed, name, part, (cores, mesh.count))
-        draws[optics_of(part)] = fabricate_optics(seed, name, part, (cores, mesh.count))
+        draws[optics_of(part)] = fabricate_optics(seed, name, part, (cores, mesh.mzis.count))
     return arrays(draws)
 
 

@@ -89,6 +89,12 @@ def product_back(hardware: Hardware, y: Array, cores: Array | None = None) -> Ar
         return summed
 
 
+def coherent(hardware: Hardware, readout: str) -> str:
+    """How light is read that is multiplied by other light: of cores with phi by fields, for no quadrature shows the
+    phases that one mesh gives and the other one takes; of others by `readout`."""
+    return "field" if hardware.mesh.phi else readout
+
+
 def in_pieces(hardware: Hardware) -> TypeGuard[PiecewiseHardware]:
     """Whether columns may go to `hardware`, and come from it, in pieces."""
     return getattr(hardware, "in_pieces", False)
@@ -124,17 +130,19 @@ def sigma_gradient(
     `x` (q k, N), `dy` (p k, N). `mapped` and `rest` are the commands of the mapped state and of the calibrated
     pseudo-identities; `sigma` is set again at the end. The first pass rests U and sets sigma to one, the
     second maps U again and rests V. Two core calls a vector; one addition a vector and core. Complex cores need the
-    `readout` "field": the gradient is the real part of the product. `vectors` (q, N) says which vectors the cores of a
-    block column take part in; the others are not sent.
+    `readout` "field", which those with phi are read by always: the gradient is the real part of the product. `vectors`
+    (q, N) says which vectors the cores of a block column take part in; the others are not sent.
     """
     (p, q), k, count = hardware.shape, hardware.mesh.modes, x.shape[1]
+    readout = coherent(hardware, readout)
     if vectors is not None:
         x = padded(whole(x), q * k) * np.repeat(vectors, k, axis=0)
     with hardware.meter.during("weight_gradient"):
         additions = count if vectors is None else vectors.sum(axis=1).max()
         hardware.meter.count(accumulation_steps=additions, loads=p * q)
         if fused(hardware, "sigma_gradient", readout):
-            return hardware.sigma_gradient(x, dy, rest, vectors)  # type: ignore[arg-type]  # pieces as in `product`
+            pieces: Array = x  # type: ignore[assignment]  # as in `product`
+            return hardware.sigma_gradient(pieces, dy, rest, vectors, readout)
         x = whole(x)
         scale_x, scale_y = full_scale(x), full_scale(dy)
         x, dy = padded(x, q * k), padded(dy, p * k)

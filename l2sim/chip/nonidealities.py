@@ -68,6 +68,8 @@ class Nonidealities(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     shot_noise: grows as the amplitude. reference_phase_std: fresh for each reading of a core.
     exact_sigma: the attenuators do exactly what they are told (as published for calibration and mapping).
     heat_wraps: a real heater leaks all of its heat, not what is left of it modulo 2 pi.
+    phi: cores of theta and phi in every MZI, one arm each, and a screen (`l2sim.mesh.thetaphi`); `single_arm` says
+        nothing about them.
     single_arm: diag(e^{2ia}, 1) for diag(e^{ia}, e^{-ia}). Whole meshes have theta and phi on the top arm always.
     loss_db: N(loss_db, loss_db_std) cut at zero; a rail that skips a column loses twice `loss_db` there, as an MZI
         without spread would.
@@ -353,6 +355,15 @@ def _wanted(annotation: object) -> str:
     return f"{noun} from {meta.ge:g} to {meta.le:g}" + (f" ({unit})" if unit else "")
 
 
+_FOUNDRY = Nonidealities(
+    phase_bits=8, drive="voltage", v_max=6.5, curve=(0.0, 0.0, GAMMA, 0.0, -1e-3 * GAMMA), phase_bias=math.pi,
+    gamma_std=0.002, crosstalk=0.005, heat_wraps=False, splitter_error_std=0.02, loss_db=0.05, loss_db_std=0.02,
+    readout_noise=0.01, tap_noise=0.01,
+)
+_SILICON = msgspec.structs.replace(
+    _FOUNDRY, phi=True, attenuators="mzi", splitter_error_std=0.015, splitter_chip_std=0.064, dispersion=0.0045
+)
+
 PRESETS = {
     # Gu et al., L2ight, NeurIPS 2021 (arXiv 2110.14807), section 4.1 and its public configurations: 8-bit phases, bias
     # U[-1, 1), gamma std 0.002 on 0.1653 rad/V^2, crosstalk 0.005; readings without noise, which the paper assumes.
@@ -362,11 +373,14 @@ PRESETS = {
     # over 0 to 6.5 V, a phase that lags behind V^2 as the heater grows hot, and heat that does not wrap. Splitter
     # errors of the size studied by Bandyopadhyay et al., Optica 8, 1247 (2021); 0.1 dB an MZI, within what Harris et
     # al., Opt. Express 22, 10487 (2014) measured for one heater; readings within 1 %. Round numbers of our own.
-    "silicon": Nonidealities(
-        phase_bits=8, drive="voltage", v_max=6.5, curve=(0.0, 0.0, GAMMA, 0.0, -1e-3 * GAMMA), phase_bias=math.pi,
-        gamma_std=0.002, crosstalk=0.005, heat_wraps=False, splitter_error_std=0.02, loss_db=0.05, loss_db_std=0.02,
-        readout_noise=0.01, tap_noise=0.01,
-    ),
+    "silicon-push-pull": _FOUNDRY,
+    # The MZI that labs build: theta and phi, one heated arm each, attenuators as MZIs too. Splitters as measured in
+    # directional couplers (SiEPIC_Photonics_Package, commit 445ced1): 0.09 rad between two chips, so a deviation of
+    # 0.09 / sqrt(2), 0.01 to 0.02 rad within one, and 0.0040 to 0.0053 of the angle per nm, which matters off the
+    # design wavelength only. An integrated driver of 8 bits.
+    "silicon": _SILICON,
+    # The same chip driven by a lab's instruments: 12 to 16 bits are sold; 14 is ours.
+    "silicon-lab": msgspec.structs.replace(_SILICON, phase_bits=14),
 }
 
 

@@ -118,7 +118,9 @@ class FusedHardware(Hardware, Protocol):
         """M' y of the whole grid, (p k, N) -> (q k, N), through the cores of the mask (p, q) only."""
         ...
 
-    def sigma_gradient(self, x: Array, dy: Array, rest: Commands, vectors: Array | None = None) -> Array:
+    def sigma_gradient(
+        self, x: Array, dy: Array, rest: Commands, vectors: Array | None = None, readout: str = "quadrature"
+    ) -> Array:
         """dL/dsigma (p, q, k)."""
         ...
 

@@ -282,7 +282,7 @@ class Recorder(_Recorder[Hardware]):
         return {
             "format": np.array(self.FORMAT),
             "shape": np.array(self.shape),
-            "mesh": np.array([mesh.kind, str(mesh.modes), str(int(mesh.inner_signs))]),
+            "mesh": np.array([mesh.kind, str(mesh.modes), str(int(mesh.inner_signs)), *["phi"] * mesh.phi]),
             "answers": _flat(query.answer[0] for query in self._queries),
         }
 
@@ -309,8 +309,8 @@ class Replay(_Replay):
     def _of(cls, file: Mapping[str, Array], meter: Meter | None) -> Self:
         cls._check_format(file)
         p, q = map(int, file["shape"])
-        kind, modes, inner = map(str, file["mesh"])
-        mesh = Mesh(kind, int(modes), bool(int(inner)))
+        kind, modes, inner, *phi = map(str, file["mesh"])
+        mesh = Mesh(kind, int(modes), bool(int(inner)), phi=bool(phi))
         digests, flat, sizes = file["digests"], file["answers"], file["vectors"] * (p * q * mesh.modes)
         if len(digests) != len(sizes) or flat.size != sizes.sum():
             raise ValueError(UNFIT)

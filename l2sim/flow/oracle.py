@@ -14,6 +14,7 @@ from l2sim.chip.core_chip import CoreChip
 from l2sim.chip.grid import arrays
 from l2sim.chip.mesh_chip import MeshChip
 from l2sim.flow.session import Session
+from l2sim.learn.search import mapping
 from l2sim.learn.search.mapping import Target
 from l2sim.learn.twin.identify import Twin
 from l2sim.mesh.mesh import Mesh
@@ -29,19 +30,22 @@ def identity_error(chip: CoreChip) -> dict[str, Array]:
 def mapping_error(chip: CoreChip, aim: Target) -> tuple[Array, Array]:
     """Numerator and denominator of ||U S V - W||_F^2 / ||U S V||_F^2 of every core as it is now, (p, q) each.
 
-    Errors in the padding do not count.
+    Errors in the padding do not count; of cores with phi, what quadratures show does, the real part.
     """
     weight = chip.oracle_weights()
+    weight = weight.real if chip.mesh.phi else weight
     missing = np.abs(weight - aim.wanted(weight)) ** 2
     return missing.sum(axis=(-1, -2)), (np.abs(weight) ** 2).sum(axis=(-1, -2))
 
 
 def projection(chip: CoreChip, aim: Target) -> Array:
-    """The sigma (p, q, k) nearest to the target for the true meshes: diag(U' W V').
+    """The sigma (p, q, k) nearest to the target for the true meshes: diag(U' W V'); with phi by `mapping.least`.
 
     Where there is padding, W is there what the target's sigma gives (`mapping.project`).
     """
     u, v = chip.oracle_matrix("u"), chip.oracle_matrix("v")
+    if chip.mesh.phi:
+        return mapping.least(aim, np.einsum("pqai,pqib->pqiab", u, v).real)
     weight = aim.wanted((u @ (aim.sigma[..., None] * v)).real)
     sigma: Array = np.einsum("pqai,pqab,pqib->pqi", u, weight, v).real
     return sigma

@@ -67,10 +67,11 @@ class Meshes:
 
     def slopes(self, part: str, phases: Array, free: Array) -> Array:
         """dU/dphase of the free ones, (f, k, k): U is a cos + b sin of any one phase, and c e^{2i phase} + d where one
-        arm is driven, so that half its difference between a quarter turn more and less is its derivative; of one arm
-        the difference between an eighth more and less. Detuning stretches all phases."""
+        arm is driven, so that half its difference between a quarter turn more and less is its derivative, as of
+        c e^{i phase} + d (with phi); of one arm the difference between an eighth more and less. Detuning stretches all
+        phases."""
         stretch = 1.0 + self._imperfect.detuning_nm / WAVELENGTH_NM
-        single = bool(self._passive) and self._imperfect.single_arm
+        single = bool(self._passive) and self._imperfect.single_arm and not self.mesh.phi
         turn = (0.25 if single else 0.5) * np.pi * stretch * np.eye(phases.size)[free]
         apart = self.build(part, phases + turn) - self.build(part, phases - turn)
         return (1.0 if single else 0.5) / stretch * apart

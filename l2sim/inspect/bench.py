@@ -93,7 +93,10 @@ class CoreBench:
         return readings
 
     def harmonics(self, readout: str) -> tuple[int, ...]:
-        """Behind a push-pull MZI the field is a cos + b sin + c of its phase, with one arm of twice its phase."""
+        """Behind a push-pull MZI the field is a cos + b sin + c of its phase, with one arm of twice its phase; a heater
+        of cores with phi turns a part of the field by its phase, and the power too goes with that alone."""
+        if self.mesh.phi:
+            return (1,)
         if self._single:
             return (2,)
         return (1,) if readout == "quadrature" else (1, 2)

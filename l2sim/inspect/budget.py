@@ -152,6 +152,7 @@ class Cases:
 
     def __init__(self, at: Place, chip: CoreChip | MeshChip) -> None:
         self._at, self._own = at, at.imperfect
+        self._ideal = msgspec.structs.replace(PRESETS["ideal"], phi=self._own.phi)  # it has the same heaters
         self._broken = [(heater, how, offset(chip, heater)) for heater, how in diagnose.faults(at)]
 
     def made(
@@ -192,12 +193,12 @@ class Cases:
                 yield name, self.made(own, {heater}), self._alone(broken, every - {heater})
             if len(some) > 1:
                 yield f"{fate} heaters", self.made(own, set(some)), self._alone(broken, every - set(some))
-        yield "all of them", self.made(PRESETS["ideal"]), None
+        yield "all of them", self.made(self._ideal), None
 
     def _alone(
         self, on: Mapping[str, object], healed: set[Heater] | frozenset[Heater] = frozenset()
     ) -> Callable[[], CoreChip | MeshChip]:
-        ideal = msgspec.structs.replace(PRESETS["ideal"], **on)
+        ideal = msgspec.structs.replace(self._ideal, **on)
         return lambda: self.made(ideal, healed)
 
 

@@ -35,6 +35,7 @@ from l2sim.given import wrapped
 from l2sim.job.grids import Grid
 from l2sim.job.imperfections import chip_nonidealities
 from l2sim.job.job import Job
+from l2sim.mesh import thetaphi
 from l2sim.mesh.orthogonal import decompose
 from l2sim.mesh.wiring import places, wiring
 from l2sim.store import checkpoint as checkpoints
@@ -273,7 +274,7 @@ class Rebuilt:
             sigma = record.phases(layer, block, "sigma", step).get("sigma")
             if sigma is None:
                 return None
-            zero: Ends = {"theta": np.zeros(grid.mesh.count), "signs": np.ones(grid.k)}
+            zero: Ends = {"theta": grid.mesh.gather(thetaphi.identity(grid.mesh)), "signs": np.ones(grid.k)}
             return {"matrix": np.diag(sigma), "u": zero, "v": zero, "sigma": sigma}
         if (layer, block) not in self._aims:
             weight = electronic(record.folder, layer)

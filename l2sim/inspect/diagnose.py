@@ -27,6 +27,7 @@ from l2sim.inspect.bench import CoreBench, Curve, Heater, MeshBench
 from l2sim.inspect.run import Recorded
 from l2sim.job.imperfections import chip_nonidealities
 from l2sim.learn.search import mapping
+from l2sim.mesh import thetaphi
 from l2sim.store import checkpoint as checkpoints
 
 BADGES = {
@@ -180,6 +181,8 @@ def heater_name(at: Place, heater: Heater) -> str:
     mesh, title = at.run.grids[at.layer].mesh, {"u": "U ", "v": "V* "}.get(heater.part, "")
     if heater.kind == "screen":
         return f"{title}screen of rail {heater.number}"
+    if mesh.phi:
+        return f"{title}heater {heater.number} ({thetaphi.place(mesh, heater.number)})"
     i, kind = heater.number, "" if heater.part else f"{heater.kind} of "
     return f"{title}{kind}MZI {i} (column {mesh.column[i]}, rails {mesh.top[i]} and {mesh.bottom[i]})"
 

@@ -11,9 +11,8 @@ import msgspec
 
 from l2sim.backend import Array
 from l2sim.chip import nonidealities
-from l2sim.chip.core_chip import CoreChip
+from l2sim.chip.complex_core_chip import perfect
 from l2sim.chip.mesh_chip import MeshChip
-from l2sim.chip.nonidealities import Nonidealities
 from l2sim.errors import RunError
 from l2sim.flow import session as sessions
 from l2sim.flow import training
@@ -121,9 +120,10 @@ def _wanted(session: L2ight, name: str, weight: PhotonicWeight) -> Array:
     if job.epochs or job.weights:
         return electronic.matrix
     chip, target = session.chips[name], session.aims[name]
-    ideal = CoreChip(chip.shape, chip.mesh, Nonidealities(), seed=0, name=name, dtype=chip.dtype)
+    ideal = perfect(chip.shape, chip.mesh, name=name, dtype=chip.dtype)
     mapping.deploy(ideal, target)
     ideal.set_sigma(weight.sigma)
-    p, q, k, _ = ideal.oracle_weights().shape
-    whole: Array = ideal.oracle_weights().swapaxes(1, 2).reshape(p * k, q * k)
+    blocks = ideal.oracle_weights().real
+    p, q, k, _ = blocks.shape
+    whole: Array = blocks.swapaxes(1, 2).reshape(p * k, q * k)
     return whole[: weight.out_features, : weight.in_features]

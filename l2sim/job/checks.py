@@ -53,6 +53,8 @@ def of_cores(job: Settings) -> None:
     for name, bad, can in (("mesh", "triangular", "rectangular"), ("readout", "field", "quadrature")):
         if job.calibrate.method == "twin" and getattr(job.chip, name) == bad:
             raise JobError(f"calibrate.method = 'twin' cannot do with chip.{name} = {bad!r}; use {can!r}")
+    if job.calibrate.method == "twin" and chip_nonidealities(job).phi:
+        raise JobError("calibrate.method = 'twin' does not know nonidealities.phi = true; use 'zcd' or phi = false")
     if job.map.refine and job.calibrate.method != "twin":
         raise JobError("map.refine goes on from a twin; set calibrate.method = 'twin', or use map.polish")
     late = [epoch for epoch in job.map.snapshots if not 1 <= epoch <= job.map.epochs]

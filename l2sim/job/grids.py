@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from l2sim import naming
+from l2sim.job.imperfections import chip_nonidealities
 from l2sim.job.job import Job
 from l2sim.job.settings import FLOWS
 from l2sim.mesh.mesh import Mesh
@@ -32,6 +33,7 @@ def grids(job: Job, shapes: Mapping[str, tuple[int, ...]] | None = None) -> dict
     `shapes` of the recorded series, where there are any, tell the classes of data that the job does not know.
     """
     made: dict[str, Grid] = {}
+    phi = chip_nonidealities(job).phi
 
     def visit(placed: tuple[models.Placed, ...]) -> None:
         for item in placed:
@@ -42,7 +44,7 @@ def grids(job: Job, shapes: Mapping[str, tuple[int, ...]] | None = None) -> dict
             elif isinstance(item.layer, models.Conv | models.Linear):
                 k = item.layer.k
                 p, q = (-(-features // k) for features in models.matrix_shape(item))
-                made[item.name] = Grid(p, q, Mesh(job.chip.mesh, k), False)
+                made[item.name] = Grid(p, q, Mesh(job.chip.mesh, k, phi=phi), False)
 
     def fitted(name: str, grid: Grid) -> Grid:
         cores = (shapes or {}).get(naming.name(name, "sigma", "commanded"), (grid.p * grid.q,))[0]

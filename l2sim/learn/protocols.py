@@ -23,8 +23,7 @@ from functools import partial
 import numpy as np
 
 from l2sim.backend import CPU, Array, Device, Scalar, Stream, like
-from l2sim.chip.core_chip import CoreChip
-from l2sim.chip.nonidealities import Nonidealities
+from l2sim.chip.complex_core_chip import perfect
 from l2sim.chip.protocol import Commands, command
 from l2sim.learn.search.mapping import Target
 from l2sim.learn.train import Objective
@@ -74,8 +73,8 @@ class Alignment:
 def digital_model(weight: PhotonicWeight, aim: Target, device: Device = CPU) -> PhotonicWeight:
     """`aim`, what the chip behind `weight` was to become, on a chip without imperfections; for `weight.model`."""
     hardware = weight.hardware
-    chip = CoreChip(hardware.shape, hardware.mesh, Nonidealities(), seed=0, dtype=weight.sigma.dtype, device=device)
-    still = {part: np.zeros_like(phases) for part, phases in aim.commands.phases.items()}
+    chip = perfect(hardware.shape, hardware.mesh, dtype=weight.sigma.dtype, device=device)
+    still = {part: np.zeros_like(phases) + aim.still for part, phases in aim.commands.phases.items()}
     rest = Commands(still, {part: np.ones_like(signs) for part, signs in aim.commands.signs.items()})
     made = PhotonicWeight(chip, weight.out_features, weight.in_features, aim.commands, rest, weight.sigma.copy())
     command(chip, u=aim.commands, v=aim.commands)

@@ -45,6 +45,10 @@ class Mesh:
     splitter and the crossing are couplers of their own, without heaters: `active` tells them apart and `splitters`
     says what they are.
 
+    `phi` gives every MZI of a core two heaters, phi in front and theta inside, and every output one of its screen: then
+    `column`, `rail`, `count`, `shape`, `around` and so on are those of heaters (`l2sim.mesh.thetaphi`), and `mzis` is
+    the mesh of couplers without them.
+
     `inner_signs` puts the signs of rails 0 and N - 1 of a real rectangular mesh where the L2ight reference has them,
     inside the mesh; only golden data needs it. `couplers` are the (column, top, bottom) of a custom mesh.
     """
@@ -54,6 +58,7 @@ class Mesh:
     inner_signs: bool = False
     node: str = "mzi"
     couplers: tuple[tuple[int, int, int], ...] = ()
+    phi: bool = False
 
     def __post_init__(self) -> None:
         word(self.kind, "a mesh's kind")
@@ -69,6 +74,8 @@ class Mesh:
             raise ChipError("couplers of a mesh are a tuple of (column, top, bottom); give lists of them to Mesh.of")
         if self.couplers and self.kind != CUSTOM:
             raise ChipError(f"a {self.kind} mesh knows its couplers; give a list of them to Mesh.of only")
+        if self.phi and (self.kind not in KINDS or self.node != "mzi" or self.inner_signs):
+            raise ChipError(f"cores with phi are {' or '.join(KINDS)}, of plain MZIs, with all signs at their outputs")
 
     @classmethod
     def of(cls, modes: int, top: Array, bottom: Array, column: Array | None = None, node: str = "mzi") -> Mesh:
@@ -117,12 +124,35 @@ class Mesh:
     def _places(self) -> tuple[Array, Array, Array, Array]:
         """Column, top, bottom and `active` of every coupler in travel order."""
         column, top, bottom = self.sites
+        if self.phi:
+            order, rails, last = self._heaters, np.arange(self.modes), 2 * self.mzis.columns
+            column = np.concatenate((2 * column, 2 * column + 1, np.full(self.modes, last)))[order]
+            top, bottom = (np.concatenate((rail, rail, rails))[order] for rail in (top, bottom))
+            return column, top, bottom, np.ones(len(order), bool)
         if self.node == "mzi":
             return column, top, bottom, np.ones(len(top), bool)
         first = self.node == "crossing"  # whether the MZI stands before its passive part
         column, active = np.concatenate((2 * column, 2 * column + 1)), np.repeat([first, not first], len(top))
         order = np.lexsort((np.tile(top, 2), column))
         return column[order], np.tile(top, 2)[order], np.tile(bottom, 2)[order], active[order]
+
+    @cached_property
+    def mzis(self) -> Mesh:
+        """The couplers alone: this mesh without `phi`."""
+        return Mesh(self.kind, self.modes) if self.phi else self
+
+    @cached_property
+    def _heaters(self) -> Array:
+        """Which of all phi, all theta, all of the screen (2 n + N) each heater is, in travel order."""
+        column, top, _ = self.sites
+        places = np.concatenate((2 * column, 2 * column + 1, np.full(self.modes, 2 * self.mzis.columns)))
+        return np.lexsort((np.concatenate((top, top, np.arange(self.modes))), places))
+
+    @cached_property
+    def phases_of(self) -> tuple[Array, Array, Array]:
+        """With `phi`: which heater is theta (n,) and phi (n,) of every MZI, and of the screen at every output (N,)."""
+        at, n = np.argsort(self._heaters), len(self.sites[0])
+        return at[n : 2 * n], at[:n], at[2 * n :]
 
     @property
     def column(self) -> Array:
@@ -153,15 +183,17 @@ class Mesh:
 
     @cached_property
     def columns(self) -> int:
-        """Number of columns C."""
+        """Number of columns C; with `phi` those of heaters, two a column of MZIs and the screen."""
+        if self.phi:
+            return 2 * self.mzis.columns + 1
         if self.kind == "rectangular" and self.node == "mzi":
             return self.modes
         return int(self.column.max(initial=0)) + 1
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Shape (C, N - 1) of one mesh's phases as a picture."""
-        return self.columns, self.modes - 1
+        """Shape (C, N - 1) of one mesh's phases as a picture; (C, N) with `phi`, for the screen."""
+        return self.columns, self.modes - (0 if self.phi else 1)
 
     @cached_property
     def mask(self) -> Array:
@@ -206,7 +238,10 @@ class Mesh:
     def around(self) -> Array:
         """Travel-order indices of the heaters beside each heater, -1 for none, (n, 6): the same column two rails away,
         and the adjacent columns one rail away. Outside grids (n, 10): also one rail away, and straight before and
-        behind. Passive couplers have no heaters."""
+        behind. Passive couplers have no heaters. With `phi` (n, 6): the two of an MZI; equal ones of MZIs beside it in
+        its column; theta of one column and phi of the next; and screens of adjacent rails, as `l2sim.mesh.wiring`."""
+        if self.phi:
+            return self._around_phi()
         grid = self.kind in KINDS and self.node == "mzi"
         number = np.full((self.columns + 2, self.modes + 3), -1, np.int64)
         number[self.column[self.active] + 1, self.top[self.active] + 2] = np.flatnonzero(self.active)
@@ -214,6 +249,18 @@ class Mesh:
         out = np.stack([number[self.column + 1 + dc, self.top + 2 + dr] for dc, dr in steps], axis=1)
         out[~self.active] = -1
         return out
+
+    def _around_phi(self) -> Array:
+        """`around` with `phi`."""
+        screen, last = self.column == self.columns - 1, self.columns + 1
+        number = np.full((last + 2, self.modes + 5), -1, np.int64)
+        row = np.where(screen, last, self.column + 1)  # a free row between the heaters of MZIs and the screen
+        number[row, self.top + 2] = np.arange(self.count)
+        out = np.stack([number[row + dc, self.top + 2 + dr] for dc, dr in (*BESIDE, (-1, 0), (1, 0))], axis=1)
+        out[screen] = -1
+        out[screen, :2] = np.stack([number[last, self.top[screen] + 2 + dr] for dr in (-1, 1)], axis=1)
+        most = len(BESIDE)  # none has more: before phi and behind theta stand other rails' heaters alone
+        return np.take_along_axis(out, np.argsort(out < 0, axis=1, kind="stable"), axis=1)[:, :most].copy()
 
     @cached_property
     def first(self) -> Array:
@@ -281,12 +328,21 @@ def require(mesh: object) -> Mesh:
     """What a chip is given as its mesh. ChipError for anything else, as the name of a layout."""
     if not isinstance(mesh, Mesh):
         raise ChipError(f"a chip's mesh is no {type(mesh).__name__}; use l2sim.Mesh, e.g. Mesh('clements', 8)")
+    if mesh.phi:
+        raise ChipError("Mesh(..., phi=True) is of cores; leave phi out: whole meshes have it always, real ones never")
     return mesh
 
 
-def require_real(mesh: Mesh) -> None:
+def require_core(mesh: object) -> Mesh:
+    """The mesh of a core: a grid of MZIs, with phi or without, of 2 to 64 modes. ChipError for anything else."""
+    require_real(mesh.mzis if isinstance(mesh, Mesh) else mesh)
+    assert isinstance(mesh, Mesh)
+    return mesh
+
+
+def require_real(mesh: object) -> None:
     """ChipError unless `mesh` can be a real core: a grid of rotations of 2 to 64 modes."""
-    require(mesh)
+    mesh = require(mesh)
     if mesh.kind not in KINDS or mesh.node != "mzi":
         raise ChipError(f"a real core is {' or '.join(KINDS)}, of plain MZIs; not {mesh.kind} of {mesh.node}s")
     if not MODES[0] <= mesh.modes <= MODES[1]:

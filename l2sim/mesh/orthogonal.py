@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from l2sim.backend import Array, kernels
 from l2sim.errors import ChipError
 from l2sim.given import real, scalar
-from l2sim.mesh import reference
+from l2sim.mesh import reference, thetaphi
 from l2sim.mesh.mesh import Mesh, require_real
 from l2sim.mesh.unitary import EXACT, SINGLE, TOLERANCE, nearby, polar, square
 
@@ -29,7 +29,12 @@ def decompose(mesh: Mesh, matrices: ArrayLike, tolerance: float = TOLERANCE) -> 
     Clements et al., Optica 3, 1460 (2016); Reck et al., PRL 73, 58 (1994). float64, or float32 of matrices in float32.
     Phases are as the elimination gives them, in [-pi, pi]; `l2sim.decompose` wraps them. Where a matrix is further from
     orthogonal than by rounding, the nearest one that is; ChipError beyond `tolerance` (U U' - 1, any entry).
+
+    Of a mesh with phi phases (..., 2 C + 1, N), and all signs +1: any unitary matrix (`l2sim.mesh.thetaphi`).
     """
+    if isinstance(mesh, Mesh) and mesh.phi:
+        laid = thetaphi.decompose(mesh, matrices, tolerance)
+        return Rotations(laid, np.ones((*laid.shape[:-2], mesh.modes), laid.dtype))
     require_real(mesh)
     n, tolerance = mesh.modes, scalar(tolerance, "a tolerance", 0.0)
     matrices = real(matrices, "a target matrix")

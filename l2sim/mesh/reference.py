@@ -26,7 +26,12 @@ def cells(mesh: Mesh) -> tuple[Array, Array]:
 
 
 def compact_order(mesh: Mesh) -> Array:
-    """Travel-order index of each entry of the reference's compact vector, (n,): `compact = travel[compact_order]`."""
+    """Travel-order index of each entry of the reference's compact vector, (n,): `compact = travel[compact_order]`.
+
+    With phi, which the reference has not: phi, then theta of every MZI in its order, and the screen."""
+    if mesh.phi:
+        (theta, phi, screen), order = mesh.phases_of, compact_order(mesh.mzis)
+        return np.concatenate((np.stack((phi[order], theta[order]), axis=1).reshape(-1), screen))
     row, col = cells(mesh)
     keys = (row, col, col % 2) if mesh.kind == "rectangular" else (col, row)
     return np.lexsort(keys)

@@ -39,19 +39,19 @@ from l2sim.study.harness import (
     some,
 )  # fmt: skip
 
-CHIPS = ("l2ight-2021", "silicon")
+CHIPS = ("l2ight-2021", "silicon-push-pull")
 DRIVES = {"push-pull": False, "single-arm": True}
 READOUTS = ("quadrature", "power", "field")
 EPOCHS = {"calibrate.epochs": 120, "calibrate.polish": 20, "map.epochs": 120, "map.polish": 20, "learn.epochs": 10}
 LIGHTER: dict[str, Settings] = {
     "l2ight-2021": {},
-    "silicon": {},
-    "silicon, readings without noise": {"readout_noise": 0.0},
+    "silicon-push-pull": {},
+    "silicon-push-pull, readings without noise": {"readout_noise": 0.0},
     # A trace of loss keeps this run, too, on the public path.
-    "silicon, exact splitters, no loss": {"splitter_error_std": 0.0, "loss_db": 0.0, "loss_db_std": 1e-6},
-    "silicon, biases within 1 rad": {"phase_bias": 1.0},
+    "silicon-push-pull, exact splitters, no loss": {"splitter_error_std": 0.0, "loss_db": 0.0, "loss_db_std": 1e-6},
+    "silicon-push-pull, biases within 1 rad": {"phase_bias": 1.0},
 }
-"""What the last rows leave out of `silicon`, to see which imperfection does the harm (push-pull, quadrature)."""
+"""What the last rows leave out of the realistic chip, to see which imperfection does the harm."""
 
 
 SEEDS = tuple(range(1, 11))
@@ -170,7 +170,7 @@ def overlap(a: Spread, b: Spread) -> bool:
 
 def verdict(by_way: dict[tuple[str, str, str], Mean]) -> str:
     """What breaks, said of these results."""
-    text, whole = "", by_way["silicon", "push-pull", "quadrature"]
+    text, whole = "", by_way["silicon-push-pull", "push-pull", "quadrature"]
     for chip, drive in itertools.product(CHIPS, DRIVES):
         seen = {readout: by_way[chip, drive, readout] for readout in READOUTS}
         best = max(row.learned.mean for row in seen.values())

@@ -200,17 +200,18 @@ def identify_tasks(part: str) -> Iterator[Task]:
     for k, cores in ((9, 256), (4, 256), (16, 16)):
         work = partial(identified, part, "any bias", sheet({"phase_bias": np.pi}), k, cores, "power")
         yield Task("any bias", k, "twin, power", work)
-    silicon: tuple[tuple[str, dict[str, float]], ...] = (
-        ("silicon, exact splitters, no loss", {"splitter_error_std": 0.0, "loss_db": 0.0, "loss_db_std": 0.0}),
-        ("silicon", {}),
-        ("silicon, splitters 0.05 rad", {"splitter_error_std": 0.05}),
-    )  # fmt: skip
-    for name, changes in silicon:
-        chip = sheet(changes, "silicon")
+    silicon, exact = "silicon-push-pull", {"splitter_error_std": 0.0, "loss_db": 0.0, "loss_db_std": 0.0}
+    harder: tuple[tuple[str, dict[str, float]], ...] = (
+        (f"{silicon}, exact splitters, no loss", exact),
+        (silicon, {}),
+        (f"{silicon}, splitters 0.05 rad", {"splitter_error_std": 0.05}),
+    )
+    for name, changes in harder:
+        chip = sheet(changes, silicon)
         for readout, cores in (("quadrature", 16), ("power", 8)):
             work = partial(identified, part, name, chip, 9, 256 if chip.real else cores, readout)
             yield Task(name, 9, f"twin, {readout}", work)
-    yield Task("silicon", 4, "twin, power", partial(identified, part, "silicon", sheet({}, "silicon"), 4, 64, "power"))
+    yield Task(silicon, 4, "twin, power", partial(identified, part, silicon, sheet({}, silicon), 4, 64, "power"))
 
 
 def growth_tasks(part: str) -> Iterator[Task]:

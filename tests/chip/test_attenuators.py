@@ -187,3 +187,33 @@ def test_the_chip_of_any_matrix_has_them_too(single: bool) -> None:
     sigma = np.array([1.0, 0.3, -0.2, 0.0])
     chip.set_sigma(sigma)
     np.testing.assert_allclose(chip._realised[:, 0], sigma * np.exp(1j * np.arccos(sigma)), atol=EXACT)
+
+
+@pytest.mark.parametrize("readout", ("quadrature", "field"))
+def test_cores_with_phi_fuse_them(readout: str) -> None:
+    """Products and gradients of cores with MZIs everywhere, far heat and alike splitters, fused against public."""
+    it = Nonidealities(
+        phi=True, single_arm=True, attenuators="mzi", sigma_bias=0.3, splitter_error_std=0.03, splitter_chip_std=0.05,
+        splitter_length=2.0, loss_db=0.1, phase_bits=8, crosstalk=0.01, crosstalk_range=1.5, crosstalk_arms=True,
+        bend_std=0.02, heater_inl=0.002,
+    )  # fmt: skip
+    fused = ComplexChip((2, 3), Mesh("rectangular", 4), it, seed=1)
+    slow = Sealed(ComplexChip((2, 3), Mesh("rectangular", 4), it, seed=1))
+    assert not grid.fused(fused, "sweep", readout) and grid.fused(fused, "sigma_gradient", readout)
+    rng = generator(5)
+    x, dy, sigma = rng.normal(size=(12, 7)), rng.normal(size=(8, 7)), rng.uniform(-2, 2, (2, 3, 4))
+    mapped, rest = (
+        Commands(
+            {part: rng.uniform(0, 6, (2, 3, *fused.mesh.shape)) for part in "uv"},
+            {part: rng.choice([-1.0, 1.0], (2, 3, 4)) for part in "uv"},
+        )
+        for _ in range(2)
+    )
+    seen = []
+    for chip in (fused, slow):
+        command(chip, u=mapped, v=mapped)
+        chip.set_sigma(sigma)
+        seen.append((grid.product(chip, x), grid.product_back(chip, dy)))
+        seen[-1] += (grid.sigma_gradient(chip, x, dy, mapped, rest, sigma, readout),)
+    for a, b in zip(*seen):
+        np.testing.assert_allclose(a, b, atol=1e-10)

@@ -143,14 +143,19 @@ def test_the_reference_turns_all_of_a_vector() -> None:
 def test_fused_operations_are_not_offered() -> None:
     chip = chip_of()
     assert not grid.fused(chip, "product") and lacks(chip) == []
-    for name in ("descend", "product", "product_back", "sigma_gradient"):
+    light, rest = np.ones((8, 1)), random_commands(chip, generator(1))
+    asked: dict[str, tuple[Any, ...]] = {
+        "descend": ("u",), "product": (light,), "product_back": (light[:4], None),
+        "sigma_gradient": (light, light[:4], rest),
+    }  # fmt: skip
+    for name, arguments in asked.items():
         with pytest.raises(ChipError, match="no fused operations"):
-            getattr(chip, name)()
+            getattr(chip, name)(*arguments)
 
 
 def test_refusals() -> None:
     with pytest.raises(ChipError, match="make cores complex"):
-        CoreChip((1, 1), Mesh("rectangular", 4), PRESETS["silicon"], seed=1)
+        CoreChip((1, 1), Mesh("rectangular", 4), PRESETS["silicon-push-pull"], seed=1)
     with pytest.raises(ChipError, match="without inner_signs"):
         ComplexChip((1, 1), Mesh("rectangular", 4, inner_signs=True), HARD, seed=1)
     with pytest.raises(ChipError, match="no 'tap_power' readout"):
@@ -185,7 +190,7 @@ def flow(chip: Hardware, readout: str, noise: bool = False) -> dict[str, np.ndar
 @pytest.mark.parametrize("readout", ("quadrature", "field"))
 def test_hidden_state_is_not_needed_and_a_recording_can_be_replayed(readout: str, tmp_path: Path) -> None:
     def fresh(noise: float) -> ComplexChip:
-        it = msgspec.structs.replace(PRESETS["silicon"], readout_noise=noise)
+        it = msgspec.structs.replace(PRESETS["silicon-push-pull"], readout_noise=noise)
         return ComplexChip((1, 2), Mesh("rectangular", 3), it, seed=1)
 
     plain, sealed = flow(fresh(0.0), readout), flow(Sealed(fresh(0.0)), readout)

@@ -82,7 +82,9 @@ def test_the_six_neighbours_are_those_at_distance_one(kind: str) -> None:
 
 @pytest.mark.parametrize("arms", (False, True))
 @pytest.mark.parametrize("single", (False, True))
-@pytest.mark.parametrize("layout", (Mesh("rectangular", 5), Mesh("triangular", 4), wiring(Mesh("clements", 5))))
+@pytest.mark.parametrize("layout", (
+    Mesh("rectangular", 5), Mesh("triangular", 4), wiring(Mesh("clements", 5)), Mesh("rectangular", 4, phi=True),
+))  # fmt: skip
 def test_shares_against_their_definition(layout: Any, single: bool, arms: bool) -> None:
     it = sheet(crosstalk_range=1.3, crosstalk_arms=arms)
     np.testing.assert_allclose(whole(*heat.law(layout, it, single)), slow_law(layout, it, single), atol=1e-15)

@@ -53,7 +53,7 @@ def test_silicon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     silicon.STUDY.main(["--full", "--out", str(tmp_path)])
     assert {path.name for path in tmp_path.iterdir()} == {"silicon.csv", "silicon.md"}
     assert len((tmp_path / "silicon.csv").read_text().splitlines()) == 1 + len(settings)
-    assert "| silicon | single-arm | field |" in (tmp_path / "silicon.md").read_text()
+    assert "| silicon-push-pull | single-arm | field |" in (tmp_path / "silicon.md").read_text()
 
 
 def test_gradients(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,6 +65,28 @@ def add_noise(
     kernels_of(gradient).noisy.add(stream.turn(), stream.key, left, right, sent, back, counts, both, gradient)
 
 
+def parted(left: Array, right: Array) -> list[tuple[Array, Array]]:
+    """A and B (M, k, k) as real ones, contiguous: (A, B), of complex ones (Re A, Re B) and (Im A, Im B)."""
+    lay = namespace(left).ascontiguousarray
+    parts = [(left.real, right.real), (left.imag, right.imag)] if np.iscomplexobj(left) else [(left, right)]
+    return [(lay(a), lay(b)) for a, b in parts]
+
+
+def measured(
+    stream: Stream, passes: list[tuple[Array, Array]], outer: Array, sent: Array | None, dy: Array,
+    vectors: Array | None, amplitudes: tuple[Scalar, Scalar],
+) -> Array:  # fmt: skip
+    """Sigma's gradient (p, q, k) from `outer`, dy x', and the two passes A and B as `parted` has them: Re diag(A' G B)
+    is what the real parts give less what the imaginary ones do. With noise, as `add_noise`, where `sent` is given: a
+    field has noise of its own in either part."""
+    parts = []
+    for left, right in passes:
+        parts.append(diagonals(left, outer, right))
+        if sent is not None:
+            add_noise(stream, parts[-1], left, right, sent, dy, vectors, amplitudes)
+    return parts[0] - parts[1] if len(parts) > 1 else parts[0]
+
+
 def grams(x: Array, shape: tuple[int, int, int], dtype: np.dtype[np.generic]) -> Array:
     """x x' of every block of k rows of `x` (rows, N), of `shape` (blocks, k, k)."""
     out: Array = namespace(x).zeros(shape, dtype)

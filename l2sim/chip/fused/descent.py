@@ -2,7 +2,8 @@
 
 `on` holds arrays by core, M cores of k modes and n heaters: phases (M, n), loss, writes, carry and lr (M,); ratio,
 fixed and bias (M, n) of the noise chain, flip and signs of the part that moves; the matrices `rest` (M, k, k) of the
-other, sigma and gain (M, k), scale (M, 1), target (M, k, k); read (M, k), 0 where nobody reads; with noise, variates.
+other, sigma and gain (M, k), scale (M, 1), target (M, k, k); read (M, k), 0 where nobody reads; with noise, variates;
+of cores with phi, splitters and arms (M, 4, n) and stretch (M, 1) (`kernels.descent_phi`).
 `CoreChip.sweep` gathers them; `l2sim.chip.fused.spread` takes them to GPUs.
 """
 
@@ -31,7 +32,8 @@ UNEVEN_FROM = 8
 class Sweep:
     """An epoch of descent over a part of a chip, yet to be done (`l2sim.chip.fused.spread.do`): `on` as in the module,
     `chain` what the noise chain of all cores shares, from `around` on, `order` and `columns` as in `here`, `stream` of
-    the readings' noise. `kind`: sweeps of equal kind can be done in one launch; None where it gains nothing."""
+    the readings' noise. `kind`: sweeps of equal kind can be done in one launch; None where it gains nothing. `both`:
+    the readings are fields, of both parts of complex cores."""
 
     device: Device
     on: dict[str, Array]
@@ -44,24 +46,26 @@ class Sweep:
     noise: float
     stream: Stream
     kind: Hashable | None
+    both: bool = False
 
     def batches(self) -> Iterator[dict[str, Array]]:
         """Its cores, some at a time."""
         stream, there = self.stream if self.noise > 0.0 else None, bool(self.device.numbers)
-        return batches(self.on, self.on["phases"].dtype, self.mesh, stream, there)
+        return batches(self.on, self.on["phases"].dtype, self.mesh, stream, there, self.both)
 
 
-def law(gain: Array, read: Array) -> Law:
+def law(gain: Array, read: Array, both: bool = False) -> Law:
     """What readings with noise are drawn from (`kernels.descent`): `gain` and `read` (M, k), 0 for outputs that nobody
-    reads. Where the gains of each core are alike, one normal number a reading does."""
-    size, rows = np.abs(gain), read.sum(axis=1)
+    reads; `both`: two numbers are read at every output. Where the gains of each core are alike, one normal number a
+    reading does."""
+    size, rows = np.abs(gain), read.sum(axis=1) * (1 + both)
     if ((size == 0.0) | (size == size.max(axis=1, keepdims=True))).all():
         return chi_squares(rows * np.count_nonzero(size, axis=1) - 1)
     return weighted(size * size, rows - 1)
 
 
 def batches(
-    on: dict[str, Array], dtype: np.dtype, mesh: Mesh, stream: Stream | None, whole: bool
+    on: dict[str, Array], dtype: np.dtype, mesh: Mesh, stream: Stream | None, whole: bool, both: bool = False
 ) -> Iterator[dict[str, Array]]:
     """The cores of `on`, some at a time, so that what is made of them stays in the cache; with the variates of their
     readings in an epoch from one page of `stream`, if there is one. `whole`: without it, all at once.
@@ -71,7 +75,7 @@ def batches(
     cores, probes = len(on["loss"]), 2 * mesh.count
     chunk, noise, page = CORES, None, 0
     if stream is not None:
-        noise, page = law(host(on["gain"]).astype(dtype), host(on["read"]).astype(dtype)), stream.turn()
+        noise, page = law(host(on["gain"]).astype(dtype), host(on["read"]).astype(dtype), both), stream.turn()
         most = VARIATES_BYTES << 6 if whole else VARIATES_BYTES
         chunk = max(1, most // (probes * (noise.normals + 1) * dtype.itemsize))
     elif whole:
@@ -113,12 +117,20 @@ def ends(on: dict[str, Array], part: str, noise: float) -> tuple[Array, Array, A
 
 def here(
     on: dict[str, Array], shared: tuple[object, ...], *, part: str, rule: str, mesh: Mesh, order: Array,
-    columns: Array | None, noise: float,
+    columns: Array | None, noise: float, both: bool = False,
 ) -> None:  # fmt: skip
     """One epoch on the CPU; updates phases, loss and writes. `shared`: what the noise chain of all cores shares, from
     `around` on; `order` (n,) of heaters; `columns` (C,): the same as columns, if they are visited one by one."""
     start, rows, target, amplitudes = ends(on, part, noise)
-    variates = on["variates"] if noise > 0.0 else np.empty((0, 2 * mesh.count, 2), start.dtype)
+    variates = on["variates"] if noise > 0.0 else np.empty((0, 2 * mesh.count, 2), rows.dtype)
+    if mesh.phi:
+        kernels.descent_phi.descend(
+            RULES[rule], on["phases"], on["loss"], on["carry"], on["lr"], order,
+            (on["ratio"], on["fixed"], on["bias"], *shared), (on["splitters"], on["arms"], on["stretch"][0, 0]),
+            mesh.phases_of, mesh.mzis.top, part == "v", both, start, rows, target, noise > 0.0, amplitudes, variates,
+            on["writes"],
+        )  # fmt: skip
+        return
     done, uneven = 0, False
     if columns is not None and variates.shape[2] == 2:  # by column only the whole residual is known
         done, uneven = _structured(on, rows)

@@ -67,7 +67,7 @@ def do(sweeps: list[Sweep]) -> None:
             count = len(on["loss"])
             if not one.device.numbers:
                 here(on, one.chain, part=one.part, rule=one.rule, mesh=one.mesh, order=one.order, columns=one.columns,
-                     noise=one.noise)  # fmt: skip
+                     noise=one.noise, both=one.both)  # fmt: skip
             elif one.kind is None or count > FULL // 2:
                 descend(one, on, one.order[None])
             else:

@@ -1,6 +1,6 @@
 """Identity calibration: find the phases at which both meshes of every core are identities, up to signs.
 
-From zero commanded phases and all signs +1, minimise
+From zero commanded phases (with phi, those of an ideal identity) and all signs +1, minimise
 
     L = mean_ab ((U diag(s) V)_ab / s_b - delta_ab)^2
 
@@ -18,6 +18,7 @@ from l2sim.backend import Array
 from l2sim.chip import grid
 from l2sim.chip.protocol import PARTS, Commands, Hardware, check
 from l2sim.learn.search.zeroth import Problem, State
+from l2sim.mesh import thetaphi
 
 RESTART_ABOVE = 0.09
 """Loss above which an adaptive search starts a core again."""
@@ -40,8 +41,13 @@ def problem(hardware: Hardware, readout: str = "quadrature", probe: Array | None
 
 
 def zero_phases(hardware: Hardware) -> dict[str, Array]:
-    """Zero phase for every heater of both meshes."""
-    return {part: grid.arrays(hardware).zeros((*hardware.shape, *hardware.mesh.shape)) for part in PARTS}
+    """The phases of both meshes at which ideal ones are identities: zero for every heater, but of cores with phi."""
+    xp, mesh = grid.arrays(hardware), hardware.mesh
+    phases = {part: xp.zeros((*hardware.shape, *mesh.shape)) for part in PARTS}
+    if mesh.phi:
+        for a in phases.values():
+            a += xp.asarray(thetaphi.identity(mesh))
+    return phases
 
 
 def pseudo_identities(hardware: Hardware, state: State) -> Commands:

@@ -10,8 +10,11 @@ from l2sim.backend import Array, host
 from l2sim.chip import grid
 from l2sim.chip.protocol import PARTS, Commands, Hardware, check, command
 from l2sim.learn.search.zeroth import Problem
+from l2sim.mesh import thetaphi
 from l2sim.mesh.orthogonal import decompose
 
+STILL = 1e-3
+"""Weight of the target's own sigma beside what is seen: it decides only where a response shows nothing. Ours."""
 RESTART_ABOVE = 0.4
 """Mapping error above which an adaptive search starts a core again."""
 
@@ -20,13 +23,15 @@ RESTART_ABOVE = 0.4
 class Target:
     """What a grid of cores is to become: `weight` blocks (p, q, k, k), and the commands and sigma (p, q, k) that would
     realise them on an ideal chip. `outputs`, `inputs` (p, q, k): 1 for ports of the matrix, 0 for those of the padding,
-    about which nobody cares; None where the blocks are whole."""
+    about which nobody cares; None where the blocks are whole. `still`: the phases at which an ideal mesh is an
+    identity, 0 or (2 C + 1, k)."""
 
     weight: Array
     commands: Commands
     sigma: Array
     outputs: Array | None = None
     inputs: Array | None = None
+    still: Array | float = 0.0
 
     def wanted(self, seen: Array) -> Array:
         """The target (p, q, k, k), with what is `seen` of the padding, so that it asks for no change."""
@@ -48,13 +53,14 @@ def target(hardware: Hardware, weight: Array) -> Target:
     for part, matrices in (("u", u), ("v", v)):
         phases[part], signs[part] = map(there, decompose(hardware.mesh, matrices))
     commands = Commands(phases, signs)
+    still = there(thetaphi.identity(hardware.mesh)) if hardware.mesh.phi else 0.0
     if not (weight.shape[0] % k or weight.shape[1] % k):
-        return Target(there(blocks), commands, there(sigma))
+        return Target(there(blocks), commands, there(sigma), still=still)
     outputs, inputs = (
         np.broadcast_to((np.arange(whole * k) < real).reshape(shape).astype(blocks.dtype), sigma.shape)
         for whole, real, shape in zip(sigma.shape, weight.shape, ((-1, 1, k), (1, -1, k)))
     )
-    return Target(there(blocks), commands, there(sigma), there(outputs), there(inputs))
+    return Target(there(blocks), commands, there(sigma), there(outputs), there(inputs), still)
 
 
 def deploy(hardware: Hardware, aim: Target) -> None:
@@ -75,10 +81,11 @@ def problem(hardware: Hardware, aim: Target, readout: str = "quadrature") -> Pro
 
 
 def start_phases(aim: Target, rest: Commands | None) -> dict[str, Array]:
-    """Where mapping starts: the target's ideal phases, offset by the calibrated ones where there are any."""
+    """Where mapping starts: the target's ideal phases, offset by what the calibrated ones are off an ideal identity,
+    where there are any."""
     if rest is None:
         return {part: aim.commands.phases[part].copy() for part in PARTS}
-    return {part: aim.commands.phases[part] + rest.phases[part] for part in PARTS}
+    return {part: aim.commands.phases[part] + (rest.phases[part] - aim.still) for part in PARTS}
 
 
 def error_scale(aim: Target) -> Array:
@@ -99,7 +106,11 @@ def project(
     First U mapped and V resting shows U I_V; then U resting and V mapped is sent W' U I_V. Two evaluations a core. The
     real part counts where the `readout` is "field". Where there is padding, W is what the core shows there: read first,
     with the target's sigma; so the projection cannot end farther from the rest of W than it began.
+
+    Of cores with phi it is `least`: their u_i v_i' are orthogonal to each other in both parts together only.
     """
+    if hardware.mesh.phi:
+        return _seen_one_by_one(hardware, aim, mapped)
     weight = aim.weight
     if aim.outputs is not None:
         hardware.set_sigma(aim.sigma)
@@ -116,6 +127,32 @@ def project(
     back = scale * hardware.forward(light / scale, readout=readout).real
     command(hardware, u=mapped, v=mapped)
     return np.diagonal(back, axis1=-2, axis2=-1).copy()
+
+
+def _seen_one_by_one(hardware: Hardware, aim: Target, mapped: Commands) -> Array:
+    """`least` of what quadratures show with one attenuator open after the other: k evaluations a core."""
+    command(hardware, u=mapped, v=mapped)
+    shown = []
+    for i in range(hardware.mesh.modes):
+        hardware.set_sigma(np.eye(hardware.mesh.modes)[i] * np.ones_like(aim.sigma))
+        shown.append(grid.respond(hardware))
+    return least(aim, np.stack(shown, axis=-3))
+
+
+def least(aim: Target, shown: Array) -> Array:
+    """The sigma (p, q, k) with which sum_i sigma_i R_i is nearest to the target, R_i = `shown` (p, q, k, k, k). What
+    the target does not ask for stays as it is there."""
+    there = np.ones(aim.weight.shape)
+    if aim.outputs is not None and aim.inputs is not None:
+        there = aim.outputs[..., :, None] * aim.inputs[..., None, :]
+    rows = (shown * there[:, :, None]).reshape(*aim.sigma.shape, -1)
+    weight = (aim.weight * there).reshape(*aim.sigma.shape[:2], -1, 1)
+    gram = rows @ rows.swapaxes(-1, -2)
+    still = STILL * np.trace(gram, axis1=-2, axis2=-1)[..., None]
+    gram += still[..., None] * np.eye(aim.sigma.shape[-1])
+    wanted = rows @ weight + (still * aim.sigma)[..., None]
+    sigma: Array = np.linalg.solve(gram, wanted)[..., 0]
+    return sigma
 
 
 def keep_better(task: Problem, sigma: Array, before: Array) -> Array:

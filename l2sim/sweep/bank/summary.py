@@ -14,6 +14,7 @@ import numpy as np
 from l2sim import files
 from l2sim.chip import energy
 from l2sim.job import job as jobs
+from l2sim.job.imperfections import chip_nonidealities
 from l2sim.mesh.mesh import Mesh
 from l2sim.sweep.bank import chunk
 from l2sim.sweep.bank.plan import Bank
@@ -63,7 +64,7 @@ class Used(msgspec.Struct):
 def summarise(bank: Bank, out: Path, paths: Iterable[Path]) -> Summary:
     """Sum up the files of all chunks, and write `summary.json` and `summary.csv`. Raises RunError."""
     job, errors, identified, losses = jobs.from_dict(bank.job), [], 0, []
-    table, mesh = energy.TABLES[job.cost.table], Mesh(job.chip.mesh, bank.k)
+    table, mesh = energy.TABLES[job.cost.table], Mesh(job.chip.mesh, bank.k, phi=chip_nonidealities(job).phi)
     totals = {stage: [0, 0, 0.0, 0.0] for stage in STAGES}
     for path in paths:
         arrays, counts = chunk.read(path)

@@ -226,14 +226,14 @@ def test_splitter_errors_and_losses_show_and_the_wider_twin_explains_them() -> N
 
 def test_large_splitter_errors_are_found_from_the_probes_of_one_walk() -> None:
     """No error at all is a saddle of quadratures, which the fit must not start on."""
-    it = msgspec.structs.replace(PRESETS["silicon"], splitter_error_std=0.05)
+    it = msgspec.structs.replace(PRESETS["silicon-push-pull"], splitter_error_std=0.05)
     found = twin.identify(ComplexChip((2, 2), Mesh("rectangular", 7), it, seed=1), it, stream(), retries=0)
     assert found.identified.all() and found.wide.all()
 
 
 def test_powers_alone_show_splitter_errors_and_losses() -> None:
     """The realistic chip, at any bias, with the probes of an exact one."""
-    silicon, k, cores = PRESETS["silicon"], 4, 2
+    silicon, k, cores = PRESETS["silicon-push-pull"], 4, 2
     chip = ComplexChip((cores, 1), Mesh("rectangular", k), silicon, seed=1)
     found = twin.identify(chip, silicon, stream(), "power", retries=0)
     assert found.identified.all() and found.wide.all()
@@ -289,7 +289,8 @@ def test_what_no_twin_models_is_named() -> None:
 
 
 def test_voltage_drives_and_heat_that_does_not_wrap() -> None:
-    silicon = msgspec.structs.replace(PRESETS["silicon"], splitter_error_std=0.0, loss_db=0.0, loss_db_std=0.0)
+    exact = {"splitter_error_std": 0.0, "loss_db": 0.0, "loss_db_std": 0.0}
+    silicon = msgspec.structs.replace(PRESETS["silicon-push-pull"], **exact)
     chip = small_chip((4, 4), 5, silicon)
     found = twin.identify(chip, silicon, stream())
     assert found.identified.all()
