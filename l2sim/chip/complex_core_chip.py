@@ -127,11 +127,6 @@ class ComplexChip(CoreChip):
         known = readout in ("quadrature", "field") and readout in self.readouts
         return self.mesh.phi and known and self._nonidealities.reference_phase_std == 0.0
 
-    @property
-    def unfused(self) -> tuple[str, ...]:
-        """As of `CoreChip`. Descent does not know shifters that are not quite signs."""
-        return (*self._heat.unfused, *(("sweep",) if self._column is self._mzis else ()))
-
     def sweep(self, part: str, *asked: Any, readout: str = "quadrature", **by_name: Any) -> Sweep:
         """As of `CoreChip`, of cores with phi and by a `readout` that `fuses`. ChipError for others."""
         self._require_phi()
@@ -139,7 +134,9 @@ class ComplexChip(CoreChip):
         splitters, arms = self._passive(part)
         stretch = np.full((self._cores, 1), 1.0 / (1.0 + self._nonidealities.detuning_nm / WAVELENGTH_NM))
         optics = {"splitters": splitters, "arms": arms, "stretch": stretch}
-        return replace(made, on=made.on | optics, both=readout == "field")
+        bias = made.on["bias"] + 0.0
+        bias[:, self.mesh.phases_of[2]] += self._column.off(part, self._signs[part])  # shifters stand behind the screen
+        return replace(made, on=made.on | optics | {"bias": bias}, both=readout == "field")
 
     def _require_phi(self) -> None:
         if not self.mesh.phi:

@@ -199,7 +199,8 @@ def test_cores_with_phi_fuse_them(readout: str) -> None:
     )  # fmt: skip
     fused = ComplexChip((2, 3), Mesh("rectangular", 4), it, seed=1)
     slow = Sealed(ComplexChip((2, 3), Mesh("rectangular", 4), it, seed=1))
-    assert not grid.fused(fused, "sweep", readout) and grid.fused(fused, "sigma_gradient", readout)
+    assert not grid.fused(fused, "sweep", readout), "far heat is not fused"
+    assert grid.fused(fused, "sigma_gradient", readout)
     rng = generator(5)
     x, dy, sigma = rng.normal(size=(12, 7)), rng.normal(size=(8, 7)), rng.uniform(-2, 2, (2, 3, 4))
     mapped, rest = (

@@ -25,7 +25,7 @@ from tests.tolerances import kernel
 EXACT = kernel(np.float64)
 TAU = 2.0 * np.pi
 PUBLISHED = Nonidealities(phase_bits=8, phase_bias=1.0, gamma_std=0.002, crosstalk=0.02, heat_wraps=False)
-SILICON = msgspec.structs.replace(PRESETS["silicon"], splitter_error_std=0.0, loss_db=0.0, loss_db_std=0.0)
+SILICON = msgspec.structs.replace(PRESETS["silicon-push-pull"], splitter_error_std=0.0, loss_db=0.0, loss_db_std=0.0)
 OWN = {"bend": 0.05, "bend_std": 0.01, "heater_inl": 0.004}
 FAR = {"crosstalk_range": 1.5, "crosstalk_pairs": 0.5, "die_heat": 0.01}
 

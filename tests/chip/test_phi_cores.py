@@ -28,6 +28,8 @@ ALL = msgspec.structs.replace(
     PRESETS["silicon"], attenuators="published", splitter_error_std=0.05, splitter_chip_std=0.0, detuning_nm=3.0,
     loss_db=0.1, loss_db_std=0.05, crosstalk=0.02, stuck=0.02, dead=0.02, readout_noise=0.0, tap_noise=0.0,
 )  # fmt: skip
+MZIS = msgspec.structs.replace(ALL, attenuators="mzi", sigma_bias=0.4, splitter_chip_std=0.05, splitter_length=2.0)
+"""The same with attenuators and signs as they are built, and splitters that are alike."""
 IDEAL = Nonidealities(phi=True, exact_sigma=True)
 READOUTS = ("quadrature", "field")
 
@@ -130,10 +132,10 @@ def same(chips: list[tuple[ComplexChip, Hardware]]) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("readout", READOUTS)
-@pytest.mark.parametrize("order", ("published", "layer"))
-def test_descents_are_those_of_single_probes(kind: str, readout: str, order: str) -> None:
+@pytest.mark.parametrize("order, it", (("published", ALL), ("layer", ALL), ("published", MZIS)))
+def test_descents_are_those_of_single_probes(kind: str, readout: str, order: str, it: Nonidealities) -> None:
     results = []
-    both = pair(kind)
+    both = pair(kind, it=it)
     for _, hardware in both:
         search = zeroth.Search("zcd", order=order, shuffle=True)
         task = calibrate.problem(hardware, readout)

@@ -25,7 +25,7 @@ from tests.flow.test_run import short
 from tests.runs.test_stream import without_figures
 
 PUBLISHED = PRESETS["l2ight-2021"]
-SILICON = msgspec.structs.replace(PRESETS["silicon"], splitter_error_std=0.0, loss_db=0.0, loss_db_std=0.0)
+SILICON = msgspec.structs.replace(PRESETS["silicon-push-pull"], splitter_error_std=0.0, loss_db=0.0, loss_db_std=0.0)
 OWN = {"bend": 0.05, "bend_std": 0.01, "heater_inl": 0.004}
 FAR = {"crosstalk": 0.02, "crosstalk_range": 1.5, "crosstalk_pairs": 0.5, "die_heat": 0.01, "crosstalk_arms": True}
 SHEETS = [

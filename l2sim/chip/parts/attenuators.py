@@ -46,6 +46,10 @@ class Column:
         """What light at the outputs of a mesh is multiplied by where `signs` (M, k) are commanded."""
         return signs
 
+    def off(self, part: str, signs: Array) -> Array:
+        """By how much the phases of these `ends` are not those of `signs`, (M, k), rad at the design wavelength."""
+        return np.zeros_like(signs)
+
     def opened(self, matrices: Array) -> Array:
         """`matrices` (M, k, k) behind which every attenuator is commanded to be open."""
         if self._tilt is None:  # no phase, which is realised exactly
@@ -136,9 +140,14 @@ class Interferometers(Column):
 
     def ends(self, part: str, signs: Array) -> Array:
         """What shifters make of `signs` (M, k): complex, of magnitude one."""
-        phases = np.where(signs < 0.0, signs.dtype.type(np.pi), signs.dtype.type(0.0))
-        ends: Array = np.exp(1j * self._seen(phases, self._alone[part], alone=True))
+        ends: Array = np.exp(1j * self._seen(_half_turns(signs), self._alone[part], alone=True))
         return ends
+
+    def off(self, part: str, signs: Array) -> Array:
+        """By how much the phases of these `ends` are not those of `signs`, (M, k), rad at the design wavelength."""
+        wanted, stretch = _half_turns(signs), 1.0 + self._sheet.detuning_nm / WAVELENGTH_NM
+        off: Array = self._seen(wanted, self._alone[part], alone=True) * stretch - wanted * stretch
+        return off
 
     def opened(self, matrices: Array) -> Array:
         """`matrices` (M, k, k) behind which every attenuator is commanded to be open."""
@@ -164,6 +173,12 @@ class Interferometers(Column):
             self._shifters = {part: shifters[f"{part}_signs"] for part in PARTS}
         self._heat.become(arrays)
         self._splitters.become(arrays)
+
+
+def _half_turns(signs: Array) -> Array:
+    """Phases that shifters are commanded for `signs`, rad."""
+    turns: Array = np.where(signs < 0.0, signs.dtype.type(np.pi), signs.dtype.type(0.0))
+    return turns
 
 
 def of_grid(seed: int, name: str, shape: tuple[int, int]) -> dict[str, Array]:
