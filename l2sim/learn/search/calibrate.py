@@ -25,7 +25,8 @@ RESTART_ABOVE = 0.09
 
 
 def problem(hardware: Hardware, readout: str = "quadrature", probe: Array | None = None) -> Problem:
-    """Set signs and sigma for calibration and return what is to be minimised.
+    """Set signs and sigma for calibration and return what is to be minimised. With phi the gain of each core makes up
+    for its loss (`grid.amplified`), which the phases would else be bent for.
 
     `probe` (k,): the distinct sigma to probe with; default: the geometric series from 0.2 to 1.
     """
@@ -37,6 +38,8 @@ def problem(hardware: Hardware, readout: str = "quadrature", probe: Array | None
     ones, s = xp.ones((*shape, k)), np.broadcast_to(xp.asarray(probe), (*shape, k))
     hardware.set_signs(u=ones, v=ones)
     hardware.set_sigma(s)
+    if hardware.mesh.phi:
+        grid.amplified(hardware, s, readout)
     return Problem(hardware, 1.0 / s, np.broadcast_to(xp.eye(k), (*shape, k, k)), readout)
 
 
