@@ -192,6 +192,18 @@ def respond(hardware: Hardware, readout: str = "quadrature", cores: Array | None
     return hardware.forward(np.broadcast_to(arrays(hardware).eye(k), (p, q, k, k)), cores=cores, readout=readout)
 
 
+def amplified(hardware: Hardware, sigma: Array, readout: str) -> Array:
+    """`sigma` (p, q, k), which is set, with the gain behind every core that makes up for the light it loses, from one
+    evaluation: the powers of all outputs add up to the sum of sigma squared where none is lost. Sets it."""
+    seen = respond(hardware, readout if readout == "power" else coherent(hardware, readout))
+    power = (seen if readout == "power" else np.abs(seen) ** 2).sum(axis=(-1, -2))
+    wanted = (sigma**2).sum(axis=-1)
+    gain = np.sqrt(np.where((power > 0.0) & (wanted > 0.0), wanted / np.where(power > 0.0, power, 1.0), 1.0))
+    more: Array = sigma * gain[..., None]
+    hardware.set_sigma(more)
+    return more
+
+
 def blocks(matrix: Array, k: int) -> Array:
     """Cut `matrix` (out, in), padded with zeros, into blocks (p, q, k, k)."""
     p, q = -(-matrix.shape[0] // k), -(-matrix.shape[1] // k)

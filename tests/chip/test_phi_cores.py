@@ -231,6 +231,23 @@ def test_sigma_by_least_squares_is_the_best_there_is() -> None:
         assert np.linalg.norm(rows @ sigma[at] - wanted) <= 1.02 * np.linalg.norm(best) + 1e-6
 
 
+@pytest.mark.parametrize("readout", ("quadrature", "power"))
+def test_searches_amplify_what_is_lost(readout: str) -> None:
+    chip = chip_of(msgspec.structs.replace(ALL, exact_sigma=True))
+    probe = np.geomspace(0.2, 1.0, 4)
+    calibrate.problem(chip, readout, probe)
+    seen = np.abs(chip.oracle_weights()) ** 2
+    np.testing.assert_allclose(seen.sum(axis=(-1, -2)), (probe**2).sum(), rtol=1e-12)
+    gained = chip.state()[0]["sigma.commanded"]
+    assert (gained > 1.05 * probe).all()
+    calibrate.problem(chip, readout, probe, fresh=False)
+    np.testing.assert_array_equal(chip.state()[0]["sigma.commanded"], gained)
+    aim = mapping.target(chip, generator(2).normal(size=(8, 12)))
+    mapping.problem(chip, aim, readout)
+    seen = np.abs(chip.oracle_weights()) ** 2
+    np.testing.assert_allclose(seen.sum(axis=(-1, -2)), (aim.sigma**2).sum(axis=-1), rtol=1e-12)
+
+
 # -- noise -------------------------------------------------------------------------------------------------------------
 
 NOISY = msgspec.structs.replace(IDEAL, readout_noise=0.05, phase_bits=8)

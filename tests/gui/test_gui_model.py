@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from l2sim.gui.base.model import RunModel, Selection, open_run
+from l2sim.gui.mesh.geometry import slots
 
 from l2sim.chip.core_chip import CoreChip
 from l2sim.flow import session as sessions
@@ -194,6 +195,20 @@ def test_a_finished_run_is_known_and_answers_no_orders(meshes: Path) -> None:
     assert (known["learn.lr"].low, known["learn.lr"].high) == (0, 100)
     part = model.layers["mesh1"].parts[""]
     assert part.complex and part.modes == 4 and part.columns.tolist() == [0, 0, 1, 2, 2, 3] and (part.spans == 1).all()
+    model.close()
+
+
+def test_every_heater_of_a_core_with_phi_has_a_tile(tmp_path: Path) -> None:
+    job = short(**{"nonidealities.base": "silicon", "map.compare": False, "pretrain.epochs": 1, "learn.epochs": 1})
+    list(execute.execute(job, tmp_path / "phi"))
+    model: RunModel = open_run(tmp_path / "phi")
+    part = model.layers["fc1"].parts["u"]
+    assert len(part.columns) == 81 and (np.diff(part.columns) >= 0).all() and (part.spans == 1).all()
+    assert part.rails.max() == 7 and len(set(zip(part.columns.tolist(), part.rails.tolist()))) == 81
+    drawn = slots(part)
+    assert (drawn == np.arange(9)).all(), "no rail changes its place"
+    told, truth = model.phases("fc1", 0, "u"), model.oracle("fc1", 0, "u")
+    assert truth is not None and told["theta"].shape == truth["actual"]["theta"].shape == (81,)
     model.close()
 
 

@@ -82,7 +82,8 @@ def calibrate(session: L2ight, done: int) -> Iterator[Event]:
         yield from twins.calibrate(session, done)
         return
     with session.meter.stage("calibrate"):
-        problems = {name: calibration.problem(chip, session.job.chip.readout) for name, chip in session.chips.items()}
+        readout, fresh = session.job.chip.readout, _fresh(session, done)
+        problems = {name: calibration.problem(chip, readout, fresh=fresh) for name, chip in session.chips.items()}
     starts = {name: calibration.zero_phases(chip) for name, chip in session.chips.items()}
 
     def searches() -> dict[str, zeroth.Search]:
@@ -119,7 +120,7 @@ def map_(session: L2ight, done: int) -> Iterator[Event]:
         yield from _programmed(session)
         return
     offset = session.rest if job.start == "calibrated" else {}
-    problems, starts = _mapping_task(session, session.chips, offset)
+    problems, starts = _mapping_task(session, session.chips, offset, _fresh(session, done))
 
     def observe() -> dict[str, float]:
         return {"oracle_mapping_error": _mapping_error(session.chips, session)}
@@ -258,7 +259,7 @@ def _seek(
     `searches` are asked for every epoch: the job may change while it runs."""
     yield session.begin(stage, job.epochs, done)
     with session.meter.stage(stage):
-        if done == 0 or not session.searches:
+        if _fresh(session, done):
             session.searches = {name: zeroth.start(problems[name], searches()[name], starts[name]) for name in problems}
     while seek.unfinished(session.searches.values(), job, done):
         ways = searches()
@@ -272,6 +273,11 @@ def _seek(
         scalars = _spread(session, stage, scales) | observe()
         yield Epoch(stage, done, job.epochs, session.step, scalars, _frames(session, stage, done, job.epochs))
         yield from sessions.checkpoint(session, stage, done, keep=done in snapshots)
+
+
+def _fresh(session: L2ight, done: int) -> bool:
+    """Whether searches begin, and none goes on from a checkpoint."""
+    return done == 0 or not session.searches
 
 
 def _spread(session: L2ight, stage: str, scales: dict[str, Array] | float) -> dict[str, float]:
@@ -288,14 +294,14 @@ def _spread(session: L2ight, stage: str, scales: dict[str, Array] | float) -> di
 
 
 def _mapping_task(
-    session: L2ight, chips: dict[str, CoreChip], offset: dict[str, Commands]
+    session: L2ight, chips: dict[str, CoreChip], offset: dict[str, Commands], fresh: bool = True
 ) -> tuple[dict[str, zeroth.Problem], dict[str, dict[str, Array]]]:
     """Problems and starting phases of mapping on `chips`, by layer."""
     problems, starts = {}, {}
     for name, chip in chips.items():
         aim = session.aims[name]
         with session.meter.stage("map"):
-            problems[name] = mapping.problem(chip, aim, session.job.chip.readout)
+            problems[name] = mapping.problem(chip, aim, session.job.chip.readout, fresh)
         starts[name] = mapping.start_phases(aim, offset.get(name))
     return problems, starts
 

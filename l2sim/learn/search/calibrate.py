@@ -24,8 +24,12 @@ RESTART_ABOVE = 0.09
 """Loss above which an adaptive search starts a core again."""
 
 
-def problem(hardware: Hardware, readout: str = "quadrature", probe: Array | None = None) -> Problem:
-    """Set signs and sigma for calibration and return what is to be minimised.
+def problem(
+    hardware: Hardware, readout: str = "quadrature", probe: Array | None = None, fresh: bool = True
+) -> Problem:
+    """Set signs and sigma for calibration and return what is to be minimised. With phi the gain of each core makes up
+    for its loss (`grid.amplified`), which the phases would else be bent for;
+    where a search goes on, not `fresh`, it stays as it was set.
 
     `probe` (k,): the distinct sigma to probe with; default: the geometric series from 0.2 to 1.
     """
@@ -36,7 +40,10 @@ def problem(hardware: Hardware, readout: str = "quadrature", probe: Array | None
     xp = grid.arrays(hardware)
     ones, s = xp.ones((*shape, k)), np.broadcast_to(xp.asarray(probe), (*shape, k))
     hardware.set_signs(u=ones, v=ones)
-    hardware.set_sigma(s)
+    if fresh or not hardware.mesh.phi:
+        hardware.set_sigma(s)
+    if fresh and hardware.mesh.phi:
+        grid.amplified(hardware, s, readout)
     return Problem(hardware, 1.0 / s, np.broadcast_to(xp.eye(k), (*shape, k, k)), readout)
 
 

@@ -69,13 +69,16 @@ def deploy(hardware: Hardware, aim: Target) -> None:
     hardware.set_sigma(aim.sigma)
 
 
-def problem(hardware: Hardware, aim: Target, readout: str = "quadrature") -> Problem:
+def problem(hardware: Hardware, aim: Target, readout: str = "quadrature", fresh: bool = True) -> Problem:
     """Set the target's signs and sigma, and minimise mean_ab ((U diag(sigma) V)_ab - W_ab)^2 over the phases.
 
-    The rows and columns of the padding do not count.
+    The rows and columns of the padding do not count. With phi as `calibrate.problem`.
     """
     hardware.set_signs(**aim.commands.signs)
-    hardware.set_sigma(aim.sigma)
+    if fresh or not hardware.mesh.phi:
+        hardware.set_sigma(aim.sigma)
+    if fresh and hardware.mesh.phi:
+        grid.amplified(hardware, aim.sigma, readout)
     inputs = np.ones_like(aim.sigma) if aim.inputs is None else aim.inputs.copy()
     return Problem(hardware, inputs, aim.weight, readout, aim.outputs)
 
