@@ -374,9 +374,9 @@ class CoreChip:
         arrays = {naming.name(part, kind): of[part] for kind, of in kinds.items() for part in PARTS}
         arrays[naming.name("sigma", "commanded")] = self._sigma
         noise, drift, restless = self._noise.state(), self._wander.state(), self._settling.restless
-        held, heat = self._heat.state()
+        warmth, heat = self._heat.state()
         values = ChipState(noise=noise, drift=drift, restless=restless)
-        arrays |= held | self._devices.arrays()
+        arrays |= warmth | self._devices.arrays()
         return {key: a.copy() for key, a in arrays.items()}, values | heat
 
     def restore(self, arrays: dict[str, Array], values: ChipState) -> None:

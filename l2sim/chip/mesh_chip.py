@@ -232,9 +232,7 @@ class MeshChip:
         self._heat.become(arrays)
         self._grown.become(arrays)
         self._devices = self._devices.become(arrays)
-        if self._devices:
-            self.nonidealities = self._nonidealities
-        self._forget()
+        self.nonidealities = self._nonidealities
 
     def wander_as(self, wander: Wander) -> None:
         """Let the biases be what `wander` makes of them from now on, by the clock of the chip's meter."""
@@ -248,9 +246,9 @@ class MeshChip:
             raise NotFinite(f"mesh {self.name} was sent values that are not finite; lower the learning rate")
         restless = self.settling.restless
         values: ChipState = {"noise": self._noise.position(), "drift": self._wander.state(), "restless": restless}
-        held, heat = self._heat.state()
-        held |= self._devices.arrays()
-        return {naming.name(part, "phases"): a for part, a in self.commanded.items()} | held, values | heat
+        warmth, heat = self._heat.state()
+        warmth |= self._devices.arrays()
+        return {naming.name(part, "phases"): a for part, a in self.commanded.items()} | warmth, values | heat
 
     def restore(self, arrays: dict[str, Array], values: ChipState) -> None:
         """Go on from what `state` returned."""

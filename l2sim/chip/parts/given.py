@@ -255,8 +255,8 @@ def _fit(name: str, values: ArrayLike, size: tuple[int, int], sparse: bool) -> A
     if size[0] == 1 and array.ndim == len(wanted) - 1:
         array = array[None]
     if array.ndim != len(wanted) or any(a != b for a, b in zip(array.shape, wanted) if b >= 0):
-        told = ", ".join("V" if n < 0 else str(n) for n in wanted)
-        raise ChipError(f"{_what(name)} has shape {array.shape}; this chip takes ({told})")
+        sizes = ", ".join("V" if n < 0 else str(n) for n in wanted)
+        raise ChipError(f"{_what(name)} has shape {array.shape}; this chip takes ({sizes})")
     free = np.isnan(array) if kind == "stuck_at" or (sparse and kind in ("bias", "ratio")) else np.zeros(1, bool)
     if not (free | (np.abs(array) <= HIGHEST[kind])).all() or (kind in ("ratio", "loss") and (array < 0.0).any()):
         sign = "from 0" if kind in ("ratio", "loss") else f"from {-HIGHEST[kind]:.4g}"
