@@ -37,7 +37,9 @@ from l2sim.backend import Array
 from l2sim.chip.fabrication import Chain
 from l2sim.chip.nonidealities import Nonidealities
 from l2sim.chip.parts.heat import STEPS
+from l2sim.chip.protocol import PARTS
 from l2sim.errors import ChipError
+from l2sim.mesh.mesh import Mesh
 
 HEATERS = ("bias", "ratio", "dead", "stuck_at", "curve")
 COUPLERS = ("splitters", "loss")
@@ -84,6 +86,14 @@ class Devices:
                 fit = _dead(name, values, size) if kind == "dead" else _fit(name, values, size, sparse)
                 self._arrays[name] = fit
         self._check_volts()
+
+    @classmethod
+    def of_cores(cls, given: Given, cores: int, mesh: Mesh, layer: str, *, couplers: bool) -> Devices:
+        """What is given of a grid of so many cores; without `couplers` these are not spoken of, for real cores have
+        none of their own."""
+        size = cores, mesh.count
+        heaters = {**dict.fromkeys(PARTS, size), "sigma": (cores, mesh.modes)}
+        return cls(given, heaters, dict.fromkeys(PARTS, size) if couplers else {}, layer)
 
     def __bool__(self) -> bool:
         return bool(self._arrays)
