@@ -12,7 +12,7 @@ import importlib
 from types import ModuleType
 
 FAMILIES = (
-    "blocks", "chain", "couplers", "descent", "draws", "heat", "im2col", "inside", "launch", "mesh", "noisy",
+    "blocks", "chain", "couplers", "descent", "draws", "im2col", "inside", "launch", "mesh", "noisy",
     "pointwise", "powers", "propagate", "twin",
 )  # fmt: skip
 

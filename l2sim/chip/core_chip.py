@@ -28,6 +28,7 @@ from l2sim.chip.nonidealities import Nonidealities, required
 from l2sim.chip.parts import attenuators
 from l2sim.chip.parts.given import Devices, Given
 from l2sim.chip.parts.heat import Heat
+from l2sim.chip.parts.observed import Observed
 from l2sim.chip.protocol import (
     PARTS,
     READOUTS,
@@ -44,7 +45,7 @@ from l2sim.mesh.mesh import Mesh, require_core, require_real
 from l2sim.streams import Stream
 
 
-class CoreChip:
+class CoreChip(Observed):
     """A p x q grid of k x k tensor cores (see the module).
 
     `name` and `seed` choose the random streams of the fabrication and of the readout noise; chips of one network have
@@ -78,7 +79,7 @@ class CoreChip:
         heaters = (self._cores, mesh.count)
         self._heaters = fabrication.Remade(seed, name, dict.fromkeys(PARTS, heaters))
         self._heat = Heat(seed, name, dict.fromkeys(PARTS, heaters))
-        self._devices = self._known(given)
+        self._devices = Devices.of_cores(given, self._cores, mesh, name, couplers=self.complex_cores)
         self._device, self._home = device, spread.home(device, self._cores, mesh, self.dtype.itemsize, self)
         self.xp = xp = self._home.xp
         self._unsound: Array | np.bool_ | None = None
@@ -313,43 +314,10 @@ class CoreChip:
 
     # -- what only an observer may see ---------------------------------------------------------------------------------
 
-    def oracle_matrix(self, part: str) -> Array:
-        """The true matrix of U or V, (p, q, k, k)."""
-        return self._matrix(part).reshape(*self.shape, self.mesh.modes, self.mesh.modes).copy()
-
-    def oracle_phases(self, part: str) -> Array:
-        """The phases that the light sees in U or V, (p, q, C, k - 1), rad."""
-        if self._drifts:
-            self._age()
-        return self.mesh.scatter(self._effective(part, self._phases[part])).reshape(*self.shape, *self.mesh.shape)
-
-    def oracle_biases(self, part: str) -> Array:
-        """The phases of U or V with nothing commanded, (cores, n), rad: biases, where broken heaters are stuck, and
-        what these leak to their neighbours."""
-        if self._drifts:
-            self._age()
-        return self._effective(part, self.xp.zeros_like(self._phases[part]))
-
-    def oracle_offsets(self, part: str) -> Array:
-        """The fixed phases that add to the driven ones in U or V, drift included, (cores, n), rad."""
-        if self._drifts:
-            self._age()
-        return self._chain[part][2].copy()
-
-    def oracle_sigma(self) -> Array:
-        """The sigma that the attenuators realise, (p, q, k)."""
-        return self._realised.reshape(*self.shape, -1).copy()
-
-    def oracle_weights(self) -> Array:
-        """The true weight of every core, (p, q, k, k)."""
-        weights: Array = self._matrix("u") @ (self._realised[:, :, None] * self._matrix("v"))
-        return weights.reshape(*self.shape, *weights.shape[1:])
-
     def oracle_fabrication(self) -> dict[str, Array]:
         """The unit draws of the fabrication, "part.noise_draw": what the noise of this chip is made of."""
-        return fabrication.arrays({**self._heaters.whole(), "sigma": self._attenuators}) | self._heat.arrays() | (
-            self._devices.arrays()
-        )
+        drawn = fabrication.arrays({**self._heaters.whole(), "sigma": self._attenuators})
+        return drawn | self._heat.arrays() | self._devices.arrays()
 
     def refabricate(self, arrays: dict[str, Array]) -> None:
         """Become the chip whose `oracle_fabrication` gave `arrays`."""
@@ -372,10 +340,9 @@ class CoreChip:
         kinds = {"phases": self._phases, "signs": self._signs}
         arrays = {naming.name(part, kind): of[part] for kind, of in kinds.items() for part in PARTS}
         arrays[naming.name("sigma", "commanded")] = self._sigma
-        noise, drift, restless = self._noise.state(), self._wander.state(), self._settling.restless
-        held, heat = self._heat.state()
-        values = ChipState(noise=noise, drift=drift, restless=restless)
-        arrays |= held | self._devices.arrays()
+        values = ChipState(noise=self._noise.state(), drift=self._wander.state(), restless=self._settling.restless)
+        warmth, heat = self._heat.state()
+        arrays |= warmth | self._devices.arrays()
         return {key: a.copy() for key, a in arrays.items()}, values | heat
 
     def restore(self, arrays: dict[str, Array], values: ChipState) -> None:
@@ -468,12 +435,6 @@ class CoreChip:
         if built is None or self._heat.lags:
             built = self._matrices[part] = self._build(part, self._phases[part], self._signs[part])
         return built
-
-    def _known(self, given: Given) -> Devices:
-        """What is known of devices. ChipError for what makes cores complex where they are not."""
-        size, couplers = (self._cores, self.mesh.count), (self._cores, self.mesh.mzis.count)
-        heaters = {**dict.fromkeys(PARTS, size), "sigma": (self._cores, self.mesh.modes)}
-        return Devices(given, heaters, dict.fromkeys(PARTS, couplers) if self.complex_cores else {}, self.name)
 
     def _hung(self, sheet: Nonidealities) -> attenuators.Column:
         """The attenuators with these imperfections."""

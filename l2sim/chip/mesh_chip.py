@@ -18,6 +18,7 @@ from l2sim.chip import fabrication, readout
 from l2sim.chip.drift import Wander
 from l2sim.chip.fabrication import arm_parameters, chain_parameters, fabricate, fabricate_optics, splitter_parameters
 from l2sim.chip.fused import aggregate
+from l2sim.chip.fused.exact import Exact
 from l2sim.chip.meter import Count, Meter, Settling
 from l2sim.chip.nonidealities import WAVELENGTH_NM, Nonidealities, required
 from l2sim.chip.parts import optics
@@ -30,7 +31,7 @@ from l2sim.mesh.mesh import Mesh, require
 from l2sim.mesh.wiring import places, skipped, wiring
 
 
-class MeshChip:
+class MeshChip(Exact):
     """One whole mesh of N modes and n MZIs (see the module).
 
     `name` and `seed` choose the random streams of the fabrication and of the noise; meshes of one network have
@@ -232,9 +233,7 @@ class MeshChip:
         self._heat.become(arrays)
         self._grown.become(arrays)
         self._devices = self._devices.become(arrays)
-        if self._devices:
-            self.nonidealities = self._nonidealities
-        self._forget()
+        self.nonidealities = self._nonidealities
 
     def wander_as(self, wander: Wander) -> None:
         """Let the biases be what `wander` makes of them from now on, by the clock of the chip's meter."""
@@ -248,9 +247,9 @@ class MeshChip:
             raise NotFinite(f"mesh {self.name} was sent values that are not finite; lower the learning rate")
         restless = self.settling.restless
         values: ChipState = {"noise": self._noise.position(), "drift": self._wander.state(), "restless": restless}
-        held, heat = self._heat.state()
-        held |= self._devices.arrays()
-        return {naming.name(part, "phases"): a for part, a in self.commanded.items()} | held, values | heat
+        warmth, heat = self._heat.state()
+        warmth |= self._devices.arrays()
+        return {naming.name(part, "phases"): a for part, a in self.commanded.items()} | warmth, values | heat
 
     def restore(self, arrays: dict[str, Array], values: ChipState) -> None:
         """Go on from what `state` returned."""
@@ -483,60 +482,3 @@ class MeshChip:
         """Weighted sums of powers as taps read them, from the sums and from those with the weights squared."""
         own, draw = self._nonidealities, self._noise.normal
         return Taps(*(readout.tapped(total, power, own, draw) for total, power in zip(sums, squares)))
-
-    # -- inside: exact gradients ---------------------------------------------------------------------------------------
-
-    def _room(self) -> tuple[Array, Array, Array]:
-        theta, phi, screen = (self.xp.empty((1, size), self.dtype) for size in self._sizes.values())
-        return theta, phi, screen
-
-    def _measured(self, room: tuple[Array, Array, Array], x: Array) -> Gradient:
-        theta, phi, screen = (part[0] for part in room)
-        heated = self._heated[: self.mesh.count]
-        return Gradient(theta * heated, phi * heated, screen, x)
-
-    def _adjoint(self, x: Array, g: Array) -> Gradient:
-        """Without loss. A batch larger than N enters as one N x N matrix (`kernels.propagate`)."""
-        room = self._room()
-        elements, top, bottom, screen = self._common()
-        if x.shape[1] > self.mesh.modes:
-            matrix = self._matrix()
-            if np.iscomplexobj(x):
-                product, back = x @ g.T, matrix.T @ g
-            else:
-                product, back = self._in_phase(x, g)
-            product = self._planes(matrix @ product)  # U (X G^T) = Y G^T
-            self._kernels.propagate.gradients(elements, self._splitters, top, bottom, screen, product, *room)
-            return self._measured(room, back)
-        field, cotangent = self._planes(self.passed(x, False)), self._planes(g)
-        self._kernels.propagate.adjoint(elements, self._splitters, top, bottom, screen, field, cotangent, *room)
-        return self._measured(room, self._fields(cotangent))
-
-    def forms(self, form: Array) -> tuple[Taps, Taps]:
-        """Imaginary and real parts of F_p Z F_p^+ at every shifter p, without loss, for `form` Z (N, N) at the inputs:
-        sums of powers, the real ones not negative (`kernels.interference`)."""
-        matrix = self._matrix()
-        form = matrix @ form @ np.conj(matrix.T)
-        elements, top, bottom, screen = self._common()
-        by_theta, by_phi = (np.empty((1, 2 * self.mesh.count), self.dtype) for _ in range(2))
-        planes = self._planes(form)
-        self._kernels.interference.forms(elements, self._splitters, top, bottom, screen, planes, by_theta, by_phi)
-        heated, ends = self._heated[: self.mesh.count], np.diagonal(form)
-        theta, phi = (part.reshape(2, -1) * heated for part in (by_theta, by_phi))
-        return Taps(-theta[0], -phi[0], ends.imag), Taps(*(np.maximum(p, 0) for p in (theta[1], phi[1], ends.real)))
-
-    def _in_phase(self, x: Array, g: Array) -> tuple[Array, Array]:
-        """X G^T and Re U^T G of real light: each half the work of a complex product."""
-        modes, both = self.mesh.modes, self._planes(g).reshape(2 * self.mesh.modes, -1)
-        product = (both @ x.T).reshape(2, modes, modes)
-        turned = self._stacked.copy()
-        turned[modes:] *= -1
-        return readout.complex_of(product[0].T, product[1].T), turned.T @ both
-
-    def _adjoint_lossy(self, x: Array, g: Array) -> Gradient:
-        room = self._room()
-        elements, top, bottom, screen = self._common()
-        field, cotangent = self._planes(x), self._planes(g * self._ends)
-        mesh = elements, self._splitters, top, bottom, screen
-        self._kernels.propagate.adjoint_lossy(*mesh, field, cotangent, *room)
-        return self._measured(room, self._fields(cotangent))

@@ -129,12 +129,12 @@ class SvdChip:
     def _realise(self) -> None:
         sheet, heaters = self.nonidealities, self._attenuators
         ratio, tilt = 1.0 + heaters.gamma * (sheet.gamma_std / GAMMA), attenuators.offsets(heaters, sheet)
-        told = self._sigma[None]
+        wanted = self._sigma[None]
         if sheet.attenuators == "mzi" and not sheet.exact_sigma:
-            share = self._mzis.tune(heaters, sheet, self.dtype, single=True).share(told)[0]
+            share = self._mzis.tune(heaters, sheet, self.dtype, single=True).share(wanted)[0]
             self._realised = share.astype(np.result_type(self.dtype, np.complex64))[:, None]
             return
-        out = told if sheet.exact_sigma else attenuators.realised(told, ratio, sheet, tilt, exact=True)
+        out = wanted if sheet.exact_sigma else attenuators.realised(wanted, ratio, sheet, tilt, exact=True)
         self._realised = out[0].astype(self.dtype)[:, None]
 
     def _probe(self, x: ArrayLike, near: MeshChip, far: MeshChip, back: bool, readout: str) -> Array:

@@ -401,15 +401,15 @@ def terms(
         healthy = (*chain[:1], np.full_like(fixed, np.nan), *chain[2:8], False)
         bent = heat.warmth(phase[None], healthy, warm)[0][0]
         heat_then, leak = (values[0] for values in heat.warmth(phase[None], chain, warm))
-    held = np.where(np.isnan(fixed[0]), bent, fixed[0])
+    hot = np.where(np.isnan(fixed[0]), bent, fixed[0])
     if heat_then is None or leak is None:
-        heat_then = wrapped(held) if rewrap else held
+        heat_then = wrapped(hot) if rewrap else hot
         leak = share * np.append(heat_then, 0.0)[around].sum(axis=1)
     added = {
         "quantisation": np.where(clipped, 0.0, driven - wanted),
         "clipping": np.where(clipped, driven - wanted, 0.0),
         "gamma": heated - driven,
-        "stuck or dead": held - bent,
+        "stuck or dead": hot - bent,
         "crosstalk": leak,
         "bias": imperfect.phase_bias * heaters.bias[0],
         "fixed error": imperfect.phase_error_std * heaters.error[0],

@@ -37,7 +37,9 @@ from l2sim.backend import Array
 from l2sim.chip.fabrication import Chain
 from l2sim.chip.nonidealities import Nonidealities
 from l2sim.chip.parts.heat import STEPS
+from l2sim.chip.protocol import PARTS
 from l2sim.errors import ChipError
+from l2sim.mesh.mesh import Mesh
 
 HEATERS = ("bias", "ratio", "dead", "stuck_at", "curve")
 COUPLERS = ("splitters", "loss")
@@ -84,6 +86,15 @@ class Devices:
                 fit = _dead(name, values, size) if kind == "dead" else _fit(name, values, size, sparse)
                 self._arrays[name] = fit
         self._check_volts()
+
+    @classmethod
+    def of_cores(cls, given: Given, cores: int, mesh: Mesh, layer: str, *, couplers: bool) -> Devices:
+        """What is given of a grid of so many cores; without `couplers` these are not spoken of, for real cores have
+        none of their own."""
+        size = cores, mesh.count
+        heaters = {**dict.fromkeys(PARTS, size), "sigma": (cores, mesh.modes)}
+        every = dict.fromkeys(PARTS, (cores, mesh.mzis.count))
+        return cls(given, heaters, every if couplers else {}, layer)
 
     def __bool__(self) -> bool:
         return bool(self._arrays)
@@ -255,8 +266,8 @@ def _fit(name: str, values: ArrayLike, size: tuple[int, int], sparse: bool) -> A
     if size[0] == 1 and array.ndim == len(wanted) - 1:
         array = array[None]
     if array.ndim != len(wanted) or any(a != b for a, b in zip(array.shape, wanted) if b >= 0):
-        told = ", ".join("V" if n < 0 else str(n) for n in wanted)
-        raise ChipError(f"{_what(name)} has shape {array.shape}; this chip takes ({told})")
+        sizes = ", ".join("V" if n < 0 else str(n) for n in wanted)
+        raise ChipError(f"{_what(name)} has shape {array.shape}; this chip takes ({sizes})")
     free = np.isnan(array) if kind == "stuck_at" or (sparse and kind in ("bias", "ratio")) else np.zeros(1, bool)
     if not (free | (np.abs(array) <= HIGHEST[kind])).all() or (kind in ("ratio", "loss") and (array < 0.0).any()):
         sign = "from 0" if kind in ("ratio", "loss") else f"from {-HIGHEST[kind]:.4g}"

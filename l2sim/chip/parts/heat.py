@@ -1,5 +1,5 @@
-"""Heaters as labs have them and where their heat goes: how a chip's numbers for `kernels.heat` are made, and what is
-left of the last heat when light comes.
+"""Heaters as labs have them and where their heat goes: how a chip's numbers for `kernels.chain.warm` are made, and what
+is left of the last heat when light comes.
 
 **Which heaters share heat.** Heaters stand on a hexagonal grid at x = sqrt(3) column, y = rail of the heated arm, d
 half their distance, so that the published six neighbours are those with d = 1. Of each pair the share of heat is
@@ -188,7 +188,7 @@ def of_pairs(around: Array, shares: Array, spread: float, seeds: Array) -> Array
 
 
 class Drive(NamedTuple):
-    """What `kernels.heat` takes as `drive`."""
+    """What `kernels.chain.warm` takes as `drive`."""
 
     places: Array
     bend: Array
@@ -199,7 +199,7 @@ class Drive(NamedTuple):
 
 
 class Spread(NamedTuple):
-    """What `kernels.heat` takes as `spread`."""
+    """What `kernels.chain.warm` takes as `spread`."""
 
     around: Array
     shares: Array
@@ -207,7 +207,7 @@ class Spread(NamedTuple):
 
 
 Warm = tuple[tuple[Array, ...], tuple[Array, ...]]
-"""`drive` and `spread` of `kernels.heat`, as plain tuples."""
+"""`drive` and `spread` of `kernels.chain.warm`, as plain tuples."""
 
 
 def nominal(sheet: Nonidealities) -> Array:
@@ -222,8 +222,8 @@ def nominal(sheet: Nonidealities) -> Array:
 def parameters(
     layout: Layout, fine: Fine, sheet: Nonidealities, dtype: np.dtype, single: bool, curves: Array | None = None
 ) -> Warm:
-    """`drive` and `spread` of `kernels.heat` for heaters of these draws; `curves` (M, n, P + 1) where they have their
-    own, left out where all have the nominal one. ChipError for heat on arms without a law of distance."""
+    """`drive` and `spread` of `kernels.chain.warm` for heaters of these draws; `curves` (M, n, P + 1) where they have
+    their own, left out where all have the nominal one. ChipError for heat on arms without a law of distance."""
     if sheet.crosstalk_arms and not sheet.crosstalk_range and coupled(sheet):
         raise ChipError(
             "nonidealities.crosstalk_arms asks how near an arm is, which needs a crosstalk_range above 0; set one"
@@ -256,7 +256,7 @@ def warmth(phases: Array, chain: Chain, warm: Warm) -> tuple[Array, Array]:
     """Heat and leak of all heaters, (M, n) each, that hold once everything has settled."""
     ratio, fixed, _, _, lsb, levels, thresholds, _, rewrap = chain
     heat, leak = np.empty_like(phases), np.empty_like(phases)
-    kernels_of(phases).heat.apply(phases, ratio, fixed, lsb, levels, thresholds, rewrap, *warm, heat, leak)
+    kernels_of(phases).chain.warm(phases, ratio, fixed, lsb, levels, thresholds, rewrap, *warm, heat, leak)
     return heat, leak
 
 
