@@ -7,16 +7,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from l2sim.backend import generator
 from l2sim.chip.complex_core_chip import ComplexChip
-from l2sim.errors import JobError
+from l2sim.chip.nonidealities import PRESETS
+from l2sim.errors import ChipError, JobError
 from l2sim.flow import export, flow
 from l2sim.inspect import budget
 from l2sim.inspect.bench import Heater
 from l2sim.inspect.diagnose import Place, aim, heater_name
 from l2sim.inspect.run import Recorded
 from l2sim.job.job import Job
+from l2sim.learn.twin.identify import identify
+from l2sim.mesh.mesh import Mesh
 from l2sim.runs import execute
 from l2sim.store.events import Checkpoint, Done
+from l2sim.sweep.bank.plan import planned
 
 SHORT = {
     "nonidealities.base": "silicon", "data.name": "synthetic", "model.width": 0.2, "pretrain.epochs": 1,
@@ -73,3 +78,9 @@ def test_a_budget_keeps_the_heaters(run: Path) -> None:
 def test_twins_do_not_know_them() -> None:
     with pytest.raises(JobError, match=r"does not know nonidealities\.phi"):
         Job.preset("digits", {"nonidealities.base": "silicon", "calibrate.method": "twin"})
+    job = Job.preset("digits", {"nonidealities.base": "silicon"})
+    with pytest.raises(JobError, match="--by search"):
+        planned("1e4", job, 9, "twin")
+    chip = ComplexChip((1, 1), Mesh("rectangular", 4), PRESETS["silicon"], seed=1)
+    with pytest.raises(ChipError, match="do not know cores with phi"):
+        identify(chip, PRESETS["silicon"], lambda *names: generator(1, *names))

@@ -97,6 +97,8 @@ def identify(
     """
     check(hardware)
     mesh, shape, drive = hardware.mesh, hardware.shape, Drive.of(sheet)
+    if mesh.phi:
+        raise ChipError("twins do not know cores with phi; search their phases (`l2sim.learn.search`)")
     if mesh.kind != "rectangular" or mesh.inner_signs:
         raise ChipError("twins start in closed form on rectangular meshes only; use chip.mesh = 'rectangular'")
     if readout not in ("quadrature", "power"):

@@ -12,6 +12,7 @@ import numpy as np
 from l2sim.backend import generator
 from l2sim.errors import DataError, JobError
 from l2sim.job import job as jobs
+from l2sim.job.imperfections import chip_nonidealities
 from l2sim.job.job import Job
 from l2sim.sweep.bank import cutting
 
@@ -81,6 +82,8 @@ def planned(weights: str, job: Job, k: int, by: Literal["twin", "search"]) -> Ba
         raise JobError("calibrate.method = 'twin' is no search; leave out --by search, or set zcd, ztp or zgd")
     if by == "twin" and job.chip.mesh != "rectangular":
         raise JobError("twins start on rectangular meshes only; use chip.mesh=rectangular, or --by search")
+    if by == "twin" and chip_nonidealities(job).phi:
+        raise JobError("twins do not know nonidealities.phi = true; use --by search, or phi=false")
     plain = jobs.to_dict(job)
     path = Path(weights)
     if re.fullmatch(r"[-+\d.eE_,]+", weights) and not path.exists():
