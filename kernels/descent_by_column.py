@@ -24,7 +24,8 @@ Readout noise needs the whole residual only, where its amplitudes are alike (`ke
 is carried along, and readings of it decide.
 
 Layout: a core a lane (`kernels.lanes`), and every function sees vectors as numbers. Rails are padded by two on either
-side; what lies outside is zero. Angles of V count backwards (`sense` = -1), its columns too.
+side; what lies outside is zero. Angles of V count backwards (`sense` = -1), its columns too. X and T are laid out on the
+way into the lanes, and the matrix that the mesh then has is left behind: both would be passes over all cores elsewhere.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from . import threads
 from .descent import ZCD
 from .descent_window import WINDOW, outside, quadratic, rest_quadratic, rest_trace, trace
 from .lanes import added, both, columns, drive, flat, merged, room, rows, sincos, spread, turn, turned, width
+from .mesh import build
 from .vectors import corner, full, root, size, view, where
 
 LR, HERE, TRUE, WRITES, LEAST, DARK = range(6)
@@ -63,11 +65,14 @@ def lit(uncertain, number, total, mean, noise, z):
 def start_group(uneven, problem, first, rails, tables, sense, e, h, q):
     """Fill E, H and K at the first column visited; returns k^2 L.
 
-    X, T (k, k), g (k,).
+    X, still without its factors `left` and `right` (k,), and T (k, k), g (k,).
     """
-    x, target, gains = problem
+    x, left, right, target, gains = problem
     k, zero = gains.size, full(gains[0], 0.0)
     total = zero
+    for i in range(k):
+        for j in range(k):
+            x[i, j] = x[i, j] * left[i] * right[j]
     for i in range(k):
         own, other = zero, zero
         for j in range(k):
@@ -279,30 +284,61 @@ def group(rule, uneven, lanes, problem, static, noise, sense, steps, scratch):
             number += 2
 
 
+@njit
+def effective(driven, bias, around, crosstalk, phase):
+    """Steps 4-5 of the noise chain for all heaters of all lanes, rounded as `chain.apply` does: `phase` (n, lanes)."""
+    for i in range(phase.shape[0]):
+        for l in range(phase.shape[1]):
+            phase[i, l] = 0.0
+        if crosstalk > 0.0:
+            for t in range(around.shape[1]):
+                side = driven[around[i, t]]  # the -1 of a missing neighbour leads to the zero at the end
+                for l in range(phase.shape[1]):
+                    phase[i, l] += side[l]
+        for l in range(phase.shape[1]):
+            phase[i, l] = driven[i, l] + crosstalk * phase[i, l] + bias[i, l]
+
+
+@njit
+def lay(matrices, lo, transposed, to):
+    """Matrices (M, k, k), or their transposes, of the cores from `lo` on into the lanes of `to` (k, k, lanes)."""
+    for l in range(to.shape[2]):
+        own = matrices[min(lo + l, matrices.shape[0] - 1)]
+        for i in range(to.shape[0]):
+            for j in range(to.shape[1]):
+                if transposed:
+                    to[j, i, l] = own[i, j]
+                else:
+                    to[i, j, l] = own[i, j]
+
+
 @njit(cache=True, nogil=True)
 def piece(
-    begin, end, rule, uneven, phases, loss, lr, chain, rails, first, column_heaters, sense, steps, start, gains, target,
-    uncertain, amplitudes, variates, writes,
-):
+    begin, end, rule, uneven, phases, loss, lr, chain, rails, first, column_heaters, sense, steps, problem, uncertain,
+    amplitudes, variates, signs, writes, made,
+):  # fmt: skip
     """The vectors of cores from `begin` to `end`, with scratch of their own."""
     ratio, fixed, bias, around, lsb, levels, thresholds, crosstalk, rewrap = chain
-    (cores, n), k, dtype, lanes = phases.shape, start.shape[1], phases.dtype, width(phases)
-    matrices = room(3 * (k + 4), k + 4, start)
+    rest, left, right, target, gains = problem
+    (cores, n), k, dtype, lanes = phases.shape, rest.shape[1], phases.dtype, width(phases)
+    matrices = room(3 * (k + 4), k + 4, rest)
     matrices[:] = 0.0
-    whole, b = view(matrices), view(room(18, WINDOW, start))
+    whole, b = view(matrices), view(room(18, WINDOW, rest))
     e, h, q = whole[: k + 4], whole[k + 4 : 2 * k + 8], whole[2 * k + 8 :]
-    numbers, drawn = room(DARK + 1, 1, start).reshape(DARK + 1, lanes), room(2, 1, start).reshape(2, lanes)
+    numbers, drawn = room(DARK + 1, 1, rest).reshape(DARK + 1, lanes), room(2, 1, rest).reshape(2, lanes)
     z = view(numbers)
-    scratch = view(room(n, 2, start)), e, h, q, (b[:6], b[6:12], b[12:]), view(room(k + 4, WINDOW, start)), z
+    scratch = view(room(n, 2, rest)), e, h, q, (b[:6], b[6:12], b[12:]), view(room(k + 4, WINDOW, rest)), z
     mean = dtype.type(1.0 / (k * k))
     static = around, rails, first, column_heaters, lsb, levels, thresholds, crosstalk, rewrap, mean
-    rest = room(6 * n + 1 + k, 1, start).reshape(6 * n + 1 + k, lanes)
-    phase, own_ratio, own_fixed = rest[:n], rest[n : 2 * n], rest[2 * n : 3 * n]
-    own_bias, signs, driven, g = rest[3 * n : 4 * n], rest[4 * n : 5 * n], rest[5 * n : 6 * n + 1], rest[6 * n + 1 :]
-    signs[:], driven[n] = sense, 0.0
-    own = view(phase), view(own_ratio), view(own_fixed), view(own_bias), view(signs), view(driven)
-    x, t = room(k, k, start), room(k, k, start)
-    problem = view(x), view(t), view(g)
+    lines = room(6 * n + 1, 1, rest).reshape(6 * n + 1, lanes)
+    phase, own_ratio, own_fixed = lines[:n], lines[n : 2 * n], lines[2 * n : 3 * n]
+    own_bias, turns, driven = lines[3 * n : 4 * n], lines[4 * n : 5 * n], lines[5 * n :]
+    driven[n] = 0.0
+    own = view(phase), view(own_ratio), view(own_fixed), view(own_bias), view(turns), view(driven)
+    ends = room(4 * k, 1, rest).reshape(4 * k, lanes)
+    g, by_row, by_column, own_signs = ends[:k], ends[k : 2 * k], ends[2 * k : 3 * k], ends[3 * k :]
+    x, t = room(k, k, rest), room(k, k, rest)
+    own_problem = view(x), view(by_row), view(by_column), view(t), view(g)
     for number in range(begin, end):
         lo = number * lanes
         spread(phases, lo, lanes, phase)
@@ -310,37 +346,51 @@ def piece(
         spread(fixed, lo, lanes, own_fixed)
         spread(bias, lo, lanes, own_bias)
         spread(gains, lo, lanes, g)
+        spread(left, lo, lanes, by_row)
+        spread(right, lo, lanes, by_column)
+        spread(signs, lo, lanes, own_signs)
+        lay(rest, lo, sense < 0.0, x)
+        lay(target, lo, sense < 0.0, t)
+        turns[:] = sense
         for l in range(lanes):
             m = min(lo + l, cores - 1)
             numbers[LR, l], numbers[WRITES, l], numbers[HERE, l] = lr[m], 0.0, loss[m]
             numbers[LEAST, l], numbers[DARK, l] = amplitudes[0][m], amplitudes[1][m]
-            for i in range(k):
-                for j in range(k):
-                    x[i, j, l], t[i, j, l] = start[m, i, j], target[m, i, j]
-        group(rule, uneven, own, problem, static, (uncertain, lo, variates, view(drawn), drawn), sense, steps, scratch)
+        group(
+            rule, uneven, own, own_problem, static, (uncertain, lo, variates, view(drawn), drawn), sense, steps, scratch
+        )
         for l in range(min(lanes, cores - lo)):
             m = lo + l
             loss[m] = numbers[HERE, l]
             writes[m] += np.int64(numbers[WRITES, l])
             for i in range(n):
                 phases[m, i] = phase[i, l]
+        effective(driven, own_bias, around, crosstalk, phase)
+        turns[:] = 1.0
+        build(view(phase), view(turns), view(own_signs), rails, view(x))
+        for l in range(min(lanes, cores - lo)):
+            to = made[lo + l]
+            for i in range(k):
+                for j in range(k):
+                    to[i, j] = x[i, j, l]
 
 
 def descend(
-    rule, uneven, phases, loss, lr, chain, rails, first, column_heaters, sense, steps, start, gains, target, uncertain,
-    amplitudes, variates, writes,
+    rule, uneven, phases, loss, lr, chain, rails, first, column_heaters, sense, steps, problem, uncertain, amplitudes,
+    variates, signs, writes, made,
 ):  # fmt: skip
-    """One epoch of descent over one mesh of M cores, column by column. Updates `phases` (M, n), `loss`, `writes` (M,).
+    """One epoch of descent over one mesh of M cores, column by column. Updates `phases` (M, n), `loss`, `writes` (M,),
+    and fills `made` (M, k, k) with the matrices that the mesh, with `signs` (M, k) at its outputs, then has.
 
     Arguments as in `descent.descend`; where readings are `uncertain`, `amplitudes` are the least and the dark ones and
     `variates` have one normal number a reading. `first` (C + 1,) where each column's heaters begin in travel
     order, `column_heaters` (C, k + 4) as in `outside`, `sense` +1 for U and -1 for V, `steps` (C,) the columns as
-    visited, counted from the one nearest sigma, `gains` (M, k) the g of above
-    (`uneven`: not all of magnitude one).
+    visited, counted from the one nearest sigma. `problem`: Y, left, right, T, g, of which X = diag(left) Y diag(right),
+    for V with the transposes of Y and T (M, k, k); the others are (M, k) (`uneven`: g is not all of magnitude one).
     """
     lanes = width.py_func(phases.dtype)
     groups = -(-phases.shape[0] // lanes)
     threads.share(
-        piece, groups, 2.5 * lanes * groups * rails.size * start.shape[1], rule, uneven, phases, loss, lr, chain,
-        rails, first, column_heaters, sense, steps, start, gains, target, uncertain, amplitudes, variates, writes,
+        piece, groups, 2.5 * lanes * groups * rails.size * made.shape[1], rule, uneven, phases, loss, lr, chain,
+        rails, first, column_heaters, sense, steps, problem, uncertain, amplitudes, variates, signs, writes, made,
     )  # fmt: skip

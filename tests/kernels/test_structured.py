@@ -64,6 +64,21 @@ def test_equals_the_direct_descent(name: str, kind: str, calibrating: bool, monk
             np.testing.assert_array_equal(one[2], two[2])
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", CHIPS)
+@pytest.mark.parametrize(("part", "calibrating"), [("u", True), ("v", True), ("v", False)])
+def test_the_matrices_left_behind_are_those_that_the_chip_builds(
+    name: str, part: str, calibrating: bool, dtype: np.dtype
+) -> None:
+    """To the last bit, so that nothing depends on who made them."""
+    for mesh in (Mesh("rectangular", 9), Mesh("rectangular", 4, inner_signs=True)):
+        chip = CoreChip((2, 13), mesh, CHIPS[name], seed=2, dtype=dtype)
+        swept(chip, True, part, "zcd", calibrating, 3)
+        left = chip.oracle_matrix(part)
+        chip.nonidealities = chip.nonidealities  # forgets them
+        np.testing.assert_array_equal(left, chip.oracle_matrix(part))
+
+
 def test_a_small_core_takes_the_faster_descent_in_the_same_order(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where V moves in calibration the direct descent visits the columns; where U moves the structured one does."""
     calls = []
