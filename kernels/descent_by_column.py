@@ -24,8 +24,8 @@ Readout noise needs the whole residual only, where its amplitudes are alike (`ke
 is carried along, and readings of it decide.
 
 Layout: a core a lane (`kernels.lanes`), and every function sees vectors as numbers. Rails are padded by two on either
-side; what lies outside is zero. Angles of V count backwards (`sense` = -1), its columns too. X and T are laid out on the
-way into the lanes, and the matrix that the mesh then has is left behind: both would be passes over all cores elsewhere.
+side; what lies outside is zero. Angles of V count backwards (`sense` = -1), its columns too. X and T are laid out on
+the way into the lanes, and the matrix that the mesh then has is left behind: elsewhere these are passes over all cores.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from numba import njit
 from . import threads
 from .descent import ZCD
 from .descent_window import WINDOW, outside, quadratic, rest_quadratic, rest_trace, trace
-from .lanes import added, both, columns, drive, flat, merged, room, rows, sincos, spread, turn, turned, width
+from .lanes import added, both, collect, columns, drive, flat, merged, room, rows, sincos, spread, turn, turned, width
 from .mesh import build
 from .vectors import corner, full, root, size, view, where
 
@@ -302,14 +302,12 @@ def effective(driven, bias, around, crosstalk, phase):
 @njit
 def lay(matrices, lo, transposed, to):
     """Matrices (M, k, k), or their transposes, of the cores from `lo` on into the lanes of `to` (k, k, lanes)."""
-    for l in range(to.shape[2]):
-        own = matrices[min(lo + l, matrices.shape[0] - 1)]
-        for i in range(to.shape[0]):
-            for j in range(to.shape[1]):
-                if transposed:
-                    to[j, i, l] = own[i, j]
-                else:
-                    to[i, j, l] = own[i, j]
+    (k, _, lanes), whole = to.shape, view(to)
+    spread(matrices.reshape(-1, k * k), lo, lanes, to.reshape(k * k, lanes))
+    if transposed:
+        for i in range(k):
+            for j in range(i):
+                whole[i, j], whole[j, i] = whole[j, i], whole[i, j]
 
 
 @njit(cache=True, nogil=True)
@@ -363,16 +361,11 @@ def piece(
             m = lo + l
             loss[m] = numbers[HERE, l]
             writes[m] += np.int64(numbers[WRITES, l])
-            for i in range(n):
-                phases[m, i] = phase[i, l]
+        collect(phase, phases, lo)
         effective(driven, own_bias, around, crosstalk, phase)
         turns[:] = 1.0
         build(view(phase), view(turns), view(own_signs), rails, view(x))
-        for l in range(min(lanes, cores - lo)):
-            to = made[lo + l]
-            for i in range(k):
-                for j in range(k):
-                    to[i, j] = x[i, j, l]
+        collect(x.reshape(k * k, lanes), made.reshape(cores, k * k), lo)
 
 
 def descend(

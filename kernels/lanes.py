@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 
 from .chain import TAU, below
-from .vectors import BYTES, floor, get, put, rint, size, where
+from .vectors import BYTES, floor, get, put, rint, size, turn_block, where
 
 # pi/2 in parts of 18 bits, so that small multiples of the first three are exact in either precision (Cody and Waite).
 P1, P2, P3, P4 = 1.5707931518554688, 3.1749368645250797e-06, 2.5633384304057927e-12, 5.721188726109832e-18
@@ -121,10 +121,28 @@ def room(rows, columns, like):
 @njit
 def spread(array, lo, wide, to):
     """Rows of `array` (M, n) of the `wide` cores from `lo` on into the lanes of `to` (n, lanes), again and again."""
-    for l in range(to.shape[1]):
+    lanes, n = to.shape[1], array.shape[1]
+    if wide == lanes <= n and lo + lanes <= array.shape[0]:
+        for i in range(0, n, lanes):
+            turn_block(array, lo, min(i, n - lanes), to, min(i, n - lanes), 0)
+        return
+    for l in range(lanes):
         row = array[min(lo + l % wide, array.shape[0] - 1)]
         for i in range(row.size):
             to[i, l] = row[i]
+
+
+@njit
+def collect(lanes, to, lo):
+    """The lanes of `lanes` (n, lanes) into the rows of `to` (M, n) from `lo` on: the way back of `spread`."""
+    n, wide = lanes.shape
+    if wide <= n and lo + wide <= to.shape[0]:
+        for i in range(0, n, wide):
+            turn_block(lanes, min(i, n - wide), 0, to, lo, min(i, n - wide))
+        return
+    for l in range(min(wide, to.shape[0] - lo)):
+        for i in range(n):
+            to[lo + l, i] = lanes[i, l]
 
 
 @njit

@@ -14,7 +14,7 @@ from __future__ import annotations
 from numba import njit
 
 from . import threads
-from .lanes import fast, room, rotate, sincos, spread, width
+from .lanes import collect, fast, room, rotate, sincos, spread, width
 from .vectors import full, view
 
 
@@ -46,11 +46,7 @@ def matrices_piece(begin, end, phases, flip, signs, rails, out):
         spread(flip, lo, lanes, own_flip)
         spread(signs, lo, lanes, own_signs)
         build(view(phase), view(own_flip), view(own_signs), rails, view(u))
-        for l in range(min(lanes, cores - lo)):
-            to = out[lo + l]
-            for i in range(k):
-                for j in range(k):
-                    to[i, j] = u[i, j, l]
+        collect(u.reshape(k * k, lanes), out.reshape(cores, k * k), lo)
 
 
 def matrices(phases, flip, signs, rails, out):

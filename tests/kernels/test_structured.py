@@ -110,6 +110,19 @@ def test_single_precision_equals_the_direct_descent() -> None:
     np.testing.assert_allclose(one[1][same], two[1][same], atol=2e-6)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", [3, 16, 36])
+def test_cores_go_into_lanes_and_back(dtype: np.dtype, n: int) -> None:
+    """Block by block where all lanes have cores and a vector fits, number by number elsewhere."""
+    rows, lanes = generator(1, "rows").normal(size=(37, n)).astype(dtype), 64 // np.dtype(dtype).itemsize
+    back, to = np.zeros_like(rows), np.empty((n, lanes), dtype)
+    for lo in range(0, 37, lanes):
+        kernels.lanes.spread(rows, lo, lanes, to)
+        np.testing.assert_array_equal(to.T, rows[np.minimum(np.arange(lo, lo + lanes), 36)])
+        kernels.lanes.collect(to, back, lo)
+    np.testing.assert_array_equal(back, rows)
+
+
 def test_the_threads_change_nothing() -> None:
     results = []
     for threads in (1, 2):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -149,7 +150,8 @@ def _direct(
     on: dict[str, Array], shared: tuple[object, ...], part: str, rule: str, mesh: Mesh, order: Array, noise: float
 ) -> None:
     """`here`, heater by heater."""
-    chain, (start, rows, target) = (on["ratio"], on["fixed"], on["bias"], *shared), ends(on, part)
+    chain: tuple[Any, ...] = on["ratio"], on["fixed"], on["bias"], *shared
+    start, rows, target = ends(on, part)
     kernels.descent.descend(
         RULES[rule], on["phases"], on["loss"], on["carry"], on["lr"], order, chain, on["flip"], mesh.rail,
         part == "v", start, rows, target, noise > 0.0, amplitudes(on, noise), on["variates"], on["writes"],
