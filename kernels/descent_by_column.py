@@ -36,9 +36,9 @@ from numba import njit
 from . import threads
 from .descent import ZCD
 from .descent_window import WINDOW, outside, quadratic, rest_quadratic, rest_trace, trace
-from .lanes import added, both, collect, columns, drive, flat, merged, room, rows, sincos, spread, turn, turned, width
+from .lanes import added, both, collect, columns, drive, fast, flat, merged, room, rounded, rows, sincos, spread, turn, turned, width
 from .mesh import build
-from .vectors import corner, full, root, size, view, where
+from .vectors import corner, full, product, root, size, view, where
 
 LR, HERE, TRUE, WRITES, LEAST, DARK = range(6)
 """Vectors of a group: step, last reading, loss without noise, writes, the noise's least amplitude, k^2 L of entries
@@ -284,30 +284,23 @@ def group(rule, uneven, lanes, problem, static, noise, sense, steps, scratch):
             number += 2
 
 
-@njit
+@rounded
 def effective(driven, bias, around, crosstalk, phase):
-    """Steps 4-5 of the noise chain for all heaters of all lanes, rounded as `chain.apply` does: `phase` (n, lanes)."""
-    for i in range(phase.shape[0]):
-        for l in range(phase.shape[1]):
-            phase[i, l] = 0.0
+    """Steps 4-5 of the noise chain for all heaters (n,), rounded as `chain.apply` does."""
+    for i in range(phase.size):
+        leak = full(bias[i], 0.0)
         if crosstalk > 0.0:
             for t in range(around.shape[1]):
-                side = driven[around[i, t]]  # the -1 of a missing neighbour leads to the zero at the end
-                for l in range(phase.shape[1]):
-                    phase[i, l] += side[l]
-        for l in range(phase.shape[1]):
-            phase[i, l] = driven[i, l] + crosstalk * phase[i, l] + bias[i, l]
+                leak += driven[around[i, t]]  # the -1 of a missing neighbour leads to the zero at the end
+        phase[i] = driven[i] + product(leak, crosstalk) + bias[i]
 
 
-@njit
-def lay(matrices, lo, transposed, to):
-    """Matrices (M, k, k), or their transposes, of the cores from `lo` on into the lanes of `to` (k, k, lanes)."""
-    (k, _, lanes), whole = to.shape, view(to)
-    spread(matrices.reshape(-1, k * k), lo, lanes, to.reshape(k * k, lanes))
-    if transposed:
-        for i in range(k):
-            for j in range(i):
-                whole[i, j], whole[j, i] = whole[j, i], whole[i, j]
+@fast
+def transpose(x):
+    """The square `x` transposed in place."""
+    for i in range(x.shape[0]):
+        for j in range(i):
+            x[i, j], x[j, i] = x[j, i], x[i, j]
 
 
 @njit(cache=True, nogil=True)
@@ -335,8 +328,11 @@ def piece(
     own = view(phase), view(own_ratio), view(own_fixed), view(own_bias), view(turns), view(driven)
     ends = room(4 * k, 1, rest).reshape(4 * k, lanes)
     g, by_row, by_column, own_signs = ends[:k], ends[k : 2 * k], ends[2 * k : 3 * k], ends[3 * k :]
-    x, t = room(k, k, rest), room(k, k, rest)
+    x, t, end_signs = room(k, k, rest), room(k, k, rest), view(own_signs)
     own_problem = view(x), view(by_row), view(by_column), view(t), view(g)
+    flat_rest, flat_target = rest.reshape(cores, k * k), target.reshape(cores, k * k)
+    flat_made = made.reshape(cores, k * k)
+    flat_x, flat_t = x.reshape(k * k, lanes), t.reshape(k * k, lanes)
     for number in range(begin, end):
         lo = number * lanes
         spread(phases, lo, lanes, phase)
@@ -347,8 +343,11 @@ def piece(
         spread(left, lo, lanes, by_row)
         spread(right, lo, lanes, by_column)
         spread(signs, lo, lanes, own_signs)
-        lay(rest, lo, sense < 0.0, x)
-        lay(target, lo, sense < 0.0, t)
+        spread(flat_rest, lo, lanes, flat_x)
+        spread(flat_target, lo, lanes, flat_t)
+        if sense < 0.0:
+            transpose(own_problem[0])
+            transpose(own_problem[3])
         turns[:] = sense
         for l in range(lanes):
             m = min(lo + l, cores - 1)
@@ -362,10 +361,10 @@ def piece(
             loss[m] = numbers[HERE, l]
             writes[m] += np.int64(numbers[WRITES, l])
         collect(phase, phases, lo)
-        effective(driven, own_bias, around, crosstalk, phase)
+        effective(own[5], own[3], around, crosstalk, own[0])
         turns[:] = 1.0
-        build(view(phase), view(turns), view(own_signs), rails, view(x))
-        collect(x.reshape(k * k, lanes), made.reshape(cores, k * k), lo)
+        build(own[0], own[4], end_signs, rails, own_problem[0])
+        collect(flat_x, flat_made, lo)
 
 
 def descend(

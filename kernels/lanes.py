@@ -25,6 +25,8 @@ OPTIONS: dict[str, Any] = {
 than the arithmetic on it; and no doors from Python, which take long to compile. So these functions take views, never
 allocate, and are called by kernels only."""
 fast = njit(**OPTIONS)
+rounded = njit(**{name: value for name, value in OPTIONS.items() if name != "fastmath"})
+"""The same where every operation is rounded (`vectors.product`), to equal another's to the last bit."""
 flat = njit(forceinline=True, **OPTIONS)
 """For what is called with many arrays: a call passes each of them as some ten words, which cost more than the work."""
 merged = njit(inline="always", **OPTIONS)
@@ -118,7 +120,7 @@ def room(rows, columns, like):
     return memory[start : start + count].reshape(rows, columns, lanes)
 
 
-@njit
+@fast
 def spread(array, lo, wide, to):
     """Rows of `array` (M, n) of the `wide` cores from `lo` on into the lanes of `to` (n, lanes), again and again."""
     lanes, n = to.shape[1], array.shape[1]
@@ -127,12 +129,12 @@ def spread(array, lo, wide, to):
             turn_block(array, lo, min(i, n - lanes), to, min(i, n - lanes), 0)
         return
     for l in range(lanes):
-        row = array[min(lo + l % wide, array.shape[0] - 1)]
-        for i in range(row.size):
-            to[i, l] = row[i]
+        m = min(lo + l % wide, array.shape[0] - 1)
+        for i in range(n):
+            to[i, l] = array[m, i]
 
 
-@njit
+@fast
 def collect(lanes, to, lo):
     """The lanes of `lanes` (n, lanes) into the rows of `to` (M, n) from `lo` on: the way back of `spread`."""
     n, wide = lanes.shape

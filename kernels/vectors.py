@@ -111,6 +111,20 @@ for _op, _sign in (
     teach(_op, lambda builder, a, b, sign=_sign: builder.fcmp_ordered(sign, a, b), comparison=True)
 
 
+@intrinsic
+def product(typing, a, b):
+    """a b rounded by itself, also where something is added to it: for what must equal another's to the last bit."""
+    pattern = kinds((a, b))
+    if pattern is None:
+        return None
+    vector, cast = pattern
+
+    def code(context, builder, sig, args):
+        return builder.fmul(*(spread(context, builder, x, kind, vector) for x, kind in zip(args, sig.args)))
+
+    return vector(*cast), code
+
+
 @infer_global(operator.neg)
 class Negated(AbstractTemplate):
     """-x of a vector."""

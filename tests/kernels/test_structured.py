@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 import pytest
+from numba import njit
 
 from l2sim.backend import generator, kernels
 from l2sim.chip.core_chip import CoreChip
@@ -110,6 +111,12 @@ def test_single_precision_equals_the_direct_descent() -> None:
     np.testing.assert_allclose(one[1][same], two[1][same], atol=2e-6)
 
 
+@njit
+def to_lanes_and_back(rows: np.ndarray, lo: int, lanes: int, to: np.ndarray, back: np.ndarray) -> None:
+    kernels.lanes.spread(rows, lo, lanes, to)
+    kernels.lanes.collect(to, back, lo)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("n", [3, 16, 36])
 def test_cores_go_into_lanes_and_back(dtype: np.dtype, n: int) -> None:
@@ -117,9 +124,8 @@ def test_cores_go_into_lanes_and_back(dtype: np.dtype, n: int) -> None:
     rows, lanes = generator(1, "rows").normal(size=(37, n)).astype(dtype), 64 // np.dtype(dtype).itemsize
     back, to = np.zeros_like(rows), np.empty((n, lanes), dtype)
     for lo in range(0, 37, lanes):
-        kernels.lanes.spread(rows, lo, lanes, to)
+        to_lanes_and_back(rows, lo, lanes, to, back)
         np.testing.assert_array_equal(to.T, rows[np.minimum(np.arange(lo, lo + lanes), 36)])
-        kernels.lanes.collect(to, back, lo)
     np.testing.assert_array_equal(back, rows)
 
 
