@@ -36,7 +36,24 @@ from numba import njit
 from . import threads
 from .descent import ZCD
 from .descent_window import WINDOW, outside, quadratic, rest_quadratic, rest_trace, trace
-from .lanes import added, both, collect, columns, drive, fast, flat, merged, room, rounded, rows, sincos, spread, turn, turned, width
+from .lanes import (
+    added,
+    both,
+    collect,
+    columns,
+    drive,
+    fast,
+    flat,
+    merged,
+    room,
+    rounded,
+    rows,
+    sincos,
+    spread,
+    turn,
+    turned,
+    width,
+)
 from .mesh import build
 from .vectors import corner, full, product, root, size, view, where
 

@@ -206,9 +206,9 @@ class CoreChip:
             kind,
         )  # fmt: skip
 
-    def swept(self, sweep: Sweep) -> tuple[Array, Array]:
+    def swept(self, sweep: Sweep, into: Array | None = None) -> tuple[Array, Array]:
         """Meter a `sweep` that was done (before every probe some heater was written), and take in what it reached: the
-        commanded phases and the last losses."""
+        commanded phases, in the array `into` if there is one, and the last losses."""
         on, probes, k = sweep.on, 2 * self.mesh.count, self.mesh.modes
         writes = on["writes"].sum() if self._device.numbers else int(on["writes"].sum())
         self._settling.wrote()
@@ -216,7 +216,7 @@ class CoreChip:
         self.meter.count(evaluations=calls, core_calls=calls * k, writes=writes, vectors=probes * k, settled=probes)
         self._phases[sweep.part] = on["phases"]
         self._forget(sweep.part, on.get("made"))
-        return self.mesh.scatter(on["phases"]).reshape(*self.shape, *self.mesh.shape), on["loss"].reshape(self.shape)
+        return self.mesh.scatter(on["phases"].reshape(*self.shape, -1), into), on["loss"].reshape(self.shape)
 
     @property
     def in_pieces(self) -> bool:
