@@ -150,7 +150,7 @@ def _direct(
     on: dict[str, Array], shared: tuple[object, ...], part: str, rule: str, mesh: Mesh, order: Array, noise: float
 ) -> None:
     """`here`, heater by heater."""
-    chain: tuple[Any, ...] = on["ratio"], on["fixed"], on["bias"], *shared
+    chain = on["ratio"], on["fixed"], on["bias"], *shared
     start, rows, target = ends(on, part)
     kernels.descent.descend(
         RULES[rule], on["phases"], on["loss"], on["carry"], on["lr"], order, chain, on["flip"], mesh.rail,
@@ -158,7 +158,8 @@ def _direct(
     )  # fmt: skip
     if "made" in on:
         seen = np.empty_like(on["phases"])
-        kernels.chain.apply(on["phases"], *chain, seen)
+        told: tuple[Any, ...] = on["phases"], *chain, seen
+        kernels.chain.apply(*told)
         kernels.mesh.matrices(seen, on["flip"], on["signs"], mesh.rail, on["made"])
 
 
@@ -171,7 +172,9 @@ def _structured(on: dict[str, Array], part: str) -> tuple[int, bool]:
     gain, read = on["gain"], on["read"]
     if on["carry"].any() or not (on["flip"] == 1.0).all():
         return 0, False
-    crossed = (read != 1.0).any(1) & (gain != gain[:, :1]).any(1)
-    done = int(crossed.argmax()) if crossed.any() else len(gain)
+    done = len(gain)
+    if (read != 1.0).any():
+        crossed = (read != 1.0).any(1) & (gain != gain[:, :1]).any(1)
+        done = int(crossed.argmax()) if crossed.any() else done
     uneven = bool((np.abs((read if part == "u" else gain)[:done]) != 1.0).any())
     return (0 if uneven and gain.shape[1] < UNEVEN_FROM else done), uneven
