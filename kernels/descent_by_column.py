@@ -42,7 +42,6 @@ from .lanes import (
     collect,
     columns,
     drive,
-    fast,
     flat,
     merged,
     room,
@@ -50,6 +49,7 @@ from .lanes import (
     rows,
     sincos,
     spread,
+    transpose,
     turn,
     turned,
     width,
@@ -312,14 +312,6 @@ def effective(driven, bias, around, crosstalk, phase):
         phase[i] = driven[i] + product(leak, crosstalk) + bias[i]
 
 
-@fast
-def transpose(x):
-    """The square `x` transposed in place."""
-    for i in range(x.shape[0]):
-        for j in range(i):
-            x[i, j], x[j, i] = x[j, i], x[i, j]
-
-
 @njit(cache=True, nogil=True)
 def piece(
     begin, end, rule, uneven, phases, loss, lr, chain, rails, first, column_heaters, sense, steps, problem, uncertain,
@@ -347,9 +339,6 @@ def piece(
     g, by_row, by_column, own_signs = ends[:k], ends[k : 2 * k], ends[2 * k : 3 * k], ends[3 * k :]
     x, t, end_signs = room(k, k, rest), room(k, k, rest), view(own_signs)
     own_problem = view(x), view(by_row), view(by_column), view(t), view(g)
-    flat_rest, flat_target = rest.reshape(cores, k * k), target.reshape(cores, k * k)
-    flat_made = made.reshape(cores, k * k)
-    flat_x, flat_t = x.reshape(k * k, lanes), t.reshape(k * k, lanes)
     for number in range(begin, end):
         lo = number * lanes
         spread(phases, lo, lanes, phase)
@@ -360,8 +349,8 @@ def piece(
         spread(left, lo, lanes, by_row)
         spread(right, lo, lanes, by_column)
         spread(signs, lo, lanes, own_signs)
-        spread(flat_rest, lo, lanes, flat_x)
-        spread(flat_target, lo, lanes, flat_t)
+        spread(rest.reshape(cores, k * k), lo, lanes, x.reshape(k * k, lanes))
+        spread(target.reshape(cores, k * k), lo, lanes, t.reshape(k * k, lanes))
         if sense < 0.0:
             transpose(own_problem[0])
             transpose(own_problem[3])
@@ -381,7 +370,7 @@ def piece(
         effective(own[5], own[3], around, crosstalk, own[0])
         turns[:] = 1.0
         build(own[0], own[4], end_signs, rails, own_problem[0])
-        collect(flat_x, flat_made, lo)
+        collect(x.reshape(k * k, lanes), made.reshape(cores, k * k), lo)
 
 
 def descend(

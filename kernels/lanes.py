@@ -147,6 +147,14 @@ def collect(lanes, to, lo):
             to[lo + l, i] = lanes[i, l]
 
 
+@fast
+def transpose(x):
+    """The square `x` transposed in place."""
+    for i in range(x.shape[0]):
+        for j in range(i):
+            x[i, j], x[j, i] = x[j, i], x[i, j]
+
+
 @njit
 def negate(to):
     """to <- -to, two-dimensional: what NumPy writes in one line takes Numba seconds to compile."""

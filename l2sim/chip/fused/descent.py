@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -158,8 +157,7 @@ def _direct(
     )  # fmt: skip
     if "made" in on:
         seen = np.empty_like(on["phases"])
-        told: tuple[Any, ...] = on["phases"], *chain, seen
-        kernels.chain.apply(*told)
+        kernels.chain.apply(*(on["phases"], *chain, seen))
         kernels.mesh.matrices(seen, on["flip"], on["signs"], mesh.rail, on["made"])
 
 
