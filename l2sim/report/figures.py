@@ -45,6 +45,7 @@ STYLE: dict[Any, object] = {
     "axes.titlesize": 10.5,
     "axes.titlelocation": "left",
     "axes.titlepad": 8,
+    "axes.titley": 1.0,  # where it is anyway, unless ticks are at the top: Matplotlib need not look
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -254,7 +255,7 @@ def phases(ax: Axes, frame: dict[str, Array], title: str) -> None:
         turned = wrapped(frame[part]) / np.pi
         share = np.full(turned.size, 100 / max(turned.size, 1))
         if part == "u":
-            ax.hist(turned, edges, weights=share, color=colour, alpha=0.25)
+            ax.hist(turned, edges, weights=share, histtype="stepfilled", color=colour, alpha=0.25)
         words = f"{part.upper()} meshes"
         ax.hist(turned, edges, weights=share, histtype="step", color=colour, ls=dash, lw=1.4, label=words)
     ax.set_xlim(0, 2)
