@@ -439,7 +439,7 @@ class _Powers(LogFormatterSciNotation):
 
     def __call__(self, x: float, pos: int | None = None) -> str:
         label: str = super().__call__(x, pos)
-        return _FORMULA.sub(lambda it: it[1].replace(r"\times", "×") + "10" + it[2].translate(_RAISE), label)
+        return _FORMULA.sub(lambda part: part[1].replace(r"\times", "×") + "10" + part[2].translate(_RAISE), label)
 
 
 def legend(ax: Axes) -> None:

@@ -145,9 +145,9 @@ def _phases(out: Path, ends: dict[str, list[int]]) -> tuple[dict[str, dict[str, 
     if not ends:
         return {}, {}
     stages, newest = [stage for stage in ("deploy", *SEARCHES) if stage in ends], max(map(max, ends.values()))
-    *found, last = logs.frames_at(out, [*(ends[stage][-1] for stage in stages), newest])
+    *at_ends, last = logs.frames_at(out, [*(ends[stage][-1] for stage in stages), newest])
     phases = {}
-    for stage, frames in zip(stages, found):
+    for stage, frames in zip(stages, at_ends):
         parts = {
             part: [f.ravel() for name, f in frames.items() if naming.apart(name)[1:] == (part, "phases")]
             for part in ("u", "v")

@@ -292,7 +292,7 @@ def test_labels_of_a_logarithmic_axis_are_matplotlibs_without_formulas(values: t
         axis = axes[0, 0].yaxis
         labels.append([one.get_text() for one in axis.get_ticklabels() + axis.get_ticklabels(minor=True)])
     formulas = [re.sub(r"\$\\mathdefault\{(.*)\}\$", r"\1", label).replace(r"\times", "×") for label in labels[0]]
-    raised = [re.sub(f"[{figures.RAISED}]+", lambda it: f"^{{{plain(it[0])}}}", label) for label in labels[1]]
+    raised = [re.sub(f"[{figures.RAISED}]+", lambda part: f"^{{{plain(part[0])}}}", label) for label in labels[1]]
     assert set(filter(None, raised)) <= set(formulas) and any(raised)
     assert "mathdefault" not in drawn and not set(figures.RAISED) & set(drawn)
     assert re.search(r'>10<tspan dy="-0.59em" style="font-size: 70%">−?\d</tspan></text>', drawn)
