@@ -8,6 +8,8 @@ triangular row by row. It also keeps two signs inside the rectangular mesh where
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from l2sim.backend import Array
@@ -25,8 +27,11 @@ def cells(mesh: Mesh) -> tuple[Array, Array]:
     return mesh.modes - 2 - i, mesh.column - i
 
 
+@lru_cache(64)
 def compact_order(mesh: Mesh) -> Array:
-    """Travel-order index of each entry of the reference's compact vector, (n,): `compact = travel[compact_order]`."""
+    """Travel-order index of each entry of the reference's compact vector, (n,): `compact = travel[compact_order]`.
+
+    Every epoch of a search asks for it; nobody writes into it."""
     row, col = cells(mesh)
     keys = (row, col, col % 2) if mesh.kind == "rectangular" else (col, row)
     return np.lexsort(keys)
