@@ -35,6 +35,7 @@ Arrays: M cores, n heaters in travel order, k modes. `rails` (n,), `around` (n, 
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import numpy as np
 from numba import njit, types
@@ -62,8 +63,14 @@ def wall(rails, k, reverse):
     first that it can be in, which does not change the product, since rotations of different rails commute. Slots that
     no rotation has turn by nothing. `reverse`: the layers from the last to the first.
     """
-    free, layer = np.zeros(k, np.int64), np.empty(rails.size, np.int64)
-    for t, r in enumerate(rails.tolist()):
+    return _wall(tuple(rails.tolist()), k, reverse)
+
+
+@lru_cache(64)
+def _wall(rails, k, reverse):
+    """`wall`, which every epoch of a descent asks for; nobody writes into it."""
+    free, layer = np.zeros(k, np.int64), np.empty(len(rails), np.int64)
+    for t, r in enumerate(rails):
         level = max(free[r], free[r + 1])
         layer[t] = level + (level + r) % 2
         free[r] = free[r + 1] = layer[t] + 1
@@ -73,7 +80,7 @@ def wall(rails, k, reverse):
     odd = bool(reverse and count % 2 == 0)
     sizes = [(k - (number + odd) % 2) // 2 for number in range(count)]
     begins = np.concatenate(([0], np.cumsum(sizes))).astype(np.int64)
-    return begins[layer] + rails // 2, int(begins[-1]), count, odd
+    return begins[layer] + np.array(rails, np.int64) // 2, int(begins[-1]), count, odd
 
 
 @intrinsic

@@ -24,7 +24,8 @@ Readout noise needs the whole residual only, where its amplitudes are alike (`ke
 is carried along, and readings of it decide.
 
 Layout: a core a lane (`kernels.lanes`), and every function sees vectors as numbers. Rails are padded by two on either
-side; what lies outside is zero. Angles of V count backwards (`sense` = -1), its columns too.
+side; what lies outside is zero. Angles of V count backwards (`sense` = -1), its columns too. X and T are laid out on
+the way into the lanes, and the matrix that the mesh then has is left behind: elsewhere these are passes over all cores.
 """
 
 from __future__ import annotations
@@ -35,8 +36,26 @@ from numba import njit
 from . import threads
 from .descent import ZCD
 from .descent_window import WINDOW, outside, quadratic, rest_quadratic, rest_trace, trace
-from .lanes import added, both, columns, drive, flat, merged, room, rows, sincos, spread, turn, turned, width
-from .vectors import corner, full, root, size, view, where
+from .lanes import (
+    added,
+    both,
+    collect,
+    columns,
+    drive,
+    flat,
+    merged,
+    room,
+    rounded,
+    rows,
+    sincos,
+    spread,
+    transpose,
+    turn,
+    turned,
+    width,
+)
+from .mesh import build
+from .vectors import corner, full, product, root, size, view, where
 
 LR, HERE, TRUE, WRITES, LEAST, DARK = range(6)
 """Vectors of a group: step, last reading, loss without noise, writes, the noise's least amplitude, k^2 L of entries
@@ -63,11 +82,14 @@ def lit(uncertain, number, total, mean, noise, z):
 def start_group(uneven, problem, first, rails, tables, sense, e, h, q):
     """Fill E, H and K at the first column visited; returns k^2 L.
 
-    X, T (k, k), g (k,).
+    X, still without its factors `left` and `right` (k,), and T (k, k), g (k,).
     """
-    x, target, gains = problem
+    x, left, right, target, gains = problem
     k, zero = gains.size, full(gains[0], 0.0)
     total = zero
+    for i in range(k):
+        for j in range(k):
+            x[i, j] = x[i, j] * left[i] * right[j]
     for i in range(k):
         own, other = zero, zero
         for j in range(k):
@@ -279,30 +301,44 @@ def group(rule, uneven, lanes, problem, static, noise, sense, steps, scratch):
             number += 2
 
 
+@rounded
+def effective(driven, bias, around, crosstalk, phase):
+    """Steps 4-5 of the noise chain for all heaters (n,), rounded as `chain.apply` does."""
+    for i in range(phase.size):
+        leak = full(bias[i], 0.0)
+        if crosstalk > 0.0:
+            for t in range(around.shape[1]):
+                leak += driven[around[i, t]]  # the -1 of a missing neighbour leads to the zero at the end
+        phase[i] = driven[i] + product(leak, crosstalk) + bias[i]
+
+
 @njit(cache=True, nogil=True)
 def piece(
-    begin, end, rule, uneven, phases, loss, lr, chain, rails, first, column_heaters, sense, steps, start, gains, target,
-    uncertain, amplitudes, variates, writes,
-):
+    begin, end, rule, uneven, phases, loss, lr, chain, rails, first, column_heaters, sense, steps, problem, uncertain,
+    amplitudes, variates, signs, writes, made,
+):  # fmt: skip
     """The vectors of cores from `begin` to `end`, with scratch of their own."""
     ratio, fixed, bias, around, lsb, levels, thresholds, crosstalk, rewrap = chain
-    (cores, n), k, dtype, lanes = phases.shape, start.shape[1], phases.dtype, width(phases)
-    matrices = room(3 * (k + 4), k + 4, start)
+    rest, left, right, target, gains = problem
+    (cores, n), k, dtype, lanes = phases.shape, rest.shape[1], phases.dtype, width(phases)
+    matrices = room(3 * (k + 4), k + 4, rest)
     matrices[:] = 0.0
-    whole, b = view(matrices), view(room(18, WINDOW, start))
+    whole, b = view(matrices), view(room(18, WINDOW, rest))
     e, h, q = whole[: k + 4], whole[k + 4 : 2 * k + 8], whole[2 * k + 8 :]
-    numbers, drawn = room(DARK + 1, 1, start).reshape(DARK + 1, lanes), room(2, 1, start).reshape(2, lanes)
+    numbers, drawn = room(DARK + 1, 1, rest).reshape(DARK + 1, lanes), room(2, 1, rest).reshape(2, lanes)
     z = view(numbers)
-    scratch = view(room(n, 2, start)), e, h, q, (b[:6], b[6:12], b[12:]), view(room(k + 4, WINDOW, start)), z
+    scratch = view(room(n, 2, rest)), e, h, q, (b[:6], b[6:12], b[12:]), view(room(k + 4, WINDOW, rest)), z
     mean = dtype.type(1.0 / (k * k))
     static = around, rails, first, column_heaters, lsb, levels, thresholds, crosstalk, rewrap, mean
-    rest = room(6 * n + 1 + k, 1, start).reshape(6 * n + 1 + k, lanes)
-    phase, own_ratio, own_fixed = rest[:n], rest[n : 2 * n], rest[2 * n : 3 * n]
-    own_bias, signs, driven, g = rest[3 * n : 4 * n], rest[4 * n : 5 * n], rest[5 * n : 6 * n + 1], rest[6 * n + 1 :]
-    signs[:], driven[n] = sense, 0.0
-    own = view(phase), view(own_ratio), view(own_fixed), view(own_bias), view(signs), view(driven)
-    x, t = room(k, k, start), room(k, k, start)
-    problem = view(x), view(t), view(g)
+    lines = room(6 * n + 1, 1, rest).reshape(6 * n + 1, lanes)
+    phase, own_ratio, own_fixed = lines[:n], lines[n : 2 * n], lines[2 * n : 3 * n]
+    own_bias, turns, driven = lines[3 * n : 4 * n], lines[4 * n : 5 * n], lines[5 * n :]
+    driven[n] = 0.0
+    own = view(phase), view(own_ratio), view(own_fixed), view(own_bias), view(turns), view(driven)
+    ends = room(4 * k, 1, rest).reshape(4 * k, lanes)
+    g, by_row, by_column, own_signs = ends[:k], ends[k : 2 * k], ends[2 * k : 3 * k], ends[3 * k :]
+    x, t, end_signs = room(k, k, rest), room(k, k, rest), view(own_signs)
+    own_problem = view(x), view(by_row), view(by_column), view(t), view(g)
     for number in range(begin, end):
         lo = number * lanes
         spread(phases, lo, lanes, phase)
@@ -310,37 +346,49 @@ def piece(
         spread(fixed, lo, lanes, own_fixed)
         spread(bias, lo, lanes, own_bias)
         spread(gains, lo, lanes, g)
+        spread(left, lo, lanes, by_row)
+        spread(right, lo, lanes, by_column)
+        spread(signs, lo, lanes, own_signs)
+        spread(rest.reshape(cores, k * k), lo, lanes, x.reshape(k * k, lanes))
+        spread(target.reshape(cores, k * k), lo, lanes, t.reshape(k * k, lanes))
+        if sense < 0.0:
+            transpose(own_problem[0])
+            transpose(own_problem[3])
+        turns[:] = sense
         for l in range(lanes):
             m = min(lo + l, cores - 1)
             numbers[LR, l], numbers[WRITES, l], numbers[HERE, l] = lr[m], 0.0, loss[m]
             numbers[LEAST, l], numbers[DARK, l] = amplitudes[0][m], amplitudes[1][m]
-            for i in range(k):
-                for j in range(k):
-                    x[i, j, l], t[i, j, l] = start[m, i, j], target[m, i, j]
-        group(rule, uneven, own, problem, static, (uncertain, lo, variates, view(drawn), drawn), sense, steps, scratch)
+        group(
+            rule, uneven, own, own_problem, static, (uncertain, lo, variates, view(drawn), drawn), sense, steps, scratch
+        )
         for l in range(min(lanes, cores - lo)):
             m = lo + l
             loss[m] = numbers[HERE, l]
             writes[m] += np.int64(numbers[WRITES, l])
-            for i in range(n):
-                phases[m, i] = phase[i, l]
+        collect(phase, phases, lo)
+        effective(own[5], own[3], around, crosstalk, own[0])
+        turns[:] = 1.0
+        build(own[0], own[4], end_signs, rails, own_problem[0])
+        collect(x.reshape(k * k, lanes), made.reshape(cores, k * k), lo)
 
 
 def descend(
-    rule, uneven, phases, loss, lr, chain, rails, first, column_heaters, sense, steps, start, gains, target, uncertain,
-    amplitudes, variates, writes,
+    rule, uneven, phases, loss, lr, chain, rails, first, column_heaters, sense, steps, problem, uncertain, amplitudes,
+    variates, signs, writes, made,
 ):  # fmt: skip
-    """One epoch of descent over one mesh of M cores, column by column. Updates `phases` (M, n), `loss`, `writes` (M,).
+    """One epoch of descent over one mesh of M cores, column by column. Updates `phases` (M, n), `loss`, `writes` (M,),
+    and fills `made` (M, k, k) with the matrices that the mesh, with `signs` (M, k) at its outputs, then has.
 
     Arguments as in `descent.descend`; where readings are `uncertain`, `amplitudes` are the least and the dark ones and
     `variates` have one normal number a reading. `first` (C + 1,) where each column's heaters begin in travel
     order, `column_heaters` (C, k + 4) as in `outside`, `sense` +1 for U and -1 for V, `steps` (C,) the columns as
-    visited, counted from the one nearest sigma, `gains` (M, k) the g of above
-    (`uneven`: not all of magnitude one).
+    visited, counted from the one nearest sigma. `problem`: Y, left, right, T, g, of which X = diag(left) Y diag(right),
+    for V with the transposes of Y and T (M, k, k); the others are (M, k) (`uneven`: g is not all of magnitude one).
     """
     lanes = width.py_func(phases.dtype)
     groups = -(-phases.shape[0] // lanes)
     threads.share(
-        piece, groups, 2.5 * lanes * groups * rails.size * start.shape[1], rule, uneven, phases, loss, lr, chain,
-        rails, first, column_heaters, sense, steps, start, gains, target, uncertain, amplitudes, variates, writes,
+        piece, groups, 2.5 * lanes * groups * rails.size * made.shape[1], rule, uneven, phases, loss, lr, chain,
+        rails, first, column_heaters, sense, steps, problem, uncertain, amplitudes, variates, signs, writes, made,
     )  # fmt: skip

@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 
 from .chain import TAU, below
-from .vectors import BYTES, floor, get, put, rint, size, where
+from .vectors import BYTES, floor, get, put, rint, size, turn_block, where
 
 # pi/2 in parts of 18 bits, so that small multiples of the first three are exact in either precision (Cody and Waite).
 P1, P2, P3, P4 = 1.5707931518554688, 3.1749368645250797e-06, 2.5633384304057927e-12, 5.721188726109832e-18
@@ -25,6 +25,8 @@ OPTIONS: dict[str, Any] = {
 than the arithmetic on it; and no doors from Python, which take long to compile. So these functions take views, never
 allocate, and are called by kernels only."""
 fast = njit(**OPTIONS)
+rounded = njit(**{name: value for name, value in OPTIONS.items() if name != "fastmath"})
+"""The same where every operation is rounded (`vectors.product`), to equal another's to the last bit."""
 flat = njit(forceinline=True, **OPTIONS)
 """For what is called with many arrays: a call passes each of them as some ten words, which cost more than the work."""
 merged = njit(inline="always", **OPTIONS)
@@ -118,13 +120,39 @@ def room(rows, columns, like):
     return memory[start : start + count].reshape(rows, columns, lanes)
 
 
-@njit
+@fast
 def spread(array, lo, wide, to):
     """Rows of `array` (M, n) of the `wide` cores from `lo` on into the lanes of `to` (n, lanes), again and again."""
-    for l in range(to.shape[1]):
-        row = array[min(lo + l % wide, array.shape[0] - 1)]
-        for i in range(row.size):
-            to[i, l] = row[i]
+    lanes, n = to.shape[1], array.shape[1]
+    if wide == lanes <= n and lo + lanes <= array.shape[0]:
+        for i in range(0, n, lanes):
+            turn_block(array, lo, min(i, n - lanes), to, min(i, n - lanes), 0)
+        return
+    for l in range(lanes):
+        m = min(lo + l % wide, array.shape[0] - 1)
+        for i in range(n):
+            to[i, l] = array[m, i]
+
+
+@fast
+def collect(lanes, to, lo):
+    """The lanes of `lanes` (n, lanes) into the rows of `to` (M, n) from `lo` on: the way back of `spread`."""
+    n, wide = lanes.shape
+    if wide <= n and lo + wide <= to.shape[0]:
+        for i in range(0, n, wide):
+            turn_block(lanes, min(i, n - wide), 0, to, lo, min(i, n - wide))
+        return
+    for l in range(min(wide, to.shape[0] - lo)):
+        for i in range(n):
+            to[lo + l, i] = lanes[i, l]
+
+
+@fast
+def transpose(x):
+    """The square `x` transposed in place."""
+    for i in range(x.shape[0]):
+        for j in range(i):
+            x[i, j], x[j, i] = x[j, i], x[i, j]
 
 
 @njit

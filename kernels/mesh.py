@@ -14,7 +14,7 @@ from __future__ import annotations
 from numba import njit
 
 from . import threads
-from .lanes import fast, room, rotate, sincos, spread, width
+from .lanes import collect, fast, room, rotate, sincos, spread, width
 from .vectors import full, view
 
 
@@ -34,6 +34,19 @@ def build(phase, flip, signs, rails, out):
 
 
 @njit(cache=True, nogil=True)
+def place_piece(begin, end, values, places, out):
+    """`place` for the meshes from `begin` to `end`."""
+    for m in range(begin, end):
+        for i in range(places.size):
+            out[m, i] = values[m, places[i]] if places[i] >= 0 else 0.0
+
+
+def place(values, places, out):
+    """`out` (M, P): of `values` (M, n) the one of `places` (P,), and zero where that is -1."""
+    threads.share(place_piece, len(out), 0.5 * out.size, values, places, out)
+
+
+@njit(cache=True, nogil=True)
 def matrices_piece(begin, end, phases, flip, signs, rails, out):
     """`matrices` for the vectors of meshes from `begin` to `end`."""
     (cores, n), k, lanes = phases.shape, out.shape[1], width(phases)
@@ -46,11 +59,7 @@ def matrices_piece(begin, end, phases, flip, signs, rails, out):
         spread(flip, lo, lanes, own_flip)
         spread(signs, lo, lanes, own_signs)
         build(view(phase), view(own_flip), view(own_signs), rails, view(u))
-        for l in range(min(lanes, cores - lo)):
-            to = out[lo + l]
-            for i in range(k):
-                for j in range(k):
-                    to[i, j] = u[i, j, l]
+        collect(u.reshape(k * k, lanes), out.reshape(cores, k * k), lo)
 
 
 def matrices(phases, flip, signs, rails, out):

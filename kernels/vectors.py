@@ -111,6 +111,20 @@ for _op, _sign in (
     teach(_op, lambda builder, a, b, sign=_sign: builder.fcmp_ordered(sign, a, b), comparison=True)
 
 
+@intrinsic
+def product(typing, a, b):
+    """a b rounded by itself, also where something is added to it: for what must equal another's to the last bit."""
+    pattern = kinds((a, b))
+    if pattern is None:
+        return None
+    vector, cast = pattern
+
+    def code(context, builder, sig, args):
+        return builder.fmul(*(spread(context, builder, x, kind, vector) for x, kind in zip(args, sig.args)))
+
+    return vector(*cast), code
+
+
 @infer_global(operator.neg)
 class Negated(AbstractTemplate):
     """-x of a vector."""
@@ -215,6 +229,43 @@ def corner(typing, x, i, j):
         return new._getvalue()
 
     return x(x, types.intp, types.intp), code
+
+
+@intrinsic
+def turn_block(typing, source, i, j, to, a, b):
+    """The transpose of a square block of numbers, as wide as a vector, from `source`[i, j] on, to `to`[a, b] on; both
+    (rows, columns), with rows that are contiguous. Some four instructions a row, where numbers one by one take as many
+    each."""
+    vector = Vector(source.dtype)
+
+    def code(context, builder, sig, args):
+        kind, lanes = context.get_data_type(vector), ir.VectorType(ir.IntType(32), vector.width)
+
+        def rows(position, row, column):
+            array = context.make_array(sig.args[position])(context, builder, args[position])
+            pitch = cgutils.unpack_tuple(builder, array.strides)[0]
+            first = builder.gep(array.data, [column])
+            for n in range(vector.width):
+                at = builder.mul(builder.add(row, row.type(n)), pitch)
+                yield cgutils.pointer_add(builder, first, at, kind.as_pointer())
+
+        each = [builder.load(place, align=source.dtype.bitwidth // 8) for place in rows(0, args[1], args[2])]
+        apart = vector.width // 2
+        while apart:
+            for n in (n for n in range(vector.width) if not n & apart):
+                low, high = each[n], each[n + apart]
+                for shift in (0, apart):
+                    picked = [
+                        l + shift if not l & apart else l + shift - apart + vector.width for l in range(vector.width)
+                    ]
+                    each[n + shift] = builder.shuffle_vector(low, high, ir.Constant(lanes, picked))
+            apart //= 2
+        for row, place in zip(each, rows(3, args[4], args[5])):
+            builder.store(row, place, align=source.dtype.bitwidth // 8)
+        return context.get_dummy_value()
+
+    index = types.intp
+    return types.void(source, index, index, to, index, index), code
 
 
 @intrinsic

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 
 def main() -> None:
     """Run the command line."""
@@ -10,7 +12,10 @@ def main() -> None:
     blas.choose()  # before anything imports NumPy
     from l2sim.cli.main import main as command  # late: behind the choice above
 
-    command()
+    try:
+        command()
+    finally:
+        gc.freeze()  # or Python looks through all that it ever loaded once more on its way out
 
 
 if __name__ == "__main__":

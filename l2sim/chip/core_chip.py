@@ -191,10 +191,9 @@ class CoreChip(Observed):
         """Coordinate descent over every heater of U or V (`kernels.descent`), two evaluations a heater, yet to be done
         (`spread.do`, then `swept`).
 
-        `gain` (p, q, k) per input, `target` (p, q, k, k), `order` (n,) of heaters in travel order, or
-        (C,) of columns counted from sigma if `by_column`, `lr` and `loss` (p, q); `carry` (p, q) marks losses to take
-        as they are; `outputs` (p, q, k) is 0 where nobody reads (`learn.zeroth.Problem`). Noise-free descent by column
-        takes `kernels.descent_by_column`.
+        `gain` (p, q, k) per input, `target` (p, q, k, k), `order` (n,) of heaters in travel order, or (C,) of columns
+        counted from sigma if `by_column`, `lr` and `loss` (p, q); `carry` (p, q) marks losses to take as they are;
+        `outputs` (p, q, k) is 0 where nobody reads (`learn.zeroth.Problem`).
         """
         if self._drifts:
             self._age()
@@ -214,6 +213,8 @@ class CoreChip(Observed):
             "gain": each(gain, k), "target": each(target, k, k), "read": each(1 if outputs is None else outputs, k),
         }  # fmt: skip
         heaters, columns = (self.mesh.by_column(part, order), order) if by_column else (order, None)
+        if by_column and not self._device.numbers and not self.complex_cores:
+            on["made"] = pages.like(on["phases"], (cores, k, k))
         sheet, kind = self._nonidealities, None
         if xp is not np and not self._drifts:  # how far biases drift depends on who went before
             kind = sheet, part, rule, self.dtype, k, self.mesh.rail.tobytes()
@@ -222,17 +223,17 @@ class CoreChip(Observed):
             kind,
         )  # fmt: skip
 
-    def swept(self, sweep: Sweep) -> tuple[Array, Array]:
+    def swept(self, sweep: Sweep, into: Array | None = None) -> tuple[Array, Array]:
         """Meter a `sweep` that was done (before every probe some heater was written), and take in what it reached: the
-        commanded phases and the last losses."""
+        commanded phases, in the array `into` if there is one, and the last losses."""
         on, probes, k = sweep.on, 2 * self.mesh.count, self.mesh.modes
         writes = on["writes"].sum() if self._device.numbers else int(on["writes"].sum())
         self._settling.wrote()
         calls = probes * self._cores
         self.meter.count(evaluations=calls, core_calls=calls * k, writes=writes, vectors=probes * k, settled=probes)
         self._phases[sweep.part] = on["phases"]
-        self._forget(sweep.part)
-        return self.mesh.scatter(on["phases"]).reshape(*self.shape, *self.mesh.shape), on["loss"].reshape(self.shape)
+        self._forget(sweep.part, on.get("made"))
+        return self.mesh.scatter(on["phases"].reshape(*self.shape, -1), into), on["loss"].reshape(self.shape)
 
     @property
     def in_pieces(self) -> bool:
@@ -409,8 +410,8 @@ class CoreChip(Observed):
             self._phases[part] = phases
             self._forget(part)
 
-    def _forget(self, part: str) -> None:
-        self._matrices[part] = self._weight_grid = self._rested = None
+    def _forget(self, part: str, made: Array | None = None) -> None:
+        self._matrices[part], self._weight_grid, self._rested = made, None, None
 
     def _effective(self, part: str, phases: Array) -> Array:
         if not self._heat.plain:  # what is left of the last heat belongs to what is commanded

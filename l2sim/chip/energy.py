@@ -178,8 +178,11 @@ def held(at: Mapping[str, Geometry], cores: int = 0) -> int:
     return sum(one.blocks * one.heaters for one in at.values())
 
 
+_NOTHING = asdict(Counts())
+
+
 def _plain(counts: Counts | Mapping[str, int]) -> Mapping[str, int]:
-    return asdict(counts) if isinstance(counts, Counts) else {**asdict(Counts()), **counts}
+    return asdict(counts) if isinstance(counts, Counts) else {**_NOTHING, **counts}
 
 
 # ---------------------------------------------------------------------------------------------- a chip on paper

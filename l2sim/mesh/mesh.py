@@ -8,6 +8,7 @@ phi, and parameters are arrays (n,) in travel order: column by column, from the 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -281,9 +282,9 @@ class Mesh:
 
     @cached_property
     def _flat(self) -> tuple[Array, Array]:
-        """Where each heater (n,) stands in a flat mesh array, and which heater stands at each place, n for none."""
+        """Where each heater (n,) stands in a flat mesh array, and which heater stands at each place, -1 for none."""
         at = np.ravel_multi_index((self.column, self.top), self.shape)
-        back = np.full(self.shape[0] * self.shape[1], self.count)
+        back = np.full(self.shape[0] * self.shape[1], -1)
         back[at] = np.arange(self.count)
         return at, back
 
@@ -295,15 +296,14 @@ class Mesh:
             return np.take(phases.reshape(*phases.shape[:-2], places), self._flat[0], axis=-1, out=there, mode="clip")
         return phases[..., resident(phases, self.column), resident(phases, self.top)].copy()
 
-    def scatter(self, phases: Array) -> Array:
-        """Travel order (..., n) to mesh arrays (..., C, N - 1), zero where there is no MZI."""
-        out: Array = pages.like(phases, (*phases.shape[:-1], *self.shape))
-        if namespace(phases) is np:
-            padded = pages.empty((*phases.shape[:-1], self.count + 1), phases.dtype)
-            padded[..., :-1], padded[..., -1] = phases, 0.0
-            np.take(
-                padded, self._flat[1], axis=-1, out=out.reshape(*phases.shape[:-1], self._flat[1].size), mode="clip"
-            )
+    def scatter(self, phases: Array, out: Array | None = None) -> Array:
+        """Travel order (..., n) to mesh arrays (..., C, N - 1), into `out` if there is one, zero where there is no
+        MZI."""
+        if out is None:
+            out = pages.like(phases, (*phases.shape[:-1], *self.shape))
+        if namespace(phases) is np and out.flags.c_contiguous:
+            meshes, places = math.prod(phases.shape[:-1]), self._flat[1]
+            kernels.mesh.place(phases.reshape(meshes, self.count), places, out.reshape(meshes, places.size))
             return out
         out[...] = 0.0
         out[..., resident(phases, self.column), resident(phases, self.top)] = phases

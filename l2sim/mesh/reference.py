@@ -8,6 +8,8 @@ triangular row by row. It also keeps two signs inside the rectangular mesh where
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from l2sim.backend import Array
@@ -25,10 +27,12 @@ def cells(mesh: Mesh) -> tuple[Array, Array]:
     return mesh.modes - 2 - i, mesh.column - i
 
 
+@lru_cache(64)
 def compact_order(mesh: Mesh) -> Array:
     """Travel-order index of each entry of the reference's compact vector, (n,): `compact = travel[compact_order]`.
 
-    With phi, which the reference has not: phi, then theta of every MZI in its order, and the screen."""
+    With phi, which the reference has not: phi, then theta of every MZI in its order, and the screen. Every epoch of a
+    search asks for it; nobody writes into it."""
     if mesh.phi:
         (theta, phi, screen), order = mesh.phases_of, compact_order(mesh.mzis)
         return np.concatenate((np.stack((phi[order], theta[order]), axis=1).reshape(-1), screen))

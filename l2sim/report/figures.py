@@ -19,7 +19,14 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import EngFormatter, FuncFormatter, MaxNLocator, MultipleLocator, NullLocator
+from matplotlib.ticker import (
+    EngFormatter,
+    FuncFormatter,
+    LogFormatterSciNotation,
+    MaxNLocator,
+    MultipleLocator,
+    NullLocator,
+)  # fmt: skip
 
 from l2sim import files
 from l2sim.backend import Array
@@ -38,6 +45,7 @@ STYLE: dict[Any, object] = {
     "axes.titlesize": 10.5,
     "axes.titlelocation": "left",
     "axes.titlepad": 8,
+    "axes.titley": 1.0,  # where it is anyway, unless ticks are at the top: Matplotlib need not look
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -247,7 +255,7 @@ def phases(ax: Axes, frame: dict[str, Array], title: str) -> None:
         turned = wrapped(frame[part]) / np.pi
         share = np.full(turned.size, 100 / max(turned.size, 1))
         if part == "u":
-            ax.hist(turned, edges, weights=share, color=colour, alpha=0.25)
+            ax.hist(turned, edges, weights=share, histtype="stepfilled", color=colour, alpha=0.25)
         words = f"{part.upper()} meshes"
         ax.hist(turned, edges, weights=share, histtype="step", color=colour, ls=dash, lw=1.4, label=words)
     ax.set_xlim(0, 2)
@@ -391,7 +399,14 @@ def _drawing(figure: Figure, name: str, **how: Any) -> str:
         figure.savefig(buffer, format="svg", metadata=nothing, **how)
     text = re.sub(r"<metadata>.*?</metadata>", "", buffer.getvalue(), flags=re.DOTALL)
     text = re.sub(r' id="[a-zA-Z]+[a-zA-Z\d]*_\d+"', "", text)
+    text = re.sub(f"(?<=10)[{RAISED}]+(?=</text>)", _small, text)
     return re.sub(r'(font: (?:[\w.]+ )*?[\d.]+px )[^;"]*', r"\1'DejaVu Sans', Verdana, sans-serif", text)
+
+
+def _small(exponent: re.Match[str]) -> str:
+    """An exponent in small ordinary digits, which every font has."""
+    digits = exponent[0].translate(str.maketrans(RAISED, "−0123456789"))
+    return f'<tspan dy="-0.59em" style="font-size: 70%">{digits}</tspan>'
 
 
 def _evaluations(ax: Axes) -> None:
@@ -407,8 +422,24 @@ def log_scale(ax: Axes) -> None:
     low, high = ax.get_ylim()
     if high < 10 * low:
         ax.set_yscale("linear")
-    elif high > 100 * low:
+        return
+    if high > 100 * low:
         ax.yaxis.set_minor_locator(NullLocator())  # minor ticks are slow to lay out
+    ax.yaxis.set_major_formatter(_Powers())
+    ax.yaxis.set_minor_formatter(_Powers(labelOnlyBase=False))
+
+
+RAISED = "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"
+"""Minus and the digits, as an exponent has them."""
+_FORMULA, _RAISE = re.compile(r"\$\\mathdefault\{(.*)10\^\{(-?\d+)\}\}\$"), str.maketrans("-0123456789", RAISED)
+
+
+class _Powers(LogFormatterSciNotation):
+    """The labels that Matplotlib gives a logarithmic axis, as plain text, e.g. 10⁻⁵: a formula takes it 5 ms."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        label: str = super().__call__(x, pos)
+        return _FORMULA.sub(lambda part: part[1].replace(r"\times", "×") + "10" + part[2].translate(_RAISE), label)
 
 
 def legend(ax: Axes) -> None:

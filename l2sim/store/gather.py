@@ -84,11 +84,12 @@ def gather(out: Path) -> Material:
         stage, _, what = name.partition("/")
         if values.size:
             scalars.setdefault(stage, {})[what] = steps, values
+    phases, frame = _phases(out, ends)
     return Material(
         report, figures, manifest, finished, events,
         {s: _search(scalars[s]) for s in SEARCHES if s in scalars},
         {s: _training(scalars[s], ends[s]) for s in TRAININGS if s in scalars and s in ends},
-        _phases(out, ends), _sigma(out), scalars, _last_frame(out, ends),
+        phases, _sigma(out), scalars, frame,
     )  # fmt: skip
 
 
@@ -138,24 +139,22 @@ def _training(scalars: dict[str, tuple[Array, Array]], ends: list[int]) -> dict[
     return curves
 
 
-def _phases(out: Path, ends: dict[str, list[int]]) -> dict[str, dict[str, Array]]:
-    """The last commanded phases of U and V of every stage that sets them, all layers in one row, rad."""
-    stages = [stage for stage in ("deploy", *SEARCHES) if stage in ends]
+def _phases(out: Path, ends: dict[str, list[int]]) -> tuple[dict[str, dict[str, Array]], dict[str, Array]]:
+    """The last commanded phases of U and V of every stage that sets them, all layers in one row, rad; and the newest
+    frame of every series, whatever its stage. One pass through the log."""
+    if not ends:
+        return {}, {}
+    stages, newest = [stage for stage in ("deploy", *SEARCHES) if stage in ends], max(map(max, ends.values()))
+    *at_ends, last = logs.frames_at(out, [*(ends[stage][-1] for stage in stages), newest])
     phases = {}
-    for stage, frames in zip(stages, logs.frames_at(out, [ends[stage][-1] for stage in stages])):
+    for stage, frames in zip(stages, at_ends):
         parts = {
             part: [f.ravel() for name, f in frames.items() if naming.apart(name)[1:] == (part, "phases")]
             for part in ("u", "v")
         }
         if all(parts.values()):
             phases[stage] = {part: np.concatenate(rows) for part, rows in parts.items()}
-    return phases
-
-
-def _last_frame(out: Path, ends: dict[str, list[int]]) -> dict[str, Array]:
-    """The newest frame of every series, whatever its stage."""
-    steps = [steps[-1] for steps in ends.values() if steps]
-    return logs.frames_at(out, [max(steps)])[0] if steps else {}
+    return phases, last
 
 
 def _sigma(out: Path) -> tuple[Array, Array] | None:

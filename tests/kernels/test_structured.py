@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 import pytest
+from numba import njit
 
 from l2sim.backend import generator, kernels
 from l2sim.chip.core_chip import CoreChip
@@ -64,6 +65,21 @@ def test_equals_the_direct_descent(name: str, kind: str, calibrating: bool, monk
             np.testing.assert_array_equal(one[2], two[2])
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", CHIPS)
+@pytest.mark.parametrize(("part", "calibrating"), [("u", True), ("v", True), ("v", False)])
+def test_the_matrices_left_behind_are_those_that_the_chip_builds(
+    name: str, part: str, calibrating: bool, dtype: np.dtype
+) -> None:
+    """To the last bit, so that nothing depends on who made them."""
+    for mesh in (Mesh("rectangular", 9), Mesh("rectangular", 4, inner_signs=True)):
+        chip = CoreChip((2, 13), mesh, CHIPS[name], seed=2, dtype=dtype)
+        swept(chip, True, part, "zcd", calibrating, 3)
+        left = chip.oracle_matrix(part)
+        chip.nonidealities = chip.nonidealities  # forgets them
+        np.testing.assert_array_equal(left, chip.oracle_matrix(part))
+
+
 def test_a_small_core_takes_the_faster_descent_in_the_same_order(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where V moves in calibration the direct descent visits the columns; where U moves the structured one does."""
     calls = []
@@ -93,6 +109,24 @@ def test_single_precision_equals_the_direct_descent() -> None:
     same = np.abs(one[0] - two[0]).max(axis=(-1, -2)) < 1e-5
     assert same.mean() > 0.9  # a loss that ties to single precision may fall the other way
     np.testing.assert_allclose(one[1][same], two[1][same], atol=2e-6)
+
+
+@njit
+def to_lanes_and_back(rows: np.ndarray, lo: int, lanes: int, to: np.ndarray, back: np.ndarray) -> None:
+    kernels.lanes.spread(rows, lo, lanes, to)
+    kernels.lanes.collect(to, back, lo)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", [3, 16, 36])
+def test_cores_go_into_lanes_and_back(dtype: np.dtype, n: int) -> None:
+    """Block by block where all lanes have cores and a vector fits, number by number elsewhere."""
+    rows, lanes = generator(1, "rows").normal(size=(37, n)).astype(dtype), 64 // np.dtype(dtype).itemsize
+    back, to = np.zeros_like(rows), np.empty((n, lanes), dtype)
+    for lo in range(0, 37, lanes):
+        to_lanes_and_back(rows, lo, lanes, to, back)
+        np.testing.assert_array_equal(to.T, rows[np.minimum(np.arange(lo, lo + lanes), 36)])
+    np.testing.assert_array_equal(back, rows)
 
 
 def test_the_threads_change_nothing() -> None:

@@ -277,3 +277,26 @@ def test_the_line_of_chance_lies_where_a_guess_is(guess: float | None) -> None:
     figures.accuracy(axes[0, 0], [{"name": "learn", "accuracy": 0.9}], guess)
     lines = [line.get_ydata()[0] for line in axes[0, 0].lines]
     assert lines == ([] if guess is None else [100 * guess]) and sheet is not None
+
+
+@pytest.mark.parametrize("values", ((2e-6, 1.5), (0.3, 15.0)), ids=("decades", "parts of decades"))
+def test_labels_of_a_logarithmic_axis_are_matplotlibs_without_formulas(values: tuple[float, float]) -> None:
+    labels = []
+    for own in (False, True):
+        sheet, axes = figures.sheet(1, 4.0, 3.0)
+        axes[0, 0].plot(values)
+        axes[0, 0].set_yscale("log")
+        if own:
+            figures.log_scale(axes[0, 0])
+        drawn = figures.svg(sheet, "x", "")
+        axis = axes[0, 0].yaxis
+        labels.append([one.get_text() for one in axis.get_ticklabels() + axis.get_ticklabels(minor=True)])
+    formulas = [re.sub(r"\$\\mathdefault\{(.*)\}\$", r"\1", label).replace(r"\times", "×") for label in labels[0]]
+    raised = [re.sub(f"[{figures.RAISED}]+", lambda part: f"^{{{plain(part[0])}}}", label) for label in labels[1]]
+    assert set(filter(None, raised)) <= set(formulas) and any(raised)
+    assert "mathdefault" not in drawn and not set(figures.RAISED) & set(drawn)
+    assert re.search(r'>10<tspan dy="-0.59em" style="font-size: 70%">−?\d</tspan></text>', drawn)
+
+
+def plain(exponent: str) -> str:
+    return exponent.translate(str.maketrans(figures.RAISED, "-0123456789"))

@@ -6,6 +6,7 @@ import json
 import math
 import re
 import shutil
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -238,7 +239,7 @@ def taken(**more: Any) -> Checkpoint:
         "a/flag": np.array([True, False]),
         "a/none": np.empty((0, 3)),
     }
-    values = {"stream": {"state": 2**127 + 1}, "list": [1, "two", None], "third": 1 / 3}
+    values: dict[str, object] = {"stream": {"state": 2**127 + 1}, "list": [1, "two", None], "third": 1 / 3}
     return Checkpoint("map", 12, 345, arrays | more, values)
 
 
@@ -253,6 +254,27 @@ def test_a_checkpoint_round_trips_bit_for_bit(tmp_path: Path) -> None:
         assert got.dtype == array.dtype and got.shape == array.shape and got.flags.writeable
         np.testing.assert_array_equal(got, array)
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [1e-5, 1e22, 5e-324, -0.0, 2**70, (1, 2), "\u00e9", "\ud800", "null", None, math.nan, -math.inf, np.float64(0.1)],
+    ids=repr,
+)
+def test_values_of_a_checkpoint_are_written_fast_or_as_python_writes_them(value: object, tmp_path: Path) -> None:
+    """The file stands as docs/formats.md says, for any reader, and the values are those of Python's JSON."""
+    path, taken_now = tmp_path / "x.safetensors", taken()
+    taken_now.values["list"] = [value]
+    checkpoints.write(path, taken_now, ENDS)
+    content = path.read_bytes()
+    size = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:size])
+    texts = header.pop("__metadata__")
+    digest = blake2b((texts["l2sim"] + json.dumps(header)).encode() + content[size:], digest_size=16).hexdigest()
+    assert texts["digest"] == digest
+    wanted = json.dumps({**taken_now.values, "list": [value]})
+    assert json.dumps(json.loads(texts["l2sim"])["values"]) == wanted
+    assert json.dumps(checkpoints.read(path)[0].values) == wanted
 
 
 def test_every_flipped_bit_and_every_cut_of_a_checkpoint_is_found(tmp_path: Path) -> None:

@@ -3,7 +3,8 @@
 `on` holds arrays by core, M cores of k modes and n heaters: phases (M, n), loss, writes, carry and lr (M,); ratio,
 fixed and bias (M, n) of the noise chain, flip and signs of the part that moves; the matrices `rest` (M, k, k) of the
 other, sigma and gain (M, k), scale (M, 1), target (M, k, k); read (M, k), 0 where nobody reads; with noise, variates;
-of cores with phi, splitters and arms (M, 4, n) and stretch (M, 1) (`kernels.descent_phi`).
+of cores with phi, splitters and arms (M, 4, n) and stretch (M, 1) (`kernels.descent_phi`); `made` (M, k, k), where it is
+wanted, for the matrices of the part that moved, as they are then.
 `CoreChip.sweep` gathers them; `l2sim.chip.fused.spread` takes them to GPUs.
 """
 
@@ -70,7 +71,8 @@ def batches(
     """The cores of `on`, some at a time, so that what is made of them stays in the cache; with the variates of their
     readings in an epoch from one page of `stream`, if there is one. `whole`: without it, all at once.
 
-    `gain`, `target` and `read` come in `dtype`, one copy a core. Phases, loss and writes are views of those of `on`.
+    `gain`, `target` and `read` come in `dtype`, one copy a core. Phases, loss, writes and `made` are views of those of
+    `on`.
     """
     cores, probes = len(on["loss"]), 2 * mesh.count
     chunk, noise, page = CORES, None, 0
@@ -89,70 +91,90 @@ def batches(
         yield some
 
 
-def ends(on: dict[str, Array], part: str, noise: float) -> tuple[Array, Array, Array, tuple[Array, Array, Array]]:
-    """(start, rows, target, amplitudes) of `kernels.descent`: what stands still around the mesh that moves.
-
-    The amplitudes of the noise: (M, k) of each column, (M,) the least that is not 0, and (M,) what entries without
-    noise add to k^2 L.
-    """
-    xp = namespace(on["gain"])
-    gain, target = xp.ascontiguousarray(on["gain"]), on["target"]
+def sides(on: dict[str, Array], part: str) -> tuple[Array, Array, Array]:
+    """What stands still around the mesh that moves, (M, k): the factors of the rows and of the columns of the other one
+    that give X of `kernels.descent`, and g."""
     if part == "u":
-        start, left, right, rows = on["rest"], on["sigma"], gain, on["signs"] * on["read"]
-    else:
-        start, left, right, rows = on["rest"].swapaxes(1, 2), on["sigma"] * on["signs"], on["read"], gain
-        target = target.swapaxes(1, 2)
+        return on["sigma"], on["gain"], on["signs"] * on["read"]
+    return on["sigma"] * on["signs"], on["read"], on["gain"]
+
+
+def amplitudes(on: dict[str, Array], noise: float) -> tuple[Array, Array, Array]:
+    """Those of the noise: (M, k) of each column, (M,) the least that is not 0, and (M,) what entries without noise add
+    to k^2 L."""
+    xp, gain = namespace(on["gain"]), on["gain"]
+    none = xp.zeros(len(gain), gain.dtype)
+    if noise == 0.0:
+        return xp.zeros_like(gain), none, none
+    each = xp.abs(gain * on["scale"] * noise).astype(gain.dtype)
+    least = xp.where(each > 0.0, each, xp.inf).min(axis=1)
+    least = xp.where(xp.isfinite(least), least, 0.0).astype(gain.dtype)
+    dark = (on["target"] ** 2 * ((gain == 0.0)[:, None, :] | (on["read"] == 0.0)[:, :, None])).sum(axis=(1, 2))
+    return each, least, dark.astype(gain.dtype)
+
+
+def ends(on: dict[str, Array], part: str) -> tuple[Array, Array, Array]:
+    """(start, rows, target) of `kernels.descent`."""
+    xp, (left, right, rows) = namespace(on["gain"]), sides(on, part)
+    start, target = on["rest"], on["target"]
+    if part == "v":
+        start, target = start.swapaxes(1, 2), target.swapaxes(1, 2)
     start = start * left[:, :, None]
     start *= right[:, None, :]
-    none = xp.zeros(len(gain), gain.dtype)
-    amplitudes = xp.zeros_like(gain), none, none
-    if noise > 0.0:
-        each = xp.abs(gain * on["scale"] * noise).astype(gain.dtype)
-        least = xp.where(each > 0.0, each, xp.inf).min(axis=1)
-        least = xp.where(xp.isfinite(least), least, 0.0).astype(gain.dtype)
-        dark = (on["target"] ** 2 * ((gain == 0.0)[:, None, :] | (on["read"] == 0.0)[:, :, None])).sum(axis=(1, 2))
-        amplitudes = each, least, dark.astype(gain.dtype)
-    return xp.ascontiguousarray(start), xp.ascontiguousarray(rows), xp.ascontiguousarray(target), amplitudes
+    return xp.ascontiguousarray(start), xp.ascontiguousarray(rows), xp.ascontiguousarray(target)
 
 
 def here(
     on: dict[str, Array], shared: tuple[object, ...], *, part: str, rule: str, mesh: Mesh, order: Array,
     columns: Array | None, noise: float, both: bool = False,
 ) -> None:  # fmt: skip
-    """One epoch on the CPU; updates phases, loss and writes. `shared`: what the noise chain of all cores shares, from
-    `around` on; `order` (n,) of heaters; `columns` (C,): the same as columns, if they are visited one by one."""
-    start, rows, target, amplitudes = ends(on, part, noise)
-    variates = on["variates"] if noise > 0.0 else np.empty((0, 2 * mesh.count, 2), rows.dtype)
+    """One epoch on the CPU; updates phases, loss and writes, and fills `made` where it is there. `shared`: what the
+    noise chain of all cores shares, from `around` on; `order` (n,) of heaters; `columns` (C,): the same as columns, if
+    they are visited one by one."""
+    on.setdefault("variates", np.empty((len(on["loss"]), 2 * mesh.count, 2), on["phases"].dtype))
     if mesh.phi:
+        start, rows, target = ends(on, part)
         kernels.descent_phi.descend(
             RULES[rule], on["phases"], on["loss"], on["carry"], on["lr"], order,
             (on["ratio"], on["fixed"], on["bias"], *shared), (on["splitters"], on["arms"], on["stretch"][0, 0]),
-            mesh.phases_of, mesh.mzis.top, part == "v", both, start, rows, target, noise > 0.0, amplitudes, variates,
-            on["writes"],
+            mesh.phases_of, mesh.mzis.top, part == "v", both, start, rows, target, noise > 0.0, amplitudes(on, noise),
+            on["variates"], on["writes"],
         )  # fmt: skip
         return
     done, uneven = 0, False
-    if columns is not None and variates.shape[2] == 2:  # by column only the whole residual is known
-        done, uneven = _structured(on, rows)
+    if columns is not None and on["variates"].shape[2] == 2:  # by column only the whole residual is known
+        done, uneven = _structured(on, part)
     if done:
-        own, dtype = {name: a[:done] for name, a in on.items()}, start.dtype.type
+        own = {name: a[:done] for name, a in on.items()}
+        left, right, rows = sides(own, part)
         kernels.descent_by_column.descend(
             RULES[rule], uneven, own["phases"], own["loss"], own["lr"],
             (own["ratio"], own["fixed"], own["bias"], *shared), mesh.rail, mesh.first, mesh.starts,
-            dtype(1.0 if part == "u" else -1.0), np.asarray(columns, np.int64), start[:done], rows[:done],
-            target[:done], noise > 0.0, tuple(a[:done] for a in amplitudes[1:]), variates[:done], own["writes"],
+            on["phases"].dtype.type(1.0 if part == "u" else -1.0), np.asarray(columns, np.int64),
+            (own["rest"], left, right, own["target"], rows), noise > 0.0, amplitudes(own, noise)[1:],
+            own["variates"], own["signs"], own["writes"], own["made"],
         )  # fmt: skip
-    if done < len(start):
-        own = {name: a[done:] for name, a in on.items()}
-        kernels.descent.descend(
-            RULES[rule], own["phases"], own["loss"], own["carry"], own["lr"], order,
-            (own["ratio"], own["fixed"], own["bias"], *shared), own["flip"], mesh.rail, part == "v", start[done:],
-            rows[done:], target[done:], noise > 0.0, tuple(a[done:] for a in amplitudes), variates[done:],
-            own["writes"],
-        )  # fmt: skip
+    if done < len(on["loss"]):
+        _direct({name: a[done:] for name, a in on.items()}, shared, part, rule, mesh, order, noise)
 
 
-def _structured(on: dict[str, Array], rows: Array) -> tuple[int, bool]:
+def _direct(
+    on: dict[str, Array], shared: tuple[object, ...], part: str, rule: str, mesh: Mesh, order: Array, noise: float
+) -> None:
+    """`here`, heater by heater."""
+    chain = on["ratio"], on["fixed"], on["bias"], *shared
+    start, rows, target = ends(on, part)
+    kernels.descent.descend(
+        RULES[rule], on["phases"], on["loss"], on["carry"], on["lr"], order, chain, on["flip"], mesh.rail,
+        part == "v", start, rows, target, noise > 0.0, amplitudes(on, noise), on["variates"], on["writes"],
+    )  # fmt: skip
+    if "made" in on:
+        seen = np.empty_like(on["phases"])
+        kernels.chain.apply(*(on["phases"], *chain, seen))
+        kernels.mesh.matrices(seen, on["flip"], on["signs"], mesh.rail, on["made"])
+
+
+def _structured(on: dict[str, Array], part: str) -> tuple[int, bool]:
     """How many cores, from the first on, descent by column can take, and whether their g is uneven.
 
     It needs rows of X that are orthogonal where g is uneven. Masks at both ends do not leave them so: there is one such
@@ -161,7 +183,9 @@ def _structured(on: dict[str, Array], rows: Array) -> tuple[int, bool]:
     gain, read = on["gain"], on["read"]
     if on["carry"].any() or not (on["flip"] == 1.0).all():
         return 0, False
-    crossed = (read != 1.0).any(1) & (gain != gain[:, :1]).any(1)
-    done = int(crossed.argmax()) if crossed.any() else len(rows)
-    uneven = bool((np.abs(rows[:done]) != 1.0).any())
-    return (0 if uneven and rows.shape[1] < UNEVEN_FROM else done), uneven
+    done = len(gain)
+    if (read != 1.0).any():
+        crossed = (read != 1.0).any(1) & (gain != gain[:, :1]).any(1)
+        done = int(crossed.argmax()) if crossed.any() else done
+    uneven = bool((np.abs((read if part == "u" else gain)[:done]) != 1.0).any())
+    return (0 if uneven and gain.shape[1] < UNEVEN_FROM else done), uneven

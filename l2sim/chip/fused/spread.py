@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from l2sim.backend import CPU, Array, Device, host, kernels, namespace
-from l2sim.chip.fused.descent import RULES, Sweep, ends, here
+from l2sim.chip.fused.descent import RULES, Sweep, amplitudes, ends, here
 from l2sim.mesh.mesh import Mesh
 
 UPDATED = ("phases", "loss", "writes")
@@ -121,10 +121,10 @@ def descend(sweep: Sweep, arrays: dict[str, Array], order: Array) -> None:
 def _batch(sweep: Sweep, on: dict[str, Array], order: Array, number: int) -> None:
     """One batch, its arrays on the GPU in use."""
     device, noise = sweep.device, sweep.noise
-    start, rows, target, amplitudes = ends(on, sweep.part, noise)
+    start, rows, target = ends(on, sweep.part)
     chain = (on["ratio"], on["fixed"], on["bias"], *(device.here(a, number) for a in sweep.chain))
     kernels.cuda.descent.descend(
         RULES[sweep.rule], on["phases"], on["loss"], on["carry"], on["lr"], order, chain, on["flip"], sweep.mesh.rail,
-        sweep.part == "v", start, rows, target, noise > 0.0, amplitudes,
+        sweep.part == "v", start, rows, target, noise > 0.0, amplitudes(on, noise),
         on["variates"] if noise > 0.0 else device.xp.empty((0, 1, 2), start.dtype), on["writes"],
     )  # fmt: skip

@@ -17,7 +17,7 @@ from functools import wraps
 
 import numpy as np
 
-from l2sim.backend import Array, like
+from l2sim.backend import Array, like, namespace
 from l2sim.chip.fused import spread
 from l2sim.chip.fused.descent import Sweep
 from l2sim.chip.grid import arrays, fused, respond
@@ -287,7 +287,7 @@ def _descent(
             problem.outputs, **by,
         )  # fmt: skip
         yield sweep
-        phases[:], state.loss = hardware.swept(sweep)  # type: ignore[attr-defined]
+        _, state.loss = hardware.swept(sweep, phases)  # type: ignore[attr-defined]
     else:
         order = hardware.mesh.by_column(part, order) if by_column else order
         state.loss = _probe_by_probe(rule, problem, phases, state.lr, state.loss, part, order, legacy)
@@ -332,7 +332,12 @@ def _record(state: State, search: Search, parts: tuple[str, ...]) -> None:
     """Keep the phases of `parts` wherever the loss is the lowest so far (everywhere without `best_record`)."""
     better = state.loss < state.best if search.best_record else np.ones_like(state.loss, bool)
     for part in parts:
-        np.copyto(state.phases(best=True)[part], state.phases()[part], where=better[..., None, None])
+        best, now = state.phases(best=True)[part], state.phases()[part]
+        if namespace(best) is np:  # a core whole, which is faster than number by number
+            best, now = (a.reshape(*better.shape, -1).view(f"V{a[0, 0].nbytes}")[..., 0] for a in (best, now))
+            np.copyto(best, now, where=better)
+        else:
+            np.copyto(best, now, where=better[..., None, None])
     np.copyto(state.best, state.loss, where=better)
 
 
