@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from l2sim.backend import CPU, Array, Device, kernels
-from l2sim.chip import fabrication, readout
-from l2sim.chip.core_chip import CoreChip, turned
+from l2sim.chip import fabrication
+from l2sim.chip.core_chip import CoreChip
 from l2sim.chip.fabrication import Optics, arm_parameters, fabricate_optics, splitter_parameters
 from l2sim.chip.meter import Meter
 from l2sim.chip.nonidealities import WAVELENGTH_NM, Nonidealities
@@ -21,7 +21,7 @@ from l2sim.chip.protocol import PARTS
 from l2sim.errors import ChipError
 from l2sim.mesh.mesh import Mesh, require
 
-READOUTS = ("power", "quadrature", "field")
+READOUTS = ("power", "two_readings", "quadrature", "field")
 
 Passive = tuple[Array, Array]
 """Splitters (M, 4, n) and amplitudes of both arms (M, 2, n) of the meshes of one part."""
@@ -107,13 +107,6 @@ class ComplexChip(CoreChip):
             weights = np.ascontiguousarray(weights.real)
         y: Array = np.matmul(weights, x)
         return y
-
-    def _read(self, y: Array, kind: str) -> Array:
-        """As of `CoreChip`, and the fields behind the cores."""
-        if kind != "field":
-            return super()._read(y, kind)
-        seen = readout.field(y, self._nonidealities, self._variates, self._scale.reshape(*self.shape, 1, 1), turned)
-        return seen.astype(np.result_type(self.dtype, np.complex64), copy=False)
 
 
 def fabricated_as(nonidealities: Nonidealities, readout: str) -> type[CoreChip]:

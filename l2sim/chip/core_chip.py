@@ -26,6 +26,7 @@ from l2sim.chip.grid import full_scale
 from l2sim.chip.meter import Count, Meter, Settling
 from l2sim.chip.nonidealities import GAMMA, Nonidealities, required
 from l2sim.chip.parts import attenuators
+from l2sim.chip.parts.ports import READINGS, Ports
 from l2sim.chip.protocol import (
     PARTS,
     READOUTS,
@@ -80,6 +81,7 @@ class CoreChip:
         self._attenuators = fabricate(seed, name, "sigma", (self._cores, mesh.modes))
         self._wander = Wander(seed, name, dict.fromkeys(PARTS, heaters), np.stack((mesh.column, mesh.top), axis=1))
         self._settling, self._noise = Settling(), Stream(seed, "readout", name)
+        self._ports = Ports(seed, name, self.shape, mesh.modes)
         self._phases = {part: xp.zeros(heaters, self.dtype) for part in PARTS}
         self._signs = {part: xp.ones((self._cores, mesh.modes), self.dtype) for part in PARTS}
         self._sigma = xp.ones((self._cores, mesh.modes), self.dtype)
@@ -101,6 +103,7 @@ class CoreChip:
         self._chain = {part: fabrication.moved(chain, self._home.put) for part, chain in made.items()}
         self._gamma = self._home.put(1.0 + self._attenuators.gamma * (value.gamma_std / GAMMA))
         self._still = {part: chain[2] for part, chain in made.items()}
+        self._ports.tune(value)
         self._wander.tune(value, self.meter.clock)
         self._drifts = value.drift_std > 0.0 or value.step_std > 0.0
         self._matrices: dict[str, Array | None] = dict.fromkeys(PARTS)
@@ -151,17 +154,18 @@ class CoreChip:
         """Send light `x` (p, q, k, B), or what broadcasts to it, into the inputs of every core and read its outputs,
         (p, q, k, B): signed amplitudes, or powers for `readout="power"`. A core that the mask `cores` (p, q) leaves out
         is not probed and reads zero."""
-        return self._probe(self.oracle_weights(), x, cores, readout)
+        return self._probe(self.oracle_weights(), x, cores, readout, False)
 
     def backward(self, y: ArrayLike, *, cores: ArrayLike | None = None, readout: str = "quadrature") -> Array:
         """Send light into the outputs and read the inputs: the transpose of `forward`, since meshes are reciprocal."""
-        return self._probe(self.oracle_weights().swapaxes(-1, -2), y, cores, readout)
+        return self._probe(self.oracle_weights().swapaxes(-1, -2), y, cores, readout, True)
 
     # -- the same, fused -----------------------------------------------------------------------------------------------
 
     def fuses(self, readout: str) -> bool:
         """Whether readings of this kind have noise that the fused operations can draw in aggregate."""
-        return readout == "quadrature" and readout in self.readouts and self._nonidealities.reference_phase_std == 0.0
+        known = readout == "quadrature" and readout in self.readouts and self._ports.plain
+        return known and self._nonidealities.reference_phase_std == 0.0
 
     def descend(self, *asked: Any, **by_name: Any) -> tuple[Array, Array]:
         """A `sweep`, done at once."""
@@ -333,10 +337,11 @@ class CoreChip:
 
     def oracle_fabrication(self) -> dict[str, Array]:
         """The unit draws of the fabrication, "part.noise_draw": what the noise of this chip is made of."""
-        return fabrication.arrays({**self._heaters.whole(), "sigma": self._attenuators})
+        return fabrication.arrays({**self._heaters.whole(), "sigma": self._attenuators, **self._ports.draws()})
 
     def refabricate(self, arrays: dict[str, Array]) -> None:
         """Become the chip whose `oracle_fabrication` gave `arrays`."""
+        self._ports.become(fabrication.replaced(self._ports.draws(), arrays))
         heaters = fabrication.replaced({**self._heaters.whole(), "sigma": self._attenuators}, arrays)
         self._attenuators = heaters.pop("sigma")
         self._heaters.update(heaters)
@@ -354,8 +359,8 @@ class CoreChip:
         kinds = {"phases": self._phases, "signs": self._signs}
         arrays = {naming.name(part, kind): of[part] for kind, of in kinds.items() for part in PARTS}
         arrays[naming.name("sigma", "commanded")] = self._sigma
-        noise, drift, restless = self._noise.state(), self._wander.state(), self._settling.restless
-        return {key: a.copy() for key, a in arrays.items()}, ChipState(noise=noise, drift=drift, restless=restless)
+        values: ChipState = {"noise": self._noise.state(), "drift": self._wander.state(), **self._ports.state()}
+        return {key: a.copy() for key, a in arrays.items()}, {**values, "restless": self._settling.restless}
 
     def restore(self, arrays: dict[str, Array], values: ChipState) -> None:
         """Go on from what `state` returned."""
@@ -367,6 +372,7 @@ class CoreChip:
         if "drift" in values:
             self._wander.restore(values["drift"])
         self._settling.restless = values.get("restless", False)
+        self._ports.restore(values)
         self.nonidealities = self._nonidealities
 
     # -- inside --------------------------------------------------------------------------------------------------------
@@ -455,16 +461,17 @@ class CoreChip:
             self._weight_grid = blocks.assemble(self._matrix("u"), sigma, self._matrix("v"))
         return self._weight_grid
 
-    def _probe(self, weights: Array, x: ArrayLike, cores: ArrayLike | None, kind: str) -> Array:
+    def _probe(self, weights: Array, x: ArrayLike, cores: ArrayLike | None, kind: str, back: bool) -> Array:
         """Readings of `kind` of what the cores (of a mask) make of light x: W x of `weights` (p, q, k, k)."""
         if word(kind, "a readout") not in self.readouts:
             raise ChipError(f"this chip has no {kind!r} readout; it has {', '.join(self.readouts)}")
         sent = light_of_cores(x, self.shape, self.mesh.modes, complex_cores=self.complex_cores)
         some = mask_of_cores(cores, self.shape)
-        y = self._read(self._passed(weights, self._sound(self._home.put(sent), "light"), kind), kind)
+        lit = self._ports.sent(self._sound(self._home.put(sent), "light"), back)
+        y = self._read(self._passed(weights, lit, kind), kind, back)
         if some is not None:
             y = np.where(self._home.put(some)[:, :, None, None], y, 0.0)
-        self._sent(y.shape[3], some)
+        self._sent(y.shape[3] * READINGS[kind].vectors, some)
         return y
 
     def _passed(self, weights: Array, x: Array, kind: str) -> Array:
@@ -472,15 +479,15 @@ class CoreChip:
         y: Array = np.matmul(weights, x)
         return y
 
-    def _read(self, y: Array, kind: str) -> Array:
+    def _read(self, y: Array, kind: str, back: bool) -> Array:
         """Readings of the amplitudes y (p, q, k, B), in the precision of the chip."""
         gain = self._scale.reshape(*self.shape, 1, 1)
-        if kind == "power":
-            amplitude = np.abs(y)
-            seen = readout.power(y, amplitude * amplitude, self._nonidealities, self._variates, gain)
+        if self._ports.special(kind):
+            seen = self._ports.behind(y, gain, kind, self._variates, back)
         else:
-            seen = readout.quadrature(y, self._nonidealities, self._variates, gain, turned)
-        return seen.astype(self.dtype, copy=False)
+            seen = readout.core(y, kind, self._nonidealities, self._variates, gain)
+        complex_too = np.result_type(self.dtype, np.complex64) if kind == "field" else self.dtype
+        return seen.astype(complex_too, copy=False)
 
     def _noisy(self, product: Array, sent: Array | Pieces, axis: int, cores: Array | None) -> Array:
         """Meter a product of the whole grid with `sent` (rows, N), and add the noise of its readings."""
@@ -494,8 +501,3 @@ class CoreChip:
     def _variates(self, shape: tuple[int, ...]) -> Array:
         """Standard normal variates of the readout's stream, where the chip computes."""
         return self._noise.normal(shape, self.dtype, self.xp)
-
-
-def turned(angle: Array) -> Array:
-    """e^{i angle} as readings of cores have it."""
-    return np.exp(1j * angle)

@@ -33,9 +33,10 @@ within float32; ours."""
 PARTS = ("u", "v")
 """The two meshes of a core, W = U diag(sigma) V*."""
 
-READOUTS = ("power", "quadrature")
-"""`power`: direct detection, |y|^2. `quadrature`: balanced homodyne against a reference, signed Re(y). Where cores are
-complex (`l2sim.chip.complex_core_chip`) also `field`: both quadratures, a complex number."""
+READOUTS = ("power", "two_readings", "quadrature")
+"""`power`: the intensity |y|^2, by direct detection. `two_readings`: |y + r|^2 and |y - r|^2 against a reference r, one
+after the other, whose difference is Re(y). `quadrature`: balanced homodyne, Re(y) at once. Where cores are complex
+(`l2sim.chip.complex_core_chip`) also `field`: both quadratures, a complex number."""
 
 
 @dataclass(frozen=True)
@@ -278,11 +279,13 @@ class SvdHardware(Protocol):
 
 class ChipState(TypedDict, total=False):
     """What a checkpoint keeps of a simulated chip beside its arrays: where its noise stream stands, how old its drift
-    is (`Wander.state`), and whether something was written that has not settled."""
+    is (`Wander.state`), whether something was written that has not settled, and where its laser stands
+    (`l2sim.chip.parts.ports`)."""
 
     noise: Mapping[str, object]
     drift: list[list[float]]
     restless: bool
+    laser: Mapping[str, object]
 
 
 # -- what a chip has ---------------------------------------------------------------------------------------------------
