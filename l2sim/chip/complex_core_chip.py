@@ -109,6 +109,6 @@ class ComplexChip(CoreChip):
         return y
 
 
-def fabricated_as(nonidealities: Nonidealities, readout: str) -> type[CoreChip]:
-    """The chip that these imperfections and this readout need: `CoreChip`, unless something is complex."""
-    return CoreChip if nonidealities.real and readout != "field" else ComplexChip
+def fabricated_as(nonidealities: Nonidealities, *readouts: str) -> type[CoreChip]:
+    """The chip that these imperfections and readouts need: `CoreChip`, unless something is complex."""
+    return CoreChip if nonidealities.real and "field" not in readouts else ComplexChip

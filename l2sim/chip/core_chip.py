@@ -164,8 +164,7 @@ class CoreChip:
 
     def fuses(self, readout: str) -> bool:
         """Whether readings of this kind have noise that the fused operations can draw in aggregate."""
-        known = readout == "quadrature" and readout in self.readouts and self._ports.plain
-        return known and self._nonidealities.reference_phase_std == 0.0
+        return readout in self.readouts and self._ports.additive(readout)
 
     def descend(self, *asked: Any, **by_name: Any) -> tuple[Array, Array]:
         """A `sweep`, done at once."""
@@ -175,15 +174,14 @@ class CoreChip:
 
     def sweep(
         self, part: str, rule: str, gain: Array, target: Array, order: Array, lr: Array, loss: Array,
-        carry: Array | None = None, by_column: bool = False, outputs: Array | None = None,
+        carry: Array | None = None, by_column: bool = False, outputs: Array | None = None, readout: str = "quadrature",
     ) -> Sweep:  # fmt: skip
         """Coordinate descent over every heater of U or V (`kernels.descent`), two evaluations a heater, yet to be done
         (`spread.do`, then `swept`).
 
         `gain` (p, q, k) per input, `target` (p, q, k, k), `order` (n,) of heaters in travel order, or
         (C,) of columns counted from sigma if `by_column`, `lr` and `loss` (p, q); `carry` (p, q) marks losses to take
-        as they are; `outputs` (p, q, k) is 0 where nobody reads (`learn.zeroth.Problem`). Noise-free descent by column
-        takes `kernels.descent_by_column`.
+        as they are; `outputs` (p, q, k) is 0 where nobody reads (`learn.zeroth.Problem`).
         """
         if self._drifts:
             self._age()
@@ -203,13 +201,13 @@ class CoreChip:
             "gain": each(gain, k), "target": each(target, k, k), "read": each(1 if outputs is None else outputs, k),
         }  # fmt: skip
         heaters, columns = (self.mesh.by_column(part, order), order) if by_column else (order, None)
-        sheet, kind = self._nonidealities, None
+        noise, kind = self._ports.noise(readout), None
         if xp is not np and not self._drifts:  # how far biases drift depends on who went before
-            kind = sheet, part, rule, self.dtype, k, self.mesh.rail.tobytes()
+            kind = self._nonidealities, readout, part, rule, self.dtype, k, self.mesh.rail.tobytes()
+        mesh, vectors = self.mesh, READINGS[readout].vectors
         return Sweep(
-            self._device, on, tuple(shared), part, rule, self.mesh, heaters, columns, sheet.readout_noise, self._noise,
-            kind,
-        )  # fmt: skip
+            self._device, on, tuple(shared), part, rule, mesh, heaters, columns, noise, self._noise, vectors, kind
+        )
 
     def swept(self, sweep: Sweep) -> tuple[Array, Array]:
         """Meter a `sweep` that was done (before every probe some heater was written), and take in what it reached: the
@@ -217,8 +215,10 @@ class CoreChip:
         on, probes, k = sweep.on, 2 * self.mesh.count, self.mesh.modes
         writes = on["writes"].sum() if self._device.numbers else int(on["writes"].sum())
         self._settling.wrote()
-        calls = probes * self._cores
-        self.meter.count(evaluations=calls, core_calls=calls * k, writes=writes, vectors=probes * k, settled=probes)
+        calls, vectors = probes * self._cores, sweep.vectors * k
+        self.meter.count(
+            evaluations=calls, core_calls=calls * vectors, writes=writes, vectors=probes * vectors, settled=probes
+        )
         self._phases[sweep.part] = on["phases"]
         self._forget(sweep.part)
         return self.mesh.scatter(on["phases"]).reshape(*self.shape, *self.mesh.shape), on["loss"].reshape(self.shape)
@@ -228,7 +228,9 @@ class CoreChip:
         """Whether `product`, `sigma_gradient` and `product_back_into` take columns in pieces."""
         return self.xp is np and self.fuses("quadrature")
 
-    def product(self, x: Array | Pieces, cores: Array | None = None, rows: int | None = None) -> Array:
+    def product(
+        self, x: Array | Pieces, cores: Array | None = None, rows: int | None = None, readout: str = "quadrature"
+    ) -> Array:
         """M x of the whole grid, (q k, N) -> (p k, N): `forward` on every core and the sum over block columns.
 
         Through the cores of the mask (p, q) only; the first `rows` of the result, where nobody reads the others. The
@@ -237,11 +239,11 @@ class CoreChip:
         grid = self._grid() if cores is None else blocks.kept(self._grid(), cores, self.mesh.modes)
         if not isinstance(x, Pieces):
             grid = like(x, grid)
-        return self._noisy(pieces.times(grid[:rows, : len(x)], x), x, 1, cores)
+        return self._noisy(pieces.times(grid[:rows, : len(x)], x), x, 1, cores, readout)
 
-    def product_back(self, y: Array, cores: Array | None) -> Array:
+    def product_back(self, y: Array, cores: Array | None, readout: str = "quadrature") -> Array:
         """M' y of the whole grid, (p k, N) -> (q k, N), through the cores of the mask (p, q) only."""
-        return self._noisy(blocks.turned(like(y, self._grid()), cores, self.mesh.modes)(y), y, 0, cores)
+        return self._noisy(blocks.turned(like(y, self._grid()), cores, self.mesh.modes)(y), y, 0, cores, readout)
 
     def product_back_into(self, y: Array, cores: Array | None, into: Pieces) -> None:
         """The same, of which `into` takes up as many rows as it has: first what is read, then the sum of its noise."""
@@ -260,18 +262,20 @@ class CoreChip:
         std: Array = np.repeat(np.sqrt(power.sum(axis=axis)), self.mesh.modes)
         return std
 
-    def sigma_gradient(self, x: Array | Pieces, dy: Array, rest: Commands, vectors: Array | None = None) -> Array:
+    def sigma_gradient(
+        self, x: Array | Pieces, dy: Array, rest: Commands, vectors: Array | None = None, readout: str = "quadrature"
+    ) -> Array:
         """dL/dsigma (p, q, k) as `l2sim.chip.grid.sigma_gradient` measures it.
 
         `x` is dark already where `vectors` (q, N) has False; they are metered.
         """
-        noise = self._nonidealities.readout_noise
+        noise, twice = self._ports.noise(readout), 2 * READINGS[readout].vectors
         left, right, turned = self._passes(rest)
         sent = x.shape[1] * self.shape[1] if vectors is None else np.count_nonzero(vectors)
         count = x.shape[1] if vectors is None else int(vectors.sum(axis=1).max())  # columns side by side
         self._settling.wrote()
         writes = 2 * (turned + (np.count_nonzero(self._sigma != 1.0) if self._turned is None else self._turned))
-        self.meter.count(core_calls=2 * sent * self.shape[0], writes=writes, vectors=2 * count, settled=2)
+        self.meter.count(core_calls=twice * sent * self.shape[0], writes=writes, vectors=twice * count, settled=2)
         k = self.mesh.modes
         # What noise asks for of x, seen on its way to dy x'.
         sums = namespace(dy).zeros((self.shape[1], k, k), self.dtype) if noise > 0.0 else None
@@ -359,8 +363,11 @@ class CoreChip:
         kinds = {"phases": self._phases, "signs": self._signs}
         arrays = {naming.name(part, kind): of[part] for kind, of in kinds.items() for part in PARTS}
         arrays[naming.name("sigma", "commanded")] = self._sigma
-        values: ChipState = {"noise": self._noise.state(), "drift": self._wander.state(), **self._ports.state()}
-        return {key: a.copy() for key, a in arrays.items()}, {**values, "restless": self._settling.restless}
+        noise, drift, restless = self._noise.state(), self._wander.state(), self._settling.restless
+        values = ChipState(noise=noise, drift=drift, restless=restless)
+        if laser := self._ports.state():
+            values["laser"] = laser
+        return {key: a.copy() for key, a in arrays.items()}, values
 
     def restore(self, arrays: dict[str, Array], values: ChipState) -> None:
         """Go on from what `state` returned."""
@@ -372,7 +379,7 @@ class CoreChip:
         if "drift" in values:
             self._wander.restore(values["drift"])
         self._settling.restless = values.get("restless", False)
-        self._ports.restore(values)
+        self._ports.restore(values.get("laser", {}))
         self.nonidealities = self._nonidealities
 
     # -- inside --------------------------------------------------------------------------------------------------------
@@ -489,10 +496,10 @@ class CoreChip:
         complex_too = np.result_type(self.dtype, np.complex64) if kind == "field" else self.dtype
         return seen.astype(complex_too, copy=False)
 
-    def _noisy(self, product: Array, sent: Array | Pieces, axis: int, cores: Array | None) -> Array:
+    def _noisy(self, product: Array, sent: Array | Pieces, axis: int, cores: Array | None, readout: str) -> Array:
         """Meter a product of the whole grid with `sent` (rows, N), and add the noise of its readings."""
-        self._sent(sent.shape[1], cores)
-        noise = self._nonidealities.readout_noise
+        self._sent(sent.shape[1] * READINGS[readout].vectors, cores)
+        noise = self._ports.noise(readout)
         if noise > 0.0:
             std = like(product, self._spread(axis, cores)[: len(product)]) * (full_scale(sent) * noise)
             self._noise.add(std, product)

@@ -9,9 +9,10 @@ of k modes and c columns (`call_energy`):
     digital     k (2 b E_memory + E_multiply_add)        each value written and read once, and added to another
 
 A port (`chip.parts.ports.Port`) sends light with m converters, one, or two of a field; its readout takes r references
-and c converters: intensities none and one, two readings (two vectors each, as a meter counts them) and quadratures one
-and one, fields two and two. T = 1 / rate is the time of a call and what a detector integrates over. Beyond that every new command to a phase shifter
-costs `write_j`, every vector `tap_j` at every tap, and all shifters hold their phases all the time (`spent`).
+and c converters: an intensity none and one; two readings, which are two vectors, and a quadrature one and one; a field
+two and two. T = 1 / rate is the time of a call and what a detector integrates over. Beyond that every new command to a
+phase shifter costs `write_j`, every vector `tap_j` at every tap, and all shifters hold their phases all the time
+(`spent`).
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ from l2sim.errors import ChipError
 from l2sim.mesh.mesh import Mesh
 
 __all__ = [
-    "COUNTED", "DIGITAL", "OPERATIONS", "PARTS", "READOUTS", "TABLES", "Constant", "Digital", "Geometry", "Readout",
-    "Spent", "Table", "blocked", "break_even", "call_energy", "call_seconds", "changed", "constants", "design",
-    "efficiency", "flight_seconds", "held", "lit", "readout_noise", "seconds", "sized", "spent", "spent_by",
+    "COUNTED", "DIGITAL", "OPERATIONS", "PARTS", "READOUTS", "TABLES", "Constant", "Digital", "Geometry", "Port",
+    "Readout", "Spent", "Table", "blocked", "break_even", "call_energy", "call_seconds", "changed", "constants",
+    "design", "efficiency", "flight_seconds", "held", "lit", "readout_noise", "seconds", "sized", "spent", "spent_by",
     "wait_seconds", "whole",
 ]  # fmt: skip
 
@@ -58,6 +59,12 @@ and four. Which one the published surfaces count is not known (spec/insitu.md, s
 # -------------------------------------------------------------------------------------------- what was built
 
 
+SIGNED = Port()
+"""A port of real cores: signed amplitudes are sent, and read by quadratures."""
+FIELDS = Port("field", complex_light=True)
+"""A port of a whole mesh: fields are sent and read."""
+
+
 class Geometry(NamedTuple):
     """One chip: `blocks` cores (1: a whole mesh) of `modes` ports, each with `heaters` phase shifters; light crosses
     `columns`; `whole`: light goes through one chip after the other."""
@@ -67,14 +74,10 @@ class Geometry(NamedTuple):
     heaters: int
     columns: int
     whole: bool = False
-    port: Port = Port()
+    port: Port = SIGNED
 
 
-FIELDS = Port("field", complex_light=True)
-"""A port of a whole mesh: fields are sent and read."""
-
-
-def blocked(grid: tuple[int, int], mesh: Mesh, port: Port = Port()) -> Geometry:
+def blocked(grid: tuple[int, int], mesh: Mesh, port: Port = SIGNED) -> Geometry:
     """A grid (p, q) of cores U diag(sigma) V* of real meshes: a heater an MZI and an attenuator a port."""
     return Geometry(grid[0] * grid[1], mesh.modes, 2 * mesh.count + mesh.modes, 2 * mesh.shape[0] + 1, port=port)
 
@@ -103,7 +106,7 @@ def wait_seconds(table: Table, columns: int) -> float:
     return table.settle_s + flight_seconds(table, columns) + table.latency_s
 
 
-def call_energy(table: Table, modes: int, port: Port = Port()) -> dict[str, float]:
+def call_energy(table: Table, modes: int, port: Port = SIGNED) -> dict[str, float]:
     """Energy of one vector through one core of `modes` such ports, J, by part. Linear in `modes`."""
     t, reads, sends = call_seconds(table), READINGS[port.reads], 2 if port.complex_light else 1
     each = {
@@ -205,7 +208,7 @@ def design(
     send and read fields."""
     if operations not in OPERATIONS:
         raise ChipError(f"cost: operations = {operations!r} is unknown; use {' or '.join(OPERATIONS)}")
-    at = Geometry(1, modes, modes * modes, modes, True, FIELDS if operations == "complex" else Port())
+    at = Geometry(1, modes, modes * modes, modes, True, FIELDS if operations == "complex" else SIGNED)
     vectors, steps = (1, 0) if kind == "mvm" else (3 * batch, 1)
     counts = asdict(Counts(core_calls=vectors, vectors=vectors, writes=steps * at.heaters, settled=steps))
     return spent(table, counts, at)

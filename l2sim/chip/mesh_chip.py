@@ -234,7 +234,8 @@ class MeshChip:
             raise NotFinite(f"mesh {self.name} was sent values that are not finite; lower the learning rate")
         restless = self.settling.restless
         values: ChipState = {"noise": self._noise.position(), "drift": self._wander.state(), "restless": restless}
-        values |= self._ports.state()
+        if laser := self._ports.state():
+            values["laser"] = laser
         return {naming.name(part, "phases"): a for part, a in self.commanded.items()}, values
 
     def restore(self, arrays: dict[str, Array], values: ChipState) -> None:
@@ -245,7 +246,7 @@ class MeshChip:
         if "drift" in values:
             self._wander.restore(values["drift"])
         self.settling.restless = values.get("restless", False)
-        self._ports.restore(values)
+        self._ports.restore(values.get("laser", {}))
         self._forget()
 
     # -- inside: what is built from the commands -----------------------------------------------------------------------

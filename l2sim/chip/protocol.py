@@ -111,15 +111,19 @@ class FusedHardware(Hardware, Protocol):
         """Whether it can for readings of this kind."""
         ...
 
-    def product(self, x: Array, cores: Array | None = None, rows: int | None = None) -> Array:
+    def product(
+        self, x: Array, cores: Array | None = None, rows: int | None = None, readout: str = "quadrature"
+    ) -> Array:
         """M x of the whole grid, (q k, N) -> (p k, N), through the cores of the mask (p, q) only; its first `rows`."""
         ...
 
-    def product_back(self, y: Array, cores: Array | None) -> Array:
+    def product_back(self, y: Array, cores: Array | None, readout: str = "quadrature") -> Array:
         """M' y of the whole grid, (p k, N) -> (q k, N), through the cores of the mask (p, q) only."""
         ...
 
-    def sigma_gradient(self, x: Array, dy: Array, rest: Commands, vectors: Array | None = None) -> Array:
+    def sigma_gradient(
+        self, x: Array, dy: Array, rest: Commands, vectors: Array | None = None, readout: str = "quadrature"
+    ) -> Array:
         """dL/dsigma (p, q, k)."""
         ...
 

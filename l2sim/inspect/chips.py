@@ -206,7 +206,7 @@ class Rebuilt:
         mesh, dtype = grid.mesh, float_type(record.job.precision)
         if layer not in self._fabricated:
             self._fabricated[layer] = fabrication.of_cores(self.seed, layer, grid.p * grid.q, mesh)
-        kind = fabricated_as(imperfect, record.job.chip.readout)
+        kind = fabricated_as(imperfect, record.job.chip.readout, record.job.calibrate.by(record.job.chip))
         chip = kind((1, 1), mesh, imperfect, seed=self.seed, name=layer, dtype=dtype)
         # The draws of one core of the grid take the place of those of a grid of one.
         chip.refabricate({name: draws[block : block + 1] for name, draws in self._fabricated[layer].items()})

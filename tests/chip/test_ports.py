@@ -212,3 +212,42 @@ def test_ports_are_fabricated_and_made_again() -> None:
     assert not [name for name in core().oracle_fabrication() if name.startswith(("inputs", "outputs"))]
     assert isinstance(Ports(0, "a", (), 3).draws(), dict)
 
+
+
+@pytest.mark.parametrize("reading", SIGNED)
+def test_products_and_gradients_of_a_whole_grid_are_read_so_too(reading: str) -> None:
+    """Fused against probe by probe: results, noise and what is metered."""
+    from l2sim.chip import grid
+    from l2sim.chip.protocol import Commands
+    from tests.doubles import Sealed
+
+    def both(noise: float) -> tuple[CoreChip, Sealed]:
+        chips = [core(cores=(2, 2), readout_noise=noise, reference_level=2.0) for _ in range(2)]
+        return chips[0], Sealed(chips[1])
+
+    rng = generator(3, "grid")
+    x, dy = rng.normal(size=(8, 6)), rng.normal(size=(8, 6))
+    phases = {part: rng.uniform(0, 6, (2, 2, *MESH.shape)) for part in "uv"}
+    rest = Commands(phases, {part: np.ones((2, 2, 4)) for part in "uv"})
+    mapped = Commands({part: a + 0.3 for part, a in phases.items()}, rest.signs)
+
+    def asked(chip: CoreChip) -> list[np.ndarray]:
+        for part in "uv":
+            chip.set_phases(**{part: mapped.phases[part]})
+        sigma = np.linspace(-1, 1.5, 16).reshape(2, 2, 4)
+        chip.set_sigma(sigma)
+        out = [grid.product(chip, x, readout=reading), grid.product_back(chip, dy, readout=reading)]
+        return [*out, grid.sigma_gradient(chip, x, dy, mapped, rest, sigma, reading)]
+
+    fused, plain = both(0.0)
+    assert fused.fuses(reading)
+    for one, other in zip(asked(fused), asked(plain)):  # type: ignore[arg-type]
+        np.testing.assert_allclose(one, other, atol=1e-10)
+    assert fused.meter.stages == plain.meter.stages
+    one, other = (
+        np.array([np.concatenate([a.ravel() for a in asked(chip)]) for _ in range(300)])  # type: ignore[arg-type]
+        for chip in both(0.05)
+    )
+    spread = other.std(axis=0)
+    assert np.abs((one.mean(axis=0) - other.mean(axis=0)) / spread).max() < 6 * np.sqrt(2 / 300)
+    assert np.abs(one.std(axis=0) / spread - 1).max() < 6 / np.sqrt(300)

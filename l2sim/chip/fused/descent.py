@@ -31,7 +31,8 @@ UNEVEN_FROM = 8
 class Sweep:
     """An epoch of descent over a part of a chip, yet to be done (`l2sim.chip.fused.spread.do`): `on` as in the module,
     `chain` what the noise chain of all cores shares, from `around` on, `order` and `columns` as in `here`, `stream` of
-    the readings' noise. `kind`: sweeps of equal kind can be done in one launch; None where it gains nothing."""
+    the readings' noise; `vectors` are sent for each column that is read. `kind`: sweeps of equal kind can be done in
+    one launch; None where it gains nothing."""
 
     device: Device
     on: dict[str, Array]
@@ -43,6 +44,7 @@ class Sweep:
     columns: Array | None
     noise: float
     stream: Stream
+    vectors: int
     kind: Hashable | None
 
     def batches(self) -> Iterator[dict[str, Array]]:

@@ -149,6 +149,17 @@ class Ports:
         """Whether readings of `kind` are more than `l2sim.chip.readout` says."""
         return kind == "two_readings" or not self.plain
 
+    def additive(self, kind: str) -> bool:
+        """Whether readings of `kind` are amplitudes with normal noise whose size does not depend on them: then sums of
+        them have a known law (`CoreChip.fuses`)."""
+        steady = self.plain and not self._sheet.reference_phase_std
+        return steady and (kind == "quadrature" or (kind == "two_readings" and not self._sheet.shot_noise))
+
+    def noise(self, kind: str) -> float:
+        """Standard deviation of the noise of `additive` readings."""
+        floor = self._sheet.readout_noise
+        return floor if kind == "quadrature" else floor * math.sqrt(2.0) / (4.0 * self._sheet.reference_level)
+
     def behind(self, y: Array, gain: Array, kind: str, normal: Normal, back: bool) -> Array:
         """`read` of what detectors see before the electronic `gain` (..., 1, 1) that y has already, with that gain."""
         seen = self.read(y / np.where(gain == 0.0, 1.0, gain), kind, normal, back)
@@ -232,13 +243,14 @@ class Ports:
 
     def state(self) -> dict[str, object]:
         """Where laser and reference stand, for a checkpoint; nothing where both are steady."""
-        stands = {**self._laser.state(), "light": self._light, "phase": self._phase}
-        return {"laser": stands} if self._laser.page else {}
+        if not self._laser.page:
+            return {}
+        return {**self._laser.state(), "light": self._light, "phase": self._phase}
 
     def restore(self, state: Mapping[str, object]) -> None:
         """Go on from a `state`. RunError for what is none."""
-        self._laser.restore(laser := dict(state.get("laser", {})))  # type: ignore[call-overload]
-        light, phase = (laser.get(key, 0.0) for key in ("light", "phase"))
+        self._laser.restore(state)
+        light, phase = (state.get(key, 0.0) for key in ("light", "phase"))
         if not isinstance(light, int | float) or not isinstance(phase, int | float):
             raise RunError(f"the checkpoint cannot be read (laser at {light!r}, {phase!r}); use another")
         self._light, self._phase = float(light), float(phase)

@@ -283,7 +283,7 @@ def _descent(
     if fused(hardware, "sweep", problem.readout) and not (legacy and rule == "ztp"):
         sweep = hardware.sweep(  # type: ignore[attr-defined]
             part, rule, problem.gain, problem.target, order, state.lr, state.loss, state.stale, by_column,
-            problem.outputs,
+            problem.outputs, problem.readout,
         )  # fmt: skip
         yield sweep
         phases[:], state.loss = hardware.swept(sweep)  # type: ignore[attr-defined]
