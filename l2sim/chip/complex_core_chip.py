@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from l2sim.backend import CPU, Array, Device, kernels
-from l2sim.chip import fabrication, readout
-from l2sim.chip.core_chip import CoreChip, turned
+from l2sim.chip import fabrication
+from l2sim.chip.core_chip import CoreChip
 from l2sim.chip.fabrication import Optics, arm_parameters, fabricate_optics, splitter_parameters
 from l2sim.chip.fused import blocks
 from l2sim.chip.fused.descent import Sweep
@@ -28,7 +28,7 @@ from l2sim.chip.protocol import PARTS, Commands
 from l2sim.errors import ChipError
 from l2sim.mesh.mesh import Mesh, require_core
 
-READOUTS = ("power", "quadrature", "field")
+READOUTS = ("power", "two_readings", "quadrature", "field")
 
 Passive = tuple[Array, Array]
 """Splitters (M, 4, n) and amplitudes of the arms (M, 2, n), with phi (M, 4, n), of the meshes of one part."""
@@ -124,12 +124,12 @@ class ComplexChip(CoreChip):
 
     def fuses(self, readout: str) -> bool:
         """Whether cores have phi, and readings of this kind noise that can be drawn in aggregate."""
-        known = readout in ("quadrature", "field") and readout in self.readouts
-        return self.mesh.phi and known and self._nonidealities.reference_phase_std == 0.0
+        return self.mesh.phi and super().fuses(readout)
 
     def sweep(self, part: str, *asked: Any, readout: str = "quadrature", **by_name: Any) -> Sweep:
         """As of `CoreChip`, of cores with phi and by a `readout` that `fuses`. ChipError for others."""
         self._require_phi()
+        by_name["readout"] = readout
         made = super().sweep(part, *asked, **by_name)
         splitters, arms = self._passive(part)
         stretch = np.full((self._cores, 1), 1.0 / (1.0 + self._nonidealities.detuning_nm / WAVELENGTH_NM))
@@ -193,12 +193,6 @@ class ComplexChip(CoreChip):
         y: Array = np.matmul(weights, x)
         return y
 
-    def _read(self, y: Array, kind: str) -> Array:
-        """As of `CoreChip`, and the fields behind the cores."""
-        if kind != "field":
-            return super()._read(y, kind)
-        seen = readout.field(y, self._nonidealities, self._variates, self._scale.reshape(*self.shape, 1, 1), turned)
-        return seen.astype(np.result_type(self.dtype, np.complex64), copy=False)
 
 
 def perfect(shape: tuple[int, int], mesh: Mesh, **options: Any) -> CoreChip:
@@ -207,6 +201,6 @@ def perfect(shape: tuple[int, int], mesh: Mesh, **options: Any) -> CoreChip:
     return fabricated_as(sheet, "quadrature")(shape, mesh, sheet, seed=0, **options)
 
 
-def fabricated_as(nonidealities: Nonidealities, readout: str) -> type[CoreChip]:
-    """The chip that these imperfections and this readout need: `CoreChip`, unless something is complex."""
-    return CoreChip if nonidealities.real and readout != "field" else ComplexChip
+def fabricated_as(nonidealities: Nonidealities, *readouts: str) -> type[CoreChip]:
+    """The chip that these imperfections and readouts need: `CoreChip`, unless something is complex."""
+    return CoreChip if nonidealities.real and "field" not in readouts else ComplexChip

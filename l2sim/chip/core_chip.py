@@ -29,6 +29,7 @@ from l2sim.chip.parts import attenuators
 from l2sim.chip.parts.given import Devices, Given
 from l2sim.chip.parts.heat import Heat
 from l2sim.chip.parts.observed import Observed
+from l2sim.chip.parts.ports import READINGS, Ports
 from l2sim.chip.protocol import (
     PARTS,
     READOUTS,
@@ -87,6 +88,7 @@ class CoreChip(Observed):
         self._attenuators = fabricate(seed, name, "sigma", (self._cores, mesh.modes))
         self._wander = Wander(seed, name, dict.fromkeys(PARTS, heaters), np.stack((mesh.column, mesh.top), axis=1))
         self._settling, self._noise = Settling(), Stream(seed, "readout", name)
+        self._ports = Ports(seed, name, self.shape, mesh.modes)
         self._phases = {part: xp.zeros(heaters, self.dtype) for part in PARTS}
         self._signs = {part: xp.ones((self._cores, mesh.modes), self.dtype) for part in PARTS}
         self._sigma = xp.ones((self._cores, mesh.modes), self.dtype)
@@ -112,6 +114,7 @@ class CoreChip(Observed):
         self._heat.tune(self.mesh, value, self.dtype, value.single_arm or value.phi, self._home.put, curves)
         self._column = self._hung(value)
         self._still = {part: chain[2] for part, chain in made.items()}
+        self._ports.tune(value)
         self._wander.tune(value, self.meter.clock)
         self._drifts = value.drift_std > 0.0 or value.step_std > 0.0
         self._matrices: dict[str, Array | None] = dict.fromkeys(PARTS)
@@ -161,17 +164,17 @@ class CoreChip(Observed):
         """Send light `x` (p, q, k, B), or what broadcasts to it, into the inputs of every core and read its outputs,
         (p, q, k, B): signed amplitudes, or powers for `readout="power"`. A core that the mask `cores` (p, q) leaves out
         is not probed and reads zero."""
-        return self._probe(self.oracle_weights(), x, cores, readout)
+        return self._probe(self.oracle_weights(), x, cores, readout, False)
 
     def backward(self, y: ArrayLike, *, cores: ArrayLike | None = None, readout: str = "quadrature") -> Array:
         """Send light into the outputs and read the inputs: the transpose of `forward`, since meshes are reciprocal."""
-        return self._probe(self.oracle_weights().swapaxes(-1, -2), y, cores, readout)
+        return self._probe(self.oracle_weights().swapaxes(-1, -2), y, cores, readout, True)
 
     # -- the same, fused -----------------------------------------------------------------------------------------------
 
     def fuses(self, readout: str) -> bool:
         """Whether readings of this kind have noise that the fused operations can draw in aggregate."""
-        return readout == "quadrature" and readout in self.readouts and self._nonidealities.reference_phase_std == 0.0
+        return readout in self.readouts and self._ports.additive(readout)
 
     @property
     def unfused(self) -> tuple[str, ...]:
@@ -186,7 +189,7 @@ class CoreChip(Observed):
 
     def sweep(
         self, part: str, rule: str, gain: Array, target: Array, order: Array, lr: Array, loss: Array,
-        carry: Array | None = None, by_column: bool = False, outputs: Array | None = None,
+        carry: Array | None = None, by_column: bool = False, outputs: Array | None = None, readout: str = "quadrature",
     ) -> Sweep:  # fmt: skip
         """Coordinate descent over every heater of U or V (`kernels.descent`), two evaluations a heater, yet to be done
         (`spread.do`, then `swept`).
@@ -215,13 +218,13 @@ class CoreChip(Observed):
         heaters, columns = (self.mesh.by_column(part, order), order) if by_column else (order, None)
         if by_column and not self._device.numbers and not self.complex_cores:
             on["made"] = pages.like(on["phases"], (cores, k, k))
-        sheet, kind = self._nonidealities, None
+        noise, kind = self._ports.noise(readout), None
         if xp is not np and not self._drifts:  # how far biases drift depends on who went before
-            kind = sheet, part, rule, self.dtype, k, self.mesh.rail.tobytes()
+            kind = self._nonidealities, readout, part, rule, self.dtype, k, self.mesh.rail.tobytes()
+        mesh, vectors = self.mesh, READINGS[readout].vectors
         return Sweep(
-            self._device, on, tuple(shared), part, rule, self.mesh, heaters, columns, sheet.readout_noise, self._noise,
-            kind,
-        )  # fmt: skip
+            self._device, on, tuple(shared), part, rule, mesh, heaters, columns, noise, self._noise, vectors, kind
+        )
 
     def swept(self, sweep: Sweep, into: Array | None = None) -> tuple[Array, Array]:
         """Meter a `sweep` that was done (before every probe some heater was written), and take in what it reached: the
@@ -229,8 +232,10 @@ class CoreChip(Observed):
         on, probes, k = sweep.on, 2 * self.mesh.count, self.mesh.modes
         writes = on["writes"].sum() if self._device.numbers else int(on["writes"].sum())
         self._settling.wrote()
-        calls = probes * self._cores
-        self.meter.count(evaluations=calls, core_calls=calls * k, writes=writes, vectors=probes * k, settled=probes)
+        calls, vectors = probes * self._cores, sweep.vectors * k
+        self.meter.count(
+            evaluations=calls, core_calls=calls * vectors, writes=writes, vectors=probes * vectors, settled=probes
+        )
         self._phases[sweep.part] = on["phases"]
         self._forget(sweep.part, on.get("made"))
         return self.mesh.scatter(on["phases"].reshape(*self.shape, -1), into), on["loss"].reshape(self.shape)
@@ -240,7 +245,9 @@ class CoreChip(Observed):
         """Whether `product`, `sigma_gradient` and `product_back_into` take columns in pieces."""
         return self.xp is np and self.fuses("quadrature") and "product" not in self.unfused
 
-    def product(self, x: Array | Pieces, cores: Array | None = None, rows: int | None = None) -> Array:
+    def product(
+        self, x: Array | Pieces, cores: Array | None = None, rows: int | None = None, readout: str = "quadrature"
+    ) -> Array:
         """M x of the whole grid, (q k, N) -> (p k, N): `forward` on every core and the sum over block columns.
 
         Through the cores of the mask (p, q) only; the first `rows` of the result, where nobody reads the others. The
@@ -249,11 +256,11 @@ class CoreChip(Observed):
         grid = self._grid() if cores is None else blocks.kept(self._grid(), cores, self.mesh.modes)
         if not isinstance(x, Pieces):
             grid = like(x, grid)
-        return self._noisy(pieces.times(grid[:rows, : len(x)], x), x, 1, cores)
+        return self._noisy(pieces.times(grid[:rows, : len(x)], x), x, 1, cores, readout)
 
-    def product_back(self, y: Array, cores: Array | None) -> Array:
+    def product_back(self, y: Array, cores: Array | None, readout: str = "quadrature") -> Array:
         """M' y of the whole grid, (p k, N) -> (q k, N), through the cores of the mask (p, q) only."""
-        return self._noisy(blocks.turned(like(y, self._grid()), cores, self.mesh.modes)(y), y, 0, cores)
+        return self._noisy(blocks.turned(like(y, self._grid()), cores, self.mesh.modes)(y), y, 0, cores, readout)
 
     def product_back_into(self, y: Array, cores: Array | None, into: Pieces) -> None:
         """The same, of which `into` takes up as many rows as it has: first what is read, then the sum of its noise."""
@@ -279,12 +286,13 @@ class CoreChip(Observed):
 
         `x` is dark already where `vectors` (q, N) has False; they are metered.
         """
-        noise, (passes, turned) = self._nonidealities.readout_noise, self._passes(rest)
+        noise, twice = self._ports.noise(readout), 2 * READINGS[readout].vectors
+        passes, turned = self._passes(rest)
         sent = x.shape[1] * self.shape[1] if vectors is None else np.count_nonzero(vectors)
         count = x.shape[1] if vectors is None else int(vectors.sum(axis=1).max())  # columns side by side
         self._settling.wrote()
         writes = 2 * (turned + (np.count_nonzero(self._sigma != 1.0) if self._turned is None else self._turned))
-        self.meter.count(core_calls=2 * sent * self.shape[0], writes=writes, vectors=2 * count, settled=2)
+        self.meter.count(core_calls=twice * sent * self.shape[0], writes=writes, vectors=twice * count, settled=2)
         k = self.mesh.modes
         # What noise asks for of x, seen on its way to dy x'.
         sums = namespace(dy).zeros((self.shape[1], k, k), self.dtype) if noise > 0.0 else None
@@ -315,20 +323,6 @@ class CoreChip(Observed):
 
     # -- what only an observer may see ---------------------------------------------------------------------------------
 
-    def oracle_fabrication(self) -> dict[str, Array]:
-        """The unit draws of the fabrication, "part.noise_draw": what the noise of this chip is made of."""
-        drawn = fabrication.arrays({**self._heaters.whole(), "sigma": self._attenuators})
-        return drawn | self._heat.arrays() | self._devices.arrays()
-
-    def refabricate(self, arrays: dict[str, Array]) -> None:
-        """Become the chip whose `oracle_fabrication` gave `arrays`."""
-        heaters = fabrication.replaced({**self._heaters.whole(), "sigma": self._attenuators}, arrays)
-        self._attenuators = heaters.pop("sigma")
-        self._heaters.update(heaters)
-        self._heat.become(arrays)
-        self._devices = self._devices.become(arrays)
-        self.nonidealities = self._nonidealities
-
     def wander_as(self, wander: Wander) -> None:
         """Let the biases be what `wander` makes of them from now on, by the clock of the chip's meter."""
         self._wander = wander
@@ -342,6 +336,8 @@ class CoreChip(Observed):
         arrays = {naming.name(part, kind): of[part] for kind, of in kinds.items() for part in PARTS}
         arrays[naming.name("sigma", "commanded")] = self._sigma
         values = ChipState(noise=self._noise.state(), drift=self._wander.state(), restless=self._settling.restless)
+        if laser := self._ports.state():
+            values["laser"] = laser
         warmth, heat = self._heat.state()
         arrays |= warmth | self._devices.arrays()
         return {key: a.copy() for key, a in arrays.items()}, values | heat
@@ -358,6 +354,7 @@ class CoreChip(Observed):
         self._settling.restless = values.get("restless", False)
         self._heat.restore(arrays, values.get("heat", {}), self._home.put)
         self._devices = self._devices.become(arrays)
+        self._ports.restore(values.get("laser", {}))
         self.nonidealities = self._nonidealities
 
     # -- inside --------------------------------------------------------------------------------------------------------
@@ -454,16 +451,17 @@ class CoreChip(Observed):
             self._weight_grid = blocks.assemble(self._matrix("u"), sigma, self._matrix("v"))
         return self._weight_grid
 
-    def _probe(self, weights: Array, x: ArrayLike, cores: ArrayLike | None, kind: str) -> Array:
+    def _probe(self, weights: Array, x: ArrayLike, cores: ArrayLike | None, kind: str, back: bool) -> Array:
         """Readings of `kind` of what the cores (of a mask) make of light x: W x of `weights` (p, q, k, k)."""
         if word(kind, "a readout") not in self.readouts:
             raise ChipError(f"this chip has no {kind!r} readout; it has {', '.join(self.readouts)}")
         sent = light_of_cores(x, self.shape, self.mesh.modes, complex_cores=self.complex_cores)
         some = mask_of_cores(cores, self.shape)
-        y = self._read(self._passed(weights, self._sound(self._home.put(sent), "light"), kind), kind)
+        lit = self._ports.sent(self._sound(self._home.put(sent), "light"), back)
+        y = self._read(self._passed(weights, lit, kind), kind, back)
         if some is not None:
             y = np.where(self._home.put(some)[:, :, None, None], y, 0.0)
-        self._sent(y.shape[3], some)
+        self._sent(y.shape[3] * READINGS[kind].vectors, some)
         return y
 
     def _passed(self, weights: Array, x: Array, kind: str) -> Array:
@@ -471,20 +469,20 @@ class CoreChip(Observed):
         y: Array = np.matmul(weights, x)
         return y
 
-    def _read(self, y: Array, kind: str) -> Array:
+    def _read(self, y: Array, kind: str, back: bool) -> Array:
         """Readings of the amplitudes y (p, q, k, B), in the precision of the chip."""
         gain = self._scale.reshape(*self.shape, 1, 1)
-        if kind == "power":
-            amplitude = np.abs(y)
-            seen = readout.power(y, amplitude * amplitude, self._nonidealities, self._variates, gain)
+        if self._ports.special(kind):
+            seen = self._ports.behind(y, gain, kind, self._variates, back)
         else:
-            seen = readout.quadrature(y, self._nonidealities, self._variates, gain, turned)
-        return seen.astype(self.dtype, copy=False)
+            seen = readout.core(y, kind, self._nonidealities, self._variates, gain)
+        complex_too = np.result_type(self.dtype, np.complex64) if kind == "field" else self.dtype
+        return seen.astype(complex_too, copy=False)
 
-    def _noisy(self, product: Array, sent: Array | Pieces, axis: int, cores: Array | None) -> Array:
+    def _noisy(self, product: Array, sent: Array | Pieces, axis: int, cores: Array | None, readout: str) -> Array:
         """Meter a product of the whole grid with `sent` (rows, N), and add the noise of its readings."""
-        self._sent(sent.shape[1], cores)
-        noise = self._nonidealities.readout_noise
+        self._sent(sent.shape[1] * READINGS[readout].vectors, cores)
+        noise = self._ports.noise(readout)
         if noise > 0.0:
             std = like(product, self._spread(axis, cores)[: len(product)]) * (full_scale(sent) * noise)
             self._noise.add(std, product)
@@ -493,8 +491,3 @@ class CoreChip(Observed):
     def _variates(self, shape: tuple[int, ...]) -> Array:
         """Standard normal variates of the readout's stream, where the chip computes."""
         return self._noise.normal(shape, self.dtype, self.xp)
-
-
-def turned(angle: Array) -> Array:
-    """e^{i angle} as readings of cores have it."""
-    return np.exp(1j * angle)

@@ -54,16 +54,6 @@ class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
                 problem = f"cost: {item.name} = {item.value:g} {item.unit}".rstrip()
                 raise ChipError(f"{problem} is not plausible; use {item.low:g} to {item.high:g}")
 
-    @property
-    def adc_j(self) -> float:
-        """One reading of the ADC, J."""
-        return self.adc_j_per_step * 2.0**self.bits
-
-    @property
-    def dac_j(self) -> float:
-        """One value of the DAC, J."""
-        return self.dac_j_per_step * 2.0**self.bits
-
 
 class Constant(NamedTuple):
     """One constant of a table, as people read it."""

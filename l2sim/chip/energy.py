@@ -3,13 +3,16 @@
 A `Table` has every constant with its source; `devices.TABLES` has those to choose from. Of one vector through a core
 of k modes and c columns (`call_energy`):
 
-    laser       k (P + P_ref) T / eta         P per port at the laser, P_ref of the reference of a homodyne detector
-    converters  k 2^b F                       figure of merit F, J per conversion step, of DAC and ADC
-    ports       k (E_modulator + P_tia T + E_other)
+    laser       k (P + r P_ref) T / eta       P per port at the laser, P_ref of the reference of a homodyne detector
+    converters  k (m 2^b F + c 2^b' F')       figures of merit F and F', J per conversion step, of DAC and ADC
+    ports       k (m E_modulator + c P_tia T + E_other)
     digital     k (2 b E_memory + E_multiply_add)        each value written and read once, and added to another
 
-T = 1 / rate is the time of a call and what a detector integrates over. Beyond that every new command to a phase shifter
-costs `write_j`, every vector `tap_j` at every tap, and all shifters hold their phases all the time (`spent`).
+A port (`chip.parts.ports.Port`) sends light with m converters, one, or two of a field; its readout takes r references
+and c converters: an intensity none and one; two readings, which are two vectors, and a quadrature one and one; a field
+two and two. T = 1 / rate is the time of a call and what a detector integrates over. Beyond that every new command to a
+phase shifter costs `write_j`, every vector `tap_j` at every tap, and all shifters hold their phases all the time
+(`spent`).
 """
 
 from __future__ import annotations
@@ -21,13 +24,14 @@ from typing import Literal, NamedTuple
 
 from l2sim.chip.devices import DIGITAL, TABLES, Constant, Digital, Table, changed, constants, limit
 from l2sim.chip.meter import Counts
+from l2sim.chip.parts.ports import READINGS, Port
 from l2sim.errors import ChipError
 from l2sim.mesh.mesh import Mesh
 
 __all__ = [
-    "COUNTED", "DIGITAL", "OPERATIONS", "PARTS", "READOUTS", "TABLES", "Constant", "Digital", "Geometry", "Readout",
-    "Spent", "Table", "blocked", "break_even", "call_energy", "call_seconds", "changed", "constants", "design",
-    "efficiency", "flight_seconds", "held", "lit", "readout_noise", "seconds", "sized", "spent", "spent_by",
+    "COUNTED", "DIGITAL", "OPERATIONS", "PARTS", "READOUTS", "TABLES", "Constant", "Digital", "Geometry", "Port",
+    "Readout", "Spent", "Table", "blocked", "break_even", "call_energy", "call_seconds", "changed", "constants",
+    "design", "efficiency", "flight_seconds", "held", "lit", "readout_noise", "seconds", "sized", "spent", "spent_by",
     "wait_seconds", "whole",
 ]  # fmt: skip
 
@@ -55,6 +59,12 @@ and four. Which one the published surfaces count is not known (spec/insitu.md, s
 # -------------------------------------------------------------------------------------------- what was built
 
 
+SIGNED = Port()
+"""A port of real cores: signed amplitudes are sent, and read by quadratures."""
+FIELDS = Port("field", complex_light=True)
+"""A port of a whole mesh: fields are sent and read."""
+
+
 class Geometry(NamedTuple):
     """One chip: `blocks` cores (1: a whole mesh) of `modes` ports, each with `heaters` phase shifters; light crosses
     `columns`; `whole`: light goes through one chip after the other."""
@@ -64,16 +74,18 @@ class Geometry(NamedTuple):
     heaters: int
     columns: int
     whole: bool = False
+    port: Port = SIGNED
 
 
-def blocked(grid: tuple[int, int], mesh: Mesh) -> Geometry:
+def blocked(grid: tuple[int, int], mesh: Mesh, port: Port = SIGNED) -> Geometry:
     """A grid (p, q) of cores U diag(sigma) V*: all heaters of both meshes and an attenuator a port."""
-    return Geometry(grid[0] * grid[1], mesh.modes, 2 * mesh.count + mesh.modes, 2 * mesh.mzis.columns + 1)
+    heaters, columns = 2 * mesh.count + mesh.modes, 2 * mesh.mzis.columns + 1
+    return Geometry(grid[0] * grid[1], mesh.modes, heaters, columns, port=port)
 
 
-def whole(mesh: Mesh) -> Geometry:
+def whole(mesh: Mesh, port: Port = FIELDS) -> Geometry:
     """One whole mesh: two shifters a coupler that has heaters, and the screen."""
-    return Geometry(1, mesh.modes, 2 * int(mesh.active.sum()) + mesh.modes, mesh.shape[0], True)
+    return Geometry(1, mesh.modes, 2 * int(mesh.active.sum()) + mesh.modes, mesh.shape[0], True, port)
 
 
 # ------------------------------------------------------------------------------------------- seconds and joules
@@ -95,15 +107,15 @@ def wait_seconds(table: Table, columns: int) -> float:
     return table.settle_s + flight_seconds(table, columns) + table.latency_s
 
 
-def call_energy(table: Table, modes: int) -> dict[str, float]:
-    """Energy of one vector through one core of `modes` ports, J, by part. Linear in `modes`."""
-    t = call_seconds(table)
+def call_energy(table: Table, modes: int, port: Port = SIGNED) -> dict[str, float]:
+    """Energy of one vector through one core of `modes` such ports, J, by part. Linear in `modes`."""
+    t, reads, sends = call_seconds(table), READINGS[port.reads], 2 if port.complex_light else 1
     each = {
-        "laser": (table.port_w + table.reference_w) * t / table.laser_efficiency,
-        "modulator": table.modulator_j,
-        "dac": table.dac_j,
-        "tia": table.tia_w * t,
-        "adc": table.adc_j,
+        "laser": (table.port_w + reads.references * table.reference_w) * t / table.laser_efficiency,
+        "modulator": sends * table.modulator_j,
+        "dac": sends * table.dac_j_per_step * 2.0 ** (port.dac_bits or table.bits),
+        "tia": reads.converters * table.tia_w * t,
+        "adc": reads.converters * table.adc_j_per_step * 2.0 ** (port.adc_bits or table.bits),
         "other": table.other_j,
         "memory": 2 * table.bits * table.memory_j_per_bit,
         "digital": table.multiply_add_j,
@@ -162,7 +174,7 @@ def spent_by(
     time = sum(times) if shared or alone else max(times, default=0.0)
     energy = dict.fromkeys(PARTS, 0.0)
     for name, its in counted.items():
-        for part, joules in call_energy(table, at[name].modes).items():
+        for part, joules in call_energy(table, at[name].modes, at[name].port).items():
             energy[part] += its["core_calls"] * joules
         energy["taps"] += its["tap_readings"] * table.tap_j
         written = its["writes"] + (its["loads"] * at[name].heaters if shared else 0)
@@ -188,14 +200,19 @@ def _plain(counts: Counts | Mapping[str, int]) -> Mapping[str, int]:
 # ---------------------------------------------------------------------------------------------- a chip on paper
 
 
-def design(kind: Literal["mvm", "step"], table: Table, modes: int, batch: int = 1) -> Spent:
+def design(
+    kind: Literal["mvm", "step"], table: Table, modes: int, batch: int = 1, operations: str = "real"
+) -> Spent:
     """A rectangular mesh of N = `modes` on paper: one product with a vector ("mvm"), or one step of in situ
     backpropagation with a batch of M vectors ("step": three passes of each, then all N^2 shifters are written).
 
         E_mvm = N e + N^2 P_pi T           E_step = 3 M E_mvm + N^2 (w + P_pi t_wait)
 
-    with e of `call_energy`, w of a write (spec/insitu.md, section 4, where P_pi = 0)."""
-    at = Geometry(1, modes, modes * modes, modes, True)
+    with e of `call_energy`, w of a write (spec/insitu.md, section 4, where P_pi = 0). Ports of "complex" `operations`
+    send and read fields."""
+    if operations not in OPERATIONS:
+        raise ChipError(f"cost: operations = {operations!r} is unknown; use {' or '.join(OPERATIONS)}")
+    at = Geometry(1, modes, modes * modes, modes, True, FIELDS if operations == "complex" else SIGNED)
     vectors, steps = (1, 0) if kind == "mvm" else (3 * batch, 1)
     counts = asdict(Counts(core_calls=vectors, vectors=vectors, writes=steps * at.heaters, settled=steps))
     return spent(table, counts, at)
@@ -206,10 +223,8 @@ def efficiency(
 ) -> float:
     """Operations a joule, in 10^12 (TOPS/W), of `design`. As published, a step counts as many operations as the M
     products of its forward pass; `operations` is a convention of `OPERATIONS`."""
-    vectors = 1 if kind == "mvm" else batch
-    if operations not in OPERATIONS:
-        raise ChipError(f"cost: operations = {operations!r} is unknown; use {' or '.join(OPERATIONS)}")
-    return vectors * OPERATIONS[operations] * modes**2 / design(kind, table, modes, batch).total_j / 1e12
+    joules, vectors = design(kind, table, modes, batch, operations).total_j, 1 if kind == "mvm" else batch
+    return vectors * OPERATIONS[operations] * modes**2 / joules / 1e12
 
 
 def lit(table: Table, modes: int) -> Table:

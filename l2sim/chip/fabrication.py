@@ -11,6 +11,7 @@ import numpy as np
 from l2sim import naming
 from l2sim.backend import Array, generator
 from l2sim.chip.nonidealities import GAMMA, Nonidealities
+from l2sim.chip.parts.ports import SIDES, Fixed
 from l2sim.errors import ChipError
 from l2sim.given import whole, word
 from l2sim.mesh.mesh import Mesh
@@ -112,9 +113,10 @@ def fabricate_optics(seed: int, name: str, part: str, shape: tuple[int, int]) ->
 
 
 def of_cores(seed: int, name: str, cores: int, mesh: Mesh) -> dict[str, Array]:
-    """What the fab did to a grid of so many cores of the chip `name`, as `arrays` has it, splitters and arms included;
-    rows are cores, so that `refabricate` makes any of them a chip of one core."""
-    draws: dict[str, Heaters | Optics] = {"sigma": fabricate(seed, name, "sigma", (cores, mesh.modes))}
+    """What the fab did to a grid of so many cores of the chip `name`, as `arrays` has it, splitters, arms and ports
+    included; rows are cores, so that `refabricate` makes any of them a chip of one core."""
+    draws: dict[str, Heaters | Optics | Fixed] = {"sigma": fabricate(seed, name, "sigma", (cores, mesh.modes))}
+    draws |= {side: Fixed.drawn(seed, name, side, (cores, mesh.modes)) for side in SIDES}
     for part in ("u", "v"):
         draws[part] = fabricate(seed, name, part, (cores, mesh.count))
         draws[optics_of(part)] = fabricate_optics(seed, name, part, (cores, mesh.mzis.count))

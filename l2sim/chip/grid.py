@@ -55,7 +55,10 @@ def fused(hardware: Hardware, operation: str, readout: str = "quadrature") -> Ty
     return offered and operation not in getattr(hardware, "unfused", ())
 
 
-def product(hardware: Hardware, x: Array | Pieces, cores: Array | None = None, rows: int | None = None) -> Array:
+def product(
+    hardware: Hardware, x: Array | Pieces, cores: Array | None = None, rows: int | None = None,
+    readout: str = "quadrature",
+) -> Array:  # fmt: skip
     """M x: `x` (q k, N) -> (p k, N), through the cores of the mask (p, q) only; the first `rows` of it.
 
     `x` may come in pieces on hardware that works `in_pieces`.
@@ -65,26 +68,28 @@ def product(hardware: Hardware, x: Array | Pieces, cores: Array | None = None, r
     added = q - 1 if cores is None else np.maximum(cores.sum(axis=1).max() - 1, 0)
     with hardware.meter.during("forward"):
         hardware.meter.count(accumulation_steps=added * count, loads=_blocks(hardware, cores))
-        if fused(hardware, "product"):
-            return hardware.product(x, cores, rows)  # type: ignore[arg-type]  # pieces where it takes them
+        if fused(hardware, "product", readout):
+            return hardware.product(x, cores, rows, readout)  # type: ignore[arg-type]  # pieces where it takes them
         x = whole(x)
         scale = full_scale(x)
         x = padded(x, q * k)
-        parts = hardware.forward((x / scale).reshape(1, q, k, count), cores=cores)
+        parts = hardware.forward((x / scale).reshape(1, q, k, count), cores=cores, readout=readout)
         summed: Array = scale * parts.sum(axis=1).reshape(p * k, count)
         return summed[:rows]
 
 
-def product_back(hardware: Hardware, y: Array, cores: Array | None = None) -> Array:
+def product_back(
+    hardware: Hardware, y: Array, cores: Array | None = None, readout: str = "quadrature"
+) -> Array:
     """M' y by light sent backwards: `y` (p k, N) -> (q k, N), through the cores of the mask (p, q) only."""
     (p, q), k, count = hardware.shape, hardware.mesh.modes, y.shape[1]
     with hardware.meter.during("input_gradient"):
         _count_back(hardware, count, cores)
-        if fused(hardware, "product_back"):
-            return hardware.product_back(y, cores)
+        if fused(hardware, "product_back", readout):
+            return hardware.product_back(y, cores, readout)
         scale = full_scale(y)
         y = padded(y, p * k)
-        parts = hardware.backward((y / scale).reshape(p, 1, k, count), cores=cores)
+        parts = hardware.backward((y / scale).reshape(p, 1, k, count), cores=cores, readout=readout)
         summed: Array = scale * parts.sum(axis=0).reshape(q * k, count)
         return summed
 

@@ -9,6 +9,8 @@ besides that the chip offers fused operations (`tap_sums`, `gradient`) that give
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
@@ -24,6 +26,7 @@ from l2sim.chip.nonidealities import WAVELENGTH_NM, Nonidealities, required
 from l2sim.chip.parts import optics
 from l2sim.chip.parts.given import Devices, Given
 from l2sim.chip.parts.heat import Heat
+from l2sim.chip.parts.ports import Ports
 from l2sim.chip.protocol import MESH_READOUTS, PHASES, SCHEMES, ChipState, Gradient, Taps, detectors, light_of_mesh
 from l2sim.errors import ChipError, NotFinite
 from l2sim.given import reals, word
@@ -68,6 +71,7 @@ class MeshChip(Exact):
         self._wander = Wander(seed, name, {"mesh": (1, size)}, places(mesh))
         self.settling = Settling()  # light that passes several meshes waits once: they share one
         self._noise = readout.Noise(self.dtype, device, seed, "readout", name)
+        self._ports = Ports(seed, name, (), mesh.modes)
         self._heated = device.put(np.tile(mesh.active, 2))  # passive couplers have no heaters
         self._unsound: Array | np.bool_ | None = None
         self._phases = {part: self.xp.zeros(size, self.dtype) for part, size in self._sizes.items()}
@@ -83,8 +87,9 @@ class MeshChip(Exact):
     @nonidealities.setter
     def nonidealities(self, value: Nonidealities) -> None:
         self._nonidealities = required(value)
-        noisy = value.io_amplitude_error or value.io_phase_error or value.tap_noise or value.readout_noise
-        self._noisy = bool(noisy or value.reference_phase_std)
+        self._ports.tune(value)
+        noisy = value.io_amplitude_error or value.io_phase_error or value.tap_noise or value.tap_floor
+        self._noisy = bool(noisy or value.readout_noise or value.reference_phase_std) or not self._ports.plain
         put = self._device.put
         self._devices = self._devices.renewed(value.devices)
         chain = self._devices.chain("", chain_parameters(self._wiring, self._heaters, value, self.dtype), value)
@@ -103,6 +108,8 @@ class MeshChip(Exact):
         top, bottom, end = (10.0 ** (-2.0 * value.loss_db * columns / 20.0) for columns in self._skipped)
         amplitudes[:, 2] *= top
         amplitudes[:, 3] *= bottom
+        amplitudes[:, ::2, self.mesh.active] *= (untapped := math.sqrt(1.0 - value.tap_share))
+        end = end * untapped
         self._amplitudes, self._ends = put(amplitudes), put(end.astype(self.dtype)[:, None])
         self._lossless = bool((amplitudes == 1.0).all() and (end == 1.0).all())
         self._forget()
@@ -144,8 +151,8 @@ class MeshChip(Exact):
 
     def taps(self, x: ArrayLike, back: bool = False) -> tuple[Array, Taps]:
         """`forward` (or `backward`) with the field read at the far end and the power at every phase shifter."""
-        far, powers = self._through(self.tapped_light(x), back)
-        return self.read(far, "field"), self.read_taps(powers)
+        far, powers = self._through(self.tapped_light(x, back), back)
+        return self.read(far, "field", back), self.read_taps(powers)
 
     # -- the same, fused -----------------------------------------------------------------------------------------------
 
@@ -154,8 +161,8 @@ class MeshChip(Exact):
 
         The noise of a sum, sum_b s |f_b| n_b with normal n_b, is s sqrt(sum_b |f_b|^2) n: drawn at once.
         """
-        far, powers = self._through_summed(self.tapped_light(x), back)
-        return self.read(far, "field"), self.read_taps(powers)
+        far, powers = self._through_summed(self.tapped_light(x, back), back)
+        return self.read(far, "field", back), self.read_taps(powers, np.shape(x)[1])
 
     def gradient(self, x: Array, g: Array, scheme: str) -> Gradient | None:
         """What `l2sim.learn.insitu.measure` reads where nothing is lost and nothing is noisy: the exact gradient, by
@@ -174,7 +181,8 @@ class MeshChip(Exact):
         if not simple or x.shape[1] <= self.mesh.modes or "tap_power" not in self.readouts:
             return None
         x, g = self._asked(x, g, scheme)
-        return aggregate.gradient(self, x, g, scheme, self.read_sums if self._nonidealities.tap_noise else None)
+        noisy = self._nonidealities.tap_noise or self._nonidealities.tap_floor
+        return aggregate.gradient(self, x, g, scheme, self.read_sums if noisy else None)
 
     def rewind(self) -> None:
         """Go back to the start of the noise: what is drawn next repeats what was drawn first."""
@@ -197,11 +205,6 @@ class MeshChip(Exact):
         biases: Array = self._chain[2][0].copy()
         return biases
 
-    def oracle_gradient(self, x: Array, g: Array) -> Gradient:
-        """The exact gradient with respect to the phases that the light sees: `x`, `g` (N, B), with loss, no noise."""
-        x, g = self.checked_light(x), self.checked_light(g).astype(self._complex, copy=False)
-        return self._adjoint(x, g) if self._lossless else self._adjoint_lossy(x, g)
-
     def oracle_fields(self, x: Array, back: bool = False) -> Array:
         """The field everywhere, (4 C + 2, N, B) (`kernels.inside.trace`), inputs first, also of light sent `back` into
         the outputs; loss of rails that skip a column acts at the next coupler they meet."""
@@ -222,11 +225,12 @@ class MeshChip(Exact):
 
     def oracle_fabrication(self) -> dict[str, Array]:
         """The unit draws of the fabrication, "part.noise_draw"."""
-        own = fabrication.arrays({"heaters": self._heaters, "optics": self._optics})
+        own = fabrication.arrays({"heaters": self._heaters, "optics": self._optics, **self._ports.draws()})
         return own | self._heat.arrays() | self._grown.arrays(self._nonidealities) | self._devices.arrays()
 
     def refabricate(self, arrays: dict[str, Array]) -> None:
         """Become the chip whose `oracle_fabrication` gave `arrays`."""
+        self._ports.become(fabrication.replaced(self._ports.draws(), arrays))
         heaters = fabrication.replaced({"heaters": self._heaters}, arrays)
         self._optics = fabrication.replaced({"optics": self._optics}, arrays)["optics"]
         self._heaters = heaters["heaters"]
@@ -247,6 +251,8 @@ class MeshChip(Exact):
             raise NotFinite(f"mesh {self.name} was sent values that are not finite; lower the learning rate")
         restless = self.settling.restless
         values: ChipState = {"noise": self._noise.position(), "drift": self._wander.state(), "restless": restless}
+        if laser := self._ports.state():
+            values["laser"] = laser
         warmth, heat = self._heat.state()
         warmth |= self._devices.arrays()
         return {naming.name(part, "phases"): a for part, a in self.commanded.items()} | warmth, values | heat
@@ -259,6 +265,7 @@ class MeshChip(Exact):
         if "drift" in values:
             self._wander.restore(values["drift"])
         self.settling.restless = values.get("restless", False)
+        self._ports.restore(values.get("laser", {}))
         self._heat.restore(arrays, values.get("heat", {}), self._device.put)
         self._devices = self._devices.become(arrays)
         if self._devices:
@@ -426,15 +433,15 @@ class MeshChip(Exact):
             raise ChipError(f"this mesh has no {readout!r} readout at its ports; it has {', '.join(far)}")
         sent = self.checked_light(x)
         self.count(sent.shape[1], 0)
-        return self.read(self.passed(self.modulated(sent), back), readout)
+        return self.read(self.passed(self.modulated(sent, back), back), readout, back)
 
-    def tapped_light(self, x: ArrayLike) -> Array:
+    def tapped_light(self, x: ArrayLike, back: bool) -> Array:
         """The light that really enters when `x` is sent for a reading of the taps."""
         if "tap_power" not in self.readouts:
             raise ChipError("this mesh has no power taps; in situ gradients need the readout 'tap_power'")
         sent = self.checked_light(x)
         self.count(sent.shape[1], sent.shape[1])
-        return self.modulated(sent)
+        return self.modulated(sent, back)
 
     def count(self, vectors: int, tapped: int) -> None:
         """Meter so many vectors through the mesh, `tapped` of them read at every phase shifter."""
@@ -456,29 +463,36 @@ class MeshChip(Exact):
     def sends_exactly(self) -> bool:
         """Whether modulators make the field that is asked for."""
         own = self._nonidealities
-        return not (own.io_input and (own.io_amplitude_error or own.io_phase_error))
+        return self._ports.plain and not (own.io_input and (own.io_amplitude_error or own.io_phase_error))
 
-    def modulated(self, x: Array) -> Array:
-        """The field that modulators make where `x` is asked for."""
-        return x if self.sends_exactly else self._noise.modulated(x, self._nonidealities)
+    def modulated(self, x: Array, back: bool) -> Array:
+        """The field that enters, or `back` at the outputs, where modulators are asked for `x`."""
+        if self.sends_exactly:
+            return x
+        sent = x if self._ports.plain else self._ports.sent(x, back)
+        return self._noise.modulated(sent, self._nonidealities) if self._nonidealities.io_input else sent
 
-    def read(self, y: Array, kind: str) -> Array:
-        """Readings of the field y (N, B) at the far end: of its "field" or its "power"."""
+    def read(self, y: Array, kind: str, back: bool) -> Array:
+        """Readings of the field y (N, B) at the far end, of light sent `back` or not: of its "field" or its "power"."""
         sheet = self._nonidealities
         y = self._noise.modulated(y, sheet)
+        if not self._ports.plain:
+            seen = self._ports.read(y, kind, self._noise.normal, back)
+            return seen.astype(self._complex if kind == "field" else self.dtype, copy=False)
         if kind == "power":
             return readout.power(y, readout.intensity(y), sheet, self._noise.normal)
         return self._noise.field(y, sheet)
 
-    def read_taps(self, powers: Taps) -> Taps:
-        """Readings of powers at the shifters, or of sums of powers. Passive couplers have no taps."""
+    def read_taps(self, powers: Taps, vectors: int = 1) -> Taps:
+        """Readings of powers at the shifters, or of sums over so many `vectors`. Passive couplers have no taps."""
         theta, phi, screen = powers
         if not self.mesh.active.all():
             passive = ~self._heated[: self.mesh.count]
             theta[passive] = phi[passive] = 0.0
-        return Taps(*(readout.tap(power, self._nonidealities, self._noise.normal) for power in (theta, phi, screen)))
+        own, draw = self._nonidealities, self._noise.normal
+        return Taps(*(readout.tapped(power, power, own, draw, vectors) for power in (theta, phi, screen)))
 
-    def read_sums(self, sums: Taps, squares: Taps) -> Taps:
+    def read_sums(self, sums: Taps, squares: Taps, vectors: int, weight: float) -> Taps:
         """Weighted sums of powers as taps read them, from the sums and from those with the weights squared."""
         own, draw = self._nonidealities, self._noise.normal
-        return Taps(*(readout.tapped(total, power, own, draw) for total, power in zip(sums, squares)))
+        return Taps(*(readout.tapped(total, power, own, draw, vectors, weight) for total, power in zip(sums, squares)))

@@ -151,8 +151,9 @@ class Nonidealities(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     laser_walk: Annotated[float, _is("std by which it changes from probe to probe, a walk", "share", 0, 0.1)] = 0.0
     laser_monitor: Annotated[bool, _is("a detector beside the chip divides the laser's changes out")] = False
     reference_walk: Annotated[float, _is("std by which the reference's phase walks per probe", "rad", 0, 1)] = 0.0
-    reference_level: Annotated[float, _is("amplitude of the reference, in unit inputs", "", 0.1, 1000)] = 10.0
+    reference_level: Annotated[float, _is("amplitude of the reference of two readings", "", 0.1, 1000)] = 1.0
     tap_floor: Annotated[float, _is("std of a tap's reading in the dark, in unit powers", "", 0, 10)] = 0.0
+    tap_integrates: Annotated[bool, _is("a tap reads once for a whole batch, not once a vector")] = False
     tap_share: Annotated[float, _is("power that a tap takes from its arm", "share", 0, 0.5)] = 0.0
 
     def __post_init__(self) -> None:

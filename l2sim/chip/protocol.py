@@ -33,9 +33,10 @@ within float32; ours."""
 PARTS = ("u", "v")
 """The two meshes of a core, W = U diag(sigma) V*."""
 
-READOUTS = ("power", "quadrature")
-"""`power`: direct detection, |y|^2. `quadrature`: balanced homodyne against a reference, signed Re(y). Where cores are
-complex (`l2sim.chip.complex_core_chip`) also `field`: both quadratures, a complex number."""
+READOUTS = ("power", "two_readings", "quadrature")
+"""`power`: the intensity |y|^2, by direct detection. `two_readings`: |y + r|^2 and |y - r|^2 against a reference r, one
+after the other, whose difference is Re(y). `quadrature`: balanced homodyne, Re(y) at once. Where cores are complex
+(`l2sim.chip.complex_core_chip`) also `field`: both quadratures, a complex number."""
 
 
 @dataclass(frozen=True)
@@ -110,11 +111,13 @@ class FusedHardware(Hardware, Protocol):
         """Whether it can for readings of this kind."""
         ...
 
-    def product(self, x: Array, cores: Array | None = None, rows: int | None = None) -> Array:
+    def product(
+        self, x: Array, cores: Array | None = None, rows: int | None = None, readout: str = "quadrature"
+    ) -> Array:
         """M x of the whole grid, (q k, N) -> (p k, N), through the cores of the mask (p, q) only; its first `rows`."""
         ...
 
-    def product_back(self, y: Array, cores: Array | None) -> Array:
+    def product_back(self, y: Array, cores: Array | None, readout: str = "quadrature") -> Array:
         """M' y of the whole grid, (p k, N) -> (q k, N), through the cores of the mask (p, q) only."""
         ...
 
@@ -280,13 +283,15 @@ class SvdHardware(Protocol):
 
 class ChipState(TypedDict, total=False):
     """What a checkpoint keeps of a simulated chip beside its arrays: where its noise stream stands, how old its drift
-    is (`Wander.state`), whether something was written that has not settled, and of parts with heat left from before the
-    last write since when it cools and whether light has come (`parts.heat.Heat.state`)."""
+    is (`Wander.state`), whether something was written that has not settled, of parts with heat left from before the
+    last write since when it cools and whether light has come (`parts.heat.Heat.state`), and where its laser stands
+    (`parts.ports`)."""
 
     noise: Mapping[str, object]
     drift: list[list[float]]
     restless: bool
     heat: dict[str, list[float]]
+    laser: Mapping[str, object]
 
 
 # -- what a chip has ---------------------------------------------------------------------------------------------------

@@ -76,6 +76,19 @@ def power(y: Array, power: Array, sheet: Nonidealities, normal: Normal, gain: Ar
     return power + gain * gain * (sheet.readout_noise * normal(y.shape)) if sheet.readout_noise else power
 
 
+def core(y: Array, kind: str, sheet: Nonidealities, normal: Normal, gain: Array) -> Array:
+    """Readings of `kind` behind cores whose ports are those of the module."""
+    if kind == "power":
+        amplitude = np.abs(y)
+        return power(y, amplitude * amplitude, sheet, normal, gain)
+    return (field if kind == "field" else quadrature)(y, sheet, normal, gain, _turned)
+
+
+def _turned(angle: Array) -> Array:
+    """e^{i angle} as readings of cores have it."""
+    return np.exp(1j * angle)
+
+
 def modulated(field: Array, sheet: Nonidealities, normal: Normal) -> Array:
     """A field with the amplitude and phase errors of its modulators or detectors (spec/insitu.md, section 2)."""
     if sheet.io_amplitude_error:
@@ -85,14 +98,22 @@ def modulated(field: Array, sheet: Nonidealities, normal: Normal) -> Array:
     return field
 
 
-def tap(power: Array, sheet: Nonidealities, normal: Normal) -> Array:
-    """Readings of powers I inside a mesh, or of sums of powers: I + s sqrt(I) n."""
-    return tapped(power, power, sheet, normal) if sheet.tap_noise else power
+def tapped(
+    total: Array, power: Array, sheet: Nonidealities, normal: Normal, vectors: int, weight: float = 1.0
+) -> Array:
+    """Readings of weighted sums of powers inside a mesh, with s^2 = `tap_noise`^2 and t^2 = `tap_floor`^2
 
+        sum_j w_j I_j + (s^2 sum_j w_j^2 I_j + t^2 sum_j w_j^2)^(1/2) n,
 
-def tapped(total: Array, power: Array, sheet: Nonidealities, normal: Normal) -> Array:
-    """Readings of weighted sums of powers, sum_j w_j I_j + s sqrt(sum_j w_j^2 I_j) n: the `total` and the `power`."""
-    return total + sheet.tap_noise * np.sqrt(power) * normal(power.shape)
+    from the `total` and the `power` of the first two sums, over so many `vectors`, w^2 being `weight` on average. A tap
+    that integrates over a batch reads once for all of its vectors."""
+    if not (sheet.tap_noise or sheet.tap_floor):
+        return total
+    if not sheet.tap_floor:
+        return total + sheet.tap_noise * np.sqrt(power) * normal(power.shape)
+    floor = sheet.tap_floor**2 * weight * (1 if sheet.tap_integrates else vectors)
+    noisy: Array = total + np.sqrt(sheet.tap_noise**2 * power + floor) * normal(power.shape)
+    return noisy
 
 
 class Noise:

@@ -145,15 +145,16 @@ class SvdChip:
         near.warm()
         far.warm()
         self.meter.count(core_calls=sent.shape[1], vectors=sent.shape[1], settled=self._settling.waits())
-        sent = near.modulated(sent)
-        return far.read(far.passed(self._realised * near.passed(sent, back), back), readout)
+        sent = near.modulated(sent, back)
+        return far.read(far.passed(self._realised * near.passed(sent, back), back), readout, back)
 
     def _tapped(self, x: ArrayLike, back: bool, summed: bool) -> tuple[Array, SvdTaps]:
         near, far = (self._u, self._v) if back else (self._v, self._u)
         far.warm()
-        sent = near.tapped_light(x)
+        sent = near.tapped_light(x, back)
         far.count(0, sent.shape[1])
         inner, first = near.passed_with_powers(sent, back, summed)
         outer, second = far.passed_with_powers(self._realised * inner, back, summed)
-        taps = near.read_taps(first), far.read_taps(second)
-        return far.read(outer, "field"), SvdTaps(*(taps if back else taps[::-1]))
+        vectors = sent.shape[1] if summed else 1
+        taps = near.read_taps(first, vectors), far.read_taps(second, vectors)
+        return far.read(outer, "field", back), SvdTaps(*(taps if back else taps[::-1]))

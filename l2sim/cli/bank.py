@@ -21,7 +21,7 @@ if TYPE_CHECKING:
               ".safetensors.")  # fmt: skip
 @click.option("--by", type=click.Choice(("twin", "search")), default="twin", help="How cores are calibrated [twin].")
 @click.option("--k", type=click.IntRange(2, 64), default=9, metavar="K", help="Modes of a core [9].")
-@click.option("--set", "settings", multiple=True, metavar="PATH=VALUE", help="Change a field, e.g. chip.readout=power.")
+@click.option("--set", "settings", multiple=True, metavar="PATH=VALUE", help="Change a field, e.g. chip.mesh=reck.")
 @click.option("--seed", type=int, metavar="N", help="Random seed [the job's].")
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Folder of the bank [runs/bank-WEIGHTS].")
 @click.option("--workers", type=click.IntRange(1), metavar="N", help="Processes [cores].")

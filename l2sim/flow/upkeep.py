@@ -113,6 +113,6 @@ def _care(session: Session) -> upkeep.Care:
         step(data.train_x[at], data.train_y[at], rng, policy.lr)
 
     return upkeep.Care(
-        chip_nonidealities(job), policy.every * HOUR, job.chip.readout, threshold=policy.threshold,
+        chip_nonidealities(job), policy.every * HOUR, job.calibrate.by(job.chip), threshold=policy.threshold,
         probes=policy.probes, epochs=policy.sweeps, lessons=policy.batches, lesson=lesson,
     )  # fmt: skip

@@ -43,18 +43,26 @@ def of_cores(job: Settings) -> None:
     if not job.learn.shuffle or job.learn.legacy_adam:
         raise JobError("learn.shuffle = false and learn.legacy_adam belong to flow = 'insitu'; leave them out")
     _learning(job.learn)
+    if job.chip.readout == "power":
+        raise JobError(
+            "chip.readout = 'power' has no sign, and what cores answer is added up with signs; set chip.readout = "
+            "'quadrature' or 'two_readings' (calibrate.readout = 'power' calibrates and maps by intensities)"
+        )
     if _probes(job):
-        if job.chip.readout == "power":
+        if job.calibrate.readout == "power":
             raise JobError(
-                f"upkeep.policy = {job.upkeep.policy!r} reads signed amplitudes; set chip.readout = 'quadrature'"
+                f"upkeep.policy = {job.upkeep.policy!r} reads signed amplitudes; set calibrate.readout = 'quadrature'"
             )
         if job.upkeep.policy == "track" and job.calibrate.method != "twin":
             raise JobError("upkeep.policy = 'track' follows twins; set calibrate.method = 'twin'")
-    for name, bad, can in (("mesh", "triangular", "rectangular"), ("readout", "field", "quadrature")):
-        if job.calibrate.method == "twin" and getattr(job.chip, name) == bad:
-            raise JobError(f"calibrate.method = 'twin' cannot do with chip.{name} = {bad!r}; use {can!r}")
-    if job.calibrate.method == "twin" and chip_nonidealities(job).phi:
-        raise JobError("calibrate.method = 'twin' does not know nonidealities.phi = true; use 'zcd' or phi = false")
+    if job.calibrate.method == "twin":
+        if job.chip.mesh == "triangular":
+            raise JobError("calibrate.method = 'twin' cannot do with chip.mesh = 'triangular'; use 'rectangular'")
+        if job.calibrate.by(job.chip) == "field":
+            where = "calibrate.readout" if job.calibrate.readout else "chip.readout"
+            raise JobError(f"calibrate.method = 'twin' cannot do with {where} = 'field'; use 'quadrature'")
+        if chip_nonidealities(job).phi:
+            raise JobError("calibrate.method = 'twin' does not know nonidealities.phi = true; use 'zcd' or phi = false")
     if job.map.refine and job.calibrate.method != "twin":
         raise JobError("map.refine goes on from a twin; set calibrate.method = 'twin', or use map.polish")
     late = [epoch for epoch in job.map.snapshots if not 1 <= epoch <= job.map.epochs]

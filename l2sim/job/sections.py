@@ -94,7 +94,8 @@ class Chip(Section, frozen=True):
 
     mesh: Annotated[Literal["rectangular", "triangular"], _m("layout of U and V: Clements or Reck")] = "rectangular"
     readout: Annotated[
-        Literal["quadrature", "power", "field"], _m("homodyne, signed; direct detection; or both quadratures")
+        Literal["quadrature", "two_readings", "power", "field"],
+        _m("homodyne; two intensities with a reference; one without, unsigned; both quadratures"),
     ] = "quadrature"
     cores: Annotated[int, _m("cores that all blocks share in time, for its cost; 0: one a block", "", 0, 10**9)] = 0
 
@@ -168,6 +169,10 @@ class Calibrate(Section, frozen=True):
     method: Annotated[
         Literal[_Method, "twin"], _m("coordinate descent, ternary probing, gradient descent; a model fitted to probes")
     ] = "zcd"
+    readout: Annotated[
+        Literal["", "quadrature", "two_readings", "power", "field"],
+        _m("how cores are read while they are calibrated and mapped; empty: as chip.readout"),
+    ] = ""
     epochs: Annotated[int, _m("sweeps over all phases", *_SOME_EPOCHS)] = 400
     lr: Annotated[float, _epoch("phase step at the start; never below one quantisation step", "rad", 0, 2 * _PI)] = 0.1
     decay: Annotated[float, _epoch("factor on the phase step per epoch", "", 0, 1)] = 0.99
@@ -175,6 +180,10 @@ class Calibrate(Section, frozen=True):
     polish: Annotated[int, _m("the last of these, by ternary probing from the best", *_SOME_EPOCHS)] = 50
     best_record: Annotated[bool, _m("keep the best phases seen, not the last")] = True
     adaptive: Annotated[bool, _m("restart blocks that are stuck")] = False
+
+    def by(self, chip: Chip) -> str:
+        """How cores are read while they are calibrated and mapped."""
+        return self.readout or chip.readout
 
 
 class Map(Section, frozen=True):

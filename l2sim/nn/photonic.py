@@ -25,8 +25,8 @@ class PhotonicWeight:
     """A `Weight` of shape (out, in) on `hardware`, whose grid may be larger: what is left over stays dark.
 
     `mapped`: the commands that realise the mapped meshes; `rest`: those of the calibrated pseudo-identities, through
-    which the gradient is measured, by `readout`; `sigma` (p, q, k): the trained parameter, which `write` sends to the
-    chip.
+    which the gradient is measured; `sigma` (p, q, k): the trained parameter, which `write` sends to the chip. All is
+    read by `readout`; fields are in the gradient only, and quadratures elsewhere.
 
     Four places for samplers (`l2sim.learn.sampling`, or your own), used only where a random generator is given:
     `feedback` chooses the cores that carry the error back, `cores` those that carry light both ways, `vectors` what
@@ -54,7 +54,7 @@ class PhotonicWeight:
         self.rank: Rank | None = None
         self.model: PhotonicWeight | None = None
         self.drawn: dict[str, Array] = {}
-        self._shape = out_features, in_features
+        self._shape, self._signed = (out_features, in_features), "quadrature" if readout == "field" else readout
         self._both_ways: tuple[Array, Scalar] | None = None
 
     @property
@@ -77,7 +77,7 @@ class PhotonicWeight:
     @property
     def in_pieces(self) -> bool:
         """Whether columns may come in pieces: where the chip can, and no model answers instead."""
-        return self.model is None and grid.in_pieces(self.hardware)
+        return self.model is None and grid.in_pieces(self.hardware) and self._signed == "quadrature"
 
     def forward(self, x: Array | Pieces, rng: np.random.Generator | None = None) -> Array:
         """W x by light sent forward and read: (in, N) -> (out, N).
@@ -86,10 +86,10 @@ class PhotonicWeight:
         """
         self._both_ways, self.drawn = None, {}
         if self.cores is None or rng is None:
-            return grid.product(self.hardware, x, rows=self.out_features)
+            return grid.product(self.hardware, x, rows=self.out_features, readout=self._signed)
         cores, factor = self._both_ways = self.cores(self.sigma, rng)
         self.drawn["cores"] = cores
-        return _scaled(grid.product(self.hardware, x, cores, self.out_features), factor)
+        return _scaled(grid.product(self.hardware, x, cores, self.out_features, self._signed), factor)
 
     def transpose(self, dy: Array, rng: np.random.Generator | None = None) -> Array:
         """W^T dy by light sent backward and read: (out, N) -> (in, N). Where there is a `model`, it answers instead.
@@ -99,7 +99,7 @@ class PhotonicWeight:
         if self.model is not None:
             return self.model.transpose(dy, rng)
         sent, cores = self._sent_back(dy, rng)
-        return grid.product_back(self.hardware, sent, cores)[: self.in_features]
+        return grid.product_back(self.hardware, sent, cores, self._signed)[: self.in_features]
 
     def transpose_into(self, dy: Array, rng: np.random.Generator | None, into: Pieces) -> None:
         """`transpose`, whose result `into` takes up."""

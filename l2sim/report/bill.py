@@ -59,6 +59,13 @@ class Shape(msgspec.Struct, frozen=True):
     heaters: int
     columns: int
     whole: bool = False
+    port: cost.Port | None = None
+
+    def geometry(self) -> cost.Geometry:
+        """It as a `Geometry`. Reports of before ports were described say nothing of them: all were billed as one
+        converter each way and a reference."""
+        port = cost.SIGNED if self.port is None else self.port
+        return cost.Geometry(self.blocks, self.modes, self.heaters, self.columns, self.whole, port)
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -114,10 +121,10 @@ def read(
     bills = []
     for stage in (*costed.stages, costed.test_cost):
         if chips := stage.by_chip:
-            at = {name: cost.Geometry(*msgspec.structs.astuple(asked.geometry)) for name, asked in chips.items()}
+            at = {name: asked.geometry.geometry() for name, asked in chips.items()}
             counts = {name: EMPTY | asked.counts for name, asked in chips.items()}
             spent = cost.spent_by(counts, at, table, cores)
-            call_j = {name: sum(cost.call_energy(table, geometry.modes).values()) for name, geometry in at.items()}
+            call_j = {name: sum(cost.call_energy(table, one.modes, one.port).values()) for name, one in at.items()}
             passes = {
                 one: sum(asked.counts.get(f"{one}_core_calls", 0) * call_j[name] for name, asked in chips.items())
                 for one in PASSES
@@ -201,7 +208,7 @@ class Paper(NamedTuple):
 def paper(table: cost.Table, modes: int, batch: int, operations: str) -> Paper:
     """One mesh, its light paid for (`cost.lit`)."""
     lit = cost.lit(table, modes)
-    mvm, step = (cost.design(kind, lit, modes, batch) for kind in ("mvm", "step"))
+    mvm, step = (cost.design(kind, lit, modes, batch, operations) for kind in ("mvm", "step"))
     return Paper(
         modes,
         cost.efficiency("mvm", lit, modes, 1, operations), cost.efficiency("step", lit, modes, batch, operations),

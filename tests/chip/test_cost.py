@@ -17,6 +17,7 @@ from l2sim.chip.core_chip import CoreChip
 from l2sim.chip.mesh_chip import MeshChip
 from l2sim.chip.meter import Counts, Meter
 from l2sim.chip.nonidealities import Nonidealities
+from l2sim.chip.parts.ports import READINGS
 from l2sim.chip.protocol import Commands
 from l2sim.cli import main as cli
 from l2sim.errors import ChipError
@@ -79,12 +80,34 @@ def test_a_call_costs_what_a_hand_calculation_says() -> None:
     assert sum(energy.call_energy(ROUND, 7).values()) == pytest.approx(7 * 26.1e-12)
 
 
+@pytest.mark.parametrize(
+    ("port", "changes"),
+    [
+        (energy.FIELDS, {"laser": 30e-12, "modulator": 2e-12, "dac": 3.2e-12, "tia": 2e-12, "adc": 3.2e-12}),
+        (energy.Port("power"), {"laser": 10e-12}),
+        (energy.Port("two_readings"), {}),
+        (energy.Port("quadrature", False, 5, 3), {"dac": 3.2e-12, "adc": 0.8e-12}),
+        (energy.Port("quadrature", True), {"modulator": 2e-12, "dac": 3.2e-12}),
+    ],
+)  # fmt: skip
+def test_a_port_costs_what_its_readout_and_its_converters_take(port: energy.Port, changes: dict[str, float]) -> None:
+    """Converters each way, amplifiers and references, by hand from those of `ROUND` with one of each."""
+    found = energy.call_energy(ROUND, 1, port)
+    assert found == pytest.approx(energy.call_energy(ROUND, 1) | changes)
+
+
+def test_complex_operations_pay_for_both_quadratures() -> None:
+    """Four times the operations are not four times the efficiency: ports have two converters each way."""
+    real, whole = (energy.efficiency("mvm", energy.TABLES["mems"], 64, operations=kind) for kind in ("real", "complex"))
+    assert 2.0 < whole / real < 3.9
+
+
 def test_a_product_of_a_grid_takes_its_joules_and_seconds() -> None:
     """2 x 3 cores of k = 4, 5 vectors: 30 core calls side by side, two additions a vector, 6 x 16 heaters on."""
     chip = CoreChip((2, 3), Mesh("rectangular", 4), Nonidealities(), seed=1)
     grid.product(chip, np.ones((12, 5)))
     at = energy.blocked(chip.shape, chip.mesh)
-    assert at == (6, 4, 2 * 6 + 4, 2 * 4 + 1, False)
+    assert at == (6, 4, 2 * 6 + 4, 2 * 4 + 1, False, energy.SIGNED)
     found = energy.spent(ROUND, chip.meter.stages["idle"], at)
     assert found.seconds == pytest.approx(5e-9 + 10e-9)
     assert found.energy_j["heaters"] == pytest.approx(6 * 16 * 0.01 * 15e-9)
@@ -111,8 +134,9 @@ counted = st.builds(
     forward_core_calls=st.integers(0, 1),
 )
 geometries = st.builds(
-    energy.Geometry, st.integers(1, 50), st.integers(2, 32), st.integers(1, 500), st.integers(1, 99), st.just(False)
-)
+    energy.Geometry, st.integers(1, 50), st.integers(2, 32), st.integers(1, 500), st.integers(1, 99), st.just(False),
+    st.builds(energy.Port, st.sampled_from(sorted(READINGS)), st.booleans(), st.integers(0, 16), st.integers(0, 16)),
+)  # fmt: skip
 tables = st.sampled_from(list(energy.TABLES.values()))
 
 
@@ -239,7 +263,7 @@ def test_a_measured_step_costs_what_the_closed_form_says() -> None:
     chip.set_phases(*(np.ones(size) for size in (chip.mesh.count, chip.mesh.count, n)))
     found = energy.spent(PAPER, chip.meter.stages["idle"], energy.whole(chip.mesh))
     assert found.total_j == pytest.approx(energy.design("step", PAPER, n, m).total_j)
-    assert energy.whole(chip.mesh) == (1, n, n * n, n, True)
+    assert energy.whole(chip.mesh) == (1, n, n * n, n, True, energy.FIELDS)
 
 
 # -- noise costs energy ------------------------------------------------------------------------------------------------

@@ -230,7 +230,7 @@ def test_noise_of_ports_in_one_pass_is_that_of_its_formulas(errors: dict[str, fl
 def test_taps_without_noise_need_one_sum(scheme: str, real: bool) -> None:
     """The gradient from it is the one from both sums."""
     found = []
-    for read in (None, lambda sums, squares: sums):
+    for read in (None, lambda sums, *_: sums):
         chip = lit_mesh(Mesh("rectangular", 5), Nonidealities(readout_noise=0.3))
         x, g = light(chip, 20, "x"), light(chip, 20, "g")
         found.append(aggregate.gradient(chip, x.real if real else x, g, scheme, read))

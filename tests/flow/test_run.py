@@ -235,7 +235,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(reference: Path, tmp_
         {"chip.mesh": "triangular", "nonidealities.drive": "voltage", "nonidealities.stuck": 0.02},
         {"precision": "float32", "nonidealities.phase_bias": 3.14, "learn.optimizer": "sgd"},
         {"learn.schedule": "exponential", "nonidealities.reference_phase_std": 0.01, "calibrate.method": "zgd"},
-        {"calibrate.method": "twin", "map.refine": 1, "chip.readout": "power"},
+        {"calibrate.method": "twin", "map.refine": 1, "calibrate.readout": "power"},
         {"model.name": "mlp", "calibrate.epochs": 1, "map.epochs": 2, "map.compare": False},
     ],
 )  # fmt: skip

@@ -261,7 +261,7 @@ def test_jobs_that_cannot_be_kept() -> None:
     for values, words in (
         ({"upkeep.hours": 1.0, "upkeep.every": 2.0}, "longer than"),
         ({"upkeep.hours": 9.0, "upkeep.policy": "track"}, "follows twins"),
-        ({"upkeep.hours": 9.0, "upkeep.policy": "triggered", "chip.readout": "power"}, "signed amplitudes"),
+        ({"upkeep.hours": 9.0, "upkeep.policy": "triggered", "calibrate.readout": "power"}, "signed amplitudes"),
         ({"upkeep.policy": "sometimes"}, "is unknown"),
         ({"upkeep.hours": -1.0}, "out of range"),
     ):

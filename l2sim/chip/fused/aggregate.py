@@ -3,10 +3,11 @@
 Each scheme of `l2sim.learn.insitu` adds readings of powers with weights w_j. Without noise a reading summed over the
 batch is P_j = sum_b |f_b|^2; its noise, sum_b s |f_b| n_b with normal n_b, is s sqrt(P_j) n. So a gradient is
 
-    sum_j w_j P_j + s sqrt(sum_j w_j^2 P_j) n
+    sum_j w_j P_j + (s^2 sum_j w_j^2 P_j + t^2 B sum_j w_j^2)^(1/2) n,
 
-with both sums at every shifter from one N x N matrix (`kernels.interference`). Taps without noise need the first sum
-only, and where modulators make what is asked for, that of what was sent, with R = conj(a_in) as read and A as it is:
+t the noise of a tap in the dark, with both sums at every shifter from one N x N matrix (`kernels.interference`). Taps
+without noise need the first sum only, and where modulators make what is asked for, that of what was sent, with
+R = conj(a_in) as read and A as it is:
 
     sum_j w_j (X + t_j R)(X + t_j R)^+ = M + M^+,   M = (sum_j w_j t_j) R X^+, as the others cancel,
     digital, less (X X^+ + A A^+) / 2                M = -i R X^+ / 2 + (R - A)(R + A)^+ / 4.
@@ -37,16 +38,16 @@ class Lossless(Protocol):
         """Whether modulators make the field that is asked for."""
         ...
 
-    def modulated(self, x: Array) -> Array:
-        """The field that modulators make where x (N, B) is asked for."""
+    def modulated(self, x: Array, back: bool) -> Array:
+        """The field that enters, or `back` at the outputs, where modulators are asked for x (N, B)."""
         ...
 
     def passed(self, x: Array, back: bool) -> Array:
         """The field at the far end."""
         ...
 
-    def read(self, y: Array, kind: str) -> Array:
-        """Readings of the field y at the far end."""
+    def read(self, y: Array, kind: str, back: bool) -> Array:
+        """Readings of the field y at the far end, of light sent `back` or not."""
         ...
 
     def forms(self, form: Array) -> tuple[Taps, Taps]:
@@ -65,21 +66,21 @@ WEIGHTS = {"digital": [(-1j, 0.5)], "analog": [(-1j, 0.25), (1j, -0.25)], "sweep
 """By scheme: what is sent is x + turn conj(a_in), and how its power counts. Digital subtracts those of x and a too."""
 
 
-Read = Callable[[Taps, Taps], Taps]
+Read = Callable[[Taps, Taps, int, float], Taps]
 
 
 def gradient(chip: Lossless, x: Array, g: Array, scheme: str, read: Read | None) -> Gradient:
     """What `l2sim.learn.insitu.measure` reads of a lossless `chip` by `scheme`, for light x and cotangents g (N, B);
     `read` makes readings of the two sums; None where taps have no noise."""
-    arrived = chip.passed(chip.modulated(g), True)
-    back_in = chip.read(arrived, "field")
+    arrived = chip.passed(chip.modulated(g, True), True)
+    back_in = chip.read(arrived, "field", True)
     if chip.sends_exactly and read is None:
         half = sums(x, arrived, back_in, scheme)
         return Gradient(*chip.forms(1j * (half + np.conj(half.T)))[0], back_in)
     if chip.sends_exactly:
         forward, behind, cross = correlations(x, back_in)
     else:
-        forward, returned = covariance(chip.modulated(x)), np.conj(back_in)
+        forward, returned = covariance(chip.modulated(x, False)), np.conj(back_in)
     form = np.zeros((len(x), len(x)), back_in.dtype)
     for turn, weight in WEIGHTS[scheme]:
         turn = form.dtype.type(turn)
@@ -87,14 +88,17 @@ def gradient(chip: Lossless, x: Array, g: Array, scheme: str, read: Read | None)
             mixed = turn * cross
             both = forward + behind + mixed + np.conj(mixed.T)
         else:
-            both = covariance(chip.modulated(x + turn * returned))
+            both = covariance(chip.modulated(x + turn * returned, False))
         form += (weight**2 + 1j * weight) * both
     if scheme == "digital":
         same = chip.sends_exactly and back_in is arrived
         true = behind if same else np.conj(covariance(arrived))
         form += (0.25 - 0.5j) * (forward + true)
     total, squares = chip.forms(form)
-    return Gradient(*(read(total, squares) if read else total), back_in)
+    if read is None:
+        return Gradient(*total, back_in)
+    weight = sum(weight**2 for _, weight in WEIGHTS[scheme]) + (0.5 if scheme == "digital" else 0.0)
+    return Gradient(*read(total, squares, x.shape[1], weight), back_in)
 
 
 def sums(x: Array, arrived: Array, back: Array, scheme: str) -> Array:

@@ -3,8 +3,8 @@
 `on` holds arrays by core, M cores of k modes and n heaters: phases (M, n), loss, writes, carry and lr (M,); ratio,
 fixed and bias (M, n) of the noise chain, flip and signs of the part that moves; the matrices `rest` (M, k, k) of the
 other, sigma and gain (M, k), scale (M, 1), target (M, k, k); read (M, k), 0 where nobody reads; with noise, variates;
-of cores with phi, splitters and arms (M, 4, n) and stretch (M, 1) (`kernels.descent_phi`); `made` (M, k, k), where it is
-wanted, for the matrices of the part that moved, as they are then.
+of cores with phi, splitters and arms (M, 4, n) and stretch (M, 1) (`kernels.descent_phi`); `made` (M, k, k), where it
+is wanted, for the matrices of the part that moved, as they are then.
 `CoreChip.sweep` gathers them; `l2sim.chip.fused.spread` takes them to GPUs.
 """
 
@@ -33,8 +33,8 @@ UNEVEN_FROM = 8
 class Sweep:
     """An epoch of descent over a part of a chip, yet to be done (`l2sim.chip.fused.spread.do`): `on` as in the module,
     `chain` what the noise chain of all cores shares, from `around` on, `order` and `columns` as in `here`, `stream` of
-    the readings' noise. `kind`: sweeps of equal kind can be done in one launch; None where it gains nothing. `both`:
-    the readings are fields, of both parts of complex cores."""
+    the readings' noise; `vectors` are sent for each column that is read. `kind`: sweeps of equal kind can be done in
+    one launch; None where it gains nothing. `both`: the readings are fields, of both parts of complex cores."""
 
     device: Device
     on: dict[str, Array]
@@ -46,6 +46,7 @@ class Sweep:
     columns: Array | None
     noise: float
     stream: Stream
+    vectors: int
     kind: Hashable | None
     both: bool = False
 

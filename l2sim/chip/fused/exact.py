@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import ModuleType
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from l2sim.backend import Array
 from l2sim.chip import readout
@@ -24,6 +25,8 @@ class Exact:
     _splitters: Array
     _ends: Array
     _stacked: Array
+    _complex: np.dtype
+    _lossless: bool
 
     def _common(self) -> tuple[Array, ...]:
         raise NotImplementedError
@@ -37,9 +40,18 @@ class Exact:
     def _fields(self, planes: Array) -> Array:
         raise NotImplementedError
 
+    def checked_light(self, x: ArrayLike) -> Array:
+        """Light where the chip computes."""
+        raise NotImplementedError
+
     def passed(self, x: Array, back: bool) -> Array:
         """Light through the mesh."""
         raise NotImplementedError
+
+    def oracle_gradient(self, x: Array, g: Array) -> Gradient:
+        """The exact gradient with respect to the phases that the light sees: `x`, `g` (N, B), with loss, no noise."""
+        x, g = self.checked_light(x), self.checked_light(g).astype(self._complex, copy=False)
+        return self._adjoint(x, g) if self._lossless else self._adjoint_lossy(x, g)
 
     def _room(self) -> tuple[Array, Array, Array]:
         theta, phi, screen = (self.xp.empty((1, size), self.dtype) for size in self._sizes.values())

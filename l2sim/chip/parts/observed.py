@@ -5,7 +5,12 @@ from __future__ import annotations
 from types import ModuleType
 
 from l2sim.backend import Array
-from l2sim.chip.fabrication import Chain
+from l2sim.chip import fabrication
+from l2sim.chip.fabrication import Chain, Heaters, Remade
+from l2sim.chip.nonidealities import Nonidealities
+from l2sim.chip.parts.given import Devices
+from l2sim.chip.parts.heat import Heat
+from l2sim.chip.parts.ports import Ports
 from l2sim.mesh.mesh import Mesh
 
 
@@ -19,6 +24,13 @@ class Observed:
     _phases: dict[str, Array]
     _chain: dict[str, Chain]
     _realised: Array
+    _heaters: Remade
+    _attenuators: Heaters
+    _ports: Ports
+    _heat: Heat
+    _devices: Devices
+
+    nonidealities: Nonidealities
 
     def _age(self) -> None:
         raise NotImplementedError
@@ -60,3 +72,18 @@ class Observed:
         """The true weight of every core, (p, q, k, k)."""
         weights: Array = self._matrix("u") @ (self._realised[:, :, None] * self._matrix("v"))
         return weights.reshape(*self.shape, *weights.shape[1:])
+
+    def oracle_fabrication(self) -> dict[str, Array]:
+        """The unit draws of the fabrication, "part.noise_draw": what the noise of this chip is made of."""
+        drawn = fabrication.arrays({**self._heaters.whole(), "sigma": self._attenuators, **self._ports.draws()})
+        return drawn | self._heat.arrays() | self._devices.arrays()
+
+    def refabricate(self, arrays: dict[str, Array]) -> None:
+        """Become the chip whose `oracle_fabrication` gave `arrays`."""
+        self._ports.become(fabrication.replaced(self._ports.draws(), arrays))
+        heaters = fabrication.replaced({**self._heaters.whole(), "sigma": self._attenuators}, arrays)
+        self._attenuators = heaters.pop("sigma")
+        self._heaters.update(heaters)
+        self._heat.become(arrays)
+        self._devices = self._devices.become(arrays)
+        self.nonidealities = self.nonidealities

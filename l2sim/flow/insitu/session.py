@@ -90,7 +90,8 @@ class Insitu(Session):
 
     def geometry(self) -> dict[str, energy.Geometry]:
         """The size of every chip, one whole mesh each, by mesh; empty before deployment."""
-        return {name: energy.whole(chip.mesh) for name, chip in self.chips.items()}
+        port = energy.Port.of(chip_nonidealities(self.job), "field", True)
+        return {name: energy.whole(chip.mesh, port) for name, chip in self.chips.items()}
 
     def chip(self, layer: str) -> MeshChip | None:
         """The chip of the mesh `layer`; None before deployment, and for layers that are no mesh."""

@@ -96,8 +96,7 @@ def _commanded(chips: dict[str, CoreChip], arrays: dict[str, Array], job: Job) -
         rest = _commands(own, "rest_phases", "rest_signs") if naming.name("u", "rest_phases") in own else mapped
         chip.set_phases(**mapped.phases)
         chip.set_signs(**mapped.signs)
-        readout = "field" if job.chip.readout == "field" else "quadrature"
-        weight = PhotonicWeight(chip, out_features, in_features, mapped, rest, sigma.copy(), readout)
+        weight = PhotonicWeight(chip, out_features, in_features, mapped, rest, sigma.copy(), job.chip.readout)
         weight.write()
         arrays[naming.name(name, "sigma")] = sigma  # as the network calls it
         return weight

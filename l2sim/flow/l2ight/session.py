@@ -66,7 +66,9 @@ class L2ight(Session):
 
     def geometry(self) -> dict[str, energy.Geometry]:
         """The size of every chip, a grid of cores each, by layer; empty before deployment."""
-        return {name: energy.blocked(chip.shape, chip.mesh) for name, chip in self.chips.items()}
+        sheet, by = chip_nonidealities(self.job), self.job.chip.readout
+        port = energy.Port.of(sheet, by, by == "field")
+        return {name: energy.blocked(chip.shape, chip.mesh, port) for name, chip in self.chips.items()}
 
     def chip(self, layer: str) -> CoreChip | None:
         """The chip of `layer`; None before deployment, and for layers without a matrix."""
@@ -232,7 +234,7 @@ def fabricate(session: L2ight, imperfect: nonidealities.Nonidealities, meter: Me
     chips: dict[str, CoreChip] = {}
 
     def make(name: str, out_features: int, in_features: int, k: int) -> ElectronicWeight:
-        chips[name] = fabricated_as(imperfect, job.chip.readout)(
+        chips[name] = fabricated_as(imperfect, job.chip.readout, job.calibrate.by(job.chip))(
             (-(-out_features // k), -(-in_features // k)),
             Mesh(job.chip.mesh, k),
             imperfect,
@@ -265,8 +267,8 @@ def photonic_network(session: L2ight, chips: dict[str, CoreChip]) -> Network:
         aim = session.aims[name]
         mapped = session.mapped.get(name, aim.commands)
         rest = session.rest.get(name, aim.commands)
-        readout = "field" if session.job.chip.readout == "field" else "quadrature"
-        return PhotonicWeight(chips[name], out_features, in_features, mapped, rest, aim.sigma.copy(), readout)
+        by = session.job.chip.readout
+        return PhotonicWeight(chips[name], out_features, in_features, mapped, rest, aim.sigma.copy(), by)
 
     net = network.build(session.electronic.spec, make, session.electronic.dtype, device=session.electronic.device)
     pretrained = session.electronic.parameters() | session.electronic.buffers()

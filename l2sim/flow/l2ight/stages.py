@@ -82,8 +82,8 @@ def calibrate(session: L2ight, done: int) -> Iterator[Event]:
         yield from twins.calibrate(session, done)
         return
     with session.meter.stage("calibrate"):
-        readout, fresh = session.job.chip.readout, _fresh(session, done)
-        problems = {name: calibration.problem(chip, readout, fresh=fresh) for name, chip in session.chips.items()}
+        by, fresh = job.by(session.job.chip), _fresh(session, done)
+        problems = {name: calibration.problem(chip, by, fresh=fresh) for name, chip in session.chips.items()}
     starts = {name: calibration.zero_phases(chip) for name, chip in session.chips.items()}
 
     def searches() -> dict[str, zeroth.Search]:
@@ -174,7 +174,7 @@ def _refine(session: L2ight, name: str, epochs: int) -> None:
     """Ternary probing from what a twin programmed, one level at a time, with its sigma."""
     chip, mapped, weight = session.chips[name], session.mapped[name], session.network.weights[name]
     assert isinstance(weight, PhotonicWeight)
-    problem = mapping.problem(chip, session.aims[name], session.job.chip.readout)
+    problem = mapping.problem(chip, session.aims[name], session.job.calibrate.by(session.job.chip))
     chip.set_signs(**mapped.signs)
     chip.set_sigma(weight.sigma)
     search = seek.search(session.job, session.job.map, mapping.RESTART_ABOVE)
@@ -219,7 +219,7 @@ def _renew(session: L2ight) -> None:
     chip, aim = session.chips[name], session.aims[name]
     search = seek.search(session.job, job, calibration.RESTART_ABOVE, shuffle=job.method == "zcd")
     with session.meter.stage("calibrate"):
-        problem = calibration.problem(chip, session.job.chip.readout)
+        problem = calibration.problem(chip, session.job.calibrate.by(session.job.chip))
         state, done = zeroth.start(problem, search, calibration.zero_phases(chip)), 0
         while seek.unfinished([state], job, done):
             zeroth.together([seek.steps(problem, search, state, job, done, session.stream("calibrate", name, done))])
@@ -301,7 +301,7 @@ def _mapping_task(
     for name, chip in chips.items():
         aim = session.aims[name]
         with session.meter.stage("map"):
-            problems[name] = mapping.problem(chip, aim, session.job.chip.readout, fresh)
+            problems[name] = mapping.problem(chip, aim, session.job.calibrate.by(session.job.chip), fresh)
         starts[name] = mapping.start_phases(aim, offset.get(name))
     return problems, starts
 
@@ -319,7 +319,7 @@ def _project(
     aim = session.aims[name]
     mapped = Commands(state.phases(best=True), aim.commands.signs)
     sigma = aim.sigma
-    if (readout := session.job.chip.readout) != "power":
+    if (readout := session.job.calibrate.by(session.job.chip)) != "power":
         sigma = mapping.project(chip, aim, mapped, session.rest[name], readout)
     command(chip, u=mapped, v=mapped)
     weight = network.weights[name]

@@ -33,7 +33,7 @@ def calibrate(session: L2ight, done: int) -> Iterator[Event]:
     for number_, name in list(enumerate(names, 1))[done:]:
         chip = session.chips[name]
         with session.meter.stage("calibrate"):
-            streams, readout = partial(session.stream, "twin", name), session.job.chip.readout
+            streams, readout = partial(session.stream, "twin", name), session.job.calibrate.by(session.job.chip)
             session.twins[name] = twin.identify(chip, sheet, streams, readout)
             session.rest[name] = resting(chip.mesh, session, name)
             command(chip, u=session.rest[name], v=session.rest[name])

@@ -281,10 +281,9 @@ def _descent(
     hardware, phases = problem.hardware, state.phases()[part]
     hardware.set_phases(**{part: phases})
     if fused(hardware, "sweep", problem.readout) and not (legacy and rule == "ztp"):
-        by = {} if problem.readout == "quadrature" else {"readout": problem.readout}
         sweep = hardware.sweep(  # type: ignore[attr-defined]
             part, rule, problem.gain, problem.target, order, state.lr, state.loss, state.stale, by_column,
-            problem.outputs, **by,
+            problem.outputs, readout=problem.readout,
         )  # fmt: skip
         yield sweep
         _, state.loss = hardware.swept(sweep, phases)  # type: ignore[attr-defined]

@@ -86,7 +86,7 @@ def made(bank: Bank, job: Job, number: int) -> tuple[dict[str, Array], Meter]:
     sheet, (first, last) = chip_nonidealities(job), bank.reach(number)
     table = energy.TABLES[job.cost.table]
     meter = Meter(energy.call_seconds(table), energy.wait_seconds(table, 0))
-    chip = fabricated_as(sheet, job.chip.readout)(
+    chip = fabricated_as(sheet, job.calibrate.by(job.chip))(
         (1, last - first), Mesh(job.chip.mesh, bank.k), sheet, seed=job.seed, name=f"bank{number}", meter=meter,
         dtype=backend.float_type(job.precision), device=backend.device(job.device),
     )  # fmt: skip
@@ -106,7 +106,7 @@ def _by_twin(chip: CoreChip, aim: Target, job: Job, number: int) -> dict[str, Ar
     """Identify every core, and program it in closed form."""
     sheet, streams = chip_nonidealities(job), partial(generator, job.seed, "twin", number)
     with chip.meter.stage("calibrate"):
-        twins = twin.identify(chip, sheet, streams, job.chip.readout)
+        twins = twin.identify(chip, sheet, streams, job.calibrate.by(job.chip))
     with chip.meter.stage("map"):
         commands, sigma, _ = twin_program.program(chip.mesh, twin.Drive.of(sheet), twins, aim)
         put = chip.xp.asarray
@@ -118,7 +118,7 @@ def _by_twin(chip: CoreChip, aim: Target, job: Job, number: int) -> dict[str, Ar
 
 def _by_search(chip: CoreChip, aim: Target, job: Job, number: int) -> dict[str, Array]:
     """Calibrate every core to identities, then map it from there, as the stages of a run do."""
-    readout, shuffle = job.chip.readout, job.calibrate.method == "zcd"
+    readout, shuffle = job.calibrate.by(job.chip), job.calibrate.method == "zcd"
     with chip.meter.stage("calibrate"):
         way = seek.search(job, job.calibrate, calibration.RESTART_ABOVE, shuffle)
         problem = calibration.problem(chip, readout)

@@ -64,14 +64,16 @@ class Used(msgspec.Struct):
 def summarise(bank: Bank, out: Path, paths: Iterable[Path]) -> Summary:
     """Sum up the files of all chunks, and write `summary.json` and `summary.csv`. Raises RunError."""
     job, errors, identified, losses = jobs.from_dict(bank.job), [], 0, []
-    table, mesh = energy.TABLES[job.cost.table], Mesh(job.chip.mesh, bank.k, phi=chip_nonidealities(job).phi)
+    sheet, by = chip_nonidealities(job), job.calibrate.by(job.chip)
+    table, mesh = energy.TABLES[job.cost.table], Mesh(job.chip.mesh, bank.k, phi=sheet.phi)
+    port = energy.Port.of(sheet, by, by == "field")
     totals = {stage: [0, 0, 0.0, 0.0] for stage in STAGES}
     for path in paths:
         arrays, counts = chunk.read(path)
         errors.append(arrays["error"])
         identified += int(arrays["identified"].sum()) if "identified" in arrays else 0
         losses.append(arrays.get("loss", np.empty(0, np.float32)))
-        at = energy.blocked((1, len(arrays["error"])), mesh)
+        at = energy.blocked((1, len(arrays["error"])), mesh, port)
         for stage, total in totals.items():
             spent = energy.spent(table, counts[stage], at)  # type: ignore[arg-type]  # whole numbers but for the clock
             for i, value in enumerate((counts[stage]["core_calls"], counts[stage]["writes"], spent.total_j)):
