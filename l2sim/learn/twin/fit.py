@@ -16,6 +16,7 @@ from l2sim.backend import Array, host, kernels, kernels_of, resident
 from l2sim.chip.nonidealities import GAMMA, Nonidealities
 from l2sim.errors import ChipError
 from l2sim.given import TURN, wrapped
+from l2sim.learn.twin import least_squares
 from l2sim.mesh.mesh import Mesh
 
 NOISE_FLOOR = 1e-3
@@ -259,46 +260,28 @@ def _fit_whole(
 def _fit(
     mesh: Mesh, drive: Drive, sheet: Nonidealities, probes: Probes, start: Twin, drift: float | None, xp: ModuleType
 ) -> Twin:
-    n, cores, there = mesh.count, len(probes.seen), xp.asarray
-    size, diagonal = 4 * n + 1, there(np.arange(4 * n + 1))
+    n, size, there = mesh.count, 4 * mesh.count + 1, xp.asarray
     noise = max(sheet.readout_noise, NOISE_FLOOR)
     here, precision, centre = _prior(mesh, drive, sheet, start, drift)
-    stuck = precision == HOLD
-    best, damping = here.copy(), np.full(cores, 1e-3)
-    hessian, gradient, misfit = xp.zeros((cores, size, size)), np.zeros((cores, size)), np.full(cores, np.inf)
-    cost, left = np.full(cores, np.inf), np.arange(cores)
     # One layout of all arrays in memory, for every other one is compiled for again.
     settings = [there(np.ascontiguousarray(a, float)) for a in (drive.driven(probes.drive), probes.sigma)]
     light, seen = (there(np.ascontiguousarray(a, np.float32)) for a in (probes.light, probes.seen))
-    for turn in range(ROUNDS + 1):
-        trial, rows = here[left], there(left)
-        unknowns = (there(a.copy()) for a in (trial[:, 2 * n : 4 * n], trial[:, : 2 * n], trial[:, -1]))
-        normal, down, wrong = xp.empty((len(left), size, size)), xp.empty((len(left), size)), xp.empty(len(left))
+
+    def look(x: Array, some: Array) -> tuple[Array, least_squares.Normal]:
+        rows, cores = there(some), len(some)
+        unknowns = (there(a.copy()) for a in (x[:, 2 * n : 4 * n], x[:, : 2 * n], x[:, -1]))
+        normal, down, wrong = xp.empty((cores, size, size)), xp.empty((cores, size)), xp.empty(cores)
         kernels_of(seen).twin.normal(
             *(a if len(a) == 1 else a[rows] for a in settings), light, seen[rows], probes.power, *unknowns,
             resident(seen, mesh.around), drive.rewrap, resident(seen, mesh.rail), normal, down, wrong,
         )  # fmt: skip
-        wrong = host(wrong)
-        weak, away = precision[left], trial - centre[left]
-        total = wrong / noise**2 + (weak * away**2).sum(axis=1)
-        better = total < cost[left]
-        gained = cost[left] - total
-        at = left[better]
-        best[at], cost[at], misfit[at] = trial[better], total[better], wrong[better]
-        hessian[there(at)] = normal[there(np.flatnonzero(better))] / noise**2
-        gradient[at] = host(down)[better] / noise**2 - (weak * away)[better]
-        hessian[there(at)[:, None], diagonal, diagonal] += there(precision[at])
-        damping[left] = np.where(better, np.maximum(0.2 * damping[left], 1e-7), 6.0 * damping[left])
-        done = (better & (gained < 0.1)) | (damping[left] > 1e6)
-        left = left[~done]
-        if not len(left) or turn == ROUNDS:
-            break
-        normal = hessian[there(left)]
-        normal[:, diagonal, diagonal] *= there(1.0 + damping[left][:, None])
-        here[left] = best[left] + host(xp.linalg.solve(normal, there(gradient[left][..., None])))[..., 0]
-        here[stuck] = 0.0  # to the last digit: what is below none would wrap to a whole turn of heat
-    variance = np.maximum(host(xp.linalg.inv(hessian)[:, diagonal, diagonal]), 0.0)
-    return _fitted(probes, start, noise, precision, best, misfit, variance)
+        return host(wrong) / noise**2, lambda which: (normal[there(which)] / noise**2, down[there(which)] / noise**2)
+
+    # What is stuck stays so: below none, heat would wrap to a whole turn.
+    found = least_squares.minimise(look, here, precision, centre, ROUNDS, held=precision == HOLD, xp=xp)
+    diagonal = there(np.arange(size))
+    variance = np.maximum(host(xp.linalg.inv(found.normal)[:, diagonal, diagonal]), 0.0)
+    return _fitted(probes, start, noise, precision, found.x, noise**2 * found.misfit, variance)
 
 
 def priors(sheet: Nonidealities, n: int) -> Array:
