@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         threads,
         twin,
         twin_fit,
+        twin_wide,
         vectors,
     )
 
@@ -69,6 +70,7 @@ __all__ = [
     "threads",
     "twin",
     "twin_fit",
+    "twin_wide",
     "vectors",
 ]
 
