@@ -30,7 +30,7 @@ from l2sim.learn.twin import attenuators, power, stuck
 from l2sim.learn.twin import noise as noise_of
 from l2sim.learn.twin import start as twin_start
 from l2sim.learn.twin import wide as twin_wide
-from l2sim.learn.twin.fit import STUCK, Drive, Probes, Twin, away, blank, determined, draw, fit, weigh
+from l2sim.learn.twin.fit import STUCK, SURE, Drive, Probes, Twin, away, blank, determined, draw, fit, weigh
 from l2sim.learn.twin.noise import Record
 from l2sim.mesh.mesh import Mesh
 
@@ -54,6 +54,12 @@ RETRIES = 3
 NEAR = {False: 200.0, True: 2000.0}
 """Misfit, of quadratures or of powers, below which a core is near its right twin, and what is missing is in the model.
 Powers are read with light in all inputs, which shows a wrong model more clearly."""
+
+
+ASKED = 2.5
+"""Standard deviations of chi squared, of a core or of the mean of all, from which on a wider model is tried."""
+SEVERAL = 6
+"""Cores whose residuals say together what is to be added."""
 
 
 def measure(
@@ -219,16 +225,31 @@ def with_attenuators(mesh: Mesh, drive: Drive, sheet: Nonidealities, record: Rec
 
 
 def widen(mesh: Mesh, drive: Drive, sheet: Nonidealities, record: Record, twins: Twin) -> None:
-    """Try the wider model on those that are near and not explained.
+    """Try the wider model on those that are near and not explained, and on all where they are not so together.
 
-    Where the data sheet speaks of neither splitter errors nor loss, not by powers, with which a core takes long, and
-    not where heaters are stuck: with so many unknowns a wrong image of these could pass for the right one.
+    Where the data sheet speaks of neither splitter errors nor loss not where heaters are stuck: with so many unknowns a
+    wrong image of these could pass for the right one.
     """
-    worth = ~twins.identified & (twins.misfit < NEAR[record.base.power])
+    near = twins.misfit < NEAR[record.base.power]
     if sheet.real:
-        worth &= ~(twins.ratio < STUCK).any(axis=1)
+        near &= ~(twins.ratio < STUCK).any(axis=1)
+    if not near.any():
+        return
+    freedom = record.whole.seen[0].size
+    chance, unsure = 2.0 / freedom, record.noise.unsure
+    worth = near & (twins.misfit > 1.0 + ASKED * np.sqrt(chance + unsure))
+    calm = near & (twins.misfit < 1.0 + SURE * np.sqrt(chance + unsure))
+    first: tuple[str, ...] = ()
+    if calm.any():
+        together = twins.misfit[calm].mean() - 1.0 > ASKED * np.sqrt(chance / calm.sum() + unsure)
+        worth |= calm & together
+    if worth.sum() >= SEVERAL and sheet.real:
+        some = np.flatnonzero(worth)
+        some = some[np.argsort(twins.misfit[some], kind="stable")]
+        middle = (len(some) - SEVERAL) // 2
+        first = twin_wide.asked(mesh, drive, sheet, record, twins, some[middle : middle + SEVERAL])
     for core in np.flatnonzero(worth):
-        twin_wide.enter(mesh, drive, sheet, record, twins, core)
+        twin_wide.enter(mesh, drive, sheet, record, twins, core, first)
 
 
 def _by_quadratures(

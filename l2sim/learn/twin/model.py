@@ -4,12 +4,12 @@ With q (2 n,) the driven phases of a setting, u = q / 2 pi and the unknowns name
 
     heat     h = ratio q + (bend_1 + curves_1) sin(pi u) + (bend_2 + curves_2) sin(2 pi u)         bend: one for all heaters
     light    phi = h + lag_1 (h' - h) + K (h + lag_2 (h' - h)) + die mean(h) / pi + base,          h' of the last setting
-             K = crosstalk N + sum_d reach_d N_d
+             K = crosstalk N + sum_d reach_d N_d + pairs
     core     Y = U diag(s) V X e^{inputs},  s = cos(ratio' alpha + offset')                        attenuators
     reading  (1 + gains) f(P (1 + laser)) + offsets,  f(v) = v (1 - saturation |v|)                P: Re Y or |Y|^2
 
 U and V have errors of splitters and losses (`kernels.twin_wide`), a part of both common to all (`splitter`, `loss`). A converter's integral non-linearity, a curve that
-bends and one that is not quite known are the same two sines. N has the six neighbours, N_d pairs of heaters at one
+bends and one that is not quite known are the same two sines. N has the six neighbours, each with a share of its own in `pairs`, N_d pairs of heaters at one
 displacement, farther ones at a distance with linear weights between `KNOTS`, all signed: heat that reaches both arms of
 an MZI counts by its difference. The parametrisation is ours.
 """
@@ -20,12 +20,12 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from scipy.linalg import blas
+from scipy.linalg import blas, lapack
 
 from l2sim.backend import Array, kernels
 from l2sim.chip.nonidealities import Nonidealities
 from l2sim.given import wrapped
-from l2sim.learn.twin.fit import Drive, Probes, draw, priors, ratio_std
+from l2sim.learn.twin.fit import Drive, Twin, draw, priors, ratio_std
 from l2sim.mesh.mesh import Mesh
 
 NEARBY = 3.01
@@ -34,19 +34,21 @@ KNOTS = (3.5, 4.5, 6.0, 9.0)
 """Distances beyond, between which a coefficient is interpolated; from the last one on it stays."""
 STD = {
     "attenuator_bias": 0.3, "gains": 0.02, "inputs": 0.02, "offsets": 0.01, "bend": 0.1, "curves": 0.03, "reach": 0.01,
-    "splitters": 0.03, "losses": 0.01, "loss": 0.03, "splitter": 0.1, "lag": 0.03, "saturation": 0.05, "laser": 0.01, "die": 0.05,
+    "splitters": 0.03, "losses": 0.01, "loss": 0.03, "splitter": 0.1, "lag": 0.03, "saturation": 0.05, "laser": 0.02, "die": 0.05, "pairs": 0.003,
+    "unsteady": 1.0,
 }  # fmt: skip
 """Prior spreads around none: rad, shares, or the logarithm of an amplitude. Ours, from what data sheets say."""
-LATER = ("loss", "splitter", "gains", "inputs", "offsets", "bend", "curves", "reach", "lag", "saturation", "die")
+LATER = ("loss", "splitter", "gains", "inputs", "offsets", "bend", "curves", "reach", "lag", "saturation", "die", "pairs", "unsteady")
 """Groups that a twin keeps beside its attenuators and passive parts, in this order."""
 
 
 class Ways(NamedTuple):
     """Which heaters of the two meshes of a core leak to which: `near` (2 n, 2 n) the published neighbours, `reach`
-    (D, 2 n, 2 n) shares by displacement and distance."""
+    (D, 2 n, 2 n) shares by displacement and distance; `pairs` (P, 2) every two neighbours, who is heated and by whom."""
 
     near: Array
     reach: Array
+    pairs: Array
 
 
 @lru_cache(maxsize=16)
@@ -71,7 +73,7 @@ def ways(mesh: Mesh) -> Ways:
     both = np.zeros((1 + len(tables), 2 * n, 2 * n), np.float32)
     for to, one in zip(both, (near, *tables)):
         to[:n, :n] = to[n:, n:] = one
-    return Ways(both[0], both[1:])
+    return Ways(both[0], both[1:], np.argwhere(both[0] > 0.0))
 
 
 class Layout(dict[str, slice]):
@@ -82,7 +84,7 @@ class Layout(dict[str, slice]):
         sizes = {
             "bias": 2 * n, "ratio": 2 * n, "crosstalk": 1, "attenuator_bias": k, "attenuator_ratio": k,
             "splitters": 4 * n, "losses": 4 * n, "loss": 1, "splitter": 1, "gains": k, "inputs": k, "offsets": k, "bend": 2, "curves": 4 * n,
-            "reach": len(ways(mesh).reach), "lag": 2, "saturation": 1, "die": 2 * n, "laser": settings,
+            "reach": len(ways(mesh).reach), "lag": 2, "saturation": 1, "die": 2 * n, "pairs": len(ways(mesh).pairs), "unsteady": 1, "laser": settings,
         }  # fmt: skip
         ends = np.cumsum([0, *sizes.values()])
         super().__init__({name: slice(a, b) for name, a, b in zip(sizes, ends, ends[1:])})
@@ -97,6 +99,14 @@ def extra(mesh: Mesh) -> int:
     """How many numbers a twin keeps of a core beside bias, ratio, crosstalk, attenuators and passive parts."""
     layout = Layout(mesh, 0)
     return sum(layout[name].stop - layout[name].start for name in LATER)
+
+
+def unsteady(mesh: Mesh, twin: Twin) -> Array:
+    """How far the laser was found to vary from setting to setting (M,), rms; 0 where nothing asked for it."""
+    layout = Layout(mesh, 0)
+    at = np.flatnonzero(layout.indices(LATER) == layout["unsteady"].start)[0]
+    found: Array = twin.more[:, at]
+    return found
 
 
 def held(mesh: Mesh, drive: Drive, sheet: Nonidealities, settings: int) -> tuple[Array, Array]:
@@ -148,6 +158,9 @@ class Core:
         """K (2 n, 2 n): the share of each heater (column) that reaches another (row)."""
         reach = np.tensordot(x[self.layout["reach"]], self.ways.reach, 1)
         table: Array = x[self.layout["crosstalk"]] * self.ways.near + reach
+        pairs = x[self.layout["pairs"]]
+        if pairs.any():
+            table[tuple(self.ways.pairs.T)] += pairs
         return table
 
     def heat(self, x: Array, q: Array, sines: Array) -> Array:
@@ -254,6 +267,8 @@ class Core:
                 block[t, t] = (gains * power * (1.0 - 2.0 * lost * np.abs(v)))[t]
 
 
+SINGLE = 3e-7
+"""What single precision leaves open of a product."""
 PORTS = ("gains", "offsets", "saturation", "laser")
 
 
@@ -312,6 +327,10 @@ class _Inner:
         mean = np.broadcast_to(self.heat.mean(axis=1, keepdims=True) / np.pi, self.heat.shape)
         return self._timed(self.by_mzi[0], mean)
 
+    def _pairs(self) -> Array:
+        to, by = self.core.ways.pairs.T
+        return self._timed(self.by_mzi[0][to], self.heat[:, by])
+
     def _curves(self) -> Array:
         return np.concatenate([self._timed(self.by_heat, sine) for sine in self.core._sines])
 
@@ -354,7 +373,8 @@ class _Inner:
         return self.by_light  # of the light that was sent, gains included
 
 
-OWN = ("bias", "ratio", "crosstalk", "splitters", "losses", "loss", "splitter", "bend", "curves", "reach", "die")
+OWN = ("bias", "ratio", "crosstalk", "splitters", "losses", "loss", "splitter", "bend", "curves", "reach", "die",
+    "pairs")
 """Groups that say what a core is, beside its attenuators; the others are of ports and of probing."""
 FRESH = 4
 """Settings at which errors to come are foreseen."""
@@ -380,6 +400,16 @@ def foreseen(core: Core, x: Array, groups: tuple[str, ...], covariance: Array, r
     rows = there.linear(full, own)[1].astype(float)
     known = covariance[np.ix_(kept, kept)]
     return float((rows * (known @ rows)).sum() / FRESH / k)
+
+
+def inverse(normal: Array) -> Array:
+    """The inverse of a normal matrix that is known in single precision: its diagonal is raised by as much."""
+    factor, wrong = lapack.dpotrf(normal + np.diag(SINGLE * np.diag(normal)), lower=1)
+    if wrong:
+        return np.linalg.pinv(normal, hermitian=True)
+    half = lapack.dpotri(factor, lower=1)[0]
+    made: Array = np.tril(half) + np.tril(half, -1).T
+    return made
 
 
 def gram(rows: Array) -> Array:

@@ -20,7 +20,7 @@ from l2sim.backend import Array
 from l2sim.chip.nonidealities import Nonidealities
 from l2sim.learn.twin.fit import NOISE_FLOOR, Probes
 
-WANTED, MOST = 800, 8
+WANTED, MOST = 4000, 8
 """Differences that say enough of the noise, and repeated readings at most."""
 SEEN = 4.0
 """Standard deviations from which on noise is taken to grow with the level."""

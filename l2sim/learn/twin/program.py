@@ -68,8 +68,9 @@ def highest(drive: Drive, twin: Twin) -> Array:
 class Expected(NamedTuple):
     """What programming leaves, (p, q): the error `rounded` = |W' - W|^2 of what the twin says is realised; `median` and
     `limit` of the relative error |W' - W|^2 / |W'|^2 of the core itself, which is below the limit in 95 of 100 cores;
-    and whether that makes the core `known`."""
+    and whether that makes the core `known`. `made` (p, q, k, k): that W'."""
 
+    made: Array
     rounded: Array
     median: Array
     limit: Array
@@ -113,7 +114,7 @@ def program(
     signs = {part: a.reshape(*shape, k) for part, a in zip(PARTS, (signs_u, signs_v))}
     told = Commands(_scattered(mesh, drive.command(q), shape), signs)
     rest = expected(twin, made, weight, attenuators.unsure(drive, twin.attenuators, twin.open, sigma), bound)
-    return told, sigma.reshape(*shape, k), Expected(*(a.reshape(shape) for a in rest))
+    return told, sigma.reshape(*shape, k), Expected(*(a.reshape(*shape, *a.shape[1:]) for a in rest))
 
 
 def realised(
@@ -146,7 +147,7 @@ def expected(twin: Twin, made: Array, weight: Array, shutters: Array, bound: flo
     few = 2.0 * apart**2 / len(weight[0])
     std = np.sqrt((4.0 * share * unknown + 2.0 * unknown**2) / size + few + np.where(power > 0.0, twin.doubt_std, 0.0) ** 2)
     limit = share + unknown + ONE_SIDED * std
-    return Expected(rounded, share + unknown, limit, limit < np.maximum(bound, COARSE * share))
+    return Expected(made, rounded, share + unknown, limit, limit < np.maximum(bound, COARSE * share))
 
 
 def identities(mesh: Mesh, drive: Drive, twin: Twin, shape: tuple[int, int]) -> Commands:

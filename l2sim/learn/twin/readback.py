@@ -6,7 +6,8 @@ The response of a programmed core shows its error |W' - W|^2 within the noise of
 
 with the variance 2 k^2 (noise^2 / r)^2 + 4 |W' - W|^2 noise^2 / r. Where that agrees with what was expected, both
 together say more than either; where it does not, the reading counts alone, and the core is not known if its limit is
-too high. What readings cannot show is what detectors add to them beyond what the twin has found out.
+too high. Where the laser was found unsteady, a reading is scaled to what is
+expected first. What readings cannot show is what detectors add to them beyond what the twin has found out.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from l2sim.chip.protocol import Hardware
 from l2sim.learn.search.mapping import Target
 from l2sim.learn.twin import around
 from l2sim.learn.twin.fit import Twin
+from l2sim.learn.twin.model import unsteady
 from l2sim.learn.twin.program import BOUND, COARSE, ONE_SIDED, Expected
 
 READINGS = 2
@@ -36,12 +38,19 @@ def read_back(
     if readout == "power":
         return told
     k, shape = hardware.mesh.modes, hardware.shape
-    read = np.mean([host(grid.respond(hardware, readout)).real for _ in range(READINGS)], axis=0, dtype=float)
-    gain = np.abs(host(sigma)).max(axis=-1).reshape(-1)
-    seen = around.behind_ports(hardware.mesh, twin, read.reshape(-1, k, k), gain)
+    gain, made = np.abs(host(sigma)).max(axis=-1).reshape(-1), told.made.reshape(-1, k, k)
+    steady = unsteady(hardware.mesh, twin) == 0.0
+    reads = []
+    for _ in range(READINGS):
+        read = host(grid.respond(hardware, readout)).real.astype(float).reshape(-1, k, k)
+        read = around.behind_ports(hardware.mesh, twin, read, gain)
+        size = (made**2).sum(axis=(1, 2))
+        bright = np.where(steady | (size == 0.0), 1.0, (read * made).sum(axis=(1, 2)) / np.where(size > 0.0, size, 1.0))
+        reads.append(read / np.where(bright > 0.5, bright, 1.0)[:, None, None])
+    seen = np.mean(reads, axis=0)
     weight = host(aim.weight).reshape(-1, k, k).astype(float)
     each = (twin.noise * gain) ** 2 / READINGS
-    rounded, median, limit = (a.reshape(-1) for a in told[:3])
+    rounded, median, limit = (a.reshape(-1) for a in told[1:4])
     power = np.where(median > 0.0, rounded + (weight**2).sum(axis=(1, 2)), np.inf)
     off = ((seen - weight) ** 2).sum(axis=(1, 2)) - k * k * each
     error = off / power
@@ -55,4 +64,4 @@ def read_back(
         std = np.where(share > 0.0, np.sqrt(share) * before, now)
     high = best + ONE_SIDED * std
     known = high < np.maximum(bound, COARSE * rounded / power)
-    return Expected(*(a.reshape(shape) for a in (rounded, best, high, known)))
+    return Expected(told.made, *(a.reshape(shape) for a in (rounded, best, high, known)))

@@ -14,15 +14,17 @@ and are tried, with losses, from a start of their own where the rest does not ex
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.linalg import lapack
 
 from l2sim.backend import Array, generator
 from l2sim.chip.nonidealities import Nonidealities
 from l2sim.learn.twin import attenuators, least_squares
 from l2sim.learn.twin.fit import SURE, Drive, Probes, Twin, prior_of, weigh
-from l2sim.learn.twin.model import LATER, Core, Seen, foreseen, gram, held
+from l2sim.learn.twin.model import LATER, Core, Seen, foreseen, gram, held, inverse
 from l2sim.learn.twin.noise import Noise, Record
 from l2sim.mesh.mesh import Mesh
 
@@ -30,7 +32,7 @@ NARROW = ("bias", "ratio", "crosstalk")
 """The groups of the narrow twin."""
 SHUTTERS = ("attenuator_bias", "attenuator_ratio")
 """Those of attenuators."""
-ORDER = ("loss", "gains", "offsets", "inputs", "bend", "curves", "reach", "lag", "saturation", "die", "laser")
+ORDER = ("loss", "gains", "offsets", "inputs", "bend", "curves", "reach", "lag", "saturation", "die", "laser", "pairs")
 """Groups that are asked for by the residual, as labs meet them."""
 PASSIVE = ("splitter", "splitters", "loss", "losses")
 KICK = 0.01
@@ -42,6 +44,8 @@ ROUNDS, CHOICES = 25, 3
 """Steps of a fit, and times that groups are chosen, at most."""
 WORTH = 3.0
 """Evidence, nats, from which on a group is switched on."""
+QUIET = 1.0 / 3.0
+"""Share of what a right model's misfit may be off one, below which no more is asked for."""
 
 
 @dataclass
@@ -91,7 +95,7 @@ def fit(core: Core, start: Array, groups: tuple[str, ...], prior: Prior, damping
     found = least_squares.minimise(
         look, start[at][None], precision[None], centre[None], ROUNDS, least=damping, held=None
     )  # fmt: skip
-    return _summed(core, whole(found.x[0]), groups, np.linalg.inv(found.normal[0]), float(found.misfit[0]), prior)
+    return _summed(core, whole(found.x[0]), groups, inverse(found.normal[0]), float(found.misfit[0]), prior)
 
 
 def _summed(core: Core, x: Array, groups: tuple[str, ...], covariance: Array, wrong: float, prior: Prior) -> Wide:
@@ -108,20 +112,23 @@ def bound(freedom: Array | float, doubt: float) -> Array | float:
     return far
 
 
-def widened(core: Core, start: Array, prior: Prior, passive: bool, shutters: bool = True) -> Wide:
+def widened(
+    core: Core, start: Array, prior: Prior, passive: bool, shutters: bool = True, asked: tuple[str, ...] = ()
+) -> Wide:
     """The fit that explains best what was seen of a core near `start`. `passive`: the data sheet speaks of splitters or
-    losses."""
-    base = NARROW + SHUTTERS * shutters
+    losses; `asked`: groups to begin with."""
+    base = NARROW + SHUTTERS * shutters + asked
     best = None
     if not passive:
-        best = _chosen(core, fit(core, start, base, prior), prior)
+        best = fit(core, start, base, prior)
+        best = best if best.explained else _chosen(core, best, prior)
         if best.explained:
             return best
     kicked = start.copy()
     kick = np.zeros((2, 2, core.mesh.count))
     kick += KICK * generator(1, "kick").normal(size=kick.shape)
     kicked[core.layout["splitters"]] = kick.ravel()
-    other = fit(core, kicked, base + PASSIVE, prior, 1e-3)
+    other = fit(core, kicked, base + tuple(name for name in PASSIVE if name not in base), prior, 1e-3)
     if not other.explained and (best is None or other.misfit < best.misfit):
         other = _chosen(core, other, prior)
     if best is None or other.explained or other.misfit + other.taken / other.freedom < best.misfit * 0.9:
@@ -129,19 +136,33 @@ def widened(core: Core, start: Array, prior: Prior, passive: bool, shutters: boo
     return best
 
 
+def asked(
+    mesh: Mesh, drive: Drive, sheet: Nonidealities, record: Record, twins: Twin, cores: Array
+) -> tuple[str, ...]:
+    """The groups that the residuals of some `cores` together ask for: what shows in none of them may in all."""
+    prior = Prior(*held(mesh, drive, sheet, record.whole.seen.shape[1]), record.noise.unsure)
+    base, fits = NARROW + SHUTTERS * (not drive.exact_sigma), []
+    for core in cores:
+        model = of_probes(mesh, drive, record.whole.of(np.array([core])), record.noise)
+        fits.append((model, fit(model, begun(model, twins, core), base, prior)))
+    return wanted(fits, prior)
+
+
 def enter(
-    mesh: Mesh, drive: Drive, sheet: Nonidealities, record: Record, twins: Twin, core: int
-) -> None:
-    """Replace what `twins` has of a core by its wider twin, where that leaves less doubt."""
+    mesh: Mesh, drive: Drive, sheet: Nonidealities, record: Record, twins: Twin, core: int,
+    first: tuple[str, ...] = (),
+) -> None:  # fmt: skip
+    """Replace what `twins` has of a core by its wider twin, where that leaves less doubt; it begins with the groups
+    `first`."""
     probes = record.whole.of(np.array([core]))
     model = of_probes(mesh, drive, probes, record.noise)
     prior = Prior(*held(mesh, drive, sheet, probes.seen.shape[1]), record.noise.unsure)
-    found = widened(model, begun(model, twins, core), prior, not sheet.real, not drive.exact_sigma)
+    found = widened(model, begun(model, twins, core), prior, not sheet.real, not drive.exact_sigma, first)
     one, level = twins.of(np.array([core])), record.noise.level
     coming = foreseen(model, found.x, found.groups, found.covariance, generator(2, "foreseen"))
     left, taken = np.array([found.misfit * found.freedom]), np.array([found.taken])
     weigh(one, left, taken, level, probes, record.noise.unsure, coming)
-    if one.doubt[0] < twins.doubt[core]:
+    if first or one.doubt[0] < twins.doubt[core]:
         kept(model, found, one)
         twins.put(np.array([core]), one)
 
@@ -167,7 +188,7 @@ def ahead(
         model = of_probes(mesh, drive, probes.of(np.array([core])), noise)
         x = begun(model, twins, core)
         rows = model.linear(x, NARROW)[1]
-        covariance = np.linalg.inv(gram(rows) + np.diag(weak))
+        covariance = inverse(gram(rows) + np.diag(weak))
         total += foreseen(model, x, NARROW, covariance, generator(2, "foreseen")) / len(some)
     return total
 
@@ -188,7 +209,7 @@ def begun(core: Core, twins: Twin, at: int) -> Array:
 def kept(core: Core, found: Wide, one: Twin) -> None:
     """Fill the twin `one` of one core with what was found."""
     x, layout = found.x, core.layout
-    std = np.sqrt(np.diag(found.covariance) * max(1.0, found.misfit))
+    std = np.sqrt(np.maximum(np.diag(found.covariance), 0.0) * max(1.0, found.misfit))
     one.bias[0], one.ratio[0], one.crosstalk[0] = x[layout["bias"]], x[layout["ratio"]], x[layout["crosstalk"]][0]
     one.spread[0] = std[: layout["crosstalk"].stop]
     one.attenuators[0] = x[layout["attenuator_bias"]], x[layout["attenuator_ratio"]]
@@ -197,6 +218,7 @@ def kept(core: Core, found: Wide, one: Twin) -> None:
         first, k = np.flatnonzero(at == layout[SHUTTERS[0]].start)[0], core.mesh.modes
         own = np.arange(first, first + k)
         one.open[0] = [beyond * found.covariance[a, b] for a, b in ((own, own), (own, own + k), (own + k, own + k))]
+    x[layout["unsteady"]] = np.sqrt(np.mean(x[layout["laser"]] ** 2))
     one.passive[0], one.more[0], one.wide[0] = core.passive(x), x[layout.indices(LATER)], True
 
 
@@ -205,7 +227,7 @@ def _chosen(core: Core, fitted: Wide, prior: Prior) -> Wide:
     for _ in range(CHOICES):
         if fitted.explained:
             break
-        more = wanted(core, fitted, prior)
+        more = wanted([(core, fitted)], prior)
         if not more:
             break
         again = fit(core, fitted.x, fitted.groups + more, prior, 1e-5)
@@ -215,41 +237,63 @@ def _chosen(core: Core, fitted: Wide, prior: Prior) -> Wide:
     return _pruned(core, fitted, prior)
 
 
-def wanted(core: Core, fitted: Wide, prior: Prior) -> tuple[str, ...]:
-    """The groups to switch on at a fit, best first, until what is left would be noise."""
-    others = tuple(name for name in ORDER if name not in fitted.groups and core.layout[name].stop > core.layout[name].start)
-    groups = fitted.groups + others
-    wrong, rows = core.linear(fitted.x, groups)
-    at = core.layout.indices(groups)
-    weak = prior.precision[at]
-    normal = gram(rows) + np.diag(weak)
-    down = (rows @ wrong).astype(float) - weak * (fitted.x[at] - prior.centre[at])
-    ends = np.cumsum([0] + [core.layout[name].stop - core.layout[name].start for name in groups])
-    place = {name: np.arange(a, b) for name, a, b in zip(groups, ends, ends[1:])}
-    on = np.arange(len(core.layout.indices(fitted.groups)))
-    chosen: list[str] = []
-    misfit, freedom = fitted.misfit, fitted.freedom
-    while misfit > 1.0 + bound(freedom, prior.doubt) / 2.0 and len(chosen) < len(others):
-        factor = np.linalg.cholesky(normal[np.ix_(on, on)])
-        solved = np.linalg.solve(factor, np.concatenate((normal[np.ix_(on, np.arange(len(normal)))], down[on, None]), axis=1))
-        best, gain, worth = "", 0.0, WORTH
-        for name in others:
-            if name in chosen:
-                continue
-            g = place[name]
+class _Asked:
+    """The normal equations of all groups at the fit of a core."""
+
+    def __init__(self, core: Core, fitted: Wide, others: tuple[str, ...], prior: Prior) -> None:
+        groups = fitted.groups + others
+        wrong, rows = core.linear(fitted.x, groups)
+        at = core.layout.indices(groups)
+        self.weak = prior.precision[at]
+        self.normal = gram(rows)
+        self.normal[np.diag_indices_from(self.normal)] += self.weak
+        self.down = (rows @ wrong).astype(float) - self.weak * (fitted.x[at] - prior.centre[at])
+        ends = np.cumsum([0] + [core.layout[name].stop - core.layout[name].start for name in groups])
+        self.place = {name: np.arange(a, b) for name, a, b in zip(groups, ends, ends[1:])}
+        self.on = np.arange(len(core.layout.indices(fitted.groups)))
+        self.misfit, self.freedom = fitted.misfit, fitted.freedom
+
+    def weighed(self, names: Iterable[str]) -> dict[str, tuple[float, float]]:
+        """The evidence of groups, nats, and how much of the sum of squares each explains."""
+        factor = lapack.dpotrf(self.normal[np.ix_(self.on, self.on)], lower=1)[0]
+        right = np.concatenate((self.normal[self.on], self.down[self.on, None]), axis=1)
+        solved = lapack.dtrtrs(factor, right, lower=1)[0]
+        found = {}
+        for name in names:
+            g = self.place[name]
             left = solved[:, g]
-            schur = normal[np.ix_(g, g)] - left.T @ left
-            b = down[g] - left.T @ solved[:, -1]
-            step = np.linalg.solve(schur, b)
-            free = 0.5 * (np.linalg.slogdet(schur)[1] - np.log(weak[g]).sum())
-            evidence = 0.5 * float(b @ step) / max(1.0, misfit) - free
-            if evidence > worth:
-                best, gain, worth = name, float(b @ step), evidence
-        if not best:
+            schur = self.normal[np.ix_(g, g)] - left.T @ left
+            b = self.down[g] - left.T @ solved[:, -1]
+            gain = float(b @ np.linalg.solve(schur, b))
+            free = 0.5 * (np.linalg.slogdet(schur)[1] - np.log(self.weak[g]).sum())
+            found[name] = 0.5 * gain / max(1.0, self.misfit) - free, gain
+        return found
+
+    def add(self, name: str, gain: float) -> None:
+        """Switch a group on that explains so much."""
+        self.on = np.concatenate((self.on, self.place[name]))
+        self.misfit -= gain / self.freedom
+
+
+def wanted(fits: Sequence[tuple[Core, Wide]], prior: Prior) -> tuple[str, ...]:
+    """The groups to switch on at fits of one or more cores, best first, until what is left would be noise."""
+    core, fitted = fits[0]
+    others = [a for a in ORDER if a not in fitted.groups and core.layout[a].stop > core.layout[a].start]
+    asking = [_Asked(core, one, tuple(others), prior) for core, one in fits]
+    chosen: list[str] = []
+    while others:
+        misfit = float(np.mean([one.misfit for one in asking]))
+        if misfit < 1.0 + QUIET * bound(asking[0].freedom * len(asking), prior.doubt):
             break
+        each = [one.weighed(others) for one in asking]
+        worth = {name: sum(one[name][0] for one in each) for name in others}
+        best = max(worth, key=lambda name: worth[name])
+        if worth[best] < WORTH:
+            break
+        for one, found in zip(asking, each):
+            one.add(best, found[best][1])
         chosen.append(best)
-        on = np.concatenate((on, place[best]))
-        misfit -= gain / freedom
+        others.remove(best)
     return tuple(chosen)
 
 
