@@ -239,7 +239,7 @@ def widen(mesh: Mesh, drive: Drive, sheet: Nonidealities, record: Record, twins:
     chance, unsure = 2.0 / freedom, record.noise.unsure
     worth = near & (twins.misfit > 1.0 + ASKED * np.sqrt(chance + unsure))
     calm = near & (twins.misfit < 1.0 + SURE * np.sqrt(chance + unsure))
-    first: tuple[str, ...] = ()
+    first: dict[str, float] = {}
     if calm.any():
         together = twins.misfit[calm].mean() - 1.0 > ASKED * np.sqrt(chance / calm.sum() + unsure)
         worth |= calm & together

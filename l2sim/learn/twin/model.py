@@ -178,7 +178,12 @@ class Core:
         own, leak = x[at["lag"]]
         change = heat[self.seen.last] - heat if own or leak else 0.0
         phases = heat + own * change + (heat + leak * change) @ self.coupling(x).T + x[at["bias"]]
-        return phases + x[at["die"]] * heat.mean(axis=1, keepdims=True) / np.pi, heat
+        return phases + x[at["die"]] * self.warm(heat), heat
+
+    def warm(self, heat: Array) -> Array:
+        """The mean heat of each mesh over pi, for every heater of it (S, 2 n)."""
+        means = heat.reshape(len(heat), 2, -1).mean(axis=2) / np.pi
+        return np.repeat(means, self.mesh.count, axis=1)
 
     def share(self, x: Array) -> Array:
         """What attenuators let through (S, k)."""
@@ -324,8 +329,7 @@ class _Inner:
         return self._summed(np.stack((change, change @ self.core.coupling(self.x).T)))
 
     def _die(self) -> Array:
-        mean = np.broadcast_to(self.heat.mean(axis=1, keepdims=True) / np.pi, self.heat.shape)
-        return self._timed(self.by_mzi[0], mean)
+        return self._timed(self.by_mzi[0], self.core.warm(self.heat))
 
     def _pairs(self) -> Array:
         to, by = self.core.ways.pairs.T

@@ -1,12 +1,12 @@
 """How noisy readings are: measured where a setting was read more than once, believed from the data sheet elsewhere.
 
-Two readings of one setting differ by noise alone. Over all cores (one lab, one kind of detector) the mean square of
-their differences is fitted by a law,
+Readings of one setting differ by noise alone, once heat has come to rest: the first of them is left out, for it may show
+what was commanded before. So does how bright all cores are together, if the laser changes: that is taken off. Over all
+cores (one lab, one kind of detector) the mean square of their differences is fitted by a law,
 
     std^2 = floor^2 + (relative level)^2,
 
-the second term where it is seen: lasers and references that change from reading to reading make such noise. What is
-read again is the last setting, without a write between, so that no heat moves.
+the second term where it is seen. What is read again is the last setting, without a write between.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Record:
 
 def repeats(cores: int, modes: int) -> int:
     """How many times the last setting is read again."""
-    return int(min(MOST, max(1, -(-WANTED // (cores * modes * modes)))))
+    return int(min(MOST, 1 + max(1, -(-WANTED // (cores * modes * modes)))))
 
 
 def believed(sheet: Nonidealities) -> Noise:
@@ -91,10 +91,13 @@ def measured(probes: Probes, sheet: Nonidealities) -> Noise:
     if not again.any():
         return believed(sheet)
     at = np.flatnonzero(again)
-    first = at[0] - 1
+    first = at[0] - (len(at) == 1)
     runs = probes.seen[:, first : at[-1] + 1].astype(float)  # the same setting, read several times
     mean = runs.mean(axis=1)
-    square = ((runs - mean[:, None]) ** 2).sum(axis=1) / (runs.shape[1] - 1)
+    off = runs - mean[:, None]
+    bright = (off * mean[:, None]).sum(axis=(0, 2, 3)) / max(float((mean**2).sum()), 1e-30)
+    off -= bright[:, None, None] * mean[:, None]
+    square = (off**2).sum(axis=1) / (runs.shape[1] - 1)
     return _law(square.ravel(), mean.ravel() ** 2, runs.shape[1] - 1, probes)
 
 

@@ -14,8 +14,8 @@ and are tried, with losses, from a start of their own where the rest does not ex
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.linalg import lapack
@@ -24,7 +24,7 @@ from l2sim.backend import Array, generator
 from l2sim.chip.nonidealities import Nonidealities
 from l2sim.learn.twin import attenuators, least_squares
 from l2sim.learn.twin.fit import SURE, Drive, Probes, Twin, prior_of, weigh
-from l2sim.learn.twin.model import LATER, Core, Seen, foreseen, gram, held, inverse
+from l2sim.learn.twin.model import LATER, Core, Layout, Seen, foreseen, gram, held, inverse
 from l2sim.learn.twin.noise import Noise, Record
 from l2sim.mesh.mesh import Mesh
 
@@ -44,6 +44,8 @@ ROUNDS, CHOICES = 25, 3
 """Steps of a fit, and times that groups are chosen, at most."""
 WORTH = 3.0
 """Evidence, nats, from which on a group is switched on."""
+WIDTHS = 1.0, 0.25
+"""What the prior spreads of a group may be multiplied by: a little of what many unknowns do is seen so."""
 QUIET = 1.0 / 3.0
 """Share of what a right model's misfit may be off one, below which no more is asked for."""
 
@@ -70,6 +72,13 @@ class Prior:
     precision: Array
     centre: Array
     doubt: float
+
+    def as_wide(self, layout: Layout, widths: Mapping[str, float]) -> Prior:
+        """With the spreads of some groups multiplied by these."""
+        precision = self.precision.copy()
+        for name, width in widths.items():
+            precision[layout[name]] /= width**2
+        return replace(self, precision=precision)
 
 
 def fit(core: Core, start: Array, groups: tuple[str, ...], prior: Prior, damping: float = least_squares.LEAST) -> Wide:
@@ -113,11 +122,13 @@ def bound(freedom: Array | float, doubt: float) -> Array | float:
 
 
 def widened(
-    core: Core, start: Array, prior: Prior, passive: bool, shutters: bool = True, asked: tuple[str, ...] = ()
-) -> Wide:
+    core: Core, start: Array, prior: Prior, passive: bool, shutters: bool = True,
+    asked: Mapping[str, float] | None = None,
+) -> Wide:  # fmt: skip
     """The fit that explains best what was seen of a core near `start`. `passive`: the data sheet speaks of splitters or
-    losses; `asked`: groups to begin with."""
-    base = NARROW + SHUTTERS * shutters + asked
+    losses; `asked`: groups to begin with, and how wide they are."""
+    asked = asked or {}
+    base, prior = NARROW + SHUTTERS * shutters + tuple(asked), prior.as_wide(core.layout, asked)
     best = None
     if not passive:
         best = fit(core, start, base, prior)
@@ -138,7 +149,7 @@ def widened(
 
 def asked(
     mesh: Mesh, drive: Drive, sheet: Nonidealities, record: Record, twins: Twin, cores: Array
-) -> tuple[str, ...]:
+) -> dict[str, float]:
     """The groups that the residuals of some `cores` together ask for: what shows in none of them may in all."""
     prior = Prior(*held(mesh, drive, sheet, record.whole.seen.shape[1]), record.noise.unsure)
     base, fits = NARROW + SHUTTERS * (not drive.exact_sigma), []
@@ -150,7 +161,7 @@ def asked(
 
 def enter(
     mesh: Mesh, drive: Drive, sheet: Nonidealities, record: Record, twins: Twin, core: int,
-    first: tuple[str, ...] = (),
+    first: Mapping[str, float] | None = None,
 ) -> None:  # fmt: skip
     """Replace what `twins` has of a core by its wider twin, where that leaves less doubt; it begins with the groups
     `first`."""
@@ -230,7 +241,8 @@ def _chosen(core: Core, fitted: Wide, prior: Prior) -> Wide:
         more = wanted([(core, fitted)], prior)
         if not more:
             break
-        again = fit(core, fitted.x, fitted.groups + more, prior, 1e-5)
+        prior = prior.as_wide(core.layout, more)
+        again = fit(core, fitted.x, fitted.groups + tuple(more), prior, 1e-5)
         if again.misfit + again.taken / again.freedom > fitted.misfit + fitted.taken / fitted.freedom:
             break
         fitted = again
@@ -253,8 +265,9 @@ class _Asked:
         self.on = np.arange(len(core.layout.indices(fitted.groups)))
         self.misfit, self.freedom = fitted.misfit, fitted.freedom
 
-    def weighed(self, names: Iterable[str]) -> dict[str, tuple[float, float]]:
-        """The evidence of groups, nats, and how much of the sum of squares each explains."""
+    def weighed(self, names: Iterable[str]) -> dict[tuple[str, float], tuple[float, float]]:
+        """The evidence of groups, nats, and how much of the sum of squares each explains, by name and width: what its
+        prior spreads are multiplied by."""
         factor = lapack.dpotrf(self.normal[np.ix_(self.on, self.on)], lower=1)[0]
         right = np.concatenate((self.normal[self.on], self.down[self.on, None]), axis=1)
         solved = lapack.dtrtrs(factor, right, lower=1)[0]
@@ -264,37 +277,43 @@ class _Asked:
             left = solved[:, g]
             schur = self.normal[np.ix_(g, g)] - left.T @ left
             b = self.down[g] - left.T @ solved[:, -1]
-            gain = float(b @ np.linalg.solve(schur, b))
-            free = 0.5 * (np.linalg.slogdet(schur)[1] - np.log(self.weak[g]).sum())
-            found[name] = 0.5 * gain / max(1.0, self.misfit) - free, gain
+            for width in WIDTHS:
+                weak = self.weak[g] / width**2
+                table = schur + np.diag(weak - self.weak[g])
+                gain = float(b @ np.linalg.solve(table, b))
+                free = 0.5 * (np.linalg.slogdet(table)[1] - np.log(weak).sum())
+                found[name, width] = 0.5 * gain / max(1.0, self.misfit) - free, gain
         return found
 
-    def add(self, name: str, gain: float) -> None:
+    def add(self, name: str, width: float, gain: float) -> None:
         """Switch a group on that explains so much."""
-        self.on = np.concatenate((self.on, self.place[name]))
+        g = self.place[name]
+        self.normal[g, g] += self.weak[g] / width**2 - self.weak[g]
+        self.on = np.concatenate((self.on, g))
         self.misfit -= gain / self.freedom
 
 
-def wanted(fits: Sequence[tuple[Core, Wide]], prior: Prior) -> tuple[str, ...]:
-    """The groups to switch on at fits of one or more cores, best first, until what is left would be noise."""
+def wanted(fits: Sequence[tuple[Core, Wide]], prior: Prior) -> dict[str, float]:
+    """The groups to switch on at fits of one or more cores, best first, until what is left would be noise; and how wide
+    each of them."""
     core, fitted = fits[0]
     others = [a for a in ORDER if a not in fitted.groups and core.layout[a].stop > core.layout[a].start]
     asking = [_Asked(core, one, tuple(others), prior) for core, one in fits]
-    chosen: list[str] = []
+    chosen: dict[str, float] = {}
     while others:
         misfit = float(np.mean([one.misfit for one in asking]))
         if misfit < 1.0 + QUIET * bound(asking[0].freedom * len(asking), prior.doubt):
             break
         each = [one.weighed(others) for one in asking]
-        worth = {name: sum(one[name][0] for one in each) for name in others}
+        worth = {name: sum(one[name][0] for one in each) for name in each[0]}
         best = max(worth, key=lambda name: worth[name])
         if worth[best] < WORTH:
             break
         for one, found in zip(asking, each):
-            one.add(best, found[best][1])
-        chosen.append(best)
-        others.remove(best)
-    return tuple(chosen)
+            one.add(*best, found[best][1])
+        chosen[best[0]] = best[1]
+        others.remove(best[0])
+    return chosen
 
 
 def _pruned(core: Core, fitted: Wide, prior: Prior) -> Wide:
