@@ -178,9 +178,12 @@ def random_phases(drive: Drive, shape: tuple[int, ...], rng: np.random.Generator
 
 
 def draw(drive: Drive, mesh: Mesh, settings: int, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Random settings: commands (M, 2 n) away from the ends of the range, and signs of sigma (M, k)."""
-    commands = drive.command(random_phases(drive, (settings, 2 * mesh.count), rng))
-    return commands, rng.choice([-1.0, 1.0], (settings, mesh.modes))
+    """Random settings: commands (M, 2 n) away from the ends of the range, and signs of sigma (M, k). Some settings are
+    hotter than others, so that what all heaters do together shows."""
+    low, high = RANGE
+    share = rng.uniform(0.0, 1.0, (settings, 2 * mesh.count)) ** (2.0 ** rng.uniform(-1.0, 1.0, (settings, 1)))
+    phases = drive.near(min(drive.top, TURN) * (low + (high - low) * share))
+    return drive.command(phases), rng.choice([-1.0, 1.0], (settings, mesh.modes))
 
 
 def away(drive: Drive, first: Array, angle: float, rng: np.random.Generator) -> Array:

@@ -44,7 +44,7 @@ ROUNDS, CHOICES = 25, 3
 """Steps of a fit, and times that groups are chosen, at most."""
 WORTH = 3.0
 """Evidence, nats, from which on a group is switched on."""
-WIDTHS = 1.0, 0.25
+WIDTHS = 1.0, 0.5, 0.25
 """What the prior spreads of a group may be multiplied by: a little of what many unknowns do is seen so."""
 QUIET = 1.0 / 3.0
 """Share of what a right model's misfit may be off one, below which no more is asked for."""
