@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from l2sim.backend import Array, kernels
-from l2sim.chip.nonidealities import Nonidealities
+from l2sim.chip.nonidealities import GAMMA, Nonidealities
 from l2sim.given import wrapped
 from l2sim.learn.twin.fit import Drive, Probes, Twin, random_phases
 from l2sim.learn.twin.model import held
@@ -98,6 +98,11 @@ def matrices(mesh: Mesh, drive: Drive, twin: Twin, q: Array) -> tuple[Array, Arr
         kernels.mesh.matrices(own, flip, ends, mesh.rail, out)
         made.append(out.reshape(cores, count, k, k))
     return made[0], made[1]
+
+
+def unseen(sheet: Nonidealities) -> Array:
+    """The variances (3,) of attenuators that no setting shows, as the data sheet has them."""
+    return np.array([sheet.sigma_bias**2 / 3.0, 0.0, (sheet.gamma_std / GAMMA) ** 2])
 
 
 class Found(NamedTuple):

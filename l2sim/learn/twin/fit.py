@@ -285,12 +285,12 @@ def determined(mesh: Mesh, drive: Drive, sheet: Nonidealities, twins: Twin) -> A
 
 def weigh(
     twins: Twin, wrong: Array, taken: Array, noise: float, probes: Probes, unsure: float = 0.0,
-    foreseen: Array | float | None = None,
+    foreseen: tuple[float, float] | None = None,
 ) -> None:  # fmt: skip
     """Fill `misfit`, `doubt` and `identified` of twins (M,) with what a fit to `probes` left, `wrong` (M,) in units of
     the noise, and how many unknowns the readings determined, `taken` (M,); `unsure`: variance of the noise's square;
-    `foreseen`: the relative error |R' - R|^2 / |R|^2 that what is not known makes at settings to come
-    (`model.foreseen`).
+    `foreseen`: the relative error |R' - R|^2 / |R|^2 that what is not known makes at settings to come, and its
+    standard deviation (`model.foreseen`).
 
     Left out, it is taken for that at the settings of the fit: P unknowns that S settings determine within the noise
     make the mean squared error P noise^2 / S there, the trace of J C J', relative to |R|^2 = k. What is left beyond
@@ -301,11 +301,12 @@ def weigh(
     freedom = np.maximum(1.0, readings - taken)
     twins.misfit = wrong / freedom
     unit, per, sure = noise**2 / k / shown(probes), readings / settings, 2.0 / freedom + unsure
-    ahead = unit * taken / settings if foreseen is None else foreseen
+    ahead, apart = (unit * taken / settings, 0.0) if foreseen is None else foreseen
     beyond = np.maximum(twins.misfit - 1.0, 0.0)
     beyond *= beyond**2 / (beyond**2 + sure)  # as far as it is more than chance
     twins.doubt = (1.0 + beyond) * ahead + beyond * unit * per
-    twins.doubt_std = unit * per * twins.misfit * np.sqrt(sure) * beyond / (beyond + np.sqrt(sure))
+    chance = unit * per * twins.misfit * np.sqrt(sure) * beyond / (beyond + np.sqrt(sure))
+    twins.doubt_std = np.hypot((1.0 + beyond) * apart, chance)
     twins.identified = np.abs(twins.misfit - 1.0) < SURE * np.sqrt(sure)
     twins.noise = np.full(len(twins.misfit), noise)
 

@@ -19,18 +19,19 @@ from __future__ import annotations
 
 from types import ModuleType
 
+import msgspec
 import numpy as np
 
 from l2sim.backend import Array, Stream, host
 from l2sim.chip import grid
-from l2sim.chip.nonidealities import Nonidealities
+from l2sim.chip.nonidealities import GAMMA, Nonidealities
 from l2sim.chip.protocol import Hardware, check
 from l2sim.errors import ChipError
 from l2sim.learn.twin import attenuators, power, stuck
 from l2sim.learn.twin import noise as noise_of
 from l2sim.learn.twin import start as twin_start
 from l2sim.learn.twin import wide as twin_wide
-from l2sim.learn.twin.fit import STUCK, SURE, Drive, Probes, Twin, away, blank, determined, draw, fit, weigh
+from l2sim.learn.twin.fit import STUCK, SURE, Drive, Probes, Twin, away, blank, determined, draw, fit, ratio_std, weigh
 from l2sim.learn.twin.noise import Record
 from l2sim.mesh.mesh import Mesh
 
@@ -58,8 +59,16 @@ Powers are read with light in all inputs, which shows a wrong model more clearly
 
 ASKED = 2.5
 """Standard deviations of chi squared, of a core or of the mean of all, from which on a wider model is tried."""
-SEVERAL = 6
-"""Cores whose residuals say together what is to be added."""
+SEVERAL, SURELY = 6, 3
+"""Cores whose residuals say together what is to be added, and that need splitters and losses before others begin with
+them."""
+
+
+DOUBT = 1e-3
+"""Relative error of responses to come from which on a core takes more settings: half of what a core that is known may
+have; the rest is left to rounding and to attenuators."""
+ENOUGH, MORE = 64, 1.3
+"""Heaters that say how far all spread, and how many times the data sheet's spread that has to be to count."""
 
 
 def measure(
@@ -98,8 +107,9 @@ def identify(
     only: Array | None = None,
 ) -> Twin:
     """Identify every core of a grid: a walk of 2 k settings that starts the fit (`twin.start`), k + 1 random ones (or
-    `beside`) with it, the last of them read again for its noise, k / 2 + 1 that show attenuators; and for cores whose
-    residual noise does not explain another walk, up to `retries` times.
+    `beside`) with it, the last of them read again for its noise, k / 2 + 1 that show attenuators. Then, up to `retries`
+    times, another walk for cores whose residual noise does not explain, or more random settings where noise leaves
+    too much doubt.
 
     `sheet` is what is believed of the chip; `stream` gives random streams by name; `readout` "quadrature",
     "two_readings" or "power", which takes six evaluations a setting (`twin.power`). `only` the cores of a mask (p, q);
@@ -122,16 +132,20 @@ def identify(
         mask[lost] = True
         before = hardware.meter.spent(hardware.meter.current).evaluations
         walk = _by_powers if readout == "power" else _by_quadratures
-        record, bias = walk(hardware, drive, sheet, stream, turn, mask.reshape(shape), 0 if turn else extra, readout)
+        if turn and twins.identified[lost].all():  # what is near wants more settings, not another walk
+            record, bias = _more(hardware, drive, sheet, stream, turn, mask.reshape(shape), extra, readout), None
+        else:
+            record, bias = walk(hardware, drive, sheet, stream, turn, mask.reshape(shape), 0 if turn else extra, readout)
         spent = hardware.meter.spent(hardware.meter.current).evaluations - before
         twins.evaluations[lost] += spent // max(1, len(lost))
         known = record if known is None else known.then(record)
         start = twins.of(lost)
-        start.bias, start.ratio[:], start.crosstalk[:] = bias, 1.0, sheet.crosstalk
+        if bias is not None:
+            start.bias, start.ratio[:], start.crosstalk[:] = bias, 1.0, sheet.crosstalk
         again = explained(mesh, drive, sheet, known, start, xp=grid.arrays(hardware))
         better = again.doubt < twins.doubt[lost]
         twins.put(lost[better], again.of(better))
-        still = np.flatnonzero(~twins.identified[lost])
+        still = np.flatnonzero(~twins.identified[lost] | (twins.doubt[lost] > DOUBT))
         lost, known = lost[still], known.of(still)
         if not len(lost):
             break
@@ -202,13 +216,29 @@ def explained(
     def again(probes: Probes, start: Twin) -> Twin:
         return fit(mesh, drive, sheet, probes, start, xp=xp, noise=record.noise.level)
 
+    start.open[:] = attenuators.unseen(sheet)[:, None]
     twins = again(record.base, start)
+    spread = _ratios(sheet, twins)
+    if spread > ratio_std(sheet):  # heaters differ more than the data sheet says
+        sheet = msgspec.structs.replace(sheet, gamma_std=min(spread * GAMMA, 0.1))
+        twins = again(record.base, twins)
     if sheet.real:
         twins = stuck.settled(mesh, twins, record.base, again)
     if record.beside is not None and not record.base.power:
         with_attenuators(mesh, drive, sheet, record, twins)
     widen(mesh, drive, sheet, record, twins)
     return twins
+
+
+def _ratios(sheet: Nonidealities, twins: Twin) -> float:
+    """How far strengths of heaters spread around one, as all twins together show it; 0 where that is not more than the
+    data sheet's spread would let them show."""
+    n = twins.ratio.shape[1]
+    live = (twins.ratio > STUCK) & (twins.misfit < NEAR[False])[:, None]
+    if live.sum() < ENOUGH:
+        return 0.0
+    found = np.sqrt(np.mean((twins.ratio[live] - 1.0) ** 2 + twins.spread[:, n : 2 * n][live] ** 2))
+    return float(found) if found > MORE * ratio_std(sheet) else 0.0
 
 
 def with_attenuators(mesh: Mesh, drive: Drive, sheet: Nonidealities, record: Record, twins: Twin) -> None:
@@ -248,8 +278,11 @@ def widen(mesh: Mesh, drive: Drive, sheet: Nonidealities, record: Record, twins:
         some = some[np.argsort(twins.misfit[some], kind="stable")]
         middle = (len(some) - SEVERAL) // 2
         first = twin_wide.asked(mesh, drive, sheet, record, twins, some[middle : middle + SEVERAL])
+    passive, ended = not sheet.real, []
     for core in np.flatnonzero(worth):
-        twin_wide.enter(mesh, drive, sheet, record, twins, core, first)
+        ended.append(twin_wide.enter(mesh, drive, sheet, record, twins, core, {} if passive else first, passive))
+        if len(ended) == SURELY and all(ended):
+            passive = True
 
 
 def _by_quadratures(
@@ -264,6 +297,20 @@ def _by_quadratures(
     shown = attenuators.settings(mesh, drive, stream(f"attenuators{turn}"))
     beside = None if turn else measure(hardware, *shown, cores, readout=readout)
     return Record(seen, beside, noise_of.measured(seen, sheet)), begin(mesh, sheet, seen)
+
+
+def _more(
+    hardware: Hardware, drive: Drive, sheet: Nonidealities, stream: Stream, turn: int, mask: Array, count: int,
+    readout: str,
+) -> Record:  # fmt: skip
+    """Twice `count` random settings more, and those that show attenuators."""
+    mesh, cores, rng = hardware.mesh, None if mask.all() else mask, stream(f"probes{turn}")
+    light = power.light(mesh.modes, rng) if readout == "power" else None
+    seen = measure(hardware, *draw(drive, mesh, 2 * count, rng), cores, light, readout)
+    if readout == "power":
+        return Record(seen, None, noise_of.believed(sheet))
+    shown = attenuators.settings(mesh, drive, stream(f"attenuators{turn}"))
+    return Record(seen, measure(hardware, *shown, cores, readout=readout), noise_of.believed(sheet))
 
 
 def _by_powers(

@@ -45,8 +45,7 @@ class Found(NamedTuple):
 
 def minimise(
     look: Look, start: Array, precision: Array, centre: Array, rounds: int, *, least: float = LEAST,
-    enough: float = ENOUGH, held: Array | None = None, low: float = -np.inf, high: float = np.inf,
-    xp: ModuleType = np,
+    enough: float = ENOUGH, held: Array | None = None, low: float = -np.inf, high: float = np.inf, xp: ModuleType = np,
 ) -> Found:  # fmt: skip
     """From `start` (M, P), `rounds` steps at most; `precision` and `centre` (M, P). What is `held` (M, P) stays at 0 to
     the last digit; x stays between `low` and `high`. `xp`: the module of the normal matrices."""

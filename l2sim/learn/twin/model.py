@@ -384,9 +384,12 @@ FRESH = 4
 """Settings at which errors to come are foreseen."""
 
 
-def foreseen(core: Core, x: Array, groups: tuple[str, ...], covariance: Array, rng: np.random.Generator) -> float:
-    """The mean squared error |R' - R|^2 / |R|^2 of responses to settings that were not read, with sigma of +1 and -1:
-    the trace of J C J' there, C the `covariance` of the unknowns of `groups`."""
+def foreseen(
+    core: Core, x: Array, groups: tuple[str, ...], covariance: Array, rng: np.random.Generator
+) -> tuple[float, float]:
+    """The mean of the squared error |R' - R|^2 / |R|^2 of responses to settings that were not read, with sigma of +1
+    and -1, and its standard deviation from core to core and setting to setting: with M = J C J' there, C the
+    `covariance` of the unknowns of `groups`, tr M and 2 tr M^2."""
     mesh, k = core.mesh, core.mesh.modes
     own = tuple(name for name in groups if name in OWN)
     at = core.layout.indices(groups)
@@ -402,8 +405,11 @@ def foreseen(core: Core, x: Array, groups: tuple[str, ...], covariance: Array, r
     for name in (*OWN, "attenuator_bias", "attenuator_ratio"):
         full[there.layout[name]] = x[core.layout[name]]
     rows = there.linear(full, own)[1].astype(float)
-    known = covariance[np.ix_(kept, kept)]
-    return float((rows * (known @ rows)).sum() / FRESH / k)
+    spread = (covariance[np.ix_(kept, kept)] @ rows).reshape(len(rows), FRESH, k * k)
+    tables = np.matmul(rows.reshape(spread.shape).transpose(1, 2, 0), spread.transpose(1, 0, 2))
+    traces = np.trace(tables, axis1=1, axis2=2)
+    wide = 2.0 * (tables**2).sum(axis=(1, 2)).mean() + traces.var()
+    return float(traces.mean() / k), float(np.sqrt(wide) / k)
 
 
 def inverse(normal: Array) -> Array:

@@ -62,7 +62,9 @@ class Record:
     def then(self, more: Record) -> Record:
         """This and what was read later of the same cores. The noise that was measured from more cores counts."""
         noise = self.noise if self.noise.count >= more.noise.count else more.noise
-        return Record(self.base.then(more.base), self.beside or more.beside, noise)
+        both = self.beside is not None and more.beside is not None
+        beside = self.beside.then(more.beside) if both else self.beside or more.beside  # type: ignore[union-attr, arg-type]
+        return Record(self.base.then(more.base), beside, noise)
 
     @property
     def whole(self) -> Probes:

@@ -134,9 +134,9 @@ def expected(twin: Twin, made: Array, weight: Array, shutters: Array, bound: flo
     """What to expect of cores (M,) that should be `weight` and are `made` as far as their twins know, and whose
     attenuators have the mean squared error `shutters` (M,).
 
-    What is not known, with the mean square `doubt`, adds to the known rest in a direction of its own among k k: the
-    square of the sum has the mean of both and, beside the doubt's own, the variance of a square of k k normal numbers
-    around a known one.
+    What is not known, with the mean square `doubt`, adds to the known rest in a direction of its own among k k, of which
+    about half count: the square of the sum has the mean of both and, beside the doubt's own, the variance of twice
+    their product.
     """
     size = weight[0].size
     power = (made**2).sum(axis=(1, 2))
@@ -145,7 +145,7 @@ def expected(twin: Twin, made: Array, weight: Array, shutters: Array, bound: flo
     apart = np.where(power > 0.0, shutters / np.where(power > 0.0, power, 1.0), 0.0)
     unknown = np.where(power > 0.0, twin.doubt + apart, 0.0)
     few = 2.0 * apart**2 / len(weight[0])
-    std = np.sqrt((4.0 * share * unknown + 2.0 * unknown**2) / size + few + np.where(power > 0.0, twin.doubt_std, 0.0) ** 2)
+    std = np.sqrt(8.0 * share * unknown / size + few + np.where(power > 0.0, twin.doubt_std, 0.0) ** 2)
     limit = share + unknown + ONE_SIDED * std
     return Expected(made, rounded, share + unknown, limit, limit < np.maximum(bound, COARSE * share))
 

@@ -42,6 +42,9 @@ LOOKED = 3
 """Cores at which it is foreseen what others will do."""
 ROUNDS, CHOICES = 25, 3
 """Steps of a fit, and times that groups are chosen, at most."""
+ROUGH = 4.0
+"""Gain, in variances of a reading, at which a fit of splitters has ended: a tenth of the standard deviation of each of
+some four hundred unknowns."""
 WORTH = 3.0
 """Evidence, nats, from which on a group is switched on."""
 WIDTHS = 1.0, 0.5, 0.25
@@ -101,8 +104,10 @@ def fit(core: Core, start: Array, groups: tuple[str, ...], prior: Prior, damping
 
         return np.array([(rest**2).sum()]), normal
 
+    curved = "splitters" in groups
     found = least_squares.minimise(
-        look, start[at][None], precision[None], centre[None], ROUNDS, least=damping, held=None
+        look, start[at][None], precision[None], centre[None], ROUNDS, least=damping,
+        enough=ROUGH if curved else least_squares.ENOUGH,
     )  # fmt: skip
     return _summed(core, whole(found.x[0]), groups, inverse(found.normal[0]), float(found.misfit[0]), prior)
 
@@ -161,14 +166,14 @@ def asked(
 
 def enter(
     mesh: Mesh, drive: Drive, sheet: Nonidealities, record: Record, twins: Twin, core: int,
-    first: Mapping[str, float] | None = None,
-) -> None:  # fmt: skip
+    first: Mapping[str, float] | None = None, passive: bool = False,
+) -> bool:  # fmt: skip
     """Replace what `twins` has of a core by its wider twin, where that leaves less doubt; it begins with the groups
-    `first`."""
+    `first`, or with splitters and losses if `passive`. Whether it ended with these."""
     probes = record.whole.of(np.array([core]))
     model = of_probes(mesh, drive, probes, record.noise)
     prior = Prior(*held(mesh, drive, sheet, probes.seen.shape[1]), record.noise.unsure)
-    found = widened(model, begun(model, twins, core), prior, not sheet.real, not drive.exact_sigma, first)
+    found = widened(model, begun(model, twins, core), prior, passive, not drive.exact_sigma, first)
     one, level = twins.of(np.array([core])), record.noise.level
     coming = foreseen(model, found.x, found.groups, found.covariance, generator(2, "foreseen"))
     left, taken = np.array([found.misfit * found.freedom]), np.array([found.taken])
@@ -176,6 +181,7 @@ def enter(
     if first or one.doubt[0] < twins.doubt[core]:
         kept(model, found, one)
         twins.put(np.array([core]), one)
+    return "splitters" in found.groups
 
 
 def of_probes(mesh: Mesh, drive: Drive, probes: Probes, noise: Noise) -> Core:
@@ -189,19 +195,20 @@ def of_probes(mesh: Mesh, drive: Drive, probes: Probes, noise: Noise) -> Core:
 
 def ahead(
     mesh: Mesh, drive: Drive, sheet: Nonidealities, probes: Probes, noise: Noise, twins: Twin, drift: float | None = None
-) -> float:
+) -> tuple[float, float]:
     """`model.foreseen` of narrow twins: the mean of a few, for it is the settings that make it, and those are the same.
     """
     some = np.argsort(~twins.identified, kind="stable")[:LOOKED]
     precision = prior_of(mesh, drive, sheet, twins.of(some), drift)[1]
-    total = 0.0
+    total = []
     for core, weak in zip(some, precision):
         model = of_probes(mesh, drive, probes.of(np.array([core])), noise)
         x = begun(model, twins, core)
         rows = model.linear(x, NARROW)[1]
         covariance = inverse(gram(rows) + np.diag(weak))
-        total += foreseen(model, x, NARROW, covariance, generator(2, "foreseen")) / len(some)
-    return total
+        total.append(foreseen(model, x, NARROW, covariance, generator(2, "foreseen")))
+    mean, std = np.mean(total, axis=0)
+    return float(mean), float(std)
 
 
 def begun(core: Core, twins: Twin, at: int) -> Array:
