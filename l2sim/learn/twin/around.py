@@ -43,13 +43,13 @@ class Look:
 
     def free(self, q: Array, core: Core) -> tuple[Array, Array]:
         """What each sigma makes (k, k k) at the phases of `core`, and the best sigma (k,)."""
-        n, k = self.mesh.count, self.mesh.modes
+        k = self.mesh.modes
         phases = core.phases(self.x)[0]
         out = np.empty((k, k, k), np.float32)
         one = np.eye(k) * self.signs[1]
         kernels.twin_wide.answers(
-            np.repeat(phases, k, axis=0), self._passive, one, np.repeat(self._blank.light, k, axis=0).astype(np.float32),
-            self.mesh.rail, False, out,
+            np.repeat(phases, k, axis=0), self._passive, one,
+            np.repeat(self._blank.light, k, axis=0).astype(np.float32), self.mesh.rail, False, out,
         )  # fmt: skip
         made = (self.signs[0][:, None] * out).reshape(k, -1).astype(float)
         return made, np.linalg.lstsq(made.T, self.weight.ravel(), rcond=None)[0]
@@ -104,9 +104,9 @@ def program(
     look, unit = Look(mesh, drive, twin, signs, weight), ENOUGH * max(float((weight**2).sum()), 1e-30)
 
     def looked(at: Array, _: Array) -> tuple[Array, least_squares.Normal]:
-        sigma, error, table, slope = look.gram(at[0])
-        ridge = 1e-6 * np.trace(table) / len(table)
-        return np.array([error / unit]), lambda _: ((table + ridge * np.eye(len(table)))[None] / unit, -slope[None] / unit)
+        _, error, table, slope = look.gram(at[0])
+        table += 1e-6 * np.trace(table) / len(table) * np.eye(len(table))
+        return np.array([error / unit]), lambda _: (table[None] / unit, -slope[None] / unit)
 
     nothing = np.zeros((1, q.size))
     found = least_squares.minimise(

@@ -41,7 +41,7 @@ def settings(mesh: Mesh, drive: Drive, rng: np.random.Generator) -> tuple[Array,
 
 
 def told(drive: Drive, sigma: Array) -> tuple[Array, Array]:
-    """Phases alpha (..., k) that attenuators are driven by for a commanded sigma, and the gain (...) behind the core."""
+    """Phases alpha (..., k) of attenuators for a commanded sigma (..., k), and the gain (...) behind the core."""
     gain = np.abs(sigma).max(axis=-1)
     alpha = np.arccos(np.clip(sigma / np.where(gain > 0.0, gain, 1.0)[..., None], -1.0, 1.0))
     lsb = drive.share_lsb

@@ -30,6 +30,8 @@ FULL = 2.0 * np.pi * (1.0 - 1e-6)
 """The largest command that is not wrapped, rad."""
 SURE = 6.0
 """Standard deviations of chi squared above which a core is not identified."""
+NOVEL = 3.0
+"""How much larger errors are at new settings than at those of a walk and of some random ones; measured at k = 9 (2.9)."""
 STUCK = 0.5
 """Heater strength below which a heater is nearer to a stuck one."""
 HOLD = 1e12
@@ -81,10 +83,11 @@ class Twin:
     """The fitted models of M cores: `bias` and `ratio` (M, 2 n) of the heaters of U, then V; `crosstalk` (M,).
 
     `misfit` (M,): mean squared residual over the noise's; `doubt` (M,): the error |R' - R|^2 / |R|^2 that responses
-    will have by what is not known, `doubt_std` (M,) how uncertain that is; `noise` (M,) of a reading; `identified` (M,): whether what is left is
-    what noise explains; `evaluations` (M,) spent; `spread` (M, 4 n + 1): standard deviations of bias, ratio, crosstalk.
-    `attenuators` (M, 2, k): their bias and ratio, `open` (M, 3, k) the variances of these. `wide` (M,): whether more is fitted (`l2sim.learn.twin.wide`):
-    `passive` (M, 2, 4, n), splitters and losses, and `more` (M, model.extra).
+    will have by what is not known, `doubt_std` (M,) how uncertain that is; `noise` (M,) of a reading; `identified`
+    (M,): whether what is left is what noise explains; `evaluations` (M,) spent; `spread` (M, 4 n + 1): standard
+    deviations of bias, ratio, crosstalk. `attenuators` (M, 2, k): their bias and ratio, `open` (M, 3, k) the variances
+    of these and their covariance between. `wide` (M,): whether more is fitted (`l2sim.learn.twin.wide`): `passive`
+    (M, 2, 4, n), splitters and losses, and `more` (M, model.extra).
     """
 
     bias: Array
@@ -285,14 +288,14 @@ def determined(mesh: Mesh, drive: Drive, sheet: Nonidealities, twins: Twin) -> A
 
 def weigh(
     twins: Twin, wrong: Array, taken: Array, noise: float, probes: Probes, unsure: float = 0.0,
-    foreseen: tuple[float, float] | None = None,
+    foreseen: tuple[Array | float, Array | float] | None = None,
 ) -> None:  # fmt: skip
     """Fill `misfit`, `doubt` and `identified` of twins (M,) with what a fit to `probes` left, `wrong` (M,) in units of
     the noise, and how many unknowns the readings determined, `taken` (M,); `unsure`: variance of the noise's square;
     `foreseen`: the relative error |R' - R|^2 / |R|^2 that what is not known makes at settings to come, and its
     standard deviation (`model.foreseen`).
 
-    Left out, it is taken for that at the settings of the fit: P unknowns that S settings determine within the noise
+    Left out, it is `NOVEL` times that at the settings of the fit: P unknowns that S settings determine within the noise
     make the mean squared error P noise^2 / S there, the trace of J C J', relative to |R|^2 = k. What is left beyond
     noise is not in the model, and will be so elsewhere; it makes what is known less certain as noise does.
     """
@@ -301,7 +304,7 @@ def weigh(
     freedom = np.maximum(1.0, readings - taken)
     twins.misfit = wrong / freedom
     unit, per, sure = noise**2 / k / shown(probes), readings / settings, 2.0 / freedom + unsure
-    ahead, apart = (unit * taken / settings, 0.0) if foreseen is None else foreseen
+    ahead, apart = (NOVEL * unit * taken / settings, 0.0) if foreseen is None else foreseen
     beyond = np.maximum(twins.misfit - 1.0, 0.0)
     beyond *= beyond**2 / (beyond**2 + sure)  # as far as it is more than chance
     twins.doubt = (1.0 + beyond) * ahead + beyond * unit * per

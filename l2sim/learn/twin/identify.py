@@ -135,7 +135,8 @@ def identify(
         if turn and twins.identified[lost].all():  # what is near wants more settings, not another walk
             record, bias = _more(hardware, drive, sheet, stream, turn, mask.reshape(shape), extra, readout), None
         else:
-            record, bias = walk(hardware, drive, sheet, stream, turn, mask.reshape(shape), 0 if turn else extra, readout)
+            count = 0 if turn else extra
+            record, bias = walk(hardware, drive, sheet, stream, turn, mask.reshape(shape), count, readout)
         spent = hardware.meter.spent(hardware.meter.current).evaluations - before
         twins.evaluations[lost] += spent // max(1, len(lost))
         known = record if known is None else known.then(record)
@@ -257,8 +258,8 @@ def with_attenuators(mesh: Mesh, drive: Drive, sheet: Nonidealities, record: Rec
 def widen(mesh: Mesh, drive: Drive, sheet: Nonidealities, record: Record, twins: Twin) -> None:
     """Try the wider model on those that are near and not explained, and on all where they are not so together.
 
-    Where the data sheet speaks of neither splitter errors nor loss not where heaters are stuck: with so many unknowns a
-    wrong image of these could pass for the right one.
+    Where the data sheet speaks of neither splitter errors nor loss, not where heaters are stuck: with so many
+    unknowns a wrong image of these could pass for the right one.
     """
     near = twins.misfit < NEAR[record.base.power]
     if sheet.real:
@@ -280,7 +281,8 @@ def widen(mesh: Mesh, drive: Drive, sheet: Nonidealities, record: Record, twins:
         first = twin_wide.asked(mesh, drive, sheet, record, twins, some[middle : middle + SEVERAL])
     passive, ended = not sheet.real, []
     for core in np.flatnonzero(worth):
-        ended.append(twin_wide.enter(mesh, drive, sheet, record, twins, core, {} if passive else first, passive))
+        asked = {} if passive else first
+        ended.append(twin_wide.enter(mesh, drive, sheet, record, twins, int(core), asked, passive))
         if len(ended) == SURELY and all(ended):
             passive = True
 
@@ -291,7 +293,7 @@ def _by_quadratures(
 ) -> tuple[Record, Array]:  # fmt: skip
     """A walk and `more` random settings, read by quadratures; and where the fit may start (M, 2 n)."""
     mesh, cores = hardware.mesh, None if mask.all() else mask
-    again = noise_of.repeats(np.count_nonzero(mask), mesh.modes)
+    again = noise_of.repeats(int(mask.sum()), mesh.modes)
     walk = settings(mesh, drive, stream(f"probes{turn}"), more, again)
     seen = measure(hardware, *walk, cores, readout=readout)
     shown = attenuators.settings(mesh, drive, stream(f"attenuators{turn}"))
@@ -330,6 +332,7 @@ def _by_powers(
     # The attenuators do not dim exactly, so the last setting is for the start only.
     seen = Probes(seen.drive[:, :-1], seen.sigma[:, :-1], seen.light[:-1], seen.seen[:, :-1], True)
     seen = seen.then(measure(hardware, *draw(drive, mesh, more, rng), cores, sent)) if more else seen
-    again = (a[0, -1:] for a in (seen.drive, seen.sigma))
-    seen = seen.then(measure(hardware, *again, cores, sent))
+    last = seen.drive[0, -1:], seen.sigma[0, -1:]
+    for _ in range(2):
+        seen = seen.then(measure(hardware, *last, cores, sent))
     return Record(seen, None, noise_of.measured(seen, sheet)), bias

@@ -30,7 +30,7 @@ from l2sim.errors import ChipError
 from l2sim.given import wrapped
 from l2sim.learn.twin import least_squares
 from l2sim.learn.twin.fit import CROSSTALK_STD, NOISE_FLOOR, SURE, Drive, random_phases, ratio_std
-from l2sim.learn.twin.wide import SPLITTER_STD
+from l2sim.learn.twin.model import STD
 from l2sim.mesh import unitary
 from l2sim.mesh.mesh import Mesh
 from l2sim.mesh.wiring import wiring
@@ -274,7 +274,7 @@ def fit(
     The noise of a power follows from the power that the model sees, so that low readings get no undue weight; it is
     taken from the readings at first, and from the fit when that has come to an end."""
     n = mesh.count
-    ratio, splitter = ratio_std(sheet), max(sheet.splitter_error_std, SPLITTER_STD)
+    ratio, splitter = ratio_std(sheet), max(sheet.splitter_error_std, STD["splitters"])
     centre = np.concatenate((np.zeros(2 * n), np.ones(2 * n), [0.0], np.zeros(2 * n)))
     precision = np.repeat([1e-4, ratio**-2.0, CROSSTALK_STD**-2.0, splitter**-2.0], [2 * n, 2 * n, 1, 2 * n])
     size = len(centre) if wide else 4 * n + 1

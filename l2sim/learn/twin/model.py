@@ -2,16 +2,17 @@
 
 With q (2 n,) the driven phases of a setting, u = q / 2 pi and the unknowns named by group,
 
-    heat     h = ratio q + (bend_1 + curves_1) sin(pi u) + (bend_2 + curves_2) sin(2 pi u)         bend: one for all heaters
-    light    phi = h + lag_1 (h' - h) + K (h + lag_2 (h' - h)) + die mean(h) / pi + base,          h' of the last setting
+    heat     h = ratio q + (bend_1 + curves_1) sin(pi u) + (bend_2 + curves_2) sin(2 pi u)
+    light    phi = h + lag_1 (h' - h) + K (h + lag_2 (h' - h)) + die mean(h) / pi + bias
              K = crosstalk N + sum_d reach_d N_d + pairs
     core     Y = U diag(s) V X e^{inputs},  s = cos(ratio' alpha + offset')                        attenuators
     reading  (1 + gains) f(P (1 + laser)) + offsets,  f(v) = v (1 - saturation |v|)                P: Re Y or |Y|^2
 
-U and V have errors of splitters and losses (`kernels.twin_wide`), a part of both common to all (`splitter`, `loss`). A converter's integral non-linearity, a curve that
-bends and one that is not quite known are the same two sines. N has the six neighbours, each with a share of its own in `pairs`, N_d pairs of heaters at one
-displacement, farther ones at a distance with linear weights between `KNOTS`, all signed: heat that reaches both arms of
-an MZI counts by its difference. The parametrisation is ours.
+`bend` is one for all heaters; h' the heat of the last setting. U and V have errors of splitters and losses
+(`kernels.twin_wide`), of which a part is common to all (`splitter`, `loss`). A converter's integral non-linearity, a
+curve that bends and one that is not quite known are the same two sines. N has the six neighbours, each with a share of
+its own in `pairs`; N_d pairs of heaters at one displacement, farther ones at a distance with linear weights between
+`KNOTS`, all signed: heat that reaches both arms of an MZI counts by its difference. The parametrisation is ours.
 """
 
 from __future__ import annotations
@@ -34,17 +35,21 @@ KNOTS = (3.5, 4.5, 6.0, 9.0)
 """Distances beyond, between which a coefficient is interpolated; from the last one on it stays."""
 STD = {
     "attenuator_bias": 0.3, "gains": 0.02, "inputs": 0.02, "offsets": 0.01, "bend": 0.1, "curves": 0.03, "reach": 0.01,
-    "splitters": 0.03, "losses": 0.01, "loss": 0.03, "splitter": 0.1, "lag": 0.03, "saturation": 0.05, "laser": 0.02, "die": 0.05, "pairs": 0.003,
-    "unsteady": 1.0,
+    "splitters": 0.03, "losses": 0.01, "loss": 0.03, "splitter": 0.1, "lag": 0.03, "saturation": 0.05, "laser": 0.02,
+    "die": 0.05, "pairs": 0.003, "unsteady": 1.0,
 }  # fmt: skip
 """Prior spreads around none: rad, shares, or the logarithm of an amplitude. Ours, from what data sheets say."""
-LATER = ("loss", "splitter", "gains", "inputs", "offsets", "bend", "curves", "reach", "lag", "saturation", "die", "pairs", "unsteady")
+LATER = (
+    "loss", "splitter", "gains", "inputs", "offsets", "bend", "curves", "reach", "lag", "saturation", "die", "pairs",
+    "unsteady",
+)  # fmt: skip
 """Groups that a twin keeps beside its attenuators and passive parts, in this order."""
 
 
 class Ways(NamedTuple):
     """Which heaters of the two meshes of a core leak to which: `near` (2 n, 2 n) the published neighbours, `reach`
-    (D, 2 n, 2 n) shares by displacement and distance; `pairs` (P, 2) every two neighbours, who is heated and by whom."""
+    (D, 2 n, 2 n) shares by displacement and distance; `pairs` (P, 2) every two neighbours, who is heated and by whom.
+    """
 
     near: Array
     reach: Array
@@ -83,8 +88,9 @@ class Layout(dict[str, slice]):
         n, k = mesh.count, mesh.modes
         sizes = {
             "bias": 2 * n, "ratio": 2 * n, "crosstalk": 1, "attenuator_bias": k, "attenuator_ratio": k,
-            "splitters": 4 * n, "losses": 4 * n, "loss": 1, "splitter": 1, "gains": k, "inputs": k, "offsets": k, "bend": 2, "curves": 4 * n,
-            "reach": len(ways(mesh).reach), "lag": 2, "saturation": 1, "die": 2 * n, "pairs": len(ways(mesh).pairs), "unsteady": 1, "laser": settings,
+            "splitters": 4 * n, "losses": 4 * n, "loss": 1, "splitter": 1, "gains": k, "inputs": k,
+            "offsets": k, "bend": 2, "curves": 4 * n, "reach": len(ways(mesh).reach), "lag": 2, "saturation": 1,
+            "die": 2 * n, "pairs": len(ways(mesh).pairs), "unsteady": 1, "laser": settings,
         }  # fmt: skip
         ends = np.cumsum([0, *sizes.values()])
         super().__init__({name: slice(a, b) for name, a, b in zip(sizes, ends, ends[1:])})
@@ -189,7 +195,8 @@ class Core:
         """What attenuators let through (S, k)."""
         at = self.layout
         turned = self.seen.alpha * x[at["attenuator_ratio"]] + x[at["attenuator_bias"]]
-        return self.seen.gain[:, None] * np.cos(turned)
+        made: Array = self.seen.gain[:, None] * np.cos(turned)
+        return made
 
     def passive(self, x: Array) -> Array:
         """Errors of splitters and losses (2, 4, n) as `kernels.twin_wide` takes them."""
@@ -425,4 +432,5 @@ def inverse(normal: Array) -> Array:
 def gram(rows: Array) -> Array:
     """J J' (P, P) of rows (P, N), in double precision."""
     half = blas.ssyrk(1.0, rows.T, trans=1, lower=1).astype(float)
-    return half + np.tril(half, -1).T
+    made: Array = half + np.tril(half, -1).T
+    return made

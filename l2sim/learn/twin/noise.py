@@ -1,8 +1,8 @@
 """How noisy readings are: measured where a setting was read more than once, believed from the data sheet elsewhere.
 
-Readings of one setting differ by noise alone, once heat has come to rest: the first of them is left out, for it may show
-what was commanded before. So does how bright all cores are together, if the laser changes: that is taken off. Over all
-cores (one lab, one kind of detector) the mean square of their differences is fitted by a law,
+Readings of one setting differ by noise alone, once heat has come to rest: the first of them is left out, for it may
+show what was commanded before. So does how bright all cores are together, if the laser changes: that is taken off. Over
+all cores (one lab, one kind of detector) the mean square of their differences is fitted by a law,
 
     std^2 = floor^2 + (relative level)^2,
 
@@ -27,13 +27,13 @@ SEEN = 4.0
 
 
 class Noise(NamedTuple):
-    """The law of readings' noise: `floor`, `relative`; the root mean square `level` of it over what was read; `count`
-    of the differences that it was measured from, 0 where it is believed."""
+    """The law of readings' noise: `floor`, `relative`; the root mean square `level` of it over what was read; how many
+    `differences` it was measured from, 0 where it is believed."""
 
     floor: float
     relative: float
     level: float
-    count: int
+    differences: int
 
     def std(self, read: Array) -> Array:
         """Standard deviations of readings around `read`."""
@@ -43,7 +43,7 @@ class Noise(NamedTuple):
     @property
     def unsure(self) -> float:
         """The variance of the logarithm of its square."""
-        return 2.0 / self.count if self.count else 0.0
+        return 2.0 / self.differences if self.differences else 0.0
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Record:
 
     def then(self, more: Record) -> Record:
         """This and what was read later of the same cores. The noise that was measured from more cores counts."""
-        noise = self.noise if self.noise.count >= more.noise.count else more.noise
+        noise = self.noise if self.noise.differences >= more.noise.differences else more.noise
         both = self.beside is not None and more.beside is not None
         beside = self.beside.then(more.beside) if both else self.beside or more.beside  # type: ignore[union-attr, arg-type]
         return Record(self.base.then(more.base), beside, noise)

@@ -81,8 +81,8 @@ def program(
     mesh: Mesh, drive: Drive, twin: Twin, aim: Target, *, jointly: bool = True, tries: int = TRIES,
     bound: float = BOUND,
 ) -> tuple[Commands, Array, Expected]:  # fmt: skip
-    """What to command so that twins show the target: phases and signs, sigma (p, q, k), and what to expect of it. A core
-    is known where the limit of that is below `bound`.
+    """What to command so that twins show the target: phases and signs, sigma (p, q, k), and what to expect of it. A
+    core is known where the limit of that is below `bound`.
 
     A weight has many decompositions: U P D, D P' S P, P' V* for any order P and signs D of its singular vectors. Some
     need phases that a heater does not reach, between the top of its drive and a full turn. So the cores in the worse
@@ -123,7 +123,7 @@ def realised(
     """The weights (M, k, k) of twins at driven phases (M, 2 n), signs of U and V (M, k), and commanded sigma (M, k)."""
     share = attenuators.shares(drive, twin.attenuators, sigma[:, None])[:, 0] if not drive.exact_sigma else sigma
     u, v = (a[:, 0] for a in attenuators.matrices(mesh, drive, twin, q[:, None]))
-    made = signs[0][:, :, None] * np.matmul(u * (share * signs[1])[:, None, :], v)
+    made: Array = signs[0][:, :, None] * np.matmul(u * (share * signs[1])[:, None, :], v)
     for core in np.flatnonzero(twin.wide):
         one = np.arange(core, core + 1)
         made[core] = around.weight_of(mesh, drive, twin.of(one), q[core], [s[core] for s in signs], share[core])
@@ -134,8 +134,8 @@ def expected(twin: Twin, made: Array, weight: Array, shutters: Array, bound: flo
     """What to expect of cores (M,) that should be `weight` and are `made` as far as their twins know, and whose
     attenuators have the mean squared error `shutters` (M,).
 
-    What is not known, with the mean square `doubt`, adds to the known rest in a direction of its own among k k, of which
-    about half count: the square of the sum has the mean of both and, beside the doubt's own, the variance of twice
+    What is not known, with the mean square `doubt`, adds to the known rest in a direction of its own among k k, of
+    which about half count: the square of the sum has the mean of both and, beside the doubt's own, the variance of twice
     their product.
     """
     size = weight[0].size

@@ -1,6 +1,7 @@
 """Reading back: what programmed cores answer, beside what their twins expect of them.
 
-The response of a programmed core shows its error |W' - W|^2 within the noise of the reading, whatever its twin believes:
+The response of a programmed core shows its error |W' - W|^2 within the noise of the reading, whatever its twin
+believes:
 
     e = |R - W|^2 - k^2 noise^2 / r      of the mean R of r readings, behind what the twin knows of detectors,
 

@@ -40,6 +40,8 @@ KICK = 0.01
 order: an error turns what was real into what is imaginary, and the fit would sit on a saddle."""
 LOOKED = 3
 """Cores at which it is foreseen what others will do."""
+ROOM = 1 << 28
+"""Numbers in a table of derivatives at most: the largest groups are not asked for where there would be more."""
 ROUNDS, CHOICES = 25, 3
 """Steps of a fit, and times that groups are chosen, at most."""
 ROUGH = 4.0
@@ -55,8 +57,8 @@ QUIET = 1.0 / 3.0
 
 @dataclass
 class Wide:
-    """A fit of the general model: all unknowns `x` (`model.Layout`), the `groups` that are on, the inverse of the normal
-    matrix `covariance` of theirs, `misfit`: mean squared residual over the noise's and degrees of `freedom`; `taken`:
+    """A fit of the general model: all unknowns `x` (`model.Layout`), the `groups` that are on, `covariance`, the inverse
+    of their normal matrix, `misfit`: mean squared residual over the noise's and degrees of `freedom`; `taken`:
     how many unknowns the readings determine; `explained`: whether what is left is what noise leaves."""
 
     x: Array
@@ -117,7 +119,7 @@ def _summed(core: Core, x: Array, groups: tuple[str, ...], covariance: Array, wr
     taken = float((1.0 - prior.precision[at] * np.diag(covariance)).sum())
     freedom = max(1.0, core.seen.read.size - taken)
     level = wrong / freedom
-    return Wide(x, groups, covariance, level, freedom, taken, abs(level - 1.0) < bound(freedom, prior.doubt))
+    return Wide(x, groups, covariance, level, freedom, taken, bool(abs(level - 1.0) < bound(freedom, prior.doubt)))
 
 
 def bound(freedom: Array | float, doubt: float) -> Array | float:
@@ -194,10 +196,13 @@ def of_probes(mesh: Mesh, drive: Drive, probes: Probes, noise: Noise) -> Core:
 
 
 def ahead(
-    mesh: Mesh, drive: Drive, sheet: Nonidealities, probes: Probes, noise: Noise, twins: Twin, drift: float | None = None
-) -> tuple[float, float]:
+    mesh: Mesh, drive: Drive, sheet: Nonidealities, probes: Probes, noise: Noise, twins: Twin,
+    drift: float | None = None,
+) -> tuple[float, float] | None:
     """`model.foreseen` of narrow twins: the mean of a few, for it is the settings that make it, and those are the same.
-    """
+    None where a core is too large to look."""
+    if len(twins.spread[0]) * probes.seen[0].size > ROOM:
+        return None
     some = np.argsort(~twins.identified, kind="stable")[:LOOKED]
     precision = prior_of(mesh, drive, sheet, twins.of(some), drift)[1]
     total = []
@@ -305,6 +310,8 @@ def wanted(fits: Sequence[tuple[Core, Wide]], prior: Prior) -> dict[str, float]:
     each of them."""
     core, fitted = fits[0]
     others = [a for a in ORDER if a not in fitted.groups and core.layout[a].stop > core.layout[a].start]
+    while others and len(core.layout.indices(fitted.groups + tuple(others))) * core.seen.read.size > ROOM:
+        others.remove(max(others, key=lambda name: core.layout[name].stop - core.layout[name].start))
     asking = [_Asked(core, one, tuple(others), prior) for core, one in fits]
     chosen: dict[str, float] = {}
     while others:
