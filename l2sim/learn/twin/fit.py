@@ -31,7 +31,7 @@ FULL = 2.0 * np.pi * (1.0 - 1e-6)
 SURE = 6.0
 """Standard deviations of chi squared above which a core is not identified."""
 NOVEL = 3.0
-"""How much larger errors are at new settings than at those of a walk and of some random ones; measured at k = 9 (2.9)."""
+"""How much larger errors are at new settings than at those of a walk and of some random ones; seen at k = 9: 2.9."""
 STUCK = 0.5
 """Heater strength below which a heater is nearer to a stuck one."""
 HOLD = 1e12
@@ -310,7 +310,8 @@ def weigh(
     twins.doubt = (1.0 + beyond) * ahead + beyond * unit * per
     chance = unit * per * twins.misfit * np.sqrt(sure) * beyond / (beyond + np.sqrt(sure))
     twins.doubt_std = np.hypot((1.0 + beyond) * apart, chance)
-    twins.identified = np.abs(twins.misfit - 1.0) < SURE * np.sqrt(sure)
+    off = twins.misfit - 1.0
+    twins.identified = np.where(noise > NOISE_FLOOR, np.abs(off), off) < SURE * np.sqrt(sure)
     twins.noise = np.full(len(twins.misfit), noise)
 
 

@@ -158,15 +158,17 @@ def track(
 ) -> Twin:
     """Bring twins up to date whose biases have drifted by about `drift` rad since: `probes` random settings, read by
     quadratures, and what was known before as the prior. Leaves signs at +1, phases and sigma anywhere; a core that
-    comes out not identified has moved more than that, and wants `identify`. Passive parts stay."""
+    comes out not identified has moved more than that, and wants `identify`. What else a wide twin knows stays."""
     check(hardware)
     mesh, drive = hardware.mesh, Drive.of(sheet)
     ones = np.ones((*hardware.shape, mesh.modes))
     hardware.set_signs(u=ones, v=ones)
     seen = measure(hardware, *draw(drive, mesh, probes, rng))
-    twins = fit(mesh, drive, sheet, seen, known, drift, grid.arrays(hardware))
+    level = noise_of.of_twins(known, sheet)
+    twins = fit(mesh, drive, sheet, seen, known, drift, grid.arrays(hardware), level)
+    for core in np.flatnonzero(known.wide):
+        twins.put(np.array([core]), twin_wide.moved(mesh, drive, seen, known, int(core), drift, level))
     twins.evaluations += probes
-    twins.wide, twins.passive = known.wide.copy(), known.passive.copy()
     return twins
 
 
@@ -203,7 +205,7 @@ def from_responses(mesh: Mesh, sheet: Nonidealities, settings: tuple[Array, Arra
     start = blank(len(seen), mesh)
     start.bias, start.crosstalk[:] = begin(mesh, sheet, base), sheet.crosstalk
     start.evaluations[:] = len(drive)
-    record = Record(base, probes.at(~flat), noise_of.measured(base, sheet))
+    record = Record(base, None if flat.all() else probes.at(~flat), noise_of.measured(base, sheet))
     return explained(mesh, Drive.of(sheet), sheet, record, start)
 
 
@@ -293,7 +295,7 @@ def _by_quadratures(
 ) -> tuple[Record, Array]:  # fmt: skip
     """A walk and `more` random settings, read by quadratures; and where the fit may start (M, 2 n)."""
     mesh, cores = hardware.mesh, None if mask.all() else mask
-    again = noise_of.repeats(int(mask.sum()), mesh.modes)
+    again = 0 if turn else noise_of.repeats(int(mask.sum()), mesh.modes)
     walk = settings(mesh, drive, stream(f"probes{turn}"), more, again)
     seen = measure(hardware, *walk, cores, readout=readout)
     shown = attenuators.settings(mesh, drive, stream(f"attenuators{turn}"))

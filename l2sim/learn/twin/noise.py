@@ -18,7 +18,7 @@ import numpy as np
 
 from l2sim.backend import Array
 from l2sim.chip.nonidealities import Nonidealities
-from l2sim.learn.twin.fit import NOISE_FLOOR, Probes
+from l2sim.learn.twin.fit import NOISE_FLOOR, Probes, Twin
 
 WANTED, MOST = 4000, 8
 """Differences that say enough of the noise, and repeated readings at most."""
@@ -81,6 +81,12 @@ def believed(sheet: Nonidealities) -> Noise:
     """What the data sheet says."""
     level = max(sheet.readout_noise, NOISE_FLOOR)
     return Noise(level, 0.0, level, 0)
+
+
+def of_twins(twins: Twin, sheet: Nonidealities) -> float:
+    """The noise that was measured when twins were identified; the data sheet's where none was."""
+    known = twins.noise[twins.noise > 0.0]
+    return float(np.median(known)) if known.size else believed(sheet).level
 
 
 def measured(probes: Probes, sheet: Nonidealities) -> Noise:

@@ -135,8 +135,8 @@ def expected(twin: Twin, made: Array, weight: Array, shutters: Array, bound: flo
     attenuators have the mean squared error `shutters` (M,).
 
     What is not known, with the mean square `doubt`, adds to the known rest in a direction of its own among k k, of
-    which about half count: the square of the sum has the mean of both and, beside the doubt's own, the variance of twice
-    their product.
+    which about half count: the square of the sum has the mean of both and, beside the doubt's own, the variance of
+    twice their product.
     """
     size = weight[0].size
     power = (made**2).sum(axis=(1, 2))

@@ -57,8 +57,8 @@ QUIET = 1.0 / 3.0
 
 @dataclass
 class Wide:
-    """A fit of the general model: all unknowns `x` (`model.Layout`), the `groups` that are on, `covariance`, the inverse
-    of their normal matrix, `misfit`: mean squared residual over the noise's and degrees of `freedom`; `taken`:
+    """A fit of the general model: all unknowns `x` (`model.Layout`), the `groups` that are on, `covariance`, the
+    inverse of their normal matrix, `misfit`: mean squared residual over the noise's and degrees of `freedom`; `taken`:
     how many unknowns the readings determine; `explained`: whether what is left is what noise leaves."""
 
     x: Array
@@ -119,7 +119,7 @@ def _summed(core: Core, x: Array, groups: tuple[str, ...], covariance: Array, wr
     taken = float((1.0 - prior.precision[at] * np.diag(covariance)).sum())
     freedom = max(1.0, core.seen.read.size - taken)
     level = wrong / freedom
-    return Wide(x, groups, covariance, level, freedom, taken, bool(abs(level - 1.0) < bound(freedom, prior.doubt)))
+    return Wide(x, groups, covariance, level, freedom, taken, bool(level - 1.0 < bound(freedom, prior.doubt)))
 
 
 def bound(freedom: Array | float, doubt: float) -> Array | float:
@@ -184,6 +184,25 @@ def enter(
         kept(model, found, one)
         twins.put(np.array([core]), one)
     return "splitters" in found.groups
+
+
+def moved(
+    mesh: Mesh, drive: Drive, probes: Probes, twins: Twin, core: int, drift: float, noise: float
+) -> Twin:
+    """The wide twin of one core whose biases have moved by about `drift` since, by new `probes`; all else stays."""
+    one = twins.of(np.array([core]))
+    model = of_probes(mesh, drive, probes.of(np.array([core])), Noise(noise, 0.0, noise, 0))
+    x, layout = begun(model, twins, core), model.layout
+    precision = np.ones(layout.size)
+    apart = np.concatenate((np.full(2 * mesh.count, drift), np.zeros(2 * mesh.count + 1)))
+    precision[: len(apart)] = 1.0 / (one.spread[0] ** 2 + apart**2)
+    found = fit(model, x, NARROW, Prior(precision, x.copy(), 0.0))
+    coming = foreseen(model, found.x, NARROW, found.covariance, generator(2, "foreseen"))
+    weigh(one, np.array([found.misfit * found.freedom]), np.array([found.taken]), noise, probes, 0.0, coming)
+    one.bias[0], one.ratio[0], last = np.split(found.x[: len(apart)], [2 * mesh.count, 4 * mesh.count])
+    one.crosstalk[:] = last
+    one.spread[0] = np.sqrt(np.diag(found.covariance))
+    return one
 
 
 def of_probes(mesh: Mesh, drive: Drive, probes: Probes, noise: Noise) -> Core:
