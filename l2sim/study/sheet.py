@@ -127,8 +127,10 @@ def made(case: str, readout: str, real: Nonidealities, believed: Nonidealities, 
     chip.set_sigma(sigma)
     said = readback.read_back(chip, known, aim, sigma, said, readout)
     spent = time.process_time() - began
-    above, below = oracle.mapping_error(chip, aim)
-    error, sure, limit, median = (np.ravel(a) for a in (above / below, said.known, said.limit, said.median))
+    seen = chip.oracle_weights().real  # what quadratures are of
+    below = (seen**2).sum(axis=(2, 3))
+    error = np.ravel(((seen - aim.weight) ** 2).sum(axis=(2, 3)) / below)
+    sure, limit, median = (np.ravel(a) for a in (said.known, said.limit, said.median))
     pulls = oracle.bias_error(chip, known)[1]
     high = error > np.maximum(program.BOUND, program.COARSE * np.ravel(said.rounded) / np.ravel(below))
 

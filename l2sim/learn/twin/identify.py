@@ -57,11 +57,13 @@ NEAR = {False: 200.0, True: 2000.0}
 Powers are read with light in all inputs, which shows a wrong model more clearly."""
 
 
-ASKED = 2.5
+ASKED = 3.0
 """Standard deviations of chi squared, of a core or of the mean of all, from which on a wider model is tried."""
 SEVERAL, SURELY = 6, 3
 """Cores whose residuals say together what is to be added, and that need splitters and losses before others begin with
 them."""
+MANY = 0.05
+"""Share of all cores below which those that ask for more do so one by one: some do by chance."""
 
 
 DOUBT = 1e-3
@@ -276,7 +278,7 @@ def widen(mesh: Mesh, drive: Drive, sheet: Nonidealities, record: Record, twins:
     if calm.any():
         together = twins.misfit[calm].mean() - 1.0 > ASKED * np.sqrt(chance / calm.sum() + unsure)
         worth |= calm & together
-    if worth.sum() >= SEVERAL and sheet.real:
+    if worth.sum() >= max(SEVERAL, MANY * len(worth)) and sheet.real:
         some = np.flatnonzero(worth)
         some = some[np.argsort(twins.misfit[some], kind="stable")]
         middle = (len(some) - SEVERAL) // 2
