@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         threads,
         twin,
         twin_fit,
+        twin_wide,
         vectors,
     )
 
@@ -71,6 +72,7 @@ __all__ = [
     "threads",
     "twin",
     "twin_fit",
+    "twin_wide",
     "vectors",
 ]
 

@@ -354,7 +354,7 @@ RIDGE = 0.02
 """What a step costs beside its effect, relative to the mean effect: directions without effect are left alone."""
 
 
-@njit
+@njit(cache=True)
 def nearest_plane(drive, gram, slope, levels, tops):
     """Babai's rounding of `drive` (2 n,) for the error x' G x + 2 slope x; `slope` is kept up to date.
 
@@ -397,7 +397,7 @@ def nearest_plane(drive, gram, slope, levels, tops):
         drive[h] += moves[h]
 
 
-@njit
+@njit(cache=True)
 def descend(drive, gram, slope, levels, tops):
     """Steps of one level of one heater, then of two, while they lower x' G x + 2 slope x."""
     d = drive.size

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from l2sim.report import html
 from l2sim.report.html import number
 from l2sim.store.gather import Material
@@ -25,12 +28,25 @@ def calibration(material: Material) -> str:
     return html.section("Calibration", text)
 
 
+def _expected(stage: Mapping[str, Any]) -> str:
+    """What was said of the errors, where it was: older runs said nothing."""
+    if "expected_error" not in stage:
+        return ""
+    lost = stage["cores"] - stage["known"]
+    return (
+        f"Of the error below, {number(stage['expected_error'])} was expected (mean; of the limits that hold in 95 of "
+        f"100 cores, {number(stage['expected_limit'])}). "
+        + (f"<b>{lost:,} of {stage['cores']:,} cores are not known well enough</b>. " if lost else "")
+    )
+
+
 def mapping(material: Material) -> str:
     """The report's section on mapping, where twins were programmed."""
     stage, refine = material.stage("map"), material.job.map.refine
     text = (
         "<p>The phases of every core were computed from its twin, its quantised levels chosen together, and sigma with "
-        "them: no probe was needed. "
+        "them; two evaluations of each core were compared with what its twin expects. "
+        + _expected(stage)
         + (f"{refine} sweeps of ternary probing followed. " if refine else "")
         + "Mapping error |USV − W|² / |USV|², mean of all cores: "
         + f"{number(stage['oracle_mapping_error'])} {html.BADGE}.</p>"

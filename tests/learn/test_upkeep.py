@@ -147,7 +147,7 @@ def test_noise_is_no_error() -> None:
         np.mean([upkeep.residual(layer, it, generator(1, i)) for i in range(8)])
         for it in (care, Care(SHEET, 3600.0, probes=64))
     )
-    assert abs(told) < 5e-4 < untold
+    assert abs(told) < 8e-4 < untold
 
 
 def test_expected_drift_is_what_drifts() -> None:

@@ -190,7 +190,7 @@ class L2ight(Session):
         if search := naming.searches(own, zeroth.FIELDS):
             self.searches[layer] = zeroth.restore(search, chip)
         if known := naming.of_kind(own, "twin"):
-            self.twins[layer] = twin.Twin(**known)
+            self.twins[layer] = twin.Twin.of_arrays(chip.mesh, known)
 
 
 def _check_rank(job: Job, spec: models.ModelSpec) -> None:

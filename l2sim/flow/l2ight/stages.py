@@ -153,9 +153,10 @@ def _programmed(session: L2ight) -> Iterator[Event]:
     """Mapping by twins: in closed form, and `map.refine` epochs of descent from there."""
     refine = session.job.map.refine
     yield session.begin("map", 1, 0)
+    expected = []
     with session.meter.stage("map"):
         for name in session.chips:
-            twins.program(session, name)
+            expected.append(twins.program(session, name))
             if refine:
                 _refine(session, name, refine)
     session.step += 1
@@ -166,6 +167,7 @@ def _programmed(session: L2ight) -> Iterator[Event]:
         **training.scores(session, session.network),
         "oracle_mapping_error": _mapping_error(session.chips, session),
         **_oracle_scores(session),
+        **twins.expectations(expected),
     }
     yield session.finish("map", result, {})
 

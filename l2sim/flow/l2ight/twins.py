@@ -20,9 +20,13 @@ from l2sim.flow.session import Values
 from l2sim.job.imperfections import chip_nonidealities
 from l2sim.learn.twin import identify as twin
 from l2sim.learn.twin import program as twin_program
+from l2sim.learn.twin import readback
 from l2sim.mesh.mesh import Mesh
 from l2sim.nn.photonic import PhotonicWeight
 from l2sim.store.events import Epoch, Event
+
+SAID = "median", "limit", "known"
+"""What is said of programmed cores (`Expected`)."""
 
 
 def calibrate(session: L2ight, done: int) -> Iterator[Event]:
@@ -58,20 +62,34 @@ def resting(mesh: Mesh, session: L2ight, name: str) -> Commands:
     return Commands(*({part: there(a) for part, a in kind.items()} for kind in (rest.phases, rest.signs)))
 
 
-def program(session: L2ight, name: str) -> None:
-    """Command a layer what its twins need to show its target, and take their sigma."""
+def program(session: L2ight, name: str) -> twin_program.Expected:
+    """Command a layer what its twins need to show its target, take their sigma, and read back: what to expect of it."""
     if name not in session.twins:
         raise RunError("the checkpoint holds no twins; run calibrate again with calibrate.method = 'twin'")
     chip, weight = session.chips[name], session.network.weights[name]
     assert isinstance(weight, PhotonicWeight)
     drive = twin.Drive.of(chip_nonidealities(session.job))
-    commands, sigma, _ = twin_program.program(chip.mesh, drive, session.twins[name], session.aims[name])
+    twins, aim = session.twins[name], session.aims[name]
+    commands, sigma, expected = twin_program.program(chip.mesh, drive, twins, aim)
     there = chip.xp.asarray
     mapped = Commands(*({part: there(a) for part, a in kind.items()} for kind in (commands.phases, commands.signs)))
     command(chip, u=mapped, v=mapped)
     chip.set_sigma(there(sigma))
     weight.sigma[...] = there(sigma)
     session.mapped[name] = mapped
+    return readback.read_back(chip, twins, aim, sigma, expected, session.job.chip.readout)
+
+
+def expectations(layers: list[twin_program.Expected]) -> Values:
+    """What is said of all cores together: means of the expected errors and of their limits, and how many are known."""
+    median, limit, known = (np.concatenate([np.ravel(getattr(e, name)) for e in layers]) for name in SAID)
+    sure = np.isfinite(median)
+    return {
+        "expected_error": float(median[sure].mean()) if sure.any() else 0.0,
+        "expected_limit": float(limit[sure].mean()) if sure.any() else 0.0,
+        "known": int(known.sum()),
+        "cores": int(known.size),
+    }
 
 
 def _result(session: L2ight) -> Values:

@@ -7,15 +7,17 @@ with the core R of `kernels.twin`. The uncertainties are those of the posterior,
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import ModuleType
 
 import numpy as np
 
 from l2sim.backend import Array, host, kernels, kernels_of, resident
-from l2sim.chip.nonidealities import GAMMA, Nonidealities
+from l2sim.chip.nonidealities import GAMMA, Nonidealities, even_step
 from l2sim.errors import ChipError
 from l2sim.given import TURN, wrapped
+from l2sim.learn.twin import least_squares
 from l2sim.mesh.mesh import Mesh
 
 NOISE_FLOOR = 1e-3
@@ -28,6 +30,8 @@ FULL = 2.0 * np.pi * (1.0 - 1e-6)
 """The largest command that is not wrapped, rad."""
 SURE = 6.0
 """Standard deviations of chi squared above which a core is not identified."""
+NOVEL = 3.0
+"""How much larger errors are at new settings than at those of a walk and of some random ones; seen at k = 9: 2.9."""
 STUCK = 0.5
 """Heater strength below which a heater is nearer to a stuck one."""
 HOLD = 1e12
@@ -58,6 +62,13 @@ class Probes:
         sigma = self.sigma if len(self.sigma) == 1 else self.sigma[cores]
         return replace(self, drive=drive, sigma=sigma, seen=self.seen[cores])
 
+    def at(self, which: Array) -> Probes:
+        """These settings of them, a mask or indices."""
+        return replace(
+            self, drive=self.drive[:, which], sigma=self.sigma[:, which], light=self.light[which],
+            seen=self.seen[:, which],
+        )  # fmt: skip
+
     def then(self, more: Probes) -> Probes:
         """These probes followed by `more` of the same cores."""
         drive, sigma, seen = (
@@ -71,9 +82,12 @@ class Probes:
 class Twin:
     """The fitted models of M cores: `bias` and `ratio` (M, 2 n) of the heaters of U, then V; `crosstalk` (M,).
 
-    `misfit` (M,): mean squared residual over the noise's; `identified` (M,): whether it is what noise explains;
-    `evaluations` (M,) spent; `spread` (M, 4 n + 1): standard deviations of bias, ratio, crosstalk; `wide` (M,): whether
-    splitters and losses are fitted too, and `passive` (M, 2, 4, n) what they are (`l2sim.learn.twin.wide`).
+    `misfit` (M,): mean squared residual over the noise's; `doubt` (M,): the error |R' - R|^2 / |R|^2 that responses
+    will have by what is not known, `doubt_std` (M,) how uncertain that is; `noise` (M,) of a reading; `identified`
+    (M,): whether what is left is what noise explains; `evaluations` (M,) spent; `spread` (M, 4 n + 1): standard
+    deviations of bias, ratio, crosstalk. `attenuators` (M, 2, k): their bias and ratio, `open` (M, 3, k) the variances
+    of these and their covariance between. `wide` (M,): whether more is fitted (`l2sim.learn.twin.wide`): `passive`
+    (M, 2, 4, n), splitters and losses, and `more` (M, model.extra).
     """
 
     bias: Array
@@ -85,6 +99,12 @@ class Twin:
     spread: Array
     wide: Array
     passive: Array
+    attenuators: Array
+    open: Array
+    more: Array
+    doubt: Array
+    doubt_std: Array
+    noise: Array
 
     def of(self, cores: Array) -> Twin:
         """The twins of the cores with these indices."""
@@ -95,18 +115,27 @@ class Twin:
         for name in self.__dataclass_fields__:
             getattr(self, name)[cores] = getattr(other, name)
 
+    @classmethod
+    def of_arrays(cls, mesh: Mesh, arrays: Mapping[str, Array]) -> Twin:
+        """From arrays by name, as `vars` gives them; of what older ones lack nothing is known."""
+        nothing = vars(blank(len(arrays["bias"]), mesh))
+        return cls(**{name: arrays.get(name, nothing[name]) for name in cls.__dataclass_fields__})
+
 
 @dataclass(frozen=True)
 class Drive:
     """The drive of a heater as its data sheet says it: the phases it can give, and whether heat wraps at 2 pi.
 
     `levels` (L,) rad, rising from 0; empty where the phase is continuous over [0, 2 pi]. `offset` is the phase at 0 V,
-    rad: a command is the driven phase and that together, and biases lie around it.
+    rad: a command is the driven phase and that together, and biases lie around it. `share_lsb`: step of an attenuator's
+    phase, rad, 0 where it is continuous; `exact_sigma`: attenuators do exactly what they are told.
     """
 
     levels: Array
     rewrap: bool
     offset: float = 0.0
+    share_lsb: float = 0.0
+    exact_sigma: bool = False
 
     @classmethod
     def of(cls, sheet: Nonidealities) -> Drive:
@@ -118,7 +147,8 @@ class Drive:
         levels = sheet.levels()
         if sheet.drive == "phase" and sheet.phase_bits:
             levels = sheet.lsb() * np.arange(2**sheet.phase_bits)
-        return cls(levels, sheet.heat_wraps and sheet.crosstalk > 1e-5, sheet.offset)
+        share = 0.0 if sheet.exact_sigma else even_step(sheet.phase_bits) / 2.0
+        return cls(levels, sheet.heat_wraps and sheet.crosstalk > 1e-5, sheet.offset, share, sheet.exact_sigma)
 
     def command(self, phases: Array) -> Array:
         """What to command for driven `phases`: a whole turn would be wrapped to none."""
@@ -151,9 +181,12 @@ def random_phases(drive: Drive, shape: tuple[int, ...], rng: np.random.Generator
 
 
 def draw(drive: Drive, mesh: Mesh, settings: int, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Random settings: commands (M, 2 n) away from the ends of the range, and signs of sigma (M, k)."""
-    commands = drive.command(random_phases(drive, (settings, 2 * mesh.count), rng))
-    return commands, rng.choice([-1.0, 1.0], (settings, mesh.modes))
+    """Random settings: commands (M, 2 n) away from the ends of the range, and signs of sigma (M, k). Some settings are
+    hotter than others, so that what all heaters do together shows."""
+    low, high = RANGE
+    share = rng.uniform(0.0, 1.0, (settings, 2 * mesh.count)) ** (2.0 ** rng.uniform(-1.0, 1.0, (settings, 1)))
+    phases = drive.near(min(drive.top, TURN) * (low + (high - low) * share))
+    return drive.command(phases), rng.choice([-1.0, 1.0], (settings, mesh.modes))
 
 
 def away(drive: Drive, first: Array, angle: float, rng: np.random.Generator) -> Array:
@@ -168,11 +201,13 @@ def away(drive: Drive, first: Array, angle: float, rng: np.random.Generator) -> 
 
 def blank(cores: int, mesh: Mesh) -> Twin:
     """Twins of which nothing is known."""
-    n = mesh.count
+    n, k = mesh.count, mesh.modes
+    known = np.stack((np.zeros((cores, k)), np.ones((cores, k))), axis=1)
     return Twin(
         np.zeros((cores, 2 * n)), np.ones((cores, 2 * n)), np.zeros(cores), np.full(cores, np.inf),
         np.zeros(cores, bool), np.zeros(cores, np.int64), np.full((cores, 4 * n + 1), np.inf),
-        np.zeros(cores, bool), np.zeros((cores, 2, 4, n), np.float32),
+        np.zeros(cores, bool), np.zeros((cores, 2, 4, n), np.float32), known, np.zeros((cores, 3, k)),
+        np.zeros((cores, wider(mesh)), np.float32), np.full(cores, np.inf), np.full(cores, np.inf), np.zeros(cores),
     )  # fmt: skip
 
 
@@ -184,21 +219,24 @@ def fit(
     start: Twin,
     drift: float | None = None,
     xp: ModuleType = np,
+    noise: float | None = None,
 ) -> Twin:
-    """Levenberg-Marquardt from `start`; cores that have converged leave the batch. Fills all of the result but
-    `evaluations`. `drift`: `start` is a twin whose biases have since moved by about so much, rad; it is the prior.
-    `xp`: the module of the arrays to compute with; what is given and returned is on the host."""
+    """Levenberg-Marquardt from `start`; cores that have converged leave the batch. What is not fitted here stays as in
+    `start`. `drift`: `start` is a twin whose biases have since moved by about so much, rad; it is the prior. `noise`
+    of a reading, the data sheet's if left out. `xp`: the module of the arrays to compute with; what is given and
+    returned is on the host."""
     from threadpoolctl import threadpool_limits  # late: only a fit needs it
 
+    noise = max(sheet.readout_noise if noise is None else noise, NOISE_FLOOR)
     if xp is np and _whole(probes):
-        return _fit_whole(mesh, drive, sheet, probes, start, drift)
+        return _fit_whole(mesh, drive, sheet, probes, start, drift, noise)
     cores = len(probes.seen)
     chunk = max(1, CHUNK_BYTES // (8 * (4 * mesh.count + 1) ** 2 * 4))
     out = start.of(np.arange(cores))
     with threadpool_limits(1, user_api="blas"):  # cores are dealt over the threads
         for lo in range(0, cores, chunk):
             some = np.arange(lo, min(cores, lo + chunk))
-            out.put(some, _fit(mesh, drive, sheet, probes.of(some), start.of(some), drift, xp))
+            out.put(some, _fit(mesh, drive, sheet, probes.of(some), start.of(some), drift, xp, noise))
     return out
 
 
@@ -209,7 +247,7 @@ def _whole(probes: Probes) -> bool:
     return square and bool((np.abs(probes.sigma) == 1.0).all() and (probes.light == np.eye(k)).all())
 
 
-def _prior(
+def prior_of(
     mesh: Mesh, drive: Drive, sheet: Nonidealities, start: Twin, drift: float | None
 ) -> tuple[Array, Array, Array]:
     """Where a fit starts, and what holds it: inverse variances and centres (M, 4 n + 1) of bias, ratio, crosstalk."""
@@ -230,23 +268,64 @@ def _fitted(
     probes: Probes, start: Twin, noise: float, precision: Array, best: Array, misfit: Array, variance: Array
 ) -> Twin:
     """The twins of a fit that ended at `best` (M, 4 n + 1), with what it left and the variances there."""
-    cores, size = best.shape
-    n = size // 4
+    n = best.shape[1] // 4
     # What priors hold is not fitted: it takes no degree of freedom.
-    freedom = np.maximum(1.0, probes.seen[0].size - (1.0 - precision * variance).sum(axis=1))
-    level, spread = misfit / noise**2 / freedom, np.sqrt(variance)
-    return Twin(
-        best[:, : 2 * n], best[:, 2 * n : 4 * n], best[:, -1], level,
-        level < 1.0 + SURE * np.sqrt(2.0 / freedom), start.evaluations, spread,
-        np.zeros(cores, bool), np.zeros((cores, 2, 4, n), np.float32),
-    )  # fmt: skip
+    taken = (1.0 - precision * variance).sum(axis=1)
+    twins = start.of(np.arange(len(best)))
+    twins.bias, twins.ratio, twins.crosstalk = best[:, : 2 * n], best[:, 2 * n : 4 * n], best[:, -1]
+    twins.spread, twins.wide = np.sqrt(variance), np.zeros(len(best), bool)
+    twins.passive, twins.more = np.zeros_like(start.passive), np.zeros_like(start.more)
+    weigh(twins, misfit / noise**2, taken, noise, probes)
+    return twins
+
+
+def determined(mesh: Mesh, drive: Drive, sheet: Nonidealities, twins: Twin) -> Array:
+    """How many of the unknowns of narrow twins (M,) the readings determined, and not the priors."""
+    _, precision, _ = prior_of(mesh, drive, sheet, twins, None)
+    taken: Array = (1.0 - precision * twins.spread**2).sum(axis=1)
+    return taken
+
+
+def weigh(
+    twins: Twin, wrong: Array, taken: Array, noise: float, probes: Probes, unsure: float = 0.0,
+    foreseen: tuple[Array | float, Array | float] | None = None,
+) -> None:  # fmt: skip
+    """Fill `misfit`, `doubt` and `identified` of twins (M,) with what a fit to `probes` left, `wrong` (M,) in units of
+    the noise, and how many unknowns the readings determined, `taken` (M,); `unsure`: variance of the noise's square;
+    `foreseen`: the relative error |R' - R|^2 / |R|^2 that what is not known makes at settings to come, and its
+    standard deviation (`model.foreseen`).
+
+    Left out, it is `NOVEL` times that at the settings of the fit: P unknowns that S settings determine within the noise
+    make the mean squared error P noise^2 / S there, the trace of J C J', relative to |R|^2 = k. What is left beyond
+    noise is not in the model, and will be so elsewhere; it makes what is known less certain as noise does.
+    """
+    settings, k = probes.seen.shape[1:3]
+    readings = probes.seen[0].size
+    freedom = np.maximum(1.0, readings - taken)
+    twins.misfit = wrong / freedom
+    unit, per, sure = noise**2 / k / shown(probes), readings / settings, 2.0 / freedom + unsure
+    ahead, apart = (NOVEL * unit * taken / settings, 0.0) if foreseen is None else foreseen
+    beyond = np.maximum(twins.misfit - 1.0, 0.0)
+    beyond *= beyond**2 / (beyond**2 + sure)  # as far as it is more than chance
+    twins.doubt = (1.0 + beyond) * ahead + beyond * unit * per
+    chance = unit * per * twins.misfit * np.sqrt(sure) * beyond / (beyond + np.sqrt(sure))
+    twins.doubt_std = np.hypot((1.0 + beyond) * apart, chance)
+    off = twins.misfit - 1.0
+    twins.identified = np.where(noise > NOISE_FLOOR, np.abs(off), off) < SURE * np.sqrt(sure)
+    twins.noise = np.full(len(twins.misfit), noise)
+
+
+def shown(probes: Probes) -> float:
+    """How much of |R' - R|^2 the squared change of the readings of a setting is, about: one of unit light in every
+    input; of powers, whose change is 2 |y| |y' - y|, four for each vector of unit amplitudes."""
+    bright = (probes.light**2).sum(axis=1) / probes.light.shape[1]
+    return float((4.0 * bright**2 if probes.power else bright).sum(axis=1).mean())
 
 
 def _fit_whole(
-    mesh: Mesh, drive: Drive, sheet: Nonidealities, probes: Probes, start: Twin, drift: float | None
+    mesh: Mesh, drive: Drive, sheet: Nonidealities, probes: Probes, start: Twin, drift: float | None, noise: float
 ) -> Twin:
-    noise = max(sheet.readout_noise, NOISE_FLOOR)
-    here, precision, centre = _prior(mesh, drive, sheet, start, drift)
+    here, precision, centre = prior_of(mesh, drive, sheet, start, drift)
     misfit, variance = np.empty(len(here)), np.empty(here.shape)
     kernels.twin_fit.fit(
         np.ascontiguousarray(drive.driven(probes.drive), float), np.ascontiguousarray(probes.sigma, float),
@@ -257,48 +336,37 @@ def _fit_whole(
 
 
 def _fit(
-    mesh: Mesh, drive: Drive, sheet: Nonidealities, probes: Probes, start: Twin, drift: float | None, xp: ModuleType
-) -> Twin:
-    n, cores, there = mesh.count, len(probes.seen), xp.asarray
-    size, diagonal = 4 * n + 1, there(np.arange(4 * n + 1))
-    noise = max(sheet.readout_noise, NOISE_FLOOR)
-    here, precision, centre = _prior(mesh, drive, sheet, start, drift)
-    stuck = precision == HOLD
-    best, damping = here.copy(), np.full(cores, 1e-3)
-    hessian, gradient, misfit = xp.zeros((cores, size, size)), np.zeros((cores, size)), np.full(cores, np.inf)
-    cost, left = np.full(cores, np.inf), np.arange(cores)
+    mesh: Mesh, drive: Drive, sheet: Nonidealities, probes: Probes, start: Twin, drift: float | None, xp: ModuleType,
+    noise: float,
+) -> Twin:  # fmt: skip
+    n, size, there = mesh.count, 4 * mesh.count + 1, xp.asarray
+    here, precision, centre = prior_of(mesh, drive, sheet, start, drift)
     # One layout of all arrays in memory, for every other one is compiled for again.
     settings = [there(np.ascontiguousarray(a, float)) for a in (drive.driven(probes.drive), probes.sigma)]
     light, seen = (there(np.ascontiguousarray(a, np.float32)) for a in (probes.light, probes.seen))
-    for turn in range(ROUNDS + 1):
-        trial, rows = here[left], there(left)
-        unknowns = (there(a.copy()) for a in (trial[:, 2 * n : 4 * n], trial[:, : 2 * n], trial[:, -1]))
-        normal, down, wrong = xp.empty((len(left), size, size)), xp.empty((len(left), size)), xp.empty(len(left))
+
+    def look(x: Array, some: Array) -> tuple[Array, least_squares.Normal]:
+        rows, cores = there(some), len(some)
+        unknowns = (there(a.copy()) for a in (x[:, 2 * n : 4 * n], x[:, : 2 * n], x[:, -1]))
+        normal, down, wrong = xp.empty((cores, size, size)), xp.empty((cores, size)), xp.empty(cores)
         kernels_of(seen).twin.normal(
             *(a if len(a) == 1 else a[rows] for a in settings), light, seen[rows], probes.power, *unknowns,
             resident(seen, mesh.around), drive.rewrap, resident(seen, mesh.rail), normal, down, wrong,
         )  # fmt: skip
-        wrong = host(wrong)
-        weak, away = precision[left], trial - centre[left]
-        total = wrong / noise**2 + (weak * away**2).sum(axis=1)
-        better = total < cost[left]
-        gained = cost[left] - total
-        at = left[better]
-        best[at], cost[at], misfit[at] = trial[better], total[better], wrong[better]
-        hessian[there(at)] = normal[there(np.flatnonzero(better))] / noise**2
-        gradient[at] = host(down)[better] / noise**2 - (weak * away)[better]
-        hessian[there(at)[:, None], diagonal, diagonal] += there(precision[at])
-        damping[left] = np.where(better, np.maximum(0.2 * damping[left], 1e-7), 6.0 * damping[left])
-        done = (better & (gained < 0.1)) | (damping[left] > 1e6)
-        left = left[~done]
-        if not len(left) or turn == ROUNDS:
-            break
-        normal = hessian[there(left)]
-        normal[:, diagonal, diagonal] *= there(1.0 + damping[left][:, None])
-        here[left] = best[left] + host(xp.linalg.solve(normal, there(gradient[left][..., None])))[..., 0]
-        here[stuck] = 0.0  # to the last digit: what is below none would wrap to a whole turn of heat
-    variance = np.maximum(host(xp.linalg.inv(hessian)[:, diagonal, diagonal]), 0.0)
-    return _fitted(probes, start, noise, precision, best, misfit, variance)
+        return host(wrong) / noise**2, lambda which: (normal[there(which)] / noise**2, down[there(which)] / noise**2)
+
+    # What is stuck stays so: below none, heat would wrap to a whole turn.
+    found = least_squares.minimise(look, here, precision, centre, ROUNDS, held=precision == HOLD, xp=xp)
+    diagonal = there(np.arange(size))
+    variance = np.maximum(host(xp.linalg.inv(found.normal)[:, diagonal, diagonal]), 0.0)
+    return _fitted(probes, start, noise, precision, found.x, noise**2 * found.misfit, variance)
+
+
+def wider(mesh: Mesh) -> int:
+    """How many unknowns a wide twin keeps beside those that have a field of their own."""
+    from l2sim.learn.twin.model import extra  # late: it is made of what is here
+
+    return extra(mesh)
 
 
 def priors(sheet: Nonidealities, n: int) -> Array:

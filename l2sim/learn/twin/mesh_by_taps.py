@@ -28,8 +28,9 @@ from l2sim.chip.nonidealities import Nonidealities
 from l2sim.chip.protocol import MeshHardware, check
 from l2sim.errors import ChipError
 from l2sim.given import wrapped
+from l2sim.learn.twin import least_squares
 from l2sim.learn.twin.fit import CROSSTALK_STD, NOISE_FLOOR, SURE, Drive, random_phases, ratio_std
-from l2sim.learn.twin.wide import SPLITTER_STD
+from l2sim.learn.twin.model import STD
 from l2sim.mesh import unitary
 from l2sim.mesh.mesh import Mesh
 from l2sim.mesh.wiring import wiring
@@ -273,31 +274,29 @@ def fit(
     The noise of a power follows from the power that the model sees, so that low readings get no undue weight; it is
     taken from the readings at first, and from the fit when that has come to an end."""
     n = mesh.count
-    ratio, splitter = ratio_std(sheet), max(sheet.splitter_error_std, SPLITTER_STD)
+    ratio, splitter = ratio_std(sheet), max(sheet.splitter_error_std, STD["splitters"])
     centre = np.concatenate((np.zeros(2 * n), np.ones(2 * n), [0.0], np.zeros(2 * n)))
     precision = np.repeat([1e-4, ratio**-2.0, CROSSTALK_STD**-2.0, splitter**-2.0], [2 * n, 2 * n, 1, 2 * n])
     size = len(centre) if wide else 4 * n + 1
     centre, precision = centre[:size], precision[:size]
-    here = np.concatenate((start.bias, start.ratio, [start.crosstalk], start.splitters.ravel()))[:size]
-    best, modelled, normal, misfit = here, seen.powers, np.eye(size), np.inf
+    best = np.concatenate((start.bias, start.ratio, [start.crosstalk], start.splitters.ravel()))[:size]
+    modelled = kept = seen.powers
+
+    def look(x: Array, _: Array) -> tuple[Array, least_squares.Normal]:
+        value, wrong, table, slope = _linear(mesh, drive, x[0], seen, noise, wide)
+
+        def normal(_: Array) -> tuple[Array, Array]:  # asked for where this is the best so far
+            nonlocal kept
+            kept = value
+            return table[None], slope[None]
+
+        return np.array([wrong]), normal
+
     for _ in range(2):
         noise = np.sqrt(seen.by_power * np.maximum(modelled, 0.0) + seen.floor)
-        cost, damping, here = np.inf, 1e-3, best
-        for _ in range(STEPS):
-            value, wrong, table, slope = _linear(mesh, drive, here, seen, noise, wide)
-            total = wrong + float((precision * (here - centre) ** 2).sum())
-            if total < cost:
-                gained, cost, best, misfit, modelled = cost - total, total, here, wrong, value
-                normal, down = table + np.diag(precision), slope - precision * (here - centre)
-                damping = max(0.2 * damping, 1e-6)
-                if gained < 0.1:
-                    break
-            elif total < cost + 0.1:
-                break
-            else:
-                damping *= 6.0
-            here = best + np.linalg.solve(normal + damping * np.diag(np.diag(normal)), down)
-    variance = np.diag(np.linalg.inv(normal))
+        found = least_squares.minimise(look, best[None], precision[None], centre[None], STEPS, least=1e-6)
+        best, modelled = found.x[0], kept
+    misfit, variance = float(found.misfit[0]), np.diag(np.linalg.inv(found.normal[0]))
     freedom = max(1.0, seen.powers.size - (1.0 - precision * variance).sum())
     level = misfit / freedom
     splitters = best[4 * n + 1 :].reshape(2, n) if wide else start.splitters

@@ -11,6 +11,7 @@ chosen jointly, with sigma free (`kernels.twin.settle`), for errors of one heate
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from l2sim.backend import Array, host, kernels
 from l2sim.chip.protocol import PARTS, Commands
 from l2sim.given import wrapped
 from l2sim.learn.search.mapping import Target
-from l2sim.learn.twin import wide
+from l2sim.learn.twin import around, attenuators
 from l2sim.learn.twin.fit import STUCK, Drive, Twin
 from l2sim.learn.twin.start import leak
 from l2sim.mesh.mesh import Mesh
@@ -30,6 +31,12 @@ MARGIN = 3.0
 PASSES = 2
 TRIES = 3
 AROUND = 8
+BOUND = 3e-3
+"""Relative error of a core below which it is known well enough."""
+COARSE = 2.0
+"""Where levels are few, so many times what rounding leaves is well enough."""
+ONE_SIDED = 1.645
+"""Standard deviations above the mean below which 95 of 100 normal numbers are."""
 GOOD = 5e-4
 """Error, relative to the weight's power, about what levels leave of a healthy core: no need to look further."""
 
@@ -58,11 +65,24 @@ def highest(drive: Drive, twin: Twin) -> Array:
     return np.minimum(np.searchsorted(drive.levels, edge) - 1, last)
 
 
+class Expected(NamedTuple):
+    """What programming leaves, (p, q): the error `rounded` = |W' - W|^2 of what the twin says is realised; `median` and
+    `limit` of the relative error |W' - W|^2 / |W'|^2 of the core itself, which is below the limit in 95 of 100 cores;
+    and whether that makes the core `known`. `made` (p, q, k, k): that W'."""
+
+    made: Array
+    rounded: Array
+    median: Array
+    limit: Array
+    known: Array
+
+
 def program(
-    mesh: Mesh, drive: Drive, twin: Twin, aim: Target, *, jointly: bool = True, tries: int = TRIES
-) -> tuple[Commands, Array, Array]:
-    """What to command so that twins show the target: phases and signs, sigma (p, q, k), and the error
-    |W(q, sigma) - W|^2 (p, q) that they expect.
+    mesh: Mesh, drive: Drive, twin: Twin, aim: Target, *, jointly: bool = True, tries: int = TRIES,
+    bound: float = BOUND,
+) -> tuple[Commands, Array, Expected]:  # fmt: skip
+    """What to command so that twins show the target: phases and signs, sigma (p, q, k), and what to expect of it. A
+    core is known where the limit of that is below `bound`.
 
     A weight has many decompositions: U P D, D P' S P, P' V* for any order P and signs D of its singular vectors. Some
     need phases that a heater does not reach, between the top of its drive and a full turn. So the cores in the worse
@@ -89,9 +109,45 @@ def program(
         rows = [part[core : core + 1] for part in best]  # views, so that they are filled
         _around(mesh, drive, twin.of(one), rows, [part[one] for part in cut], weight[one])
     q, signs_u, signs_v, sigma, _ = best
-    q = drive.command(q)
+    sigma = attenuators.command(drive, twin.attenuators, sigma)
+    made = realised(mesh, drive, twin, q, (signs_u, signs_v), sigma)
     signs = {part: a.reshape(*shape, k) for part, a in zip(PARTS, (signs_u, signs_v))}
-    return Commands(_scattered(mesh, q, shape), signs), sigma.reshape(*shape, k), best[-1].reshape(shape)
+    told = Commands(_scattered(mesh, drive.command(q), shape), signs)
+    rest = expected(twin, made, weight, attenuators.unsure(drive, twin.attenuators, twin.open, sigma), bound)
+    return told, sigma.reshape(*shape, k), Expected(*(a.reshape(*shape, *a.shape[1:]) for a in rest))
+
+
+def realised(
+    mesh: Mesh, drive: Drive, twin: Twin, q: Array, signs: tuple[Array, Array], sigma: Array
+) -> Array:
+    """The weights (M, k, k) of twins at driven phases (M, 2 n), signs of U and V (M, k), and commanded sigma (M, k)."""
+    share = attenuators.shares(drive, twin.attenuators, sigma[:, None])[:, 0] if not drive.exact_sigma else sigma
+    u, v = (a[:, 0] for a in attenuators.matrices(mesh, drive, twin, q[:, None]))
+    made: Array = signs[0][:, :, None] * np.matmul(u * (share * signs[1])[:, None, :], v)
+    for core in np.flatnonzero(twin.wide):
+        one = np.arange(core, core + 1)
+        made[core] = around.weight_of(mesh, drive, twin.of(one), q[core], [s[core] for s in signs], share[core])
+    return made
+
+
+def expected(twin: Twin, made: Array, weight: Array, shutters: Array, bound: float) -> Expected:
+    """What to expect of cores (M,) that should be `weight` and are `made` as far as their twins know, and whose
+    attenuators have the mean squared error `shutters` (M,).
+
+    What is not known, with the mean square `doubt`, adds to the known rest in a direction of its own among k k, of
+    which about half count: the square of the sum has the mean of both and, beside the doubt's own, the variance of
+    twice their product.
+    """
+    size = weight[0].size
+    power = (made**2).sum(axis=(1, 2))
+    rounded = ((made - weight) ** 2).sum(axis=(1, 2))
+    share = np.where(power > 0.0, rounded / np.where(power > 0.0, power, 1.0), 0.0)
+    apart = np.where(power > 0.0, shutters / np.where(power > 0.0, power, 1.0), 0.0)
+    unknown = np.where(power > 0.0, twin.doubt + apart, 0.0)
+    few = 2.0 * apart**2 / len(weight[0])
+    std = np.sqrt(8.0 * share * unknown / size + few + np.where(power > 0.0, twin.doubt_std, 0.0) ** 2)
+    limit = share + unknown + ONE_SIDED * std
+    return Expected(made, rounded, share + unknown, limit, limit < np.maximum(bound, COARSE * share))
 
 
 def identities(mesh: Mesh, drive: Drive, twin: Twin, shape: tuple[int, int]) -> Commands:
@@ -126,7 +182,7 @@ def _around(mesh: Mesh, drive: Drive, twin: Twin, best: list[Array], cut: Sequen
             form = _form(mesh, cut, turn)
             start = [solve(mesh, drive, twin, np.concatenate(form[:2], axis=1)), *form[2:4]]
         q, *signs = (part[0].astype(float) for part in start)
-        q, sigma, error = wide.program(mesh, drive, twin, q, signs, weight[0], tops)
+        q, sigma, error = around.program(mesh, drive, twin, q, signs, weight[0], tops)
         if error < lowest:
             lowest = error
             for part, new in zip(best, (q, *signs, sigma, error)):

@@ -1,217 +1,372 @@
-"""The wider twin: splitter errors and losses besides, for cores that the narrow one leaves unexplained.
+"""The wider twin of one core: what the narrow one leaves unexplained asks for groups of unknowns, one after the other.
 
-A core is then complex (`kernels.cores`). Its unknowns are, of every MZI, bias, heater ratio, the errors of both
-splitters and the loss of both arms, and the crosstalk: 12 n + 1. It is fitted from where the narrow twin ended, to the
-same probes, one core at a time and with derivatives by differences: it is for the few (or for a chip whose data sheet
-says so), not for speed. The wider model is kept where it explains what the narrow one does not (chi squared).
+All groups of `l2sim.learn.twin.model` have a prior around none, so that each costs what it is worth and no more. At a
+fit, one normal matrix of all of them says what any would gain: with H the posterior's, b the gradient and S the Schur
+complement of a group g behind those that are on,
 
-Programming starts from the narrow closed form; Levenberg-Marquardt on the phases, sigma with them, then finds what the
-real part of the wider twin needs, and the levels are chosen jointly as before. It serves cores with stuck heaters too,
-whose other heaters make good for these as far as they can.
+    evidence of g  =  1/2 b' S^-1 b / phi - 1/2 log(det S / det P_g),         phi the misfit, at least one,
+
+its likelihood less what its freedom is worth (Laplace; MacKay, Neural Computation 4, 415 (1992)); by phi what no model
+explains is taken for noise. The group that has most is switched on, until what is left is noise; then a group that the
+others have made useless goes. Errors of splitters do not show to first order (with none a core's quadratures stay real)
+and are tried, with losses, from a start of their own where the rest does not explain. The choice of groups is ours.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.linalg import lapack
 
-from l2sim.backend import Array, generator, kernels
+from l2sim.backend import Array, generator
 from l2sim.chip.nonidealities import Nonidealities
-from l2sim.given import wrapped
-from l2sim.learn.twin.fit import NOISE_FLOOR, ROUNDS, SURE, Drive, Probes, Twin, priors
-from l2sim.learn.twin.start import leak
+from l2sim.learn.twin import attenuators, least_squares
+from l2sim.learn.twin.fit import SURE, Drive, Probes, Twin, prior_of, weigh
+from l2sim.learn.twin.model import LATER, Core, Layout, Seen, foreseen, gram, held, inverse
+from l2sim.learn.twin.noise import Noise, Record
 from l2sim.mesh.mesh import Mesh
 
-LOSS_STD = 0.01
-SPLITTER_STD = 0.03
-"""Prior spreads of the logarithm of an arm's amplitude and of a splitter's error, rad, around none."""
+NARROW = ("bias", "ratio", "crosstalk")
+"""The groups of the narrow twin."""
+SHUTTERS = ("attenuator_bias", "attenuator_ratio")
+"""Those of attenuators."""
+ORDER = ("loss", "gains", "offsets", "inputs", "bend", "curves", "reach", "lag", "saturation", "die", "laser", "pairs")
+"""Groups that are asked for by the residual, as labs meet them."""
+PASSIVE = ("splitter", "splitters", "loss", "losses")
 KICK = 0.01
 """Errors of splitters, rad, that a fit starts from. With none at all the quadratures of a core do not change to first
 order: an error turns what was real into what is imaginary, and the fit would sit on a saddle."""
-STEPS, PASSES = 40, 3
-"""Of programming: Levenberg-Marquardt at most, and rounding to levels."""
+LOOKED = 3
+"""Cores at which it is foreseen what others will do."""
+ROOM = 1 << 28
+"""Numbers in a table of derivatives at most: the largest groups are not asked for where there would be more."""
+ROUNDS, CHOICES = 25, 3
+"""Steps of a fit, and times that groups are chosen, at most."""
+ROUGH = 4.0
+"""Gain, in variances of a reading, at which a fit of splitters has ended: a tenth of the standard deviation of each of
+some four hundred unknowns."""
+WORTH = 3.0
+"""Evidence, nats, from which on a group is switched on."""
+WIDTHS = 1.0, 0.5, 0.25
+"""What the prior spreads of a group may be multiplied by: a little of what many unknowns do is seen so."""
+QUIET = 1.0 / 3.0
+"""Share of what a right model's misfit may be off one, below which no more is asked for."""
+
+
+@dataclass
+class Wide:
+    """A fit of the general model: all unknowns `x` (`model.Layout`), the `groups` that are on, `covariance`, the
+    inverse of their normal matrix, `misfit`: mean squared residual over the noise's and degrees of `freedom`; `taken`:
+    how many unknowns the readings determine; `explained`: whether what is left is what noise leaves."""
+
+    x: Array
+    groups: tuple[str, ...]
+    covariance: Array
+    misfit: float
+    freedom: float
+    taken: float
+    explained: bool
 
 
 @dataclass(frozen=True)
-class Wide:
-    """A complex core: `unknowns` (12 n + 1,) bias, ratio, crosstalk as in `Twin`, then (2, 4, n) of U and V the errors
-    of left and right splitters and the log amplitudes of both arms; `spread` (12 n + 1,) their standard deviations."""
+class Prior:
+    """Inverse variances and centres of all unknowns, and how sure the noise is: the variance of its variance's log."""
 
-    unknowns: Array
-    spread: Array
-    misfit: float
-    identified: bool
+    precision: Array
+    centre: Array
+    doubt: float
 
-    def enter(self, twin: Twin, core: int) -> None:
-        """Replace what `twin` has of a core."""
-        n = twin.passive.shape[-1]
-        twin.bias[core], twin.ratio[core], twin.crosstalk[core], twin.passive[core] = split(self.unknowns, n)
-        twin.spread[core] = self.spread[: 4 * n + 1]
-        twin.misfit[core], twin.identified[core], twin.wide[core] = self.misfit, self.identified, True
+    def as_wide(self, layout: Layout, widths: Mapping[str, float]) -> Prior:
+        """With the spreads of some groups multiplied by these."""
+        precision = self.precision.copy()
+        for name, width in widths.items():
+            precision[layout[name]] /= width**2
+        return replace(self, precision=precision)
 
 
-def split(unknowns: Array, n: int) -> tuple[Array, Array, float, Array]:
-    """Unknowns (12 n + 1,) to bias, ratio (2 n,), crosstalk and passive parts (2, 4, n)."""
-    return unknowns[: 2 * n], unknowns[2 * n : 4 * n], float(unknowns[4 * n]), unknowns[4 * n + 1 :].reshape(2, 4, n)
+def fit(core: Core, start: Array, groups: tuple[str, ...], prior: Prior, damping: float = least_squares.LEAST) -> Wide:
+    """The unknowns of `groups` from `start`, all others as they are there."""
+    at = core.layout.indices(groups)
+    precision, centre = prior.precision[at], prior.centre[at]
+
+    def whole(part: Array) -> Array:
+        full = start.copy()
+        full[at] = part
+        return full
+
+    def look(x: Array, _: Array) -> tuple[Array, least_squares.Normal]:
+        full = whole(x[0])
+        rest = (core.seen.read - core.answer(full)) / core.seen.std
+
+        def normal(_: Array) -> tuple[Array, Array]:
+            wrong, rows = core.linear(full, groups)
+            return gram(rows)[None], (rows @ wrong).astype(float)[None]
+
+        return np.array([(rest**2).sum()]), normal
+
+    curved = "splitters" in groups
+    found = least_squares.minimise(
+        look, start[at][None], precision[None], centre[None], ROUNDS, least=damping,
+        enough=ROUGH if curved else least_squares.ENOUGH,
+    )  # fmt: skip
+    return _summed(core, whole(found.x[0]), groups, inverse(found.normal[0]), float(found.misfit[0]), prior)
 
 
-def effective(mesh: Mesh, drive: Drive, q: Array, bias: Array, ratio: Array, crosstalk: float) -> Array:
-    """Phases (..., 2 n) that the light sees."""
-    heat = q * ratio
-    heat = wrapped(heat) if drive.rewrap else heat
-    return heat + crosstalk * leak(mesh, heat) + bias
+def _summed(core: Core, x: Array, groups: tuple[str, ...], covariance: Array, wrong: float, prior: Prior) -> Wide:
+    at = core.layout.indices(groups)
+    taken = float((1.0 - prior.precision[at] * np.diag(covariance)).sum())
+    freedom = max(1.0, core.seen.read.size - taken)
+    level = wrong / freedom
+    return Wide(x, groups, covariance, level, freedom, taken, bool(level - 1.0 < bound(freedom, prior.doubt)))
 
 
-def elements(phases: Array, passive: Array) -> tuple[Array, Array]:
-    """T (S, n, 2, 2) of every MZI (`kernels.cores`), and its derivatives (S, n, 5, 2, 2) by phase and the four passive
-    parts, from phases (S, n) and passive parts (4, n)."""
-    eye, cross = np.eye(2), 1j * (1.0 - np.eye(2))
-    splitters = []
-    for error in passive[:2]:
-        c, s = np.cos(np.pi / 4 + error)[:, None, None], np.sin(np.pi / 4 + error)[:, None, None]
-        splitters.append((c * eye + s * cross, c * cross - s * eye))
-    (left, by_left), (right, by_right) = splitters
-    left, by_left, right = left * [1.0, -1.0], by_left * [1.0, -1.0], -1j * right
-    by_right = -1j * by_right
-    turn = 0.5 * np.pi - phases
-    arms = np.exp(passive[2:].T + 1j * np.stack((turn, -turn), axis=-1))[..., None]  # (S, n, 2, 1)
-    there = arms * left
-    kinds = (arms * [[-1j], [1j]] * left, arms * by_left, None, [[1.0], [0.0]] * there, [[0.0], [1.0]] * there)
-    return right @ there, np.stack([by_right @ there if a is None else right @ a for a in kinds], axis=2)
+def bound(freedom: Array | float, doubt: float) -> Array | float:
+    """How far the misfit of a right model may be from one."""
+    far: Array | float = SURE * np.sqrt(2.0 / freedom + doubt)
+    return far
 
 
-def inside(mesh: Mesh, each: Array, light: Array) -> tuple[Array, Array, Array]:
-    """Light (S, k, B) behind a mesh of MZIs `each` (S, n, 2, 2), before each MZI on its two rails (S, n, 2, B), and
-    what is behind an MZI as a matrix from its rails (S, n, k, 2)."""
-    settings, n, k = len(each), mesh.count, mesh.modes
-    field, before = light.astype(complex), np.empty((settings, n, 2, light.shape[-1]), complex)
-    for h, r in enumerate(mesh.rail):
-        before[:, h] = field[:, r : r + 2]
-        field[:, r : r + 2] = each[:, h] @ before[:, h]
-    rest = np.broadcast_to(np.eye(k, dtype=complex), (settings, k, k)).copy()
-    behind = np.empty((settings, n, k, 2), complex)
-    for h in range(n - 1, -1, -1):
-        r = mesh.rail[h]
-        behind[:, h] = rest[:, :, r : r + 2]
-        rest[:, :, r : r + 2] = behind[:, h] @ each[:, h]
-    return field, before, behind
+def widened(
+    core: Core, start: Array, prior: Prior, passive: bool, shutters: bool = True,
+    asked: Mapping[str, float] | None = None,
+) -> Wide:  # fmt: skip
+    """The fit that explains best what was seen of a core near `start`. `passive`: the data sheet speaks of splitters or
+    losses; `asked`: groups to begin with, and how wide they are."""
+    asked = asked or {}
+    base, prior = NARROW + SHUTTERS * shutters + tuple(asked), prior.as_wide(core.layout, asked)
+    best = None
+    if not passive:
+        best = fit(core, start, base, prior)
+        best = best if best.explained else _chosen(core, best, prior)
+        if best.explained:
+            return best
+    kicked = start.copy()
+    kick = np.zeros((2, 2, core.mesh.count))
+    kick += KICK * generator(1, "kick").normal(size=kick.shape)
+    kicked[core.layout["splitters"]] = kick.ravel()
+    other = fit(core, kicked, base + tuple(name for name in PASSIVE if name not in base), prior, 1e-3)
+    if not other.explained and (best is None or other.misfit < best.misfit):
+        other = _chosen(core, other, prior)
+    if best is None or other.explained or other.misfit + other.taken / other.freedom < best.misfit * 0.9:
+        return other
+    return best
 
 
-def tangents(
-    mesh: Mesh, phases: Array, passive: Array, sigma: Array, light: Array, power: bool = False
-) -> tuple[Array, Array]:
-    """What is read (S, k, B) and its derivatives (S, 2, 5, n, k B) by phase and passive parts of every MZI.
-
-    `phases` (S, 2 n), `passive` (2, 4, n), `sigma` (S, k), `light` (S, k, B); real parts, or powers if `power`.
-    """
-    n, k, settings = mesh.count, mesh.modes, len(phases)
-    (u, by_u), (v, by_v) = (elements(phases[:, i * n : i * n + n], passive[i]) for i in range(2))
-    field, before_v, behind_v = inside(mesh, v, light)
-    field, before_u, behind_u = inside(mesh, u, sigma[:, :, None] * field)
-    matrix = inside(mesh, u, np.broadcast_to(np.eye(k), (settings, k, k)))[0]
-    behind_v = (matrix * sigma[:, None, :])[:, None] @ behind_v
-    out = np.empty((settings, 2, 5, n, k * light.shape[-1]), np.float32)
-    weight = 2.0 * field.conj() if power else np.ones_like(field)
-    for part, (by, before, behind) in enumerate(((by_u, before_u, behind_u), (by_v, before_v, behind_v))):
-        for kind in range(5):
-            slope = behind @ (by[:, :, kind] @ before)
-            out[:, part, kind] = (weight[:, None] * slope).real.reshape(settings, n, -1)
-    return (np.abs(field) ** 2 if power else field.real), out
+def asked(
+    mesh: Mesh, drive: Drive, sheet: Nonidealities, record: Record, twins: Twin, cores: Array
+) -> dict[str, float]:
+    """The groups that the residuals of some `cores` together ask for: what shows in none of them may in all."""
+    prior = Prior(*held(mesh, drive, sheet, record.whole.seen.shape[1]), record.noise.unsure)
+    base, fits = NARROW + SHUTTERS * (not drive.exact_sigma), []
+    for core in cores:
+        model = of_probes(mesh, drive, record.whole.of(np.array([core])), record.noise)
+        fits.append((model, fit(model, begun(model, twins, core), base, prior)))
+    return wanted(fits, prior)
 
 
-def fit(mesh: Mesh, drive: Drive, sheet: Nonidealities, probes: Probes, start: Twin, core: int) -> Wide:
-    """The wider twin of core `core` of `start`; `probes` are of that core alone."""
-    n = mesh.count
-    noise = max(sheet.readout_noise, NOISE_FLOOR)
-    own, kick = np.zeros(8 * n), np.zeros((2, 4, n))
-    kick[:, :2] = KICK * generator(1, "kick").normal(size=(2, 2, n))
-    here = np.concatenate((start.bias[core], start.ratio[core], [start.crosstalk[core]], kick.ravel()))
-    centre = np.concatenate((np.full(2 * n, drive.offset), np.ones(2 * n), [0.0], own))
-    stds = np.repeat([max(sheet.splitter_error_std, SPLITTER_STD)] * 2 + [LOSS_STD] * 2, n)
-    precision = np.concatenate((priors(sheet, n), np.tile(stds, 2) ** -2.0))
-    q, sigma, seen = drive.driven(probes.drive[0]), probes.sigma[0], probes.seen[0].astype(float)
-    cost, damping, best, misfit = np.inf, 0.1, here, np.inf
-    normal, down = np.empty(0), np.empty(0)
-    for _ in range(ROUNDS):
-        bias, ratio, crosstalk, passive = split(here, n)
-        phases = effective(mesh, drive, q, bias, ratio, crosstalk)
-        value, slopes = tangents(mesh, phases, passive, sigma, probes.light, probes.power)
-        wrong = seen - value
-        total = (wrong**2).sum() / noise**2 + (precision * (here - centre) ** 2).sum()
-        if total < cost:
-            gained, cost, best, misfit = cost - total, total, here, float((wrong**2).sum())
-            heat = wrapped(q * ratio) if drive.rewrap else q * ratio
-            by_phase = slopes[:, :, 0].reshape(len(q), 2 * n, -1)
-            spread = by_phase + crosstalk * leak(mesh, by_phase.swapaxes(1, 2)).swapaxes(1, 2)
-            columns = (by_phase, q[:, :, None] * spread, leak(mesh, heat)[:, None] @ by_phase)
-            passives = slopes[:, :, 1:].reshape(len(q), 8 * n, -1)
-            table = np.concatenate((*columns, passives), axis=1, dtype=np.float32)
-            jacobian = table.swapaxes(0, 1).reshape(len(here), -1)
-            normal = (jacobian @ jacobian.T).astype(float) / noise**2 + np.diag(precision)
-            down = jacobian @ wrong.ravel().astype(np.float32) / noise**2 - precision * (here - centre)
-            damping = max(0.2 * damping, 1e-3)
-            if gained < 0.1:
-                break
-        elif total < cost + 0.1:
+def enter(
+    mesh: Mesh, drive: Drive, sheet: Nonidealities, record: Record, twins: Twin, core: int,
+    first: Mapping[str, float] | None = None, passive: bool = False,
+) -> bool:  # fmt: skip
+    """Replace what `twins` has of a core by its wider twin, where that leaves less doubt; it begins with the groups
+    `first`, or with splitters and losses if `passive`. Whether it ended with these."""
+    probes = record.whole.of(np.array([core]))
+    model = of_probes(mesh, drive, probes, record.noise)
+    prior = Prior(*held(mesh, drive, sheet, probes.seen.shape[1]), record.noise.unsure)
+    found = widened(model, begun(model, twins, core), prior, passive, not drive.exact_sigma, first)
+    one, level = twins.of(np.array([core])), record.noise.level
+    coming = foreseen(model, found.x, found.groups, found.covariance, generator(2, "foreseen"))
+    left, taken = np.array([found.misfit * found.freedom]), np.array([found.taken])
+    weigh(one, left, taken, level, probes, record.noise.unsure, coming)
+    if first or one.doubt[0] < twins.doubt[core]:
+        kept(model, found, one)
+        twins.put(np.array([core]), one)
+    return "splitters" in found.groups
+
+
+def moved(
+    mesh: Mesh, drive: Drive, probes: Probes, twins: Twin, core: int, drift: float, noise: float
+) -> Twin:
+    """The wide twin of one core whose biases have moved by about `drift` since, by new `probes`; all else stays."""
+    one = twins.of(np.array([core]))
+    model = of_probes(mesh, drive, probes.of(np.array([core])), Noise(noise, 0.0, noise, 0))
+    x, layout = begun(model, twins, core), model.layout
+    precision = np.ones(layout.size)
+    apart = np.concatenate((np.full(2 * mesh.count, drift), np.zeros(2 * mesh.count + 1)))
+    precision[: len(apart)] = 1.0 / (one.spread[0] ** 2 + apart**2)
+    found = fit(model, x, NARROW, Prior(precision, x.copy(), 0.0))
+    coming = foreseen(model, found.x, NARROW, found.covariance, generator(2, "foreseen"))
+    weigh(one, np.array([found.misfit * found.freedom]), np.array([found.taken]), noise, probes, 0.0, coming)
+    one.bias[0], one.ratio[0], last = np.split(found.x[: len(apart)], [2 * mesh.count, 4 * mesh.count])
+    one.crosstalk[:] = last
+    one.spread[0] = np.sqrt(np.diag(found.covariance))
+    return one
+
+
+def of_probes(mesh: Mesh, drive: Drive, probes: Probes, noise: Noise) -> Core:
+    """The model for the probes of one core."""
+    alpha, gain = attenuators.told(drive, probes.sigma[0])
+    order = np.maximum(np.arange(probes.seen.shape[1]) - 1, 0)
+    read = probes.seen[0].astype(float)
+    q = drive.driven(probes.drive[0])
+    return Core(mesh, drive, Seen(q, alpha, gain, probes.light, read, noise.std(read), probes.power, order))
+
+
+def ahead(
+    mesh: Mesh, drive: Drive, sheet: Nonidealities, probes: Probes, noise: Noise, twins: Twin,
+    drift: float | None = None,
+) -> tuple[float, float] | None:
+    """`model.foreseen` of narrow twins: the mean of a few, for it is the settings that make it, and those are the same.
+    None where a core is too large to look."""
+    if len(twins.spread[0]) * probes.seen[0].size > ROOM:
+        return None
+    some = np.argsort(~twins.identified, kind="stable")[:LOOKED]
+    precision = prior_of(mesh, drive, sheet, twins.of(some), drift)[1]
+    total = []
+    for core, weak in zip(some, precision):
+        model = of_probes(mesh, drive, probes.of(np.array([core])), noise)
+        x = begun(model, twins, core)
+        rows = model.linear(x, NARROW)[1]
+        covariance = inverse(gram(rows) + np.diag(weak))
+        total.append(foreseen(model, x, NARROW, covariance, generator(2, "foreseen")))
+    mean, std = np.mean(total, axis=0)
+    return float(mean), float(std)
+
+
+def begun(core: Core, twins: Twin, at: int) -> Array:
+    """All unknowns of the model as a twin has them."""
+    x, layout = np.zeros(core.layout.size), core.layout
+    x[: layout["crosstalk"].stop] = np.concatenate((twins.bias[at], twins.ratio[at], twins.crosstalk[at : at + 1]))
+    x[layout["attenuator_bias"]], x[layout["attenuator_ratio"]] = twins.attenuators[at]
+    passive = twins.passive[at].reshape(2, 2, 2, -1)
+    x[layout["splitters"]], x[layout["losses"]] = passive[:, 0].ravel(), passive[:, 1].ravel()
+    x[layout.indices(LATER)] = twins.more[at]
+    x[layout["splitters"]] -= x[layout["splitter"]]  # what they share is told apart
+    x[layout["losses"]] -= x[layout["loss"]]
+    return x
+
+
+def kept(core: Core, found: Wide, one: Twin) -> None:
+    """Fill the twin `one` of one core with what was found."""
+    x, layout = found.x, core.layout
+    std = np.sqrt(np.maximum(np.diag(found.covariance), 0.0) * max(1.0, found.misfit))
+    one.bias[0], one.ratio[0], one.crosstalk[0] = x[layout["bias"]], x[layout["ratio"]], x[layout["crosstalk"]][0]
+    one.spread[0] = std[: layout["crosstalk"].stop]
+    one.attenuators[0] = x[layout["attenuator_bias"]], x[layout["attenuator_ratio"]]
+    if SHUTTERS[0] in found.groups:
+        at, beyond = layout.indices(found.groups), max(1.0, found.misfit)
+        first, k = np.flatnonzero(at == layout[SHUTTERS[0]].start)[0], core.mesh.modes
+        own = np.arange(first, first + k)
+        one.open[0] = [beyond * found.covariance[a, b] for a, b in ((own, own), (own, own + k), (own + k, own + k))]
+    x[layout["unsteady"]] = np.sqrt(np.mean(x[layout["laser"]] ** 2))
+    one.passive[0], one.more[0], one.wide[0] = core.passive(x), x[layout.indices(LATER)], True
+
+
+def _chosen(core: Core, fitted: Wide, prior: Prior) -> Wide:
+    """`fitted` with the groups that its residual asks for."""
+    for _ in range(CHOICES):
+        if fitted.explained:
             break
-        else:
-            damping *= 8.0
-        here = best + np.linalg.solve(normal + damping * np.diag(np.diag(normal)), down)
-    variance = np.diag(np.linalg.inv(normal))
-    freedom = max(1.0, seen.size - (1.0 - precision * variance).sum())
-    level, spread = misfit / noise**2 / freedom, np.sqrt(variance)
-    return Wide(best, spread, level, bool(level < 1.0 + SURE * np.sqrt(2.0 / freedom)))
-
-
-def program(
-    mesh: Mesh, drive: Drive, twin: Twin, q: Array, signs: Sequence[Array], weight: Array, tops: Array
-) -> tuple[Array, Array, float]:
-    """Driven phases (2 n,), sigma (k,) and error |W(q, sigma) - W|^2 of one core `twin` for a weight (k, k), from
-    phases `q` (2 n,) with signs (k,) of U and V: Levenberg-Marquardt, then levels, up to `tops` (2 n,), chosen
-    jointly."""
-    n, k = mesh.count, mesh.modes
-    bias, ratio, crosstalk, passive = twin.bias[0], twin.ratio[0], float(twin.crosstalk[0]), twin.passive[0]
-    passive = passive.astype(float)
-    ends, eye = signs[0][:, None], np.eye(k)[None]
-
-    def look(at: Array) -> tuple[Array, float, Array, Array]:
-        """The best sigma (k,) at driven phases (2 n,) and the error it leaves; J J' (2 n, 2 n) and J r of what moving
-        the phases does that sigma cannot make good."""
-        phases = effective(mesh, drive, at, bias, ratio, crosstalk)[None]
-        u, v = (
-            inside(mesh, elements(phases[:, i * n : i * n + n], passive[i])[0], eye)[0][0] for i in range(2)
-        )  # fmt: skip
-        free = np.stack([(ends * np.outer(u[:, i], signs[1][i] * v[i])).real.ravel() for i in range(k)])
-        sigma = np.linalg.lstsq(free.T, weight.ravel(), rcond=None)[0]
-        _, slopes = tangents(mesh, phases, passive, (sigma * signs[1])[None], eye)
-        by = (ends * slopes[0, :, 0].astype(float).reshape(2 * n, k, k)).reshape(2 * n, -1)
-        by = ratio[:, None] * (by + crosstalk * leak(mesh, by.T).T)
-        basis, rest = np.linalg.qr(free.T)[0], sigma @ free - weight.ravel()
-        by = by - (by @ basis) @ basis.T
-        return sigma, float(rest @ rest), by @ by.T, by @ rest
-
-    here, damping = look(q), 1e-2
-    for _ in range(STEPS):
-        error, gram, slope = here[1:]
-        ridge = damping * np.trace(gram) / len(gram)
-        trial = np.clip(q - np.linalg.solve(gram + ridge * np.eye(len(gram)), slope), 0.0, drive.top)
-        there = look(trial)
-        damping *= 0.3 if there[1] < error else 5.0
-        if there[1] < error:
-            q, here = trial, there
-        if damping > 1e4 or 0.0 < error - there[1] < 1e-3 * error:
+        more = wanted([(core, fitted)], prior)
+        if not more:
             break
-    if not drive.levels.size:
-        return q, here[0], here[1]
-    best_q, best = q, (here[0], np.inf)
-    for turn in range(PASSES):
-        q = q.copy()
-        if turn == 0:
-            kernels.twin.nearest_plane(q, *here[2:], drive.levels, tops)
-        kernels.twin.descend(q, *here[2:], drive.levels, tops)
-        here = look(q)
-        if here[1] < best[1]:
-            best_q, best = q, here[:2]
-    return best_q, *best
+        prior = prior.as_wide(core.layout, more)
+        again = fit(core, fitted.x, fitted.groups + tuple(more), prior, 1e-5)
+        if again.misfit + again.taken / again.freedom > fitted.misfit + fitted.taken / fitted.freedom:
+            break
+        fitted = again
+    return _pruned(core, fitted, prior)
+
+
+class _Asked:
+    """The normal equations of all groups at the fit of a core."""
+
+    def __init__(self, core: Core, fitted: Wide, others: tuple[str, ...], prior: Prior) -> None:
+        groups = fitted.groups + others
+        wrong, rows = core.linear(fitted.x, groups)
+        at = core.layout.indices(groups)
+        self.weak = prior.precision[at]
+        self.normal = gram(rows)
+        self.normal[np.diag_indices_from(self.normal)] += self.weak
+        self.down = (rows @ wrong).astype(float) - self.weak * (fitted.x[at] - prior.centre[at])
+        ends = np.cumsum([0] + [core.layout[name].stop - core.layout[name].start for name in groups])
+        self.place = {name: np.arange(a, b) for name, a, b in zip(groups, ends, ends[1:])}
+        self.on = np.arange(len(core.layout.indices(fitted.groups)))
+        self.misfit, self.freedom = fitted.misfit, fitted.freedom
+
+    def weighed(self, names: Iterable[str]) -> dict[tuple[str, float], tuple[float, float]]:
+        """The evidence of groups, nats, and how much of the sum of squares each explains, by name and width: what its
+        prior spreads are multiplied by."""
+        factor = lapack.dpotrf(self.normal[np.ix_(self.on, self.on)], lower=1)[0]
+        right = np.concatenate((self.normal[self.on], self.down[self.on, None]), axis=1)
+        solved = lapack.dtrtrs(factor, right, lower=1)[0]
+        found = {}
+        for name in names:
+            g = self.place[name]
+            left = solved[:, g]
+            schur = self.normal[np.ix_(g, g)] - left.T @ left
+            b = self.down[g] - left.T @ solved[:, -1]
+            for width in WIDTHS:
+                weak = self.weak[g] / width**2
+                table = schur + np.diag(weak - self.weak[g])
+                gain = float(b @ np.linalg.solve(table, b))
+                free = 0.5 * (np.linalg.slogdet(table)[1] - np.log(weak).sum())
+                found[name, width] = 0.5 * gain / max(1.0, self.misfit) - free, gain
+        return found
+
+    def add(self, name: str, width: float, gain: float) -> None:
+        """Switch a group on that explains so much."""
+        g = self.place[name]
+        self.normal[g, g] += self.weak[g] / width**2 - self.weak[g]
+        self.on = np.concatenate((self.on, g))
+        self.misfit -= gain / self.freedom
+
+
+def wanted(fits: Sequence[tuple[Core, Wide]], prior: Prior) -> dict[str, float]:
+    """The groups to switch on at fits of one or more cores, best first, until what is left would be noise; and how wide
+    each of them."""
+    core, fitted = fits[0]
+    others = [a for a in ORDER if a not in fitted.groups and core.layout[a].stop > core.layout[a].start]
+    while others and len(core.layout.indices(fitted.groups + tuple(others))) * core.seen.read.size > ROOM:
+        others.remove(max(others, key=lambda name: core.layout[name].stop - core.layout[name].start))
+    asking = [_Asked(core, one, tuple(others), prior) for core, one in fits]
+    chosen: dict[str, float] = {}
+    while others:
+        misfit = float(np.mean([one.misfit for one in asking]))
+        if misfit < 1.0 + QUIET * bound(asking[0].freedom * len(asking), prior.doubt):
+            break
+        each = [one.weighed(others) for one in asking]
+        worth = {name: sum(one[name][0] for one in each) for name in each[0]}
+        best = max(worth, key=lambda name: worth[name])
+        if worth[best] < WORTH:
+            break
+        for one, found in zip(asking, each):
+            one.add(*best, found[best][1])
+        chosen[best[0]] = best[1]
+        others.remove(best[0])
+    return chosen
+
+
+def _pruned(core: Core, fitted: Wide, prior: Prior) -> Wide:
+    """`fitted` without a group that the others have made useless."""
+    useless = []
+    at = core.layout.indices(fitted.groups)
+    for name in fitted.groups:
+        if name not in ORDER:
+            continue
+        g = np.flatnonzero((at >= core.layout[name].start) & (at < core.layout[name].stop))
+        own = fitted.covariance[np.ix_(g, g)]
+        x = fitted.x[core.layout[name]] - prior.centre[core.layout[name]]
+        free = -0.5 * (np.linalg.slogdet(own)[1] + np.log(prior.precision[core.layout[name]]).sum())
+        evidence = 0.5 * float(x @ np.linalg.solve(own, x)) / max(1.0, fitted.misfit) - free
+        if evidence < 0.0:
+            useless.append((evidence, name))
+    if not useless:
+        return fitted
+    name = min(useless)[1]
+    start = fitted.x.copy()
+    start[core.layout[name]] = prior.centre[core.layout[name]]
+    fewer = fit(core, start, tuple(group for group in fitted.groups if group != name), prior)
+    return fewer if fewer.explained or not fitted.explained else fitted

@@ -19,9 +19,8 @@ from l2sim.flow import oracle
 from l2sim.job.job import Job
 from l2sim.learn.search import mapping
 from l2sim.learn.twin import identify as twin
-from l2sim.learn.twin import program, start
+from l2sim.learn.twin import noise, program, start
 from l2sim.learn.twin import stuck as twin_stuck
-from l2sim.learn.twin import wide as twin_wide
 from l2sim.mesh.mesh import Mesh
 from tests.doubles import PUBLISHED, small_chip
 
@@ -52,6 +51,12 @@ def normal_equations(mesh: Mesh, probes: twin.Probes, known: twin.Twin, rewrap: 
         probes.power, known.ratio, known.bias, known.crosstalk, mesh.around, rewrap, mesh.rail, *out,
     )  # fmt: skip
     return out
+
+
+def asked(cores: int, k: int) -> int:
+    """Evaluations of a core that the first walk identifies: the walk and k + 1 random settings, readings for the noise,
+    settings for the attenuators."""
+    return 3 * k + 1 + noise.repeats(cores, k) + k // 2 + 1
 
 
 # -- the kernels -------------------------------------------------------------------------------------------------------
@@ -130,7 +135,7 @@ def test_cores_are_identified_within_what_is_stated(k: int, bias: float) -> None
     chip = small_chip((6, 6) if k < 9 else (4, 4), k, msgspec.structs.replace(NOISY, phase_bias=bias))
     found = twin.identify(chip, chip.nonidealities, stream())
     assert found.identified.all()
-    assert (found.evaluations == 3 * k + 1).all()
+    assert (found.evaluations == asked(len(found.misfit), k)).all()
     assert chip.meter.state()["idle"]["evaluations"] == found.evaluations.sum()
     off, pull = oracle.bias_error(chip, found)
     assert 0.8 < np.sqrt(np.mean(pull**2)) < 1.2, "errors are as large as stated"
@@ -173,7 +178,7 @@ def test_heaters_that_are_stuck_are_found_out(k: int) -> None:
     pull = oracle.bias_error(chip, found)[1]
     sure = found.spread[found.identified, : pull.shape[1]] < 0.1  # some MZIs beside a stuck one turn only together
     assert np.sqrt(np.mean(pull[sure] ** 2)) < 1.2 and sure.mean() > 0.95
-    assert (found.evaluations[~found.identified] == 3 * k + 1 + 2 * k).all()
+    assert (found.evaluations[~found.identified] > asked(64, k)).all()
 
 
 def test_other_heaters_make_good_for_stuck_ones() -> None:
@@ -248,26 +253,6 @@ def test_powers_alone_show_splitter_errors_and_losses() -> None:
     assert (off / (aim.weight**2).sum(axis=(2, 3))).max() < 5e-3
 
 
-def test_derivatives_of_the_wider_twin_are_those_of_what_it_reads() -> None:
-    mesh, rng = Mesh("rectangular", 3), generator(4)
-    n, light = mesh.count, rng.normal(size=(2, 3, 4))
-    at = np.concatenate((rng.uniform(0, 6, 2 * n), rng.normal(0, 0.05, 8 * n)))
-    sigma = rng.choice([-1.0, 1.0], (2, 3))
-
-    def read(at: np.ndarray, power: bool) -> tuple[np.ndarray, np.ndarray]:
-        phases = np.repeat(at[None, : 2 * n], 2, axis=0)
-        return twin_wide.tangents(mesh, phases, at[2 * n :].reshape(2, 4, n), sigma, light, power)
-
-    for power in (False, True):
-        slopes = read(at, power)[1].reshape(2, 10 * n, -1)
-        for i in range(at.size):
-            step = 1e-6 * (np.arange(at.size) == i)
-            wanted = (read(at + step, power)[0] - read(at - step, power)[0]).reshape(2, -1) / 2e-6
-            part, h = divmod(i, n) if i < 2 * n else (0, 0)
-            row = part * 5 * n + h if i < 2 * n else (i - 2 * n) // (4 * n) * 5 * n + n + (i - 2 * n) % (4 * n)
-            np.testing.assert_allclose(slopes[:, row], wanted, atol=1e-5)
-
-
 def test_stated_uncertainties_cover_what_they_should() -> None:
     """Of the errors of 16 x 72 biases about 95 % are within two standard deviations and two in three within one, with
     priors that say something and with none; of ratios likewise."""
@@ -318,12 +303,12 @@ def test_two_probes_keep_a_twin_up_to_date() -> None:
 
 def programmed(chip: CoreChip, known: twin.Twin, aim: mapping.Target, **how: bool) -> tuple[np.ndarray, np.ndarray]:
     """Mapping error (p, q) before the sigma chain, as it is and as the twin expects it."""
-    told, sigma, error = program.program(chip.mesh, twin.Drive.of(chip.nonidealities), known, aim, **how)
     chip.nonidealities = msgspec.structs.replace(chip.nonidealities, exact_sigma=True)
+    told, sigma, said = program.program(chip.mesh, twin.Drive.of(chip.nonidealities), known, aim, **how)
     command(chip, u=told, v=told)
     chip.set_sigma(sigma)
     above, below = oracle.mapping_error(chip, aim)
-    return above / below, error / (aim.weight**2).sum(axis=(-1, -2))
+    return above / below, said.rounded / (aim.weight**2).sum(axis=(-1, -2))
 
 
 @pytest.mark.parametrize("k", (3, 4, 9))
@@ -353,10 +338,10 @@ def test_a_few_noisy_probes_map_to_a_thousandth() -> None:
 def test_blocks_of_zeros_are_programmed() -> None:
     chip = small_chip((1, 1), 3, PUBLISHED)
     aim = mapping.target(chip, np.zeros((3, 3)))
-    told, sigma, error = program.program(chip.mesh, twin.Drive.of(PUBLISHED), truth(chip), aim)
+    told, sigma, said = program.program(chip.mesh, twin.Drive.of(PUBLISHED), truth(chip), aim)
     command(chip, u=told, v=told)
     chip.set_sigma(sigma)
-    assert np.abs(grid.respond(chip)).max() < 1e-9 and error.max() < 1e-9
+    assert np.abs(grid.respond(chip)).max() < 1e-9 and said.rounded.max() < 1e-9 and said.limit.max() < 1e-9
 
 
 # -- bad input ---------------------------------------------------------------------------------------------------------
