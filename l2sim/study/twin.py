@@ -28,7 +28,7 @@ from l2sim.chip.protocol import Commands, command
 from l2sim.flow import oracle
 from l2sim.learn.search import mapping, zeroth
 from l2sim.learn.twin import identify as twin
-from l2sim.learn.twin import mesh_by_outputs, mesh_by_taps, program
+from l2sim.learn.twin import mesh_by_outputs, mesh_by_taps, mesh_fit, program
 from l2sim.learn.twin.fit import Drive
 from l2sim.mesh import unitary
 from l2sim.mesh.mesh import Mesh
@@ -285,8 +285,8 @@ def whole(
         else:
             known = mesh_by_outputs.identify(chip, data_sheet, rng)
         target = unitary.haar_matrix(generator(2, seed), modes)
-        chip.set_phases(*mesh_by_taps.program(chip.mesh, Drive.of(data_sheet), known, target))
-        off.append(mesh_by_taps.row_error(target, chip.oracle_matrix()))
+        chip.set_phases(*mesh_fit.program(chip.mesh, Drive.of(data_sheet), known, target))
+        off.append(mesh_fit.row_error(target, chip.oracle_matrix()))
         true = chip.oracle_biases()[: 2 * chip.mesh.count]
         wrapped = np.mod(known.bias - true + np.pi, 2 * np.pi) - np.pi
         pulls.append(np.mean((wrapped / known.spread[: true.size]) ** 2))

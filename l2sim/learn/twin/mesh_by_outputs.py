@@ -39,7 +39,8 @@ from l2sim.chip.protocol import MeshHardware
 from l2sim.errors import ChipError
 from l2sim.given import wrapped
 from l2sim.learn.twin.fit import NOISE_FLOOR, Drive
-from l2sim.learn.twin.mesh_by_taps import SETTINGS, MeshTwin, Seen, blank, checked, draw, effective, widest
+from l2sim.learn.twin.mesh_by_taps import SETTINGS, checked, draw
+from l2sim.learn.twin.mesh_fit import REPEATS, MeshTwin, Seen, blank, effective, widest
 from l2sim.mesh.mesh import Mesh
 
 FIELDS = 8
@@ -60,7 +61,7 @@ class Walk:
 
     def __init__(self, hardware: MeshHardware, sheet: Nonidealities, light: Array) -> None:
         self.hardware, self.mesh, self.light = hardware, hardware.mesh, light
-        self.drive, self.nothing = Drive.of(sheet), blank(hardware.mesh, sheet, 0)
+        self.drive, self.nothing = Drive.of(sheet), blank(hardware.mesh, sheet, 0, hardware.mesh.modes)
         self.q = self.drive.near(np.repeat([THETAS[1], PHIS[0]], self.mesh.count))
         self.bias = np.zeros(2 * self.mesh.count)
 
@@ -94,8 +95,9 @@ def identify(hardware: MeshHardware, sheet: Nonidealities, rng: np.random.Genera
         raise ChipError(f"heaters reach {drive.top:.2g} rad only, and a twin by outputs needs a turn; raise v_max")
     q, light = draw(drive, mesh, SETTINGS, mesh.modes, rng)
     powers = np.array([read(hardware, drive, one, light) for one in q])
-    seen = Seen(q, light, powers, sheet.shot_noise**2, max(sheet.readout_noise, NOISE_FLOOR) ** 2)
-    best, readings = blank(mesh, sheet, 0), q.shape[0] * light.shape[1]
+    again = np.array([powers[-1], *(read(hardware, drive, q[-1], light) for _ in range(REPEATS - 1))])
+    seen = Seen(q, light, powers, again, sheet.shot_noise**2, max(sheet.readout_noise, NOISE_FLOOR) ** 2)
+    best, readings = blank(mesh, sheet, 0, mesh.modes), (len(q) + REPEATS - 1) * light.shape[1]
     for _ in range(WALKS):
         size = mesh.modes, FIELDS
         walk = Walk(hardware, sheet, rng.uniform(0.3, 1.0, size) * np.exp(2j * np.pi * rng.uniform(size=size)))

@@ -10,7 +10,7 @@ from l2sim.backend import generator
 from l2sim.chip.mesh_chip import MeshChip
 from l2sim.chip.nonidealities import Nonidealities
 from l2sim.errors import ChipError
-from l2sim.learn.twin import mesh_by_taps
+from l2sim.learn.twin import mesh_by_taps, mesh_fit
 from l2sim.learn.twin.fit import Drive
 from l2sim.mesh import unitary
 from l2sim.mesh.mesh import Mesh
@@ -30,8 +30,8 @@ def test_the_model_is_the_chip(modes: int) -> None:
     rng = generator(1, modes)
     light = rng.normal(size=(modes, 3)) + 1j * rng.normal(size=(modes, 3))
     seen = mesh.oracle_phases()
-    phases, exact = np.concatenate((seen["theta"], seen["phi"])), np.zeros((2, mesh.mesh.count))
-    powers, _ = mesh_by_taps.follow(mesh.mesh, phases, light, exact)
+    phases, exact = np.concatenate((seen["theta"], seen["phi"])), np.zeros((6, mesh.mesh.count))
+    powers, _ = mesh_fit.follow(mesh.mesh, phases, light, exact)
     np.testing.assert_allclose(powers, np.concatenate(mesh.taps(light)[1]), atol=1e-12)
 
 
@@ -54,8 +54,8 @@ def test_noisy_taps_identify_a_mesh_up_to_the_phases_of_its_outputs(modes: int) 
     pull = (np.mod(found.bias - true + np.pi, 2 * np.pi) - np.pi) / found.spread[: true.size]
     assert 0.6 < np.sqrt(np.mean(pull**2)) < 1.4
     target = unitary.haar_matrix(generator(4), modes)
-    mesh.set_phases(*mesh_by_taps.program(mesh.mesh, Drive.of(NOISY), found, target))
-    assert mesh_by_taps.row_error(target, mesh.oracle_matrix()) < 1e-3
+    mesh.set_phases(*mesh_fit.program(mesh.mesh, Drive.of(NOISY), found, target))
+    assert mesh_fit.row_error(target, mesh.oracle_matrix()) < 1e-3
 
 
 def test_splitter_errors_show_and_are_fitted_then() -> None:
@@ -64,8 +64,8 @@ def test_splitter_errors_show_and_are_fitted_then() -> None:
     found = mesh_by_taps.identify(mesh, it, generator(2), settings=6)
     assert found.identified and found.spread.size == 6 * mesh.mesh.count + 1
     target = unitary.haar_matrix(generator(4), 4)
-    mesh.set_phases(*mesh_by_taps.program(mesh.mesh, Drive.of(it), found, target))
-    assert mesh_by_taps.row_error(target, mesh.oracle_matrix()) < 2e-3
+    mesh.set_phases(*mesh_fit.program(mesh.mesh, Drive.of(it), found, target))
+    assert mesh_fit.row_error(target, mesh.oracle_matrix()) < 2e-3
 
 
 def test_a_mesh_that_the_model_does_not_explain_is_named() -> None:

@@ -10,7 +10,7 @@ from l2sim.backend import Array, generator
 from l2sim.chip.mesh_chip import MeshChip
 from l2sim.chip.nonidealities import Nonidealities
 from l2sim.errors import ChipError
-from l2sim.learn.twin import mesh_by_outputs, mesh_by_taps
+from l2sim.learn.twin import mesh_by_outputs, mesh_fit
 from l2sim.learn.twin.fit import Drive
 from l2sim.mesh import unitary
 from l2sim.mesh.mesh import Mesh
@@ -37,11 +37,11 @@ def walked(mesh: MeshChip, it: Nonidealities) -> Array:
     return off(mesh, walk.bias)
 
 
-def programmed(mesh: MeshChip, it: Nonidealities, found: mesh_by_taps.MeshTwin) -> float:
+def programmed(mesh: MeshChip, it: Nonidealities, found: mesh_fit.MeshTwin) -> float:
     """The error of a random matrix programmed by a twin."""
     target = unitary.haar_matrix(generator(4), mesh.mesh.modes)
-    mesh.set_phases(*mesh_by_taps.program(mesh.mesh, Drive.of(it), found, target))
-    return mesh_by_taps.row_error(target, mesh.oracle_matrix())
+    mesh.set_phases(*mesh_fit.program(mesh.mesh, Drive.of(it), found, target))
+    return mesh_fit.row_error(target, mesh.oracle_matrix())
 
 
 def test_an_mzi_is_that_of_the_chip() -> None:
@@ -120,10 +120,10 @@ def test_what_no_output_power_shows_are_phases_of_rows_and_of_columns(modes: int
     are lit one at a time. The screen, N more biases, is never seen."""
     mesh, rng = Mesh("rectangular", modes), generator(6, modes)
     n = mesh.count
-    driven, exact = rng.uniform(0, 6, (8, 2 * n)), np.zeros((2, n))
+    driven, exact = rng.uniform(0, 6, (8, 2 * n)), np.zeros((6, n))
     together = rng.normal(size=(modes, 3 * modes)) + 1j * rng.normal(size=(modes, 3 * modes))
     for light, hidden in ((together, 0), (np.eye(modes), modes - 1)):
-        slopes = [mesh_by_taps.follow(mesh, q, light, exact, 2, taps=False)[1].reshape(2 * n, -1) for q in driven]
+        slopes = [mesh_fit.follow(mesh, q, light, exact, 2, taps=False)[1].reshape(2 * n, -1) for q in driven]
         assert np.linalg.matrix_rank(np.concatenate(slopes, axis=1), tol=1e-3) == 2 * n - hidden
 
 
