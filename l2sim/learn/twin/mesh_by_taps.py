@@ -32,6 +32,8 @@ from l2sim.mesh.mesh import Mesh
 
 SCAN = 90
 """Biases that are tried where no tap follows soon."""
+CLEAR = 0.1
+"""Share of the residual below which a heater that does nothing explains more; ours."""
 SETTINGS = 12
 """Random settings that are fitted, each lit by N random fields."""
 
@@ -84,36 +86,53 @@ def identify(
     by_power = max(sheet.tap_noise, NOISE_FLOOR) ** 2
     seen = Seen(q, light, powers, again, by_power, NOISE_FLOOR**2)
     start = blank(mesh, sheet, (len(q) + REPEATS - 1) * light.shape[1], powers.shape[1])
-    start = replace(start, bias=begin(mesh, effective(mesh, drive, start, q), light, powers))
+    unit = powers[:, -modes:].sum(axis=1).mean() / (np.abs(light) ** 2).sum(axis=0).mean()  # whatever is read in
+    bias, dead = begin(mesh, effective(mesh, drive, start, q), light, powers / unit)
+    start = replace(start, bias=bias, ratio=np.where(dead, 0.0, 1.0))
     return widest(mesh, drive, sheet, start, seen)
 
 
-def begin(mesh: Mesh, phases: Array, light: Array, seen: Array) -> Array:
-    """Biases (2 n,) in closed form, from taps (S, 2 n + N, B) at settings that would give `phases` (S, 2 n)."""
+def begin(mesh: Mesh, phases: Array, light: Array, seen: Array) -> tuple[Array, Array]:
+    """Biases (2 n,) in closed form, and which heaters answer to nothing, from taps (S, 2 n + N, B) at settings that
+    would give `phases` (S, 2 n). Those of dead heaters are the phases that they have, with no heat."""
     n = mesh.count
-    bias = np.zeros(2 * n)
+    bias, dead = np.zeros(2 * n), np.zeros(2 * n, bool)
+    phases = phases.copy()
     field = np.repeat(light[None].astype(complex), len(phases), axis=0)
     after = _after(mesh)
 
-    def fitted(known: Array, wave: Array, power: Array) -> tuple[float, float]:
-        """beta and residual of power = known + Re(e^{i beta} wave)."""
-        table = np.stack((wave.real.ravel(), -wave.imag.ravel()), axis=1)
-        cosine, sine = np.linalg.lstsq(table, (power - known).ravel(), rcond=None)[0]
-        beta = float(np.arctan2(sine, cosine))
-        return beta, float(((power - known - (np.exp(1j * beta) * wave).real) ** 2).sum())
-
-    def inside(t: int, a: Array, b: Array, beta: float) -> tuple[Array, Array]:
-        return _split(np.exp(1j * (phases[:, n + t, None] + beta)) * a, b)
+    def fitted(heater: int, known: Array, wave: Array, power: Array) -> tuple[float, float]:
+        """beta and residual of power = known + Re(e^{i (phase + beta)} wave). What a phase that stays explains much
+        better answers to nothing."""
+        best = []
+        for still in (False, True):
+            turned = (wave if still else wave * np.exp(1j * phases[:, heater, None])).ravel()
+            table = np.stack((turned.real, -turned.imag), axis=1)
+            cosine, sine = np.linalg.lstsq(table, (power - known).ravel(), rcond=None)[0]
+            beta = float(np.arctan2(sine, cosine))
+            wrong = float((((power - known).ravel() - (np.exp(1j * beta) * turned).real) ** 2).sum())
+            best.append((wrong, beta))
+        dead[heater] = best[1][0] < CLEAR * best[0][0]
+        if dead[heater]:
+            phases[:, heater] = 0.0
+        wrong, beta = best[int(dead[heater])]
+        return beta, wrong
 
     def scanned(hidden: int, u: Array, v: Array, t: int) -> None:
         """Theta's bias of the MZI `hidden`, whose upper output is the lower input of `t`, by a scan with t's beta."""
-        a, best = field[:, mesh.top[t]], (np.inf, 0.0)
-        for beta in np.linspace(-np.pi, np.pi, SCAN, endpoint=False):
-            b, _ = _split(np.exp(1j * (phases[:, hidden, None] + beta)) * u, v)
-            wave = -1j * a * b.conj() * np.exp(1j * phases[:, n + t, None])
-            _, wrong = fitted((np.abs(a) ** 2 + np.abs(b) ** 2) / 2, wave, seen[:, t])
-            best = min(best, (wrong, float(beta)))
-        bias[hidden] = best[1]
+        a, found, own = field[:, mesh.top[t]], [], phases[:, [hidden, n + t]].copy()
+        for still in (False, True):
+            phases[:, hidden] = 0.0 if still else own[:, 0]
+            best = (np.inf, 0.0)
+            for beta in np.linspace(-np.pi, np.pi, SCAN, endpoint=False):
+                phases[:, n + t] = own[:, 1]
+                b, _ = _split(np.exp(1j * (phases[:, hidden, None] + beta)) * u, v)
+                _, wrong = fitted(n + t, (np.abs(a) ** 2 + np.abs(b) ** 2) / 2, -1j * a * b.conj(), seen[:, t])
+                best = min(best, (wrong, float(beta)))
+            found.append(best)
+        dead[hidden] = found[1][0] < CLEAR * found[0][0]
+        phases[:, hidden], phases[:, n + t] = 0.0 if dead[hidden] else own[:, 0], own[:, 1]
+        bias[hidden] = found[int(dead[hidden])][1]
         out = _split(np.exp(1j * (phases[:, hidden, None] + bias[hidden])) * u, v)
         field[:, mesh.top[hidden]], field[:, mesh.bottom[hidden]] = out
 
@@ -123,19 +142,18 @@ def begin(mesh: Mesh, phases: Array, light: Array, seen: Array) -> Array:
         if j in late:
             scanned(*late.pop(j), t)
         a, b = field[:, i], field[:, j]
-        wave = -1j * a * b.conj() * np.exp(1j * phases[:, n + t, None])
-        bias[n + t], _ = fitted((np.abs(a) ** 2 + np.abs(b) ** 2) / 2, wave, seen[:, t])
-        u, v = inside(t, a, b, bias[n + t])
+        bias[n + t], _ = fitted(n + t, (np.abs(a) ** 2 + np.abs(b) ** 2) / 2, -1j * a * b.conj(), seen[:, t])
+        u, v = _split(np.exp(1j * (phases[:, n + t, None] + bias[n + t])) * a, b)
         tap = next(((rail, after[t, rail]) for rail in (j, i) if after[t, rail] >= 0), None)
         if tap is None:
             late[i] = t, u, v
             continue
         rail, where = tap
-        wave = -1j * u * v.conj() * np.exp(1j * phases[:, t, None])
+        wave = -1j * u * v.conj()
         wave = wave if rail == i else -wave
-        bias[t], _ = fitted((np.abs(u) ** 2 + np.abs(v) ** 2) / 2, wave, seen[:, where])
+        bias[t], _ = fitted(t, (np.abs(u) ** 2 + np.abs(v) ** 2) / 2, wave, seen[:, where])
         field[:, i], field[:, j] = _split(np.exp(1j * (phases[:, t, None] + bias[t])) * u, v)
-    return bias
+    return bias, dead
 
 
 def _after(mesh: Mesh) -> Array:

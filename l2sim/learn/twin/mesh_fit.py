@@ -25,7 +25,7 @@ from l2sim.backend import Array, kernels
 from l2sim.chip.nonidealities import Nonidealities
 from l2sim.given import wrapped
 from l2sim.learn.twin import least_squares
-from l2sim.learn.twin.fit import CROSSTALK_STD, HOLD, NOISE_FLOOR, SURE, Drive, ratio_std
+from l2sim.learn.twin.fit import CROSSTALK_STD, HOLD, NOISE_FLOOR, STUCK, SURE, Drive, ratio_std
 from l2sim.learn.twin.wide import LOSS_STD, SPLITTER_STD
 from l2sim.mesh import unitary
 from l2sim.mesh.mesh import Mesh
@@ -206,8 +206,11 @@ class Parts(NamedTuple):
 
 
 def widest(mesh: Mesh, drive: Drive, sheet: Nonidealities, start: MeshTwin, seen: Seen) -> MeshTwin:
-    """The fit from `start`; with splitters and arms where it is near and yet does not explain what is seen."""
+    """The fit from `start`; with splitters and arms where it is near and yet does not explain what is seen. Heaters that
+    turn out weak answer to nothing, and are held there."""
     twin = fit(mesh, drive, sheet, start, seen)
+    while (weak := (twin.ratio < STUCK) & ~twin.dead).any():
+        twin = fit(mesh, drive, sheet, replace(twin, ratio=np.where(weak, 0.0, twin.ratio)), seen)
     if not twin.identified and twin.misfit < NEAR:
         wider = fit(mesh, drive, sheet, twin, seen, wide=True)
         twin = wider if wider.identified or wider.misfit < twin.misfit / 2 else twin
