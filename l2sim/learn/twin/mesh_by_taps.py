@@ -57,9 +57,10 @@ def checked(hardware: MeshHardware, readout: str) -> Mesh:
 
 
 def draw(drive: Drive, mesh: Mesh, settings: int, vectors: int, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Random settings, driven phases (S, 2 n), and random light of unit amplitude in every input (N, B)."""
+    """Random settings, driven phases (S, 2 n), and random light of about the unit amplitude in every input (N, B). Not
+    of equal amplitudes: then an MZI of the first column that does nothing looks like its mirror image."""
     light = rng.normal(size=(mesh.modes, vectors)) + 1j * rng.normal(size=(mesh.modes, vectors))
-    light /= np.abs(light)
+    light *= rng.uniform(0.6, 1.4, light.shape) / np.abs(light)
     return random_phases(drive, (settings, 2 * mesh.count), rng), light
 
 

@@ -206,8 +206,8 @@ class Parts(NamedTuple):
 
 
 def widest(mesh: Mesh, drive: Drive, sheet: Nonidealities, start: MeshTwin, seen: Seen) -> MeshTwin:
-    """The fit from `start`; with splitters and arms where it is near and yet does not explain what is seen. Heaters that
-    turn out weak answer to nothing, and are held there."""
+    """The fit from `start`; with splitters and arms where it is near and yet does not explain what is seen. Heaters
+    that turn out weak answer to nothing, and are held there."""
     twin = fit(mesh, drive, sheet, start, seen)
     while (weak := (twin.ratio < STUCK) & ~twin.dead).any():
         twin = fit(mesh, drive, sheet, replace(twin, ratio=np.where(weak, 0.0, twin.ratio)), seen)

@@ -49,7 +49,7 @@ def test_any_biases_are_found_in_closed_form(modes: int) -> None:
 def test_noisy_taps_identify_a_mesh_up_to_the_phases_of_its_outputs(modes: int) -> None:
     mesh = chip(modes)
     found = mesh_by_taps.identify(Sealed(mesh), NOISY, generator(2))
-    assert found.identified and found.readings == 12 * modes == mesh.meter.state()["idle"]["core_calls"]
+    assert found.identified and found.readings == 15 * modes == mesh.meter.state()["idle"]["core_calls"]
     true = mesh.oracle_biases()[: 2 * mesh.mesh.count]
     pull = (np.mod(found.bias - true + np.pi, 2 * np.pi) - np.pi) / found.spread[: true.size]
     assert 0.6 < np.sqrt(np.mean(pull**2)) < 1.4
@@ -62,15 +62,56 @@ def test_splitter_errors_show_and_are_fitted_then() -> None:
     it = msgspec.structs.replace(NOISY, splitter_error_std=0.03)
     mesh = chip(4, it)
     found = mesh_by_taps.identify(mesh, it, generator(2), settings=6)
-    assert found.identified and found.spread.size == 6 * mesh.mesh.count + 1
+    assert found.identified and found.spread.size == 12 * mesh.mesh.count + 3 + 4
     target = unitary.haar_matrix(generator(4), 4)
     mesh.set_phases(*mesh_fit.program(mesh.mesh, Drive.of(it), found, target))
     assert mesh_fit.row_error(target, mesh.oracle_matrix()) < 2e-3
 
 
 def test_a_mesh_that_the_model_does_not_explain_is_named() -> None:
-    it = msgspec.structs.replace(NOISY, loss_db=0.3)
-    assert not mesh_by_taps.identify(chip(4, it), it, generator(2)).identified
+    believed = msgspec.structs.replace(NOISY, drive="voltage", v_max=6.5, heat_wraps=False)
+    it = msgspec.structs.replace(believed, curve=(0.0, 0.0, 0.1653, 0.0, -4e-4))
+    assert not mesh_by_taps.identify(chip(4, it), believed, generator(2)).identified
+
+
+@pytest.mark.parametrize("changes", [{"loss_db": 0.3}, {"loss_db": 0.05, "loss_db_std": 0.02}])
+def test_losses_are_in_the_model(changes: dict[str, float]) -> None:
+    mesh = chip(6, msgspec.structs.replace(NOISY, **changes))
+    found = mesh_by_taps.identify(mesh, NOISY, generator(2))
+    assert found.identified and abs(found.loss - changes["loss_db"] / 20 * np.log(10)) < 2e-3
+    target = unitary.haar_matrix(generator(4), 6)
+    mesh.set_phases(*mesh_fit.program(mesh.mesh, Drive.of(NOISY), found, target))
+    assert mesh_fit.row_error(target, mesh.oracle_matrix()) < 2e-3
+
+
+@pytest.mark.parametrize("heater", range(0, 12, 2))
+def test_heaters_that_answer_to_nothing_are_found(heater: int) -> None:
+    mesh = chip(4, msgspec.structs.replace(NOISY, dead=1e-6))
+    draws = mesh.oracle_fabrication()
+    draws["heaters.noise_fate"][:] = 1.0
+    draws["heaters.noise_fate"][0, heater] = -1.0
+    mesh.refabricate(draws)
+    found = mesh_by_taps.identify(mesh, NOISY, generator(2))
+    assert found.identified and list(np.flatnonzero(found.dead)) == [heater]
+
+
+@pytest.mark.parametrize("taps", (False, True))
+def test_derivatives_are_those_of_what_is_read(taps: bool) -> None:
+    """Every kind, against differences, with splitter errors and arms that are not exact."""
+    mesh, rng = Mesh("rectangular", 5), generator(8)
+    n = mesh.count
+    light = rng.normal(size=(5, 2)) + 1j * rng.normal(size=(5, 2))
+    at = np.concatenate((rng.uniform(0, 6, 2 * n), rng.normal(0, 0.05, 6 * n)))
+
+    def read(x: np.ndarray, kinds: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        return mesh_fit.follow(mesh, x[: 2 * n], light, x[2 * n :].reshape(6, n), kinds, taps)
+
+    slopes = read(at, mesh_fit.KINDS)[1]
+    for i in range(len(at)):
+        step = np.zeros(len(at))
+        step[i] = 1e-6
+        wanted = (read(at + step)[0] - read(at - step)[0]) / 2e-6
+        np.testing.assert_allclose(slopes[i], wanted, atol=2e-5)
 
 
 def test_meshes_that_no_twin_can_do() -> None:

@@ -71,7 +71,8 @@ def test_noisy_powers_identify_a_mesh_up_to_the_phases_of_its_outputs(modes: int
     mesh = chip(modes)
     found = mesh_by_outputs.identify(Sealed(mesh), NOISY, generator(2))
     assert found.identified and found.readings == mesh.meter.state()["idle"]["core_calls"]
-    assert found.readings == (60 * modes if modes > 2 else 72), "60 evaluations whatever the size; one column for two"
+    wanted = 63 * modes if modes > 2 else 78
+    assert found.readings == wanted, "63 evaluations whatever the size; one column for two"
     pull = off(mesh, found.bias) / found.spread[: found.bias.size]
     assert 0.3 < np.sqrt(np.mean(pull**2)) < 1.6
     assert programmed(mesh, NOISY, found) < 2e-3
@@ -81,7 +82,7 @@ def test_splitter_errors_show_and_are_fitted_then() -> None:
     it = msgspec.structs.replace(NOISY, splitter_error_std=0.03)
     mesh = chip(6, it)
     found = mesh_by_outputs.identify(mesh, it, generator(2))
-    assert found.identified and found.spread.size == 6 * mesh.mesh.count + 1
+    assert found.identified and found.spread.size == 10 * mesh.mesh.count + 3 + 6
     assert programmed(mesh, it, found) < 2e-3
 
 
@@ -104,14 +105,65 @@ def test_another_walk_is_taken_where_one_leads_nowhere(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(mesh_by_outputs, "begin", stumble)
     found = mesh_by_outputs.identify(mesh, NOISY, generator(2))
-    assert found.identified and found.readings == 36 + 2 * 144 == mesh.meter.state()["idle"]["core_calls"]
+    assert found.identified and found.readings == 36 + 9 + 2 * 144 == mesh.meter.state()["idle"]["core_calls"]
+
+
+VOLTS = msgspec.structs.replace(NOISY, drive="voltage", v_max=6.5, heat_wraps=False)
 
 
 def test_a_mesh_that_the_model_does_not_explain_is_named() -> None:
-    it = msgspec.structs.replace(NOISY, loss_db=0.3)
-    mesh = chip(3, it)
-    found = mesh_by_outputs.identify(mesh, it, generator(2))
+    """Heaters whose phase lags behind the curve that the data sheet gives them."""
+    mesh = chip(4, msgspec.structs.replace(VOLTS, curve=(0.0, 0.0, 0.1653, 0.0, -1e-3)))
+    found = mesh_by_outputs.identify(mesh, VOLTS, generator(2))
     assert not found.identified and found.readings == mesh.meter.state()["idle"]["core_calls"]
+
+
+@pytest.mark.parametrize("db", (0.001, 0.05, 0.5))
+def test_equal_loss_in_every_arm_is_a_factor_and_never_matters(db: float) -> None:
+    mesh = chip(8, msgspec.structs.replace(NOISY, loss_db=db))
+    found = mesh_by_outputs.identify(mesh, NOISY, generator(2))
+    assert found.identified and programmed(mesh, NOISY, found) < 2e-3 * 10 ** (1.6 * db)
+    power = -db / 10 * np.log(10) * 2 * 8
+    assert abs(found.gain - power) < 0.02 + 0.02 * abs(power)
+
+
+@pytest.mark.parametrize("unit", (1e-6, 0.02, 300.0))
+def test_powers_may_be_read_in_any_unit(unit: float) -> None:
+    one, other = chip(6), chip(6)
+    read = other.forward
+    other.forward = lambda x, readout="power": unit * read(x, readout)  # type: ignore[method-assign]
+    known, found = (mesh_by_outputs.identify(it, NOISY, generator(2)) for it in (one, other))
+    assert known.identified and found.identified
+    np.testing.assert_allclose(found.bias, known.bias, atol=3e-3)
+    assert abs(found.gain - known.gain - np.log(unit)) < 1e-3
+
+
+@pytest.mark.parametrize("factor", (0.3, 3.0))
+def test_noise_is_measured_whatever_the_data_sheet_says(factor: float) -> None:
+    mesh = chip(6)
+    believed = msgspec.structs.replace(NOISY, readout_noise=0.01 * factor)
+    found = mesh_by_outputs.identify(mesh, believed, generator(2))
+    assert found.identified and abs(found.noise * factor**2 - 1) < 6 * np.sqrt(2 / (3 * 36))
+    pull = off(mesh, found.bias) / found.spread[: found.bias.size]
+    assert 0.6 < np.sqrt(np.mean(pull**2)) < 1.6
+
+
+def broken(modes: int, heaters: tuple[int, ...], stuck: bool) -> MeshChip:
+    """A mesh whose `heaters` are dead or stuck, and no others."""
+    mesh = chip(modes, msgspec.structs.replace(NOISY, **{"stuck" if stuck else "dead": 1e-6}))
+    draws = mesh.oracle_fabrication()
+    draws["heaters.noise_fate"][:] = 1.0
+    draws["heaters.noise_fate"][0, list(heaters)] = -1.0 if not stuck else 0.0
+    mesh.refabricate(draws)
+    return mesh
+
+
+@pytest.mark.parametrize(("heaters", "stuck"), [((2,), False), ((9,), False), ((4,), True), ((1, 11), False)])
+def test_heaters_that_answer_to_nothing_are_found(heaters: tuple[int, ...], stuck: bool) -> None:
+    mesh = broken(4, heaters, stuck)
+    found = mesh_by_outputs.identify(mesh, NOISY, generator(3))
+    assert found.identified and tuple(np.flatnonzero(found.dead)) == heaters
+    assert found.readings == mesh.meter.state()["idle"]["core_calls"]
 
 
 @pytest.mark.parametrize("modes", (3, 4, 5))
