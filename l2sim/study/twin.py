@@ -28,8 +28,10 @@ from l2sim.chip.protocol import Commands, command
 from l2sim.flow import oracle
 from l2sim.learn.search import mapping, zeroth
 from l2sim.learn.twin import identify as twin
-from l2sim.learn.twin import mesh_by_outputs, mesh_by_taps, program
+from l2sim.learn.twin import program
 from l2sim.learn.twin.fit import Drive
+from l2sim.learn.twin.whole import by_outputs, by_taps
+from l2sim.learn.twin.whole import fit as mesh_fit
 from l2sim.mesh import unitary
 from l2sim.mesh.mesh import Mesh
 from l2sim.study.harness import Study, Table, grouped, markdown, note, some
@@ -282,12 +284,12 @@ def whole(
     for seed in range(count):
         chip, rng = MeshChip(Mesh("rectangular", modes), data_sheet, seed=seed, dtype="float64"), generator(1, seed)
         if settings:
-            known = mesh_by_taps.identify(chip, data_sheet, rng, settings, vectors)
+            known = by_taps.identify(chip, data_sheet, rng, settings, vectors)
         else:
-            known = mesh_by_outputs.identify(chip, data_sheet, rng)
+            known = by_outputs.identify(chip, data_sheet, rng)
         target = unitary.haar_matrix(generator(2, seed), modes)
-        chip.set_phases(*mesh_by_taps.program(chip.mesh, Drive.of(data_sheet), known, target))
-        off.append(mesh_by_taps.row_error(target, chip.oracle_matrix()))
+        chip.set_phases(*mesh_fit.program(chip.mesh, Drive.of(data_sheet), known, target))
+        off.append(mesh_fit.row_error(target, chip.oracle_matrix()))
         true = chip.oracle_biases()[: 2 * chip.mesh.count]
         wrapped = np.mod(known.bias - true + np.pi, 2 * np.pi) - np.pi
         pulls.append(np.mean((wrapped / known.spread[: true.size]) ** 2))

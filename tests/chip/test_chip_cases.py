@@ -18,7 +18,7 @@ from l2sim.flow.l2ight import seek
 from l2sim.job.imperfections import chip_nonidealities
 from l2sim.job.job import Job
 from l2sim.learn.search import selfconfigure
-from l2sim.learn.twin import mesh_by_outputs
+from l2sim.learn.twin.whole import by_outputs
 from l2sim.mesh import unitary
 from l2sim.mesh.mesh import Mesh
 
@@ -124,4 +124,4 @@ def test_a_mesh_of_an_even_loss_is_identified_from_its_outputs(loss: float) -> N
     sheet = Nonidealities(phase_bits=12, phase_bias=np.pi, gamma_std=0.002, crosstalk=0.005, readout_noise=0.003)
     sheet = msgspec.structs.replace(sheet, loss_db=loss)
     chip = MeshChip(Mesh("rectangular", 8), sheet, seed=3, name="mine", dtype="float64")
-    assert mesh_by_outputs.identify(chip, sheet, np.random.default_rng(1)).identified
+    assert by_outputs.identify(chip, sheet, np.random.default_rng(1)).identified

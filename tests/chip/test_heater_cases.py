@@ -16,7 +16,8 @@ from l2sim.chip.nonidealities import GAMMA, Nonidealities
 from l2sim.errors import ChipError
 from l2sim.inspect import attainable, chips, diagnose
 from l2sim.learn.twin import identify as twin
-from l2sim.learn.twin import mesh_by_taps
+from l2sim.learn.twin.whole import by_taps
+from l2sim.learn.twin.whole import fit as mesh_fit
 from l2sim.mesh import unitary
 from l2sim.mesh.mesh import Mesh
 from l2sim.mesh.orthogonal import decompose
@@ -233,10 +234,10 @@ def test_twins_of_whole_meshes_know_where_their_heaters_begin(offset: float) -> 
         crosstalk=0.005, tap_noise=1e-3,
     )  # fmt: skip
     chip = MeshChip(mesh, sheet, seed=2, dtype="float64")
-    known = mesh_by_taps.identify(chip, sheet, generator(4))
+    known = by_taps.identify(chip, sheet, generator(4))
     assert known.identified
-    chip.set_phases(*mesh_by_taps.program(mesh, twin.Drive.of(sheet), known, target))
-    assert mesh_by_taps.row_error(target, chip.oracle_matrix()) < 1e-3
+    chip.set_phases(*mesh_fit.program(mesh, twin.Drive.of(sheet), known, target))
+    assert mesh_fit.row_error(target, chip.oracle_matrix()) < 1e-3
 
 
 def test_twins_refuse_heaters_whose_phase_falls() -> None:

@@ -20,7 +20,7 @@ from l2sim.learn import insitu
 from l2sim.learn.insitu_svd import measure_svd
 from l2sim.learn.search import calibrate, mapping, selfconfigure
 from l2sim.learn.twin import identify as twin
-from l2sim.learn.twin import mesh_by_outputs, mesh_by_taps
+from l2sim.learn.twin.whole import by_outputs, by_taps
 from l2sim.mesh.mesh import Mesh
 from l2sim.nn.optics import MeshLayer
 from l2sim.nn.photonic import PhotonicWeight
@@ -140,8 +140,8 @@ DOORS: dict[str, tuple[type, str, Callable[[Any], object]]] = {
     "mesh bench": (MeshHardware, "commanded", MeshBench),
     "mesh layer": (MeshHardware, "set_phases", layer),
     "gradients": (MeshHardware, "taps", lambda chip: insitu.measure(chip, EYE, EYE)),
-    "twin by taps": (MeshHardware, "taps", lambda chip: mesh_by_taps.identify(chip, SHEET, stream("probes"))),
-    "twin by outputs": (MeshHardware, "forward", lambda chip: mesh_by_outputs.identify(chip, SHEET, stream("probes"))),
+    "twin by taps": (MeshHardware, "taps", lambda chip: by_taps.identify(chip, SHEET, stream("probes"))),
+    "twin by outputs": (MeshHardware, "forward", lambda chip: by_outputs.identify(chip, SHEET, stream("probes"))),
     "self-configuration": (MeshHardware, "forward", lambda chip: selfconfigure.progressive(chip, EYE)),
     "alignment": (MeshHardware, "backward", lambda chip: selfconfigure.align(chip, EYE)),
     "gradients of two meshes": (SvdHardware, "set_sigma", lambda chip: measure_svd(chip, EYE, EYE)),

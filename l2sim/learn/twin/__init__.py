@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from l2sim.learn.twin.files import read_responses, read_settings, write_phases, write_responses, write_settings
     from l2sim.learn.twin.fit import Drive, Probes, Twin
     from l2sim.learn.twin.identify import from_responses, settings, track
-    from l2sim.learn.twin.mesh_by_taps import MeshTwin
+    from l2sim.learn.twin.whole.fit import MeshTwin
 
 __all__ = [
     "Drive", "MeshTwin", "Probes", "Twin", "from_responses", "identify", "program", "read_responses",
@@ -19,7 +19,7 @@ __all__ = [
 ]  # fmt: skip
 
 __getattr__, __dir__ = lazy(__name__, {
-    "Drive": "fit", "MeshTwin": "mesh_by_taps", "Probes": "fit", "Twin": "fit", "from_responses": "identify",
+    "Drive": "fit", "MeshTwin": "whole.fit", "Probes": "fit", "Twin": "fit", "from_responses": "identify",
     "read_responses": "files", "read_settings": "files", "settings": "identify", "track": "identify",
     "write_phases": "files", "write_responses": "files", "write_settings": "files", "identify": "identify",
     "program": "program",

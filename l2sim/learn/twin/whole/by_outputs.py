@@ -29,6 +29,7 @@ Beside it: Alexiev et al., OSA Continuum 4, 2892 (2021), rectangular meshes by d
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -38,14 +39,19 @@ from l2sim.chip.nonidealities import Nonidealities
 from l2sim.chip.protocol import MeshHardware
 from l2sim.errors import ChipError
 from l2sim.given import wrapped
-from l2sim.learn.twin.fit import NOISE_FLOOR, Drive
-from l2sim.learn.twin.mesh_by_taps import SETTINGS, MeshTwin, Seen, blank, checked, draw, effective, widest
+from l2sim.learn.twin.fit import NOISE_FLOOR, SURE, Drive
+from l2sim.learn.twin.whole.by_taps import SETTINGS, checked, draw
+from l2sim.learn.twin.whole.fit import REPEATS, MeshTwin, Seen, blank, effective, widest
 from l2sim.mesh.mesh import Mesh
 
 FIELDS = 8
 """Random fields at each setting of a walk."""
-WALKS = 3
-"""Walks at most: where what one led to is not identified, another is taken with other fields."""
+WALKS, RESCUES, TRIES = 3, 9, 8
+"""Walks at most: where what one led to is not identified, another is taken with other fields. Where heaters are dead,
+which is looked for then, light goes astray and a walk leads there once in three times or so: so many more, with so many
+phases of the dead heaters each. Ours."""
+PROBED = 4
+"""Vectors by which a heater is seen to do nothing."""
 THETAS = np.array([0.75, 1.25]) * np.pi
 PHIS = np.array([0.03, 1.03]) * np.pi
 """Driven phases of the column that is looked at. Elsewhere phi is the first, little heat that no strength blurs."""
@@ -60,7 +66,7 @@ class Walk:
 
     def __init__(self, hardware: MeshHardware, sheet: Nonidealities, light: Array) -> None:
         self.hardware, self.mesh, self.light = hardware, hardware.mesh, light
-        self.drive, self.nothing = Drive.of(sheet), blank(hardware.mesh, sheet, 0)
+        self.drive, self.nothing = Drive.of(sheet), blank(hardware.mesh, sheet, 0, hardware.mesh.modes)
         self.q = self.drive.near(np.repeat([THETAS[1], PHIS[0]], self.mesh.count))
         self.bias = np.zeros(2 * self.mesh.count)
 
@@ -75,8 +81,10 @@ class Walk:
             self.q[mzis] = self.drive.near(np.minimum(q, self.drive.top))
 
     def read(self) -> Array:
-        """Powers (N, B) at the outputs."""
-        return read(self.hardware, self.drive, self.q, self.light)
+        """Powers (N, B) at the outputs, as those of light of which nothing is lost, whatever they are read in."""
+        seen = read(self.hardware, self.drive, self.q, self.light)
+        whole: Array = seen * ((np.abs(self.light) ** 2).sum() / seen.sum())
+        return whole
 
 
 def read(hardware: MeshHardware, drive: Drive, q: Array, light: Array) -> Array:
@@ -94,18 +102,56 @@ def identify(hardware: MeshHardware, sheet: Nonidealities, rng: np.random.Genera
         raise ChipError(f"heaters reach {drive.top:.2g} rad only, and a twin by outputs needs a turn; raise v_max")
     q, light = draw(drive, mesh, SETTINGS, mesh.modes, rng)
     powers = np.array([read(hardware, drive, one, light) for one in q])
-    seen = Seen(q, light, powers, sheet.shot_noise**2, max(sheet.readout_noise, NOISE_FLOOR) ** 2)
-    best, readings = blank(mesh, sheet, 0), q.shape[0] * light.shape[1]
-    for _ in range(WALKS):
+    again = np.array([powers[-1], *(read(hardware, drive, q[-1], light) for _ in range(REPEATS - 1))])
+    seen = Seen(q, light, powers, again, sheet.shot_noise**2, max(sheet.readout_noise, NOISE_FLOOR) ** 2)
+    best, readings = blank(mesh, sheet, 0, mesh.modes), (len(q) + REPEATS - 1) * light.shape[1]
+    dead = np.zeros(2 * mesh.count, bool)
+    for turn in range(WALKS + RESCUES):
+        if turn == WALKS:
+            dead, spent = silent(hardware, drive, seen, rng)
+            readings += spent
+            if not dead.any():
+                break
         size = mesh.modes, FIELDS
         walk = Walk(hardware, sheet, rng.uniform(0.3, 1.0, size) * np.exp(2j * np.pi * rng.uniform(size=size)))
         begin(walk)
         readings += 6 * len(columns(mesh)) * FIELDS
-        twin = widest(mesh, drive, sheet, replace(walk.nothing, bias=walk.bias), seen)
-        best = twin if twin.misfit < best.misfit else best
-        if best.identified:
-            break
+        for start in starts(walk, dead, rng):
+            twin = widest(mesh, drive, sheet, start, seen)
+            best = twin if twin.misfit < best.misfit else best
+            if best.identified:
+                return replace(best, readings=readings)
     return replace(best, readings=readings)
+
+
+def starts(walk: Walk, dead: Array, rng: np.random.Generator) -> Iterator[MeshTwin]:
+    """Where a fit may start from a walk: where it led, `dead` heaters (2 n,) at some phases, which no walk tells."""
+    twin = replace(walk.nothing, bias=walk.bias, ratio=np.where(dead, 0.0, 1.0))
+    if not dead.any():
+        yield twin
+        return
+    first = rng.uniform(0.0, 2.0 * np.pi, dead.sum())
+    for step in range(TRIES):
+        bias = walk.bias.copy()
+        bias[dead] = first + 2.0 * np.pi * step * (1 + np.arange(first.size)) / TRIES
+        yield replace(twin, bias=bias)
+
+
+def silent(hardware: MeshHardware, drive: Drive, seen: Seen, rng: np.random.Generator) -> tuple[Array, int]:
+    """The heaters (2 n,) that answer to nothing: half a turn of each, at two settings, changes no power at the outputs.
+    And the vectors sent."""
+    mesh, light = hardware.mesh, seen.light[:, :PROBED]
+    dead, ratio = np.ones(2 * mesh.count, bool), seen.noise()[0]
+    for q in seen.q[:2]:
+        still = read(hardware, drive, q, light)
+        variance = 2.0 * ratio * (seen.by_power * np.maximum(still, 0.0) + seen.floor)
+        for heater in np.flatnonzero(dead):
+            moved = q.copy()
+            moved[heater] = drive.near(np.where(moved[heater] < drive.top / 2, 1.0, -1.0) * np.pi + moved[heater])
+            change = (read(hardware, drive, moved, light) - still) ** 2 / variance
+            dead[heater] = change.mean() < 1.0 + SURE * np.sqrt(2.0 / change.size)
+    spent = (2 * mesh.count + int(dead.sum()) + 2) * light.shape[1]
+    return dead, spent
 
 
 def columns(mesh: Mesh) -> list[Array]:
