@@ -294,9 +294,9 @@ def fit(
 
     for _ in range(2):
         noise = np.sqrt(seen.by_power * np.maximum(modelled, 0.0) + seen.floor)
-        found = least_squares.minimise(look, best[None], precision[None], centre[None], STEPS, least=1e-6)
-        best, modelled = found.x[0], kept
-    misfit, variance = float(found.misfit[0]), np.diag(np.linalg.inv(found.normal[0]))
+        ended = least_squares.minimise(look, best[None], precision[None], centre[None], STEPS, least=1e-6)
+        best, modelled = ended.x[0], kept
+    misfit, variance = float(ended.misfit[0]), np.diag(np.linalg.inv(ended.normal[0]))
     freedom = max(1.0, seen.powers.size - (1.0 - precision * variance).sum())
     level = misfit / freedom
     splitters = best[4 * n + 1 :].reshape(2, n) if wide else start.splitters
