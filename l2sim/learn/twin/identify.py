@@ -299,6 +299,7 @@ def _by_quadratures(
     mesh, cores = hardware.mesh, None if mask.all() else mask
     again = 0 if turn else noise_of.repeats(int(mask.sum()), mesh.modes)
     walk = settings(mesh, drive, stream(f"probes{turn}"), more, again)
+    measure(hardware, walk[0][:1], walk[1][:1], cores, readout=readout)  # nobody knows what heat was there before
     seen = measure(hardware, *walk, cores, readout=readout)
     shown = attenuators.settings(mesh, drive, stream(f"attenuators{turn}"))
     beside = None if turn else measure(hardware, *shown, cores, readout=readout)
