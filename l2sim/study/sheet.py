@@ -26,7 +26,7 @@ from l2sim.chip.protocol import command
 from l2sim.flow import oracle
 from l2sim.learn.search import mapping
 from l2sim.learn.twin import identify as twin
-from l2sim.learn.twin import program, readback
+from l2sim.learn.twin import program
 from l2sim.learn.twin.fit import Drive
 from l2sim.mesh.mesh import Mesh
 from l2sim.study.harness import Study, Table, markdown, note, some
@@ -122,10 +122,10 @@ def made(case: str, readout: str, real: Nonidealities, believed: Nonidealities, 
     aim = mapping.target(chip, weight)
     began = time.process_time()
     known = twin.identify(chip, believed, partial(generator, 1), readout)
-    told, sigma, said = program.program(chip.mesh, Drive.of(believed), known, aim)
-    command(chip, u=told, v=told)
+    commands, sigma, said = program.program(chip.mesh, Drive.of(believed), known, aim)
+    command(chip, u=commands, v=commands)
     chip.set_sigma(sigma)
-    said = readback.read_back(chip, known, aim, sigma, said, readout)
+    said = program.read_back(chip, known, aim, sigma, said, readout)
     spent = time.process_time() - began
     seen = chip.oracle_weights().real  # what quadratures are of
     below = (seen**2).sum(axis=(2, 3))

@@ -20,7 +20,6 @@ from l2sim.flow.session import Values
 from l2sim.job.imperfections import chip_nonidealities
 from l2sim.learn.twin import identify as twin
 from l2sim.learn.twin import program as twin_program
-from l2sim.learn.twin import readback
 from l2sim.mesh.mesh import Mesh
 from l2sim.nn.photonic import PhotonicWeight
 from l2sim.store.events import Epoch, Event
@@ -77,7 +76,7 @@ def program(session: L2ight, name: str) -> twin_program.Expected:
     chip.set_sigma(there(sigma))
     weight.sigma[...] = there(sigma)
     session.mapped[name] = mapped
-    return readback.read_back(chip, twins, aim, sigma, expected, session.job.chip.readout)
+    return twin_program.read_back(chip, twins, aim, sigma, expected, session.job.chip.readout)
 
 
 def expectations(layers: list[twin_program.Expected]) -> Values:

@@ -109,10 +109,10 @@ def program(
         return np.array([error / unit]), lambda _: (table[None] / unit, -slope[None] / unit)
 
     nothing = np.zeros((1, q.size))
-    found = least_squares.minimise(
-        looked, q[None], nothing, nothing, STEPS, least=1e-4, enough=1.0, low=0.0, high=drive.top
+    ended = least_squares.minimise(
+        looked, q[None], nothing, nothing, STEPS, least=1e-4, enough=1.0, within=(0.0, drive.top)
     )
-    q = found.x[0]
+    q = ended.x[0]
     here = look.gram(q)
     if not drive.levels.size:
         return q, here[0], here[1]

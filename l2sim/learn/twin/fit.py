@@ -87,7 +87,8 @@ class Twin:
     (M,): whether what is left is what noise explains; `evaluations` (M,) spent; `spread` (M, 4 n + 1): standard
     deviations of bias, ratio, crosstalk. `attenuators` (M, 2, k): their bias and ratio, `open` (M, 3, k) the variances
     of these and their covariance between. `wide` (M,): whether more is fitted (`l2sim.learn.twin.wide`): `passive`
-    (M, 2, 4, n), splitters and losses, and `more` (M, model.extra).
+    (M, 2, 4, n), splitters and losses, and `more` (M, model.extra), empty
+    where no core is wide.
     """
 
     bias: Array
@@ -112,8 +113,10 @@ class Twin:
 
     def put(self, cores: Array, other: Twin) -> None:
         """Replace the twins of the cores with these indices by those of `other`."""
+        size = max(self.more.shape[1], other.more.shape[1])
+        self.more, theirs = (np.pad(a, ((0, 0), (0, size - a.shape[1]))) for a in (self.more, other.more))
         for name in self.__dataclass_fields__:
-            getattr(self, name)[cores] = getattr(other, name)
+            getattr(self, name)[cores] = theirs if name == "more" else getattr(other, name)
 
     @classmethod
     def of_arrays(cls, mesh: Mesh, arrays: Mapping[str, Array]) -> Twin:
@@ -207,7 +210,7 @@ def blank(cores: int, mesh: Mesh) -> Twin:
         np.zeros((cores, 2 * n)), np.ones((cores, 2 * n)), np.zeros(cores), np.full(cores, np.inf),
         np.zeros(cores, bool), np.zeros(cores, np.int64), np.full((cores, 4 * n + 1), np.inf),
         np.zeros(cores, bool), np.zeros((cores, 2, 4, n), np.float32), known, np.zeros((cores, 3, k)),
-        np.zeros((cores, wider(mesh)), np.float32), np.full(cores, np.inf), np.full(cores, np.inf), np.zeros(cores),
+        np.zeros((cores, 0), np.float32), np.full(cores, np.inf), np.full(cores, np.inf), np.zeros(cores),
     )  # fmt: skip
 
 
@@ -356,17 +359,10 @@ def _fit(
         return host(wrong) / noise**2, lambda which: (normal[there(which)] / noise**2, down[there(which)] / noise**2)
 
     # What is stuck stays so: below none, heat would wrap to a whole turn.
-    found = least_squares.minimise(look, here, precision, centre, ROUNDS, held=precision == HOLD, xp=xp)
+    ended = least_squares.minimise(look, here, precision, centre, ROUNDS, fixed=precision == HOLD, xp=xp)
     diagonal = there(np.arange(size))
-    variance = np.maximum(host(xp.linalg.inv(found.normal)[:, diagonal, diagonal]), 0.0)
-    return _fitted(probes, start, noise, precision, found.x, noise**2 * found.misfit, variance)
-
-
-def wider(mesh: Mesh) -> int:
-    """How many unknowns a wide twin keeps beside those that have a field of their own."""
-    from l2sim.learn.twin.model import extra  # late: it is made of what is here
-
-    return extra(mesh)
+    variance = np.maximum(host(xp.linalg.inv(ended.normal)[:, diagonal, diagonal]), 0.0)
+    return _fitted(probes, start, noise, precision, ended.x, noise**2 * ended.misfit, variance)
 
 
 def priors(sheet: Nonidealities, n: int) -> Array:

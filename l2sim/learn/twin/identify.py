@@ -182,8 +182,8 @@ def settings(mesh: Mesh, drive: Drive, rng: np.random.Generator, beside: int, re
     first = draw(drive, mesh, 1, rng)[0][0]
     walk, signs = twin_start.walk(mesh, away(drive, first, 0.5 * np.pi, rng), first)
     others = draw(drive, mesh, beside, rng)
-    told = np.concatenate((walk, others[0])), np.concatenate((signs, others[1]))
-    return tuple(np.concatenate((a, *[a[-1:]] * repeats)) for a in told)  # type: ignore[return-value]
+    whole = np.concatenate((walk, others[0])), np.concatenate((signs, others[1]))
+    return tuple(np.concatenate((a, *[a[-1:]] * repeats)) for a in whole)  # type: ignore[return-value]
 
 
 def begin(mesh: Mesh, sheet: Nonidealities, probes: Probes) -> Array:
@@ -244,8 +244,8 @@ def _ratios(sheet: Nonidealities, twins: Twin) -> float:
     live = (twins.ratio > STUCK) & (twins.misfit < NEAR[False])[:, None]
     if live.sum() < ENOUGH:
         return 0.0
-    found = np.sqrt(np.mean((twins.ratio[live] - 1.0) ** 2 + twins.spread[:, n : 2 * n][live] ** 2))
-    return float(found) if found > MORE * ratio_std(sheet) else 0.0
+    shown = np.sqrt(np.mean((twins.ratio[live] - 1.0) ** 2 + twins.spread[:, n : 2 * n][live] ** 2))
+    return float(shown) if shown > MORE * ratio_std(sheet) else 0.0
 
 
 def with_attenuators(mesh: Mesh, drive: Drive, sheet: Nonidealities, record: Record, twins: Twin) -> None:
@@ -254,11 +254,11 @@ def with_attenuators(mesh: Mesh, drive: Drive, sheet: Nonidealities, record: Rec
     assert beside is not None
     taken = determined(mesh, drive, sheet, twins)
     left = twins.misfit * np.maximum(1.0, base.seen[0].size - taken)
-    found = attenuators.fitted(mesh, drive, sheet, twins, beside, noise.level)
-    twins.attenuators, twins.open = found.known, found.spread
+    shown = attenuators.fitted(mesh, drive, sheet, twins, beside, noise.level)
+    twins.attenuators, twins.open = shown.known, shown.spread
     ahead = twin_wide.ahead(mesh, drive, sheet, base, noise, twins)
-    total = left + found.wrong / noise.level**2
-    weigh(twins, total, taken + found.taken, noise.level, record.whole, noise.unsure, ahead)
+    total = left + shown.wrong / noise.level**2
+    weigh(twins, total, taken + shown.taken, noise.level, record.whole, noise.unsure, ahead)
 
 
 def widen(mesh: Mesh, drive: Drive, sheet: Nonidealities, record: Record, twins: Twin) -> None:
@@ -301,6 +301,7 @@ def _by_quadratures(
     mesh, cores = hardware.mesh, None if mask.all() else mask
     again = 0 if turn else noise_of.repeats(int(mask.sum()), mesh.modes)
     walk = settings(mesh, drive, stream(f"probes{turn}"), more, again)
+    measure(hardware, walk[0][:1], walk[1][:1], cores, readout=readout)  # nobody knows what heat was there before
     seen = measure(hardware, *walk, cores, readout=readout)
     shown = attenuators.settings(mesh, drive, stream(f"attenuators{turn}"))
     beside = None if turn else measure(hardware, *shown, cores, readout=readout)

@@ -5,7 +5,7 @@
     (J'J + diag(precision)) (I + damping on the diagonal) step = J'r - precision (x - centre)
 
 A step is taken where it lowers the sum, and damping falls; else it rises. A problem has ended when a step gains less
-than `ENOUGH`, a tenth of a variance: that is far below what noise moves. `kernels.twin_fit` is this rule compiled, for
+than `enough`, a tenth of a variance: that is far below what noise moves. `kernels.twin_fit` is this rule compiled, for
 whole responses with sigma of +1 and -1, where normal matrices are had for a sixteenth and are used more than once.
 Levenberg, Q. Appl. Math. 2, 164 (1944); Marquardt, SIAM J. Appl. Math. 11, 431 (1963).
 """
@@ -18,12 +18,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from l2sim.backend import Array, host
+from l2sim.backend import Array, host, kernels
 
-ENOUGH = 0.1
-"""Gain, in variances of a reading, below which a fit has ended."""
-DAMPING, LEAST, MOST = 1e-3, 1e-7, 1e6
-"""Damping of the first step; of steps that did well; and where no step does any more."""
+DAMPING = 1e-3
+"""That of the first step; of steps that did well it is `least`; above `kernels.twin_fit.MOST` none does any more."""
 DOWN, UP = 0.2, 6.0
 """Factors on it after a step that was taken, and one that was not."""
 
@@ -44,12 +42,16 @@ class Found(NamedTuple):
 
 
 def minimise(
-    look: Look, start: Array, precision: Array, centre: Array, rounds: int, *, least: float = LEAST,
-    enough: float = ENOUGH, held: Array | None = None, low: float = -np.inf, high: float = np.inf, xp: ModuleType = np,
+    look: Look, start: Array, precision: Array, centre: Array, rounds: int, *, least: float | None = None,
+    enough: float | None = None, fixed: Array | None = None, within: tuple[float, float] = (-np.inf, np.inf),
+    xp: ModuleType = np,
 ) -> Found:  # fmt: skip
-    """From `start` (M, P), `rounds` steps at most; `precision` and `centre` (M, P). What is `held` (M, P) stays at 0 to
-    the last digit; x stays between `low` and `high`. `xp`: the module of the normal matrices."""
-    (problems, size), there = start.shape, xp.asarray
+    """From `start` (M, P), `rounds` steps at most; `precision` and `centre` (M, P). What is `fixed` (M, P) stays at 0
+    to the last digit; x stays `within` two bounds. `least` and `enough` are of `kernels.twin_fit` if left out.
+    `xp`: the module of the normal matrices."""
+    (problems, size), there, rule = start.shape, xp.asarray, kernels.twin_fit
+    least = rule.LEAST if least is None else least
+    enough = rule.ENOUGH if enough is None else enough
     diagonal = there(np.arange(size))
     here, best, damping = start.copy(), start.copy(), np.full(problems, DAMPING)
     matrix, slope = xp.zeros((problems, size, size)), np.zeros((problems, size))
@@ -69,14 +71,14 @@ def minimise(
             matrix[there(at)[:, None], diagonal, diagonal] += there(precision[at])
             slope[at] = host(down) - (weak * away)[better]
         damping[left] = np.where(better, np.maximum(DOWN * damping[left], least), UP * damping[left])
-        done = (np.abs(gained) < enough) | (damping[left] > MOST)
+        done = (np.abs(gained) < enough) | (damping[left] > rule.MOST)
         left = left[~done]
         if not len(left) or turn == rounds:
             break
         table = matrix[there(left)]
         table[:, diagonal, diagonal] *= there(1.0 + damping[left][:, None])
         step = host(xp.linalg.solve(table, there(slope[left][..., None])))[..., 0]
-        here[left] = np.clip(best[left] + step, low, high)
-        if held is not None:
-            here[held] = 0.0
+        here[left] = np.clip(best[left] + step, *within)
+        if fixed is not None:
+            here[fixed] = 0.0
     return Found(best, misfit, cost, matrix)

@@ -111,8 +111,8 @@ def unsteady(mesh: Mesh, twin: Twin) -> Array:
     """How far the laser was found to vary from setting to setting (M,), rms; 0 where nothing asked for it."""
     layout = Layout(mesh, 0)
     at = np.flatnonzero(layout.indices(LATER) == layout["unsteady"].start)[0]
-    found: Array = twin.more[:, at]
-    return found
+    varied: Array = twin.more[:, at] if twin.more.size else np.zeros(len(twin.more))
+    return varied
 
 
 def held(mesh: Mesh, drive: Drive, sheet: Nonidealities, settings: int) -> tuple[Array, Array]:
@@ -153,7 +153,7 @@ class Core:
         self.mesh, self.drive, self.seen = mesh, drive, seen
         self.layout, self.ways = Layout(mesh, len(seen.q)), ways(mesh)
         u = seen.q / (2.0 * np.pi)
-        self._sines = np.stack((np.sin(np.pi * u), np.sin(2.0 * np.pi * u)))
+        self.sines = np.stack((np.sin(np.pi * u), np.sin(2.0 * np.pi * u)))
         self._light = np.ascontiguousarray(seen.light, np.float32)
         self._weight = (1.0 / seen.std).astype(np.float32)
         self._rows = np.empty((0, seen.read.size), np.float32)
@@ -180,7 +180,7 @@ class Core:
 
     def phases(self, x: Array) -> tuple[Array, Array]:
         """Phases (S, 2 n) that light sees, and heat (S, 2 n)."""
-        at, heat = self.layout, self.heat(x, self.seen.q, self._sines)
+        at, heat = self.layout, self.heat(x, self.seen.q, self.sines)
         own, leak = x[at["lag"]]
         change = heat[self.seen.last] - heat if own or leak else 0.0
         phases = heat + own * change + (heat + leak * change) @ self.coupling(x).T + x[at["bias"]]
@@ -343,10 +343,10 @@ class _Inner:
         return self._timed(self.by_mzi[0][to], self.heat[:, by])
 
     def _curves(self) -> Array:
-        return np.concatenate([self._timed(self.by_heat, sine) for sine in self.core._sines])
+        return np.concatenate([self._timed(self.by_heat, sine) for sine in self.core.sines])
 
     def _bend(self) -> Array:
-        spread = self.core._sines @ (np.eye(self.heat.shape[1]) + self.core.coupling(self.x).T)
+        spread = self.core.sines @ (np.eye(self.heat.shape[1]) + self.core.coupling(self.x).T)
         return self._summed(spread)
 
     def _splitters(self) -> Array:

@@ -92,8 +92,8 @@ def of_twins(twins: Twin, sheet: Nonidealities) -> float:
 def measured(probes: Probes, sheet: Nonidealities) -> Noise:
     """From settings of `probes` that are the same as the one before; the data sheet's where there are none."""
     again = np.ones(probes.seen.shape[1], bool)
-    for told in (probes.drive, probes.sigma, probes.light[None]):
-        same = (told[:, 1:] == told[:, :-1]).reshape(*told[:, 1:].shape[:2], -1).all(axis=(0, 2))
+    for commands in (probes.drive, probes.sigma, probes.light[None]):
+        same = (commands[:, 1:] == commands[:, :-1]).reshape(*commands[:, 1:].shape[:2], -1).all(axis=(0, 2))
         again[1:] &= same
     again[0] = False
     if not again.any():

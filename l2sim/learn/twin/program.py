@@ -6,6 +6,17 @@ With effective phases phi* of U and V* (`l2sim.mesh.orthogonal`) the drive q of 
 
 by a fixed point, heat being taken modulo 2 pi on the way. What then is left is rounding: the levels of all heaters are
 chosen jointly, with sigma free (`kernels.twin.settle`), for errors of one heater can be made good by others.
+
+**Reading back.** What programmed cores answer, beside what their twins expect of them.
+The response of a programmed core shows its error |W' - W|^2 within the noise of the reading, whatever its twin
+believes:
+
+    e = |R - W|^2 - k^2 noise^2 / r      of the mean R of r readings, behind what the twin knows of detectors,
+
+with the variance 2 k^2 (noise^2 / r)^2 + 4 |W' - W|^2 noise^2 / r. Where that agrees with what was expected, both
+together say more than either; where it does not, the reading counts alone, and the core is not known if its limit is
+too high. Where the laser was found unsteady, a reading is scaled to what is
+expected first. What readings cannot show is what detectors add to them beyond what the twin has found out.
 """
 
 from __future__ import annotations
@@ -16,11 +27,13 @@ from typing import NamedTuple
 import numpy as np
 
 from l2sim.backend import Array, host, kernels
-from l2sim.chip.protocol import PARTS, Commands
+from l2sim.chip import grid
+from l2sim.chip.protocol import PARTS, Commands, Hardware
 from l2sim.given import wrapped
 from l2sim.learn.search.mapping import Target
 from l2sim.learn.twin import around, attenuators
 from l2sim.learn.twin.fit import STUCK, Drive, Twin
+from l2sim.learn.twin.model import unsteady
 from l2sim.learn.twin.start import leak
 from l2sim.mesh.mesh import Mesh
 from l2sim.mesh.orthogonal import decompose
@@ -31,6 +44,10 @@ MARGIN = 3.0
 PASSES = 2
 TRIES = 3
 AROUND = 8
+READINGS = 2
+"""Evaluations of every core that is read back."""
+APART = 4.0
+"""Standard deviations between reading and expectation from which on they disagree."""
 BOUND = 3e-3
 """Relative error of a core below which it is known well enough."""
 COARSE = 2.0
@@ -112,9 +129,9 @@ def program(
     sigma = attenuators.command(drive, twin.attenuators, sigma)
     made = realised(mesh, drive, twin, q, (signs_u, signs_v), sigma)
     signs = {part: a.reshape(*shape, k) for part, a in zip(PARTS, (signs_u, signs_v))}
-    told = Commands(_scattered(mesh, drive.command(q), shape), signs)
+    commands = Commands(_scattered(mesh, drive.command(q), shape), signs)
     rest = expected(twin, made, weight, attenuators.unsure(drive, twin.attenuators, twin.open, sigma), bound)
-    return told, sigma.reshape(*shape, k), Expected(*(a.reshape(*shape, *a.shape[1:]) for a in rest))
+    return commands, sigma.reshape(*shape, k), Expected(*(a.reshape(*shape, *a.shape[1:]) for a in rest))
 
 
 def realised(
@@ -211,3 +228,41 @@ def _settled(
                 mesh.rail, levels, tops, turn == 0, error,
             )  # fmt: skip
     return q, signs_u, signs_v, sigma, error
+
+
+def read_back(
+    hardware: Hardware, twin: Twin, aim: Target, sigma: Array, said: Expected, readout: str = "quadrature",
+    bound: float = BOUND,
+) -> Expected:  # fmt: skip
+    """`said` of a grid that has just been programmed, with commanded `sigma` (p, q, k), put right by `READINGS`
+    evaluations; as it was where cores are read by powers, which do not show signs."""
+    if readout == "power":
+        return said
+    k, shape = hardware.mesh.modes, hardware.shape
+    gain, made = np.abs(host(sigma)).max(axis=-1).reshape(-1), said.made.reshape(-1, k, k)
+    steady = unsteady(hardware.mesh, twin) == 0.0
+    reads = []
+    for _ in range(READINGS):
+        read = host(grid.respond(hardware, readout)).real.astype(float).reshape(-1, k, k)
+        read = around.behind_ports(hardware.mesh, twin, read, gain)
+        size = (made**2).sum(axis=(1, 2))
+        bright = np.where(steady | (size == 0.0), 1.0, (read * made).sum(axis=(1, 2)) / np.where(size > 0.0, size, 1.0))
+        reads.append(read / np.where(bright > 0.5, bright, 1.0)[:, None, None])
+    seen = np.mean(reads, axis=0)
+    weight = host(aim.weight).reshape(-1, k, k).astype(float)
+    each = (twin.noise * gain) ** 2 / READINGS
+    rounded, median, limit = (a.reshape(-1) for a in said[1:4])
+    power = np.where(median > 0.0, rounded + (weight**2).sum(axis=(1, 2)), np.inf)
+    off = ((seen - weight) ** 2).sum(axis=(1, 2)) - k * k * each
+    error = off / power
+    before = (limit - median) / ONE_SIDED
+    wide = np.maximum(np.maximum(error, median) * power, 0.0)
+    now = np.sqrt(2.0 * (k * each) ** 2 + 4.0 * wide * each) / power
+    with np.errstate(invalid="ignore", over="ignore"):
+        agree = np.abs(error - median) < APART * np.hypot(before, now)
+        share = np.where(agree, now**2 / np.maximum(before**2 + now**2, 1e-300), 0.0)
+        best = np.maximum(np.where(share > 0.0, share * median, 0.0) + (1.0 - share) * error, 0.0)
+        std = np.where(share > 0.0, np.sqrt(share) * before, now)
+    high = best + ONE_SIDED * std
+    known = high < np.maximum(bound, COARSE * rounded / power)
+    return Expected(said.made, *(a.reshape(shape) for a in (rounded, best, high, known)))

@@ -86,7 +86,7 @@ class Prior:
         return replace(self, precision=precision)
 
 
-def fit(core: Core, start: Array, groups: tuple[str, ...], prior: Prior, damping: float = least_squares.LEAST) -> Wide:
+def fit(core: Core, start: Array, groups: tuple[str, ...], prior: Prior, damping: float | None = None) -> Wide:
     """The unknowns of `groups` from `start`, all others as they are there."""
     at = core.layout.indices(groups)
     precision, centre = prior.precision[at], prior.centre[at]
@@ -107,11 +107,11 @@ def fit(core: Core, start: Array, groups: tuple[str, ...], prior: Prior, damping
         return np.array([(rest**2).sum()]), normal
 
     curved = "splitters" in groups
-    found = least_squares.minimise(
+    solution = least_squares.minimise(
         look, start[at][None], precision[None], centre[None], ROUNDS, least=damping,
-        enough=ROUGH if curved else least_squares.ENOUGH,
+        enough=ROUGH if curved else None,
     )  # fmt: skip
-    return _summed(core, whole(found.x[0]), groups, inverse(found.normal[0]), float(found.misfit[0]), prior)
+    return _summed(core, whole(solution.x[0]), groups, inverse(solution.normal[0]), float(solution.misfit[0]), prior)
 
 
 def _summed(core: Core, x: Array, groups: tuple[str, ...], covariance: Array, wrong: float, prior: Prior) -> Wide:
@@ -175,15 +175,15 @@ def enter(
     probes = record.whole.of(np.array([core]))
     model = of_probes(mesh, drive, probes, record.noise)
     prior = Prior(*held(mesh, drive, sheet, probes.seen.shape[1]), record.noise.unsure)
-    found = widened(model, begun(model, twins, core), prior, passive, not drive.exact_sigma, first)
+    solution = widened(model, begun(model, twins, core), prior, passive, not drive.exact_sigma, first)
     one, level = twins.of(np.array([core])), record.noise.level
-    coming = foreseen(model, found.x, found.groups, found.covariance, generator(2, "foreseen"))
-    left, taken = np.array([found.misfit * found.freedom]), np.array([found.taken])
+    coming = foreseen(model, solution.x, solution.groups, solution.covariance, generator(2, "foreseen"))
+    left, taken = np.array([solution.misfit * solution.freedom]), np.array([solution.taken])
     weigh(one, left, taken, level, probes, record.noise.unsure, coming)
     if first or one.doubt[0] < twins.doubt[core]:
-        kept(model, found, one)
+        kept(model, solution, one)
         twins.put(np.array([core]), one)
-    return "splitters" in found.groups
+    return "splitters" in solution.groups
 
 
 def moved(
@@ -196,12 +196,12 @@ def moved(
     precision = np.ones(layout.size)
     apart = np.concatenate((np.full(2 * mesh.count, drift), np.zeros(2 * mesh.count + 1)))
     precision[: len(apart)] = 1.0 / (one.spread[0] ** 2 + apart**2)
-    found = fit(model, x, NARROW, Prior(precision, x.copy(), 0.0))
-    coming = foreseen(model, found.x, NARROW, found.covariance, generator(2, "foreseen"))
-    weigh(one, np.array([found.misfit * found.freedom]), np.array([found.taken]), noise, probes, 0.0, coming)
-    one.bias[0], one.ratio[0], last = np.split(found.x[: len(apart)], [2 * mesh.count, 4 * mesh.count])
+    solution = fit(model, x, NARROW, Prior(precision, x.copy(), 0.0))
+    coming = foreseen(model, solution.x, NARROW, solution.covariance, generator(2, "foreseen"))
+    weigh(one, np.array([solution.misfit * solution.freedom]), np.array([solution.taken]), noise, probes, 0.0, coming)
+    one.bias[0], one.ratio[0], last = np.split(solution.x[: len(apart)], [2 * mesh.count, 4 * mesh.count])
     one.crosstalk[:] = last
-    one.spread[0] = np.sqrt(np.diag(found.covariance))
+    one.spread[0] = np.sqrt(np.diag(solution.covariance))
     return one
 
 
@@ -242,26 +242,27 @@ def begun(core: Core, twins: Twin, at: int) -> Array:
     x[layout["attenuator_bias"]], x[layout["attenuator_ratio"]] = twins.attenuators[at]
     passive = twins.passive[at].reshape(2, 2, 2, -1)
     x[layout["splitters"]], x[layout["losses"]] = passive[:, 0].ravel(), passive[:, 1].ravel()
-    x[layout.indices(LATER)] = twins.more[at]
+    x[layout.indices(LATER)] = twins.more[at] if twins.more.size else 0.0
     x[layout["splitters"]] -= x[layout["splitter"]]  # what they share is told apart
     x[layout["losses"]] -= x[layout["loss"]]
     return x
 
 
-def kept(core: Core, found: Wide, one: Twin) -> None:
+def kept(core: Core, solution: Wide, one: Twin) -> None:
     """Fill the twin `one` of one core with what was found."""
-    x, layout = found.x, core.layout
-    std = np.sqrt(np.maximum(np.diag(found.covariance), 0.0) * max(1.0, found.misfit))
+    x, layout = solution.x, core.layout
+    std = np.sqrt(np.maximum(np.diag(solution.covariance), 0.0) * max(1.0, solution.misfit))
     one.bias[0], one.ratio[0], one.crosstalk[0] = x[layout["bias"]], x[layout["ratio"]], x[layout["crosstalk"]][0]
     one.spread[0] = std[: layout["crosstalk"].stop]
     one.attenuators[0] = x[layout["attenuator_bias"]], x[layout["attenuator_ratio"]]
-    if SHUTTERS[0] in found.groups:
-        at, beyond = layout.indices(found.groups), max(1.0, found.misfit)
+    if SHUTTERS[0] in solution.groups:
+        at, beyond = layout.indices(solution.groups), max(1.0, solution.misfit)
         first, k = np.flatnonzero(at == layout[SHUTTERS[0]].start)[0], core.mesh.modes
         own = np.arange(first, first + k)
-        one.open[0] = [beyond * found.covariance[a, b] for a, b in ((own, own), (own, own + k), (own + k, own + k))]
+        one.open[0] = [beyond * solution.covariance[a, b] for a, b in ((own, own), (own, own + k), (own + k, own + k))]
     x[layout["unsteady"]] = np.sqrt(np.mean(x[layout["laser"]] ** 2))
-    one.passive[0], one.more[0], one.wide[0] = core.passive(x), x[layout.indices(LATER)], True
+    one.more = x[layout.indices(LATER)][None].astype(np.float32)
+    one.passive[0], one.wide[0] = core.passive(x), True
 
 
 def _chosen(core: Core, fitted: Wide, prior: Prior) -> Wide:
@@ -302,7 +303,7 @@ class _Asked:
         factor = lapack.dpotrf(self.normal[np.ix_(self.on, self.on)], lower=1)[0]
         right = np.concatenate((self.normal[self.on], self.down[self.on, None]), axis=1)
         solved = lapack.dtrtrs(factor, right, lower=1)[0]
-        found = {}
+        solution = {}
         for name in names:
             g = self.place[name]
             left = solved[:, g]
@@ -313,8 +314,8 @@ class _Asked:
                 table = schur + np.diag(weak - self.weak[g])
                 gain = float(b @ np.linalg.solve(table, b))
                 free = 0.5 * (np.linalg.slogdet(table)[1] - np.log(weak).sum())
-                found[name, width] = 0.5 * gain / max(1.0, self.misfit) - free, gain
-        return found
+                solution[name, width] = 0.5 * gain / max(1.0, self.misfit) - free, gain
+        return solution
 
     def add(self, name: str, width: float, gain: float) -> None:
         """Switch a group on that explains so much."""
@@ -342,8 +343,8 @@ def wanted(fits: Sequence[tuple[Core, Wide]], prior: Prior) -> dict[str, float]:
         best = max(worth, key=lambda name: worth[name])
         if worth[best] < WORTH:
             break
-        for one, found in zip(asking, each):
-            one.add(*best, found[best][1])
+        for one, solution in zip(asking, each):
+            one.add(*best, solution[best][1])
         chosen[best[0]] = best[1]
         others.remove(best[0])
     return chosen

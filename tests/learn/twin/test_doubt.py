@@ -13,7 +13,7 @@ from l2sim.chip.complex_core_chip import fabricated_as
 from l2sim.chip.nonidealities import Nonidealities
 from l2sim.chip.protocol import command
 from l2sim.learn.search import mapping
-from l2sim.learn.twin import identify, least_squares, noise, program, readback
+from l2sim.learn.twin import identify, least_squares, noise, program
 from l2sim.learn.twin.fit import Drive, Probes
 from l2sim.mesh.mesh import Mesh
 from tests.doubles import PUBLISHED
@@ -32,7 +32,7 @@ def programmed(
     told, sigma, said = program.program(chip.mesh, Drive.of(believed), known, aim)
     command(chip, u=told, v=told)
     chip.set_sigma(sigma)
-    after = readback.read_back(chip, known, aim, sigma, said)
+    after = program.read_back(chip, known, aim, sigma, said)
     weight = chip.oracle_weights().real
     true = ((weight - aim.weight) ** 2).sum(axis=(2, 3)) / (weight**2).sum(axis=(2, 3))
     return known, said, after, true.ravel()
@@ -87,13 +87,13 @@ def test_reading_back_unmasks_what_a_twin_does_not_know() -> None:
     command(chip, u=told, v=told)
     chip.set_sigma(sigma)
     before = chip.meter.state()["idle"]["evaluations"]
-    after = readback.read_back(chip, known, aim, sigma, said)
-    assert chip.meter.state()["idle"]["evaluations"] - before == readback.READINGS * cores
+    after = program.read_back(chip, known, aim, sigma, said)
+    assert chip.meter.state()["idle"]["evaluations"] - before == program.READINGS * cores
     assert said.known.all() and (after.known.ravel() == [True, False, True, True]).all()
 
 
 def test_levenberg_and_marquardt_end_at_the_least_squares() -> None:
-    """Many problems at once, with priors; what is held stays at none, and bounds are kept."""
+    """Many problems at once, with priors; what is fixed stays at none, and bounds are kept."""
     rng = generator(2)
     tables, wanted = rng.normal(size=(5, 8, 3)), rng.normal(size=(5, 8))
 
@@ -109,8 +109,8 @@ def test_levenberg_and_marquardt_end_at_the_least_squares() -> None:
     down = np.einsum("mri,mr->mi", tables, wanted) + 0.05
     np.testing.assert_allclose(found.x, np.linalg.solve(normal, down[..., None])[..., 0], atol=1e-6)
     np.testing.assert_allclose(found.normal, normal)
-    held = np.zeros((5, 3), bool)
-    held[:, 1] = True
+    fixed = np.zeros((5, 3), bool)
+    fixed[:, 1] = True
     start = np.zeros((5, 3))
-    low = least_squares.minimise(look, start, precision, centre, 30, held=held, low=-0.05, high=0.05)
+    low = least_squares.minimise(look, start, precision, centre, 30, fixed=fixed, within=(-0.05, 0.05))
     assert not low.x[:, 1].any() and np.abs(low.x).max() <= 0.05

@@ -188,6 +188,7 @@ class Parts(NamedTuple):
 
     @property
     def size(self) -> int:
+        """How many unknowns there are."""
         return 4 * self.n + 3 + self.rows + (6 * self.n if self.wide else 0)
 
     def vector(self, twin: MeshTwin) -> Array:
@@ -230,9 +231,9 @@ def fit(mesh: Mesh, drive: Drive, sheet: Nonidealities, start: MeshTwin, seen: S
     sizes = [2 * n, 2 * n, 1, 1, 1, rows, *([2 * n, 4 * n] if wide else [])]
     precision, centre = np.repeat(stds, sizes) ** -2.0, np.zeros(parts.size)
     centre[2 * n : 4 * n] = 1.0
-    held = np.zeros((1, parts.size), bool)
-    held[0, 2 * n : 4 * n] = start.dead
-    precision[held[0]], centre[held[0]] = HOLD, 0.0
+    fixed = np.zeros((1, parts.size), bool)
+    fixed[0, 2 * n : 4 * n] = start.dead
+    precision[fixed[0]], centre[fixed[0]] = HOLD, 0.0
     ratio, freedom_noise = seen.noise()
     level = max(float(np.abs(seen.powers).mean()), 1e-300)
     best = parts.vector(start)
@@ -254,11 +255,11 @@ def fit(mesh: Mesh, drive: Drive, sheet: Nonidealities, start: MeshTwin, seen: S
     for _ in range(2):
         variance = ratio * (seen.by_power * np.maximum(modelled, 0.0) + seen.floor)
         noise = np.sqrt(np.maximum(variance, (NOISE_FLOOR * level) ** 2))
-        found = least_squares.minimise(look, best[None], precision[None], centre[None], STEPS, least=1e-6, held=held)
-        best, modelled = found.x[0], kept
-    spread = np.diag(np.linalg.inv(found.normal[0]))
+        ended = least_squares.minimise(look, best[None], precision[None], centre[None], STEPS, least=1e-6, fixed=fixed)
+        best, modelled = ended.x[0], kept
+    spread = np.diag(np.linalg.inv(ended.normal[0]))
     freedom = max(1.0, seen.powers.size - (1.0 - precision * spread).sum())
-    misfit = float(found.misfit[0]) / freedom
+    misfit = float(ended.misfit[0]) / freedom
     sure = SURE * np.sqrt(2.0 / freedom + (2.0 / freedom_noise if freedom_noise else 0.0))
     floored = bool((variance < (NOISE_FLOOR * level) ** 2).mean() > 0.5)  # the floor is ours: less is no fault
     told = misfit < 1.0 + sure and (floored or misfit > 1.0 - sure)
