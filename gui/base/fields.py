@@ -43,7 +43,8 @@ def shown(value: object) -> str:
 def from_base(job: Imperfect, path: str) -> str:
     """What the preset of the non-idealities gives the field at `path`, e.g. "8, from l2ight-2021"; "" of others."""
     value = of_base(job, path)
-    return "" if value is None else f"{shown(value)}, from {job.nonidealities.base}"
+    whose = "the chip" if path.startswith("calibrate.sheet.") else job.nonidealities.base
+    return "" if value is None else f"{shown(value)}, from {whose}"
 
 
 def changes(events: Iterable[Record]) -> list[tuple[int, str]]:

@@ -24,6 +24,7 @@ _SECTIONS = {
     "insitu": "Meshes",
     "pretrain": "Stage: pretrain",
     "calibrate": "Stage: calibrate",
+    "calibrate.sheet": "Chip: what is believed of it",
     "map": "Stage: map",
     "learn": "Stage: learn",
     "upkeep": "Stage: upkeep",

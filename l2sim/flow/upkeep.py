@@ -16,7 +16,7 @@ from l2sim.backend import Array
 from l2sim.flow import session as sessions
 from l2sim.flow import training
 from l2sim.flow.session import Session
-from l2sim.job.imperfections import chip_nonidealities
+from l2sim.job.imperfections import data_sheet
 from l2sim.job.sections import Upkeep
 from l2sim.learn import train, upkeep
 from l2sim.nn import optim
@@ -113,6 +113,6 @@ def _care(session: Session) -> upkeep.Care:
         step(data.train_x[at], data.train_y[at], rng, policy.lr)
 
     return upkeep.Care(
-        chip_nonidealities(job), policy.every * HOUR, job.calibrate.by(job.chip), threshold=policy.threshold,
+        data_sheet(job), policy.every * HOUR, job.calibrate.by(job.chip), threshold=policy.threshold,
         probes=policy.probes, epochs=policy.sweeps, lessons=policy.batches, lesson=lesson,
     )  # fmt: skip

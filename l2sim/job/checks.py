@@ -6,7 +6,7 @@ import re
 from typing import get_args
 
 from l2sim.errors import ChipError, JobError
-from l2sim.job.imperfections import chip_nonidealities
+from l2sim.job.imperfections import chip_nonidealities, data_sheet
 from l2sim.job.sections import Colour, Learn, Model, Plane
 from l2sim.job.settings import Settings
 
@@ -27,6 +27,10 @@ def together(job: Settings) -> None:
         chip_nonidealities(job)
     except ChipError as error:
         raise JobError(str(error)) from None
+    try:
+        data_sheet(job)
+    except ChipError as error:
+        raise JobError(str(error).replace("nonidealities.", "calibrate.sheet.")) from None
     for name, stage in (("pretrain", job.pretrain), ("learn", job.learn)):
         if stage.lr_floor > stage.lr:
             raise JobError(f"{name}.lr_floor is above {name}.lr = {stage.lr}; lower the floor")

@@ -11,10 +11,11 @@ import difflib
 import math
 import re
 import tomllib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from copy import deepcopy
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -24,6 +25,8 @@ from l2sim.job.flows import FLOWS
 from l2sim.job.sections import RESTART, Model, Picture, Section
 from l2sim.job.settings import Settings
 from l2sim.plugins import CURE
+
+Part = TypeVar("Part", bound=Section)
 
 
 class Job(Settings, frozen=True):
@@ -110,7 +113,7 @@ def from_dict(values: Mapping[str, object]) -> Job:
                 raise _unknown(f"{key}.{next(iter(value))}" if isinstance(value, dict) and value else key)
             flat[key] = value
         elif isinstance(value, Mapping):
-            flat |= {f"{key}.{name}": item for name, item in value.items()}
+            flat |= _flat(key, value)
         else:
             raise _not_a_field(key)
     job = msgspec.convert(_nested({path: _checked(path, value, str(flow)) for path, value in flat.items()}), Job)
@@ -118,14 +121,30 @@ def from_dict(values: Mapping[str, object]) -> Job:
     return job
 
 
-def _nested(flat: Mapping[str, object]) -> dict[str, object]:
+def _flat(head: str, section: Mapping[str, object]) -> dict[str, object]:
+    """The values of a section, and of those in it, by dotted path. JobError where one of these is no section."""
+    values: dict[str, object] = {}
+    for name, value in section.items():
+        path = f"{head}.{name}"
+        if path not in sections():
+            values[path] = value
+        elif isinstance(value, Mapping):
+            values |= _flat(path, value)
+        else:
+            raise _not_a_field(path)
+    return values
+
+
+def _nested(flat: Mapping[str, object]) -> dict[str, Any]:
     """Values by dotted path as sections of values."""
-    tops: dict[str, object] = {}
-    parts: dict[str, dict[str, object]] = {}
+    parts: dict[str, Any] = {}
     for path, value in flat.items():
-        head, _, leaf = path.rpartition(".")
-        (parts.setdefault(head, {}) if head else tops)[leaf] = value
-    return tops | parts
+        *heads, leaf = path.split(".")
+        here = parts
+        for head in heads:
+            here = here.setdefault(head, {})
+        here[leaf] = value
+    return parts
 
 
 def _check(job: Job) -> None:
@@ -136,11 +155,13 @@ def _check(job: Job) -> None:
 def to_dict(job: Job) -> dict[str, object]:
     """`job` as nested plain values, without other flows' sections and the fields left to a preset of the chip."""
     values: dict[str, object] = msgspec.to_builtins(job)
-    return {
-        key: {k: v for k, v in value.items() if v is not None} if isinstance(value, dict) else value
-        for key, value in values.items()
-        if _used(key, job.flow)
-    }
+    return _set({key: value for key, value in values.items() if _used(key, job.flow)})
+
+
+def _set(values: Mapping[str, object]) -> dict[str, object]:
+    """`values` without those that are None, and without sections that are all None."""
+    known = {key: _set(value) if isinstance(value, dict) else value for key, value in values.items()}
+    return {key: value for key, value in known.items() if value is not None and value != {}}
 
 
 def with_overrides(job: Job, settings: Iterable[str]) -> Job:
@@ -167,15 +188,20 @@ def varied(job: Job, values: Mapping[str, object]) -> Job:
         return _replaced(job, values)
     for path in values:
         _check_flow(path, job.flow)
-    made = msgspec.structs.replace(
-        job,
-        **{
-            head: msgspec.structs.replace(getattr(job, head), **part) if isinstance(part, dict) else part
-            for head, part in _nested(values).items()
-        },
-    )
+    made = _with(job, _nested(values))
     _check(made)
     return made
+
+
+def _with(section: Part, values: Mapping[str, Any]) -> Part:
+    """A section with other `values`, also of sections in it."""
+    return msgspec.structs.replace(
+        section,
+        **{
+            name: _with(getattr(section, name), value) if isinstance(value, dict) else value
+            for name, value in values.items()
+        },
+    )
 
 
 def changed(job: Job, path: str, value: object) -> Job:
@@ -238,21 +264,30 @@ def describe(job: Job) -> list[Field]:
 
 @cache
 def sections() -> dict[str, type[Section]]:
-    """The sections of a job by name."""
-    return {k: v for k, v in get_type_hints(Job).items() if isinstance(v, type) and issubclass(v, Section)}
+    """The sections of a job by dotted path, those in others too."""
+
+    def within(kind: type[Section], head: str) -> dict[str, type[Section]]:
+        own = {f"{head}{name}": hint for name, hint in get_type_hints(kind).items()}
+        parts = {path: hint for path, hint in own.items() if isinstance(hint, type) and issubclass(hint, Section)}
+        return parts | {path: inner for part in parts for path, inner in within(parts[part], f"{part}.").items()}
+
+    return within(Job, "")
 
 
 @cache
 def _annotations() -> dict[str, object]:
     """Dotted path -> annotation of every field."""
-    paths: dict[str, object] = {}
-    for key, hint in get_type_hints(Job, include_extras=True).items():
-        if key in sections():
-            inner = get_type_hints(sections()[key], include_extras=True)
-            paths |= {f"{key}.{name}": annotation for name, annotation in inner.items()}
-        else:
-            paths[key] = hint
-    return paths
+
+
+    def within(kind: type[Section], head: str) -> Iterator[tuple[str, object]]:
+        for name, hint in get_type_hints(kind, include_extras=True).items():
+            path = f"{head}{name}"
+            if path in sections():
+                yield from within(sections()[path], f"{path}.")
+            else:
+                yield path, hint
+
+    return dict(within(Job, ""))
 
 
 def _used(path: str, flow: str) -> bool:
@@ -268,8 +303,8 @@ def _check_flow(path: str, flow: str) -> None:
 
 def _replaced(job: Job, changes: Mapping[str, object]) -> Job:
     """`job` with other values by dotted path. With another flow, it loses the sections that this one does not use."""
-    values, flow = to_dict(job), changes.get("flow", job.flow)
-    parts = {key: dict(part) for key, part in values.items() if isinstance(part, dict)}
+    values: dict[str, Any] = deepcopy(to_dict(job))
+    flow = changes.get("flow", job.flow)
     for path, value in changes.items():
         if path in sections():
             raise _not_a_field(path)
@@ -277,9 +312,12 @@ def _replaced(job: Job, changes: Mapping[str, object]) -> Job:
             raise _unknown(path)
         _checked("flow", flow)
         _check_flow(path, str(flow))
-        head, _, leaf = path.rpartition(".")
-        (parts.setdefault(head, {}) if head else values)[leaf] = value
-    return from_dict({key: value for key, value in (values | parts).items() if _used(key, str(flow))})
+        *heads, leaf = path.split(".")
+        here = values
+        for head in heads:
+            here = here.setdefault(head, {})
+        here[leaf] = value
+    return from_dict({key: value for key, value in values.items() if _used(key, str(flow))})
 
 
 def _value(path: str, text: str) -> object:
@@ -344,6 +382,7 @@ def _unknown(path: str) -> JobError:
     paths = list(_annotations())
     leaf = path.rpartition(".")[2]
     same = [known for known in paths if known.rpartition(".")[2] == leaf]  # the section is missing or a wrong one
+    same = [known for known in same if known.count(".") < 2] or same  # what is believed has the names of what is
     near = difflib.get_close_matches(path, paths, 1, 0.7) if "." in path or not same else same
     near = near or same or difflib.get_close_matches(path, paths, 1, 0.5)
     cure = f"did you mean {' or '.join(near)}?" if near else "`l2sim presets --explain` lists every field"

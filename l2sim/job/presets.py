@@ -79,6 +79,28 @@ _OWN: dict[str, Preset] = {
         f"{_L2IGHT}; its MLP with the stages of its CNN-S",
         {"name": "fashion-mlp", "model": {"name": "mlp"}, "data": {"name": "fashion-mnist"}, "learn": {"epochs": 100}},
     ),
+    "digits-misled": Preset(
+        "digits by twins, on a chip that its data sheet does not know: heat that reaches far, gains, offsets of sigma",
+        "magnitudes of our own, within what docs/chip.md cites",
+        {
+            "name": "digits-misled",
+            "nonidealities": {
+                "readout_noise": 0.01, "crosstalk_range": 1.0, "bend": 0.01, "gain_std": 0.02, "sigma_bias": 0.1,
+            },
+            "calibrate": {
+                "method": "twin",
+                "sheet": {"crosstalk_range": 0.0, "bend": 0.0, "gain_std": 0.0, "sigma_bias": 0.0},
+            },
+        },
+    ),
+    "digits-noisier": Preset(
+        "digits by twins, whose readings are three times as noisy as the data sheet says",
+        "three times is ours",
+        {
+            "name": "digits-noisier", "nonidealities": {"readout_noise": 0.03},
+            "calibrate": {"method": "twin", "sheet": {"readout_noise": 0.01}},
+        },
+    ),
     "insitu-digits": Preset(
         "three 64-mode meshes trained in situ on the UCI digits (ships with l2sim); ten seconds",
         f"{_INSITU}; its network, on pixels",

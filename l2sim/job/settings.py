@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
-from l2sim.job.imperfections import Nonidealities
+from l2sim.job.imperfections import Calibrate, Nonidealities
 from l2sim.job.sections import (
     EPOCH,
-    Calibrate,
     Chip,
     Cost,
     Data,

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from l2sim.job.imperfections import Imperfect, chip_nonidealities
+from l2sim.job.imperfections import Believing, data_sheet
 from l2sim.job.sections import Calibrate, Map
 from l2sim.learn.search import zeroth
 
@@ -14,10 +14,10 @@ GROWTH = 1.02
 """Factor by epoch on the error above which mapping starts a core again."""
 
 
-def search(job: Imperfect, stage: Calibrate | Map, threshold: float, shuffle: bool = False) -> zeroth.Search:
+def search(job: Believing, stage: Calibrate | Map, threshold: float, shuffle: bool = False) -> zeroth.Search:
     """The search of a stage of a job; no step is smaller than one of the chip's drive."""
     return zeroth.Search(
-        stage.method, lr=stage.lr, decay=stage.decay, floor=chip_nonidealities(job).step() or zeroth.STEP,
+        stage.method, lr=stage.lr, decay=stage.decay, floor=data_sheet(job).step() or zeroth.STEP,
         best_record=stage.best_record, adaptive=stage.adaptive, threshold=threshold, order=stage.order, shuffle=shuffle,
     )  # fmt: skip
 

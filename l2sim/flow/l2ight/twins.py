@@ -17,7 +17,7 @@ from l2sim.flow import oracle
 from l2sim.flow import session as sessions
 from l2sim.flow.l2ight.session import L2ight
 from l2sim.flow.session import Values
-from l2sim.job.imperfections import chip_nonidealities
+from l2sim.job.imperfections import data_sheet
 from l2sim.learn.twin import identify as twin
 from l2sim.learn.twin import program as twin_program
 from l2sim.mesh.mesh import Mesh
@@ -32,7 +32,7 @@ def calibrate(session: L2ight, done: int) -> Iterator[Event]:
     """Identify the layers one after the other: an epoch each. Rests both meshes of every core at identities."""
     names = list(session.chips)
     yield session.begin("calibrate", len(names), done)
-    sheet = chip_nonidealities(session.job)
+    sheet = data_sheet(session.job)
     for number_, name in list(enumerate(names, 1))[done:]:
         chip = session.chips[name]
         with session.meter.stage("calibrate"):
@@ -56,7 +56,7 @@ def calibrate(session: L2ight, done: int) -> Iterator[Event]:
 def resting(mesh: Mesh, session: L2ight, name: str) -> Commands:
     """Commands at which both meshes are identities, each heater at its nearest level."""
     chip, there = session.chips[name], session.chips[name].xp.asarray
-    drive = twin.Drive.of(chip_nonidealities(session.job))
+    drive = twin.Drive.of(data_sheet(session.job))
     rest = twin_program.identities(mesh, drive, session.twins[name], chip.shape)
     return Commands(*({part: there(a) for part, a in kind.items()} for kind in (rest.phases, rest.signs)))
 
@@ -67,7 +67,7 @@ def program(session: L2ight, name: str) -> twin_program.Expected:
         raise RunError("the checkpoint holds no twins; run calibrate again with calibrate.method = 'twin'")
     chip, weight = session.chips[name], session.network.weights[name]
     assert isinstance(weight, PhotonicWeight)
-    drive = twin.Drive.of(chip_nonidealities(session.job))
+    drive = twin.Drive.of(data_sheet(session.job))
     twins, aim = session.twins[name], session.aims[name]
     commands, sigma, expected = twin_program.program(chip.mesh, drive, twins, aim)
     there = chip.xp.asarray

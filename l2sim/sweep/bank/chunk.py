@@ -24,7 +24,7 @@ from l2sim.errors import RunError
 from l2sim.flow import oracle
 from l2sim.flow.l2ight import seek
 from l2sim.job import job as jobs
-from l2sim.job.imperfections import chip_nonidealities
+from l2sim.job.imperfections import chip_nonidealities, data_sheet
 from l2sim.job.job import Job
 from l2sim.learn.search import calibrate as calibration
 from l2sim.learn.search import mapping, zeroth
@@ -104,7 +104,7 @@ def made(bank: Bank, job: Job, number: int) -> tuple[dict[str, Array], Meter]:
 
 def _by_twin(chip: CoreChip, aim: Target, job: Job, number: int) -> dict[str, Array]:
     """Identify every core, and program it in closed form."""
-    sheet, streams = chip_nonidealities(job), partial(generator, job.seed, "twin", number)
+    sheet, streams = data_sheet(job), partial(generator, job.seed, "twin", number)
     with chip.meter.stage("calibrate"):
         twins = twin.identify(chip, sheet, streams, job.calibrate.by(job.chip))
     with chip.meter.stage("map"):
