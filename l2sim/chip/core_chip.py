@@ -189,18 +189,18 @@ class CoreChip(Observed):
 
     def sweep(
         self, part: str, rule: str, gain: Array, target: Array, order: Array, lr: Array, loss: Array,
-        carry: Array | None = None, by_column: bool = False, outputs: Array | None = None, readout: str = "quadrature",
+        carry: Array | None = None, by_column: bool = False, outputs: Array | None = None, **by: str,
     ) -> Sweep:  # fmt: skip
         """Coordinate descent over every heater of U or V (`kernels.descent`), two evaluations a heater, yet to be done
         (`spread.do`, then `swept`).
 
         `gain` (p, q, k) per input, `target` (p, q, k, k), `order` (n,) of heaters in travel order, or (C,) of columns
         counted from sigma if `by_column`, `lr` and `loss` (p, q); `carry` (p, q) marks losses to take as they are;
-        `outputs` (p, q, k) is 0 where nobody reads (`learn.zeroth.Problem`).
+        `outputs` (p, q, k) is 0 where nobody reads (`learn.zeroth.Problem`); `by`: the `readout`.
         """
         if self._drifts:
             self._age()
-        k, cores, xp = self.mesh.modes, self._cores, self.xp
+        k, cores, xp, readout = self.mesh.modes, self._cores, self.xp, by.get("readout", "quadrature")
         ratio, fixed, bias, *shared = self._chain[part]
         flip, signs = self.mesh.resolve_signs(self._signs[part])
 

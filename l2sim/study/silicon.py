@@ -108,7 +108,7 @@ def job(chip: str, drive: str, readout: str, seed: int) -> Job:
         {
             "nonidealities.base": chip.partition(",")[0],
             "nonidealities.single_arm": DRIVES[drive],
-            "chip.readout": readout,
+            "calibrate.readout" if readout == "power" else "chip.readout": readout,
             "map.compare": False,
             "seed": seed,
             **{f"nonidealities.{name}": value for name, value in LIGHTER[chip].items()},

@@ -93,6 +93,19 @@ def identify(
     return widest(mesh, drive, sheet, start, seen)
 
 
+def _turn(phases: Array, wave: Array, rest: Array) -> tuple[bool, float, float]:
+    """Whether a heater answers to nothing, since a phase that stays explains much better; beta and the residual of
+    rest = Re(e^{i (phase + beta)} wave)."""
+    best = []
+    for turned in (wave * np.exp(1j * phases), wave):
+        table = np.stack((turned.real.ravel(), -turned.imag.ravel()), axis=1)
+        cosine, sine = np.linalg.lstsq(table, rest.ravel(), rcond=None)[0]
+        beta = float(np.arctan2(sine, cosine))
+        best.append((beta, float(((rest - (np.exp(1j * beta) * turned).real) ** 2).sum())))
+    still = best[1][1] < CLEAR * best[0][1]
+    return still, *best[int(still)]
+
+
 def begin(mesh: Mesh, phases: Array, light: Array, seen: Array) -> tuple[Array, Array]:
     """Biases (2 n,) in closed form, and which heaters answer to nothing, from taps (S, 2 n + N, B) at settings that
     would give `phases` (S, 2 n). Those of dead heaters are the phases that they have, with no heat."""
@@ -103,25 +116,15 @@ def begin(mesh: Mesh, phases: Array, light: Array, seen: Array) -> tuple[Array, 
     after = _after(mesh)
 
     def fitted(heater: int, known: Array, wave: Array, power: Array) -> tuple[float, float]:
-        """beta and residual of power = known + Re(e^{i (phase + beta)} wave). What a phase that stays explains much
-        better answers to nothing."""
-        best = []
-        for still in (False, True):
-            turned = (wave if still else wave * np.exp(1j * phases[:, heater, None])).ravel()
-            table = np.stack((turned.real, -turned.imag), axis=1)
-            cosine, sine = np.linalg.lstsq(table, (power - known).ravel(), rcond=None)[0]
-            beta = float(np.arctan2(sine, cosine))
-            wrong = float((((power - known).ravel() - (np.exp(1j * beta) * turned).real) ** 2).sum())
-            best.append((wrong, beta))
-        dead[heater] = best[1][0] < CLEAR * best[0][0]
+        """beta and residual of `_turn`; a heater that answers to nothing is noted."""
+        dead[heater], beta, wrong = _turn(phases[:, heater, None], wave, power - known)
         if dead[heater]:
             phases[:, heater] = 0.0
-        wrong, beta = best[int(dead[heater])]
         return beta, wrong
 
     def scanned(hidden: int, u: Array, v: Array, t: int) -> None:
         """Theta's bias of the MZI `hidden`, whose upper output is the lower input of `t`, by a scan with t's beta."""
-        a, found, own = field[:, mesh.top[t]], [], phases[:, [hidden, n + t]].copy()
+        a, scans, own = field[:, mesh.top[t]], [], phases[:, [hidden, n + t]].copy()
         for still in (False, True):
             phases[:, hidden] = 0.0 if still else own[:, 0]
             best = (np.inf, 0.0)
@@ -130,10 +133,10 @@ def begin(mesh: Mesh, phases: Array, light: Array, seen: Array) -> tuple[Array, 
                 b, _ = _split(np.exp(1j * (phases[:, hidden, None] + beta)) * u, v)
                 _, wrong = fitted(n + t, (np.abs(a) ** 2 + np.abs(b) ** 2) / 2, -1j * a * b.conj(), seen[:, t])
                 best = min(best, (wrong, float(beta)))
-            found.append(best)
-        dead[hidden] = found[1][0] < CLEAR * found[0][0]
+            scans.append(best)
+        dead[hidden] = scans[1][0] < CLEAR * scans[0][0]
         phases[:, hidden], phases[:, n + t] = 0.0 if dead[hidden] else own[:, 0], own[:, 1]
-        bias[hidden] = found[int(dead[hidden])][1]
+        bias[hidden] = scans[int(dead[hidden])][1]
         out = _split(np.exp(1j * (phases[:, hidden, None] + bias[hidden])) * u, v)
         field[:, mesh.top[hidden]], field[:, mesh.bottom[hidden]] = out
 

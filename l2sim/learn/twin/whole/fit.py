@@ -262,9 +262,9 @@ def fit(mesh: Mesh, drive: Drive, sheet: Nonidealities, start: MeshTwin, seen: S
     misfit = float(ended.misfit[0]) / freedom
     sure = SURE * np.sqrt(2.0 / freedom + (2.0 / freedom_noise if freedom_noise else 0.0))
     floored = bool((variance < (NOISE_FLOOR * level) ** 2).mean() > 0.5)  # the floor is ours: less is no fault
-    told = misfit < 1.0 + sure and (floored or misfit > 1.0 - sure)
+    explained = misfit < 1.0 + sure and (floored or misfit > 1.0 - sure)
     return replace(
-        parts.twin(best, start), spread=np.sqrt(spread), misfit=misfit, noise=ratio, identified=bool(told)
+        parts.twin(best, start), spread=np.sqrt(spread), misfit=misfit, noise=ratio, identified=bool(explained)
     )
 
 
