@@ -64,7 +64,7 @@ def signatures(real: Any) -> Iterator[tuple[str, Any, tuple]]:
     yield "affine_all", of.pointwise.affine_all, (f2, f1, f1, f1, real, real, f2)
     yield "adam_all", of.pointwise.adam, (i2, i1, *(real,) * 8)
     yield "sgd_all", of.pointwise.sgd, (i2, i1, *(real,) * 5)
-    yield "attenuate_all", of.chain.attenuate_all, (f2, a(2, float64), real, boolean, f2, f2, f2, i1)
+    yield "attenuate_all", of.chain.attenuate_all, (f2, a(2, float64), a(2, float64), real, boolean, f2, f2, f2, i1)
     yield "normal_all", of.draws.normal_all, (int64, int64, int64, f1)
     yield "add_all", of.draws.add_all, (int64, int64, int64, f1, f2)
     yield "readings_all", of.draws.readings_all, (

@@ -70,7 +70,8 @@ def test_an_observer_sees_the_chip_that_the_run_had(run: Path, tmp_path: Path) -
 def test_a_budget_keeps_the_heaters(run: Path) -> None:
     at = Place(Recorded(run), "conv1", 0, None)
     rows = {row.name: row for row in budget.budget(at)}
-    assert rows["all of them"].tuned < 1e-6 and rows["as it is"].tuned < 0.1 and aim(at).still is not None
+    assert rows["all of them"].tuned < 1e-6 and aim(at).still is not None
+    assert np.isnan(rows["as it is"].tuned), "what is attainable with attenuators that are MZIs is not known"
     assert heater_name(at, Heater("u", "theta", 80)) == "U heater 80 (screen of rail 8)"
     assert heater_name(at, Heater("v", "theta", 0)).startswith("V* heater 0 (phi of MZI 0, column 0, rails 0 and 1")
 

@@ -66,6 +66,8 @@ class L2ight(Session):
 
     def geometry(self) -> dict[str, energy.Geometry]:
         """The size of every chip, a grid of cores each, by layer; empty before deployment."""
+        if not self.chips:
+            return {}
         sheet, by = chip_nonidealities(self.job), self.job.chip.readout
         port = energy.Port.of(sheet, by, by == "field")
         return {name: energy.blocked(chip.shape, chip.mesh, port) for name, chip in self.chips.items()}

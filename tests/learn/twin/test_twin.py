@@ -54,8 +54,8 @@ def normal_equations(mesh: Mesh, probes: twin.Probes, known: twin.Twin, rewrap: 
 
 
 def asked(cores: int, k: int) -> int:
-    """Evaluations of a core that the first walk identifies: one to warm up, the walk and k + 1 random settings, readings
-    for the noise, settings for the attenuators."""
+    """Evaluations of a core that the first walk identifies: one to warm up, the walk and k + 1 random settings, those
+    for the noise, and settings for the attenuators."""
     return 1 + 3 * k + 1 + noise.repeats(cores, k) + k // 2 + 1
 
 
