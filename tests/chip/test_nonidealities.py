@@ -6,6 +6,7 @@ import copy
 import math
 import pickle
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 import msgspec
@@ -214,3 +215,20 @@ def test_the_draws_of_a_chip_are_made_again_from_its_seed() -> None:
     np.testing.assert_array_equal(other.oracle_matrix("u"), matrix)
     other.nonidealities = PUBLISHED  # what was put in stays
     np.testing.assert_array_equal(other.oracle_matrix("u"), matrix)
+
+
+def test_the_page_of_the_chip_has_every_field_as_it_is_declared() -> None:
+    """docs/chip.md: a row for each, with its meaning and unit, and the sizes of the presets it shows."""
+    page = (Path(__file__).parents[2] / "docs" / "chip.md").read_text()
+    for name, annotation in declared().items():
+        meta = get_args(annotation)[1]
+        row = next((line for line in page.splitlines() if line.startswith(f"| `{name}` | ")), "")
+        assert row, f"docs/chip.md does not have {name}"
+        cells = [cell.strip() for cell in row.split(" | ")]
+        assert cells[1:3] == [meta.description, meta.extra["unit"]], name
+        for cell, preset in zip(cells[3:5], ("l2ight-2021", "silicon")):
+            value = getattr(PRESETS[preset], name)
+            if isinstance(value, bool):
+                assert cell == ("yes" if value else "no"), name
+            elif isinstance(value, int | float):
+                assert float(cell) == pytest.approx(value, rel=1e-3), name
