@@ -201,6 +201,6 @@ def perfect(shape: tuple[int, int], mesh: Mesh, **options: Any) -> CoreChip:
     return fabricated_as(sheet, "quadrature")(shape, mesh, sheet, seed=0, **options)
 
 
-def fabricated_as(nonidealities: Nonidealities, *readouts: str) -> type[CoreChip]:
-    """The chip that these imperfections and readouts need: `CoreChip`, unless something is complex."""
-    return CoreChip if nonidealities.real and "field" not in readouts else ComplexChip
+def fabricated_as(nonidealities: Nonidealities, readout: str) -> type[CoreChip]:
+    """The chip that these imperfections and this readout need: `CoreChip`, unless something is complex."""
+    return CoreChip if nonidealities.real and readout != "field" else ComplexChip

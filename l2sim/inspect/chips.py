@@ -222,8 +222,7 @@ class Rebuilt:
             self._fabricated[layer] = fabrication.of_cores(self.seed, layer, grid.p * grid.q, mesh)
         if not parts.published(imperfect) and parts.KEY not in self._fabricated[layer]:
             self._fabricated[layer] |= parts.of_cores(self.seed, layer, grid.p * grid.q, mesh)
-        readouts, known = record.job.calibrate.by(record.job.chip), devices.of_core(self._given(layer), block)
-        kind = fabricated_as(imperfect, record.job.chip.readout, readouts)
+        kind, known = fabricated_as(imperfect, record.job.chip.readout), devices.of_core(self._given(layer), block)
         chip = kind((1, 1), mesh, _without_file(imperfect), seed=self.seed, name=layer, dtype=dtype, given=known)
         # The draws of one core of the grid take the place of those of a grid of one.
         chip.refabricate({name: draws[block : block + 1] for name, draws in self._fabricated[layer].items()})

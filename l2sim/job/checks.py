@@ -63,8 +63,7 @@ def of_cores(job: Settings) -> None:
         if job.chip.mesh == "triangular":
             raise JobError("calibrate.method = 'twin' cannot do with chip.mesh = 'triangular'; use 'rectangular'")
         if job.calibrate.by(job.chip) == "field":
-            where = "calibrate.readout" if job.calibrate.readout else "chip.readout"
-            raise JobError(f"calibrate.method = 'twin' cannot do with {where} = 'field'; use 'quadrature'")
+            raise JobError("calibrate.method = 'twin' cannot do with chip.readout = 'field'; use 'quadrature'")
         if chip_nonidealities(job).phi:
             raise JobError("calibrate.method = 'twin' does not know nonidealities.phi = true; use 'zcd' or phi = false")
     if job.map.refine and job.calibrate.method != "twin":

